@@ -1,15 +1,14 @@
 /**
- * Why a key may not serve a request: a closed list, most lasting first. A key
- * that several reasons exclude is reported under the first of them, so that an
- * operator reads the one that has to be cured before the others matter.
+ * Why a key may not serve a request: a closed list. A key that several reasons
+ * exclude is reported under the first of them.
  */
 export const REASONS = [
   'disabled',
+  'already_tried',
   'key_rejected',
   'key_spent',
   'account_out_of_credit',
   'account_rate_limited',
-  'already_tried',
   'breaker_open',
   'half_open_busy',
   'at_max_concurrent',

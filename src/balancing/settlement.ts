@@ -36,16 +36,15 @@ export type BenchReason =
  * - `until`: a moment that OpenRouter named; kept exactly.
  * - `for`: our own guess; jittered, so that a fleet of keys does not return in one instant.
  * - `backoff`: `baseMs` doubling to `maxMs` with each consecutive order of this kind on the same key.
- * - `lookup`: until a credit lookup shows room; no passing of time cures it.
- * - `lookup_or`: as `lookup`, but looked at again by a request after `forMs`, since no lookup
- *   may be able to tell.
+ * - `lookup`: until a lookup shows room; no passing of time cures it. `lapseMs` is set where no
+ *   lookup can be relied on to tell (`/key` does not show an account's balance): the bench then
+ *   lapses, and the next request is the look.
  */
 export type BenchTerm =
   | { readonly kind: 'until'; readonly untilMs: number }
   | { readonly kind: 'for'; readonly forMs: number }
   | { readonly kind: 'backoff'; readonly baseMs: number; readonly maxMs: number }
-  | { readonly kind: 'lookup' }
-  | { readonly kind: 'lookup_or'; readonly forMs: number }
+  | { readonly kind: 'lookup'; readonly lapseMs: number | null }
 
 export interface BenchOrder {
   readonly scope: BenchScope
@@ -74,6 +73,8 @@ export interface Settlement {
   readonly benches: readonly BenchOrder[]
   /** True when the key itself is in doubt (a 401): it has to be looked up before it is believed. */
   readonly suspect: boolean
+  /** The request size, in tokens, that OpenRouter said the key or account can still pay for. */
+  readonly affordableTokens?: number
   readonly usage?: Usage
 }
 

@@ -1,0 +1,60 @@
+import type { Random } from './selection.ts'
+import type { BenchOrder, BenchReason } from './settlement.ts'
+
+/** Something taken out of play for a while, with who said for how long. */
+export interface Bench {
+  readonly reason: BenchReason
+  /** When it ends by itself; null when only a lookup ends it. */
+  readonly untilMs: number | null
+  /** `time` when waiting cures it, `lookup` when somebody has to pay or repair something. */
+  readonly cure: 'time' | 'lookup'
+  /** Whether OpenRouter named the end, or we guessed it. */
+  readonly provenance: 'upstream' | 'guess'
+  readonly sinceMs: number
+}
+
+/** No reset, however it was given, benches anything for longer. */
+export const MAX_BENCH_MS = 24 * 60 * 60 * 1000
+
+/**
+ * A guess is stretched by up to a fifth, never shortened: keys that were benched
+ * in one instant should not all come back in one.
+ */
+const MAX_JITTER = 0.2
+
+/**
+ * Carries out an order.
+ * @param strikes how many `backoff` orders in a row this one follows
+ */
+export function benchOf(order: BenchOrder, strikes: number, nowMs: number, random: Random): Bench {
+  const { reason, term } = order
+  const guess = (ms: number) => nowMs + Math.min(ms * (1 + MAX_JITTER * random()), MAX_BENCH_MS)
+  const common = { reason, sinceMs: nowMs }
+  switch (term.kind) {
+    case 'until': {
+      const untilMs = Math.min(Math.max(term.untilMs, nowMs), nowMs + MAX_BENCH_MS)
+      return { ...common, untilMs, cure: 'time', provenance: 'upstream' }
+    }
+    case 'for':
+      return { ...common, untilMs: guess(term.forMs), cure: 'time', provenance: 'guess' }
+    case 'backoff': {
+      const forMs = Math.min(term.baseMs * 2 ** strikes, term.maxMs)
+      return { ...common, untilMs: guess(forMs), cure: 'time', provenance: 'guess' }
+    }
+    case 'lookup': {
+      const untilMs = term.lapseMs === null ? null : guess(term.lapseMs)
+      return { ...common, untilMs, cure: 'lookup', provenance: 'guess' }
+    }
+  }
+}
+
+export function isActive(bench: Bench | null, nowMs: number): bench is Bench {
+  return bench !== null && (bench.untilMs === null || nowMs < bench.untilMs)
+}
+
+/** Of two benches of one thing, the one that ends later holds. */
+export function later(old: Bench | null, next: Bench, nowMs: number): Bench {
+  if (!isActive(old, nowMs)) return next
+  if (old.untilMs === null) return old
+  return next.untilMs === null || next.untilMs > old.untilMs ? next : old
+}

@@ -1,0 +1,122 @@
+import { type Bench, isActive } from './bench.ts'
+import { asOf } from './circuit-breaker.ts'
+import type { AccountId, KeyId, ModelId } from './ids.ts'
+import { isPanic } from './panic.ts'
+import type { KeyState, PoolState } from './pool-state.ts'
+import type { Reason } from './reasons.ts'
+
+/** What a request asks of a key, beyond being free. */
+export interface Needs {
+  readonly model: ModelId
+  readonly triedKeys: readonly KeyId[]
+  /** Accounts that were themselves at fault for an attempt of this request. */
+  readonly excludedAccounts: readonly AccountId[]
+}
+
+/** Something that keeps a key from serving, and when it ends by itself (null: it doesn't). */
+export interface Obstacle {
+  readonly reason: Reason
+  readonly clearsAtMs: number | null
+}
+
+/** When to ask again after a lease of unknown length: its end can't be known, only guessed. */
+const BUSY_GUESS_MS = 1_000
+
+export function isFreeModel(model: ModelId): boolean {
+  return model.endsWith(':free')
+}
+
+/**
+ * Shared by every key without obstacles, which is nearly every key of nearly
+ * every request, so that the scan of a healthy pool stays cheap.
+ */
+const NONE: readonly Obstacle[] = []
+
+/** Benches that stand in the way of this key for this model, whatever they bench. */
+function benchObstacles(key: KeyState, model: ModelId, nowMs: number): readonly Obstacle[] {
+  const { account } = key
+  const freeBench = isFreeModel(model) ? account.freeBench : null
+  const modelBench = account.modelBenches.get(model) ?? null
+  if (!(key.bench || account.bench || freeBench || modelBench)) return NONE
+  return [key.bench, account.bench, freeBench, modelBench]
+    .filter((bench) => isActive(bench, nowMs))
+    .map(benchObstacle)
+}
+
+function benchObstacle(bench: Bench): Obstacle {
+  const clearsAtMs = bench.cure === 'time' ? bench.untilMs : null
+  return { reason: bench.reason, clearsAtMs }
+}
+
+/**
+ * What excludes a key whatever the load and the breakers: the state of the key
+ * and its account. Panic is measured over the keys for which this is empty.
+ */
+export function standingObstacles(
+  key: KeyState,
+  model: ModelId,
+  nowMs: number,
+): readonly Obstacle[] {
+  const benches = benchObstacles(key, model, nowMs)
+  return key.config.disabled ? [{ reason: 'disabled', clearsAtMs: null }, ...benches] : benches
+}
+
+export function breakerObstacles(key: KeyState, nowMs: number): readonly Obstacle[] {
+  const breaker = asOf(key.breaker, nowMs)
+  switch (breaker.kind) {
+    case 'closed':
+      return NONE
+    case 'open':
+      return [{ reason: 'breaker_open', clearsAtMs: breaker.untilMs }]
+    case 'half_open':
+      return breaker.probe === null
+        ? NONE
+        : [{ reason: 'half_open_busy', clearsAtMs: nowMs + BUSY_GUESS_MS }]
+  }
+}
+
+function loadObstacles(key: KeyState, nowMs: number): readonly Obstacle[] {
+  const { maxConcurrent } = key.config
+  return maxConcurrent !== null && key.inFlight >= maxConcurrent
+    ? [{ reason: 'at_max_concurrent', clearsAtMs: nowMs + BUSY_GUESS_MS }]
+    : NONE
+}
+
+function requestObstacles(key: KeyState, needs: Needs): readonly Obstacle[] {
+  const tried = needs.triedKeys.includes(key.id) || needs.excludedAccounts.includes(key.account.id)
+  return tried ? [{ reason: 'already_tried', clearsAtMs: null }] : NONE
+}
+
+/** A key that may not serve this request, with everything against it. */
+export interface Assessment {
+  readonly key: KeyState
+  readonly obstacles: readonly Obstacle[]
+}
+
+/** The keys for one request: who may serve, why not the others, and whether breakers count. */
+export interface Assessed {
+  readonly eligible: KeyState[]
+  readonly excluded: Assessment[]
+  readonly panic: boolean
+}
+
+export function assess(state: PoolState, needs: Needs, nowMs: number): Assessed {
+  const keys = [...state.keys.values()]
+  const lasting = keys.map((key) => standingObstacles(key, needs.model, nowMs))
+  const standing = keys.filter((_, i) => lasting[i]?.length === 0)
+  const closed = standing.filter((key) => key.breaker.kind === 'closed')
+  const panic = isPanic(standing.length, closed.length, state.policy.panicRatio)
+  const eligible: KeyState[] = []
+  const excluded: Assessment[] = []
+  for (const [i, key] of keys.entries()) {
+    const all = [
+      lasting[i] ?? NONE,
+      requestObstacles(key, needs),
+      panic ? NONE : breakerObstacles(key, nowMs),
+      loadObstacles(key, nowMs),
+    ]
+    if (all.every((obstacles) => obstacles.length === 0)) eligible.push(key)
+    else excluded.push({ key, obstacles: all.flat() })
+  }
+  return { eligible, excluded, panic }
+}
