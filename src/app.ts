@@ -1,0 +1,70 @@
+import { Hono } from 'hono'
+import { cors } from 'hono/cors'
+import { createMiddleware } from 'hono/factory'
+import { requestId } from 'hono/request-id'
+import { gatewayError } from './gateway/gateway-error.ts'
+import type { Ports } from './gateway/ports.ts'
+import { authenticate } from './http/authenticate.ts'
+import { CATALOGUE_PATHS, catalogue } from './http/catalogue.ts'
+import type { HttpEnvironment } from './http/context.ts'
+import { errorResponse } from './http/error-response.ts'
+import { gatewayOf } from './http/gateway.ts'
+import { healthz } from './http/healthz.ts'
+import { inference } from './http/inference.ts'
+import { logBug, logFaults } from './http/log.ts'
+import { chatCompletions } from './openrouter/chat-completions.ts'
+
+/** The API is the same at both: OpenAI's and OpenRouter's SDKs use the first, Anthropic's adds `/v1`. */
+const PREFIXES = ['/api/v1', '/v1'] as const
+
+/** Every API shape that is served. */
+const SHAPES = [chatCompletions] as const
+
+const EXPOSED_HEADERS = [
+  'x-request-id',
+  'x-generation-id',
+  'x-switchyard-key',
+  'x-switchyard-attempts',
+  'x-switchyard-degraded',
+  'retry-after',
+  'server-timing',
+]
+
+/** The HTTP surface: the order of the middleware and the list of routes. */
+export function createApp(ports: Ports): Hono<HttpEnvironment> {
+  const app = new Hono<HttpEnvironment>()
+  app.use(requestId())
+  app.use(cors({ origin: '*', allowMethods: ['GET', 'POST'], exposeHeaders: EXPOSED_HEADERS }))
+  app.use(configure(ports))
+  app.get('/healthz', healthz)
+  for (const prefix of PREFIXES) {
+    for (const path of CATALOGUE_PATHS) app.get(`${prefix}/${path}`, catalogue(prefix))
+    for (const shape of SHAPES) {
+      app.post(`${prefix}/${shape.path}`, authenticate, inference(shape))
+    }
+  }
+  app.notFound(() => errorResponse(gatewayError('not_found', NOT_FOUND)))
+  app.onError((error, c) => {
+    logBug(c.get('requestId'), error)
+    return errorResponse(gatewayError('internal_error', 'The gateway failed. Try again.'))
+  })
+  return app
+}
+
+const NOT_FOUND =
+  'This gateway does not serve that path or method. Management of keys, credits and ' +
+  'accounts is done at OpenRouter itself.'
+
+/** Puts the gateway at hand, or answers for a configuration that has faults. */
+function configure(ports: Ports) {
+  return createMiddleware<HttpEnvironment>(async function configured(c, next) {
+    c.set('startedAtMs', ports.nowMs())
+    const result = await gatewayOf(c.env, ports, logFaults)
+    if (!result.ok) {
+      const message = 'This gateway is misconfigured. Its operator finds every fault in its log.'
+      return errorResponse(gatewayError('gateway_misconfigured', message))
+    }
+    c.set('gateway', result.gateway)
+    return await next()
+  })
+}

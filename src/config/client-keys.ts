@@ -1,0 +1,61 @@
+import { z } from 'zod'
+import { type ClientId, clientId } from '../balancing/ids.ts'
+import { faultsOf } from './fields.ts'
+import { fromHex, publicName, readList, type SecretEntry, sha256 } from './secrets.ts'
+
+/** Somebody who may call. Only the hash of the token is kept. */
+export interface Client {
+  readonly id: ClientId
+  readonly tokenSha256: Uint8Array
+}
+
+const entry = z.union([
+  z.strictObject({ id: publicName(), token: z.string().regex(/^[\x21-\x7e]+$/) }),
+  z.strictObject({ id: publicName(), sha256: z.string().regex(/^[0-9a-fA-F]{64}$/) }),
+])
+
+const ENTRY_FORM =
+  'must be an object of "id" (letters, digits, . _ : @ -) and either "token" (no blanks) or "sha256" (64 hex digits), nothing else'
+
+/** Reads `CLIENT_KEYS`. Faults name the place, never a token. */
+export async function readClientKeys(
+  value: unknown,
+): Promise<{ clients: Client[]; faults: string[] }> {
+  const list = readList('CLIENT_KEYS', value, pair)
+  const faults = [...list.faults]
+  const clients: Client[] = []
+  const seen = new Map<string, string>()
+  for (const { where, value } of list.entries) {
+    const parsed = entry.safeParse(value)
+    if (!parsed.success) {
+      faults.push(...clientFaults(where, value))
+      continue
+    }
+    const { data } = parsed
+    const tokenSha256 = 'token' in data ? await sha256(data.token) : fromHex(data.sha256)
+    for (const [what, mark] of [
+      ['id', data.id],
+      ['token', `${tokenSha256}`],
+    ] as const) {
+      const first = seen.get(`${what} ${mark}`)
+      if (first !== undefined) faults.push(`${where}: the same ${what} as ${first}`)
+      seen.set(`${what} ${mark}`, first ?? where)
+    }
+    clients.push({ id: clientId(data.id), tokenSha256 })
+  }
+  return { clients, faults }
+}
+
+/** `id:token`; a token may itself hold colons. */
+function pair(text: string): SecretEntry {
+  const [, id, token] = /^([^:]+):(.+)$/.exec(text) ?? []
+  return { value: id === undefined ? null : { id, token } }
+}
+
+/** A union's own message would list both alternatives' troubles; one sentence says it better. */
+function clientFaults(where: string, value: unknown): string[] {
+  if (value === null) return [`${where}: must have the form id:token`]
+  const unknown = z.strictObject({ id: z.unknown(), token: z.unknown(), sha256: z.unknown() })
+  const parsed = unknown.partial().safeParse(value)
+  return parsed.success ? [`${where}: ${ENTRY_FORM}`] : faultsOf(where, parsed.error)
+}

@@ -1,0 +1,115 @@
+import type { PoolConfig } from '../balancing/pool-state.ts'
+import { type Client, readClientKeys } from './client-keys.ts'
+import { faultsOf } from './fields.ts'
+import { type Policy, policySchema } from './policy.ts'
+import { readUpstreamKeys, type UpstreamKey } from './upstream-keys.ts'
+
+/** Everything an operator can set, validated. */
+export interface Config {
+  /** Without a slash at the end. */
+  readonly upstreamUrl: string
+  readonly keys: readonly UpstreamKey[]
+  readonly clients: readonly Client[]
+  /** Whether callers without a client key may come in. */
+  readonly anonymous: boolean
+  readonly policy: Policy
+}
+
+/** Either a whole configuration, or every fault at once, by field. */
+export type ConfigResult =
+  | { readonly ok: true; readonly config: Config }
+  | { readonly ok: false; readonly faults: readonly string[] }
+
+export type Environment = Readonly<Record<string, unknown>>
+
+const DEFAULT_UPSTREAM_URL = 'https://openrouter.ai/api/v1'
+
+/** Reads the configuration from the Worker's bindings. Never throws and never quotes a secret. */
+export async function readConfig(env: Environment): Promise<ConfigResult> {
+  const faults: string[] = []
+  const take = <T>(result: { readonly value: T; readonly faults: readonly string[] }): T => {
+    faults.push(...result.faults)
+    return result.value
+  }
+  const upstreamUrl = take(readUpstreamUrl(env.UPSTREAM_URL))
+  const policy = take(readPolicy(env.POLICY))
+  const upstream = await readUpstreamKeys(env, policy)
+  faults.push(...upstream.faults)
+  const callers = await readClientKeys(env.CLIENT_KEYS)
+  faults.push(...callers.faults)
+  const anonymous = take(readAnonymous(env.ANONYMOUS_CLIENTS))
+  if (env.KEY_POOL === undefined) {
+    faults.push('KEY_POOL: the Durable Object binding is missing in this environment')
+  }
+  if (faults.length > 0) return { ok: false, faults }
+  const open = anonymous && callers.clients.length === 0
+  const config = {
+    upstreamUrl,
+    keys: upstream.keys,
+    clients: callers.clients,
+    anonymous: open,
+    policy,
+  }
+  return { ok: true, config }
+}
+
+/** The part of the configuration that the pool decides by. Holds no secret. */
+export function poolConfig(config: Config): PoolConfig {
+  const { strategy, breaker, panicRatio, retryBudget } = config.policy
+  return {
+    keys: config.keys.map((key) => key.config),
+    policy: { strategy, breaker, panicRatio, retryBudget },
+  }
+}
+
+interface Read<T> {
+  readonly value: T
+  readonly faults: readonly string[]
+}
+
+/**
+ * Keys are sent to this address, so it has to be `https:`; plain `http:` is for
+ * something on the same machine, where nobody listens in.
+ */
+function readUpstreamUrl(value: unknown): Read<string> {
+  const given = value === undefined || value === '' ? DEFAULT_UPSTREAM_URL : value
+  const url = typeof given === 'string' && URL.canParse(given) ? new URL(given) : null
+  const fault = (text: string) => ({
+    value: DEFAULT_UPSTREAM_URL,
+    faults: [`UPSTREAM_URL: ${text}`],
+  })
+  if (url === null) return fault('must be an absolute URL')
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+    return fault('must hold no credentials, query or fragment')
+  }
+  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback)) {
+    return fault(`must start with https: (http: only for loopback hosts), given ${url.protocol}`)
+  }
+  return { value: url.href.replace(/\/+$/, ''), faults: [] }
+}
+
+function readAnonymous(value: unknown): Read<boolean> {
+  if (value === undefined || value === 'deny') return { value: false, faults: [] }
+  if (value === 'allow') return { value: true, faults: [] }
+  const faults = ['ANONYMOUS_CLIENTS: must be "deny" or "allow"']
+  return { value: false, faults }
+}
+
+/** A TOML table arrives as an object; `wrangler --var` and a secret can only carry its JSON text. */
+function readPolicy(value: unknown): Read<Policy> {
+  const standard = policySchema.parse({})
+  const given = value === undefined || value === '' ? {} : value
+  let object = given
+  if (typeof given === 'string') {
+    try {
+      object = JSON.parse(given)
+    } catch {
+      return { value: standard, faults: ['POLICY: must be a table, or its JSON text'] }
+    }
+  }
+  const parsed = policySchema.safeParse(object)
+  return parsed.success
+    ? { value: parsed.data, faults: [] }
+    : { value: standard, faults: faultsOf('POLICY', parsed.error) }
+}

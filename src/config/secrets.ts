@@ -1,0 +1,75 @@
+import { z } from 'zod'
+
+/** One element of a secret that holds a list. */
+export interface SecretEntry {
+  readonly value: unknown
+}
+
+interface Located extends SecretEntry {
+  /** Which secret, and the place in it from 0: `CLIENT_KEYS[2]`. */
+  readonly where: string
+}
+
+/**
+ * Reads a secret that is either a list of words, separated by commas or white
+ * space, or a JSON array. Faults never quote the value: it is a secret.
+ *
+ * @param word what a word of the plain form stands for
+ */
+export function readList(
+  name: string,
+  value: unknown,
+  word: (text: string) => SecretEntry,
+): { entries: Located[]; faults: string[] } {
+  const located = (entry: SecretEntry, i: number): Located => ({ ...entry, where: `${name}[${i}]` })
+  const array = (values: readonly unknown[]) => ({
+    entries: values.map((value, i) => located({ value }, i)),
+    faults: [],
+  })
+  if (value === undefined || value === null) return array([])
+  if (Array.isArray(value)) return array(value)
+  if (typeof value !== 'string') return { entries: [], faults: [`${name}: ${LIST_FORM}`] }
+  const text = value.trim()
+  if (!/^[[{]/.test(text)) {
+    const words = text.split(/[\s,]+/).filter((part) => part !== '')
+    return { entries: words.map((part, i) => located(word(part), i)), faults: [] }
+  }
+  try {
+    const parsed: unknown = JSON.parse(text)
+    return Array.isArray(parsed)
+      ? array(parsed)
+      : { entries: [], faults: [`${name}: ${LIST_FORM}`] }
+  } catch {
+    return { entries: [], faults: [`${name}: looks like JSON but is not valid JSON`] }
+  }
+}
+
+const LIST_FORM = 'must be a list separated by commas or white space, or a JSON array'
+
+/**
+ * A name that is shown in headers, logs and pages. What looks like a key is
+ * refused: it would be published with every answer.
+ */
+export function publicName() {
+  return z
+    .string({ error: 'must be a string' })
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}$/, {
+      error: 'must be 1 to 64 letters, digits or . _ : @ - and start with a letter or digit',
+    })
+    .refine((name) => !name.startsWith('sk-or-'), { error: 'must not be a key' })
+}
+
+/** SHA-256 of a text's UTF-8 bytes. */
+export async function sha256(text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
+}
+
+/** As `sha256`, in lower-case hexadecimal. */
+export async function sha256Hex(text: string): Promise<string> {
+  return [...(await sha256(text))].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+/** The bytes of a hexadecimal text of even length. */
+export function fromHex(hex: string): Uint8Array {
+  return Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
+}

@@ -1,0 +1,106 @@
+import { z } from 'zod'
+import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
+import type { KeyConfig } from '../balancing/pool-state.ts'
+import { faultsOf } from './fields.ts'
+import { maxConcurrent, type Policy, weight } from './policy.ts'
+import { publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
+
+/** An OpenRouter key with its secret. The secret goes to the key ring and nowhere else. */
+export interface UpstreamKey {
+  readonly config: KeyConfig
+  readonly secret: string
+}
+
+const SECRET_NAME = /^OPENROUTER_KEY/
+
+const entry = z.strictObject(
+  {
+    // Header-safe, so that a stray quote or line break can't become part of a request.
+    key: z
+      .string({ error: 'must be a string' })
+      .regex(/^sk-or-[\x21-\x7e]+$/, { error: 'must start with sk-or- and hold no blanks' }),
+    id: publicName().optional(),
+    account: publicName().optional(),
+    weight: weight().optional(),
+    max_concurrent: maxConcurrent().optional(),
+    disabled: z.boolean({ error: 'must be true or false' }).optional(),
+  },
+  {
+    error: (issue) =>
+      issue.code === 'unrecognized_keys' ? undefined : 'must be an object with the field "key"',
+  },
+)
+
+type Entry = z.infer<typeof entry>
+
+/**
+ * The names of all secrets that hold keys, in the order in which their keys are
+ * configured: `OPENROUTER_KEYS` first, the others by name, numbers by value.
+ */
+function secretNames(env: object): string[] {
+  const order = new Intl.Collator('en', { numeric: true })
+  const first = (name: string) => (name === 'OPENROUTER_KEYS' ? 0 : 1)
+  return Object.keys(env)
+    .filter((name) => SECRET_NAME.test(name))
+    .sort((a, b) => first(a) - first(b) || order.compare(a, b))
+}
+
+/** Reads and joins all keys. Faults name the secret and the place, never a key. */
+export async function readUpstreamKeys(
+  env: Readonly<Record<string, unknown>>,
+  policy: Policy,
+): Promise<{ keys: UpstreamKey[]; faults: string[] }> {
+  const faults: string[] = []
+  const entries: { where: string; entry: Entry }[] = []
+  for (const name of secretNames(env)) {
+    const list = readList(name, env[name], (text): SecretEntry => ({ value: { key: text } }))
+    faults.push(...list.faults)
+    for (const { where, value } of list.entries) {
+      const parsed = entry.safeParse(value)
+      if (parsed.success) entries.push({ where, entry: parsed.data })
+      else faults.push(...faultsOf(where, parsed.error))
+    }
+  }
+  const keys = await Promise.all(
+    entries.map(async ({ where, entry }) => ({ where, key: await upstreamKey(entry, policy) })),
+  )
+  faults.push(...duplicates(keys))
+  if (keys.length === 0 && faults.length === 0) {
+    faults.push('OPENROUTER_KEYS: no key is configured; set it to one or more OpenRouter keys')
+  }
+  return { keys: keys.map(({ key }) => key), faults }
+}
+
+async function upstreamKey(entry: Entry, policy: Policy): Promise<UpstreamKey> {
+  const id = keyId(entry.id ?? `key-${(await sha256Hex(entry.key)).slice(0, 8)}`)
+  return {
+    secret: entry.key,
+    config: {
+      id,
+      account: entry.account === undefined ? ownAccount(id) : accountId(entry.account),
+      weight: entry.weight ?? policy.defaultWeight,
+      maxConcurrent: entry.max_concurrent ?? policy.defaultMaxConcurrent,
+      disabled: entry.disabled ?? false,
+    },
+  }
+}
+
+/** `/` is not allowed in a configured account, so that this can't be mistaken for one. */
+function ownAccount(id: KeyId): AccountId {
+  return accountId(`own/${id}`)
+}
+
+function duplicates(keys: readonly { where: string; key: UpstreamKey }[]): string[] {
+  const faults: string[] = []
+  const bySecret = new Map<string, string>()
+  const byId = new Map<KeyId, string>()
+  for (const { where, key } of keys) {
+    const sameSecret = bySecret.get(key.secret)
+    const sameId = byId.get(key.config.id)
+    if (sameSecret !== undefined) faults.push(`${where}: the same key as ${sameSecret}`)
+    else if (sameId !== undefined) faults.push(`${where}: the same id as ${sameId}`)
+    bySecret.set(key.secret, sameSecret ?? where)
+    byId.set(key.config.id, sameId ?? where)
+  }
+  return faults
+}

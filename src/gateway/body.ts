@@ -1,0 +1,50 @@
+import type { Read, UpstreamCall } from './upstream-call.ts'
+
+/** Joins chunks into one, copying each byte once. */
+export function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  const [only] = chunks
+  if (chunks.length === 1 && only !== undefined) return only
+  const joined = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0))
+  let offset = 0
+  for (const chunk of chunks) {
+    joined.set(chunk, offset)
+    offset += chunk.length
+  }
+  return joined
+}
+
+/**
+ * Reads a whole body of at most `maxBytes`; what is longer counts as broken.
+ * @param idleMs longest pause between two chunks, from the first on; no such clock if left out
+ */
+export async function readWhole(
+  call: UpstreamCall,
+  maxBytes: number,
+  idleMs?: number,
+): Promise<
+  { readonly kind: 'body'; readonly bytes: Uint8Array } | Exclude<Read, { kind: 'chunk' | 'end' }>
+> {
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for (;;) {
+    const read = await call.read()
+    if (read.kind === 'end') return { kind: 'body', bytes: concat(chunks) }
+    if (read.kind !== 'chunk') return read
+    chunks.push(read.bytes)
+    length += read.bytes.length
+    if (length > maxBytes) {
+      call.close()
+      return { kind: 'broken' }
+    }
+    if (idleMs !== undefined) call.arm('idle', idleMs)
+  }
+}
+
+/** The JSON that a body holds, or undefined. */
+export function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes))
+  } catch {
+    return undefined
+  }
+}

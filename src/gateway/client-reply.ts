@@ -1,0 +1,105 @@
+import type { Ports } from './ports.ts'
+
+/** Comments that come before the commit are passed on as keep-alives after this long. */
+const KEEP_ALIVE_AFTER_MS = 2_000
+
+/** A piece of a stream that was held back until the commit, and may have gone out as a keep-alive. */
+export interface HeldBlock {
+  readonly bytes: Uint8Array
+  sent: boolean
+}
+
+export interface StreamHead {
+  readonly status: number
+  readonly headers: Headers
+}
+
+/**
+ * What the client gets. The response exists from the moment at which its status
+ * is certain: with the whole answer, at the commit of a stream, or when the first
+ * keep-alive has to go out, after which an attempt may still fail over but the
+ * status can no longer change.
+ */
+export interface ClientReply {
+  readonly response: Promise<Response>
+  /** Whether a stream has begun: from then on an error can only be an event. */
+  streaming(): boolean
+  /** Answers at once and whole. Only before a stream has begun. */
+  whole(head: StreamHead, body: Uint8Array | string): void
+  /** Begins the stream, unless keep-alives have begun it before. */
+  begin(head: StreamHead): void
+  /** Passes bytes on; resolves when the client has room for more. False when it has left. */
+  write(bytes: Uint8Array): Promise<boolean>
+  /** Ends the stream. */
+  end(): Promise<void>
+  /** Offers a comment as a keep-alive, to be sent now or when it is time, or never. */
+  keepAlive(block: HeldBlock, head: StreamHead): void
+  /** Forgets keep-alives that were offered and not sent: their attempt has failed. */
+  dropKeepAlives(): void
+  /** Frees the timer. */
+  close(): void
+}
+
+/**
+ * @param onGone called once, when the client has stopped reading a stream
+ * @param decorate adds the gateway's own headers at the moment of answering
+ */
+export function createClientReply(
+  ports: Ports,
+  decorate: (headers: Headers) => Headers,
+  onGone: () => void,
+): ClientReply {
+  const { promise: response, resolve: settle } = Promise.withResolvers<Response>()
+  let writer: WritableStreamDefaultWriter<Uint8Array> | null = null
+  let due = false
+  let waiting: { block: HeldBlock; head: StreamHead }[] = []
+
+  const begin = ({ status, headers }: StreamHead): WritableStreamDefaultWriter<Uint8Array> => {
+    if (writer !== null) return writer
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
+    writer = writable.getWriter()
+    writer.closed.catch(onGone)
+    settle(new Response(readable, { status, headers: decorate(headers) }))
+    return writer
+  }
+  const send = (block: HeldBlock, head: StreamHead) => {
+    block.sent = true
+    // A client that is gone is noticed through `closed`.
+    begin(head)
+      .write(block.bytes)
+      .catch(() => undefined)
+  }
+  const cancelTimer = ports.timer(KEEP_ALIVE_AFTER_MS, () => {
+    due = true
+    for (const { block, head } of waiting) send(block, head)
+    waiting = []
+  })
+
+  return {
+    response,
+    streaming: () => writer !== null,
+    whole({ status, headers }, body) {
+      settle(new Response(body, { status, headers: decorate(headers) }))
+    },
+    begin: (head) => void begin(head),
+    async write(bytes) {
+      try {
+        await writer?.write(bytes)
+        return true
+      } catch {
+        return false
+      }
+    },
+    async end() {
+      await writer?.close().catch(() => undefined)
+    },
+    keepAlive(block, head) {
+      if (due) send(block, head)
+      else waiting.push({ block, head })
+    },
+    dropKeepAlives() {
+      waiting = []
+    },
+    close: cancelTimer,
+  }
+}

@@ -1,0 +1,365 @@
+import type { AccountId, ClientId, KeyId, ModelId } from '../balancing/ids.ts'
+import type { Refusal } from '../balancing/pool.ts'
+import type { Settlement, Usage } from '../balancing/settlement.ts'
+import type { Policy } from '../config/policy.ts'
+import type { ApiShape } from '../openrouter/api-shape.ts'
+import { type Blame, blame, NOBODY } from '../openrouter/blame.ts'
+import { clientHeaders, upstreamHeaders } from '../openrouter/headers.ts'
+import { type Attempt, attempt, type CommittedStream, type Replay } from './attempt.ts'
+import { type ClientReply, createClientReply } from './client-reply.ts'
+import { gatewayError, noticeOf, retryAfterSeconds } from './gateway-error.ts'
+import type { KeyRing } from './key-ring.ts'
+import { asEvent, type FailedAttempt, type LastWord, lastWord } from './last-word.ts'
+import type { Acquired, LeaseBroker, Leased } from './lease-broker.ts'
+import { nextStep, type Step } from './next-step.ts'
+import { type Ports, sleep } from './ports.ts'
+import { relay } from './relay.ts'
+import { estimateUsage, settlementsOf } from './settlements.ts'
+import { createTimings, serverTiming, type Timings } from './timings.ts'
+import { createUpstreamCall, type UpstreamCall } from './upstream-call.ts'
+
+/** What one request's journey needs of the gateway. */
+export interface Dispatcher {
+  readonly ports: Ports
+  readonly leases: LeaseBroker
+  readonly ring: KeyRing
+  readonly upstreamUrl: string
+  readonly policy: Pick<Policy, 'maxAttempts' | 'timeouts'>
+}
+
+/** A request that is known to be well-formed and allowed in. */
+export interface InferenceRequest {
+  readonly shape: ApiShape
+  readonly model: ModelId
+  readonly clientId: ClientId
+  /** Exactly as it came. */
+  readonly body: Uint8Array
+  readonly headers: Headers
+  /** The query, with its question mark, or nothing. */
+  readonly search: string
+  /** Aborted when the client goes away. */
+  readonly signal: AbortSignal
+  readonly startedAtMs: number
+  readonly authMs: number
+}
+
+/** One attempt, and whose fault it was if it failed. */
+export interface AttemptNote {
+  key: KeyId
+  row: string | null
+  fault: string | null
+}
+
+/** What became of a request, for the log. */
+export interface JourneyReport {
+  readonly outcome: 'answered' | 'failed' | 'client_gone'
+  readonly attempts: readonly Readonly<AttemptNote>[]
+  readonly degraded: boolean
+  readonly timings: Timings
+  readonly usage: Usage | null
+}
+
+export interface Journey {
+  readonly response: Promise<Response>
+  /** Settles when the last byte is out and the lease is back. To be kept alive by the platform. */
+  readonly finished: Promise<JourneyReport>
+}
+
+/** A lease outlives its request's deadline by this much, so that it never expires under a live call. */
+const LEASE_GRACE_MS = 10_000
+
+/** nginx's status for a client that left before its answer. It appears in no client's hands. */
+const CLIENT_CLOSED_REQUEST = 499
+
+/** A pool that knows keys which this Worker does not (a deployment under way) is not asked for ever. */
+const MAX_UNKNOWN_KEYS = 10
+
+/**
+ * One request's journey: lease a key, call, look, and either answer or move on.
+ * The loop decides nothing itself; it carries what `blame`, `nextStep`,
+ * `lastWord` and the pool decide.
+ */
+export function dispatch(dispatcher: Dispatcher, request: InferenceRequest): Journey {
+  const journey = new JourneyInProgress(dispatcher, request)
+  return { response: journey.reply.response, finished: journey.run() }
+}
+
+class JourneyInProgress {
+  readonly #dispatcher: Dispatcher
+  readonly #request: InferenceRequest
+  readonly #timings: Timings
+  readonly #triedKeys: KeyId[] = []
+  readonly #excludedAccounts: AccountId[] = []
+  readonly #failures: FailedAttempt[] = []
+  readonly #attempts: AttemptNote[] = []
+  readonly #gone = new AbortController()
+  readonly reply: ClientReply
+  #call: UpstreamCall | null = null
+  #lastKey: KeyId | null = null
+  #retries = 0
+  #providerRetried = false
+  #degraded = false
+  #usage: Usage | null = null
+
+  constructor(dispatcher: Dispatcher, request: InferenceRequest) {
+    this.#dispatcher = dispatcher
+    this.#request = request
+    this.#timings = createTimings(request.authMs)
+    const onGone = () => {
+      this.#gone.abort()
+      this.#call?.stop('client_gone')
+    }
+    this.reply = createClientReply(dispatcher.ports, (headers) => this.#decorate(headers), onGone)
+    if (request.signal.aborted) onGone()
+    request.signal.addEventListener('abort', onGone)
+  }
+
+  async run(): Promise<JourneyReport> {
+    try {
+      const outcome = await this.#attemptUntilDone()
+      return this.#report(outcome)
+    } catch (error) {
+      // A bug of ours: the client still gets an answer, and the log gets the error.
+      const word = gatewayError('internal_error', 'The gateway failed. Try again.')
+      await this.#say({ kind: 'ours', error: word })
+      throw error
+    } finally {
+      // A client that left before it was answered gets what nobody will read.
+      this.reply.whole({ status: CLIENT_CLOSED_REQUEST, headers: new Headers() }, '')
+      this.reply.close()
+      this.#call?.close()
+    }
+  }
+
+  async #attemptUntilDone(): Promise<JourneyReport['outcome']> {
+    let step: Again | null = null
+    let settlements: readonly Settlement[] = []
+    for (let unknownKeys = 0; unknownKeys < MAX_UNKNOWN_KEYS; ) {
+      const acquired = await this.#acquire(step, settlements)
+      settlements = []
+      if (acquired.kind !== 'leased') {
+        return await this.#conclude(acquired.kind === 'refused' ? acquired.refusal : null, [])
+      }
+      const secret = this.#dispatcher.ring.secret(acquired.keyId)
+      this.#triedKeys.push(acquired.keyId)
+      if (secret === null) {
+        unknownKeys += 1
+        settlements = settlementsOf(acquired, NOBODY, null)
+        continue
+      }
+      const result = await this.#try(acquired, secret)
+      if (result.kind !== 'failed') return await this.#finish(acquired, result)
+      const failed = this.#judge(acquired, result)
+      settlements = settlementsOf(acquired, failed.blame, result.usage)
+      const next = this.#nextStep(failed)
+      if (next.kind === 'give_up') return await this.#conclude(null, settlements)
+      if (next.waitMs > 0) {
+        await Promise.all([this.#dispatcher.leases.settle(settlements), this.#wait(next.waitMs)])
+        settlements = []
+      }
+      step = next
+    }
+    return await this.#conclude(null, settlements)
+  }
+
+  async #acquire(step: Again | null, settlements: readonly Settlement[]): Promise<Acquired> {
+    const { ports, leases } = this.#dispatcher
+    const { model, clientId } = this.#request
+    const beganMs = ports.nowMs()
+    const want = {
+      model,
+      clientId,
+      triedKeys: [...this.#triedKeys],
+      excludedAccounts: [...this.#excludedAccounts],
+      attempt: step?.attempt ?? (this.#triedKeys.length === 0 ? 'first' : 'move'),
+      leaseMs: Math.max(0, this.#remainingMs()) + LEASE_GRACE_MS,
+    } as const
+    const acquired = await leases.acquire(want, settlements)
+    this.#timings.acquire += ports.nowMs() - beganMs
+    this.#degraded ||= acquired.kind === 'no_pool' || isWithoutLease(acquired)
+    return acquired
+  }
+
+  /** Makes one upstream call, unless the client left while the key was being leased. */
+  async #try(leased: Leased, secret: string): Promise<Attempt> {
+    const { ports, upstreamUrl, policy } = this.#dispatcher
+    const { shape, headers, body, search } = this.#request
+    if (this.#gone.signal.aborted) return { kind: 'client_gone' }
+    this.#lastKey = leased.keyId
+    this.#attempts.push({ key: leased.keyId, row: null, fault: null })
+    const outgoing = upstreamHeaders(headers)
+    outgoing.set('authorization', `Bearer ${secret}`)
+    const init = { method: 'POST', headers: outgoing, body, redirect: 'manual' } as const
+    const url = `${upstreamUrl}/${shape.path}${search}`
+    this.#call = createUpstreamCall(ports, url, init, Math.max(0, this.#remainingMs()))
+    const beganMs = ports.nowMs()
+    const result = await attempt(this.#call, shape, this.reply, policy.timeouts)
+    this.#timings.upstream += ports.nowMs() - beganMs
+    if (result.kind === 'failed') {
+      this.#call.close()
+      this.reply.dropKeepAlives()
+    }
+    return result
+  }
+
+  #judge(leased: Leased, { failure, replay }: Extract<Attempt, { kind: 'failed' }>): FailedAttempt {
+    const { ports, ring } = this.#dispatcher
+    const { keyId, accountId } = leased
+    const verdict = blame(failure, { nowMs: ports.nowMs() })
+    const failed = { keyId, accountId, failure, blame: verdict, replay }
+    this.#failures.push(failed)
+    this.#noteBlame(verdict)
+    if (verdict.outcome === 'failure' || verdict.fault === 'key' || verdict.fault === 'account') {
+      ring.noteFailure(keyId, ports.nowMs())
+    }
+    return failed
+  }
+
+  #noteBlame({ row, fault }: Blame): void {
+    const note = this.#attempts.at(-1)
+    if (note !== undefined) Object.assign(note, { row, fault })
+  }
+
+  #nextStep({ blame, accountId }: FailedAttempt): Step {
+    const step = nextStep(
+      blame,
+      {
+        attempts: this.#attempts.length,
+        maxAttempts: this.#dispatcher.policy.maxAttempts,
+        retries: this.#retries,
+        providerRetried: this.#providerRetried,
+        remainingMs: this.#remainingMs(),
+      },
+      this.#dispatcher.ports.random,
+    )
+    if (step.kind === 'give_up' || this.#gone.signal.aborted) return { kind: 'give_up' }
+    if (step.exclude === 'account') this.#excludedAccounts.push(accountId)
+    if (step.attempt === 'retry') this.#retries += 1
+    if (blame.next.kind === 'retry' && blame.next.limit === 'once') this.#providerRetried = true
+    return step
+  }
+
+  async #wait(ms: number): Promise<void> {
+    const { ports } = this.#dispatcher
+    const beganMs = ports.nowMs()
+    await sleep(ports, ms, this.#gone.signal)
+    this.#timings.wait += ports.nowMs() - beganMs
+  }
+
+  /** Brings a good answer, or a stream that has begun, to its end and gives the lease back. */
+  async #finish(
+    leased: Leased,
+    result: Exclude<Attempt, { kind: 'failed' }>,
+  ): Promise<JourneyReport['outcome']> {
+    switch (result.kind) {
+      case 'client_gone':
+        await this.#settle(leased, NOBODY, null)
+        return 'client_gone'
+      case 'whole':
+        await this.#say({ kind: 'verbatim', replay: result.answer })
+        await this.#settle(leased, null, result.usage)
+        return 'answered'
+      case 'stream':
+        return await this.#relay(leased, result.stream)
+    }
+  }
+
+  async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
+    const { ports, policy } = this.#dispatcher
+    const call = this.#call
+    if (call === null) throw new Error('A stream without a call')
+    const head = { ...stream.head, headers: clientHeaders(stream.head.headers) }
+    const { shape } = this.#request
+    const end = await relay(call, { ...stream, head }, shape, this.reply, policy.timeouts.idleMs)
+    const { usage, events } = stream.watch.summary()
+    const counted = usage ?? estimateUsage(this.#request.body, events)
+    switch (end.kind) {
+      case 'complete':
+        await this.#settle(leased, null, counted)
+        return 'answered'
+      case 'client_gone':
+        await this.#settle(leased, NOBODY, counted)
+        return 'client_gone'
+      case 'out_of_time':
+        await this.#settle(leased, NOBODY, counted)
+        return 'failed'
+      case 'failed': {
+        const verdict = blame(end.failure, { nowMs: ports.nowMs() })
+        this.#noteBlame(verdict)
+        await this.#settle(leased, verdict, counted)
+        return 'failed'
+      }
+    }
+  }
+
+  /** Answers with the last word, and gives back what is still held. */
+  async #conclude(
+    refusal: Refusal | null,
+    settlements: readonly Settlement[],
+  ): Promise<JourneyReport['outcome']> {
+    if (!this.#gone.signal.aborted) {
+      await this.#say(lastWord(this.#failures, refusal, this.#dispatcher.ports.nowMs()))
+    }
+    await this.#dispatcher.leases.settle(settlements)
+    return this.#gone.signal.aborted ? 'client_gone' : 'failed'
+  }
+
+  async #say(word: LastWord): Promise<void> {
+    const { shape } = this.#request
+    if (word.kind === 'verbatim') {
+      if (!this.reply.streaming()) return this.#passOn(word.replay)
+      await this.reply.write(asEvent(word.replay, shape))
+      return await this.reply.end()
+    }
+    const { error } = word
+    const notice = noticeOf(error)
+    if (this.reply.streaming()) {
+      await this.reply.write(new TextEncoder().encode(shape.errorEvent(notice)))
+      return await this.reply.end()
+    }
+    const headers = new Headers({ 'content-type': 'application/json' })
+    if (error.retryAfterMs !== null) {
+      headers.set('retry-after', retryAfterSeconds(error.retryAfterMs))
+    }
+    this.reply.whole({ status: error.status, headers }, JSON.stringify(shape.errorBody(notice)))
+  }
+
+  #passOn({ status, headers, body }: Replay): void {
+    this.reply.whole({ status, headers: clientHeaders(headers) }, body)
+  }
+
+  async #settle(leased: Leased, verdict: Blame | null, usage: Usage | null): Promise<void> {
+    this.#usage = usage
+    await this.#dispatcher.leases.settle(settlementsOf(leased, verdict, usage))
+  }
+
+  #remainingMs(): number {
+    const { ports, policy } = this.#dispatcher
+    return this.#request.startedAtMs + policy.timeouts.totalMs - ports.nowMs()
+  }
+
+  #decorate(headers: Headers): Headers {
+    const decorated = new Headers(headers)
+    decorated.set('x-switchyard-attempts', String(this.#attempts.length))
+    if (this.#lastKey !== null) decorated.set('x-switchyard-key', this.#lastKey)
+    if (this.#degraded) decorated.set('x-switchyard-degraded', 'pool')
+    decorated.set('server-timing', serverTiming(this.#timings))
+    return decorated
+  }
+
+  #report(outcome: JourneyReport['outcome']): JourneyReport {
+    return {
+      outcome,
+      attempts: this.#attempts,
+      degraded: this.#degraded,
+      timings: this.#timings,
+      usage: this.#usage,
+    }
+  }
+}
+
+type Again = Extract<Step, { kind: 'again' }>
+
+function isWithoutLease(acquired: Acquired): boolean {
+  return acquired.kind === 'leased' && acquired.leaseId === null
+}

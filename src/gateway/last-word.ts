@@ -1,0 +1,109 @@
+import type { AccountId, KeyId } from '../balancing/ids.ts'
+import type { Refusal } from '../balancing/pool.ts'
+import type { ApiShape } from '../openrouter/api-shape.ts'
+import type { Blame } from '../openrouter/blame.ts'
+import { readError, type UpstreamFailure } from '../openrouter/upstream-failure.ts'
+import type { Replay } from './attempt.ts'
+import { parseJson } from './body.ts'
+import { type GatewayError, gatewayError } from './gateway-error.ts'
+
+/** One attempt that failed, with whose fault it was. */
+export interface FailedAttempt {
+  readonly keyId: KeyId
+  readonly accountId: AccountId
+  readonly failure: UpstreamFailure
+  readonly blame: Blame
+  readonly replay: Replay | null
+}
+
+/** What the caller gets in the end: upstream's own words, or ours. */
+export type LastWord =
+  | { readonly kind: 'verbatim'; readonly replay: Replay }
+  | { readonly kind: 'ours'; readonly error: GatewayError }
+
+/**
+ * The last word after attempts that all failed. An error that is about the
+ * request, the model or the provider is passed on as it came. A key's or an
+ * account's is not: its 401 or 402 would tell the app that *its* key is bad.
+ *
+ * @param refusal why there was no further attempt, if the pool refused one
+ */
+export function lastWord(
+  failures: readonly FailedAttempt[],
+  refusal: Refusal | null,
+  nowMs: number,
+): LastWord {
+  const telling = failures.findLast(({ blame }) => !isKeysOrAccounts(blame))
+  if (telling !== undefined) return wordOf(telling)
+  const error =
+    failures.length > 0 ? keysExhausted(failures, refusal, nowMs) : noKey(refusal, nowMs)
+  return { kind: 'ours', error }
+}
+
+function isKeysOrAccounts(blame: Blame): boolean {
+  return blame.fault === 'key' || blame.fault === 'account'
+}
+
+function wordOf({ failure, replay }: FailedAttempt): LastWord {
+  if (failure.kind === 'timeout') {
+    const message = 'OpenRouter did not answer in time. Try again.'
+    return { kind: 'ours', error: gatewayError('upstream_timeout', message) }
+  }
+  // What is no JSON error is a page of the edge: nothing that an API client could read.
+  if (failure.kind === 'response' && failure.error !== null && replay !== null) {
+    return { kind: 'verbatim', replay }
+  }
+  const message = 'OpenRouter could not be reached, or broke off. Try again.'
+  return { kind: 'ours', error: gatewayError('upstream_unreachable', message) }
+}
+
+function waitMs(refusal: Refusal | null, nowMs: number): number | null {
+  const retryAtMs = refusal?.retryAtMs ?? null
+  return retryAtMs === null ? null : Math.max(0, retryAtMs - nowMs)
+}
+
+function keysExhausted(
+  failures: readonly FailedAttempt[],
+  refusal: Refusal | null,
+  nowMs: number,
+): GatewayError {
+  return gatewayError(
+    'keys_exhausted',
+    'Every key that was tried was refused by OpenRouter for reasons of the key or its account. ' +
+      'The operator of this gateway can see which.',
+    {
+      retryAfterMs: waitMs(refusal, nowMs),
+      metadata: { attempts: failures.length, reasons: refusal?.reasons ?? {} },
+    },
+  )
+}
+
+/** 429 where waiting helps, 503 where somebody has to do something. */
+function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
+  const retryAfterMs = waitMs(refusal, nowMs)
+  const message =
+    retryAfterMs === null
+      ? 'No key can serve this request, and waiting will not change that.'
+      : 'No key can serve this request now. Try again after the time in Retry-After.'
+  return gatewayError('no_key_available', message, {
+    status: retryAfterMs === null ? 503 : 429,
+    retryAfterMs,
+    metadata: { reasons: refusal?.reasons ?? {} },
+  })
+}
+
+/**
+ * An answer as an event, for a client whose stream has begun already with a
+ * keep-alive: its status can no longer be what it should.
+ */
+export function asEvent({ headers, body, status }: Replay, shape: ApiShape): Uint8Array {
+  if (/^text\/event-stream\b/i.test(headers.get('content-type') ?? '')) return body
+  const error = readError(parseJson(body), status)
+  const code = error?.status ?? status
+  const text = shape.errorEvent({
+    code,
+    message: error?.message ?? 'OpenRouter answered with an error.',
+    metadata: { ...error?.metadata },
+  })
+  return new TextEncoder().encode(text)
+}

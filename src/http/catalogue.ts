@@ -1,0 +1,49 @@
+import type { Context } from 'hono'
+import { gatewayError } from '../gateway/gateway-error.ts'
+import { clientHeaders } from '../openrouter/headers.ts'
+import type { HttpEnvironment } from './context.ts'
+import { errorResponse } from './error-response.ts'
+
+/** The public lists: fetched without any key, so that they can be the same for everybody. */
+export const CATALOGUE_PATHS = [
+  'models',
+  'models/*',
+  'providers',
+  'embeddings/models',
+  'endpoints/zdr',
+] as const
+
+/**
+ * Serves a public list through Cloudflare's cache, for as long as OpenRouter's
+ * own `cache-control` says.
+ */
+export function catalogue(prefix: string) {
+  return async function list(c: Context<HttpEnvironment>): Promise<Response> {
+    const { config, ports } = c.var.gateway
+    const { pathname, search } = new URL(c.req.url)
+    const url = config.upstreamUrl + pathname.slice(prefix.length) + search
+    const cached = await caches.default.match(url).catch(() => undefined)
+    if (cached !== undefined) return new Response(cached.body, cached)
+    const init = { redirect: 'manual', headers: { accept: 'application/json' } } as const
+    const signal = AbortSignal.timeout(config.policy.timeouts.headersMs)
+    try {
+      const upstream = await ports.fetch(url, { ...init, signal })
+      const response = new Response(upstream.body, {
+        status: upstream.status,
+        headers: clientHeaders(upstream.headers),
+      })
+      if (isCacheable(upstream)) {
+        c.executionCtx.waitUntil(caches.default.put(url, response.clone()).catch(() => undefined))
+      }
+      return response
+    } catch {
+      const message = 'OpenRouter could not be reached. Try again.'
+      return errorResponse(gatewayError('upstream_unreachable', message))
+    }
+  }
+}
+
+/** Only what OpenRouter says may be shared; the cache itself heeds the rest of `cache-control`. */
+function isCacheable({ status, headers }: Response): boolean {
+  return status === 200 && /\b(public|s-maxage|max-age)\b/.test(headers.get('cache-control') ?? '')
+}

@@ -1,0 +1,48 @@
+import type { PoolSnapshot } from '../balancing/snapshot.ts'
+import type { KeyPool } from './object.ts'
+import type { ExchangeReply, ExchangeRequest } from './protocol.ts'
+
+/** How long the Worker waits for the pool object before it goes on without it. */
+const GIVE_UP_MS = 2_000
+
+/** Leaves room to shard: later each shard holds a share of the pool's keys. */
+const OBJECT_NAME = 'pool/default/0'
+
+/** `unavailable`: the object threw, is overloaded, or took longer than two seconds. */
+export type PoolAnswer<T> =
+  | { readonly kind: 'answer'; readonly value: T }
+  | { readonly kind: 'unavailable' }
+
+export interface PoolClient {
+  exchange(request: ExchangeRequest): Promise<PoolAnswer<ExchangeReply>>
+  snapshot(): Promise<PoolAnswer<PoolSnapshot>>
+}
+
+/**
+ * The Worker's side of the pool object. A fresh stub per call, since one that has
+ * thrown stays broken; no retries by the runtime, since those may go on for ten
+ * seconds, and we have better to do: go on without it.
+ */
+export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): PoolClient {
+  const stub = () => namespace.getByName(OBJECT_NAME, { retry: { maxRetries: 0 } })
+  return {
+    exchange: (request) => withinLimit(async () => await stub().exchange(request)),
+    snapshot: () => withinLimit(async () => await stub().snapshot()),
+  }
+}
+
+async function withinLimit<T>(call: () => Promise<T>): Promise<PoolAnswer<T>> {
+  let timer: number | null = null
+  const gaveUp = new Promise<PoolAnswer<T>>((resolve) => {
+    timer = setTimeout(() => resolve({ kind: 'unavailable' }), GIVE_UP_MS)
+  })
+  const answer = call().then(
+    (value): PoolAnswer<T> => ({ kind: 'answer', value }),
+    (): PoolAnswer<T> => ({ kind: 'unavailable' }),
+  )
+  try {
+    return await Promise.race([answer, gaveUp])
+  } finally {
+    clearTimeout(timer)
+  }
+}

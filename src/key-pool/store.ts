@@ -1,0 +1,107 @@
+import type { z } from 'zod'
+import { accountId, keyId } from '../balancing/ids.ts'
+import type { AccountState, KeyState } from '../balancing/pool-state.ts'
+import {
+  accountRecord,
+  type Checkpoint,
+  isBlank,
+  keyRecord,
+  type PoolRecords,
+} from '../balancing/records.ts'
+import { accountRecordSchema, checkpointSchemas, keyRecordSchema } from './stored-records.ts'
+
+/**
+ * One table of JSON records, by kind and id. Everything in it is read once, when
+ * the object starts, so there is nothing that columns or indexes would speed up,
+ * and an index would double the price of each write.
+ */
+const SCHEMA = `CREATE TABLE IF NOT EXISTS records (
+  kind TEXT NOT NULL,
+  id TEXT NOT NULL,
+  record TEXT NOT NULL,
+  PRIMARY KEY (kind, id)
+) WITHOUT ROWID`
+
+type Kind = 'key' | 'account' | 'checkpoint'
+
+export interface Store {
+  load(): PoolRecords
+  saveKeys(keys: readonly KeyState[]): void
+  saveAccounts(accounts: readonly AccountState[]): void
+  /** Writes the parts that differ from what was last written or loaded. */
+  saveCheckpoint(checkpoint: Checkpoint): void
+}
+
+export function createStore(sql: SqlStorage): Store {
+  sql.exec(SCHEMA)
+  const written = new Map<string, string>()
+
+  const put = (kind: Kind, id: string, record: unknown) => {
+    const json = JSON.stringify(record)
+    const name = `${kind} ${id}`
+    if (written.get(name) === json) return
+    sql.exec('INSERT OR REPLACE INTO records (kind, id, record) VALUES (?, ?, ?)', kind, id, json)
+    written.set(name, json)
+  }
+  const drop = (kind: Kind, id: string) => {
+    if (!written.delete(`${kind} ${id}`)) return
+    sql.exec('DELETE FROM records WHERE kind = ? AND id = ?', kind, id)
+  }
+
+  return {
+    load() {
+      const rows = sql.exec<Row>('SELECT kind, id, record FROM records').toArray()
+      for (const { kind, id, record } of rows) written.set(`${kind} ${id}`, record)
+      return readRecords(rows)
+    },
+    saveKeys(keys) {
+      for (const key of keys) {
+        const record = keyRecord(key)
+        if (isBlank(record)) drop('key', key.id)
+        else put('key', key.id, record)
+      }
+    },
+    saveAccounts(accounts) {
+      for (const account of accounts) put('account', account.id, accountRecord(account))
+    },
+    saveCheckpoint(checkpoint) {
+      for (const [part, record] of Object.entries(checkpoint)) put('checkpoint', part, record)
+    },
+  }
+}
+
+type Row = { kind: string; id: string; record: string }
+
+function readRecords(rows: readonly Row[]): PoolRecords {
+  const ofKind = (kind: Kind) => rows.filter((row) => row.kind === kind)
+  const read = <T>(row: Row, schema: z.ZodType<T>): T[] => {
+    const parsed = schema.safeParse(parseJson(row.record))
+    return parsed.success ? [parsed.data] : []
+  }
+  const part = <Part extends keyof Checkpoint>(name: Part): Partial<Pick<Checkpoint, Part>> => {
+    const row = ofKind('checkpoint').find(({ id }) => id === name)
+    const [value] = row === undefined ? [] : read(row, checkpointSchemas[name])
+    return value === undefined ? {} : ({ [name]: value } as Partial<Pick<Checkpoint, Part>>)
+  }
+  return {
+    keys: new Map(
+      ofKind('key').flatMap((row) =>
+        read(row, keyRecordSchema).map((record) => [keyId(row.id), record] as const),
+      ),
+    ),
+    accounts: new Map(
+      ofKind('account').flatMap((row) =>
+        read(row, accountRecordSchema).map((record) => [accountId(row.id), record] as const),
+      ),
+    ),
+    checkpoint: { ...part('counters'), ...part('byModel'), ...part('leases') },
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,85 @@
+import { z } from 'zod'
+import { clientId, keyId, leaseId, modelId } from '../balancing/ids.ts'
+import type { AccountRecord, BreakerRecord, Checkpoint, KeyRecord } from '../balancing/records.ts'
+
+/**
+ * Schemas of what the object stores. What is read back is parsed, not cast: it
+ * may have been written by an older release, and a wrong shape must cost that
+ * one record, not the pool.
+ */
+
+const moment = z.number()
+const key = z.string().transform(keyId)
+const client = z.string().transform(clientId)
+const model = z.string().transform(modelId)
+
+const bench = z.object({
+  reason: z.enum(['key_rejected', 'key_spent', 'account_out_of_credit', 'account_rate_limited']),
+  untilMs: moment.nullable(),
+  cure: z.enum(['time', 'lookup']),
+  provenance: z.enum(['upstream', 'guess']),
+  sinceMs: moment,
+})
+
+const breaker: z.ZodType<BreakerRecord> = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('closed'),
+    failuresAtMs: z.array(moment),
+    recoveredAtMs: moment.nullable(),
+  }),
+  z.object({ kind: z.literal('open'), untilMs: moment, cooldownMs: z.number() }),
+])
+
+export const keyRecordSchema: z.ZodType<KeyRecord> = z.object({
+  breaker,
+  bench: bench.nullable(),
+  strikes: z.number(),
+  struckAtMs: moment,
+})
+
+export const accountRecordSchema: z.ZodType<AccountRecord> = z.object({
+  bench: bench.nullable(),
+  freeBench: bench.nullable(),
+  modelBenches: z.array(z.tuple([model, bench])),
+})
+
+const counters = z.object({
+  attempts: z.number(),
+  successes: z.number(),
+  failures: z.number(),
+  ignored: z.number(),
+  faults: z.partialRecord(
+    z.enum(['upstream', 'provider', 'key', 'account', 'policy', 'caller', 'unknown', 'nobody']),
+    z.number(),
+  ),
+  promptTokens: z.number(),
+  completionTokens: z.number(),
+  cachedTokens: z.number(),
+  reasoningTokens: z.number(),
+  costUsd: z.number(),
+})
+
+const tally = z.object({ total: counters, day: z.number(), today: counters })
+
+const lease = z.object({
+  id: z.string().transform(leaseId),
+  keyId: key,
+  clientId: client,
+  model,
+  grantedAtMs: moment,
+  expiresAtMs: moment,
+  panic: z.boolean(),
+})
+
+/** The parts of a checkpoint, each a row of its own: a row holds 2 MB at most. */
+export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodType<Checkpoint[Part]> } = {
+  counters: z.object({
+    turns: z.number(),
+    retryTokens: z.number(),
+    keys: z.array(z.object({ id: key, lastTurn: z.number(), smoothedWeight: z.number() })),
+    byKey: z.array(z.tuple([key, tally])),
+    byClient: z.array(z.tuple([client, tally])),
+  }),
+  byModel: z.array(z.tuple([z.string(), tally])),
+  leases: z.array(lease),
+}

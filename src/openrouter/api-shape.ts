@@ -1,0 +1,63 @@
+import type { Usage } from '../balancing/settlement.ts'
+import type { JsonObject } from './json-value.ts'
+import type { SseEvent } from './sse.ts'
+import type { WireError } from './upstream-failure.ts'
+
+/**
+ * One of the dialects that OpenRouter speaks. Everything that the gateway has to
+ * know about an answer's content goes through here, so that the rest of it is
+ * the same for all of them.
+ */
+export interface ApiShape {
+  /** Where it is served, below the API's prefix. */
+  readonly path: string
+  /** Reads one event of a stream. What cannot be read says nothing; it is no error. */
+  readEvent(event: SseEvent): EventReading
+  /**
+   * Whether an event of a stream that has begun may hold usage, an error or an
+   * end. A cheap test, on the event's data or on its bytes as they came: it may
+   * say yes for nothing, but never no for one of these.
+   */
+  mayMatter(event: string | Uint8Array): boolean
+  /** Reads the JSON of an answer that was not streamed. */
+  readWhole(body: unknown): WholeReading
+  /** The text that ends a stream with an error, as this shape's clients expect it. */
+  errorEvent(notice: ErrorNotice & StreamIdentity): string
+  /** The JSON of an error answer. */
+  errorBody(notice: ErrorNotice): JsonObject
+}
+
+export interface EventReading extends StreamIdentity {
+  /** Something for the caller to see or hear: text, reasoning, a tool call, an image. */
+  readonly output: boolean
+  /** Some choice has ended. Usage may still follow. */
+  readonly finished: boolean
+  /** Nothing follows. */
+  readonly done: boolean
+  readonly error: WireError | null
+  readonly usage: Usage | null
+}
+
+export interface WholeReading extends StreamIdentity {
+  /** There is at least one choice; it may still hold an error. */
+  readonly answer: boolean
+  readonly error: WireError | null
+  readonly usage: Usage | null
+}
+
+/** What the events of one stream have in common. */
+export interface StreamIdentity {
+  readonly id?: string | undefined
+  /** What really served, which may differ from what was asked for. */
+  readonly model?: string | undefined
+  /** Epoch seconds. */
+  readonly created?: number | undefined
+}
+
+/** An error that the gateway itself reports. */
+export interface ErrorNotice {
+  /** An HTTP status. */
+  readonly code: number
+  readonly message: string
+  readonly metadata?: JsonObject | undefined
+}

@@ -1,0 +1,180 @@
+import type {
+  ApiShape,
+  ErrorNotice,
+  EventReading,
+  StreamIdentity,
+  WholeReading,
+} from './api-shape.ts'
+import { isJsonObject, type JsonObject, listOf, objectOf, textOf } from './json-value.ts'
+import type { SseEvent } from './sse.ts'
+import { readError, type WireError } from './upstream-failure.ts'
+import { readUsage } from './usage.ts'
+
+/** OpenAI's chat completions with OpenRouter's additions. */
+export const chatCompletions: ApiShape = {
+  path: 'chat/completions',
+  readEvent,
+  mayMatter,
+  readWhole,
+  errorEvent,
+  errorBody,
+}
+
+const SILENT: EventReading = {
+  output: false,
+  finished: false,
+  done: false,
+  error: null,
+  usage: null,
+}
+
+function readEvent({ data }: SseEvent): EventReading {
+  if (data.trim() === '[DONE]') return { ...SILENT, done: true }
+  const chunk = parseObject(data)
+  if (chunk === null) return SILENT
+  const choices = choicesOf(chunk)
+  return {
+    output: choices.some(hasOutput),
+    finished: choices.some((choice) => (choice.finish_reason ?? null) !== null),
+    done: false,
+    error: errorIn(chunk, choices),
+    usage: readUsage(chunk.usage),
+    ...identityOf(chunk),
+  }
+}
+
+function readWhole(body: unknown): WholeReading {
+  const answer = objectOf(body)
+  const choices = choicesOf(answer)
+  return {
+    answer: choices.length > 0,
+    error: errorIn(answer, choices),
+    usage: readUsage(answer.usage),
+    ...identityOf(answer),
+  }
+}
+
+function parseObject(data: string): JsonObject | null {
+  try {
+    const value: unknown = JSON.parse(data)
+    return isJsonObject(value) ? value : null
+  } catch {
+    return null
+  }
+}
+
+function choicesOf(body: JsonObject): readonly JsonObject[] {
+  return listOf(body.choices).filter(isJsonObject)
+}
+
+function identityOf(body: JsonObject): StreamIdentity {
+  const id = textOf(body.id)
+  const model = textOf(body.model)
+  return {
+    ...(id === null ? {} : { id }),
+    ...(model === null ? {} : { model }),
+    ...(typeof body.created === 'number' ? { created: body.created } : {}),
+  }
+}
+
+/** An error stands at the top, in a choice, or is only told by how a choice finished. */
+function errorIn(body: JsonObject, choices: readonly JsonObject[]): WireError | null {
+  const told = [body, ...choices].map((place) => readError(place, null))
+  const failed = choices.find((choice) => choice.finish_reason === 'error')
+  return (
+    told.find((error) => error !== null) ??
+    (failed === undefined ? null : unexplained(failed, textOf(body.provider)))
+  )
+}
+
+/**
+ * `finish_reason: "error"` with nothing but the provider's own word for it
+ * (`MALFORMED_FUNCTION_CALL`, say): the provider's fault, if it is named.
+ */
+function unexplained(choice: JsonObject, providerName: string | null): WireError {
+  return {
+    status: 502,
+    message: textOf(choice.native_finish_reason) ?? 'The provider ended the answer with an error.',
+    errorType: null,
+    providerName,
+    limitSource: null,
+    isByok: false,
+    metadata: providerName === null ? {} : { provider_name: providerName },
+  }
+}
+
+/** What a delta can bring besides its role. `function_call` is the older form of `tool_calls`. */
+const OUTPUT_FIELDS = [
+  'content',
+  'reasoning',
+  'reasoning_details',
+  'refusal',
+  'tool_calls',
+  'function_call',
+  'images',
+  'audio',
+  'annotations',
+] as const
+
+function hasOutput(choice: JsonObject): boolean {
+  const delta = objectOf(choice.delta ?? choice.message)
+  return isReal(choice.text) || OUTPUT_FIELDS.some((field) => isReal(delta[field]))
+}
+
+/** Says what a piece of output is, not what it holds. */
+const LABELS: ReadonlySet<string> = new Set(['type', 'id', 'index', 'format', 'role'])
+
+/** Deeper than any real delta; whoever nests deeper than this shall not overflow our stack. */
+const MAX_DEPTH = 8
+
+/**
+ * Whether any text is in there somewhere. Providers open a stream with shells,
+ * such as a reasoning detail whose text is empty: to commit to a key for one of
+ * these would give up failover for nothing.
+ */
+function isReal(value: unknown, depth = 0): boolean {
+  if (typeof value === 'string') return value !== ''
+  if (typeof value !== 'object' || value === null) return false
+  if (depth === MAX_DEPTH) return true
+  return Array.isArray(value)
+    ? value.some((item) => isReal(item, depth + 1))
+    : Object.entries(value).some(([name, item]) => !LABELS.has(name) && isReal(item, depth + 1))
+}
+
+/**
+ * Every chunk has a `finish_reason`, and some upstreams send `usage` and `error`
+ * always, so that null values have to be told apart. The look-ahead takes the
+ * white space too: outside it, it could be given back, and any value would pass
+ * for another than null. A key can hide behind an escape (`\u0075sage`), which
+ * is rare enough to parse whatever has one.
+ */
+const MATTERS = /(?:"usage|"error|finish_reason)"\s*:(?!\s*null)|\[DONE\]|\\u/
+
+/** The data of an event of several lines is only joined by parsing it. */
+const SEVERAL_LINES = /[\r\n][^\r\n]/
+
+const decoder = new TextDecoder()
+
+function mayMatter(event: string | Uint8Array): boolean {
+  if (typeof event === 'string') return MATTERS.test(event)
+  const text = decoder.decode(event)
+  return MATTERS.test(text) || SEVERAL_LINES.test(text)
+}
+
+function errorEvent(notice: ErrorNotice & StreamIdentity): string {
+  const chunk = {
+    id: notice.id ?? '',
+    object: 'chat.completion.chunk',
+    created: notice.created ?? 0,
+    model: notice.model ?? '',
+    choices: [
+      { index: 0, delta: { content: '' }, finish_reason: 'error', native_finish_reason: null },
+    ],
+    ...errorBody(notice),
+  }
+  return `data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n`
+}
+
+function errorBody({ code, message, metadata }: ErrorNotice): JsonObject {
+  return { error: { code, message, metadata: metadata ?? {} } }
+}

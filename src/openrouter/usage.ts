@@ -1,0 +1,47 @@
+import type { Usage } from '../balancing/settlement.ts'
+import { isJsonObject, objectOf } from './json-value.ts'
+
+/**
+ * Reads the usage of any of OpenRouter's API shapes: `prompt_tokens` and
+ * `completion_tokens` of chat, completions and embeddings, `input_tokens` and
+ * `output_tokens` of /responses and /messages. Numbers that are absent, negative
+ * or no numbers count as 0.
+ * @returns tokens and US dollars, or null where the value reports neither.
+ */
+export function readUsage(value: unknown): Usage | null {
+  if (!isJsonObject(value)) return null
+  const cost = amountOf(value.cost)
+  const total = countOf(value.total_tokens)
+  const prompt = countOf(value.prompt_tokens) ?? inputTokens(value)
+  const completion = countOf(value.completion_tokens) ?? countOf(value.output_tokens)
+  if ([cost, total, prompt, completion].every((number) => number === null)) return null
+  const promptDetails = objectOf(value.prompt_tokens_details ?? value.input_tokens_details)
+  const completionDetails = objectOf(value.completion_tokens_details ?? value.output_tokens_details)
+  return {
+    promptTokens: prompt ?? Math.max(0, (total ?? 0) - (completion ?? 0)),
+    completionTokens: completion ?? Math.max(0, (total ?? 0) - (prompt ?? total ?? 0)),
+    cachedTokens:
+      countOf(promptDetails.cached_tokens) ?? countOf(value.cache_read_input_tokens) ?? 0,
+    reasoningTokens: countOf(completionDetails.reasoning_tokens) ?? 0,
+    costUsd: cost ?? 0,
+    estimated: false,
+  }
+}
+
+/** Anthropic counts what it read from and wrote to its cache beside `input_tokens`, not within. */
+function inputTokens(usage: Record<string, unknown>): number | null {
+  const fresh = countOf(usage.input_tokens)
+  if (fresh === null) return null
+  const read = countOf(usage.cache_read_input_tokens) ?? 0
+  return fresh + read + (countOf(usage.cache_creation_input_tokens) ?? 0)
+}
+
+function amountOf(value: unknown): number | null {
+  const amount = typeof value === 'string' && value.trim() !== '' ? Number(value) : value
+  return typeof amount === 'number' && Number.isFinite(amount) && amount >= 0 ? amount : null
+}
+
+function countOf(value: unknown): number | null {
+  const amount = amountOf(value)
+  return amount === null ? null : Math.min(Math.trunc(amount), Number.MAX_SAFE_INTEGER)
+}

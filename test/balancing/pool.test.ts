@@ -1,0 +1,391 @@
+import { describe, expect, it } from 'vitest'
+import { takeChanges } from '../../src/balancing/pool.ts'
+import { REASONS } from '../../src/balancing/reasons.ts'
+import type { BenchOrder } from '../../src/balancing/settlement.ts'
+import { snapshot } from '../../src/balancing/snapshot.ts'
+import { drivePool, type KeySpec, usageOf } from './pool-driver.ts'
+
+const MINUTE_MS = 60_000
+
+function bench(reason: BenchOrder['reason'], untilMs: number): BenchOrder {
+  return { scope: 'key', reason, term: { kind: 'until', untilMs } }
+}
+
+describe('asking for a lease', () => {
+  it('twice with one id grants one lease', () => {
+    const pool = drivePool(['a', 'b'])
+    const first = pool.grant({ lease: 'mine' })
+    expect(pool.grant({ lease: 'mine' })).toEqual(first)
+    expect(pool.key('a').inFlight + pool.key('b').inFlight).toBe(1)
+  })
+
+  it('again after its end is refused, and holds nothing', () => {
+    const pool = drivePool(['a'])
+    pool.give(pool.grant({ lease: 'mine' }))
+    expect(pool.refusal({ lease: 'mine' })).toEqual({
+      kind: 'refusal',
+      cause: 'ended',
+      reasons: {},
+      retryAtMs: null,
+    })
+    expect(pool.key('a').inFlight).toBe(0)
+  })
+
+  it('again after it expired is refused', () => {
+    const pool = drivePool(['a'])
+    pool.grant({ lease: 'mine', leaseMs: 1_000 })
+    pool.wait(1_000)
+    expect(pool.refusal({ lease: 'mine' }).cause).toBe('ended')
+  })
+
+  it('after a settlement overtook it is refused', () => {
+    const pool = drivePool(['a'])
+    const elsewhere = drivePool(['a']).grant({ lease: 'overtaken' })
+    pool.give(elsewhere)
+    expect(pool.refusal({ lease: 'overtaken' }).cause).toBe('ended')
+  })
+
+  it('again after a refusal may be granted', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
+    const holder = pool.grant()
+    pool.refusal({ lease: 'mine' })
+    pool.give(holder)
+    expect(pool.grant({ lease: 'mine' }).keyId).toBe('a')
+  })
+
+  it('of a pool without keys is refused, with no reason and no moment', () => {
+    expect(drivePool([]).refusal()).toEqual({
+      kind: 'refusal',
+      cause: 'no_key',
+      reasons: {},
+      retryAtMs: null,
+    })
+  })
+
+  it('tells the key and the account that pays', () => {
+    const pool = drivePool([{ id: 'a', account: 'acme' }])
+    expect(pool.grant({ lease: 'mine' })).toEqual({
+      kind: 'grant',
+      leaseId: 'mine',
+      keyId: 'a',
+      accountId: 'acme',
+    })
+  })
+})
+
+describe('max_concurrent', () => {
+  it('holds exactly under two hundred wants at once', () => {
+    const keys: KeySpec[] = [
+      { id: 'a', maxConcurrent: 7 },
+      { id: 'b', maxConcurrent: 20 },
+      { id: 'c', maxConcurrent: 1 },
+    ]
+    const pool = drivePool(keys)
+    const answers = Array.from({ length: 200 }, () => pool.ask())
+    expect(answers.filter(({ kind }) => kind === 'grant')).toHaveLength(28)
+    expect(keys.map(({ id }) => pool.key(id).inFlight)).toEqual([7, 20, 1])
+    expect(answers.at(-1)).toMatchObject({ cause: 'no_key', reasons: { at_max_concurrent: 3 } })
+  })
+
+  it('frees one place for one lease given back, however often it is given back', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 2 }])
+    const lease = pool.grant()
+    pool.grant()
+    for (let i = 0; i < 5; i++) pool.give(lease)
+    pool.grant()
+    expect(pool.refusal().reasons).toEqual({ at_max_concurrent: 1 })
+  })
+
+  it('frees the place of a lease that nobody gave back when it expires', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
+    const lost = pool.grant({ leaseMs: 5_000 })
+    pool.wait(4_999)
+    pool.refusal()
+    pool.wait(1)
+    pool.grant()
+    pool.give(lost)
+    expect(pool.refusal().reasons).toEqual({ at_max_concurrent: 1 })
+  })
+})
+
+describe('the reasons of a refusal', () => {
+  it('are counted, each key under the first that excludes it', () => {
+    const pool = drivePool([
+      { id: 'off', disabled: true },
+      'tried',
+      'rejected',
+      'spent',
+      { id: 'broke', account: 'broke' },
+      'limited',
+      'tripped',
+      'probing',
+      { id: 'full', maxConcurrent: 1 },
+    ])
+    const laterMs = pool.now() + 2 * MINUTE_MS
+    pool.trip('probing')
+    pool.wait(MINUTE_MS)
+    pool.grantOf('probing')
+    pool.shrug(pool.grantOf('rejected'), bench('key_rejected', laterMs))
+    pool.shrug(pool.grantOf('spent'), bench('key_spent', laterMs))
+    pool.shrug(pool.grantOf('broke'), {
+      ...bench('account_out_of_credit', laterMs),
+      scope: 'account',
+    })
+    pool.shrug(pool.grantOf('limited'), bench('account_rate_limited', laterMs))
+    pool.trip('tripped')
+    pool.grantOf('full')
+    const { reasons } = pool.refusal({ tried: ['tried'] })
+    expect(Object.keys(reasons).toSorted()).toEqual(REASONS.toSorted())
+    expect(Object.values(reasons)).toEqual(REASONS.map(() => 1))
+  })
+
+  it('name the standing fault of a key before the passing one', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
+    pool.trip('a')
+    pool.wait(MINUTE_MS)
+    const probe = pool.grant()
+    expect(pool.refusal().reasons).toEqual({ half_open_busy: 1 })
+    pool.shrug(probe, bench('account_rate_limited', pool.now() + 1_000))
+    expect(pool.refusal().reasons).toEqual({ account_rate_limited: 1 })
+    expect(pool.refusal({ tried: ['a'] }).reasons).toEqual({ already_tried: 1 })
+  })
+
+  it('are in the order of the contract', () => {
+    expect(REASONS).toEqual([
+      'disabled',
+      'already_tried',
+      'key_rejected',
+      'key_spent',
+      'account_out_of_credit',
+      'account_rate_limited',
+      'breaker_open',
+      'half_open_busy',
+      'at_max_concurrent',
+    ])
+  })
+})
+
+describe('moving on', () => {
+  it('goes to no key that was tried, and to no key of an account that was at fault', () => {
+    const pool = drivePool([
+      { id: 'a1', account: 'a' },
+      { id: 'a2', account: 'a' },
+      { id: 'b1', account: 'b' },
+    ])
+    for (let i = 0; i < 10; i++) {
+      expect(pool.grant({ tried: ['a1'], notAccounts: ['a'] }).keyId).toBe('b1')
+    }
+    expect(pool.refusal({ tried: ['b1'], notAccounts: ['a'] })).toMatchObject({
+      reasons: { already_tried: 3 },
+      retryAtMs: null,
+    })
+  })
+
+  it('may go to another key of the account when only the key was at fault', () => {
+    const pool = drivePool([
+      { id: 'a1', account: 'a' },
+      { id: 'a2', account: 'a' },
+    ])
+    expect(pool.grant({ tried: ['a1'], attempt: 'move' }).keyId).toBe('a2')
+  })
+
+  it('for a key’s fault costs no retry budget', () => {
+    const pool = drivePool(['a'], { retryBudget: { ratio: 0, minPerSecond: 0 } })
+    for (let i = 0; i < 50; i++) pool.give(pool.grant({ attempt: 'move' }))
+    expect(pool.refusal({ attempt: 'retry' }).cause).toBe('retry_budget')
+  })
+})
+
+describe('the retry budget of the pool', () => {
+  const empty = { ratio: 1, minPerSecond: 0 }
+
+  it('is paid by requests and pays for retries', () => {
+    const pool = drivePool(['a'], { retryBudget: empty })
+    expect(pool.refusal({ attempt: 'retry' })).toMatchObject({ cause: 'retry_budget', reasons: {} })
+    pool.grant()
+    pool.grant({ attempt: 'retry' })
+    expect(pool.refusal({ attempt: 'retry' }).cause).toBe('retry_budget')
+  })
+
+  it('is not charged for a retry that finds no key', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }], { retryBudget: empty })
+    const lease = pool.grant()
+    for (let i = 0; i < 5; i++) expect(pool.refusal({ attempt: 'retry' }).cause).toBe('no_key')
+    pool.give(lease)
+    expect(pool.grant({ attempt: 'retry' }).keyId).toBe('a')
+  })
+
+  it('is charged once for a retry that is asked for twice', () => {
+    const pool = drivePool(['a'], { retryBudget: empty })
+    pool.grant()
+    pool.grant()
+    pool.grant({ attempt: 'retry', lease: 'mine' })
+    pool.grant({ attempt: 'retry', lease: 'mine' })
+    expect(pool.grant({ attempt: 'retry' }).keyId).toBe('a')
+  })
+
+  it('is paid into once by a request, however often it has to ask', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }], {
+      retryBudget: { ratio: 0.5, minPerSecond: 0 },
+    })
+    const lease = pool.grant()
+    for (let i = 0; i < 100; i++) pool.refusal({ lease: 'waiting' })
+    pool.give(lease)
+    pool.give(pool.grant({ lease: 'waiting' }))
+    pool.give(pool.grant({ attempt: 'retry' }))
+    expect(pool.refusal({ attempt: 'retry' }).cause).toBe('retry_budget')
+  })
+
+  it('that refuses a retry costs no key its turn', () => {
+    const pool = drivePool([{ id: 'a', weight: 3 }, { id: 'b', weight: 2 }, 'c'], {
+      strategy: 'weighted',
+      retryBudget: { ratio: 0, minPerSecond: 0 },
+    })
+    const served = Array.from({ length: 60 }, () => {
+      pool.refusal({ attempt: 'retry' })
+      return pool.grant().keyId
+    })
+    for (let start = 0; start < 60; start += 6) {
+      expect(served.slice(start, start + 6).toSorted().join('')).toBe('aaabbc')
+    }
+  })
+})
+
+describe('settling', () => {
+  it('counts an attempt under its key, model and client, once', () => {
+    const pool = drivePool(['a'])
+    const lease = pool.grant({ client: 'app', model: 'vendor/x' })
+    for (let i = 0; i < 3; i++) pool.give(lease, { usage: usageOf(10, 5, 0.25) })
+    const { byKey, byModel, byClient } = pool.state.ledger
+    for (const tallies of [byKey, byModel, byClient]) {
+      expect([...tallies.values()].map(({ total }) => total)).toMatchObject([
+        { attempts: 1, successes: 1, promptTokens: 10, completionTokens: 5, costUsd: 0.25 },
+      ])
+    }
+    expect([[...byKey.keys()], [...byModel.keys()], [...byClient.keys()]]).toEqual([
+      ['a'],
+      ['vendor/x'],
+      ['app'],
+    ])
+  })
+
+  it('after the lease expired still counts what was used, and frees nothing twice', () => {
+    const pool = drivePool(['a'])
+    const lease = pool.grant({ leaseMs: 1_000 })
+    pool.wait(2_000)
+    pool.give(lease, { usage: usageOf(10, 5, 0.25) })
+    pool.give(lease, { usage: usageOf(10, 5, 0.25) })
+    expect(pool.key('a').inFlight).toBe(0)
+    expect(snapshot(pool.state, pool.now()).keys).toMatchObject([{ total: { promptTokens: 10 } }])
+  })
+
+  it('a lease from before a restart counts for the key that its settlement names', () => {
+    const pool = drivePool(['a', 'b'])
+    const before = drivePool(['a', 'b']).grantOf('b', { lease: 'old' })
+    pool.give(before, { usage: usageOf(10, 5, 0.25) })
+    pool.give(before, { usage: usageOf(10, 5, 0.25) })
+    const { keys } = snapshot(pool.state, pool.now())
+    expect(keys.map(({ total, inFlight }) => [total.attempts, inFlight])).toEqual([
+      [0, 0],
+      [1, 0],
+    ])
+  })
+
+  it('a lease on a key that is no longer configured does nothing', () => {
+    const pool = drivePool(['a'])
+    pool.fail(drivePool(['gone']).grant({ lease: 'old' }))
+    expect(snapshot(pool.state, pool.now()).keys).toMatchObject([
+      { id: 'a', total: { attempts: 0 } },
+    ])
+  })
+
+  it('a caller’s mistake marks no key, however often it is sent', () => {
+    const pool = drivePool(['a'])
+    pool.give(pool.grant())
+    const { breaker, bench: benched, strikes, lookup } = pool.key('a')
+    for (let i = 0; i < 1_000; i++) pool.shrug(pool.grant())
+    expect(pool.key('a')).toMatchObject({ breaker, bench: benched, strikes, lookup, inFlight: 0 })
+  })
+
+  it('keeps the note of what a key can still afford', () => {
+    const pool = drivePool(['a'])
+    pool.give(pool.grant(), { outcome: 'ignorable', fault: 'key', affordableTokens: 812 })
+    expect(snapshot(pool.state, pool.now()).keys).toMatchObject([
+      { affordableTokens: 812, reason: null },
+    ])
+  })
+})
+
+describe('the snapshot', () => {
+  it('counts a busy key as usable and an excluded one not, with the reason and its end', () => {
+    const pool = drivePool([{ id: 'busy', maxConcurrent: 1 }, 'benched', 'tripped'])
+    const untilMs = pool.now() + 5_000
+    pool.grantOf('busy')
+    pool.shrug(pool.grantOf('benched'), bench('key_spent', untilMs))
+    pool.trip('tripped')
+    expect(snapshot(pool.state, pool.now())).toMatchObject({
+      panic: false,
+      usable: 1,
+      keys: [
+        { id: 'busy', reason: null, clearsAtMs: null, inFlight: 1 },
+        { id: 'benched', reason: 'key_spent', clearsAtMs: untilMs, breaker: 'closed' },
+        { id: 'tripped', reason: 'breaker_open', clearsAtMs: pool.now() + MINUTE_MS },
+      ],
+    })
+  })
+
+  it('says panic, and counts the keys that panic lets serve', () => {
+    const pool = drivePool(['a', 'b'], { panicRatio: 0.5 })
+    pool.trip('a')
+    pool.trip('b')
+    expect(snapshot(pool.state, pool.now())).toMatchObject({ panic: true, usable: 2 })
+  })
+
+  it('changes nothing', () => {
+    const pool = drivePool(['a', 'b'])
+    pool.trip('a')
+    pool.wait(MINUTE_MS)
+    const before = structuredClone(pool.state)
+    snapshot(pool.state, pool.now())
+    expect(pool.state).toEqual(before)
+  })
+})
+
+describe('what has to be written down', () => {
+  it('is nothing for a request that goes well', () => {
+    const pool = drivePool(['a'])
+    pool.give(pool.grant(), { usage: usageOf(1, 1, 1) })
+    expect(takeChanges(pool.state)).toEqual({ keys: [], accounts: [] })
+  })
+
+  it('is the key whose breaker or bench moved and the account whose bench did, once', () => {
+    const pool = drivePool([{ id: 'a', account: 'acme' }, 'b'])
+    pool.fail(pool.grantOf('a'))
+    pool.shrug(pool.grantOf('b'), { ...bench('account_rate_limited', 1), scope: 'account' })
+    const { keys, accounts } = takeChanges(pool.state)
+    expect(keys.map(({ id }) => id)).toEqual(['a'])
+    expect(accounts.map(({ id }) => id)).toEqual(['account-of-b'])
+    expect(takeChanges(pool.state)).toEqual({ keys: [], accounts: [] })
+  })
+
+  it('includes a key that a lookup rejected or cured', () => {
+    const pool = drivePool(['a'])
+    pool.shrug(pool.grant(), bench('key_spent', pool.now() + MINUTE_MS))
+    takeChanges(pool.state)
+    pool.lookUp('a', 1)
+    expect(takeChanges(pool.state).keys.map(({ id }) => id)).toEqual(['a'])
+  })
+})
+
+it('the same history and seed make the same decisions', () => {
+  const decisions = () => {
+    const pool = drivePool(['a', 'b', 'c', 'd'])
+    return Array.from({ length: 100 }, (_, i) => {
+      const lease = pool.grant()
+      if (i % 3 > 0) pool.give(lease)
+      if (i % 20 === 0) pool.fail(pool.grant())
+      return lease.keyId
+    })
+  }
+  expect(decisions()).toEqual(decisions())
+})

@@ -1,0 +1,65 @@
+import type { Reporter, SerializedError, TestModule, TestRunEndReason } from 'vitest/node'
+
+/** What a finished run amounts to. */
+export interface Tally {
+  readonly passed: number
+  readonly failed: number
+}
+
+/** The parts of vitest's test module that are counted. */
+export interface CountedModule {
+  /** `failed` also when the file could not be loaded or a hook of it threw. */
+  state(): string
+  errors(): readonly unknown[]
+  readonly children: { allTests(): Iterable<{ result(): { readonly state: string } }> }
+}
+
+/**
+ * Counts a run so that green means green: a file that could not be loaded, a hook that threw, an
+ * error outside any test and a run that was cut short each count as a failure, though no test
+ * failed in them. A run in which no test passed has failed too.
+ */
+export function tally(
+  modules: readonly CountedModule[],
+  unhandledErrors: readonly unknown[],
+  reason: TestRunEndReason,
+): Tally {
+  const counts = modules.map(tallyModule)
+  const passed = counts.reduce((sum, count) => sum + count.passed, 0)
+  const failed = counts.reduce((sum, count) => sum + count.failed, unhandledErrors.length)
+  const failedOtherwise = reason !== 'passed' || passed === 0
+  return { passed, failed: failed === 0 && failedOtherwise ? 1 : failed }
+}
+
+function tallyModule(module: CountedModule): Tally {
+  const states = Array.from(module.children.allTests(), (test) => test.result().state)
+  const passed = states.filter((state) => state === 'passed').length
+  // A pending test is one that the run never reached.
+  const failed = states.filter((state) => state === 'failed' || state === 'pending').length
+  const failedOutsideTests = module.state() === 'failed' || module.errors().length > 0
+  return { passed, failed: failed === 0 && failedOutsideTests ? 1 : failed }
+}
+
+/**
+ * Prints `N passed, N failed` as the last line of a run, for whoever counts tests by machine, and
+ * makes the run exit non-zero if anything failed.
+ */
+export default class ClosingLineReporter implements Reporter {
+  #tally: Tally | null = null
+
+  onTestRunEnd(
+    modules: readonly TestModule[],
+    unhandledErrors: readonly SerializedError[],
+    reason: TestRunEndReason,
+  ): void {
+    // At exit, since the summary of the default reporter has to come first.
+    if (this.#tally === null) process.once('exit', () => this.#printClosingLine())
+    this.#tally = tally(modules, unhandledErrors, reason)
+    if (this.#tally.failed > 0) process.exitCode = 1
+  }
+
+  #printClosingLine(): void {
+    if (this.#tally === null) return
+    process.stdout.write(`${this.#tally.passed} passed, ${this.#tally.failed} failed\n`)
+  }
+}

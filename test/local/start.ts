@@ -1,0 +1,99 @@
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { holdsOpenRouterKey } from './env-file.ts'
+import { DEMO_TOKEN, type Stack, startStack } from './stack.ts'
+import {
+  isPortTaken,
+  quietWranglerEnvironment,
+  repositoryPath,
+  wranglerPath,
+} from './wrangler-dev.ts'
+
+/**
+ * `npm start`: the gateway on this machine. With keys of OpenRouter in `.dev.vars` it talks to
+ * OpenRouter; without any it talks to the simulator, so that it can be tried at no cost.
+ */
+async function main(): Promise<void> {
+  const port = readPort()
+  if (port === null) return fail('usage: npm start -- [--port <1-65535>]')
+  if (await isPortTaken(port)) {
+    return fail(`Port ${port} is taken. Choose another: npm start -- --port ${port + 1}`)
+  }
+  const devVarsPath = join(repositoryPath, '.dev.vars')
+  const devVars = existsSync(devVarsPath) ? readFileSync(devVarsPath, 'utf8') : ''
+  if (holdsOpenRouterKey(devVars)) runAgainstOpenRouter(port)
+  else await runAgainstSimulator(port)
+}
+
+function readPort(): number | null {
+  try {
+    const { values } = parseArgs({ options: { port: { type: 'string', default: '8787' } } })
+    const port = Number(values.port)
+    return Number.isInteger(port) && port >= 1 && port <= 65_535 ? port : null
+  } catch {
+    return null
+  }
+}
+
+function fail(message: string): void {
+  console.error(message)
+  process.exitCode = 1
+}
+
+function runAgainstOpenRouter(port: number): void {
+  const child = spawn(process.execPath, [wranglerPath, 'dev', '--env', '', '--port', `${port}`], {
+    cwd: repositoryPath,
+    env: { ...process.env, ...quietWranglerEnvironment },
+    stdio: 'inherit',
+  })
+  onSignal((signal) => child.kill(signal))
+  child.once('error', (error) => fail(`wrangler could not be run: ${error.message}`))
+  child.once('exit', (code) => process.exit(code ?? 1))
+}
+
+async function runAgainstSimulator(port: number): Promise<void> {
+  console.log('No key of OpenRouter in .dev.vars: starting the simulator in its place.')
+  let stack: Stack | null = null
+  let stopping = false
+  // Before anything is started: at exit, what is half started is ended too.
+  onSignal(async () => {
+    stopping = true
+    await stack?.stop()
+    process.exit(0)
+  })
+  stack = await startStack({
+    gatewayPort: port,
+    onGatewayOutput: (text) => process.stdout.write(text),
+  })
+  console.log(greeting(stack.gatewayUrl, stack.simulatorUrl))
+  const code = await stack.exited
+  if (stopping) return
+  await stack.stop()
+  fail(`A process of the stack ended with code ${code}.`)
+  process.exit(code === 0 ? 1 : code)
+}
+
+function onSignal(act: (signal: NodeJS.Signals) => unknown): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, act)
+}
+
+function greeting(gatewayUrl: string, simulatorUrl: string): string {
+  return `
+Switchyard on ${gatewayUrl}: upstream is the SIMULATOR, not OpenRouter (its control API: ${simulatorUrl}/control).
+
+  curl ${gatewayUrl}/api/v1/chat/completions \\
+    -H 'authorization: Bearer ${DEMO_TOKEN}' -H 'content-type: application/json' \\
+    -d '{"model":"openai/gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello"}]}' -iN
+
+  import OpenAI from 'openai'
+  const openai = new OpenAI({ baseURL: '${gatewayUrl}/api/v1', apiKey: '${DEMO_TOKEN}' })
+  const answer = await openai.chat.completions.create({
+    model: 'openai/gpt-4o-mini',
+    messages: [{ role: 'user', content: 'Hello' }],
+  })
+`
+}
+
+await main()

@@ -1,0 +1,147 @@
+import { MODELS, type Model } from './models.ts'
+import { json, type Reply } from './reply.ts'
+import type { Visit } from './visit.ts'
+
+const CACHED = {
+  'cache-control': 'public, max-age=300, stale-while-revalidate=3600, stale-if-error=3600',
+}
+const DEFAULT_LIMIT = 500
+const MAX_LIMIT = 1000
+const PARAMETERS = ['max_tokens', 'temperature', 'tools', 'tool_choice', 'response_format']
+
+/** Prices are decimal strings of USD per token, never in scientific notation. */
+const decimal = (usd: number) => usd.toFixed(12).replace(/\.?0+$/, '')
+
+const pricing = (model: Model) => ({
+  prompt: decimal(model.promptUsd),
+  completion: decimal(model.completionUsd),
+})
+
+const architecture = {
+  modality: 'text->text',
+  input_modalities: ['text'],
+  output_modalities: ['text'],
+  tokenizer: 'Other',
+  instruct_type: null,
+}
+
+const listed = (model: Model) => ({
+  id: model.id,
+  canonical_slug: model.id.replace(/:free$/, ''),
+  name: model.name,
+  created: 1_734_312_000,
+  description: 'A simulated model.',
+  context_length: model.contextLength,
+  architecture,
+  pricing: pricing(model),
+  top_provider: {
+    context_length: model.contextLength,
+    max_completion_tokens: model.maxOutputTokens,
+    is_moderated: false,
+  },
+  per_request_limits: null,
+  supported_parameters: model.reasons ? [...PARAMETERS, 'reasoning'] : PARAMETERS,
+  default_parameters: null,
+  supported_voices: null,
+  links: { details: `/api/v1/models/${model.id}/endpoints` },
+})
+
+const endpoint = (model: Model) => ({
+  name: `${model.provider} | ${model.id}`,
+  model_id: model.id,
+  model_name: model.name,
+  tag: model.provider.toLowerCase().replaceAll(' ', '-'),
+  provider_name: model.provider,
+  context_length: model.contextLength,
+  max_completion_tokens: model.maxOutputTokens,
+  max_prompt_tokens: null,
+  pricing: pricing(model),
+  quantization: null,
+  status: 0,
+  supported_parameters: PARAMETERS,
+  supports_implicit_caching: false,
+  uptime_last_5m: 100,
+  uptime_last_30m: 99.9,
+  uptime_last_1d: 99.8,
+  latency_last_30m: null,
+  throughput_last_30m: null,
+})
+
+const EMBEDDING_MODEL = {
+  ...listed({
+    id: 'openai/text-embedding-3-small',
+    name: 'OpenAI: Text Embedding 3 Small',
+    provider: 'OpenAI',
+    promptUsd: 0.02 / 1_000_000,
+    completionUsd: 0,
+    contextLength: 8192,
+    maxOutputTokens: 0,
+    reasons: false,
+  }),
+  architecture: {
+    ...architecture,
+    modality: 'text->embeddings',
+    output_modalities: ['embeddings'],
+  },
+}
+
+function modelList(url: URL): Reply {
+  const all = MODELS.map(listed)
+  if (!url.searchParams.has('offset') && !url.searchParams.has('limit')) {
+    return json(
+      200,
+      { data: all, total_count: all.length, links: { next: null } },
+      { headers: CACHED },
+    )
+  }
+  const offset = Number(url.searchParams.get('offset') ?? 0)
+  const limit = Math.min(MAX_LIMIT, Number(url.searchParams.get('limit') ?? DEFAULT_LIMIT))
+  const data = all.slice(offset, offset + limit)
+  const more = offset + limit < all.length
+  const next = more ? `/api/v1/models?offset=${offset + limit}&limit=${limit}` : null
+  return json(200, { data, total_count: all.length, links: { next } }, { headers: CACHED })
+}
+
+function providers(): Reply {
+  const names = [...new Set(MODELS.map((model) => model.provider))]
+  const data = names.map((name) => ({
+    name,
+    slug: name.toLowerCase().replaceAll(' ', '-'),
+    privacy_policy_url: null,
+    terms_of_service_url: null,
+    status_page_url: null,
+    headquarters: 'US',
+    datacenters: ['US'],
+  }))
+  return json(200, { data }, { headers: CACHED })
+}
+
+/** The public lists, which need no key; null for a path that is none of them. */
+export function catalogue(visit: Visit): Reply | null {
+  if (visit.entry.method !== 'GET') return null
+  const cached = (data: unknown) => json(200, { data }, { headers: CACHED })
+  switch (visit.entry.path) {
+    case '/models':
+      return modelList(visit.url)
+    case '/models/count':
+      return cached({ count: MODELS.length })
+    case '/embeddings/models':
+      return cached([EMBEDDING_MODEL])
+    case '/providers':
+      return providers()
+    case '/endpoints/zdr':
+      return cached(MODELS.filter((model) => model.provider === 'DeepInfra').map(endpoint))
+    default:
+      return oneModel(visit.entry.path)
+  }
+}
+
+function oneModel(path: string): Reply | null {
+  const match = /^\/model\/(.+)$/.exec(path) ?? /^\/models\/(.+)\/endpoints$/.exec(path)
+  if (match === null) return null
+  const model = MODELS.find((candidate) => candidate.id === match[1])
+  if (model === undefined) return null
+  const data = listed(model)
+  if (path.startsWith('/model/')) return json(200, { data }, { headers: CACHED })
+  return json(200, { data: { ...data, endpoints: [endpoint(model)] } }, { headers: CACHED })
+}

@@ -1,0 +1,100 @@
+import type { Answer, Piece } from './answer.ts'
+import type { ErrorManner, EventKind, StreamEvent } from './api-shape.ts'
+import { chatUsage, reasoningDetail } from './chat-answer.ts'
+import type { ApiError } from './errors.ts'
+import type { Json } from './json-schema-sample.ts'
+import type { Settings } from './world.ts'
+
+type Fields = Readonly<Record<string, unknown>>
+
+export const COMMENT: StreamEvent = {
+  kind: 'comment',
+  text: ': OPENROUTER PROCESSING\n\n',
+  tokens: 0,
+}
+export const DONE: StreamEvent = { kind: 'done', text: 'data: [DONE]\n\n', tokens: 0 }
+
+function event(
+  answer: Answer,
+  kind: EventKind,
+  choices: readonly Fields[],
+  extra: Fields = {},
+): StreamEvent {
+  const chunk = {
+    id: answer.id,
+    object: 'chat.completion.chunk',
+    created: answer.createdS,
+    model: answer.model,
+    provider: answer.provider,
+    choices,
+    ...extra,
+  }
+  const tokens = kind === 'output' ? 1 : 0
+  return { kind, text: `data: ${JSON.stringify(chunk)}\n\n`, tokens }
+}
+
+const choice = (delta: Json, finish: string | null, native: string | null = finish): Fields => ({
+  index: 0,
+  delta,
+  finish_reason: finish,
+  native_finish_reason: native,
+})
+
+const EMPTY_DELTA: Json = { content: '', role: 'assistant' }
+
+function deltaOf(piece: Piece, answer: Answer): Json {
+  switch (piece.kind) {
+    case 'text':
+      return { content: piece.text, role: 'assistant' }
+    case 'reasoning': {
+      const details = [reasoningDetail(piece.text)]
+      return { content: '', role: 'assistant', reasoning: piece.text, reasoning_details: details }
+    }
+    case 'tool-name': {
+      const described = { name: piece.text, arguments: '' }
+      const call = { index: 0, id: answer.toolCallId, type: 'function', function: described }
+      return { content: null, role: 'assistant', tool_calls: [call] }
+    }
+    case 'tool-arguments': {
+      const call = { index: 0, type: 'function', function: { arguments: piece.text } }
+      return { content: null, role: 'assistant', tool_calls: [call] }
+    }
+  }
+}
+
+/** The stream from its first output to `[DONE]`, usage in the form that the settings ask for. */
+export function chatStream(answer: Answer, settings: Settings): StreamEvent[] {
+  const output = answer.pieces.map((piece) =>
+    event(answer, 'output', [choice(deltaOf(piece, answer), null)]),
+  )
+  const last = choice(EMPTY_DELTA, answer.finishReason)
+  const usage = { usage: chatUsage(answer.usage) }
+  const counted = settings.usageForm === 'newer' ? [last] : []
+  return [...output, event(answer, 'finish', [last]), event(answer, 'usage', counted, usage), DONE]
+}
+
+export function roleOnly(answer: Answer): StreamEvent {
+  return event(answer, 'finish', [choice(EMPTY_DELTA, null)])
+}
+
+/** `older` is the recording of November 2025: no finish reason, and usage in the same event. */
+export function errorEvent(answer: Answer, error: ApiError, manner: ErrorManner): StreamEvent {
+  if (manner === 'newer') {
+    return event(answer, 'error', [choice(EMPTY_DELTA, 'error')], { error })
+  }
+  return event(answer, 'error', [choice(EMPTY_DELTA, null)], {
+    error,
+    usage: chatUsage(answer.usage),
+  })
+}
+
+export function choiceErrorEvent(answer: Answer, error: ApiError): StreamEvent {
+  return event(answer, 'error', [{ ...choice(EMPTY_DELTA, 'error'), error }])
+}
+
+export function finishErrorEvent(answer: Answer): StreamEvent {
+  const native = 'MALFORMED_FUNCTION_CALL'
+  return event(answer, 'error', [choice(EMPTY_DELTA, 'error', native)], {
+    usage: chatUsage(answer.usage),
+  })
+}

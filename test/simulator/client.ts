@@ -1,0 +1,75 @@
+import type { LogEntry, Stats } from './journal.ts'
+import type { RuleInput } from './rules.ts'
+import type { ScriptInput } from './scripts.ts'
+import type { Account, Key, Settings, World, WorldInput } from './world.ts'
+
+/** What `waitFor` looks at. */
+export interface Observed {
+  readonly stats: Stats
+  readonly log: readonly LogEntry[]
+}
+
+export type SimulatorControl = ReturnType<typeof simulatorControl>
+
+const POLL_EVERY_MS = 20
+
+/**
+ * The simulator's control API, typed. Every method throws an Error with the simulator's own words
+ * when it is refused: in a test that is a mistake of the test.
+ *
+ * @param baseUrl the simulator's origin, or its `/api/v1`
+ * @param send how requests are sent; a test harness has a fetch of its own
+ */
+export function simulatorControl(
+  baseUrl: string | URL,
+  send: (url: string, init: RequestInit) => Promise<Response> = fetch,
+) {
+  const { origin } = new URL(baseUrl)
+
+  async function call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
+    const json = { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
+    const init = body === undefined ? { method } : { method, ...json }
+    const response = await send(`${origin}/control${path}`, init)
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${method} /control${path}: ${response.status} ${text}`)
+    return JSON.parse(text === '' ? 'null' : text)
+  }
+
+  const stats = () => call<Stats>('GET', '/stats')
+  const log = async (since = 0) => {
+    const { entries } = await call<{ entries: LogEntry[] }>('GET', `/log?since=${since}`)
+    return entries
+  }
+
+  return {
+    /** Begins a new world; without one, the default's. */
+    reset: (world?: WorldInput) => call<World>('POST', '/reset', world),
+    world: () => call<World>('GET', '/world'),
+    patchAccount: (id: string, patch: Partial<Account>) =>
+      call<Account>('PATCH', `/accounts/${encodeURIComponent(id)}`, patch),
+    patchKey: (name: string, patch: Partial<Key>) =>
+      call<Key>('PATCH', `/keys/${encodeURIComponent(name)}`, patch),
+    patchSettings: (patch: Partial<Settings>) => call<Settings>('PATCH', '/settings', patch),
+    faults: () => call<string[]>('GET', '/faults'),
+    /** Adds a rule and answers its id. */
+    rule: async (rule: RuleInput) => (await call<{ id: number }>('POST', '/rules', rule)).id,
+    clearRules: () => call<null>('DELETE', '/rules'),
+    deleteRule: (id: number) => call<null>('DELETE', `/rules/${id}`),
+    script: (name: string, script: ScriptInput) =>
+      call<unknown>('PUT', `/scripts/${encodeURIComponent(name)}`, script),
+    log,
+    stats,
+    /** Polls until the predicate holds; throws with what was last seen after `timeoutMs`. */
+    async waitFor(predicate: (seen: Observed) => boolean, timeoutMs = 5000): Promise<Observed> {
+      const deadlineMs = Date.now() + timeoutMs
+      for (;;) {
+        const seen = { stats: await stats(), log: await log() }
+        if (predicate(seen)) return seen
+        if (Date.now() >= deadlineMs) {
+          throw new Error(`Not within ${timeoutMs} ms: ${JSON.stringify(seen.stats)}`)
+        }
+        await new Promise((resolve) => setTimeout(resolve, POLL_EVERY_MS))
+      }
+    },
+  }
+}

@@ -1,0 +1,150 @@
+import type { Ended } from './journal.ts'
+import { charge, costUsd } from './money.ts'
+import type { Played, Reply, Step } from './reply.ts'
+import { settingsOf, type Visit } from './visit.ts'
+
+/** How long silence lasts before the simulator gives up on it. */
+const FOREVER_MS = 900_000
+
+/** OpenRouter sits behind Cloudflare; the cookie is there for a gateway to drop. */
+const EDGE_HEADERS = {
+  'access-control-allow-origin': '*',
+  'cf-ray': '8f0c0ffee0c0ffee-SIM',
+  server: 'cloudflare',
+  'set-cookie': '__cf_bm=simulated; path=/; HttpOnly; Secure; SameSite=None',
+  vary: 'Accept-Encoding',
+}
+
+/** Thrown where the connection has to end before any header: only the server below can do that. */
+export class ConnectionCut extends Error {
+  override readonly name = 'ConnectionCut'
+}
+
+/** Waits; false when it was interrupted. */
+function pause(ms: number, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve(false)
+    const interrupted = () => {
+      clearTimeout(timer)
+      resolve(false)
+    }
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', interrupted)
+      resolve(true)
+    }, ms)
+    signal.addEventListener('abort', interrupted, { once: true })
+  })
+}
+
+/** Sends the reply and takes down how that ended, when it ends. */
+export async function deliver(visit: Visit, reply: Reply, signal: AbortSignal): Promise<Response> {
+  switch (reply.kind) {
+    case 'whole': {
+      const { status, error } = reply
+      end(visit, { status, outcome: error === null ? 'completed' : 'failed', error, costUsd: 0 })
+      return new Response(reply.body, { status, headers: { ...EDGE_HEADERS, ...reply.headers } })
+    }
+    case 'played':
+      return played(visit, reply, signal)
+    case 'late':
+      if (await pause(reply.ms, signal)) return deliver(visit, reply.after, signal)
+      return aborted(visit, 'slow-headers')
+    case 'hang':
+      await pause(FOREVER_MS, signal)
+      return aborted(visit, reply.error)
+    case 'cut':
+      end(visit, { status: null, outcome: 'failed', error: reply.error, costUsd: 0 })
+      throw new ConnectionCut(reply.error)
+  }
+}
+
+function aborted(visit: Visit, error: string): Response {
+  end(visit, { status: null, outcome: 'aborted', error, costUsd: 0 })
+  return new Response(null, { status: 499 })
+}
+
+function end(visit: Visit, ended: Ended): void {
+  visit.release()
+  visit.simulation.journal.end(visit.entry, ended)
+}
+
+function played(visit: Visit, reply: Played, signal: AbortSignal): Response {
+  const steps = settingsOf(visit).splitUtf8 ? reply.steps.flatMap(inPieces) : reply.steps
+  const headers = { ...EDGE_HEADERS, ...reply.headers }
+  const body = playback(visit, { ...reply, steps }, signal)
+  return new Response(body, { status: reply.status, headers })
+}
+
+/** The body: each step one write, at its time. Whatever ends it first decides how it ended. */
+function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStream<Uint8Array> {
+  const interrupt = new AbortController()
+  const signal = AbortSignal.any([outer, interrupt.signal])
+  let sent = 0
+  let tokens = 0
+  const finish = (outcome: Ended['outcome']) => {
+    if (visit.entry.outcome !== 'open') return
+    const usd = bill(visit, reply, { outcome, tokens })
+    end(visit, { status: reply.status, outcome, error: reply.error, costUsd: usd })
+  }
+  // A caller who goes away while nothing is written is only noticed here, not by cancel().
+  signal.addEventListener('abort', () => finish('aborted'), { once: true })
+  const stop = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    if (reply.ending === 'silence' && !(await pause(FOREVER_MS, signal))) {
+      return controller.error(new Error('interrupted'))
+    }
+    finish(reply.error === null ? 'completed' : 'failed')
+    if (reply.ending === 'close') controller.close()
+    else controller.error(new Error('The simulator broke the connection.'))
+  }
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const next = reply.steps[sent]
+        if (next === undefined) return stop(controller)
+        if (next.afterMs > 0 && !(await pause(next.afterMs, signal))) {
+          return controller.error(new Error('interrupted'))
+        }
+        sent += 1
+        tokens += next.tokens
+        controller.enqueue(next.bytes)
+        // At once: many clients hang up when they have read the last event, and that is no abort.
+        if (sent === reply.steps.length && reply.ending === 'close') await stop(controller)
+      },
+      cancel() {
+        finish('aborted')
+        interrupt.abort()
+      },
+    },
+    { highWaterMark: 0 },
+  )
+}
+
+/** Charges what was generated; a whole answer counts in full even when nobody waited for it. */
+function bill(visit: Visit, reply: Played, ended: { outcome: Ended['outcome']; tokens: number }) {
+  const { key, account } = visit
+  const { scene } = reply
+  if (scene === null || key === null || account === null) return 0
+  const { usage } = scene.answer
+  if (usage.costUsd === 0) return 0
+  const full = ended.outcome === 'completed' || !scene.call.stream
+  const tokens = full ? usage.completionTokens : ended.tokens
+  const usd = full ? usage.costUsd : costUsd(scene.model, usage.promptTokens, tokens)
+  charge(account, key, usd, visit.nowMs)
+  return usd
+}
+
+/** The step in writes that end inside a field name, inside a character and inside the line ends. */
+function inPieces(step: Step): Step[] {
+  const { bytes } = step
+  const multibyte = bytes.findIndex((byte) => byte >= 0xc0)
+  const middle = multibyte === -1 ? Math.floor(bytes.length / 2) : multibyte + 1
+  const cuts = [...new Set([0, 3, middle, bytes.length - 1, bytes.length])]
+    .filter((cut) => cut >= 0 && cut <= bytes.length)
+    .sort((a, b) => a - b)
+  return cuts.slice(1).map((to, index) => ({
+    ...step,
+    bytes: bytes.slice(cuts[index], to),
+    afterMs: index === 0 ? step.afterMs : 0,
+    tokens: index === 0 ? step.tokens : 0,
+  }))
+}

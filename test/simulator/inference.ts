@@ -1,0 +1,106 @@
+import { answerTo } from './answer.ts'
+import type { ApiShape, Call } from './api-shape.ts'
+import { refusedCredential } from './credentials.ts'
+import { type ErrorAnswer, failure } from './errors.ts'
+import { type FaultParams, faultParamsSchema } from './fault-params.ts'
+import { FAULT_NAMES, strike } from './faults.ts'
+import { findModel, type Model } from './models.ts'
+import { firstTokenMs, paced, pacingOf, wholeStep } from './pacing.ts'
+import { refused } from './refusal.ts'
+import { json, type Reply, type Scene } from './reply.ts'
+import { scripted } from './scripts.ts'
+import { errorContext, settingsOf, type Visit } from './visit.ts'
+
+interface ModelFault {
+  readonly fault: string
+  readonly params: FaultParams
+  readonly onlyKey: string | null
+}
+
+/** What a request to an inference API gets: an answer, a refusal, or what its model name asks for. */
+export function infer(visit: Visit, shape: ApiShape): Reply {
+  if (visit.entry.method !== 'POST') return worded(visit, shape, failure(405, 'Method Not Allowed'))
+  const unauthorized = refusedCredential(visit)
+  if (unauthorized !== null) return unauthorized
+  const parsed = shape.parse(visit.body)
+  if (parsed.kind === 'invalid') return worded(visit, shape, parsed.answer, 'invalid')
+  const { call } = parsed
+  visit.entry.stream = call.stream
+  const model = findModel(call.model)
+  const special = specialReply(visit, shape, call)
+  if (special !== null) return special
+  if (model === undefined) return unknownModel(visit, shape, call)
+  const fault = modelFault(call.model)
+  const proceed = () => answered(visit, shape, call, model)
+  if (fault === null || (fault.onlyKey !== null && fault.onlyKey !== visit.key?.name)) {
+    return proceed()
+  }
+  visit.entry.fault ??= fault.fault
+  return strike(fault.fault, {
+    errors: errorContext(visit, { model: call.model, params: fault.params }),
+    proceed,
+    worded: (answer, label) => worded(visit, shape, answer, label),
+  })
+}
+
+/** An error in the API's own envelope. */
+export function worded(visit: Visit, shape: ApiShape, answer: ErrorAnswer, label?: string): Reply {
+  // Bodies name the user only where the credential was good.
+  const userId = answer.status === 401 ? null : (visit.account?.creatorUserId ?? null)
+  const error = label ?? String(answer.status)
+  return json(answer.status, shape.errorBody(answer, userId), { headers: answer.headers, error })
+}
+
+/** `script/<name>`: its script; a name of `sim/` or `script/` that means nothing is an error. */
+function specialReply(visit: Visit, shape: ApiShape, call: Call): Reply | null {
+  if (call.model.startsWith('script/')) {
+    const script = visit.simulation.scripts.get(call.model.slice('script/'.length))
+    return script === undefined ? unknownModel(visit, shape, call) : scripted(script)
+  }
+  if (!call.model.startsWith('sim/') || modelFault(call.model) !== null) return null
+  return unknownModel(visit, shape, call)
+}
+
+function unknownModel(visit: Visit, shape: ApiShape, call: Call): Reply {
+  const answer = failure(400, `${call.model} is not a valid model ID`)
+  return worded(visit, shape, answer, 'invalid-model')
+}
+
+/** `sim/<fault>`, with `?param=value&…` and `@<key name>` after it where wanted. */
+function modelFault(id: string): ModelFault | null {
+  const match = /^sim\/([\w-]+)(?:\?([^@]*))?(?:@([\w.-]+))?$/.exec(id)
+  const fault = match?.[1]
+  if (fault === undefined || !FAULT_NAMES.includes(fault)) return null
+  const params = faultParamsSchema.safeParse(paramsOf(match?.[2] ?? ''))
+  return params.success ? { fault, params: params.data, onlyKey: match?.[3] ?? null } : null
+}
+
+function paramsOf(query: string): Record<string, unknown> {
+  const typed = (value: string) => (/^\d+$/.test(value) ? Number(value) : value)
+  return Object.fromEntries(
+    [...new URLSearchParams(query)].map(([name, value]) => [
+      name,
+      value === 'true' ? true : typed(value),
+    ]),
+  )
+}
+
+function answered(visit: Visit, shape: ApiShape, call: Call, model: Model): Reply {
+  const refusal = refused(visit, call, model)
+  if (refusal !== null) return worded(visit, shape, refusal.answer, refusal.label)
+  const settings = settingsOf(visit)
+  const answer = answerTo(call, model, settings, Date.now())
+  const pacing = pacingOf(visit.key, settings, visit.simulation.random)
+  const scene: Scene = { call, model, answer, shape, pacing, settings }
+  const steps = call.stream
+    ? paced(shape.stream(answer, settings), shape.comment(), pacing, {
+        totalMs: firstTokenMs(pacing),
+      })
+    : [wholeStep(shape.whole(answer), answer.usage.completionTokens, pacing)]
+  const headers = {
+    'content-type': call.stream ? 'text/event-stream' : 'application/json',
+    'cache-control': 'no-cache',
+    'x-generation-id': answer.id,
+  }
+  return { kind: 'played', status: 200, headers, steps, ending: 'close', error: null, scene }
+}

@@ -1,0 +1,180 @@
+/** How a request ended: `failed` was answered with an error or broken off by the simulator. */
+export type Outcome = 'open' | 'completed' | 'aborted' | 'failed'
+
+export interface LogEntry {
+  readonly seq: number
+  readonly at: string
+  endedAt: string | null
+  readonly method: string
+  /** Below /api/v1 where it is; the whole path otherwise. */
+  readonly path: string
+  /** The key's name, never the key; null when the request had none that is known. */
+  readonly key: string | null
+  readonly account: string | null
+  model: string | null
+  stream: boolean | null
+  status: number | null
+  outcome: Outcome
+  /** What went wrong: a fault's name, a refusal's, or the status. */
+  error: string | null
+  /** The fault that struck, even one like `slow-headers` that spoils nothing. */
+  fault: string | null
+  costUsd: number
+  /** As received, without credentials. The development server adds some of its own. */
+  readonly headers: Readonly<Record<string, string>>
+  body: { sha256: string; bytes: number; text: string | null }
+}
+
+interface Tally {
+  requests: number
+  completed: number
+  aborted: number
+  failed: number
+  openNow: number
+  maxOpen: number
+}
+
+export interface KeyStats extends Tally {
+  /** `GET /key` and `/auth/key` with this key, which are not counted among its requests. */
+  lookups: number
+  lastError: string | null
+  statuses: Record<string, number>
+  costUsd: number
+}
+
+export interface Stats extends Tally {
+  /** Inference only, by the key's name. */
+  perKey: Record<string, KeyStats>
+  /** All requests, by path. */
+  paths: Record<string, number>
+}
+
+const tally = (): Tally => ({
+  requests: 0,
+  completed: 0,
+  aborted: 0,
+  failed: 0,
+  openNow: 0,
+  maxOpen: 0,
+})
+
+const keyStats = (): KeyStats => ({
+  ...tally(),
+  lookups: 0,
+  lastError: null,
+  statuses: {},
+  costUsd: 0,
+})
+
+/** How a request ended, as the journal takes it down. */
+export interface Ended {
+  readonly status: number | null
+  readonly outcome: Exclude<Outcome, 'open'>
+  readonly error: string | null
+  readonly costUsd: number
+}
+
+type Arrived = Pick<LogEntry, 'at' | 'method' | 'path' | 'key' | 'account' | 'headers'>
+
+/** The log and the counters of one world. A reset begins a new one. */
+export class Journal {
+  readonly #logLimit: number
+  readonly #inference = new WeakSet<LogEntry>()
+  readonly #open = new Map<LogEntry, AbortController>()
+  #entries: LogEntry[] = []
+  #seq = 0
+  readonly stats: Stats
+
+  constructor(keyNames: readonly string[], logLimit: number) {
+    this.#logLimit = logLimit
+    const perKey = Object.fromEntries(keyNames.map((name) => [name, keyStats()]))
+    this.stats = { ...tally(), perKey, paths: {} }
+  }
+
+  /** Takes down an arrival. An inference request is open from here on, until it is ended. */
+  begin(arrived: Arrived, kind: 'inference' | 'other'): LogEntry {
+    this.#seq += 1
+    const entry: LogEntry = {
+      seq: this.#seq,
+      ...arrived,
+      endedAt: null,
+      model: null,
+      stream: null,
+      status: null,
+      outcome: 'open',
+      error: null,
+      fault: null,
+      costUsd: 0,
+      body: { sha256: '', bytes: 0, text: null },
+    }
+    this.#keep(entry)
+    this.#open.set(entry, new AbortController())
+    const { paths } = this.stats
+    paths[entry.path] = (paths[entry.path] ?? 0) + 1
+    if (kind === 'inference') {
+      this.#inference.add(entry)
+      for (const counted of this.#tallies(entry)) {
+        counted.requests += 1
+        counted.openNow += 1
+        counted.maxOpen = Math.max(counted.maxOpen, counted.openNow)
+      }
+    } else if (entry.key !== null && /^(\/auth)?\/key$/.test(entry.path)) {
+      this.#ofKey(entry.key).lookups += 1
+    }
+    return entry
+  }
+
+  /** Takes down how a request ended. Only the first end counts. */
+  end(entry: LogEntry, ended: Ended): void {
+    if (!this.#open.delete(entry)) return
+    entry.endedAt = new Date().toISOString()
+    entry.status = ended.status
+    entry.outcome = ended.outcome
+    entry.error = ended.error
+    entry.costUsd = ended.costUsd
+    if (!this.#inference.has(entry)) return
+    for (const counted of this.#tallies(entry)) {
+      counted.openNow -= 1
+      counted[ended.outcome] += 1
+    }
+    if (entry.key === null) return
+    const key = this.#ofKey(entry.key)
+    key.costUsd = Math.round((key.costUsd + ended.costUsd) * 1e9) / 1e9
+    if (ended.error !== null) key.lastError = ended.error
+    if (ended.status === null) return
+    key.statuses[ended.status] = (key.statuses[ended.status] ?? 0) + 1
+  }
+
+  /** The kept entries after that sequence number, oldest first. */
+  since(seq: number): LogEntry[] {
+    return this.#entries.filter((entry) => entry.seq > seq)
+  }
+
+  /** Aborted when the request is to be broken off. */
+  interruptOf(entry: LogEntry): AbortSignal {
+    return this.#open.get(entry)?.signal ?? AbortSignal.abort()
+  }
+
+  /** Breaks off what is still open, so that a hung request does not outlive its world. */
+  interruptAll(): void {
+    for (const interrupt of this.#open.values()) interrupt.abort()
+  }
+
+  #keep(entry: LogEntry): void {
+    this.#entries.push(entry)
+    // In slices, since dropping one at a time would copy the list at every request.
+    if (this.#entries.length > 2 * this.#logLimit) {
+      this.#entries = this.#entries.slice(-this.#logLimit)
+    }
+  }
+
+  #tallies(entry: LogEntry): Tally[] {
+    return entry.key === null ? [this.stats] : [this.stats, this.#ofKey(entry.key)]
+  }
+
+  #ofKey(name: string): KeyStats {
+    const known = this.stats.perKey[name] ?? keyStats()
+    this.stats.perKey[name] = known
+    return known
+  }
+}

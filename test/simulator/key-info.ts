@@ -1,0 +1,51 @@
+import { refusedCredential } from './credentials.ts'
+import { currentUsage, limitRemainingUsd } from './money.ts'
+import { freePerDay, freeUsedToday } from './rate-limits.ts'
+import { json, type Reply } from './reply.ts'
+import type { Visit } from './visit.ts'
+
+/** GET /key, and /auth/key as it was called before: the key behind the request. */
+export function keyInfo(visit: Visit): Reply {
+  const refusal = refusedCredential(visit)
+  if (refusal !== null) return refusal
+  const { key, account, nowMs } = visit
+  if (key === null || account === null)
+    return json(500, { error: { message: 'no key', code: 500 } })
+  const usage = currentUsage(key.usage, nowMs)
+  const freeLimit = freePerDay(account)
+  const freeUsed = freeUsedToday(visit.simulation.rates, account, nowMs)
+  const data = {
+    label: `${key.key.slice(0, 12)}...${key.key.slice(-3)}`,
+    limit: key.limitUsd,
+    limit_remaining: limitRemainingUsd(key, nowMs),
+    limit_reset: key.limitReset,
+    include_byok_in_limit: false,
+    usage: usage.totalUsd,
+    usage_daily: usage.dailyUsd,
+    usage_weekly: usage.weeklyUsd,
+    usage_monthly: usage.monthlyUsd,
+    byok_usage: 0,
+    byok_usage_daily: 0,
+    byok_usage_weekly: 0,
+    byok_usage_monthly: 0,
+    is_free_tier: account.purchasedUsd === 0,
+    is_management_key: false,
+    is_provisioning_key: false,
+    creator_user_id: account.creatorUserId,
+    expires_at: key.expiresAt,
+    organization_id: account.organizationId,
+    workspace_id: account.workspaceId,
+    allowed_data_regions: ['global', 'europe', 'us'],
+    free_model_daily_requests: {
+      used: freeUsed,
+      limit: freeLimit,
+      remaining: Math.max(0, freeLimit - freeUsed),
+    },
+    rate_limit: {
+      requests: -1,
+      interval: '10s',
+      note: 'This field is deprecated and safe to ignore.',
+    },
+  }
+  return json(200, { data })
+}

@@ -1,0 +1,65 @@
+/** A model that the simulated OpenRouter knows. Prices in USD per token. */
+export interface Model {
+  readonly id: string
+  readonly name: string
+  readonly provider: string
+  readonly promptUsd: number
+  readonly completionUsd: number
+  readonly contextLength: number
+  /** The largest output: what a request without `max_tokens` is checked against. */
+  readonly maxOutputTokens: number
+  readonly reasons: boolean
+}
+
+const perMillion = (usd: number) => usd / 1_000_000
+
+const model = (
+  id: string,
+  name: string,
+  provider: string,
+  pricePerMillion: readonly [number, number],
+  lengths: readonly [number, number],
+): Model => ({
+  id,
+  name,
+  provider,
+  promptUsd: perMillion(pricePerMillion[0]),
+  completionUsd: perMillion(pricePerMillion[1]),
+  contextLength: lengths[0],
+  maxOutputTokens: lengths[1],
+  reasons: id === 'deepseek/deepseek-r1',
+})
+
+const LLAMA = 'meta-llama/llama-3.3-70b-instruct'
+
+export const MODELS: readonly Model[] = [
+  model('openai/gpt-4o-mini', 'OpenAI: GPT-4o-mini', 'Azure', [0.15, 0.6], [128000, 16384]),
+  model('openai/gpt-4o', 'OpenAI: GPT-4o', 'OpenAI', [2.5, 10], [128000, 16384]),
+  model(
+    'anthropic/claude-sonnet-4.5',
+    'Anthropic: Claude Sonnet 4.5',
+    'Amazon Bedrock',
+    [3, 15],
+    [1000000, 64000],
+  ),
+  model(LLAMA, 'Meta: Llama 3.3 70B Instruct', 'DeepInfra', [0.13, 0.39], [131072, 16384]),
+  model(`${LLAMA}:free`, 'Meta: Llama 3.3 70B Instruct (free)', 'Venice', [0, 0], [65536, 8192]),
+  model('deepseek/deepseek-r1', 'DeepSeek: R1', 'DeepInfra', [0.7, 2.4], [163840, 32768]),
+]
+
+/** Sorting variants, which OpenRouter takes on any model without listing them. */
+const SORTS = /:(nitro|floor|exacto)$/
+
+/** The model of that name, or undefined. `sim/…` and `script/…` have the default price. */
+export function findModel(id: string): Model | undefined {
+  const known = MODELS.find((candidate) => candidate.id === id.replace(SORTS, ''))
+  if (known !== undefined) return known
+  if (!/^(sim|script)\/./.test(id)) return undefined
+  const price = isFree(id) ? 0 : 1
+  return model(id, id, 'Simulated', [price, price], [128000, 16384])
+}
+
+/** Whether the name asks for the free tier. */
+export function isFree(id: string): boolean {
+  return id.endsWith(':free')
+}

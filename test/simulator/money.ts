@@ -1,0 +1,86 @@
+import type { Model } from './models.ts'
+import type { Account, Key, KeyUsage } from './world.ts'
+
+const DAY_MS = 86_400_000
+
+/** What a request costs, in USD, kept to the billionth so that sums stay readable. */
+export function costUsd(model: Model, promptTokens: number, completionTokens: number): number {
+  return round(promptTokens * model.promptUsd + completionTokens * model.completionUsd)
+}
+
+/** Billionths of a dollar: floating dust would make exact assertions on balances impossible. */
+export function round(usd: number): number {
+  return Math.round(usd * 1e9) / 1e9
+}
+
+/** Start of the UTC day, week (Monday) or month that holds `nowMs`, in epoch milliseconds. */
+export function windowStartMs(window: 'daily' | 'weekly' | 'monthly', nowMs: number): number {
+  const day = Math.floor(nowMs / DAY_MS) * DAY_MS
+  const date = new Date(day)
+  switch (window) {
+    case 'daily':
+      return day
+    case 'weekly':
+      return day - ((date.getUTCDay() + 6) % 7) * DAY_MS
+    case 'monthly':
+      return Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), 1)
+  }
+}
+
+/** When the window that holds `nowMs` ends, in epoch milliseconds. */
+export function windowEndMs(window: 'daily' | 'weekly' | 'monthly', nowMs: number): number {
+  const start = windowStartMs(window, nowMs)
+  if (window === 'daily') return start + DAY_MS
+  if (window === 'weekly') return start + 7 * DAY_MS
+  const date = new Date(start)
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + 1, 1)
+}
+
+/** The key's usage with every window that has ended since the last charge set back to zero. */
+export function currentUsage(usage: KeyUsage, nowMs: number): KeyUsage {
+  const { atMs } = usage
+  if (atMs === null) return usage
+  const kept = (window: 'daily' | 'weekly' | 'monthly', usd: number) =>
+    atMs < windowStartMs(window, nowMs) ? 0 : usd
+  return {
+    totalUsd: usage.totalUsd,
+    dailyUsd: kept('daily', usage.dailyUsd),
+    weeklyUsd: kept('weekly', usage.weeklyUsd),
+    monthlyUsd: kept('monthly', usage.monthlyUsd),
+    atMs: nowMs,
+  }
+}
+
+/** What counts against the key's cap: all of its usage, or that of the cap's window. */
+export function usedOfLimitUsd(key: Key, nowMs: number): number {
+  const usage = currentUsage(key.usage, nowMs)
+  switch (key.limitReset) {
+    case null:
+      return usage.totalUsd
+    case 'daily':
+      return usage.dailyUsd
+    case 'weekly':
+      return usage.weeklyUsd
+    case 'monthly':
+      return usage.monthlyUsd
+  }
+}
+
+/** What is left under the key's cap; null for a key without one. Never below zero. */
+export function limitRemainingUsd(key: Key, nowMs: number): number | null {
+  if (key.limitUsd === null) return null
+  return Math.max(0, round(key.limitUsd - usedOfLimitUsd(key, nowMs)))
+}
+
+/** Takes the cost from the account and adds it to every window of the key, in place. */
+export function charge(account: Account, key: Key, usd: number, nowMs: number): void {
+  account.balanceUsd = round(account.balanceUsd - usd)
+  const usage = currentUsage(key.usage, nowMs)
+  key.usage = {
+    totalUsd: round(usage.totalUsd + usd),
+    dailyUsd: round(usage.dailyUsd + usd),
+    weeklyUsd: round(usage.weeklyUsd + usd),
+    monthlyUsd: round(usage.monthlyUsd + usd),
+    atMs: nowMs,
+  }
+}

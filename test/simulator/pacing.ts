@@ -1,0 +1,87 @@
+import type { StreamEvent } from './api-shape.ts'
+import type { Step } from './reply.ts'
+import type { Key, Settings } from './world.ts'
+
+/** How often a comment passes while there is nothing else to say. */
+const COMMENT_EVERY_MS = 1000
+
+export interface Pacing {
+  readonly ttftMs: number
+  readonly tokensPerSecond: number | null
+  readonly jitter: number
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+}
+
+/** The key's own pace where it has one, else the settings'. */
+export function pacingOf(key: Key | null, settings: Settings, random: () => number): Pacing {
+  return {
+    ttftMs: key?.ttftMs ?? settings.ttftMs,
+    tokensPerSecond: key?.tokensPerSecond ?? settings.tokensPerSecond,
+    jitter: settings.jitter,
+    random,
+  }
+}
+
+/** How long the first token takes, in milliseconds. */
+export function firstTokenMs(pacing: Pacing): number {
+  return jittered(pacing, pacing.ttftMs)
+}
+
+/** How long one further token takes, in milliseconds. */
+export function tokenMs(pacing: Pacing): number {
+  return pacing.tokensPerSecond === null ? 0 : jittered(pacing, 1000 / pacing.tokensPerSecond)
+}
+
+function jittered(pacing: Pacing, ms: number): number {
+  if (pacing.jitter === 0) return ms
+  return ms * (1 + pacing.jitter * (2 * pacing.random() - 1))
+}
+
+const encoder = new TextEncoder()
+
+export function step(event: StreamEvent, afterMs: number): Step {
+  return { kind: event.kind, bytes: encoder.encode(event.text), afterMs, tokens: event.tokens }
+}
+
+/** A whole answer as one step, after the time that its tokens take. */
+export function wholeStep(body: unknown, tokens: number, pacing: Pacing): Step {
+  const bytes = encoder.encode(JSON.stringify(body))
+  const generating = pacing.tokensPerSecond === null ? 0 : (1000 * tokens) / pacing.tokensPerSecond
+  return {
+    kind: 'body',
+    bytes,
+    afterMs: firstTokenMs(pacing) + jittered(pacing, generating),
+    tokens,
+  }
+}
+
+/** Comments at once and at intervals until `totalMs`, and what is left to wait after the last. */
+export function waitingComments(
+  comment: StreamEvent,
+  totalMs: number,
+  everyMs: number = COMMENT_EVERY_MS,
+): { steps: Step[]; restMs: number } {
+  const steps = [step(comment, 0)]
+  let restMs = totalMs
+  while (restMs > everyMs) {
+    steps.push(step(comment, everyMs))
+    restMs -= everyMs
+  }
+  return { steps, restMs }
+}
+
+/** The events of a stream at the given pace: comments until the first token, then token by token. */
+export function paced(
+  events: readonly StreamEvent[],
+  comment: StreamEvent,
+  pacing: Pacing,
+  waiting: { totalMs: number; everyMs?: number },
+): Step[] {
+  const { steps, restMs } = waitingComments(comment, waiting.totalMs, waiting.everyMs)
+  for (const [index, event] of events.entries()) {
+    if (index === 0) steps.push(step(event, restMs))
+    else steps.push(step(event, event.kind === 'output' ? tokenMs(pacing) : 0))
+  }
+  return steps
+}

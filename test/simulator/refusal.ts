@@ -1,0 +1,114 @@
+import type { Call } from './api-shape.ts'
+import {
+  canOnlyAfford,
+  type ErrorAnswer,
+  inFlightBudget,
+  keyLimit,
+  outOfCredits,
+  rateLimited,
+  weightExceedsBudget,
+} from './errors.ts'
+import { isFree, type Model } from './models.ts'
+import { costUsd, limitRemainingUsd, round, usedOfLimitUsd, windowEndMs } from './money.ts'
+import { countRequest } from './rate-limits.ts'
+import { errorContext, type Visit } from './visit.ts'
+import type { Account, Key } from './world.ts'
+
+export interface Refusal {
+  readonly answer: ErrorAnswer
+  readonly label: string
+}
+
+interface Wish {
+  readonly visit: Visit
+  readonly call: Call
+  readonly model: Model
+  readonly key: Key
+  readonly account: Account
+  /** The most that this request may cost: without `max_tokens`, the model's largest output counts. */
+  readonly boundUsd: number
+}
+
+/**
+ * Why money or a rate forbids the request, or null. An allowed one is counted, and reserves its
+ * bound in the account's in-flight budget until the visit releases it.
+ */
+export function refused(visit: Visit, call: Call, model: Model): Refusal | null {
+  const { key, account } = visit
+  if (key === null || account === null) return null
+  const boundUsd = costUsd(model, call.promptTokens, call.maxTokens ?? model.maxOutputTokens)
+  const wish = { visit, call, model, key, account, boundUsd }
+  const refusal = capReached(wish) ?? accountEmpty(wish) ?? tooLarge(wish) ?? overRate(wish)
+  return refusal ?? reserved(wish)
+}
+
+const contextOf = (wish: Wish) => errorContext(wish.visit, { model: wish.call.model })
+
+function capReached(wish: Wish): Refusal | null {
+  const { key } = wish
+  const { nowMs } = wish.visit
+  if (key.limitUsd === null || limitRemainingUsd(key, nowMs) !== 0) return null
+  const answer = keyLimit(contextOf(wish), {
+    reset: key.limitReset,
+    usedUsd: usedOfLimitUsd(key, nowMs),
+    limitUsd: key.limitUsd,
+    resetsAtMs: key.limitReset === null ? null : windowEndMs(key.limitReset, nowMs),
+  })
+  return { answer, label: 'key-limit' }
+}
+
+/** An empty account may still use free models; one in debt may not. */
+function accountEmpty(wish: Wish): Refusal | null {
+  const { account, call } = wish
+  if (account.balanceUsd > 0 || (account.balanceUsd === 0 && isFree(call.model))) return null
+  const everPurchased = account.purchasedUsd > 0
+  const label = everPurchased ? 'credits-402' : 'never-purchased-402'
+  return { answer: outOfCredits(contextOf(wish), everPurchased), label }
+}
+
+function tooLarge(wish: Wish): Refusal | null {
+  const remainingUsd = limitRemainingUsd(wish.key, wish.visit.nowMs)
+  if (remainingUsd !== null && wish.boundUsd > remainingUsd) {
+    return unaffordable(wish, 'key', remainingUsd)
+  }
+  if (wish.boundUsd > wish.account.balanceUsd) {
+    return unaffordable(wish, 'account', wish.account.balanceUsd)
+  }
+  return null
+}
+
+function unaffordable(wish: Wish, payer: 'key' | 'account', usd: number): Refusal {
+  const { call, model } = wish
+  const left = usd - call.promptTokens * model.promptUsd
+  const affordable = Math.max(0, Math.floor(left / model.completionUsd))
+  const requested = call.maxTokens ?? model.maxOutputTokens
+  const answer = canOnlyAfford(contextOf(wish), payer, { requested, affordable })
+  return { answer, label: payer === 'key' ? 'key-limit-402' : 'afford-402' }
+}
+
+function overRate(wish: Wish): Refusal | null {
+  const { visit, account, call } = wish
+  const model = { id: call.model, free: isFree(call.model) }
+  const passed = countRequest(visit.simulation.rates, account, model, visit.nowMs)
+  if (passed === null) return null
+  return { answer: rateLimited(contextOf(wish), passed), label: `${passed.limit}-429` }
+}
+
+function reserved(wish: Wish): Refusal | null {
+  const { visit, account, boundUsd } = wish
+  const { inFlightUsd } = visit.simulation
+  const before = inFlightUsd.get(account.id) ?? 0
+  const budget = account.inFlightBudgetUsd
+  if (budget !== null && boundUsd > budget) {
+    return { answer: weightExceedsBudget(), label: 'weight-402' }
+  }
+  if (budget !== null && before + boundUsd > budget) {
+    return { answer: inFlightBudget(contextOf(wish)), label: 'in-flight-402' }
+  }
+  inFlightUsd.set(account.id, round(before + boundUsd))
+  visit.release = () => {
+    visit.release = () => undefined
+    inFlightUsd.set(account.id, round((inFlightUsd.get(account.id) ?? 0) - boundUsd))
+  }
+  return null
+}

@@ -1,0 +1,63 @@
+import type { ErrorContext } from './errors.ts'
+import type { FaultParams } from './fault-params.ts'
+import type { Journal, LogEntry } from './journal.ts'
+import type { RateWindows } from './rate-limits.ts'
+import type { Rule } from './rules.ts'
+import type { Script } from './scripts.ts'
+import type { Account, Key, Settings, World } from './world.ts'
+
+/** Everything that a reset replaces. */
+export interface Simulation {
+  readonly world: World
+  readonly rules: Rule[]
+  readonly scripts: Map<string, Script>
+  readonly journal: Journal
+  readonly rates: RateWindows
+  /** What requests in flight may cost at most, by account, in USD. */
+  readonly inFlightUsd: Map<string, number>
+  readonly random: () => number
+}
+
+/** One request, received and identified, before it is decided upon. */
+export interface Visit {
+  readonly simulation: Simulation
+  readonly entry: LogEntry
+  readonly url: URL
+  /** Whether it came with a credential at all, known or not. */
+  readonly credential: boolean
+  readonly key: Key | null
+  readonly account: Account | null
+  readonly keyHash: string
+  /** The body as JSON; undefined where it is none. */
+  readonly body: unknown
+  /** The simulation's time, which the settings may have frozen. */
+  readonly nowMs: number
+  /** Gives back what the request reserved; set while it is in flight. */
+  release: () => void
+}
+
+export function settingsOf(visit: Visit): Settings {
+  return visit.simulation.world.settings
+}
+
+/** What error texts need to know about this request. */
+export function errorContext(
+  visit: Visit,
+  about: { model?: string; provider?: string; params?: FaultParams } = {},
+): ErrorContext {
+  return {
+    model: about.model ?? 'unknown',
+    provider: about.provider ?? 'DeepInfra',
+    keyHash: visit.keyHash,
+    nowMs: visit.nowMs,
+    settings: settingsOf(visit),
+    params: about.params ?? {},
+  }
+}
+
+/** Lower-case hex of the SHA-256. */
+export async function sha256Hex(data: ArrayBuffer | string): Promise<string> {
+  const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data
+  const digest = await crypto.subtle.digest('SHA-256', bytes)
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('')
+}

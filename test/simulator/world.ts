@@ -1,0 +1,135 @@
+import { z } from 'zod'
+import { faultParamsSchema } from './fault-params.ts'
+
+const usd = z.number()
+const count = z.number().int().nonnegative()
+
+export const accountSchema = z.strictObject({
+  id: z.string().min(1),
+  /** What is left to spend. It may be set below zero: such an account may not even use free models. */
+  balanceUsd: usd.default(10),
+  /** All credits ever bought. 0 is an account that never purchased; from 9 on the free tier is 1000 a day. */
+  purchasedUsd: usd.nonnegative().default(100),
+  /** A new account may call each model 20 times per wall-clock minute. */
+  isNew: z.boolean().default(false),
+  freePerMinute: count.default(20),
+  /** null: 50 or 1000 by `purchasedUsd`. */
+  freePerDay: count.nullable().default(null),
+  /** The most that requests in flight may cost together; null is no bound. */
+  inFlightBudgetUsd: usd.positive().nullable().default(null),
+  creatorUserId: z.string().default('user_simulated'),
+  organizationId: z.string().nullable().default(null),
+  workspaceId: z.string().default('0b5c9f8e-3a52-4a7d-9d5e-2f6f1f0f7a11'),
+})
+export type Account = z.infer<typeof accountSchema>
+
+const usageSchema = z.strictObject({
+  totalUsd: usd.default(0),
+  dailyUsd: usd.default(0),
+  weeklyUsd: usd.default(0),
+  monthlyUsd: usd.default(0),
+  /** When the windows were last brought up to date; null before the first charge. */
+  atMs: z.number().nullable().default(null),
+})
+export type KeyUsage = z.infer<typeof usageSchema>
+
+export const keySchema = z.strictObject({
+  key: z.string().startsWith('sk-or-v1-'),
+  name: z.string().regex(/^[\w.-]+$/),
+  accountId: z.string(),
+  limitUsd: usd.nonnegative().nullable().default(null),
+  limitReset: z.enum(['daily', 'weekly', 'monthly']).nullable().default(null),
+  disabled: z.boolean().default(false),
+  expiresAt: z.iso.datetime().nullable().default(null),
+  usage: usageSchema.prefault({}),
+  /** This key's own pacing; null takes the settings'. */
+  ttftMs: z.number().nonnegative().nullable().default(null),
+  tokensPerSecond: z.number().positive().nullable().default(null),
+})
+export type Key = z.infer<typeof keySchema>
+
+export const settingsSchema = z.strictObject({
+  /** Time to first token, in milliseconds. Headers go out before, as OpenRouter's do. */
+  ttftMs: z.number().nonnegative().default(5),
+  /** null: as fast as it goes. */
+  tokensPerSecond: z.number().positive().nullable().default(500),
+  /** 0 is none; 0.5 stretches or shrinks every wait by up to half. */
+  jitter: z.number().min(0).max(1).default(0),
+  /** Of the generator behind jitter and the probability of rules. */
+  seed: z.number().int().default(1),
+  /** How many tokens an answer has; null lets the sentence end by itself. */
+  answerTokens: z.number().int().positive().nullable().default(null),
+  /** Sends every event in pieces, cut inside UTF-8 sequences, inside lines and inside line ends. */
+  splitUtf8: z.boolean().default(false),
+  /** The last event of a stream: with one choice that repeats its finish reason, or with none. */
+  usageForm: z.enum(['newer', 'older']).default('newer'),
+  /** `older`: no limit_source nor remedy_hint, short key-limit text, 400 for content policy. */
+  errorForm: z.enum(['newer', 'older']).default('newer'),
+  /** Where a 429's X-RateLimit-* stand. Live bodies carry them inside, the documentation as headers. */
+  rateLimitHeaders: z.enum(['metadata', 'http', 'both']).default('metadata'),
+  noCredentialText: z
+    .enum([
+      'No auth credentials found',
+      'No cookie auth credentials found',
+      'Missing Authentication header',
+    ])
+    .default('No auth credentials found'),
+  /** Freezes the clock of limits, resets and expiry at this epoch time; null is the real one. */
+  nowMs: z.number().nullable().default(null),
+  /** A fault for every request under /api, public lists and /key included; null is fair weather. */
+  outage: z
+    .strictObject({ fault: z.string(), params: faultParamsSchema.prefault({}) })
+    .nullable()
+    .default(null),
+  /** How many requests the log keeps. */
+  logLimit: z.number().int().positive().default(2000),
+})
+export type Settings = z.infer<typeof settingsSchema>
+
+export const worldSchema = z
+  .strictObject({
+    accounts: z.array(accountSchema).default([]),
+    keys: z.array(keySchema).default([]),
+    settings: settingsSchema.prefault({}),
+  })
+  .superRefine((world, context) => {
+    const ids = new Set(world.accounts.map((account) => account.id))
+    if (ids.size < world.accounts.length) {
+      context.addIssue({ code: 'custom', path: ['accounts'], message: 'two accounts share an id' })
+    }
+    for (const field of ['key', 'name'] as const) {
+      if (new Set(world.keys.map((key) => key[field])).size < world.keys.length) {
+        context.addIssue({ code: 'custom', path: ['keys'], message: `two keys share a ${field}` })
+      }
+    }
+    for (const [index, key] of world.keys.entries()) {
+      if (ids.has(key.accountId)) continue
+      const message = `no account ${key.accountId}`
+      context.addIssue({ code: 'custom', path: ['keys', index, 'accountId'], message })
+    }
+  })
+export type World = z.infer<typeof worldSchema>
+/** A world as it may be written: whatever has a default may be left out. */
+export type WorldInput = z.input<typeof worldSchema>
+
+/** Four keys of three accounts: enough for shared balances, failover and a cap. */
+export function defaultWorld(): World {
+  const key = (name: string, accountId: string) => ({
+    key: `sk-or-v1-simulated-${name}`,
+    name,
+    accountId,
+  })
+  return worldSchema.parse({
+    accounts: [
+      { id: 'acme', balanceUsd: 50, organizationId: 'org_acme', creatorUserId: 'user_ada' },
+      { id: 'globex', balanceUsd: 20, creatorUserId: 'user_grace' },
+      { id: 'initech', balanceUsd: 5, creatorUserId: 'user_milton' },
+    ],
+    keys: [
+      key('alpha', 'acme'),
+      key('beta', 'acme'),
+      key('gamma', 'globex'),
+      { ...key('delta', 'initech'), limitUsd: 2, limitReset: 'monthly' },
+    ],
+  })
+}

@@ -1,0 +1,56 @@
+import { cloudflareTest } from '@cloudflare/vitest-plugin'
+import { defineConfig } from 'vitest/config'
+import ClosingLineReporter from './test/closing-line-reporter.ts'
+
+export default defineConfig({
+  test: {
+    reporters: ['default', new ClosingLineReporter()],
+    projects: [
+      {
+        test: {
+          name: 'core',
+          environment: 'node',
+          include: ['test/*.test.ts', 'test/{balancing,openrouter,local}/**/*.test.ts'],
+        },
+      },
+      {
+        plugins: [
+          cloudflareTest({
+            // An environment that declares its secrets: of whatever keys lie in .dev.vars only those
+            // names would be loaded, and they are replaced below.
+            wrangler: { configPath: './wrangler.toml', environment: 'staging' },
+            miniflare: {
+              // For vitest's own runner, which complains without it; the Worker never asks.
+              compatibilityFlags: ['enable_nodejs_inspector_module'],
+              // Nothing listens on the upstream's port: a test that forgets to fake it fails.
+              bindings: {
+                UPSTREAM_URL: 'http://localhost:9/api/v1',
+                OPENROUTER_KEYS: JSON.stringify([
+                  { id: 'alpha', key: 'sk-or-v1-test-alpha', account: 'acme' },
+                  { id: 'beta', key: 'sk-or-v1-test-beta', account: 'acme' },
+                  { id: 'gamma', key: 'sk-or-v1-test-gamma', account: 'globex' },
+                ]),
+                CLIENT_KEYS: 'tester:sy-test-token',
+              },
+            },
+          }),
+        ],
+        test: {
+          name: 'worker',
+          include: ['test/{key-pool,gateway,http}/**/*.test.ts'],
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          environment: 'node',
+          include: ['test/{simulator,e2e}/**/*.test.ts'],
+          // Each file starts one workerd or more: side by side they would measure each other.
+          fileParallelism: false,
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+        },
+      },
+    ],
+  },
+})
