@@ -106,13 +106,16 @@ export function assess(state: PoolState, needs: Needs, nowMs: number): Assessed 
   const standing = keys.filter((_, i) => lasting[i]?.length === 0)
   const closed = standing.filter((key) => key.breaker.kind === 'closed')
   const panic = isPanic(standing.length, closed.length, state.policy.panicRatio)
+  // With every key benched there is no panic yet. But the first to come off its bench will be
+  // alone, and in panic if its breaker is open: its breaker puts off nothing.
+  const alone = standing.length === 0 && state.policy.panicRatio > 0
   const eligible: KeyState[] = []
   const excluded: Assessment[] = []
   for (const [i, key] of keys.entries()) {
     const all = [
       lasting[i] ?? NONE,
       requestObstacles(key, needs),
-      panic ? NONE : breakerObstacles(key, nowMs),
+      panic || alone ? NONE : breakerObstacles(key, nowMs),
       loadObstacles(key, nowMs),
     ]
     if (all.every((obstacles) => obstacles.length === 0)) eligible.push(key)

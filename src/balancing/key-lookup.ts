@@ -33,9 +33,19 @@ export function takeOut(nowMs: number): LookupDuty {
   return { kind: 'out', overdueAtMs: nowMs + LOOKUP_TIMEOUT_MS }
 }
 
-/** Makes a lookup due now, unless one is on its way already. */
-export function hurry(duty: LookupDuty, nowMs: number): LookupDuty {
-  return duty.kind === 'out' ? duty : { kind: 'due', atMs: nowMs }
+/**
+ * Makes a lookup due now, unless one is on its way already, or as soon as the
+ * key has rested from the last one: a hundred requests that come back with a 401
+ * one after another must not ask a hundred times.
+ */
+export function hurry(
+  duty: LookupDuty,
+  nowMs: number,
+  lookedUpAtMs: number | null = null,
+): LookupDuty {
+  if (duty.kind === 'out') return duty
+  const restedAtMs = lookedUpAtMs === null ? nowMs : lookedUpAtMs + LOOK_AGAIN_MS.key_rejected
+  return { kind: 'due', atMs: Math.max(nowMs, restedAtMs) }
 }
 
 /** When a key with this bench is to be looked up next: never, where a lookup could not cure it. */

@@ -44,12 +44,15 @@ export interface KeyState extends Balanced {
   readonly account: AccountState
   inFlight: number
   lastTurn: number
+  share: number
   breaker: Breaker
   bench: Bench | null
   /** Rate limits in a row that named no reset; doubles the guess. */
   strikes: number
   struckAtMs: number
   lookup: LookupDuty
+  /** When a lookup of it was last reported, whatever it found. */
+  lookedUpAtMs: number | null
   /** The largest request, in tokens, that OpenRouter last said it could still pay for. */
   affordableTokens: number | null
 }
@@ -110,12 +113,14 @@ function createKey(config: KeyConfig, position: number, account: AccountState): 
     weight: config.weight,
     inFlight: 0,
     lastTurn: 0,
+    share: 1,
     smoothedWeight: 0,
     breaker: CLOSED,
     bench: null,
     strikes: 0,
     struckAtMs: 0,
     lookup: NOTHING_TO_LOOK_UP,
+    lookedUpAtMs: null,
     affordableTokens: null,
   }
 }

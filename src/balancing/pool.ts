@@ -10,7 +10,7 @@ import { REASONS, type Reason, type ReasonCounts } from './reasons.ts'
 import { canWithdraw, deposit, withdraw } from './retry-budget.ts'
 import { isNonEmpty, type Random } from './selection.ts'
 import type { BenchOrder, Lookup, Settlement } from './settlement.ts'
-import { takesPart } from './slow-start.ts'
+import { shareOf, takesPart } from './slow-start.ts'
 import { STRATEGIES } from './strategy.ts'
 
 /**
@@ -64,16 +64,17 @@ export function acquire(
   const open = state.leases.live.get(want.leaseId)
   if (open !== undefined) return granted(state, open)
   if (state.leases.ended.has(want.leaseId)) return refused('ended', [])
-  if (want.attempt === 'first') deposit(state.retryBudget, state.policy.retryBudget, nowMs)
   const assessed = assess(state, want, nowMs)
+  // Asked before a key is chosen: choosing takes a turn, which a refused retry must not cost.
+  if (want.attempt === 'retry' && assessed.eligible.length > 0) {
+    const paid = canWithdraw(state.retryBudget, state.policy.retryBudget, nowMs)
+    if (!paid) return refused('retry_budget', [])
+  }
   const key = choose(state, assessed, nowMs, random)
   if (key === null) return refused('no_key', assessed.excluded)
-  if (want.attempt === 'retry') {
-    if (!canWithdraw(state.retryBudget, state.policy.retryBudget, nowMs)) {
-      return refused('retry_budget', [])
-    }
-    withdraw(state.retryBudget)
-  }
+  // Paid at the grant, so that a request which has to ask often pays in once.
+  if (want.attempt === 'first') deposit(state.retryBudget, state.policy.retryBudget, nowMs)
+  if (want.attempt === 'retry') withdraw(state.retryBudget)
   return granted(state, grant(state, key, want, assessed.panic, nowMs))
 }
 
@@ -83,6 +84,7 @@ function choose(
   nowMs: number,
   random: Random,
 ): KeyState | null {
+  for (const key of eligible) key.share = panic ? 1 : shareOf(key.breaker, nowMs)
   const ready = panic ? eligible : eligible.filter((key) => takesPart(key.breaker, nowMs, random))
   const candidates = ready.length > 0 ? ready : eligible
   return isNonEmpty(candidates) ? STRATEGIES[state.policy.strategy](candidates, random) : null
@@ -190,8 +192,8 @@ function learn(
   for (const order of settlement.benches) {
     carryOut(state, key, lease, order, nowMs, random)
   }
-  if (settlement.outcome === 'success') key.strikes = 0
-  if (settlement.suspect) key.lookup = hurry(key.lookup, nowMs)
+  if (settlement.outcome === 'success' && isSinceStrike(key, lease)) key.strikes = 0
+  if (settlement.suspect) key.lookup = hurry(key.lookup, nowMs, key.lookedUpAtMs)
   if (settlement.affordableTokens !== undefined) key.affordableTokens = settlement.affordableTokens
 }
 
@@ -263,12 +265,21 @@ function carryOut(
  */
 function strike(key: KeyState, lease: Lease | null, order: BenchOrder, nowMs: number): number {
   if (order.term.kind !== 'backoff') return 0
-  if (lease === null || (key.strikes > 0 && lease.grantedAtMs < key.struckAtMs)) {
+  if (lease === null || (key.strikes > 0 && !isSinceStrike(key, lease))) {
     return Math.max(0, key.strikes - 1)
   }
   key.strikes += 1
   key.struckAtMs = nowMs
   return key.strikes - 1
+}
+
+/**
+ * Whether a lease can tell how the key is since its last strike. A long answer
+ * that was already running cannot. Nor can a lease of the same millisecond: a
+ * strike benches the key, so it was granted before.
+ */
+function isSinceStrike(key: KeyState, lease: Lease | null): boolean {
+  return lease !== null && lease.grantedAtMs > key.struckAtMs
 }
 
 function benchModel(
@@ -313,6 +324,7 @@ export function observe(state: PoolState, lookup: Lookup, nowMs: number): void {
   const bench = afterLookup(key.bench, lookup, nowMs)
   if (bench !== key.bench) state.changes.keys.add(key.id)
   key.bench = bench
+  key.lookedUpAtMs = nowMs
   key.lookup = nextLookup(bench, nowMs)
 }
 

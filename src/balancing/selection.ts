@@ -11,6 +11,8 @@ export interface Balanced {
   readonly inFlight: number
   /** Sequence number of the last grant, 0 if there was none: the lower, the longer ago. */
   readonly lastTurn: number
+  /** How much of its weight a key can carry now, above 0: less than 1 only while it recovers. */
+  readonly share: number
   smoothedWeight: number
 }
 

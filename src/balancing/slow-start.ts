@@ -8,14 +8,21 @@ export const SLOW_START_MS = 10_000
 const MIN_SHARE = 0.1
 
 /**
- * Whether a key that has just recovered takes part in this choice. Its share
- * grows linearly over `SLOW_START_MS` (as Envoy's slow start mode does for
- * weights). Drawing per choice instead of scaling a weight makes it work for
- * every strategy, `priority` included, which knows no weights.
+ * How much of its load a key can be given: all, unless it has just recovered.
+ * It grows linearly over `SLOW_START_MS`, as in Envoy's slow start mode.
+ */
+export function shareOf(breaker: Breaker, nowMs: number): number {
+  if (breaker.kind !== 'closed' || breaker.recoveredAtMs === null) return 1
+  const elapsedMs = nowMs - breaker.recoveredAtMs
+  return Math.min(Math.max(MIN_SHARE, elapsedMs / SLOW_START_MS), 1)
+}
+
+/**
+ * Whether a key takes part in this choice. Drawing per choice instead of scaling
+ * a weight makes it work for every strategy, `priority` included, which knows no
+ * weights.
  */
 export function takesPart(breaker: Breaker, nowMs: number, random: Random): boolean {
-  if (breaker.kind !== 'closed' || breaker.recoveredAtMs === null) return true
-  const elapsedMs = nowMs - breaker.recoveredAtMs
-  if (elapsedMs >= SLOW_START_MS) return true
-  return random() < Math.max(MIN_SHARE, elapsedMs / SLOW_START_MS)
+  const share = shareOf(breaker, nowMs)
+  return share === 1 || random() < share
 }

@@ -159,6 +159,8 @@ async function awaitOutput(
       case 'undecided':
         break
       case 'commit':
+        // What was held is written next, at the client's pace, which no clock of upstream's times.
+        call.disarm()
         return { kind: 'stream', stream: { head, watch, held: unsent(chunks, blocks, watch) } }
       case 'empty':
         return failed({ kind: 'truncated' })

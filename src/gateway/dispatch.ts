@@ -7,7 +7,7 @@ import { type Blame, blame, NOBODY } from '../openrouter/blame.ts'
 import { clientHeaders, upstreamHeaders } from '../openrouter/headers.ts'
 import { type Attempt, attempt, type CommittedStream, type Replay } from './attempt.ts'
 import { type ClientReply, createClientReply } from './client-reply.ts'
-import { gatewayError, noticeOf, retryAfterSeconds } from './gateway-error.ts'
+import { answerOf, gatewayError, noticeOf } from './gateway-error.ts'
 import type { KeyRing } from './key-ring.ts'
 import { asEvent, type FailedAttempt, type LastWord, lastWord } from './last-word.ts'
 import type { Acquired, LeaseBroker, Leased } from './lease-broker.ts'
@@ -312,16 +312,12 @@ class JourneyInProgress {
       return await this.reply.end()
     }
     const { error } = word
-    const notice = noticeOf(error)
     if (this.reply.streaming()) {
-      await this.reply.write(new TextEncoder().encode(shape.errorEvent(notice)))
+      await this.reply.write(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
       return await this.reply.end()
     }
-    const headers = new Headers({ 'content-type': 'application/json' })
-    if (error.retryAfterMs !== null) {
-      headers.set('retry-after', retryAfterSeconds(error.retryAfterMs))
-    }
-    this.reply.whole({ status: error.status, headers }, JSON.stringify(shape.errorBody(notice)))
+    const { body, ...head } = answerOf(error, shape)
+    this.reply.whole(head, body)
   }
 
   #passOn({ status, headers, body }: Replay): void {

@@ -1,5 +1,5 @@
 import type { ReasonCounts } from '../balancing/reasons.ts'
-import type { ErrorNotice } from '../openrouter/api-shape.ts'
+import type { ApiShape, ErrorNotice } from '../openrouter/api-shape.ts'
 
 /** What the gateway itself may answer. A closed list: apps branch on it. */
 export const GATEWAY_ERRORS = {
@@ -52,7 +52,19 @@ export function noticeOf(error: GatewayError): ErrorNotice {
   }
 }
 
-/** `Retry-After` in whole seconds, rounded up: a client that obeys must not come too early. */
-export function retryAfterSeconds(retryAfterMs: number): string {
-  return String(Math.max(1, Math.ceil(retryAfterMs / 1000)))
+/** The error as a whole answer. */
+export interface ErrorAnswer {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: string
+}
+
+/** Words an error for a client that speaks this API shape. */
+export function answerOf(error: GatewayError, shape: ApiShape): ErrorAnswer {
+  const headers = new Headers({ 'content-type': 'application/json' })
+  if (error.retryAfterMs !== null) {
+    // Whole seconds, rounded up: a client that obeys must not come too early.
+    headers.set('retry-after', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))))
+  }
+  return { status: error.status, headers, body: JSON.stringify(shape.errorBody(noticeOf(error))) }
 }

@@ -26,7 +26,8 @@ export type LastWord =
  * request, the model or the provider is passed on as it came. A key's or an
  * account's is not: its 401 or 402 would tell the app that *its* key is bad.
  *
- * @param refusal why there was no further attempt, if the pool refused one
+ * @param refusal why there was no further attempt; null if the pool did not refuse one, or could
+ *   not be asked
  */
 export function lastWord(
   failures: readonly FailedAttempt[],
@@ -80,6 +81,9 @@ function keysExhausted(
 
 /** 429 where waiting helps, 503 where somebody has to do something. */
 function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
+  if (refusal === null) {
+    return gatewayError('no_key_available', 'The pool of keys cannot be reached now. Try again.')
+  }
   const retryAfterMs = waitMs(refusal, nowMs)
   const message =
     retryAfterMs === null
@@ -88,7 +92,7 @@ function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
   return gatewayError('no_key_available', message, {
     status: retryAfterMs === null ? 503 : 429,
     retryAfterMs,
-    metadata: { reasons: refusal?.reasons ?? {} },
+    metadata: { reasons: refusal.reasons },
   })
 }
 

@@ -5,7 +5,7 @@ import type { ApiShape } from '../openrouter/api-shape.ts'
 import type { HttpEnvironment } from './context.ts'
 import { errorResponse } from './error-response.ts'
 import { dispatcherOf } from './gateway.ts'
-import { logRequest } from './log.ts'
+import { logBug, logRequest } from './log.ts'
 import { readModel, readRequestBody } from './request-body.ts'
 
 /** The route of one API shape: read, dispatch, answer. */
@@ -30,9 +30,10 @@ export function inference(shape: ApiShape) {
       authMs,
     })
     const about = { requestId, clientId, model: read.model, startedAtMs }
-    const finished = journey.finished.then((report) => {
-      logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() })
-    })
+    const finished = journey.finished.then(
+      (report) => logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() }),
+      (bug) => logBug(requestId, bug),
+    )
     background(finished)
     return await journey.response
   }

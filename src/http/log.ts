@@ -10,9 +10,6 @@ interface RequestLine {
   readonly report: JourneyReport
 }
 
-/** The model's name is the caller's: it may be anything, and any length. */
-const MAX_MODEL_LENGTH = 200
-
 /**
  * One JSON line per request. It names keys and clients by their ids and holds
  * nothing of what was said: prompts and answers are the caller's business.
@@ -23,7 +20,7 @@ export function logRequest({ report, ...line }: RequestLine): void {
     message: 'request',
     request_id: line.requestId,
     client: line.clientId,
-    model: line.model.slice(0, MAX_MODEL_LENGTH),
+    model: line.model,
     outcome,
     attempts,
     ...(degraded ? { degraded: 'pool' } : {}),

@@ -35,6 +35,9 @@ export type ModelRead =
   | { readonly ok: true; readonly model: string }
   | { readonly ok: false; readonly error: GatewayError }
 
+/** Names are kept in the pool's memory, so their length is the caller's only up to here. */
+const MAX_MODEL_LENGTH = 256
+
 /** Reads what routing needs of a JSON body. The bytes themselves go upstream as they came. */
 export function readModel(body: Uint8Array): ModelRead {
   const refuse = (message: string) =>
@@ -49,8 +52,10 @@ export function readModel(body: Uint8Array): ModelRead {
     return refuse('The request body must be a JSON object.')
   }
   const model = 'model' in value ? value.model : undefined
-  if (typeof model !== 'string' || model === '') {
-    return refuse('The request body must name a model: "model" must be a string that is not empty.')
+  if (typeof model !== 'string' || model === '' || model.length > MAX_MODEL_LENGTH) {
+    return refuse(
+      `The request body must name a model: "model" must be a string of 1 to ${MAX_MODEL_LENGTH} characters.`,
+    )
   }
   return { ok: true, model }
 }

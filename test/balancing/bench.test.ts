@@ -102,17 +102,15 @@ describe('a bench that only a lookup cures', () => {
 })
 
 describe('of two benches of one thing', () => {
-  const anyBench = fc
-    .option(fc.integer({ min: -1_000, max: 1_000 }), { freq: 4 })
-    .map(
-      (endsInMs): Bench => ({
-        reason: 'account_rate_limited',
-        untilMs: endsInMs === null ? null : T + endsInMs,
-        cure: endsInMs === null ? 'lookup' : 'time',
-        provenance: 'guess',
-        sinceMs: T,
-      }),
-    )
+  const anyBench = fc.option(fc.integer({ min: -1_000, max: 1_000 }), { freq: 4 }).map(
+    (endsInMs): Bench => ({
+      reason: 'account_rate_limited',
+      untilMs: endsInMs === null ? null : T + endsInMs,
+      cure: endsInMs === null ? 'lookup' : 'time',
+      provenance: 'guess',
+      sinceMs: T,
+    }),
+  )
   const endOf = (bench: Bench) => bench.untilMs ?? Number.POSITIVE_INFINITY
 
   it('the later end holds, whichever came first, and a bench is never shortened', () => {

@@ -17,8 +17,9 @@ const SPENT: BenchOrder = {
 
 const due = (pool: PoolDriver) => takeLookups(pool.state, pool.now())
 
-function report(pool: PoolDriver, id: string, kind: 'rejected' | 'unknown'): void {
-  observe(pool.state, { keyId: keyId(id), kind }, pool.now())
+function report(pool: PoolDriver, id: string, kind: 'rejected' | 'unknown' | 'valid'): void {
+  const lookup = { keyId: keyId(id), kind, remainingUsd: null }
+  observe(pool.state, lookup, pool.now())
 }
 
 /** A key answers 401. */
@@ -80,8 +81,10 @@ describe('the duty to look a key up', () => {
     let lookups = 0
     for (const lease of out) {
       pool.give(lease, { outcome: 'failure', fault: 'key', benches: [SUSPECTED], suspect: true })
-      lookups += due(pool).length
-      report(pool, 'a', 'rejected')
+      for (const id of due(pool)) {
+        lookups += 1
+        report(pool, id, 'valid')
+      }
       pool.wait(1_000)
     }
     expect(lookups).toBe(1)

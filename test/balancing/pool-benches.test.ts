@@ -21,10 +21,11 @@ const twoAccounts = () =>
     { id: 'b1', account: 'b' },
   ])
 
-/** The keys that one want after another is given while nothing is given back. */
+/** The keys that serve a model now. */
 function served(pool: PoolDriver, model: string): string[] {
-  const ids = new Set(Array.from({ length: 12 }, () => pool.grant({ model }).keyId))
-  return [...ids].toSorted()
+  const leases = Array.from({ length: 12 }, () => pool.grant({ model }))
+  for (const lease of leases) pool.give(lease)
+  return [...new Set(leases.map(({ keyId }) => keyId))].toSorted()
 }
 
 describe('a bench of', () => {
@@ -79,7 +80,11 @@ describe('a bench of', () => {
 describe('the moment that a refusal names', () => {
   it('is when the first key is free', () => {
     const pool = drivePool(['a', 'b', 'c'])
-    for (const [id, ms] of [['a', 9_000], ['b', 4_000], ['c', 6_000]] as const) {
+    for (const [id, ms] of [
+      ['a', 9_000],
+      ['b', 4_000],
+      ['c', 6_000],
+    ] as const) {
       pool.shrug(pool.grantOf(id), until('key', pool.now() + ms))
     }
     expect(pool.refusal().retryAtMs).toBe(pool.now() + 4_000)

@@ -129,7 +129,11 @@ describe('panic', () => {
     expect([...used].toSorted()).toEqual(five)
     pool.wait(MINUTE_MS)
     pool.give(pool.grantOf('c'))
-    expect(pool.refusal({ tried: ['c', 'd', 'e', 'a'] }).kind).toBe('refusal')
+    pool.grantOf('a')
+    expect(pool.refusal({ tried: ['b', 'c', 'd', 'e'] }).reasons).toEqual({
+      already_tried: 4,
+      half_open_busy: 1,
+    })
   })
 
   it('counts no key that something else excludes', () => {

@@ -1,5 +1,12 @@
 import { accountId, clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
-import { acquire, type Grant, observe, type Refusal, settle, type Want } from '../../src/balancing/pool.ts'
+import {
+  acquire,
+  type Grant,
+  observe,
+  type Refusal,
+  settle,
+  type Want,
+} from '../../src/balancing/pool.ts'
 import { createPool, type KeyConfig, type PoolPolicy } from '../../src/balancing/pool-state.ts'
 import type { Random } from '../../src/balancing/selection.ts'
 import type { BenchOrder, Settlement, Usage } from '../../src/balancing/settlement.ts'
@@ -114,8 +121,7 @@ export function drivePool(
 
   /** Opens one key's breaker by failing it as often as the policy says. */
   function trip(id: string): void {
-    const leases = Array.from({ length: state.policy.breaker.failures }, () => grantOf(id))
-    for (const lease of leases) fail(lease)
+    for (let i = 0; i < state.policy.breaker.failures; i++) fail(grantOf(id))
   }
 
   function lookUp(id: string, remainingUsd: number | null): void {

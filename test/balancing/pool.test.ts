@@ -246,7 +246,12 @@ describe('the retry budget of the pool', () => {
       return pool.grant().keyId
     })
     for (let start = 0; start < 60; start += 6) {
-      expect(served.slice(start, start + 6).toSorted().join('')).toBe('aaabbc')
+      expect(
+        served
+          .slice(start, start + 6)
+          .toSorted()
+          .join(''),
+      ).toBe('aaabbc')
     }
   })
 })

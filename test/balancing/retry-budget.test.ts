@@ -90,10 +90,9 @@ describe('the retry budget', () => {
   })
 
   it('never pays out more than it started with, was paid and has dripped', () => {
-    const steps = fc.array(
-      fc.record({ afterMs: fc.nat({ max: 5_000 }), retry: fc.boolean() }),
-      { maxLength: 300 },
-    )
+    const steps = fc.array(fc.record({ afterMs: fc.nat({ max: 5_000 }), retry: fc.boolean() }), {
+      maxLength: 300,
+    })
     fc.assert(
       fc.property(anyPolicy, steps, (policy, history) => {
         const budget = createRetryBudget(policy, T)

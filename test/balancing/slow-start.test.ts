@@ -49,6 +49,27 @@ it('holds back no key that never failed, and no probe', () => {
   expect(takesPart(halfOpen, RECOVERED_MS, never)).toBe(true)
 })
 
+it('does not flood a recovered key of a large pool because it comes back empty', () => {
+  const ids = Array.from({ length: 100 }, (_, i) => `k${i}`)
+  const pool = drivePool(ids, { strategy: 'least-busy' })
+  pool.trip('k0')
+  pool.wait(60_000)
+  const probe = pool.grantOf('k0')
+  for (let i = 0; i < 990; i++) pool.grant({ tried: ['k0'] })
+  pool.give(probe)
+  const inFlightAfter = (ms: number) => {
+    pool.wait(ms)
+    for (let i = 0; i < 300; i++) pool.give(pool.grant())
+    const kept = Array.from({ length: 100 }, () => pool.grant())
+    for (const lease of kept) if (lease.keyId !== 'k0') pool.give(lease)
+    return pool.key('k0').inFlight
+  }
+  // Every other key holds ten.
+  expect(inFlightAfter(0)).toBeLessThanOrEqual(2)
+  expect(inFlightAfter(5_000)).toBeLessThanOrEqual(6)
+  expect(inFlightAfter(5_000)).toBeGreaterThanOrEqual(10)
+})
+
 describe.each(STRATEGY_NAMES)('under %s', (strategy) => {
   /** How many of 400 turns, ten per second apart, a key has after it recovered. */
   function turnsAfter(recoveryMs: number, keys: readonly string[]): number {
