@@ -1,8 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { REASONS } from '../../src/balancing/reasons.ts'
 import { STRATEGY_NAMES } from '../../src/balancing/strategy.ts'
+import { type AnyPool, anyHistory, anyPool, type Hint } from './any-history.ts'
 import { drivePool } from './pool-driver.ts'
-import { anyHistory, anyPool, type Hint, PoolWalk } from './pool-walk.ts'
+import { PoolWalk } from './pool-walk.ts'
 import { seededRandom } from './seeded-random.ts'
 
 /**
@@ -13,7 +15,7 @@ import { seededRandom } from './seeded-random.ts'
 
 const RUNS = { numRuns: 150 }
 
-function walked(pool: Parameters<typeof PoolWalk.on>[0], seed: number, history: readonly Hint[]) {
+function walked(pool: AnyPool, seed: number, history: readonly Hint[]) {
   const walk = PoolWalk.on(pool, seed)
   for (const hint of history) {
     walk.step(hint)
@@ -95,6 +97,16 @@ function serve(pool: ReturnType<typeof drivePool>, traffic: readonly number[]): 
 
 const shares = (ids: readonly string[], served: readonly string[]) =>
   ids.map((id) => served.filter((key) => key === id).length)
+
+it('the histories above reach every reason for a refusal, and panic', () => {
+  const met = new Set<string>()
+  const samples = fc.sample(fc.tuple(anyPool, anyHistory), { numRuns: 150, seed: 1 })
+  for (const [pool, history] of samples) {
+    const walk = walked(pool, 1, history)
+    for (const reason of walk.reasonsMet) met.add(reason)
+  }
+  expect([...met].toSorted()).toEqual([...REASONS, 'panic'].toSorted())
+})
 
 describe('with equal keys and no faults', () => {
   it('shares differ by at most one under round-robin, at every moment', () => {

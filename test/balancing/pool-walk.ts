@@ -1,88 +1,15 @@
-import fc from 'fast-check'
 import { isActive } from '../../src/balancing/bench.ts'
 import { asOf } from '../../src/balancing/circuit-breaker.ts'
 import { keyId, modelId } from '../../src/balancing/ids.ts'
 import type { Tally } from '../../src/balancing/ledger.ts'
 import { type Grant, observe, type Refusal, takeLookups, tick } from '../../src/balancing/pool.ts'
-import type { KeyState, PoolPolicy } from '../../src/balancing/pool-state.ts'
-import type {
-  BenchOrder,
-  BenchReason,
-  BenchScope,
-  BenchTerm,
-  Settlement,
-} from '../../src/balancing/settlement.ts'
-import { STRATEGY_NAMES } from '../../src/balancing/strategy.ts'
-import {
-  type Ask,
-  drivePool,
-  type KeySpec,
-  type PoolDriver,
-  START_MS,
-  usageOf,
-} from './pool-driver.ts'
+import type { KeyState } from '../../src/balancing/pool-state.ts'
+import { type AnyPool, at, type Hint, MODELS, settlementOf } from './any-history.ts'
+import { type Ask, drivePool, type KeySpec, type PoolDriver, START_MS } from './pool-driver.ts'
 import { seededRandom } from './seeded-random.ts'
 
-export interface AnyPool {
-  readonly keys: readonly KeySpec[]
-  readonly policy: Partial<PoolPolicy>
-}
-
-/** What happens next, in numbers that the walk reads as it can: so that any part of a history is one. */
-export interface Hint {
-  readonly what: 'ask' | 'ask-again' | 'settle' | 'settle-twice' | 'wait' | 'look-up'
-  readonly pick: number
-  readonly detail: number
-}
-
-const MODELS = ['vendor/a', 'vendor/b', 'vendor/a:free'] as const
 /** For how long the pool must know that a lease has ended. */
 const REMEMBERED_MS = 120_000
-
-const SCOPES: readonly BenchScope[] = ['key', 'account', 'account_free', 'account_model', 'model']
-
-const anyKey = fc.record({
-  account: fc.constantFrom('acme', 'globex', 'initech'),
-  weight: fc.integer({ min: 1, max: 4 }),
-  maxConcurrent: fc.option(fc.integer({ min: 1, max: 4 }), { freq: 2 }),
-  disabled: fc.nat({ max: 9 }).map((n) => n === 0),
-})
-
-export const anyPool: fc.Arbitrary<AnyPool> = fc.record({
-  keys: fc
-    .array(anyKey, { minLength: 1, maxLength: 6 })
-    .map((keys) => keys.map((key, i) => ({ ...key, id: `k${i}` }))),
-  policy: fc.record({
-    strategy: fc.constantFrom(...STRATEGY_NAMES),
-    panicRatio: fc.constantFrom(0, 0.5, 1),
-    breaker: fc.constantFrom(
-      { failures: 2, windowMs: 60_000, cooldownMs: 10_000, maxCooldownMs: 40_000 },
-      { failures: 1, windowMs: 1_000, cooldownMs: 60_000, maxCooldownMs: 900_000 },
-    ),
-    retryBudget: fc.constantFrom(
-      { ratio: 0.2, minPerSecond: 0.1 },
-      { ratio: 0, minPerSecond: 0 },
-      { ratio: 1, minPerSecond: 2 },
-    ),
-  }),
-})
-
-export const anyHistory: fc.Arbitrary<Hint[]> = fc.array(
-  fc.record({
-    what: fc.oneof(
-      { weight: 6, arbitrary: fc.constantFrom<Hint['what'][]>('ask') },
-      { weight: 5, arbitrary: fc.constantFrom<Hint['what'][]>('settle') },
-      { weight: 2, arbitrary: fc.constantFrom<Hint['what'][]>('wait') },
-      {
-        weight: 2,
-        arbitrary: fc.constantFrom<Hint['what'][]>('ask-again', 'settle-twice', 'look-up'),
-      },
-    ),
-    pick: fc.nat({ max: 1_000 }),
-    detail: fc.nat({ max: 1_000_000 }),
-  }),
-  { maxLength: 120 },
-)
 
 interface Issued {
   readonly grant: Grant
@@ -90,10 +17,6 @@ interface Issued {
   readonly expiresAtMs: number
   /** When it was settled, or null; a lease that expired can still be settled, once. */
   settledAtMs: number | null
-}
-
-function at<T>(items: readonly T[], index: number): T | undefined {
-  return items.length === 0 ? undefined : items[index % items.length]
 }
 
 /** One history of one pool, beside a much simpler account of what the pool may be doing. */
@@ -104,6 +27,8 @@ export class PoolWalk {
 
   readonly pool: PoolDriver
   readonly transcript: unknown[] = []
+  /** The reasons for which a key was refused in this history, and `panic` if a lease was granted in it. */
+  readonly reasonsMet = new Set<string>()
   readonly #specs: ReadonlyMap<string, KeySpec>
   readonly #issued: Issued[] = []
   readonly #faults: string[] = []
@@ -183,6 +108,7 @@ export class PoolWalk {
       return
     }
     const panic = this.pool.state.leases.live.get(answer.leaseId)?.panic ?? false
+    if (panic) this.reasonsMet.add('panic')
     const key = before.get(answer.keyId)
     if (key !== undefined) this.#checkGrant(key, [...before.values()], wish, panic)
     this.#remember(answer, wish)
@@ -297,6 +223,7 @@ export class PoolWalk {
   #checkRefusal(refusal: Refusal, wish: Ask): void {
     const nowMs = this.pool.now()
     const { retryAtMs, reasons } = refusal
+    for (const reason of Object.keys(reasons)) this.reasonsMet.add(reason)
     this.#fault(retryAtMs === null || retryAtMs > nowMs, 'a refusal named a moment that is past')
     if (refusal.cause !== 'no_key') return
     const counted = Object.values(reasons).reduce((sum, count) => sum + count, 0)
@@ -377,45 +304,6 @@ function isBenched(key: KeyState, model: string, nowMs: number): boolean {
   const free = model.endsWith(':free') ? account.freeBench : null
   const benches = [key.bench, account.bench, free, account.modelBenches.get(modelId(model)) ?? null]
   return benches.some((bench) => isActive(bench, nowMs))
-}
-
-function settlementOf(detail: number, nowMs: number): Partial<Settlement> {
-  // Eighths of a dollar add up without rounding.
-  const usage = usageOf(detail % 100, detail % 10, (detail % 16) / 8)
-  switch (detail % 6) {
-    case 0:
-    case 1:
-      return { outcome: 'success', usage }
-    case 2:
-      return { outcome: 'ignorable', fault: 'caller' }
-    case 3:
-      return { outcome: 'failure', fault: 'upstream' }
-    case 4:
-      return { outcome: 'failure', fault: 'unknown', benches: [benchOrder(detail, nowMs)] }
-    default:
-      return {
-        outcome: detail % 2 === 0 ? 'failure' : 'ignorable',
-        fault: 'key',
-        benches: [benchOrder(detail, nowMs)],
-        suspect: detail % 12 === 5,
-      }
-  }
-}
-
-function benchOrder(detail: number, nowMs: number): BenchOrder {
-  const turn = Math.floor(detail / 6)
-  const terms: readonly BenchTerm[] = [
-    { kind: 'until', untilMs: nowMs + (turn % 90_000) - 10_000 },
-    { kind: 'for', forMs: 15_000 },
-    { kind: 'backoff', baseMs: 1_000, maxMs: 60_000 },
-    { kind: 'lookup', lapseMs: turn % 2 === 0 ? null : 300_000 },
-  ]
-  const term = at(terms, turn) ?? { kind: 'for', forMs: 1 }
-  // Only a key's own bench can wait for a lookup without an end: nothing else has lookups.
-  const endless = term.kind === 'lookup' && term.lapseMs === null
-  const scope = endless ? 'key' : (at(SCOPES, turn) ?? 'key')
-  const reason: BenchReason = endless ? 'key_spent' : 'account_rate_limited'
-  return { scope, reason, term }
 }
 
 /** State as plain JSON can show it, so that two states can be compared by value. */

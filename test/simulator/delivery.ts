@@ -6,6 +6,9 @@ import { settingsOf, type Visit } from './visit.ts'
 /** How long silence lasts before the simulator gives up on it. */
 const FOREVER_MS = 900_000
 
+/** Before a connection breaks: what was written has to leave first, the headers above all. */
+const FLUSH_MS = 25
+
 /** OpenRouter sits behind Cloudflare; the cookie is there for a gateway to drop. */
 const EDGE_HEADERS = {
   'access-control-allow-origin': '*',
@@ -92,6 +95,7 @@ function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStre
     if (reply.ending === 'silence' && !(await pause(FOREVER_MS, signal))) {
       return controller.error(new Error('interrupted'))
     }
+    if (reply.ending === 'error') await pause(FLUSH_MS, signal)
     finish(reply.error === null ? 'completed' : 'failed')
     if (reply.ending === 'close') controller.close()
     else controller.error(new Error('The simulator broke the connection.'))
@@ -128,6 +132,7 @@ function bill(visit: Visit, reply: Played, ended: { outcome: Ended['outcome']; t
   if (usage.costUsd === 0) return 0
   const full = ended.outcome === 'completed' || !scene.call.stream
   const tokens = full ? usage.completionTokens : ended.tokens
+  if (tokens === 0) return 0
   const usd = full ? usage.costUsd : costUsd(scene.model, usage.promptTokens, tokens)
   charge(account, key, usd, visit.nowMs)
   return usd
@@ -144,7 +149,8 @@ function inPieces(step: Step): Step[] {
   return cuts.slice(1).map((to, index) => ({
     ...step,
     bytes: bytes.slice(cuts[index], to),
-    afterMs: index === 0 ? step.afterMs : 0,
+    // A moment apart, or the network would join again what is cut here.
+    afterMs: index === 0 ? step.afterMs : 1,
     tokens: index === 0 ? step.tokens : 0,
   }))
 }

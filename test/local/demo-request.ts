@@ -1,0 +1,107 @@
+import OpenAI, { APIError } from 'openai'
+
+/** What came of one request, as the client saw it. */
+export interface Sent {
+  /** Its place in the run, from 1. Goes upstream as `X-Title`, so that its attempts can be found. */
+  readonly number: number
+  readonly streamed: boolean
+  readonly outcome: 'answered' | 'failed_before_output' | 'failed_after_output'
+  /** Why it failed, in a few words; null where it did not. */
+  readonly failure: string | null
+  /** From the response's headers; null where there were none. */
+  readonly key: string | null
+  readonly attempts: number | null
+  readonly requestId: string | null
+  readonly degraded: boolean
+  /** What asking the pool for keys took, from `Server-Timing`, in milliseconds. */
+  readonly acquireMs: number | null
+}
+
+/** Streamed requests ask for a model of their own, so that a fault can be aimed at them. */
+export const STREAMED_MODEL = 'openai/gpt-4o-mini'
+const WHOLE_MODEL = 'meta-llama/llama-3.3-70b-instruct'
+
+/** The official client, told not to retry: what it hides could not be counted. */
+export function demoClient(gatewayUrl: string, token: string): OpenAI {
+  return new OpenAI({ baseURL: `${gatewayUrl}/api/v1`, apiKey: token, maxRetries: 0 })
+}
+
+/** The `X-Title` under which a request's attempts stand in the simulator's log. */
+export function titleOf(number: number): string {
+  return `demo-${number}`
+}
+
+/** Sends one request and reads its answer to the end. Never throws: a failure is an outcome. */
+export async function send(client: OpenAI, number: number, streamed: boolean): Promise<Sent> {
+  const seen: Seen = { headers: undefined, output: false }
+  try {
+    await (streamed ? readStream(client, number, seen) : readWhole(client, number, seen))
+    return { number, streamed, outcome: 'answered', failure: null, ...fromHeaders(seen.headers) }
+  } catch (error) {
+    const outcome = seen.output ? 'failed_after_output' : 'failed_before_output'
+    const headers = seen.headers ?? (error instanceof APIError ? error.headers : undefined)
+    return { number, streamed, outcome, failure: reasonOf(error), ...fromHeaders(headers) }
+  }
+}
+
+/** What has come so far: it is wanted when the rest does not come. */
+interface Seen {
+  headers: Headers | undefined
+  /** Whether there was anything to read for whoever asked. */
+  output: boolean
+}
+
+async function readStream(client: OpenAI, number: number, seen: Seen): Promise<void> {
+  const body = { model: STREAMED_MODEL, messages: messagesOf(number), stream: true } as const
+  const { data, response } = await client.chat.completions
+    .create(body, optionsOf(number))
+    .withResponse()
+  seen.headers = response.headers
+  let finished = false
+  for await (const { choices } of data) {
+    seen.output ||= choices.some(({ delta }) => (delta.content ?? '') !== '')
+    finished ||= choices.some(({ finish_reason }) => finish_reason !== null)
+  }
+  if (!seen.output || !finished) throw new Error('the stream ended before its answer did')
+}
+
+async function readWhole(client: OpenAI, number: number, seen: Seen): Promise<void> {
+  const body = { model: WHOLE_MODEL, messages: messagesOf(number) }
+  const { data, response } = await client.chat.completions
+    .create(body, optionsOf(number))
+    .withResponse()
+  seen.headers = response.headers
+  if (!data.choices[0]?.message.content) throw new Error('an answer without content')
+}
+
+function messagesOf(number: number): OpenAI.ChatCompletionMessageParam[] {
+  return [{ role: 'user', content: `Say something about the number ${number}.` }]
+}
+
+function optionsOf(number: number) {
+  return { headers: { 'x-title': titleOf(number) } }
+}
+
+function fromHeaders(headers: Headers | undefined) {
+  const attempts = headers?.get('x-switchyard-attempts') ?? null
+  const acquire = /\bacquire;dur=(\d+)/.exec(headers?.get('server-timing') ?? '')?.[1]
+  return {
+    key: headers?.get('x-switchyard-key') ?? null,
+    attempts: attempts === null ? null : Number(attempts),
+    requestId: headers?.get('x-request-id') ?? null,
+    degraded: headers?.has('x-switchyard-degraded') ?? false,
+    acquireMs: acquire === undefined ? null : Number(acquire),
+  }
+}
+
+/** The gateway's own reason where it gave one, else upstream's words. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof APIError)) return error instanceof Error ? error.message : String(error)
+  const metadata = property(error.error, 'metadata')
+  const reason = property(metadata, 'reason') ?? property(error.error, 'message') ?? error.message
+  return error.status === undefined ? `${reason}` : `${error.status} ${reason}`
+}
+
+function property(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
+}

@@ -1,0 +1,142 @@
+import { type SimulatorControl, simulatorControl } from '../simulator/client.ts'
+import { demoClient, type Sent, send, titleOf } from './demo-request.ts'
+import { type DemoResult, demoResult } from './demo-result.ts'
+import { PACING, TROUBLES, type Trouble } from './demo-troubles.ts'
+import { DEMO_TOKEN, startStack } from './stack.ts'
+
+/** A gateway that runs already, with the simulator behind it. */
+export interface DemoTarget {
+  readonly gatewayUrl: string
+  /** The simulator's origin, or its control API. */
+  readonly controlUrl: string
+  /** A client key of the gateway. */
+  readonly token: string
+}
+
+export interface DemoOptions {
+  /** Without it the run starts a stack of its own and stops it in the end. */
+  readonly target?: DemoTarget
+  readonly requests: number
+  /** How many requests are out at a time. */
+  readonly concurrency: number
+  readonly onProgress?: (progress: DemoProgress) => void
+  /** Ends the run early, leaving everything as it was found. */
+  readonly signal?: AbortSignal
+}
+
+export interface DemoProgress {
+  readonly requests: number
+  readonly sent: number
+  readonly answered: number
+  readonly failed: number
+  /** What the simulator did last. */
+  readonly trouble: string
+  /** Whether it has just begun to do that. */
+  readonly isNew: boolean
+}
+
+/**
+ * Sends requests through a gateway while the simulator behind it makes trouble, and says what the
+ * clients noticed of it.
+ *
+ * @throws when the stack does not start, when the target's upstream is not that simulator, and
+ *   when the run is ended early
+ */
+export async function runDemo(options: DemoOptions): Promise<DemoResult> {
+  if (options.target !== undefined) return await runAgainstRunning(options.target, options)
+  const stack = await startStack()
+  try {
+    const { gatewayUrl, simulatorUrl } = stack
+    const target = { gatewayUrl, controlUrl: simulatorUrl, token: DEMO_TOKEN }
+    return await run(target, options, () => stack.logs().gateway)
+  } finally {
+    await stack.stop()
+  }
+}
+
+/** Begins with the default world, whose keys the troubles name, and puts back what was there. */
+async function runAgainstRunning(target: DemoTarget, options: DemoOptions): Promise<DemoResult> {
+  const simulator = simulatorControl(target.controlUrl)
+  const before = await simulator.world()
+  await simulator.reset()
+  try {
+    return await run(target, options, null)
+  } finally {
+    await simulator.reset(before)
+  }
+}
+
+async function run(
+  target: DemoTarget,
+  options: DemoOptions,
+  gatewayLog: (() => string) | null,
+): Promise<DemoResult> {
+  const simulator = simulatorControl(target.controlUrl)
+  await assertTalksToSimulator(target, simulator)
+  await simulator.patchSettings(PACING)
+  const beganMs = Date.now()
+  const sent = await sendAll(target, simulator, options)
+  options.signal?.throwIfAborted()
+  const durationMs = Date.now() - beganMs
+  const { log } = await simulator.waitFor(({ stats }) => stats.openNow === 0)
+  const { keys } = await simulator.world()
+  return demoResult({ sent, durationMs, keys, log, gatewayLog: gatewayLog?.() ?? null })
+}
+
+/** The model exists nowhere but in the simulator: a gateway of the real world spends nothing. */
+async function assertTalksToSimulator(
+  { gatewayUrl, token }: DemoTarget,
+  simulator: SimulatorControl,
+): Promise<void> {
+  const client = demoClient(gatewayUrl, token)
+  const options = { headers: { 'x-title': titleOf(0) } }
+  const messages = [{ role: 'user' as const, content: 'Hello' }]
+  const failure = await client.chat.completions
+    .create({ model: 'sim/ok', messages, max_tokens: 1 }, options)
+    .then(
+      () => null,
+      (error: unknown) => String(error),
+    )
+  const log = await simulator.log()
+  if (failure === null && log.some(({ headers }) => headers['x-title'] === titleOf(0))) return
+  const trouble = failure ?? 'it answered, but not from that simulator'
+  throw new Error(`${gatewayUrl} is no gateway in front of that simulator: ${trouble}`)
+}
+
+/** Sends every request, so many at a time, and makes each trouble when its moment has come. */
+async function sendAll(
+  { gatewayUrl, token }: DemoTarget,
+  simulator: SimulatorControl,
+  options: DemoOptions,
+): Promise<Sent[]> {
+  const { requests, concurrency } = options
+  const client = demoClient(gatewayUrl, token)
+  const results: Sent[] = []
+  let begun = 0
+  let trouble = 'leaves everything well'
+  const report = (isNew: boolean) => {
+    const answered = results.filter(({ outcome }) => outcome === 'answered').length
+    const failed = results.length - answered
+    options.onProgress?.({ requests, sent: begun, answered, failed, trouble, isNew })
+  }
+  const due = new Map<number, Trouble>(
+    TROUBLES.map((next) => [Math.ceil(next.after * requests), next]),
+  )
+  const worker = async () => {
+    while (begun < requests && !options.signal?.aborted) {
+      begun += 1
+      const number = begun
+      const next = due.get(number)
+      if (next !== undefined) {
+        await next.begin(simulator)
+        trouble = next.what
+        report(true)
+      }
+      results.push(await send(client, number, number % 2 === 0))
+      report(false)
+    }
+  }
+  report(true)
+  await Promise.all(Array.from({ length: concurrency }, worker))
+  return results.toSorted((a, b) => a.number - b.number)
+}

@@ -1,0 +1,95 @@
+import { parseArgs } from 'node:util'
+import { type DemoOptions, type DemoProgress, runDemo } from './demo-run.ts'
+import { progressLine, resultText } from './demo-text.ts'
+import { DEMO_TOKEN } from './stack.ts'
+
+const USAGE = `usage: npm run demo -- [options]
+
+Sends requests through a gateway while the simulator behind it revokes, spends, limits and cuts.
+Without --url and --control it starts both itself, and stops them in the end.
+
+  --url <url>         a running gateway; npm start prints it
+  --control <url>     the control API of the simulator behind it; npm start prints it too
+  --token <token>     a client key of that gateway (default: the one that npm start gives it)
+  --requests <n>      how many, from 40 to 1000 (default: 300)
+  --concurrency <n>   how many at a time, from 1 to 50 (default: 12)`
+
+/** Lines of progress where there is no terminal to write over. */
+const LINE_EVERY = 50
+
+const clearLine = process.stdout.isTTY ? '\r\x1b[K' : ''
+
+async function main(): Promise<void> {
+  const options = readOptions()
+  if (options === null) {
+    console.error(USAGE)
+    process.exitCode = 2
+    return
+  }
+  if (options.target === undefined) console.log('Starting the simulator and a gateway.')
+  const interruption = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => interruption.abort())
+  }
+  try {
+    const result = await runDemo({ ...options, onProgress: show, signal: interruption.signal })
+    console.log(`${clearLine}\n${resultText(result)}`)
+    process.exitCode = result.surprises.length === 0 ? 0 : 1
+  } catch (error) {
+    console.error(
+      interruption.signal.aborted ? `${clearLine}Interrupted.` : clearLine + described(error),
+    )
+    process.exitCode = interruption.signal.aborted ? 130 : 1
+  }
+}
+
+function readOptions(): DemoOptions | null {
+  const string = { type: 'string' } as const
+  try {
+    const { values } = parseArgs({
+      options: {
+        url: string,
+        control: string,
+        token: string,
+        requests: { ...string, default: '300' },
+        concurrency: { ...string, default: '12' },
+      },
+    })
+    const requests = wholeNumber(values.requests, 40, 1000)
+    const concurrency = wholeNumber(values.concurrency, 1, 50)
+    if (requests === null || concurrency === null) return null
+    const { url, control, token = DEMO_TOKEN } = values
+    if (url === undefined && control === undefined) return { requests, concurrency }
+    if (url === undefined || control === undefined) return null
+    const target = { gatewayUrl: new URL(url).origin, controlUrl: new URL(control).origin, token }
+    return { target, requests, concurrency }
+  } catch {
+    return null
+  }
+}
+
+/** An error's message; of a fetch that failed, the cause is what helps. */
+function described(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return error.cause instanceof Error
+    ? `${error.message}: ${error.cause.message || error.cause.name}`
+    : error.message
+}
+
+function wholeNumber(text: string, min: number, max: number): number | null {
+  const number = Number(text)
+  return Number.isInteger(number) && number >= min && number <= max ? number : null
+}
+
+function show(progress: DemoProgress): void {
+  const done = progress.answered + progress.failed
+  if (process.stdout.isTTY) {
+    process.stdout.write(`${clearLine}${progressLine(progress, process.stdout.columns)}`)
+  } else if (progress.isNew) {
+    console.log(`${String(done).padStart(4)} done  the simulator ${progress.trouble}`)
+  } else if (done % LINE_EVERY === 0) {
+    console.log(`${String(done).padStart(4)} done  ${progress.failed} failed`)
+  }
+}
+
+await main()

@@ -1,0 +1,207 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { experimental_readRawConfig } from 'wrangler'
+import { z } from 'zod'
+import { REASONS } from '../src/balancing/reasons.ts'
+import { STRATEGY_NAMES } from '../src/balancing/strategy.ts'
+import { readClientKeys } from '../src/config/client-keys.ts'
+import { policySchema } from '../src/config/policy.ts'
+import { readUpstreamKeys } from '../src/config/upstream-keys.ts'
+import { GATEWAY_ERRORS } from '../src/gateway/gateway-error.ts'
+import { BLAME_TABLE, NOBODY } from '../src/openrouter/blame.ts'
+
+/** What README.md claims in its tables, held against the code. */
+
+const root = join(import.meta.dirname, '..')
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const source = (path: string): string => readFileSync(join(root, path), 'utf8')
+
+/** Every table, as rows of trimmed cells without the line below the heading. */
+const tables: readonly (readonly string[][])[] = readme
+  .split(/\n(?!\|)/)
+  .map((block) => block.split('\n').filter((line) => line.startsWith('|')))
+  .filter((lines) => lines.length > 2)
+  .map((lines) =>
+    lines.toSpliced(1, 1).map((line) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    ),
+  )
+
+/** The rows of all tables whose first column is called that. */
+function rowsOf(firstColumn: string): string[][] {
+  const rows = tables.flatMap(([heading, ...rows]) => (heading?.[0] === firstColumn ? rows : []))
+  expect(rows, `a table that begins with "${firstColumn}"`).not.toEqual([])
+  return rows
+}
+
+/** Everything in backticks. */
+const quoted = (text: string): string[] =>
+  Array.from(text.matchAll(/`([^`]+)`/g), (match) => match[1] ?? '')
+
+const firstCells = (firstColumn: string): string[] =>
+  rowsOf(firstColumn).flatMap(([cell = '']) => quoted(cell))
+
+describe('the configuration tables', () => {
+  /** A field of POLICY as JSON Schema describes it. */
+  const fieldSchema = z.object({
+    default: z.union([z.string(), z.number()]).optional(),
+    minimum: z.number().optional(),
+    maximum: z.number().optional(),
+    enum: z.array(z.string()).optional(),
+  })
+  const objectSchema = z.object({ properties: z.record(z.string(), z.unknown()) })
+
+  function fieldsOf(schema: unknown, prefix = ''): [string, z.infer<typeof fieldSchema>][] {
+    return Object.entries(objectSchema.parse(schema).properties).flatMap(([name, value]) =>
+      objectSchema.safeParse(value).success
+        ? fieldsOf(value, `${prefix}${name}.`)
+        : [[`${prefix}${name}`, fieldSchema.parse(value)]],
+    )
+  }
+
+  it('list every field of POLICY with its default and its bounds', () => {
+    const expected = fieldsOf(z.toJSONSchema(policySchema, { io: 'input' })).map(
+      ([name, { default: standard, minimum, maximum, enum: words }]) => [
+        `\`${name}\``,
+        typeof standard === 'string' ? `\`${standard}\`` : String(standard ?? 'none'),
+        words === undefined
+          ? `${minimum}–${maximum}`
+          : words.map((word) => `\`${word}\``).join(', '),
+      ],
+    )
+    const told = rowsOf('field').map(([name, standard, bounds]) => [
+      name,
+      // Its default depends on another field, which a schema cannot say.
+      name === '`breaker.max_cooldown_s`' ? 'none' : standard,
+      bounds,
+    ])
+    expect(told).toEqual(expected)
+    expect(policySchema.parse({}).breaker.maxCooldownMs).toBe(900_000)
+    expect(policySchema.parse({ breaker: { cooldown_s: 1000 } }).breaker.maxCooldownMs).toBe(1e6)
+  })
+
+  /** Every word of a source file, the only place where a field's name can come from. */
+  const wordsOf = (path: string): string[] => [...new Set(source(path).match(/[a-z][a-z_0-9]*/g))]
+
+  /** Those of the words that a reader of objects does not call an unknown field. */
+  async function known(
+    words: readonly string[],
+    read: (entry: object) => Promise<{ faults: string[] }>,
+  ): Promise<string[]> {
+    const { faults } = await read(Object.fromEntries(words.map((word) => [word, null])))
+    const unknown = faults.flatMap((fault) => /\.(\w+): unknown field$/.exec(fault)?.[1] ?? [])
+    expect(unknown).not.toEqual([])
+    return words.filter((word) => !unknown.includes(word)).toSorted()
+  }
+
+  it('list every field of an upstream key', async () => {
+    const fields = await known(wordsOf('src/config/upstream-keys.ts'), (entry) =>
+      readUpstreamKeys({ OPENROUTER_KEYS: JSON.stringify([entry]) }, policySchema.parse({})),
+    )
+    expect(firstCells('key field').toSorted()).toEqual(fields)
+  })
+
+  it('list every field of a client', async () => {
+    const fields = await known(wordsOf('src/config/client-keys.ts'), (entry) =>
+      readClientKeys(JSON.stringify([entry])),
+    )
+    expect(firstCells('client field').toSorted()).toEqual(fields)
+  })
+
+  it('list the variables and secrets of wrangler.toml', () => {
+    const { rawConfig } = experimental_readRawConfig({ config: join(root, 'wrangler.toml') })
+    expect(firstCells('variable')).toEqual(Object.keys(rawConfig.vars ?? {}))
+    expect(firstCells('secret')).toEqual(rawConfig.env?.production?.secrets?.required)
+  })
+})
+
+describe('the table of endpoints', () => {
+  interface Route {
+    readonly method: string
+    readonly path: string
+  }
+
+  it('lists the routes of the app, under both prefixes', async () => {
+    // By a computed path, since the compiler would check it here without the Worker's types.
+    const { createApp }: { createApp: (ports: object) => { readonly routes: readonly Route[] } } =
+      await import(join(root, 'src/app.ts'))
+    const routes = createApp({}).routes.filter(({ method }) => method !== 'ALL')
+    const served = new Set(routes.map(({ method, path }) => `${method} ${path}`))
+    const told = rowsOf('method').flatMap(([method, paths = '']) =>
+      quoted(paths).flatMap((path) =>
+        path.startsWith('/')
+          ? [`${method} ${path}`]
+          : [`${method} /api/v1/${path}`, `${method} /v1/${path}`],
+      ),
+    )
+    expect(told.toSorted()).toEqual([...served].toSorted())
+  })
+})
+
+describe('the other lists', () => {
+  it('name every strategy', () => {
+    expect(firstCells('strategy')).toEqual(STRATEGY_NAMES)
+  })
+
+  it('name every reason why a key may not serve', () => {
+    const item = /1\. \*\*Limits\*\*[^:]*:([^.]*)\./.exec(readme)?.[1] ?? ''
+    expect(quoted(item)).toEqual([...REASONS])
+  })
+
+  it('name every row of the table of blame, with its fault', () => {
+    const rows = [...BLAME_TABLE, NOBODY].map(({ row, fault }) => [row, fault])
+    expect(rowsOf('row').map(([row, , fault]) => [row, fault])).toEqual(rows)
+  })
+
+  it('name every error of the gateway, with its status', () => {
+    const told = rowsOf('reason').map(([reason = '', status]) => [quoted(reason)[0], status])
+    const errors = Object.entries(GATEWAY_ERRORS).map(([reason, status]) => [reason, `${status}`])
+    expect(told.toSorted()).toEqual(errors.toSorted())
+  })
+
+  it('name every header that the gateway adds', () => {
+    const set = ['src/app.ts', 'src/gateway/dispatch.ts']
+      .flatMap((path) => source(path).match(/(?:x-switchyard-[a-z]+|x-request-id|server-timing)/g))
+      .filter((name) => name !== null)
+    expect(firstCells('header').toSorted()).toEqual([...new Set(set)].toSorted())
+  })
+
+  it('name every room of src', () => {
+    const rooms = readdirSync(join(root, 'src'), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => `src/${name}`)
+    const told = firstCells('room').filter((room) => room.startsWith('src/'))
+    expect(told.toSorted()).toEqual(rooms.toSorted())
+  })
+
+  it('name only npm scripts that exist', () => {
+    const { scripts }: { scripts: Record<string, string> } = JSON.parse(source('package.json'))
+    const named = Array.from(
+      readme.matchAll(/\bnpm (?:run (?:-s )?([\w:]+)|(start|test))\b/g),
+      ([, run, builtIn]) => run ?? builtIn ?? '',
+    )
+    expect(named).toContain('demo')
+    expect(named.filter((name) => !(name in scripts))).toEqual([])
+  })
+
+  it('link to files and headings that exist', () => {
+    const headings = Array.from(readme.matchAll(/^#+ (.+)$/gm), ([, text = '']) =>
+      text
+        .toLowerCase()
+        .replaceAll(/[^\w -]/g, '')
+        .replaceAll(' ', '-'),
+    )
+    const targets = Array.from(readme.matchAll(/\]\(([^)]+)\)/g), ([, target = '']) => target)
+    const inside = targets.filter((target) => !target.startsWith('https://'))
+    const top = readdirSync(root)
+    const broken = inside.filter((target) =>
+      target.startsWith('#') ? !headings.includes(target.slice(1)) : !top.includes(target),
+    )
+    expect(inside).not.toEqual([])
+    expect(broken).toEqual([])
+  })
+})

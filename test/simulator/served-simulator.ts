@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, beforeEach } from 'vitest'
+import { createTestHarness } from 'wrangler'
+import { type SimulatorControl, simulatorControl } from './client.ts'
+import type { WorldInput } from './world.ts'
+
+export const ALPHA = { authorization: 'Bearer sk-or-v1-simulated-alpha' }
+export const BETA = { authorization: 'Bearer sk-or-v1-simulated-beta' }
+export const GAMMA = { authorization: 'Bearer sk-or-v1-simulated-gamma' }
+export const DELTA = { authorization: 'Bearer sk-or-v1-simulated-delta' }
+
+/** The simulator's Worker for one test file, in its default world before each test. */
+export interface ServedSimulator {
+  readonly control: SimulatorControl
+  /** Any request, the path from the origin. Redirects are not followed. */
+  send(path: string, init?: RequestInit): Promise<Response>
+  /** GET of a path. */
+  get(path: string, headers?: Record<string, string>): Promise<Response>
+  /** A chat completion, on a small model and by the key alpha where nothing else is said. */
+  chat(body?: object, headers?: Record<string, string>): Promise<Response>
+}
+
+export function serveSimulator(): ServedSimulator {
+  const server = createTestHarness({ workers: [{ configPath: './test/simulator/wrangler.toml' }] })
+  let origin = new URL('http://localhost')
+  const send = (path: string, init: RequestInit = {}) =>
+    fetch(new URL(path, origin), { redirect: 'manual', ...init })
+  const control = simulatorControl(origin, (url, init) => {
+    const { pathname, search } = new URL(url)
+    return send(pathname + search, init)
+  })
+  beforeAll(async () => {
+    origin = (await server.listen()).url
+  })
+  afterAll(() => server.close())
+  beforeEach(() => control.reset())
+  return {
+    control,
+    send,
+    get: (path, headers = {}) => send(path, { headers }),
+    chat: (body = {}, headers = ALPHA) =>
+      send('/api/v1/chat/completions', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body: JSON.stringify({
+          model: 'openai/gpt-4o-mini',
+          messages: [{ role: 'user', content: 'Wie geht’s?' }],
+          ...body,
+        }),
+      }),
+  }
+}
+
+/** One account with one key, alpha. */
+export const SMALL_WORLD: WorldInput = {
+  accounts: [{ id: 'solo', balanceUsd: 1 }],
+  keys: [{ key: 'sk-or-v1-simulated-alpha', name: 'alpha', accountId: 'solo' }],
+}
+
+/** The data events of a stream, parsed, without `[DONE]`. */
+export async function eventsOf(response: Response) {
+  const text = await response.text()
+  return text
+    .split('\n\n')
+    .filter((event) => event.startsWith('data: {'))
+    .map((event) => JSON.parse(event.slice('data: '.length)))
+}
+
+export async function bodyOf(response: Response) {
+  return JSON.parse(await response.text())
+}
+
+/** The `error` of an error body. */
+export async function errorOf(response: Response) {
+  return (await bodyOf(response)).error
+}
