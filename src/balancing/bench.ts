@@ -13,8 +13,12 @@ export interface Bench {
   readonly sinceMs: number
 }
 
-/** No reset, however it was given, benches anything for longer. */
-export const MAX_BENCH_MS = 24 * 60 * 60 * 1000
+/**
+ * No reset, however it was given, benches anything for longer: a month is the
+ * longest window that a spending cap has. What limits a `Retry-After` to less is
+ * where it is read.
+ */
+export const MAX_BENCH_MS = 32 * 24 * 60 * 60 * 1000
 
 /**
  * A guess is stretched by up to a fifth, never shortened: keys that were benched

@@ -61,6 +61,7 @@ export interface KeyState extends Balanced {
 export interface Changes {
   readonly keys: Set<KeyId>
   readonly accounts: Set<AccountId>
+  models: boolean
 }
 
 /** The whole pool. Plain data, changed only by pool.ts. */
@@ -96,7 +97,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
     ledger: createLedger(),
     turns: 0,
-    changes: { keys: new Set(), accounts: new Set() },
+    changes: { keys: new Set(), accounts: new Set(), models: false },
   }
 }
 

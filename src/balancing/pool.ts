@@ -53,6 +53,13 @@ const LOOKUPS_PER_STEP = 4
 /** Model names come from callers; benches that ended are swept when there are this many. */
 const MAX_MODEL_BENCHES = 500
 
+/** What one step changed of what must not be lost; `models` is null where no model's bench did. */
+export interface ChangedRecords {
+  readonly keys: readonly KeyState[]
+  readonly accounts: readonly AccountState[]
+  readonly models: ReadonlyMap<ModelId, Bench> | null
+}
+
 /** Decides which key serves, and takes a lease on it. */
 export function acquire(
   state: PoolState,
@@ -254,6 +261,7 @@ function carryOut(
     case 'model':
       if (lease === null) return
       benchModel(state.modelBenches, lease.model, benchOf(order, 0, nowMs, random), nowMs)
+      state.changes.models = true
       return
   }
 }
@@ -328,11 +336,14 @@ export function observe(state: PoolState, lookup: Lookup, nowMs: number): void {
   key.lookup = nextLookup(bench, nowMs)
 }
 
-/** Takes the set of records that have to be written before this step is answered. */
-export function takeChanges(state: PoolState): { keys: KeyState[]; accounts: AccountState[] } {
-  const keys = [...state.changes.keys].flatMap((id) => state.keys.get(id) ?? [])
-  const accounts = [...state.changes.accounts].flatMap((id) => state.accounts.get(id) ?? [])
-  state.changes.keys.clear()
-  state.changes.accounts.clear()
-  return { keys, accounts }
+/** Takes the records that have to be written before this step is answered. */
+export function takeChanges(state: PoolState): ChangedRecords {
+  const { changes, modelBenches } = state
+  const keys = [...changes.keys].flatMap((id) => state.keys.get(id) ?? [])
+  const accounts = [...changes.accounts].flatMap((id) => state.accounts.get(id) ?? [])
+  const models = changes.models ? modelBenches : null
+  changes.keys.clear()
+  changes.accounts.clear()
+  changes.models = false
+  return { keys, accounts, models }
 }

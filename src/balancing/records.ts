@@ -25,8 +25,11 @@ export interface KeyRecord {
 export interface AccountRecord {
   readonly bench: Bench | null
   readonly freeBench: Bench | null
-  readonly modelBenches: readonly (readonly [ModelId, Bench])[]
+  readonly modelBenches: ModelsRecord
 }
+
+/** Models benched everywhere. */
+export type ModelsRecord = readonly (readonly [ModelId, Bench])[]
 
 export interface CountersRecord {
   readonly turns: number
@@ -49,6 +52,7 @@ export interface Checkpoint {
 export interface PoolRecords {
   readonly keys: ReadonlyMap<KeyId, KeyRecord>
   readonly accounts: ReadonlyMap<AccountId, AccountRecord>
+  readonly models: ModelsRecord
   readonly checkpoint: Partial<Checkpoint>
 }
 
@@ -110,6 +114,7 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
     const account = state.accounts.get(id)
     if (account !== undefined) restoreAccount(account, record)
   }
+  for (const [model, bench] of records.models) state.modelBenches.set(model, bench)
   const { counters, byModel, leases } = records.checkpoint
   if (counters !== undefined) restoreCounters(state, counters)
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)

@@ -44,6 +44,9 @@ const MAX_ERROR_BODY_BYTES = 4 * 1024 * 1024
 /** Workers have 128 MB for all requests of an isolate together. */
 const MAX_WHOLE_BODY_BYTES = 32 * 1024 * 1024
 
+/** A stream that goes on for this long without any output is passed on, for want of room. */
+const MAX_HELD_BYTES = 1024 * 1024
+
 /** After an error event a stream has little left to say; more is not waited for. */
 const MAX_ERROR_TAIL_MS = 250
 
@@ -150,11 +153,15 @@ async function awaitOutput(
   const watch = createStreamWatch(shape)
   const chunks: Uint8Array[] = []
   const blocks: HeldBlock[] = []
-  for (;;) {
+  for (let heldBytes = 0; ; ) {
     const read = await call.read()
     if (read.kind !== 'chunk') return ended(read)
     chunks.push(read.bytes)
-    const verdict = look(read.bytes, watch, blocks, (block) => reply.keepAlive(block, head))
+    heldBytes += read.bytes.length
+    const seen = look(read.bytes, watch, blocks, (block) => reply.keepAlive(block, head))
+    const verdict = seen === 'undecided' && heldBytes > MAX_HELD_BYTES ? 'commit' : seen
+    // What is decided goes out whole, or not at all: no comment of it may go out beside it.
+    if (verdict !== 'undecided') reply.dropKeepAlives()
     switch (verdict) {
       case 'undecided':
         break
@@ -165,7 +172,7 @@ async function awaitOutput(
       case 'empty':
         return failed({ kind: 'truncated' })
       case 'error':
-        return await readErrorTail(call, head, watch, chunks)
+        return await readErrorTail(call, head, watch, chunks, blocks)
     }
   }
 }
@@ -201,7 +208,8 @@ function unsent(
   watch: StreamWatch,
 ): Uint8Array[] {
   if (blocks.every((block) => !block.sent)) return [...chunks]
-  return [...blocks.filter((block) => !block.sent).map((block) => block.bytes), watch.tail()]
+  const unsentBlocks = blocks.filter((block) => !block.sent).map((block) => block.bytes)
+  return [...unsentBlocks, watch.tail()].filter((bytes) => bytes.length > 0)
 }
 
 /** Takes in the rest of a stream that began with an error, so that it can be passed on whole. */
@@ -210,14 +218,15 @@ async function readErrorTail(
   head: StreamHead,
   watch: StreamWatch,
   chunks: Uint8Array[],
+  blocks: HeldBlock[],
 ): Promise<Attempt> {
   call.arm('idle', MAX_ERROR_TAIL_MS)
   for (let read = await call.read(); read.kind === 'chunk'; read = await call.read()) {
     chunks.push(read.bytes)
-    watch.look(read.bytes)
+    blocks.push(...watch.look(read.bytes).map(({ block: { bytes } }) => ({ bytes, sent: false })))
   }
   const { error, usage } = watch.summary()
   if (error === null) return failed({ kind: 'truncated' })
   const failure = { kind: 'response', status: error.status, headers: head.headers, error } as const
-  return failed(failure, { ...head, body: concat(chunks) }, usage)
+  return failed(failure, { ...head, body: concat(unsent(chunks, blocks, watch)) }, usage)
 }

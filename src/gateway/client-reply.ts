@@ -34,8 +34,13 @@ export interface ClientReply {
   end(): Promise<void>
   /** Offers a comment as a keep-alive, to be sent now or when it is time, or never. */
   keepAlive(block: HeldBlock, head: StreamHead): void
-  /** Forgets keep-alives that were offered and not sent: their attempt has failed. */
+  /** Forgets keep-alives that were offered and not sent: their attempt is decided. */
   dropKeepAlives(): void
+  /**
+   * Lets go of a client that has left: a write that waits for it ends at once, and further ones
+   * reach nobody. A stream's own cancellation does the same, where the platform tells of it.
+   */
+  abandon(): void
   /** Frees the timer. */
   close(): void
 }
@@ -53,6 +58,8 @@ export function createClientReply(
   let writer: WritableStreamDefaultWriter<Uint8Array> | null = null
   let due = false
   let waiting: { block: HeldBlock; head: StreamHead }[] = []
+  let isAbandoned = false
+  let giveUpWriting = (): void => undefined
 
   const begin = ({ status, headers }: StreamHead): WritableStreamDefaultWriter<Uint8Array> => {
     if (writer !== null) return writer
@@ -83,15 +90,16 @@ export function createClientReply(
     },
     begin: (head) => void begin(head),
     async write(bytes) {
-      try {
-        await writer?.write(bytes)
-        return true
-      } catch {
-        return false
-      }
+      if (isAbandoned) return false
+      // Not a race against one long-lived promise: that would keep a reaction for every chunk.
+      return await new Promise<boolean>((resolve) => {
+        giveUpWriting = () => resolve(false)
+        const written = writer?.write(bytes) ?? Promise.resolve()
+        written.then(() => resolve(true), giveUpWriting)
+      })
     },
     async end() {
-      await writer?.close().catch(() => undefined)
+      if (!isAbandoned) await writer?.close().catch(() => undefined)
     },
     keepAlive(block, head) {
       if (due) send(block, head)
@@ -99,6 +107,12 @@ export function createClientReply(
     },
     dropKeepAlives() {
       waiting = []
+    },
+    abandon() {
+      isAbandoned = true
+      waiting = []
+      giveUpWriting()
+      writer?.abort().catch(() => undefined)
     },
     close: cancelTimer,
   }

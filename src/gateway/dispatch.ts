@@ -5,7 +5,8 @@ import type { Policy } from '../config/policy.ts'
 import type { ApiShape } from '../openrouter/api-shape.ts'
 import { type Blame, blame, NOBODY } from '../openrouter/blame.ts'
 import { clientHeaders, upstreamHeaders } from '../openrouter/headers.ts'
-import { type Attempt, attempt, type CommittedStream, type Replay } from './attempt.ts'
+import type { UpstreamFailure } from '../openrouter/upstream-failure.ts'
+import { type Attempt, attempt, type CommittedStream } from './attempt.ts'
 import { type ClientReply, createClientReply } from './client-reply.ts'
 import { answerOf, gatewayError, noticeOf } from './gateway-error.ts'
 import type { KeyRing } from './key-ring.ts'
@@ -94,7 +95,16 @@ class JourneyInProgress {
   readonly #attempts: AttemptNote[] = []
   readonly #gone = new AbortController()
   readonly reply: ClientReply
+  readonly #onGone = () => {
+    this.#gone.abort()
+    this.#call?.stop('client_gone')
+    this.reply.abandon()
+  }
   #call: UpstreamCall | null = null
+  /** The lease that nobody has been told to give back yet. */
+  #held: Leased | null = null
+  /** Settlements on their way that nothing waits for until the end. */
+  readonly #settling: Promise<void>[] = []
   #lastKey: KeyId | null = null
   #retries = 0
   #providerRetried = false
@@ -105,25 +115,29 @@ class JourneyInProgress {
     this.#dispatcher = dispatcher
     this.#request = request
     this.#timings = createTimings(request.authMs)
-    const onGone = () => {
-      this.#gone.abort()
-      this.#call?.stop('client_gone')
-    }
-    this.reply = createClientReply(dispatcher.ports, (headers) => this.#decorate(headers), onGone)
-    if (request.signal.aborted) onGone()
-    request.signal.addEventListener('abort', onGone)
+    const decorate = (headers: Headers) => this.#decorate(headers)
+    this.reply = createClientReply(dispatcher.ports, decorate, this.#onGone)
+    if (request.signal.aborted) this.#onGone()
+    request.signal.addEventListener('abort', this.#onGone)
   }
 
   async run(): Promise<JourneyReport> {
     try {
       const outcome = await this.#attemptUntilDone()
+      await Promise.all(this.#settling)
       return this.#report(outcome)
     } catch (error) {
-      // A bug of ours: the client still gets an answer, and the log gets the error.
+      // A bug of ours: the client still gets an answer, the pool its lease, and the log the error.
       const word = gatewayError('internal_error', 'The gateway failed. Try again.')
-      await this.#say({ kind: 'ours', error: word })
+      const owed = this.#held === null ? [] : this.#endOf(this.#held, NOBODY, null)
+      this.#call?.close()
+      await Promise.all([
+        this.#say({ kind: 'ours', error: word }),
+        this.#dispatcher.leases.settle(owed),
+      ])
       throw error
     } finally {
+      this.#request.signal.removeEventListener('abort', this.#onGone)
       // A client that left before it was answered gets what nobody will read.
       this.reply.whole({ status: CLIENT_CLOSED_REQUEST, headers: new Headers() }, '')
       this.reply.close()
@@ -134,28 +148,32 @@ class JourneyInProgress {
   async #attemptUntilDone(): Promise<JourneyReport['outcome']> {
     let step: Again | null = null
     let settlements: readonly Settlement[] = []
-    for (let unknownKeys = 0; unknownKeys < MAX_UNKNOWN_KEYS; ) {
+    for (let unknownKeys = 0; unknownKeys < MAX_UNKNOWN_KEYS && !this.#gone.signal.aborted; ) {
       const acquired = await this.#acquire(step, settlements)
       settlements = []
       if (acquired.kind !== 'leased') {
         return await this.#conclude(acquired.kind === 'refused' ? acquired.refusal : null, [])
       }
+      this.#held = acquired
       const secret = this.#dispatcher.ring.secret(acquired.keyId)
       this.#triedKeys.push(acquired.keyId)
       if (secret === null) {
         unknownKeys += 1
-        settlements = settlementsOf(acquired, NOBODY, null)
+        settlements = this.#endOf(acquired, NOBODY, null)
+        // What the next lease is for has been paid for with this one.
+        step = null
         continue
       }
       const result = await this.#try(acquired, secret)
       if (result.kind !== 'failed') return await this.#finish(acquired, result)
       const failed = this.#judge(acquired, result)
-      settlements = settlementsOf(acquired, failed.blame, result.usage)
+      settlements = this.#endOf(acquired, failed.blame, result.usage)
       const next = this.#nextStep(failed)
       if (next.kind === 'give_up') return await this.#conclude(null, settlements)
       if (next.waitMs > 0) {
-        await Promise.all([this.#dispatcher.leases.settle(settlements), this.#wait(next.waitMs)])
+        this.#settling.push(this.#dispatcher.leases.settle(settlements))
         settlements = []
+        await this.#wait(next.waitMs)
       }
       step = next
     }
@@ -195,29 +213,30 @@ class JourneyInProgress {
     const beganMs = ports.nowMs()
     const result = await attempt(this.#call, shape, this.reply, policy.timeouts)
     this.#timings.upstream += ports.nowMs() - beganMs
-    if (result.kind === 'failed') {
-      this.#call.close()
-      this.reply.dropKeepAlives()
-    }
+    if (result.kind !== 'stream') this.reply.dropKeepAlives()
+    if (result.kind === 'failed') this.#call.close()
     return result
   }
 
   #judge(leased: Leased, { failure, replay }: Extract<Attempt, { kind: 'failed' }>): FailedAttempt {
-    const { ports, ring } = this.#dispatcher
     const { keyId, accountId } = leased
-    const verdict = blame(failure, { nowMs: ports.nowMs() })
+    const verdict = this.#blame(keyId, failure)
     const failed = { keyId, accountId, failure, blame: verdict, replay }
     this.#failures.push(failed)
-    this.#noteBlame(verdict)
-    if (verdict.outcome === 'failure' || verdict.fault === 'key' || verdict.fault === 'account') {
-      ring.noteFailure(keyId, ports.nowMs())
-    }
     return failed
   }
 
-  #noteBlame({ row, fault }: Blame): void {
+  /** Finds whose fault a failure was, and notes it for the log and for the key ring. */
+  #blame(keyId: KeyId, failure: UpstreamFailure): Blame {
+    const { ports, ring } = this.#dispatcher
+    const verdict = blame(failure, { nowMs: ports.nowMs() })
+    const { row, fault, outcome } = verdict
     const note = this.#attempts.at(-1)
     if (note !== undefined) Object.assign(note, { row, fault })
+    if (outcome === 'failure' || fault === 'key' || fault === 'account') {
+      ring.noteFailure(keyId, ports.nowMs())
+    }
+    return verdict
   }
 
   #nextStep({ blame, accountId }: FailedAttempt): Step {
@@ -265,12 +284,10 @@ class JourneyInProgress {
   }
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
-    const { ports, policy } = this.#dispatcher
+    const { idleMs } = this.#dispatcher.policy.timeouts
     const call = this.#call
     if (call === null) throw new Error('A stream without a call')
-    const head = { ...stream.head, headers: clientHeaders(stream.head.headers) }
-    const { shape } = this.#request
-    const end = await relay(call, { ...stream, head }, shape, this.reply, policy.timeouts.idleMs)
+    const end = await relay(call, stream, this.#request.shape, this.reply, idleMs)
     const { usage, events } = stream.watch.summary()
     const counted = usage ?? estimateUsage(this.#request.body, events)
     switch (end.kind) {
@@ -283,12 +300,9 @@ class JourneyInProgress {
       case 'out_of_time':
         await this.#settle(leased, NOBODY, counted)
         return 'failed'
-      case 'failed': {
-        const verdict = blame(end.failure, { nowMs: ports.nowMs() })
-        this.#noteBlame(verdict)
-        await this.#settle(leased, verdict, counted)
+      case 'failed':
+        await this.#settle(leased, this.#blame(leased.keyId, end.failure), counted)
         return 'failed'
-      }
     }
   }
 
@@ -297,18 +311,21 @@ class JourneyInProgress {
     refusal: Refusal | null,
     settlements: readonly Settlement[],
   ): Promise<JourneyReport['outcome']> {
+    const { leases, ports } = this.#dispatcher
+    const settled = leases.settle(settlements)
     if (!this.#gone.signal.aborted) {
-      await this.#say(lastWord(this.#failures, refusal, this.#dispatcher.ports.nowMs()))
+      await this.#say(lastWord(this.#failures, refusal, ports.nowMs()))
     }
-    await this.#dispatcher.leases.settle(settlements)
+    await settled
     return this.#gone.signal.aborted ? 'client_gone' : 'failed'
   }
 
   async #say(word: LastWord): Promise<void> {
     const { shape } = this.#request
     if (word.kind === 'verbatim') {
-      if (!this.reply.streaming()) return this.#passOn(word.replay)
-      await this.reply.write(asEvent(word.replay, shape))
+      const { replay } = word
+      if (!this.reply.streaming()) return this.reply.whole(replay, replay.body)
+      await this.reply.write(asEvent(replay, shape))
       return await this.reply.end()
     }
     const { error } = word
@@ -320,13 +337,15 @@ class JourneyInProgress {
     this.reply.whole(head, body)
   }
 
-  #passOn({ status, headers, body }: Replay): void {
-    this.reply.whole({ status, headers: clientHeaders(headers) }, body)
-  }
-
   async #settle(leased: Leased, verdict: Blame | null, usage: Usage | null): Promise<void> {
     this.#usage = usage
-    await this.#dispatcher.leases.settle(settlementsOf(leased, verdict, usage))
+    await this.#dispatcher.leases.settle(this.#endOf(leased, verdict, usage))
+  }
+
+  /** What the pool is to be told of a lease that is not held any more. */
+  #endOf(leased: Leased, verdict: Blame | null, usage: Usage | null): Settlement[] {
+    this.#held = null
+    return settlementsOf(leased, verdict, usage)
   }
 
   #remainingMs(): number {
@@ -334,8 +353,9 @@ class JourneyInProgress {
     return this.#request.startedAtMs + policy.timeouts.totalMs - ports.nowMs()
   }
 
+  /** Every answer goes through here, so that no way of answering shows upstream's own headers. */
   #decorate(headers: Headers): Headers {
-    const decorated = new Headers(headers)
+    const decorated = clientHeaders(headers)
     decorated.set('x-switchyard-attempts', String(this.#attempts.length))
     if (this.#lastKey !== null) decorated.set('x-switchyard-key', this.#lastKey)
     if (this.#degraded) decorated.set('x-switchyard-degraded', 'pool')

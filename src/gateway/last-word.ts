@@ -63,6 +63,14 @@ function waitMs(refusal: Refusal | null, nowMs: number): number | null {
   return retryAtMs === null ? null : Math.max(0, retryAtMs - nowMs)
 }
 
+/** The earliest of the resets that OpenRouter named for what it refused. */
+function namedResetMs(failures: readonly FailedAttempt[], nowMs: number): number | null {
+  const resets = failures
+    .flatMap(({ blame }) => blame.benches)
+    .flatMap(({ term }) => (term.kind === 'until' ? [term.untilMs - nowMs] : []))
+  return resets.length === 0 ? null : Math.max(0, Math.min(...resets))
+}
+
 function keysExhausted(
   failures: readonly FailedAttempt[],
   refusal: Refusal | null,
@@ -73,7 +81,7 @@ function keysExhausted(
     'Every key that was tried was refused by OpenRouter for reasons of the key or its account. ' +
       'The operator of this gateway can see which.',
     {
-      retryAfterMs: waitMs(refusal, nowMs),
+      retryAfterMs: waitMs(refusal, nowMs) ?? namedResetMs(failures, nowMs),
       metadata: { attempts: failures.length, reasons: refusal?.reasons ?? {} },
     },
   )
@@ -87,7 +95,7 @@ function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
   const retryAfterMs = waitMs(refusal, nowMs)
   const message =
     retryAfterMs === null
-      ? 'No key can serve this request, and waiting will not change that.'
+      ? 'No key can serve this request until the operator of this gateway acts.'
       : 'No key can serve this request now. Try again after the time in Retry-After.'
   return gatewayError('no_key_available', message, {
     status: retryAfterMs === null ? 503 : 429,

@@ -78,7 +78,7 @@ export function createUpstreamCall(
       if (early !== null) {
         // A fetch that heeds no signal may still answer; nobody will read that body.
         void response.then((late) => {
-          if (late.kind === 'response') void late.response.body?.cancel()
+          if (late.kind === 'response') late.response.body?.cancel().catch(() => undefined)
         })
         return early
       }

@@ -69,9 +69,7 @@ export class KeyPool extends DurableObject<Env> {
    * so they wait for the next checkpoint.
    */
   #write(pool: PoolState): void {
-    const changes = takeChanges(pool)
-    this.#store.saveKeys(changes.keys)
-    this.#store.saveAccounts(changes.accounts)
+    this.#store.save(takeChanges(pool))
     // The timer also keeps the object in memory until the checkpoint is written.
     this.#checkpointTimer ??= setTimeout(() => {
       this.#checkpointTimer = null

@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { accountId, keyId } from '../balancing/ids.ts'
-import type { AccountState, KeyState } from '../balancing/pool-state.ts'
+import type { ChangedRecords } from '../balancing/pool.ts'
 import {
   accountRecord,
   type Checkpoint,
@@ -8,7 +8,12 @@ import {
   keyRecord,
   type PoolRecords,
 } from '../balancing/records.ts'
-import { accountRecordSchema, checkpointSchemas, keyRecordSchema } from './stored-records.ts'
+import {
+  accountRecordSchema,
+  checkpointSchemas,
+  keyRecordSchema,
+  modelsRecordSchema,
+} from './stored-records.ts'
 
 /**
  * One table of JSON records, by kind and id. Everything in it is read once, when
@@ -22,12 +27,12 @@ const SCHEMA = `CREATE TABLE IF NOT EXISTS records (
   PRIMARY KEY (kind, id)
 ) WITHOUT ROWID`
 
-type Kind = 'key' | 'account' | 'checkpoint'
+type Kind = 'key' | 'account' | 'models' | 'checkpoint'
 
 export interface Store {
   load(): PoolRecords
-  saveKeys(keys: readonly KeyState[]): void
-  saveAccounts(accounts: readonly AccountState[]): void
+  /** Writes what one step changed. */
+  save(changed: ChangedRecords): void
   /** Writes the parts that differ from what was last written or loaded. */
   saveCheckpoint(checkpoint: Checkpoint): void
 }
@@ -54,15 +59,14 @@ export function createStore(sql: SqlStorage): Store {
       for (const { kind, id, record } of rows) written.set(`${kind} ${id}`, record)
       return readRecords(rows)
     },
-    saveKeys(keys) {
+    save({ keys, accounts, models }) {
       for (const key of keys) {
         const record = keyRecord(key)
         if (isBlank(record)) drop('key', key.id)
         else put('key', key.id, record)
       }
-    },
-    saveAccounts(accounts) {
       for (const account of accounts) put('account', account.id, accountRecord(account))
+      if (models !== null) put('models', 'benched', [...models])
     },
     saveCheckpoint(checkpoint) {
       for (const [part, record] of Object.entries(checkpoint)) put('checkpoint', part, record)
@@ -94,6 +98,7 @@ function readRecords(rows: readonly Row[]): PoolRecords {
         read(row, accountRecordSchema).map((record) => [accountId(row.id), record] as const),
       ),
     ),
+    models: ofKind('models').flatMap((row) => read(row, modelsRecordSchema).flat()),
     checkpoint: { ...part('counters'), ...part('byModel'), ...part('leases') },
   }
 }

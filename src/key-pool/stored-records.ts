@@ -1,6 +1,12 @@
 import { z } from 'zod'
 import { clientId, keyId, leaseId, modelId } from '../balancing/ids.ts'
-import type { AccountRecord, BreakerRecord, Checkpoint, KeyRecord } from '../balancing/records.ts'
+import type {
+  AccountRecord,
+  BreakerRecord,
+  Checkpoint,
+  KeyRecord,
+  ModelsRecord,
+} from '../balancing/records.ts'
 
 /**
  * Schemas of what the object stores. What is read back is parsed, not cast: it
@@ -37,10 +43,12 @@ export const keyRecordSchema: z.ZodType<KeyRecord> = z.object({
   struckAtMs: moment,
 })
 
+export const modelsRecordSchema: z.ZodType<ModelsRecord> = z.array(z.tuple([model, bench]))
+
 export const accountRecordSchema: z.ZodType<AccountRecord> = z.object({
   bench: bench.nullable(),
   freeBench: bench.nullable(),
-  modelBenches: z.array(z.tuple([model, bench])),
+  modelBenches: modelsRecordSchema,
 })
 
 const counters = z.object({

@@ -360,7 +360,7 @@ describe('what has to be written down', () => {
   it('is nothing for a request that goes well', () => {
     const pool = drivePool(['a'])
     pool.give(pool.grant(), { usage: usageOf(1, 1, 1) })
-    expect(takeChanges(pool.state)).toEqual({ keys: [], accounts: [] })
+    expect(takeChanges(pool.state)).toEqual({ keys: [], accounts: [], models: null })
   })
 
   it('is the key whose breaker or bench moved and the account whose bench did, once', () => {
@@ -370,7 +370,7 @@ describe('what has to be written down', () => {
     const { keys, accounts } = takeChanges(pool.state)
     expect(keys.map(({ id }) => id)).toEqual(['a'])
     expect(accounts.map(({ id }) => id)).toEqual(['account-of-b'])
-    expect(takeChanges(pool.state)).toEqual({ keys: [], accounts: [] })
+    expect(takeChanges(pool.state)).toEqual({ keys: [], accounts: [], models: null })
   })
 
   it('includes a key that a lookup rejected or cured', () => {
