@@ -10,7 +10,7 @@ export default defineConfig({
         test: {
           name: 'core',
           environment: 'node',
-          include: ['test/*.test.ts', 'test/{balancing,openrouter,local}/**/*.test.ts'],
+          include: ['test/*.test.ts', 'test/{balancing,config,openrouter,local}/**/*.test.ts'],
         },
       },
       {

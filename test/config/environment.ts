@@ -1,0 +1,17 @@
+import { type Config, type Environment, readConfig } from '../../src/config/config.ts'
+
+/** The least that is a valid configuration. */
+export const MINIMUM = { KEY_POOL: {}, OPENROUTER_KEYS: 'sk-or-v1-only' }
+
+/** The configuration of an environment that is known to be valid. */
+export async function configOf(env: Environment): Promise<Config> {
+  const result = await readConfig({ ...MINIMUM, ...env })
+  if (!result.ok) throw new Error(`Faults: ${result.faults.join('; ')}`)
+  return result.config
+}
+
+/** The faults of an environment: none, if it is valid. */
+export async function faultsOf(env: Environment): Promise<readonly string[]> {
+  const result = await readConfig({ ...MINIMUM, ...env })
+  return result.ok ? [] : result.faults
+}

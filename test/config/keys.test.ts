@@ -1,0 +1,206 @@
+import { createHash } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { configOf, faultsOf } from './environment.ts'
+
+const keysOf = async (env: Readonly<Record<string, unknown>>) => (await configOf(env)).keys
+const idsOf = async (env: Readonly<Record<string, unknown>>) =>
+  (await keysOf(env)).map(({ config }) => config.id)
+const json = JSON.stringify
+
+describe('a list of keys', () => {
+  it.each([
+    ['commas', 'sk-or-v1-a,sk-or-v1-b,sk-or-v1-c'],
+    ['spaces and line breaks', ' sk-or-v1-a sk-or-v1-b\n\tsk-or-v1-c\r\n'],
+    ['commas with blanks, and one at the end', 'sk-or-v1-a, sk-or-v1-b ,\nsk-or-v1-c,'],
+    [
+      'a JSON array of objects',
+      json([{ key: 'sk-or-v1-a' }, { key: 'sk-or-v1-b' }, { key: 'sk-or-v1-c' }]),
+    ],
+  ])('may be written with %s', async (_, OPENROUTER_KEYS) => {
+    const secrets = (await keysOf({ OPENROUTER_KEYS })).map(({ secret }) => secret)
+    expect(secrets).toEqual(['sk-or-v1-a', 'sk-or-v1-b', 'sk-or-v1-c'])
+  })
+
+  it('is joined from every secret whose name starts so, the main one first, numbers by value', async () => {
+    const env = {
+      OPENROUTER_KEY_10: 'sk-or-v1-ten',
+      OPENROUTER_KEY_2: 'sk-or-v1-two',
+      OPENROUTER_KEYS_EU: json([{ key: 'sk-or-v1-eu' }]),
+      OPENROUTER_KEYS: 'sk-or-v1-main',
+      OPENROUTER_KEY: 'sk-or-v1-single',
+      OTHER_KEY: 'sk-or-v1-not-ours',
+    }
+    const secrets = (await keysOf(env)).map(({ secret }) => secret)
+    expect(secrets[0]).toBe('sk-or-v1-main')
+    expect(secrets.indexOf('sk-or-v1-two')).toBeLessThan(secrets.indexOf('sk-or-v1-ten'))
+    expect(secrets.toSorted()).toEqual(
+      ['eu', 'main', 'single', 'ten', 'two'].map((name) => `sk-or-v1-${name}`),
+    )
+  })
+
+  it('that is empty is a fault', async () => {
+    for (const OPENROUTER_KEYS of [undefined, '', ' ,\n', '[]']) {
+      expect(await faultsOf({ OPENROUTER_KEYS })).toEqual([
+        'OPENROUTER_KEYS: no key is configured; set it to one or more OpenRouter keys',
+      ])
+    }
+  })
+
+  it.each(['[{"key": "sk-or-v1-a"', '{"key": "sk-or-v1-a"}', '[1, "sk-or-v1-a"]'])(
+    'that is not what it should be is a fault which does not show it: %s',
+    async (OPENROUTER_KEYS) => {
+      const faults = await faultsOf({ OPENROUTER_KEYS })
+      expect(faults).not.toEqual([])
+      expect(faults.join()).toMatch(/^OPENROUTER_KEYS/)
+      expect(faults.join()).not.toContain('sk-or-v1')
+    },
+  )
+})
+
+describe('a key', () => {
+  it('without an id is named by its hash, wherever it stands', async () => {
+    const named = (key: string) =>
+      `key-${createHash('sha256').update(key).digest('hex').slice(0, 8)}`
+    expect(await idsOf({ OPENROUTER_KEYS: 'sk-or-v1-a sk-or-v1-b' })).toEqual([
+      named('sk-or-v1-a'),
+      named('sk-or-v1-b'),
+    ])
+    expect(await idsOf({ OPENROUTER_KEYS: 'sk-or-v1-b sk-or-v1-a' })).toEqual([
+      named('sk-or-v1-b'),
+      named('sk-or-v1-a'),
+    ])
+  })
+
+  it('has the fields it was given, and the defaults of the policy for the others', async () => {
+    const [own, plain] = await keysOf({
+      POLICY: { defaults: { weight: 7, max_concurrent: 9 } },
+      OPENROUTER_KEYS: json([
+        {
+          key: 'sk-or-v1-a',
+          id: 'a',
+          account: 'acme',
+          weight: 3,
+          max_concurrent: 2,
+          disabled: true,
+        },
+        { key: 'sk-or-v1-b', id: 'b' },
+      ]),
+    })
+    expect(own?.config).toEqual({
+      id: 'a',
+      account: 'acme',
+      weight: 3,
+      maxConcurrent: 2,
+      disabled: true,
+    })
+    expect(plain?.config).toMatchObject({ id: 'b', weight: 7, maxConcurrent: 9, disabled: false })
+  })
+
+  it('without an account is one of its own, which no configured account can be', async () => {
+    const [a, b, c] = await keysOf({
+      OPENROUTER_KEYS: json([
+        { key: 'sk-or-v1-a', id: 'a' },
+        { key: 'sk-or-v1-b', id: 'b' },
+        { key: 'sk-or-v1-c', id: 'c', account: 'a' },
+      ]),
+    })
+    expect(new Set([a, b, c].map((key) => key?.config.account)).size).toBe(3)
+    const taken = json([{ key: 'sk-or-v1-c', account: a?.config.account }])
+    expect(await faultsOf({ OPENROUTER_KEYS: taken })).toHaveLength(1)
+  })
+
+  it.each([
+    ['does not start with sk-or-', { key: 'sk-proj-abc' }, '.key'],
+    ['holds a blank', { key: 'sk-or-v1 a' }, '.key'],
+    ['is missing', { id: 'a' }, '.key'],
+    ['has a bad id', { key: 'sk-or-v1-a', id: 'two words' }, '.id'],
+    ['has its own secret as its id', { key: 'sk-or-v1-a', id: 'sk-or-v1-a' }, '.id'],
+    ['weighs nothing', { key: 'sk-or-v1-a', weight: 0 }, '.weight'],
+    ['may serve nothing', { key: 'sk-or-v1-a', max_concurrent: 0 }, '.max_concurrent'],
+    ['is disabled by a word', { key: 'sk-or-v1-a', disabled: 'yes' }, '.disabled'],
+    ['has an unknown field', { key: 'sk-or-v1-a', tags: ['eu'] }, '.tags'],
+    ['has a limit that nothing keeps yet', { key: 'sk-or-v1-a', rpm: 60 }, '.rpm'],
+    ['has a limit that nothing keeps yet', { key: 'sk-or-v1-a', tpm: 60 }, '.tpm'],
+    ['has a limit that nothing keeps yet', { key: 'sk-or-v1-a', min_credit: 1 }, '.min_credit'],
+  ])('that %s is a fault at its place', async (_, key, field) => {
+    const faults = await faultsOf({ OPENROUTER_KEYS: json([{ key: 'sk-or-v1-z' }, key]) })
+    expect(faults).toHaveLength(1)
+    expect(faults[0]?.startsWith(`OPENROUTER_KEYS[1]${field}: `)).toBe(true)
+  })
+
+  it('that occurs twice is a fault, in one secret or in two, and so is an id', async () => {
+    expect(
+      await faultsOf({ OPENROUTER_KEYS: 'sk-or-v1-a', OPENROUTER_KEY_1: 'sk-or-v1-b,sk-or-v1-a' }),
+    ).toEqual(['OPENROUTER_KEY_1[1]: the same key as OPENROUTER_KEYS[0]'])
+    const OPENROUTER_KEYS = json([
+      { key: 'sk-or-v1-a', id: 'x' },
+      { key: 'sk-or-v1-b', id: 'x' },
+    ])
+    expect(await faultsOf({ OPENROUTER_KEYS })).toEqual([
+      'OPENROUTER_KEYS[1]: the same id as OPENROUTER_KEYS[0]',
+    ])
+  })
+})
+
+describe('a client', () => {
+  const clientsOf = async (CLIENT_KEYS: unknown) => (await configOf({ CLIENT_KEYS })).clients
+  const hash = (token: string) => createHash('sha256').update(token).digest('hex')
+  const shown = (clients: Awaited<ReturnType<typeof clientsOf>>) =>
+    clients.map(({ id, tokenSha256 }) => [id, Buffer.from(tokenSha256).toString('hex')])
+
+  it('may be a pair, whose token may hold colons, or an object with the token or its hash', async () => {
+    const expected = [
+      ['a', hash('t:1')],
+      ['b', hash('t2')],
+    ]
+    expect(shown(await clientsOf('a:t:1, b:t2'))).toEqual(expected)
+    expect(
+      shown(
+        await clientsOf(
+          json([
+            { id: 'a', token: 't:1' },
+            { id: 'b', sha256: hash('t2') },
+          ]),
+        ),
+      ),
+    ).toEqual(expected)
+    expect(shown(await clientsOf(json([{ id: 'b', sha256: hash('t2').toUpperCase() }])))).toEqual([
+      ['b', hash('t2')],
+    ])
+  })
+
+  it.each([
+    ['without a token', [{ id: 'a' }]],
+    ['with a token and a hash', [{ id: 'a', token: 't', sha256: hash('t') }]],
+    ['with half a hash', [{ id: 'a', sha256: 'abcd' }]],
+    ['with an empty token', [{ id: 'a', token: '' }]],
+    ['with a bad id', [{ id: 'a b', token: 't' }]],
+    ['with a limit that nothing keeps yet', [{ id: 'a', token: 't', rpm: 5 }]],
+    ['that is a number', [5]],
+  ])('%s is a fault at its place', async (_, clients) => {
+    const faults = await faultsOf({ CLIENT_KEYS: json(clients) })
+    expect(faults).toHaveLength(1)
+    expect(faults[0]).toMatch(/^CLIENT_KEYS\[0\]/)
+  })
+
+  it('with the id or the token of another is a fault', async () => {
+    expect(await faultsOf({ CLIENT_KEYS: 'a:t1 a:t2' })).toEqual([
+      'CLIENT_KEYS[1]: the same id as CLIENT_KEYS[0]',
+    ])
+    const clients = json([
+      { id: 'a', token: 't' },
+      { id: 'b', sha256: hash('t') },
+    ])
+    expect(await faultsOf({ CLIENT_KEYS: clients })).toEqual([
+      'CLIENT_KEYS[1]: the same token as CLIENT_KEYS[0]',
+    ])
+  })
+
+  it('is needed unless anonymous callers are allowed and no client is configured', async () => {
+    const anonymous = async (env: object) => (await configOf({ ...env })).anonymous
+    expect(await anonymous({})).toBe(false)
+    expect(await anonymous({ ANONYMOUS_CLIENTS: 'deny' })).toBe(false)
+    expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow' })).toBe(true)
+    expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: 'a:t' })).toBe(false)
+  })
+})
