@@ -31,6 +31,7 @@ export default defineConfig({
                   { id: 'gamma', key: 'sk-or-v1-test-gamma', account: 'globex' },
                 ]),
                 CLIENT_KEYS: 'tester:sy-test-token',
+                POLICY: { defaults: { max_concurrent: 50 } },
               },
             },
           }),

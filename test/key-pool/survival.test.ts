@@ -1,0 +1,175 @@
+import { abortAllDurableObjects, evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { modelId } from '../../src/balancing/ids.ts'
+import type { BenchOrder, BenchScope } from '../../src/balancing/settlement.ts'
+import type { KeyPool } from '../../src/key-pool/object.ts'
+import { ask, benching, failing, give, grantOf, lasting, newPool } from './driver.ts'
+
+/** The two ways in which an object's memory ends: put to rest, or torn down. */
+const ENDS = {
+  eviction: evictDurableObject,
+  crash: abortAllDurableObjects,
+} satisfies Record<string, (pool: DurableObjectStub<KeyPool>) => Promise<void>>
+
+// An eviction waits for a timer that is pending, and the checkpoint is one: it fires when told to.
+beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))
+afterEach(() => void vi.useRealTimers())
+
+/** A stub whose object has crashed stays broken; this one finds the object that came after it. */
+async function afterEnd(
+  pool: DurableObjectStub<KeyPool>,
+  end: keyof typeof ENDS,
+): Promise<DurableObjectStub<KeyPool>> {
+  await ENDS[end](pool)
+  return env.KEY_POOL.get(pool.id)
+}
+
+/** Fires the checkpoint, which is due five seconds after the last change. */
+async function checkpoint(pool: DurableObjectStub<KeyPool>): Promise<void> {
+  await runInDurableObject(pool, () => void vi.advanceTimersByTime(5_000))
+}
+
+const order = (scope: BenchScope, term: BenchOrder['term']): BenchOrder => ({
+  scope,
+  reason: scope === 'key' ? 'key_spent' : 'account_rate_limited',
+  term,
+})
+
+describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
+  it('breakers and benches are as they were, at whatever step it came', async () => {
+    const inAnHour = { kind: 'until', untilMs: Date.now() + 3_600_000 } as const
+    const steps: ((pool: DurableObjectStub<KeyPool>) => Promise<void>)[] = [
+      async (pool) => give(pool, await grantOf(pool, 'alpha'), failing()),
+      async (pool) => give(pool, await grantOf(pool, 'alpha'), failing()),
+      async (pool) => give(pool, await grantOf(pool, 'beta'), failing()),
+      async (pool) => give(pool, await grantOf(pool, 'alpha'), failing()),
+      async (pool) =>
+        give(pool, await grantOf(pool, 'gamma'), benching(order('account', inAnHour))),
+      async (pool) =>
+        give(
+          pool,
+          await grantOf(pool, 'beta'),
+          benching(order('key', { kind: 'lookup', lapseMs: null })),
+        ),
+    ]
+    let pool = newPool()
+    for (const step of steps) {
+      await step(pool)
+      const before = lasting(await pool.snapshot())
+      pool = await afterEnd(pool, end)
+      expect(lasting(await pool.snapshot())).toEqual(before)
+    }
+    expect(lasting(await pool.snapshot())).toMatchObject({
+      keys: [
+        { id: 'alpha', breaker: 'open' },
+        { id: 'beta', reason: 'key_spent', clearsAtMs: null },
+        { id: 'gamma', reason: 'account_rate_limited', clearsAtMs: inAnHour.untilMs },
+      ],
+    })
+  })
+
+  it('a window of failures that was half full goes on filling', async () => {
+    let pool = newPool()
+    await give(pool, await grantOf(pool, 'alpha'), failing())
+    await give(pool, await grantOf(pool, 'alpha'), failing())
+    pool = await afterEnd(pool, end)
+    await give(pool, await grantOf(pool, 'alpha'), failing())
+    expect((await pool.snapshot()).keys[0]).toMatchObject({ id: 'alpha', breaker: 'open' })
+  })
+
+  it.each([
+    ['the free models of an account', 'account_free', 'vendor/model:free', 'vendor/model'],
+    ['one model of an account', 'account_model', 'vendor/model', 'vendor/other'],
+  ] as const)('%s stay benched, and only they', async (_, scope, benched, other) => {
+    let pool = newPool()
+    const triedKeys = [(await grantOf(pool, 'alpha')).keyId, (await grantOf(pool, 'beta')).keyId]
+    const about = (model: string) => ask(pool, { triedKeys, model: modelId(model) })
+    const grant = await about(benched)
+    if (grant.kind !== 'grant') throw new Error('Refused')
+    const inAnHour = { kind: 'until', untilMs: Date.now() + 3_600_000 } as const
+    await give(pool, grant, benching(order(scope, inAnHour)))
+    pool = await afterEnd(pool, end)
+    expect(await about(benched)).toMatchObject({ reasons: { account_rate_limited: 1 } })
+    expect(await about(other)).toMatchObject({ kind: 'grant', keyId: 'gamma' })
+  })
+
+  it('a probe that was under way is made again', async () => {
+    let pool = newPool()
+    for (let i = 0; i < 3; i++) await give(pool, await grantOf(pool, 'alpha'), failing())
+    vi.setSystemTime(Date.now() + 60_000)
+    const probe = await grantOf(pool, 'alpha')
+    expect(await ask(pool, { triedKeys: await others(pool) })).toMatchObject({
+      reasons: { half_open_busy: 1 },
+    })
+    pool = await afterEnd(pool, end)
+    const again = await grantOf(pool, 'alpha')
+    await give(pool, probe)
+    expect((await pool.snapshot()).keys[0]?.breaker).toBe('half_open')
+    await give(pool, again)
+    expect((await pool.snapshot()).keys[0]?.breaker).toBe('closed')
+  })
+
+  it('what was counted, whose turn it is and what is still running are as at the last checkpoint', async () => {
+    let pool = newPool()
+    const running = await grantOf(pool, 'beta')
+    await give(pool, await grantOf(pool, 'alpha'))
+    await checkpoint(pool)
+    const before = await pool.snapshot()
+    await give(pool, await grantOf(pool, 'gamma'))
+    pool = await afterEnd(pool, end)
+    expect((await pool.snapshot()).keys).toEqual(before.keys)
+    expect(before.keys.map(({ inFlight }) => inFlight)).toEqual([0, 1, 0])
+    // Gamma has waited longest as far as anybody remembers: beta's turn came before alpha's.
+    expect(await ask(pool)).toMatchObject({ keyId: 'gamma' })
+    await give(pool, running)
+    expect((await pool.snapshot()).keys[1]).toMatchObject({ inFlight: 0, total: { successes: 1 } })
+  })
+
+  it('a settlement that comes late counts, and takes no capacity below nothing', async () => {
+    let pool = newPool()
+    const grant = await grantOf(pool, 'alpha')
+    pool = await afterEnd(pool, end)
+    await give(pool, grant, failing())
+    await give(pool, grant, failing())
+    expect((await pool.snapshot()).keys[0]).toMatchObject({ inFlight: 0, total: { failures: 1 } })
+  })
+})
+
+async function others(pool: DurableObjectStub<KeyPool>) {
+  return [(await grantOf(pool, 'beta')).keyId, (await grantOf(pool, 'gamma')).keyId]
+}
+
+describe('what is read back', () => {
+  const store = (pool: DurableObjectStub<KeyPool>, kind: string, id: string, record: string) =>
+    runInDurableObject(pool, (_, { storage }) => {
+      storage.sql.exec('INSERT OR REPLACE INTO records VALUES (?, ?, ?)', kind, id, record)
+    })
+
+  it('may be broken or of another release in one record, and costs that record only', async () => {
+    let pool = newPool()
+    for (let i = 0; i < 3; i++) await give(pool, await grantOf(pool, 'alpha'), failing())
+    await store(pool, 'key', 'beta', '{"breaker": 7}')
+    await store(pool, 'account', 'globex', 'no json')
+    await store(pool, 'checkpoint', 'counters', '{"turns": "many"}')
+    await store(pool, 'someday', 'x', '{}')
+    pool = await afterEnd(pool, 'eviction')
+    expect((await pool.snapshot()).keys.map(({ reason }) => reason)).toEqual([
+      'breaker_open',
+      null,
+      null,
+    ])
+  })
+
+  it('of a key that is no longer configured is passed over', async () => {
+    let pool = newPool()
+    await store(
+      pool,
+      'key',
+      'gone',
+      '{"breaker":{"kind":"open","untilMs":9e15,"cooldownMs":1},"bench":null,"strikes":0,"struckAtMs":0}',
+    )
+    pool = await afterEnd(pool, 'eviction')
+    expect((await pool.snapshot()).keys.map(({ id }) => id)).toEqual(['alpha', 'beta', 'gamma'])
+  })
+})
