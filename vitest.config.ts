@@ -4,6 +4,8 @@ import ClosingLineReporter from './test/closing-line-reporter.ts'
 
 export default defineConfig({
   test: {
+    // The gateway logs a line for each request; those of a failed test are shown.
+    silent: 'passed-only',
     reporters: ['default', new ClosingLineReporter()],
     projects: [
       {

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest'
+import { ANSWER, chat, gatewayInFrontOf, reasonOf } from './driver.ts'
+
+const answering = () =>
+  gatewayInFrontOf(() => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }))
+const CHAT = '/v1/chat/completions'
+
+/** A body of a length that nobody was told before. */
+function streamed(bytes: number): ReadableStream<Uint8Array> {
+  let left = bytes
+  return new ReadableStream({
+    pull(controller) {
+      if (left <= 0) return controller.close()
+      const size = Math.min(left, 65_536)
+      controller.enqueue(new Uint8Array(size).fill(0x20))
+      left -= size
+    },
+  })
+}
+
+describe('a body that cannot be served', () => {
+  it.each([
+    ['nothing', ''],
+    ['no JSON', 'hello'],
+    ['half of one', '{"model": "vendor/model"'],
+    ['an array', '[]'],
+    ['a text', '"model"'],
+    ['null', 'null'],
+    ['no model', '{"messages": []}'],
+    ['an empty model', '{"model": ""}'],
+    ['a model that is a number', '{"model": 7}'],
+    ['models and no model', '{"models": ["a", "b"]}'],
+    ['a model of absurd length', JSON.stringify({ model: 'm'.repeat(257) })],
+    ['broken UTF-8', new Uint8Array([0x7b, 0xff, 0xfe, 0x7d])],
+  ])('%s gets a 400 that says what is wrong, and goes nowhere', async (_, body) => {
+    const { send, seen } = answering()
+    const response = await send(CHAT, chat({ body }))
+    expect(response.status).toBe(400)
+    expect(await reasonOf(response)).toBe('invalid_request')
+    expect(seen).toEqual([])
+    expect((await send(CHAT, chat())).status).toBe(200)
+  })
+
+  it.each([
+    ['announced', (bytes: number) => new Uint8Array(bytes).fill(0x20)],
+    ['not announced', streamed],
+  ])('one that is too large gets a 413, its length being %s', async (_, bodyOf) => {
+    const { send, seen } = answering()
+    const policy = { POLICY: { max_body_bytes: 100_000 } }
+    const response = await send(CHAT, chat({ body: bodyOf(100_001) }), policy)
+    expect(response.status).toBe(413)
+    expect(await reasonOf(response)).toBe('body_too_large')
+    // As large as allowed is read, and found to be no JSON.
+    expect((await send(CHAT, chat({ body: bodyOf(100_000) }), policy)).status).toBe(400)
+    expect(seen).toEqual([])
+  })
+
+  it('one that ends before it is complete gets a 400', async () => {
+    const broken = new ReadableStream({
+      start(controller) {
+        controller.enqueue(new TextEncoder().encode('{"model":'))
+        controller.error(new Error('gone'))
+      },
+    })
+    const response = await answering().send(CHAT, chat({ body: broken }))
+    expect(response.status).toBe(400)
+    expect(await reasonOf(response)).toBe('invalid_request')
+  })
+})

@@ -1,0 +1,64 @@
+import { expect, it } from 'vitest'
+import { ANSWER, chat, gatewayInFrontOf, reasonOf, TOKEN } from './driver.ts'
+
+const answering = () =>
+  gatewayInFrontOf(() => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }))
+const CHAT = '/api/v1/chat/completions'
+
+it.each([
+  ['a bearer token', { authorization: `Bearer ${TOKEN}` }],
+  [
+    'a bearer token after a word in capitals and several blanks',
+    { authorization: `BEARER   ${TOKEN}` },
+  ],
+  ['x-api-key', { 'x-api-key': TOKEN }],
+])('%s lets a client in', async (_, headers) => {
+  const { send, seen } = answering()
+  const response = await send(CHAT, chat({ headers }))
+  expect(response.status).toBe(200)
+  expect(await response.text()).toBe(ANSWER)
+  expect(seen[0]?.headers.get('authorization')).toMatch(/^Bearer sk-or-v1-test-/)
+  expect(seen[0]?.headers.has('x-api-key')).toBe(false)
+})
+
+it.each([
+  ['nothing', {}],
+  ['an empty token', { authorization: 'Bearer ' }],
+  ['another scheme', { authorization: `Basic ${TOKEN}` }],
+  ['a wrong token', { authorization: 'Bearer sy-wrong-token' }],
+  ['the beginning of a token', { authorization: `Bearer ${TOKEN.slice(0, -1)}` }],
+  ['a token and more', { authorization: `Bearer ${TOKEN}x` }],
+  ['a token in other letters', { authorization: `Bearer ${TOKEN.toUpperCase()}` }],
+  ['the client’s id', { authorization: 'Bearer tester' }],
+  ['a key of the pool', { authorization: 'Bearer sk-or-v1-test-alpha' }],
+])('%s is refused and goes nowhere', async (_, headers) => {
+  const { send, seen } = answering()
+  const response = await send(CHAT, chat({ headers }))
+  expect(response.status).toBe(401)
+  expect(response.headers.get('www-authenticate')).toBe('Bearer')
+  expect(await reasonOf(response)).toBe('unauthorized')
+  expect(seen).toEqual([])
+})
+
+it('without client keys, callers come in only if anonymous ones are allowed', async () => {
+  const { send } = answering()
+  const withoutToken = chat({ headers: {} })
+  const CLIENT_KEYS = undefined
+  expect((await send(CHAT, withoutToken, { CLIENT_KEYS })).status).toBe(401)
+  const allowed = { CLIENT_KEYS, ANONYMOUS_CLIENTS: 'allow' }
+  expect((await send(CHAT, withoutToken, allowed)).status).toBe(200)
+  expect((await send(CHAT, withoutToken, { ANONYMOUS_CLIENTS: 'allow' })).status).toBe(401)
+})
+
+it('a client that is configured by its token’s hash comes in with the token', async () => {
+  const sha256 = '5a3e13bd3ff8f9d6a4f6d6d6b1f1e2a3'.padEnd(64, '0')
+  const digest = new Uint8Array(
+    await crypto.subtle.digest('SHA-256', new TextEncoder().encode('t0ken')),
+  )
+  const hex = [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+  const headers = { authorization: 'Bearer t0ken' }
+  const { send } = answering()
+  const clients = (hash: string) => ({ CLIENT_KEYS: JSON.stringify([{ id: 'a', sha256: hash }]) })
+  expect((await send(CHAT, chat({ headers }), clients(hex))).status).toBe(200)
+  expect((await send(CHAT, chat({ headers }), clients(sha256))).status).toBe(401)
+})

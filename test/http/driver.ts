@@ -1,0 +1,81 @@
+import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { createApp } from '../../src/app.ts'
+import type { Ports } from '../../src/gateway/ports.ts'
+
+export const TOKEN = 'sy-test-token'
+
+export const ANSWER = JSON.stringify({
+  id: 'gen-1700000000-abcdefghijklmnopqrst',
+  choices: [{ index: 0, message: { role: 'assistant', content: 'Hi' }, finish_reason: 'stop' }],
+  usage: { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2, cost: 0.001 },
+})
+
+export interface UpstreamRequest {
+  readonly url: string
+  readonly headers: Headers
+}
+
+/** The whole app in front of an upstream that answers as a test says. */
+export function gatewayInFrontOf(
+  upstream: (request: UpstreamRequest) => Response | Promise<Response>,
+  changes: Partial<Ports> = {},
+) {
+  const seen: UpstreamRequest[] = []
+  const ports: Ports = {
+    async fetch(url, init) {
+      const request = { url, headers: new Headers(init.headers) }
+      seen.push(request)
+      return await upstream(request)
+    },
+    nowMs: () => Date.now(),
+    random: () => 0,
+    timer(ms, callback) {
+      const id = setTimeout(callback, ms)
+      return () => clearTimeout(id)
+    },
+    uniqueId: () => crypto.randomUUID(),
+    ...changes,
+  }
+  const app = createApp(ports)
+  // Each environment object is a deployment of its own: its configuration is read anew.
+  const environment = { ...env }
+  const send = async (
+    path: string,
+    init: RequestInit = {},
+    bindings: Readonly<Record<string, unknown>> = {},
+  ): Promise<Response> => {
+    const context = createExecutionContext()
+    const request = new Request(`https://gateway.example${path}`, init)
+    const used = Object.keys(bindings).length === 0 ? environment : { ...env, ...bindings }
+    const response = await app.fetch(request, used, context)
+    const body = response.body === null ? null : await response.arrayBuffer()
+    await waitOnExecutionContext(context)
+    return new Response(body, response)
+  }
+  return { send, seen }
+}
+
+/** A request for a chat completion. */
+export function chat(changes: RequestInit = {}): RequestInit {
+  return {
+    method: 'POST',
+    headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'vendor/model', messages: [{ role: 'user', content: 'Hi' }] }),
+    ...changes,
+  }
+}
+
+export function json(body: unknown, init: ResponseInit = {}): Response {
+  return Response.json(body, init)
+}
+
+/** What the gateway says for itself. */
+export async function reasonOf(response: Response): Promise<unknown> {
+  const body: { error?: { code?: number; metadata?: { source?: string; reason?: string } } } =
+    await response.json()
+  if (body.error?.metadata?.source !== 'switchyard' || body.error.code !== response.status) {
+    throw new Error(`Not an error of the gateway: ${JSON.stringify(body)}`)
+  }
+  return body.error.metadata.reason
+}

@@ -1,0 +1,236 @@
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { ANSWER, chat, gatewayInFrontOf, json, reasonOf } from './driver.ts'
+
+const never = () => {
+  throw new Error('Upstream was called')
+}
+
+afterEach(() => void vi.restoreAllMocks())
+
+describe('what is not served', () => {
+  it.each([
+    ['GET', '/'],
+    ['GET', '/api/v1/chat/completions'],
+    ['GET', '/api/v1/keys'],
+    ['POST', '/api/v1/keys'],
+    ['DELETE', '/api/v1/keys/abc'],
+    ['GET', '/api/v1/credits'],
+    ['GET', '/api/v1/activity'],
+    ['GET', '/v1/guardrails'],
+    ['GET', '/v1/workspaces'],
+    ['POST', '/api/v1/auth/keys'],
+    ['POST', '/api/v1/models'],
+    ['POST', '/api/v1/chat/completions/extra'],
+    ['POST', '/api/v1/chat%2Fcompletions'],
+    ['POST', '/api/v1/../v1/keys'],
+    ['GET', '/admin'],
+    ['GET', '/metrics'],
+    ['GET', '/control/log'],
+  ])('%s %s is a 404 in OpenRouter’s shape and goes nowhere', async (method, path) => {
+    const { send, seen } = gatewayInFrontOf(never)
+    const response = await send(path, {
+      ...chat(),
+      method,
+      ...(method === 'POST' ? {} : { body: null }),
+    })
+    expect(response.status).toBe(404)
+    expect(response.headers.get('content-type')).toBe('application/json')
+    expect(await reasonOf(response)).toBe('not_found')
+    expect(seen).toEqual([])
+  })
+})
+
+describe('the public lists', () => {
+  const LISTS = [
+    'models',
+    'models/vendor/model/endpoints',
+    'providers',
+    'embeddings/models',
+    'endpoints/zdr',
+  ]
+  const cacheable = { headers: { 'cache-control': 'public, max-age=300', 'set-cookie': 'a=b' } }
+
+  it.each(LISTS)('%s is fetched with no key and nothing of the caller', async (path) => {
+    const { send, seen } = gatewayInFrontOf(() => json({ data: [path] }))
+    const headers = { authorization: 'Bearer anything', cookie: 'c=d', 'x-api-key': 'x' }
+    const response = await send(`/v1/${path}`, { headers })
+    expect(await response.json()).toEqual({ data: [path] })
+    expect(seen[0]?.url).toBe(`http://localhost:9/api/v1/${path}`)
+    expect([...(seen[0]?.headers.keys() ?? [])]).toEqual(['accept'])
+  })
+
+  it('are cached where OpenRouter allows it, each with its query', async () => {
+    const { send, seen } = gatewayInFrontOf(() => json({ data: [seen.length] }, cacheable))
+    const get = async (path: string) => (await send(path)).json()
+    expect(await get('/v1/models?limit=1')).toEqual({ data: [1] })
+    expect(await get('/api/v1/models?limit=1')).toEqual({ data: [1] })
+    expect(await get('/v1/models?limit=2')).toEqual({ data: [2] })
+    const response = await send('/v1/models?limit=2')
+    expect(response.headers.has('set-cookie')).toBe(false)
+    expect(response.headers.get('cache-control')).toBe('public, max-age=300')
+  })
+
+  it.each([
+    ['says nothing of caching', {}],
+    ['forbids it', { headers: { 'cache-control': 'no-store' } }],
+    ['keeps it private', { headers: { 'cache-control': 'private, max-age=300' } }],
+    ['failed', { status: 503, ...cacheable }],
+  ])('are not cached where the answer %s', async (name, init) => {
+    const { send, seen } = gatewayInFrontOf(() => json({ data: [seen.length] }, init))
+    const path = `/v1/models?case=${encodeURIComponent(name)}`
+    await send(path)
+    expect(await (await send(path)).json()).toEqual({ data: [2] })
+  })
+
+  it('that OpenRouter does not give are a 502', async () => {
+    const response = await gatewayInFrontOf(() => Promise.reject(new Error('no route'))).send(
+      '/v1/providers?down',
+    )
+    expect(response.status).toBe(502)
+    expect(await reasonOf(response)).toBe('upstream_unreachable')
+  })
+})
+
+describe('healthz', () => {
+  const unreachable = {
+    getByName: () => ({ snapshot: () => Promise.reject(new Error('down')) }),
+  }
+
+  it('tells how many keys are usable, to anybody, without asking upstream', async () => {
+    const response = await gatewayInFrontOf(never).send('/healthz')
+    expect(response.status).toBe(200)
+    expect(await response.json()).toEqual({ status: 'ok', keys_usable: 3, keys_total: 3 })
+  })
+
+  it.each([
+    ['open', 200, 3],
+    ['closed', 503, 0],
+  ])(
+    'while the pool cannot be reached and the policy is %s is %d',
+    async (policy, status, usable) => {
+      const response = await gatewayInFrontOf(never).send(
+        '/healthz',
+        {},
+        { KEY_POOL: unreachable, POLICY: { on_pool_unavailable: policy } },
+      )
+      expect(response.status).toBe(status)
+      expect(await response.json()).toEqual({
+        status: 'degraded',
+        keys_usable: usable,
+        keys_total: 3,
+      })
+    },
+  )
+})
+
+describe('a faulty configuration', () => {
+  it('answers 500 to everything, and its faults stand in the log, all and once', async () => {
+    const lines = vi.spyOn(console, 'error').mockImplementation(() => undefined)
+    const { send } = gatewayInFrontOf(never)
+    const faulty = { POLICY: { strategy: 'best', typo: 1 }, OPENROUTER_KEYS: 'sk-proj-nonsense' }
+    for (const path of ['/healthz', '/v1/models', '/nowhere']) {
+      const response = await send(path, {}, faulty)
+      expect(response.status).toBe(500)
+      const text = await response.clone().text()
+      expect(text).not.toContain('nonsense')
+      expect(await reasonOf(response)).toBe('gateway_misconfigured')
+    }
+    expect((await send('/v1/chat/completions', chat(), faulty)).status).toBe(500)
+    const [first] = lines.mock.calls
+    expect(JSON.parse(String(first?.[0]))).toEqual({
+      message: 'gateway_misconfigured',
+      faults: [
+        expect.stringMatching(/^POLICY\.strategy: /),
+        'POLICY.typo: unknown field',
+        expect.stringMatching(/^OPENROUTER_KEYS\[0\]\.key: /),
+      ],
+    })
+    expect(JSON.stringify(lines.mock.calls)).not.toContain('nonsense')
+  })
+
+  it('is logged once for a deployment, however many requests meet it', async () => {
+    const lines = vi.spyOn(console, 'error').mockImplementation(() => undefined)
+    const { createApp } = await import('../../src/app.ts')
+    const environment = { POLICY: 7 }
+    const app = createApp({
+      fetch: never,
+      nowMs: () => 0,
+      random: () => 0,
+      timer: () => () => undefined,
+      uniqueId: () => '',
+    })
+    for (let i = 0; i < 3; i++) await app.request('/healthz', {}, environment)
+    expect(lines).toHaveBeenCalledTimes(1)
+  })
+})
+
+describe('every answer', () => {
+  it('names its request, with the caller’s name for it if it has one', async () => {
+    const { send } = gatewayInFrontOf(never)
+    expect((await send('/nowhere')).headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
+    const named = await send('/nowhere', { headers: { 'x-request-id': 'my-request-1' } })
+    expect(named.headers.get('x-request-id')).toBe('my-request-1')
+    const forged = await send('/nowhere', { headers: { 'x-request-id': 'a b"c' } })
+    expect(forged.headers.get('x-request-id')).not.toBe('a b"c')
+  })
+
+  it('may be read by pages of any origin, without credentials', async () => {
+    const { send } = gatewayInFrontOf(
+      () => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }),
+    )
+    const response = await send('/v1/chat/completions', chat())
+    expect(response.headers.get('access-control-allow-origin')).toBe('*')
+    expect(response.headers.has('access-control-allow-credentials')).toBe(false)
+    const preflight = await send('/v1/chat/completions', {
+      method: 'OPTIONS',
+      headers: {
+        origin: 'https://app.example',
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'authorization,content-type',
+      },
+    })
+    expect(preflight.status).toBe(204)
+    expect(preflight.headers.get('access-control-allow-origin')).toBe('*')
+    expect(preflight.headers.get('access-control-allow-methods')).toContain('POST')
+    expect(preflight.headers.get('access-control-allow-headers')).toContain('authorization')
+  })
+
+  it('to a bug of ours is a 500 that shows nothing of it, while the log does', async () => {
+    const lines = vi.spyOn(console, 'error').mockImplementation(() => undefined)
+    const { send } = gatewayInFrontOf(never, {
+      uniqueId() {
+        throw new Error('a bug in some module')
+      },
+    })
+    const response = await send('/v1/chat/completions', chat())
+    expect(response.status).toBe(500)
+    expect(await response.clone().text()).not.toContain('a bug')
+    expect(await reasonOf(response)).toBe('internal_error')
+    expect(JSON.stringify(lines.mock.calls)).toContain('a bug in some module')
+  })
+})
+
+describe('while the pool object cannot be reached', () => {
+  const broken = { getByName: () => ({ exchange: () => Promise.reject(new Error('overloaded')) }) }
+
+  it('requests go on by the configuration alone, and say so', async () => {
+    const { send, seen } = gatewayInFrontOf(
+      () => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }),
+    )
+    const response = await send('/v1/chat/completions', chat(), { KEY_POOL: broken })
+    expect(response.status).toBe(200)
+    expect(response.headers.get('x-switchyard-degraded')).toBe('pool')
+    expect(seen).toHaveLength(1)
+    const well = await send('/v1/chat/completions', chat())
+    expect(well.headers.has('x-switchyard-degraded')).toBe(false)
+  })
+
+  it('requests are refused where the policy is closed', async () => {
+    const { send, seen } = gatewayInFrontOf(never)
+    const changes = { KEY_POOL: broken, POLICY: { on_pool_unavailable: 'closed' } }
+    const response = await send('/v1/chat/completions', chat(), changes)
+    expect(response.status).toBe(503)
+    expect(await reasonOf(response)).toBe('no_key_available')
+    expect(seen).toEqual([])
+  })
+})
