@@ -58,12 +58,13 @@ function endOf(
   { error, finished }: ReturnType<CommittedStream['watch']['summary']>,
   headers: Headers,
 ): StreamEnd {
+  // Cut after its last word, never closed, or left by a client that had heard it (SDKs hang up at
+  // `[DONE]`): the answer is whole all the same.
+  if (finished && error === null) return { kind: 'complete' }
   if (last.kind === 'stopped' && last.cause === 'client_gone') return { kind: 'client_gone' }
   if (error !== null) {
     return { kind: 'failed', failure: { kind: 'response', status: error.status, headers, error } }
   }
-  // Cut after its last word, or never closed: the answer is whole all the same.
-  if (finished) return { kind: 'complete' }
   if (last.kind !== 'stopped') return { kind: 'failed', failure: { kind: 'truncated' } }
   return last.cause === 'total' || last.cause === 'client_gone'
     ? { kind: 'out_of_time' }

@@ -21,6 +21,8 @@ export function catalogue(prefix: string) {
   return async function list(c: Context<HttpEnvironment>): Promise<Response> {
     const { config, ports } = c.var.gateway
     const { pathname, search } = new URL(c.req.url)
+    // `models/..%2fkeys` is one segment to us and may be two to whoever decodes it behind us.
+    if (/%(?:2f|5c)/i.test(pathname)) return await c.notFound()
     const url = config.upstreamUrl + pathname.slice(prefix.length) + search
     const cached = await caches.default.match(url).catch(() => undefined)
     if (cached !== undefined) return new Response(cached.body, cached)

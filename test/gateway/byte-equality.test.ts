@@ -1,0 +1,152 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { bytesOf, openStream } from './scripted-upstream.ts'
+import { DONE, EMPTY_DELTA, PROCESSING, ROLE, STREAM_TEXTS, said } from './stream-texts.ts'
+import { createVirtualWorld } from './virtual-world.ts'
+
+const CHAT = 'chat/completions'
+const EVENT_STREAM = { 'content-type': 'text/event-stream' }
+
+/** Sends a stream through in these chunks, and returns the chunks that the client received. */
+async function pass(chunks: readonly Uint8Array[]): Promise<Uint8Array[]> {
+  // A world of its own: a stream that ends with an error is counted against its key.
+  const world = createVirtualWorld()
+  world.upstream.on(CHAT, { headers: EVENT_STREAM, body: chunks.map((bytes) => ({ bytes })) })
+  const client = world.send()
+  await client.whole()
+  return client.chunks.map(({ bytes }) => bytes)
+}
+
+function cut(bytes: Uint8Array, ...places: readonly number[]): Uint8Array[] {
+  const ends = [...new Set(places)].sort((a, b) => a - b)
+  return [0, ...ends]
+    .map((start, i) => bytes.subarray(start, ends[i] ?? bytes.length))
+    .filter((chunk) => chunk.length > 0)
+}
+
+/** Equality of two lists of chunks; much cheaper than to compare them by `toEqual`. */
+function differs(sent: readonly Uint8Array[], received: readonly Uint8Array[]): boolean {
+  return (
+    sent.length !== received.length ||
+    sent.some((chunk, i) => {
+      const other = received[i]
+      return chunk.length !== other?.length || chunk.some((byte, at) => byte !== other[at])
+    })
+  )
+}
+
+describe('a stream arrives as it was sent, chunk for chunk', () => {
+  for (const [name, text] of STREAM_TEXTS) {
+    const bytes = bytesOf(text)
+
+    it(`with ${name}, cut in two at every byte`, async () => {
+      const offenders: number[] = []
+      for (let at = 0; at <= bytes.length; at++) {
+        const chunks = cut(bytes, at)
+        if (differs(chunks, await pass(chunks))) offenders.push(at)
+      }
+      expect(offenders).toEqual([])
+    })
+
+    it(`with ${name}, byte for byte`, async () => {
+      const chunks = Array.from(bytes, (byte) => Uint8Array.of(byte))
+      const received = await pass(chunks)
+      expect(differs(chunks, received)).toBe(false)
+    })
+  }
+
+  it('however it is cut', async () => {
+    const texts = fc.constantFrom(...STREAM_TEXTS.values())
+    await fc.assert(
+      fc.asyncProperty(texts, fc.array(fc.nat(), { maxLength: 20 }), async (text, places) => {
+        const bytes = bytesOf(text)
+        const chunks = cut(bytes, ...places.map((place) => place % bytes.length))
+        expect(differs(chunks, await pass(chunks))).toBe(false)
+      }),
+      { numRuns: 150, seed: 7 },
+    )
+  })
+
+  it('when it is far larger than what is looked into', async () => {
+    const chunks = [bytesOf(said('x'.repeat(3_000_000))), bytesOf(said('y')), bytesOf(DONE)]
+    const received = await pass(chunks)
+    expect(differs(chunks, received)).toBe(false)
+  })
+})
+
+describe('nothing is held back', () => {
+  it('after the first output: the client has each chunk before the next is sent', async () => {
+    const world = createVirtualWorld()
+    world.upstream.on(CHAT, openStream(said('first')))
+    const client = world.send()
+    await world.time.drain()
+    // Halves of events, a comment, and bytes that are no event at all.
+    const pieces = ['data: {"choi', 'ces":[]}\n', '\n', PROCESSING, ': half a comment', '\n\n', 'x']
+    for (const [i, piece] of pieces.entries()) {
+      expect(client.chunks).toHaveLength(i + 1)
+      world.upstream.calls[0]?.push(piece)
+      await world.time.drain()
+    }
+    expect(client.text()).toBe(said('first') + pieces.join(''))
+    expect(client.state()).toBe('open')
+  })
+
+  it('at the first output: what was held goes out in the chunks in which it came', async () => {
+    const world = createVirtualWorld()
+    world.upstream.on(CHAT, openStream(PROCESSING, ROLE + EMPTY_DELTA.slice(0, 9)))
+    const client = world.send()
+    await world.time.drain()
+    expect(client.response()).toBeNull()
+    world.upstream.calls[0]?.push(EMPTY_DELTA.slice(9))
+    world.upstream.calls[0]?.push(`${said('now')}data: {"cut`)
+    await world.time.drain()
+    expect(client.chunks.map(({ bytes }) => new TextDecoder().decode(bytes))).toEqual([
+      PROCESSING,
+      ROLE + EMPTY_DELTA.slice(0, 9),
+      EMPTY_DELTA.slice(9),
+      `${said('now')}data: {"cut`,
+    ])
+  })
+})
+
+describe('an answer that is not streamed', () => {
+  it('arrives byte for byte, however oddly it is written', async () => {
+    const odd =
+      ' \n{ "choices" :[ {"message":{"content":"Gr\\u00fc\\u00dfe \u{1f44b}"}} ],"usage":{}}\r\n '
+    const world = createVirtualWorld()
+    const headers = { 'content-type': 'application/json' }
+    world.upstream.on(CHAT, { headers, body: cut(bytesOf(odd), 3, 40).map((bytes) => ({ bytes })) })
+    const client = world.send()
+    const { text } = await client.whole()
+    expect(text).toBe(odd)
+  })
+})
+
+describe('the request goes upstream', () => {
+  it('byte for byte, with its query, and with the leased key alone as its credential', async () => {
+    const world = createVirtualWorld()
+    world.upstream.on(CHAT, openStream(said('x')))
+    const body = '{ "model":"vendor/model" ,"stream":true,"x":"\\u00fc ü"}\n'
+    world.send({
+      body,
+      search: '?debug=1',
+      headers: {
+        authorization: 'Bearer of-the-caller',
+        'x-api-key': 'of-the-caller',
+        cookie: 'a=b',
+        'x-forwarded-for': '192.0.2.1',
+        'x-title': 'App',
+      },
+    })
+    await world.time.drain()
+    const [call] = world.upstream.calls
+    expect(new TextDecoder().decode(call?.body)).toBe(body)
+    expect(call?.url).toMatch(/\/chat\/completions\?debug=1$/)
+    expect(world.keysCalled()).toEqual(['a'])
+    expect(Object.fromEntries(call?.headers ?? [])).toEqual({
+      'accept-encoding': 'identity',
+      authorization: 'Bearer sk-or-virtual-a',
+      'x-title': 'App',
+    })
+  })
+})

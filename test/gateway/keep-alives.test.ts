@@ -1,0 +1,174 @@
+import { describe, expect, it } from 'vitest'
+import { errorAnswer, openStream, type Script, streamOf } from './scripted-upstream.ts'
+import {
+  DONE,
+  errorEventOf,
+  errorsIn,
+  HELLO,
+  PROCESSING,
+  ROLE,
+  STOP,
+  said,
+} from './stream-texts.ts'
+import { createVirtualWorld, type WorldOptions } from './virtual-world.ts'
+
+const CHAT = 'chat/completions'
+const EVENT_STREAM = { 'content-type': 'text/event-stream' }
+
+async function begin(scripts: readonly Script[], options: WorldOptions = {}) {
+  const world = createVirtualWorld(options)
+  world.upstream.on(CHAT, ...scripts)
+  const client = world.send()
+  await world.time.drain()
+  return { world, client, call: world.upstream.calls[0] }
+}
+
+describe('comments before the first output', () => {
+  it('are passed on once two seconds have gone by, and not before', async () => {
+    const { world, client, call } = await begin([openStream(PROCESSING, PROCESSING)])
+    await world.time.advance(1_999)
+    expect(client.response()).toBeNull()
+    await world.time.advance(1)
+    expect(client.response()?.status).toBe(200)
+    expect(client.text()).toBe(PROCESSING.repeat(2))
+    call?.push(PROCESSING)
+    await world.time.drain()
+    expect(client.text()).toBe(PROCESSING.repeat(3))
+  })
+
+  it('are counted from the beginning of the request, not of the attempt', async () => {
+    const late = { ...openStream(PROCESSING), headersAfterMs: 5_000 }
+    const { world, client } = await begin([late])
+    await world.time.advance(5_000)
+    expect(client.text()).toBe(PROCESSING)
+  })
+
+  it('open no stream where there are none', async () => {
+    const { world, client } = await begin([openStream(ROLE)])
+    await world.time.advance(10_000)
+    expect(client.response()).toBeNull()
+  })
+
+  it('wait until they are whole', async () => {
+    const { world, client, call } = await begin([openStream(PROCESSING.slice(0, 10))])
+    await world.time.advance(3_000)
+    expect(client.response()).toBeNull()
+    call?.push(PROCESSING.slice(10))
+    await world.time.drain()
+    expect(client.text()).toBe(PROCESSING)
+  })
+})
+
+describe('at the first output', () => {
+  it('comments that went out with the rest do not go out again after two seconds', async () => {
+    const { world, client, call } = await begin([openStream(PROCESSING, ROLE, said('Hi'))])
+    expect(client.text()).toBe(PROCESSING + ROLE + said('Hi'))
+    await world.time.advance(5_000)
+    call?.push(STOP + DONE)
+    call?.finish('close')
+    await world.finish(client)
+    expect(client.text()).toBe(PROCESSING + ROLE + said('Hi') + STOP + DONE)
+  })
+
+  it('nothing is lost or sent twice of what was held beside keep-alives', async () => {
+    const { world, client } = await begin([
+      {
+        headers: EVENT_STREAM,
+        body: [
+          { text: PROCESSING },
+          { afterMs: 1_000, text: ROLE + PROCESSING },
+          { afterMs: 2_000, text: `${ROLE}: half a` },
+          { afterMs: 1_000, text: ` comment\n\n${ROLE}${said('Hi')}data: {"cut":` },
+          { afterMs: 1_000, text: `1}\n\n${STOP}${DONE}` },
+        ],
+      },
+    ])
+    await world.time.advance(2_000)
+    expect(client.text()).toBe(PROCESSING.repeat(2))
+    await world.finish(client)
+    expect(client.text()).toBe(
+      `${PROCESSING}${PROCESSING}: half a comment\n\n` +
+        `${ROLE}${ROLE}${ROLE}${said('Hi')}data: {"cut":1}\n\n${STOP}${DONE}`,
+    )
+  })
+
+  it('no empty chunk is sent', async () => {
+    const { world, client } = await begin([
+      { headers: EVENT_STREAM, body: [{ text: PROCESSING }, { afterMs: 3_000, text: HELLO }] },
+    ])
+    await world.finish(client)
+    expect(client.chunks.filter(({ bytes }) => bytes.length === 0)).toEqual([])
+  })
+})
+
+describe('after keep-alives', () => {
+  const slowFailure = (...texts: string[]): Script => ({
+    headers: { ...EVENT_STREAM, 'set-cookie': 'session=1', 'x-generation-id': 'gen-1' },
+    body: [{ text: PROCESSING }, ...texts.map((text) => ({ afterMs: 3_000, text }))],
+  })
+
+  it('the response has only the headers that any other would have', async () => {
+    const { client, world } = await begin([slowFailure(HELLO)])
+    await world.finish(client)
+    const names = [...(client.response()?.headers.keys() ?? [])]
+    expect(names.filter((name) => !name.startsWith('x-switchyard-')).sort()).toEqual([
+      'content-type',
+      'server-timing',
+      'x-generation-id',
+    ])
+  })
+
+  it('another key may still take over: its stream follows the comments', async () => {
+    const failed = slowFailure(ROLE + errorEventOf(429, 'Slow down') + DONE)
+    const { client, world } = await begin([failed, streamOf(PROCESSING, HELLO)])
+    const report = await world.finish(client)
+    expect(client.text()).toBe(PROCESSING + PROCESSING + HELLO)
+    expect(client.state()).toBe('ended')
+    expect(report.outcome).toBe('answered')
+    expect(world.keysCalled()).toEqual(['a', 'b'])
+  })
+
+  it('a comment of a failed attempt that was not sent is not sent later', async () => {
+    const failed = { ...streamOf(`${PROCESSING}${errorEventOf(500, 'No')}`) }
+    const { client, world } = await begin([failed, { ...openStream(), headersAfterMs: 1_000 }])
+    await world.time.advance(4_000)
+    expect(client.response()).toBeNull()
+  })
+
+  it('a client that does not read the last word holds no lease up', async () => {
+    const world = createVirtualWorld()
+    world.upstream.on(CHAT, slowFailure(errorEventOf(400, 'Bad model')))
+    world.send({ reads: 'slow' })
+    await world.time.advance(5_000)
+    expect(world.pool.settlements).toMatchObject([{ outcome: 'ignorable', fault: 'caller' }])
+    expect(world.pool.inFlight()).toBe(0)
+  })
+
+  const lastWords: readonly [name: string, script: Script, error: object][] = [
+    ['an error event', slowFailure(errorEventOf(400, 'Bad model')), { message: 'Bad model' }],
+    ['an error event and an end', slowFailure(errorEventOf(400, 'No') + DONE), { message: 'No' }],
+    [
+      'a whole error answer after another key',
+      errorAnswer(400, 'No such model', { hint: 1 }),
+      { code: 400, message: 'No such model', metadata: { hint: 1 } },
+    ],
+    [
+      'a key fault after another',
+      errorAnswer(403, 'Key limit exceeded (total limit)'),
+      { code: 502, metadata: { source: 'switchyard', reason: 'keys_exhausted' } },
+    ],
+  ]
+  for (const [name, script, error] of lastWords) {
+    it(`the last word is one error event and the end: ${name}`, async () => {
+      const first = slowFailure(errorEventOf(403, 'Key limit exceeded'))
+      const { client, world } = await begin([first, script], { keys: ['a', 'b'] })
+      await world.finish(client)
+      expect(errorsIn(client.text())).toMatchObject([{ error }])
+      expect(client.state()).toBe('ended')
+      expect(client.response()?.status).toBe(200)
+      const comments = client.text().split(PROCESSING).length - 1
+      // Each comment once: that of the first attempt, and that of the second where it had one.
+      expect(comments).toBe(script.status === undefined ? 2 : 1)
+    })
+  }
+})
