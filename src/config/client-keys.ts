@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type ClientId, clientId } from '../balancing/ids.ts'
-import { faultsOf } from './fields.ts'
+import { faultsOf, nameInSecret } from './fields.ts'
 import { fromHex, publicName, readList, type SecretEntry, sha256 } from './secrets.ts'
 
 /** Somebody who may call. Only the hash of the token is kept. */
@@ -57,5 +57,5 @@ function clientFaults(where: string, value: unknown): string[] {
   if (value === null) return [`${where}: must have the form id:token`]
   const unknown = z.strictObject({ id: z.unknown(), token: z.unknown(), sha256: z.unknown() })
   const parsed = unknown.partial().safeParse(value)
-  return parsed.success ? [`${where}: ${ENTRY_FORM}`] : faultsOf(where, parsed.error)
+  return parsed.success ? [`${where}: ${ENTRY_FORM}`] : faultsOf(where, parsed.error, nameInSecret)
 }

@@ -1,16 +1,24 @@
 import { z } from 'zod'
 
 /**
- * Building blocks of the schemas. Each message states the bound and, for
- * variables, what was given; the field's name is put in front by `faultsOf`.
- * Secrets must not use these: what was given would be shown.
+ * Building blocks of the schemas. Each message states the bound and what was
+ * given; the field's name is put in front by `faultsOf`.
  */
 
+/** How a message words what was given. */
+export type Wording = (value: unknown) => string
+
+/** For variables, which are no secret. */
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? 'nothing'
-  // A weight that was mixed up with the key beside it must not publish the key.
+  // A key that was put into a variable is a secret all the same.
   if (text.includes('sk-or-')) return 'a key, which is not shown'
   return text.length > 80 ? `${text.slice(0, 77)}…` : text
+}
+
+/** For fields beside a key: a text there may be a piece of it. */
+export function shownIfNumber(value: unknown): string {
+  return typeof value === 'number' ? String(value) : 'something else, which is not shown'
 }
 
 /** A number from `min` to `max`, both included. */
@@ -21,9 +29,9 @@ export function bounded(min: number, max: number) {
 }
 
 /** A whole number from `min` to `max`, both included. */
-export function boundedInteger(min: number, max: number) {
+export function boundedInteger(min: number, max: number, wording: Wording = shown) {
   const error = (issue: { readonly input: unknown }) =>
-    `must be a whole number from ${min} to ${max}, given ${shown(issue.input)}`
+    `must be a whole number from ${min} to ${max}, given ${wording(issue.input)}`
   return z.int({ error }).min(min, { error }).max(max, { error })
 }
 
@@ -44,20 +52,36 @@ export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
   })
 }
 
-/** Somebody may have put a key where the name of a field belongs; only what looks like one is shown. */
-function shownField(name: string): string {
-  return /^[A-Za-z][A-Za-z0-9_]{0,39}$/.test(name) ? name : '(unnamed)'
+/** The name of an unknown field of a variable. */
+function shownName(name: string): string {
+  return name.includes('sk-or-') ? '(a key, which is not shown)' : name.slice(0, 80)
 }
 
-/** Every fault of a failed parse as one line each: the field's name, then what is wrong. */
-export function faultsOf(name: string, error: z.ZodError): string[] {
+/**
+ * The name of an unknown field of a secret: somebody may have put a key or a token where it
+ * belongs. Names are short or made of words; a token is neither, unless it was drawn without a
+ * single digit.
+ */
+export function nameInSecret(name: string): string {
+  return /^[A-Za-z]([A-Za-z0-9_]{0,6}|[A-Za-z_]{0,23})$/.test(name) ? name : '(unnamed)'
+}
+
+/**
+ * Every fault of a failed parse as one line each: the field's name, then what is wrong.
+ * @param wording how to show the name of an unknown field; in full, for a variable
+ */
+export function faultsOf(
+  name: string,
+  error: z.ZodError,
+  wording: (name: string) => string = shownName,
+): string[] {
   return error.issues.flatMap((issue) => {
     const field = issue.path.reduce<string>(
       (path, part) => (typeof part === 'number' ? `${path}[${part}]` : `${path}.${String(part)}`),
       name,
     )
     return issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => `${field}.${shownField(key)}: unknown field`)
+      ? issue.keys.map((key) => `${field}.${wording(key)}: unknown field`)
       : [`${field}: ${issue.message}`]
   })
 }

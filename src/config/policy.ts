@@ -1,5 +1,5 @@
 import { STRATEGY_NAMES, type StrategyName } from '../balancing/strategy.ts'
-import { bounded, boundedInteger, oneOf, section } from './fields.ts'
+import { bounded, boundedInteger, oneOf, section, type Wording } from './fields.ts'
 
 const MIB = 1024 * 1024
 
@@ -54,13 +54,13 @@ const policy = section({
 })
 
 /** A key's relative share. */
-export function weight() {
-  return boundedInteger(1, 1000)
+export function weight(wording?: Wording) {
+  return boundedInteger(1, 1000, wording)
 }
 
 /** Most requests that one key may have in flight. */
-export function maxConcurrent() {
-  return boundedInteger(1, 1_000_000)
+export function maxConcurrent(wording?: Wording) {
+  return boundedInteger(1, 1_000_000, wording)
 }
 
 /** The four clocks of an attempt, in milliseconds. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
 import type { KeyConfig } from '../balancing/pool-state.ts'
-import { faultsOf } from './fields.ts'
+import { faultsOf, nameInSecret, shownIfNumber } from './fields.ts'
 import { maxConcurrent, type Policy, weight } from './policy.ts'
 import { publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
 
@@ -21,8 +21,8 @@ const entry = z.strictObject(
       .regex(/^sk-or-[\x21-\x7e]+$/, { error: 'must start with sk-or- and hold no blanks' }),
     id: publicName().optional(),
     account: publicName().optional(),
-    weight: weight().optional(),
-    max_concurrent: maxConcurrent().optional(),
+    weight: weight(shownIfNumber).optional(),
+    max_concurrent: maxConcurrent(shownIfNumber).optional(),
     disabled: z.boolean({ error: 'must be true or false' }).optional(),
   },
   {
@@ -58,7 +58,7 @@ export async function readUpstreamKeys(
     for (const { where, value } of list.entries) {
       const parsed = entry.safeParse(value)
       if (parsed.success) entries.push({ where, entry: parsed.data })
-      else faults.push(...faultsOf(where, parsed.error))
+      else faults.push(...faultsOf(where, parsed.error, nameInSecret))
     }
   }
   const keys = await Promise.all(

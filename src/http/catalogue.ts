@@ -26,10 +26,14 @@ export function catalogue(prefix: string) {
     const url = config.upstreamUrl + pathname.slice(prefix.length) + search
     const cached = await caches.default.match(url).catch(() => undefined)
     if (cached !== undefined) return new Response(cached.body, cached)
-    const init = { redirect: 'manual', headers: { accept: 'application/json' } } as const
-    const signal = AbortSignal.timeout(config.policy.timeouts.headersMs)
+    const controller = new AbortController()
+    const cancel = ports.timer(config.policy.timeouts.headersMs, () => controller.abort())
     try {
-      const upstream = await ports.fetch(url, { ...init, signal })
+      const upstream = await ports.fetch(url, {
+        redirect: 'manual',
+        headers: { accept: 'application/json' },
+        signal: controller.signal,
+      })
       const response = new Response(upstream.body, {
         status: upstream.status,
         headers: clientHeaders(upstream.headers),
@@ -39,8 +43,13 @@ export function catalogue(prefix: string) {
       }
       return response
     } catch {
-      const message = 'OpenRouter could not be reached. Try again.'
-      return errorResponse(gatewayError('upstream_unreachable', message))
+      return errorResponse(
+        controller.signal.aborted
+          ? gatewayError('upstream_timeout', 'OpenRouter did not answer in time. Try again.')
+          : gatewayError('upstream_unreachable', 'OpenRouter could not be reached. Try again.'),
+      )
+    } finally {
+      cancel()
     }
   }
 }

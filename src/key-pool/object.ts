@@ -74,6 +74,9 @@ export class KeyPool extends DurableObject<Env> {
     this.#checkpointTimer ??= setTimeout(() => {
       this.#checkpointTimer = null
       this.#store.saveCheckpoint(checkpoint(pool))
+      // Nothing else is left to do, and an object that is evicted before the rows are on disk
+      // takes them with it.
+      this.ctx.waitUntil(this.ctx.storage.sync())
     }, CHECKPOINT_MS)
   }
 }

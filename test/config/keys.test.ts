@@ -128,6 +128,14 @@ describe('a key', () => {
     expect(faults[0]?.startsWith(`OPENROUTER_KEYS[1]${field}: `)).toBe(true)
   })
 
+  it('that has a number out of bounds is told the bounds and the number', async () => {
+    const OPENROUTER_KEYS = json([{ key: 'sk-or-v1-a', weight: 1001, max_concurrent: 2.5 }])
+    expect(await faultsOf({ OPENROUTER_KEYS })).toEqual([
+      'OPENROUTER_KEYS[0].weight: must be a whole number from 1 to 1000, given 1001',
+      'OPENROUTER_KEYS[0].max_concurrent: must be a whole number from 1 to 1000000, given 2.5',
+    ])
+  })
+
   it('that occurs twice is a fault, in one secret or in two, and so is an id', async () => {
     expect(
       await faultsOf({ OPENROUTER_KEYS: 'sk-or-v1-a', OPENROUTER_KEY_1: 'sk-or-v1-b,sk-or-v1-a' }),

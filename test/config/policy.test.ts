@@ -107,6 +107,8 @@ describe('a field that nothing here reads', () => {
     'defaults.min_credit',
     'retry_budget.max',
     'timeouts.connect_ms',
+    'timeouts.headers_ms_v2',
+    'a-very-long-name-with_dots_2',
   ])('%s is a fault, not ignored', async (path) => {
     expect(await policyFaults(nested(path, 1))).toEqual([`POLICY.${path}: unknown field`])
   })

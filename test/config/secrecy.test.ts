@@ -2,43 +2,83 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { faultsOf } from './environment.ts'
 
-/** What an operator may put by mistake where keys and tokens belong. */
-const secret = fc
-  .string({ minLength: 12, maxLength: 24, unit: fc.constantFrom(...'GHJKMNPQRSTVWXYZ') })
-  .map((text) => `sk-or-v1-${text}`)
+const textOf = (characters: string, minLength: number, maxLength: number) =>
+  fc.string({ unit: fc.constantFrom(...characters), minLength, maxLength })
 
-const misplaced = (text: string) => [
-  text,
-  `${text} ${text}`,
-  `"${text}`,
-  `[${text}]`,
-  JSON.stringify([text]),
-  JSON.stringify([{ key: `${text} x` }]),
-  JSON.stringify([{ [text]: 1 }]),
-  JSON.stringify([{ key: text, id: text }]),
-  JSON.stringify([{ key: text, account: text, weight: text }]),
-  JSON.stringify([{ id: text, token: [text] }]),
-  JSON.stringify([{ id: 'a', token: text, sha256: text }]),
-  JSON.stringify({ [text]: text }),
-  `a:${text} a:${text}`,
-  `:${text}`,
+/** A token of digits and letters, as a generator of passwords makes one. */
+const token = textOf('abcdefGHIJKL0123456789', 8, 40).filter((text) => /\d/.test(text))
+
+/** What an operator may have at hand: a key, a key that lost its beginning, or a client's token. */
+const secret = fc.oneof(
+  textOf('0123456789abcdef', 24, 64).map((hex) => `sk-or-v1-${hex}`),
+  textOf('0123456789abcdef', 24, 64).filter((hex) => /\d/.test(hex)),
+  token,
+)
+
+/** What an operator may make of it by mistake where a list of keys or tokens belongs. */
+const FORMS: readonly ((text: string) => unknown)[] = [
+  (text) => text,
+  (text) => `${text} ${text}`,
+  (text) => `"${text}`,
+  (text) => `[${text}]`,
+  (text) => `{"key": ${text}}`,
+  (text) => JSON.stringify([text]),
+  (text) => JSON.stringify([[text]]),
+  (text) => JSON.stringify([{ key: `${text} x` }]),
+  (text) => JSON.stringify([{ key: `x${text}` }]),
+  (text) => JSON.stringify([{ [text]: 1 }]),
+  (text) => JSON.stringify([{ key: 'sk-or-v1-a', [text]: text }]),
+  (text) => JSON.stringify([{ key: text, id: text }]),
+  (text) => JSON.stringify([{ key: text, id: `${text} ` }]),
+  (text) => JSON.stringify([{ key: text, account: text, weight: text }]),
+  (text) => JSON.stringify([{ key: text, weight: [text], max_concurrent: { [text]: text } }]),
+  (text) => JSON.stringify([{ key: text, disabled: text }]),
+  (text) => JSON.stringify([{ id: 'a', [text]: 'alice' }]),
+  (text) => JSON.stringify([{ id: 'a', token: [text] }]),
+  (text) => JSON.stringify([{ id: 'a', token: `${text} ` }]),
+  (text) => JSON.stringify([{ id: 'a', token: text, sha256: text }]),
+  (text) => JSON.stringify([{ id: 'a', sha256: `${text}-` }]),
+  (text) => JSON.stringify({ [text]: text }),
+  (text) => `a:${text} a:${text}`,
+  (text) => `a:${text} b:${text}`,
+  (text) => `${text}:`,
+  (text) => `:${text}`,
+  (text) => [{ key: text }, { id: text }, { [text]: text }],
 ]
 
-it('no fault shows any part of a key or token, whatever was done to it', async () => {
+const misplaced = fc
+  .tuple(secret, fc.constantFrom(...FORMS))
+  .map(([text, form]) => ({ text, value: form(text) }))
+
+it('no fault shows any piece of a key or token, whatever was done to it', async () => {
   await fc.assert(
-    fc.asyncProperty(secret, fc.nat(13), fc.nat(13), async (text, i, j) => {
+    fc.asyncProperty(misplaced, misplaced, misplaced, async (keys, more, clients) => {
       const faults = await faultsOf({
-        OPENROUTER_KEYS: misplaced(text)[i],
-        CLIENT_KEYS: misplaced(text)[j],
+        OPENROUTER_KEYS: keys.value,
+        OPENROUTER_KEY_2: more.value,
+        CLIENT_KEYS: clients.value,
         POLICY: { strategy: 'none' },
       })
       const all = faults.join('\n')
       expect(all).toContain('POLICY.strategy')
-      const body = text.slice('sk-or-v1-'.length)
-      for (let at = 0; at + 8 <= body.length; at++) {
-        expect(all).not.toContain(body.slice(at, at + 8))
+      for (const { text } of [keys, more, clients]) {
+        const hidden = text.replace(/^sk-or-v1-/, '')
+        for (let at = 0; at + 8 <= hidden.length; at++) {
+          expect(all).not.toContain(hidden.slice(at, at + 8))
+        }
       }
     }),
-    { numRuns: 300 },
+    { numRuns: 500 },
   )
+})
+
+it('a key that strayed into a variable is not shown either', async () => {
+  const key = 'sk-or-v1-0123456789abcdef'
+  const faults = await faultsOf({
+    UPSTREAM_URL: key,
+    ANONYMOUS_CLIENTS: key,
+    POLICY: { strategy: key, max_attempts: key, timeouts: key, defaults: { weight: [key] } },
+  })
+  expect(faults).toHaveLength(6)
+  expect(faults.join()).not.toContain('01234567')
 })

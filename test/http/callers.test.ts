@@ -30,6 +30,8 @@ it.each([
   ['a token and more', { authorization: `Bearer ${TOKEN}x` }],
   ['a token in other letters', { authorization: `Bearer ${TOKEN.toUpperCase()}` }],
   ['the client’s id', { authorization: 'Bearer tester' }],
+  ['an empty x-api-key', { 'x-api-key': '' }],
+  ['the same token twice', { authorization: `Bearer ${TOKEN} ${TOKEN}` }],
   ['a key of the pool', { authorization: 'Bearer sk-or-v1-test-alpha' }],
 ])('%s is refused and goes nowhere', async (_, headers) => {
   const { send, seen } = answering()
@@ -38,6 +40,21 @@ it.each([
   expect(response.headers.get('www-authenticate')).toBe('Bearer')
   expect(await reasonOf(response)).toBe('unauthorized')
   expect(seen).toEqual([])
+})
+
+it('who is not let in does not get their body read, however large or broken it is', async () => {
+  const { send } = answering()
+  const body = new ReadableStream(
+    {
+      pull() {
+        throw new Error('The body was read')
+      },
+    },
+    { highWaterMark: 0 },
+  )
+  const headers = { authorization: 'Bearer sy-wrong-token', 'content-length': '999999999999' }
+  expect((await send(CHAT, chat({ headers, body }))).status).toBe(401)
+  expect((await send(CHAT, chat({ headers, body: '{' }))).status).toBe(401)
 })
 
 it('without client keys, callers come in only if anonymous ones are allowed', async () => {

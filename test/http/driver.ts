@@ -14,7 +14,11 @@ export const ANSWER = JSON.stringify({
 export interface UpstreamRequest {
   readonly url: string
   readonly headers: Headers
+  readonly redirect: string | undefined
+  readonly signal: AbortSignal | null
 }
+
+const NO_CHANGES = {}
 
 /** The whole app in front of an upstream that answers as a test says. */
 export function gatewayInFrontOf(
@@ -24,7 +28,8 @@ export function gatewayInFrontOf(
   const seen: UpstreamRequest[] = []
   const ports: Ports = {
     async fetch(url, init) {
-      const request = { url, headers: new Headers(init.headers) }
+      const { redirect, signal = null } = init
+      const request = { url, headers: new Headers(init.headers), redirect, signal }
       seen.push(request)
       return await upstream(request)
     },
@@ -38,17 +43,22 @@ export function gatewayInFrontOf(
     ...changes,
   }
   const app = createApp(ports)
-  // Each environment object is a deployment of its own: its configuration is read anew.
-  const environment = { ...env }
+  // Each environment object is a deployment of its own, whose configuration is read anew; the same
+  // bindings are the same deployment.
+  const environments = new WeakMap<object, object>()
+  const environmentOf = (bindings: object) => {
+    const environment = environments.get(bindings) ?? { ...env, ...bindings }
+    environments.set(bindings, environment)
+    return environment
+  }
   const send = async (
     path: string,
     init: RequestInit = {},
-    bindings: Readonly<Record<string, unknown>> = {},
+    bindings: Readonly<Record<string, unknown>> = NO_CHANGES,
   ): Promise<Response> => {
     const context = createExecutionContext()
     const request = new Request(`https://gateway.example${path}`, init)
-    const used = Object.keys(bindings).length === 0 ? environment : { ...env, ...bindings }
-    const response = await app.fetch(request, used, context)
+    const response = await app.fetch(request, environmentOf(bindings), context)
     const body = response.body === null ? null : await response.arrayBuffer()
     await waitOnExecutionContext(context)
     return new Response(body, response)

@@ -34,6 +34,23 @@ it('gives up after two seconds, and not before', async () => {
   expect(await answer).toEqual({ kind: 'unavailable' })
 })
 
+it('keeps no timer running once it has its answer', async () => {
+  vi.useFakeTimers()
+  const { namespace } = namespaceOf(async () => null)
+  await createPoolClient(namespace).snapshot()
+  expect(vi.getTimerCount()).toBe(0)
+})
+
+it('an answer or an error that comes after it has given up changes nothing', async () => {
+  vi.useFakeTimers()
+  const { promise, reject } = Promise.withResolvers<unknown>()
+  const { namespace } = namespaceOf(() => promise)
+  const answer = createPoolClient(namespace).exchange(NOTHING)
+  await vi.advanceTimersByTimeAsync(2_000)
+  reject(new Error('reset'))
+  expect(await answer).toEqual({ kind: 'unavailable' })
+})
+
 it.each([
   ['rejects', () => Promise.reject(new Error('overloaded'))],
   [

@@ -136,6 +136,20 @@ describe('what it writes', () => {
     expect(await rows()).toEqual([...checkpoint, { kind: 'key', id: 'alpha' }])
   })
 
+  it('is dropped when a key is well again, so that what is kept does not grow', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    const pool = newPool()
+    const rows = () =>
+      runInDurableObject(pool, (_, { storage }) =>
+        storage.sql.exec('SELECT id FROM records').toArray(),
+      )
+    for (let i = 0; i < 3; i++) await give(pool, await grantOf(pool, 'alpha'), failing())
+    expect(await rows()).toEqual([{ id: 'alpha' }])
+    vi.setSystemTime(Date.now() + 60_000)
+    await give(pool, await grantOf(pool, 'alpha'))
+    expect(await rows()).toEqual([])
+  })
+
   it('and what it shows hold no key and no token', async () => {
     const pool = newPool()
     await give(pool, await grantOf(pool, 'alpha'), failing())

@@ -94,6 +94,26 @@ describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
     expect(await about(other)).toMatchObject({ kind: 'grant', keyId: 'gamma' })
   })
 
+  it('models benched everywhere are still known, beside those benched since', async () => {
+    let pool = newPool()
+    const inAnHour = { kind: 'until', untilMs: Date.now() + 3_600_000 } as const
+    for (const model of ['vendor/first', 'vendor/second']) {
+      const grant = await ask(pool, { model: modelId(model) })
+      if (grant.kind !== 'grant') throw new Error('Refused')
+      await give(pool, grant, benching(order('model', inAnHour)))
+      pool = await afterEnd(pool, end)
+    }
+    const [row] = await runInDurableObject(pool, (_, { storage }) =>
+      storage.sql
+        .exec<{ record: string }>("SELECT record FROM records WHERE kind = 'models'")
+        .toArray(),
+    )
+    expect(JSON.parse(row?.record ?? 'null')).toMatchObject([
+      ['vendor/first', { untilMs: inAnHour.untilMs }],
+      ['vendor/second', { untilMs: inAnHour.untilMs }],
+    ])
+  })
+
   it('a probe that was under way is made again', async () => {
     let pool = newPool()
     for (let i = 0; i < 3; i++) await give(pool, await grantOf(pool, 'alpha'), failing())
@@ -159,6 +179,15 @@ describe('what is read back', () => {
       null,
       null,
     ])
+  })
+
+  it('may hold fields that a later release added, before it was rolled back', async () => {
+    let pool = newPool()
+    const breaker = { kind: 'open', untilMs: Date.now() + 60_000, cooldownMs: 60_000, probes: 2 }
+    const record = { breaker, bench: null, strikes: 0, struckAtMs: 0, latencyMs: 12 }
+    await store(pool, 'key', 'beta', JSON.stringify(record))
+    pool = await afterEnd(pool, 'eviction')
+    expect((await pool.snapshot()).keys[1]).toMatchObject({ id: 'beta', reason: 'breaker_open' })
   })
 
   it('of a key that is no longer configured is passed over', async () => {

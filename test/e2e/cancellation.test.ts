@@ -1,0 +1,120 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { DEMO_TOKEN, type Stack, startStack } from '../local/stack.ts'
+import { simulatorControl } from '../simulator/client.ts'
+import { listen } from '../simulator/listen.ts'
+import { until } from './harness.ts'
+
+/**
+ * Over real sockets: the test harness's own fetch does not tell upstream that somebody has left.
+ * The simulator runs in Node here, since inside a Worker it could not record that a caller left
+ * while it was silent.
+ */
+let simulator: Awaited<ReturnType<typeof listen>>
+let control: ReturnType<typeof simulatorControl>
+let stack: Stack
+
+const IDLE_MS = 1500
+
+beforeAll(async () => {
+  simulator = await listen()
+  control = simulatorControl(simulator.url)
+  stack = await startStack({
+    env: {
+      UPSTREAM_URL: new URL('/api/v1', simulator.url).href,
+      OPENROUTER_KEYS: JSON.stringify([
+        { id: 'alpha', key: 'sk-or-v1-simulated-alpha', max_concurrent: 1 },
+      ]),
+    },
+    // An open breaker refuses here, instead of being overruled as that of the only key.
+    policy: { timeouts: { idle_ms: IDLE_MS }, breaker: { panic_ratio: 0 } },
+  })
+})
+afterAll(async () => {
+  await stack.stop()
+  await simulator.close()
+})
+beforeEach(async () => {
+  await control.reset()
+})
+
+async function ask(model: string, options: { stream?: boolean; signal?: AbortSignal } = {}) {
+  const { stream = true, signal = null } = options
+  return await fetch(`${stack.gatewayUrl}/api/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${DEMO_TOKEN}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model, stream, messages: [{ role: 'user', content: 'Hi' }] }),
+    signal,
+  })
+}
+
+const KEY_BACK_MS = 500
+
+/** Upstream hears of an abort a moment before the pool does; the key has to be free at once after. */
+async function until200(send: () => Promise<Response>): Promise<Response> {
+  return await until(send, ({ status }) => status === 200, KEY_BACK_MS)
+}
+
+/** The key serves one at a time, so an answer proves that the lease is back. */
+async function nextStatus(): Promise<number> {
+  const response = await until200(() => ask('openai/gpt-4o-mini', { stream: false }))
+  await response.text()
+  return response.status
+}
+
+/** How the first request ended, in upstream's eyes. */
+async function outcomeWithin(ms: number) {
+  const { log } = await control.waitFor((seen) => seen.log[0]?.outcome !== 'open', ms)
+  return log[0]?.outcome
+}
+
+describe('when the client leaves, upstream is told within a second and the key is free again:', () => {
+  test('in the middle of a stream', async () => {
+    await control.patchSettings({ answerTokens: 2000, tokensPerSecond: 50 })
+    const leaving = new AbortController()
+    const response = await ask('openai/gpt-4o-mini', { signal: leaving.signal })
+    const reader = response.body?.getReader()
+    await reader?.read()
+    leaving.abort()
+    expect(await outcomeWithin(1000)).toBe('aborted')
+    await control.patchSettings({ answerTokens: null, tokensPerSecond: null })
+    expect(await nextStatus()).toBe(200)
+  })
+
+  test('by cancelling the body, as a client does that has read enough', async () => {
+    await control.patchSettings({ answerTokens: 2000, tokensPerSecond: 50 })
+    const response = await ask('openai/gpt-4o-mini')
+    const reader = response.body?.getReader()
+    await reader?.read()
+    await reader?.cancel()
+    expect(await outcomeWithin(1000)).toBe('aborted')
+    await control.patchSettings({ answerTokens: null, tokensPerSecond: null })
+    expect(await nextStatus()).toBe(200)
+  })
+
+  test('again and again, and accuses nobody', async () => {
+    await control.patchSettings({ answerTokens: 2000, tokensPerSecond: 50 })
+    for (let i = 0; i < 5; i += 1) {
+      const leaving = new AbortController()
+      const response = await until200(() => ask('openai/gpt-4o-mini', { signal: leaving.signal }))
+      await response.body?.getReader().read()
+      leaving.abort()
+      await control.waitFor(({ stats }) => stats.openNow === 0, 1000)
+    }
+    await control.patchSettings({ answerTokens: null, tokensPerSecond: null })
+    expect(await nextStatus()).toBe(200)
+    expect((await control.stats()).perKey.alpha).toMatchObject({ aborted: 5, completed: 1 })
+  })
+})
+
+/**
+ * The local runtime notices a closed socket only by writing to it, so there is nobody to tell the
+ * gateway; its clock has to do.
+ */
+test('a client that leaves while upstream is silent holds the key for idle_ms at most', async () => {
+  const leaving = new AbortController()
+  const response = await ask('sim/stall?events=1', { signal: leaving.signal })
+  await response.body?.getReader().read()
+  leaving.abort()
+  expect(await outcomeWithin(IDLE_MS + 1000)).toBe('aborted')
+  expect(await nextStatus()).toBe(200)
+})

@@ -1,0 +1,92 @@
+import { expect, test } from 'vitest'
+import {
+  type Gateway,
+  POOL_OBJECT,
+  secretOf,
+  startGateway,
+  TOKEN,
+  until,
+  useSimulator,
+} from './harness.ts'
+
+const upstream = useSimulator()
+
+const NAMES = ['alpha', 'beta', 'gamma', 'delta'] as const
+
+/** Faults that take a key out of play: they come last, each for a key of its own. */
+const BENCHING = new Map<string, (typeof NAMES)[number]>([
+  ['401', 'alpha'],
+  ['key-limit', 'beta'],
+  ['plain-429', 'gamma'],
+  ['credits-402', 'delta'],
+])
+
+/** Whole, and the part of a key that is not common to all keys. */
+const SECRETS = [TOKEN, ...NAMES.map(secretOf), ...NAMES.map((name) => `simulated-${name}`)]
+
+/** Everything of an answer that a caller sees. */
+async function seenOf(response: Response): Promise<string> {
+  return JSON.stringify([...response.headers]) + (await response.text())
+}
+
+async function provokeEverything(gateway: Gateway): Promise<string[]> {
+  const seen: string[] = []
+  const sendAll = async (bodies: readonly object[]) => {
+    seen.push(...(await Promise.all(bodies.map((body) => gateway.chat(body).then(seenOf)))))
+  }
+  const names = await upstream.control.faults()
+  const bodies = names
+    .filter((name) => !(BENCHING.has(name) || /-402$|budget/.test(name)))
+    .flatMap((name) => [{ model: `sim/${name}`, stream: true }, { model: `sim/${name}` }])
+  for (let from = 0; from < bodies.length; from += 16) await sendAll(bodies.slice(from, from + 16))
+  for (const [fault, key] of BENCHING) await upstream.control.rule({ fault, match: { key } })
+  await sendAll(Array.from({ length: 8 }, () => ({})))
+  const asStranger = { authorization: `Bearer ${secretOf('alpha')}` }
+  seen.push(await seenOf(await gateway.chat({}, asStranger)))
+  seen.push(await seenOf(await gateway.send('/v1/keys')))
+  seen.push(await seenOf(await gateway.send('/v1/models')))
+  seen.push(await seenOf(await gateway.send('/healthz')))
+  seen.push(await seenOf(await gateway.send('/v1/chat/completions', { method: 'POST', body: '{' })))
+  return seen
+}
+
+test('whatever goes wrong, no secret is in any answer, log line, stored row or name of an object', async () => {
+  const gateway = await startGateway(upstream, {
+    keys: NAMES,
+    policy: {
+      strategy: 'round-robin',
+      breaker: { failures: 100 },
+      retry_budget: { ratio: 1, min_per_s: 100 },
+      timeouts: { headers_ms: 200, first_output_ms: 200, idle_ms: 200, total_ms: 3000 },
+    },
+  })
+  const answers = await provokeEverything(gateway)
+  const storage = await gateway.worker.getDurableObjectStorage('KEY_POOL', POOL_OBJECT)
+  const rows = await until(
+    () => storage.exec('SELECT * FROM records'),
+    (found) => ['key', 'checkpoint'].every((kind) => found.some((row) => row.kind === kind)),
+    10_000,
+  )
+  const names = await gateway.worker.listDurableObjectIds('KEY_POOL')
+  const lines = gateway.logs().map(({ text }) => text)
+
+  // All of it was really provoked: refused keys, errors passed on, errors of ours, good answers.
+  expect(answers.length).toBeGreaterThan(80)
+  const all = answers.join('\n')
+  for (const sign of ['"source":"switchyard"', 'data: [DONE]', 'moderation', 'geht’s?']) {
+    expect(all).toContain(sign)
+  }
+  expect(lines.filter((line) => line.includes('"message":"request"')).length).toBeGreaterThan(80)
+  for (const row of ['1', '3', '4', '5', '9', '12', '14', '15', '16']) {
+    expect(lines.join('\n')).toContain(`"row":"${row}"`)
+  }
+  expect(names).toHaveLength(1)
+
+  const places = { answers, lines, rows: rows.map((row) => JSON.stringify(row)), names }
+  const leaks = Object.entries(places).flatMap(([place, texts]) =>
+    texts.flatMap((text) =>
+      SECRETS.filter((secret) => text.includes(secret)).map((secret) => `${secret} in ${place}`),
+    ),
+  )
+  expect(leaks).toEqual([])
+})

@@ -1,0 +1,125 @@
+import { env } from 'cloudflare:workers'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ANSWER, chat, gatewayInFrontOf, json, reasonOf } from './driver.ts'
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }))
+afterEach(() => void vi.useRealTimers())
+
+const CHAT = '/v1/chat/completions'
+const answer = () => new Response(ANSWER, { headers: { 'content-type': 'application/json' } })
+const spent = () =>
+  json({ error: { code: 403, message: 'Key limit exceeded (total limit)' } }, { status: 403 })
+
+/**
+ * One isolate of a deployment whose pool object can be taken away and given back. The bindings stay
+ * one object: the gateway, with all that it remembers, lives as long as they do.
+ */
+function deployment(policy: object = {}) {
+  let isReachable = false
+  const asked = vi.fn()
+  const KEY_POOL = {
+    getByName(...name: Parameters<typeof env.KEY_POOL.getByName>) {
+      asked()
+      if (isReachable) return env.KEY_POOL.getByName(...name)
+      const down = () => Promise.reject(new Error('overloaded'))
+      return { exchange: down, snapshot: down }
+    },
+  }
+  return {
+    asked,
+    bindings: { KEY_POOL, POLICY: policy },
+    reach: (reachable: boolean) => {
+      isReachable = reachable
+    },
+  }
+}
+
+/** A settlement that nobody hears is sent again a second later; here that second is short. */
+function inHaste(upstream: Parameters<typeof gatewayInFrontOf>[0]) {
+  return gatewayInFrontOf(upstream, {
+    timer(ms, callback) {
+      const id = setTimeout(callback, ms / 100)
+      return () => clearTimeout(id)
+    },
+  })
+}
+
+/** What a caller gets to know of who served it. */
+const servedBy = (response: Response) => ({
+  status: response.status,
+  key: response.headers.get('x-switchyard-key'),
+  degraded: response.headers.get('x-switchyard-degraded'),
+})
+
+describe('while the pool object cannot be reached', () => {
+  it('keys of the configuration serve in turn, and the answer says so', async () => {
+    const { bindings } = deployment()
+    const { send, seen } = inHaste(answer)
+    const served = await Promise.all(Array.from({ length: 6 }, () => send(CHAT, chat(), bindings)))
+    expect(served.map(servedBy)).toEqual(
+      ['alpha', 'beta', 'gamma', 'alpha', 'beta', 'gamma'].map((key) => ({
+        status: 200,
+        key,
+        degraded: 'pool',
+      })),
+    )
+    expect(seen.map(({ headers }) => headers.get('authorization'))).toEqual(
+      served.map((response) => `Bearer sk-or-v1-test-${servedBy(response).key}`),
+    )
+  })
+
+  it('a key that failed is passed over for a minute', async () => {
+    const { bindings } = deployment()
+    const { send } = inHaste(({ headers }) =>
+      headers.get('authorization')?.endsWith('alpha') ? spent() : answer(),
+    )
+    const attempts = async () =>
+      (await send(CHAT, chat(), bindings)).headers.get('x-switchyard-attempts')
+    expect(await attempts()).toBe('2')
+    for (let i = 0; i < 5; i++) expect(await attempts()).toBe('1')
+    vi.setSystemTime(Date.now() + 59_999)
+    for (let i = 0; i < 3; i++) expect(await attempts()).toBe('1')
+    vi.setSystemTime(Date.now() + 1)
+    const later = [await attempts(), await attempts(), await attempts()]
+    expect(later.toSorted()).toEqual(['1', '1', '2'])
+  })
+
+  it('the object is asked again by the next request, which is whole again once it answers', async () => {
+    const { bindings, asked, reach } = deployment()
+    const { send } = inHaste(answer)
+    expect(servedBy(await send(CHAT, chat(), bindings)).degraded).toBe('pool')
+    expect(asked).toHaveBeenCalled()
+    asked.mockClear()
+    reach(true)
+    expect(servedBy(await send(CHAT, chat(), bindings))).toMatchObject({
+      status: 200,
+      degraded: null,
+    })
+    expect(asked).toHaveBeenCalled()
+    reach(false)
+    expect(servedBy(await send(CHAT, chat(), bindings)).degraded).toBe('pool')
+  })
+
+  it('a policy that is closed refuses, says that it is not the caller’s fault, and asks again', async () => {
+    const { bindings, reach } = deployment({ on_pool_unavailable: 'closed' })
+    const { send, seen } = inHaste(answer)
+    const refused = await send(CHAT, chat(), bindings)
+    expect(refused.status).toBe(503)
+    expect(await reasonOf(refused)).toBe('no_key_available')
+    expect(seen).toEqual([])
+    reach(true)
+    expect(servedBy(await send(CHAT, chat(), bindings))).toMatchObject({
+      status: 200,
+      degraded: null,
+    })
+  })
+
+  it('lists, callers and faults of requests are what they always are', async () => {
+    const { bindings } = deployment()
+    const { send } = inHaste(() => json({ data: [] }))
+    expect((await send('/v1/providers?degraded', {}, bindings)).status).toBe(200)
+    expect((await send(CHAT, chat({ headers: {} }), bindings)).status).toBe(401)
+    expect((await send(CHAT, chat({ body: 'x' }), bindings)).status).toBe(400)
+    expect((await send('/v1/keys', {}, bindings)).status).toBe(404)
+  })
+})
