@@ -54,6 +54,8 @@ export interface PoolRecords {
   readonly accounts: ReadonlyMap<AccountId, AccountRecord>
   readonly models: ModelsRecord
   readonly checkpoint: Partial<Checkpoint>
+  /** Whether something happened after the checkpoint, so that it is not how things stood in the end. */
+  readonly outdated: boolean
 }
 
 export function keyRecord(key: KeyState): KeyRecord {
@@ -118,7 +120,23 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
   const { counters, byModel, leases } = records.checkpoint
   if (counters !== undefined) restoreCounters(state, counters)
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)
-  for (const lease of leases ?? []) restoreLease(state, lease)
+  for (const lease of leases ?? []) {
+    restoreLease(state, records.outdated ? inDoubt(lease, nowMs) : lease)
+  }
+}
+
+/** A lease that may be over keeps its place for this long at least. */
+const IN_DOUBT_MS = 10_000
+
+/**
+ * A lease of an outdated checkpoint may have been given back since, and nobody
+ * will say so again: kept to its full term, it would hold capacity for minutes
+ * after a crash under load. So it gets as long again as it has lasted: brief
+ * requests are soon forgotten, and a stream that has run for long may go on.
+ */
+function inDoubt(lease: Lease, nowMs: number): Lease {
+  const againMs = Math.max(IN_DOUBT_MS, nowMs - lease.grantedAtMs)
+  return { ...lease, expiresAtMs: Math.min(lease.expiresAtMs, nowMs + againMs) }
 }
 
 function restoreKey(key: KeyState, record: KeyRecord, nowMs: number): void {

@@ -42,7 +42,8 @@ export async function readConfig(env: Environment): Promise<ConfigResult> {
     faults.push('KEY_POOL: the Durable Object binding is missing in this environment')
   }
   if (faults.length > 0) return { ok: false, faults }
-  const open = anonymous && callers.clients.length === 0
+  // An empty list is a list: it lets nobody in.
+  const open = anonymous && isUnset(env.CLIENT_KEYS)
   const config = {
     upstreamUrl,
     keys: upstream.keys,
@@ -60,6 +61,10 @@ export function poolConfig(config: Config): PoolConfig {
     keys: config.keys.map((key) => key.config),
     policy: { strategy, breaker, panicRatio, retryBudget },
   }
+}
+
+function isUnset(value: unknown): boolean {
+  return value === undefined || (typeof value === 'string' && value.trim() === '')
 }
 
 interface Read<T> {

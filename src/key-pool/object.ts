@@ -22,14 +22,15 @@ export class KeyPool extends DurableObject<Env> {
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env)
-    this.#store = createStore(ctx.storage.sql)
-    // Only hashing is asynchronous here; no other object or service is waited for.
+    this.#store = createStore(ctx.storage)
+    // Only hashing and its own storage are waited for here, no other object or service.
     void ctx.blockConcurrencyWhile(async () => {
       const result = await readConfig({ ...env })
       if (!result.ok) return
       const nowMs = Date.now()
-      this.#pool = createPool(poolConfig(result.config), nowMs)
-      restore(this.#pool, this.#store.load(), nowMs)
+      const pool = createPool(poolConfig(result.config), nowMs)
+      restore(pool, await this.#store.load(), nowMs)
+      this.#pool = pool
     })
   }
 
@@ -70,8 +71,10 @@ export class KeyPool extends DurableObject<Env> {
    */
   #write(pool: PoolState): void {
     this.#store.save(takeChanges(pool))
+    if (this.#checkpointTimer !== null) return
+    this.#store.outdate()
     // The timer also keeps the object in memory until the checkpoint is written.
-    this.#checkpointTimer ??= setTimeout(() => {
+    this.#checkpointTimer = setTimeout(() => {
       this.#checkpointTimer = null
       this.#store.saveCheckpoint(checkpoint(pool))
       // Nothing else is left to do, and an object that is evicted before the rows are on disk

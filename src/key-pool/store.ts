@@ -29,15 +29,24 @@ const SCHEMA = `CREATE TABLE IF NOT EXISTS records (
 
 type Kind = 'key' | 'account' | 'models' | 'checkpoint'
 
+/** Set while something has happened that the checkpoint does not hold. */
+const OUTDATED = 'outdated'
+
 export interface Store {
-  load(): PoolRecords
+  load(): Promise<PoolRecords>
   /** Writes what one step changed. */
   save(changed: ChangedRecords): void
+  /**
+   * Notes that the checkpoint is outdated from now on. Nothing waits for this to be on disk: to
+   * lose the note in a crash costs little, to wait for it would cost every quiet pool's request.
+   */
+  outdate(): void
   /** Writes the parts that differ from what was last written or loaded. */
   saveCheckpoint(checkpoint: Checkpoint): void
 }
 
-export function createStore(sql: SqlStorage): Store {
+export function createStore(storage: DurableObjectStorage): Store {
+  const { sql } = storage
   sql.exec(SCHEMA)
   const written = new Map<string, string>()
 
@@ -54,10 +63,10 @@ export function createStore(sql: SqlStorage): Store {
   }
 
   return {
-    load() {
+    async load() {
       const rows = sql.exec<Row>('SELECT kind, id, record FROM records').toArray()
       for (const { kind, id, record } of rows) written.set(`${kind} ${id}`, record)
-      return readRecords(rows)
+      return { ...readRecords(rows), outdated: (await storage.get(OUTDATED)) === true }
     },
     save({ keys, accounts, models }) {
       for (const key of keys) {
@@ -68,7 +77,11 @@ export function createStore(sql: SqlStorage): Store {
       for (const account of accounts) put('account', account.id, accountRecord(account))
       if (models !== null) put('models', 'benched', [...models])
     },
+    outdate() {
+      void storage.put(OUTDATED, true, { allowUnconfirmed: true })
+    },
     saveCheckpoint(checkpoint) {
+      void storage.delete(OUTDATED)
       for (const [part, record] of Object.entries(checkpoint)) put('checkpoint', part, record)
     },
   }
@@ -76,7 +89,7 @@ export function createStore(sql: SqlStorage): Store {
 
 type Row = { kind: string; id: string; record: string }
 
-function readRecords(rows: readonly Row[]): PoolRecords {
+function readRecords(rows: readonly Row[]): Omit<PoolRecords, 'outdated'> {
   const ofKind = (kind: Kind) => rows.filter((row) => row.kind === kind)
   const read = <T>(row: Row, schema: z.ZodType<T>): T[] => {
     const parsed = schema.safeParse(parseJson(row.record))

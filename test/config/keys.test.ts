@@ -209,6 +209,8 @@ describe('a client', () => {
     expect(await anonymous({})).toBe(false)
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'deny' })).toBe(false)
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow' })).toBe(true)
+    expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: ' ' })).toBe(true)
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: 'a:t' })).toBe(false)
+    expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: '[]' })).toBe(false)
   })
 })

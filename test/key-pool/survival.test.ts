@@ -146,6 +146,29 @@ describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
     expect((await pool.snapshot()).keys[1]).toMatchObject({ inFlight: 0, total: { successes: 1 } })
   })
 
+  it('leases that were given back after the last checkpoint do not hold their keys for long', async () => {
+    let pool = newPool()
+    const grants = await Promise.all(Array.from({ length: 150 }, () => ask(pool)))
+    await checkpoint(pool)
+    for (const grant of grants) if (grant.kind === 'grant') await give(pool, grant)
+    pool = await afterEnd(pool, end)
+    expect(await ask(pool)).toMatchObject({ reasons: { at_max_concurrent: 3 } })
+    vi.setSystemTime(Date.now() + 10_000)
+    expect((await ask(pool)).kind).toBe('grant')
+    expect((await pool.snapshot()).keys.reduce((sum, { inFlight }) => sum + inFlight, 0)).toBe(1)
+  })
+
+  it('a stream that ran on while nothing else happened holds its key until its deadline', async () => {
+    let pool = newPool()
+    await grantOf(pool, 'beta')
+    await checkpoint(pool)
+    pool = await afterEnd(pool, end)
+    vi.setSystemTime(Date.now() + 599_000 - 5_000)
+    expect((await pool.snapshot()).keys[1]).toMatchObject({ id: 'beta', inFlight: 1 })
+    vi.setSystemTime(Date.now() + 1_000)
+    expect((await pool.snapshot()).keys[1]).toMatchObject({ id: 'beta', inFlight: 0 })
+  })
+
   it('a settlement that comes late counts, and takes no capacity below nothing', async () => {
     let pool = newPool()
     const grant = await grantOf(pool, 'alpha')
