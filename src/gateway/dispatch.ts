@@ -14,7 +14,7 @@ import { asEvent, type FailedAttempt, type LastWord, lastWord } from './last-wor
 import type { Acquired, LeaseBroker, Leased } from './lease-broker.ts'
 import { nextStep, type Step } from './next-step.ts'
 import { type Ports, sleep } from './ports.ts'
-import { relay } from './relay.ts'
+import { relay, type StreamEnd } from './relay.ts'
 import { estimateUsage, settlementsOf } from './settlements.ts'
 import { createTimings, serverTiming, type Timings } from './timings.ts'
 import { createUpstreamCall, type UpstreamCall } from './upstream-call.ts'
@@ -290,19 +290,22 @@ class JourneyInProgress {
     const end = await relay(call, stream, this.#request.shape, this.reply, idleMs)
     const { usage, events } = stream.watch.summary()
     const counted = usage ?? estimateUsage(this.#request.body, events)
+    // Under way before the client can know that its answer is over and come back for the next one.
+    const settled = this.#settle(leased, this.#verdictOn(end, leased), counted)
+    await this.reply.end()
+    await settled
+    return OUTCOMES[end.kind]
+  }
+
+  #verdictOn(end: StreamEnd, { keyId }: Leased): Blame | null {
     switch (end.kind) {
       case 'complete':
-        await this.#settle(leased, null, counted)
-        return 'answered'
+        return null
       case 'client_gone':
-        await this.#settle(leased, NOBODY, counted)
-        return 'client_gone'
       case 'out_of_time':
-        await this.#settle(leased, NOBODY, counted)
-        return 'failed'
+        return NOBODY
       case 'failed':
-        await this.#settle(leased, this.#blame(leased.keyId, end.failure), counted)
-        return 'failed'
+        return this.#blame(keyId, end.failure)
     }
   }
 
@@ -373,6 +376,14 @@ class JourneyInProgress {
     }
   }
 }
+
+/** How a request whose stream ended so is called in the log. */
+const OUTCOMES = {
+  complete: 'answered',
+  client_gone: 'client_gone',
+  out_of_time: 'failed',
+  failed: 'failed',
+} as const satisfies Record<StreamEnd['kind'], JourneyReport['outcome']>
 
 type Again = Extract<Step, { kind: 'again' }>
 

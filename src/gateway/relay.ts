@@ -15,7 +15,7 @@ export type StreamEnd =
 
 /**
  * Passes a committed stream through, chunk by chunk as it comes, and says how it
- * ended. Nothing can be retried any more: a failure becomes one error event, and
+ * ended. The client's own stream is left open, to be ended by the caller. Nothing can be retried any more: a failure becomes one error event, and
  * only where upstream did not send one itself.
  *
  * The idle clock runs while bytes are awaited, not while a slow client makes us
@@ -40,7 +40,6 @@ export async function relay(
       const end = endOf(read, watch.summary(), head.headers)
       if (end.kind === 'failed' || end.kind === 'out_of_time')
         await explain(end, watch, shape, reply)
-      await reply.end()
       return end
     }
     watch.glance(read.bytes)
