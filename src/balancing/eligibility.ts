@@ -52,11 +52,7 @@ function benchObstacle(bench: Bench): Obstacle {
  * What excludes a key whatever the load and the breakers: the state of the key
  * and its account. Panic is measured over the keys for which this is empty.
  */
-export function standingObstacles(
-  key: KeyState,
-  model: ModelId,
-  nowMs: number,
-): readonly Obstacle[] {
+function standingObstacles(key: KeyState, model: ModelId, nowMs: number): readonly Obstacle[] {
   const benches = benchObstacles(key, model, nowMs)
   return key.config.disabled ? [{ reason: 'disabled', clearsAtMs: null }, ...benches] : benches
 }
@@ -87,6 +83,29 @@ function requestObstacles(key: KeyState, needs: Needs): readonly Obstacle[] {
   return tried ? [{ reason: 'already_tried', clearsAtMs: null }] : NONE
 }
 
+/** The pool as one model finds it, whatever the load and the request. */
+export interface Survey {
+  readonly seen: readonly { readonly key: KeyState; readonly lasting: readonly Obstacle[] }[]
+  /** How many keys nothing but load or a breaker excludes. */
+  readonly standing: number
+  /** Whether breakers are to be ignored; see panic.ts. */
+  readonly panic: boolean
+}
+
+export function survey(state: PoolState, model: ModelId, nowMs: number): Survey {
+  let standing = 0
+  let closed = 0
+  const seen = [...state.keys.values()].map((key) => {
+    const lasting = standingObstacles(key, model, nowMs)
+    if (lasting.length === 0) {
+      standing += 1
+      if (key.breaker.kind === 'closed') closed += 1
+    }
+    return { key, lasting }
+  })
+  return { seen, standing, panic: isPanic(standing, closed, state.policy.panicRatio) }
+}
+
 /** A key that may not serve this request, with everything against it. */
 export interface Assessment {
   readonly key: KeyState
@@ -101,25 +120,18 @@ export interface Assessed {
 }
 
 export function assess(state: PoolState, needs: Needs, nowMs: number): Assessed {
-  const keys = [...state.keys.values()]
-  const lasting = keys.map((key) => standingObstacles(key, needs.model, nowMs))
-  const standing = keys.filter((_, i) => lasting[i]?.length === 0)
-  const closed = standing.filter((key) => key.breaker.kind === 'closed')
-  const panic = isPanic(standing.length, closed.length, state.policy.panicRatio)
+  const { seen, standing, panic } = survey(state, needs.model, nowMs)
   // With every key benched there is no panic yet. But the first to come off its bench will be
   // alone, and in panic if its breaker is open: its breaker puts off nothing.
-  const alone = standing.length === 0 && state.policy.panicRatio > 0
+  const alone = standing === 0 && state.policy.panicRatio > 0
   const eligible: KeyState[] = []
   const excluded: Assessment[] = []
-  for (const [i, key] of keys.entries()) {
-    const all = [
-      lasting[i] ?? NONE,
-      requestObstacles(key, needs),
-      panic || alone ? NONE : breakerObstacles(key, nowMs),
-      loadObstacles(key, nowMs),
-    ]
-    if (all.every((obstacles) => obstacles.length === 0)) eligible.push(key)
-    else excluded.push({ key, obstacles: all.flat() })
+  for (const { key, lasting } of seen) {
+    const request = requestObstacles(key, needs)
+    const breaker = panic || alone ? NONE : breakerObstacles(key, nowMs)
+    const load = loadObstacles(key, nowMs)
+    if (lasting.length + request.length + breaker.length + load.length === 0) eligible.push(key)
+    else excluded.push({ key, obstacles: [...lasting, ...request, ...breaker, ...load] })
   }
   return { eligible, excluded, panic }
 }

@@ -1,8 +1,7 @@
 import { asOf, type Breaker } from './circuit-breaker.ts'
-import { breakerObstacles, type Obstacle, standingObstacles } from './eligibility.ts'
+import { breakerObstacles, type Obstacle, survey } from './eligibility.ts'
 import { type AccountId, type KeyId, modelId } from './ids.ts'
 import { type Counters, createCounters } from './ledger.ts'
-import { isPanic } from './panic.ts'
 import type { PoolState } from './pool-state.ts'
 import { REASONS, type Reason } from './reasons.ts'
 
@@ -31,16 +30,9 @@ const NO_MODEL = modelId('')
 
 /** The pool as an operator wants to see it. Changes nothing. */
 export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
-  const seen = [...state.keys.values()].map((key) => ({
-    key,
-    lasting: standingObstacles(key, NO_MODEL, nowMs),
-    breaker: breakerObstacles(key, nowMs),
-  }))
-  const standing = seen.filter(({ lasting }) => lasting.length === 0)
-  const closed = standing.filter(({ key }) => key.breaker.kind === 'closed')
-  const panic = isPanic(standing.length, closed.length, state.policy.panicRatio)
-  const keys = seen.map(({ key, lasting, breaker }) => {
-    const obstacle = first(panic ? lasting : [...lasting, ...breaker])
+  const { seen, panic } = survey(state, NO_MODEL, nowMs)
+  const keys = seen.map(({ key, lasting }) => {
+    const obstacle = first(panic ? lasting : [...lasting, ...breakerObstacles(key, nowMs)])
     return {
       id: key.id,
       account: key.account.id,
