@@ -5,7 +5,7 @@ import type { Blame } from '../openrouter/blame.ts'
 import { readError, type UpstreamFailure } from '../openrouter/upstream-failure.ts'
 import type { Replay } from './attempt.ts'
 import { parseJson } from './body.ts'
-import { type GatewayError, gatewayError } from './gateway-error.ts'
+import { type GatewayError, gatewayError, noticeOf } from './gateway-error.ts'
 
 /** One attempt that failed, with whose fault it was. */
 export interface FailedAttempt {
@@ -104,18 +104,18 @@ function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
   })
 }
 
+const NO_STREAM = 'OpenRouter went on with something else than a stream. Try again.'
+
 /**
  * An answer as an event, for a client whose stream has begun already with a
  * keep-alive: its status can no longer be what it should.
  */
 export function asEvent({ headers, body, status }: Replay, shape: ApiShape): Uint8Array {
   if (/^text\/event-stream\b/i.test(headers.get('content-type') ?? '')) return body
-  const error = readError(parseJson(body), status)
-  const code = error?.status ?? status
-  const text = shape.errorEvent({
-    code,
-    message: error?.message ?? 'OpenRouter answered with an error.',
-    metadata: { ...error?.metadata },
-  })
-  return new TextEncoder().encode(text)
+  const error = readError(parseJson(body), status < 400 ? null : status)
+  const notice =
+    error === null
+      ? noticeOf(gatewayError('upstream_unreachable', NO_STREAM))
+      : { code: error.status, message: error.message, metadata: { ...error.metadata } }
+  return new TextEncoder().encode(shape.errorEvent(notice))
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { errorAnswer, openStream, type Script, streamOf } from './scripted-upstream.ts'
+import { errorAnswer, jsonAnswer, openStream, type Script, streamOf } from './scripted-upstream.ts'
 import {
   DONE,
   errorEventOf,
@@ -151,6 +151,11 @@ describe('after keep-alives', () => {
       'a whole error answer after another key',
       errorAnswer(400, 'No such model', { hint: 1 }),
       { code: 400, message: 'No such model', metadata: { hint: 1 } },
+    ],
+    [
+      'an answer that is no stream',
+      jsonAnswer(200, '{"choices":[{"message":{"content":"x"}}]}'),
+      { code: 502, metadata: { source: 'switchyard', reason: 'upstream_unreachable' } },
     ],
     [
       'a key fault after another',

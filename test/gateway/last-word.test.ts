@@ -166,7 +166,9 @@ describe('an answer as an event', () => {
   })
 
   it('says something even if the answer cannot be read', () => {
-    expect(errorsIn(asText(EDGE))).toMatchObject([{ error: { code: 520 } }])
+    expect(errorsIn(asText(EDGE))).toMatchObject([
+      { error: { code: 502, metadata: { reason: 'upstream_unreachable' } } },
+    ])
   })
 
   it('is what it was, if it was one', () => {
