@@ -1,6 +1,6 @@
 import type { Usage } from '../balancing/settlement.ts'
 import type { ApiShape } from '../openrouter/api-shape.ts'
-import { readError, type UpstreamFailure } from '../openrouter/upstream-failure.ts'
+import { failureOf, readError, type UpstreamFailure } from '../openrouter/upstream-failure.ts'
 import { concat, parseJson, readWhole } from './body.ts'
 import type { ClientReply, HeldBlock, StreamHead } from './client-reply.ts'
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts'
@@ -71,7 +71,8 @@ export async function attempt(
   return await awaitOutput(call, head, shape, reply)
 }
 
-function isEventStream(headers: Headers): boolean {
+/** Whether a body is a stream of server-sent events. */
+export function isEventStream(headers: Headers): boolean {
   return /^text\/event-stream\b/i.test(headers.get('content-type') ?? '')
 }
 
@@ -131,13 +132,7 @@ async function readAnswer(
   const reading = shape.readWhole(parseJson(body.bytes))
   const answer = { ...head, body: body.bytes }
   if (reading.error !== null) {
-    const failure = {
-      ...head,
-      kind: 'response',
-      status: reading.error.status,
-      error: reading.error,
-    } as const
-    return failed(failure, answer, reading.usage)
+    return failed(failureOf(reading.error, head.headers), answer, reading.usage)
   }
   if (!reading.answer) return failed({ kind: 'response', ...head, error: null }, answer)
   return { kind: 'whole', answer, usage: reading.usage }
@@ -227,6 +222,9 @@ async function readErrorTail(
   }
   const { error, usage } = watch.summary()
   if (error === null) return failed({ kind: 'truncated' })
-  const failure = { kind: 'response', status: error.status, headers: head.headers, error } as const
-  return failed(failure, { ...head, body: concat(unsent(chunks, blocks, watch)) }, usage)
+  return failed(
+    failureOf(error, head.headers),
+    { ...head, body: concat(unsent(chunks, blocks, watch)) },
+    usage,
+  )
 }

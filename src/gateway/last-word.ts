@@ -3,7 +3,7 @@ import type { Refusal } from '../balancing/pool.ts'
 import type { ApiShape } from '../openrouter/api-shape.ts'
 import type { Blame } from '../openrouter/blame.ts'
 import { readError, type UpstreamFailure } from '../openrouter/upstream-failure.ts'
-import type { Replay } from './attempt.ts'
+import { isEventStream, type Replay } from './attempt.ts'
 import { parseJson } from './body.ts'
 import { type GatewayError, gatewayError, noticeOf } from './gateway-error.ts'
 
@@ -111,7 +111,7 @@ const NO_STREAM = 'OpenRouter went on with something else than a stream. Try aga
  * keep-alive: its status can no longer be what it should.
  */
 export function asEvent({ headers, body, status }: Replay, shape: ApiShape): Uint8Array {
-  if (/^text\/event-stream\b/i.test(headers.get('content-type') ?? '')) return body
+  if (isEventStream(headers)) return body
   const error = readError(parseJson(body), status < 400 ? null : status)
   const notice =
     error === null

@@ -1,5 +1,5 @@
 import type { ApiShape } from '../openrouter/api-shape.ts'
-import type { UpstreamFailure } from '../openrouter/upstream-failure.ts'
+import { failureOf, type UpstreamFailure } from '../openrouter/upstream-failure.ts'
 import type { CommittedStream } from './attempt.ts'
 import type { ClientReply } from './client-reply.ts'
 import { gatewayError, noticeOf } from './gateway-error.ts'
@@ -61,9 +61,7 @@ function endOf(
   // `[DONE]`): the answer is whole all the same.
   if (finished && error === null) return { kind: 'complete' }
   if (last.kind === 'stopped' && last.cause === 'client_gone') return { kind: 'client_gone' }
-  if (error !== null) {
-    return { kind: 'failed', failure: { kind: 'response', status: error.status, headers, error } }
-  }
+  if (error !== null) return { kind: 'failed', failure: failureOf(error, headers) }
   if (last.kind !== 'stopped') return { kind: 'failed', failure: { kind: 'truncated' } }
   return last.cause === 'total' || last.cause === 'client_gone'
     ? { kind: 'out_of_time' }

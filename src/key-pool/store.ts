@@ -27,6 +27,9 @@ const SCHEMA = `CREATE TABLE IF NOT EXISTS records (
   PRIMARY KEY (kind, id)
 ) WITHOUT ROWID`
 
+/** A row holds 2 MB. A character of JSON may take three bytes, but ids are ASCII and names nearly so. */
+const MAX_CHECKPOINT_CHARACTERS = 1_500_000
+
 type Kind = 'key' | 'account' | 'models' | 'checkpoint'
 
 /** Set while something has happened that the checkpoint does not hold. */
@@ -50,8 +53,7 @@ export function createStore(storage: DurableObjectStorage): Store {
   sql.exec(SCHEMA)
   const written = new Map<string, string>()
 
-  const put = (kind: Kind, id: string, record: unknown) => {
-    const json = JSON.stringify(record)
+  const put = (kind: Kind, id: string, json: string) => {
     const name = `${kind} ${id}`
     if (written.get(name) === json) return
     sql.exec('INSERT OR REPLACE INTO records (kind, id, record) VALUES (?, ?, ?)', kind, id, json)
@@ -72,17 +74,25 @@ export function createStore(storage: DurableObjectStorage): Store {
       for (const key of keys) {
         const record = keyRecord(key)
         if (isBlank(record)) drop('key', key.id)
-        else put('key', key.id, record)
+        else put('key', key.id, JSON.stringify(record))
       }
-      for (const account of accounts) put('account', account.id, accountRecord(account))
-      if (models !== null) put('models', 'benched', [...models])
+      for (const account of accounts) {
+        put('account', account.id, JSON.stringify(accountRecord(account)))
+      }
+      if (models !== null) put('models', 'benched', JSON.stringify([...models]))
     },
     outdate() {
       void storage.put(OUTDATED, true, { allowUnconfirmed: true })
     },
     saveCheckpoint(checkpoint) {
-      void storage.delete(OUTDATED)
-      for (const [part, record] of Object.entries(checkpoint)) put('checkpoint', part, record)
+      let fits = true
+      for (const [part, record] of Object.entries(checkpoint)) {
+        const json = JSON.stringify(record)
+        if (json.length <= MAX_CHECKPOINT_CHARACTERS) put('checkpoint', part, json)
+        else fits = false
+      }
+      // Thousands of requests in flight may not fit; their last state stays, and stays outdated.
+      if (fits) void storage.delete(OUTDATED)
     },
   }
 }

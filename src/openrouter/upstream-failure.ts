@@ -17,6 +17,11 @@ export type UpstreamFailure =
       readonly error: WireError | null
     }
 
+/** The failure that an error inside a 200 stands for. */
+export function failureOf(error: WireError, headers: Headers): UpstreamFailure {
+  return { kind: 'response', status: error.status, headers, error }
+}
+
 /** OpenRouter's error, whichever of its API shapes and years it came in. */
 export interface WireError {
   /** 400 to 599. */

@@ -1,9 +1,10 @@
 import { abortAllDurableObjects, evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { modelId } from '../../src/balancing/ids.ts'
+import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { BenchOrder, BenchScope } from '../../src/balancing/settlement.ts'
 import type { KeyPool } from '../../src/key-pool/object.ts'
+import { createStore } from '../../src/key-pool/store.ts'
 import { ask, benching, failing, give, grantOf, lasting, newPool } from './driver.ts'
 
 /** The two ways in which an object's memory ends: put to rest, or torn down. */
@@ -182,6 +183,29 @@ describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
 async function others(pool: DurableObjectStub<KeyPool>) {
   return [(await grantOf(pool, 'beta')).keyId, (await grantOf(pool, 'gamma')).keyId]
 }
+
+it('a checkpoint that does not fit into a row costs no more than the part that is too large', async () => {
+  let pool = newPool()
+  await give(pool, await grantOf(pool, 'alpha'))
+  await checkpoint(pool)
+  const usable = (await pool.snapshot()).usable
+  await runInDurableObject(pool, (_, { storage }) => {
+    const store = createStore(storage)
+    const lease = { keyId: keyId('alpha'), clientId: clientId('c'), grantedAtMs: 0, expiresAtMs: 1 }
+    const leases = Array.from({ length: 20_000 }, (_, i) => ({
+      ...lease,
+      id: leaseId(`a-lease-with-a-name-of-usual-length-${i}`),
+      model: modelId('vendor/model'),
+      panic: false,
+    }))
+    const counters = { turns: 77, retryTokens: 1, keys: [], byKey: [], byClient: [] }
+    store.saveCheckpoint({ counters, byModel: [], leases })
+    const rows = storage.sql.exec("SELECT record FROM records WHERE id = 'counters'").toArray()
+    expect(String(rows[0]?.record)).toContain('"turns":77')
+  })
+  pool = await afterEnd(pool, 'eviction')
+  expect((await pool.snapshot()).usable).toBe(usable)
+})
 
 describe('what is read back', () => {
   const store = (pool: DurableObjectStub<KeyPool>, kind: string, id: string, record: string) =>
