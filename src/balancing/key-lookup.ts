@@ -6,86 +6,147 @@ import type { Lookup } from './settlement.ts'
  * duty; while its report may still come, nobody else is asked.
  */
 export type LookupDuty =
-  | { readonly kind: 'none' }
   | { readonly kind: 'due'; readonly atMs: number }
   | { readonly kind: 'out'; readonly overdueAtMs: number }
 
-export const NOTHING_TO_LOOK_UP: LookupDuty = { kind: 'none' }
-
-/** How long a suspected, rejected or spent key rests between two lookups of it. */
-const LOOK_AGAIN_MS = { key_rejected: 60_000, key_spent: 300_000 } as const
-
-/** A lookup that was handed out and not reported (the Worker died) is due again after this. */
-const LOOKUP_TIMEOUT_MS = 30_000
-
-export function isDue(duty: LookupDuty, nowMs: number): boolean {
-  switch (duty.kind) {
-    case 'none':
-      return false
-    case 'due':
-      return nowMs >= duty.atMs
-    case 'out':
-      return nowMs >= duty.overdueAtMs
-  }
+/** What is known of a key's lookups. */
+export interface LookupState {
+  readonly duty: LookupDuty
+  /** When the latest report came, whatever it found; null if none has. */
+  readonly reportedAtMs: number | null
+  /** Since when the key is in doubt and no newer answer has come; null if it is not. */
+  readonly doubtedAtMs: number | null
+  /** When a doubt was last looked into. */
+  readonly verifiedAtMs: number | null
 }
 
-export function takeOut(nowMs: number): LookupDuty {
-  return { kind: 'out', overdueAtMs: nowMs + LOOKUP_TIMEOUT_MS }
+/** Asks for one key, to be carried out by whoever is handed it. */
+export interface LookupOrder {
+  /** An answer of this moment or later will do, whoever asked for it. */
+  readonly freshSinceMs: number
+}
+
+/** A hundred requests that come back with a 401 one after another must not ask a hundred times. */
+const VERIFY_AGAIN_MS = 60_000
+
+/** Every key is due at first: nothing is known of it. */
+export const NEVER_LOOKED_UP: LookupState = {
+  duty: { kind: 'due', atMs: 0 },
+  reportedAtMs: null,
+  doubtedAtMs: null,
+  verifiedAtMs: null,
+}
+
+export function isDue({ duty }: LookupState, nowMs: number): boolean {
+  return nowMs >= (duty.kind === 'due' ? duty.atMs : duty.overdueAtMs)
 }
 
 /**
- * Makes a lookup due now, unless one is on its way already, or as soon as the
- * key has rested from the last one: a hundred requests that come back with a 401
- * one after another must not ask a hundred times.
+ * Hands the duty out.
+ * @param refreshMs how old an answer may be; nobody asks about one key more often
  */
-export function hurry(
-  duty: LookupDuty,
+export function handOut(
+  state: LookupState,
   nowMs: number,
-  lookedUpAtMs: number | null = null,
-): LookupDuty {
-  if (duty.kind === 'out') return duty
-  const restedAtMs = lookedUpAtMs === null ? nowMs : lookedUpAtMs + LOOK_AGAIN_MS.key_rejected
+  refreshMs: number,
+): { state: LookupState; order: LookupOrder } {
+  return {
+    // What was handed out and never reported (the Worker died) may still have been asked.
+    state: { ...state, duty: { kind: 'out', overdueAtMs: nowMs + refreshMs } },
+    order: { freshSinceMs: Math.max(nowMs - refreshMs, state.doubtedAtMs ?? 0) },
+  }
+}
+
+/**
+ * Puts a key in doubt: the answer at hand is void, however fresh. The lookup that
+ * verifies it is due at once, or as soon as the key has rested from the last one.
+ */
+export function doubt(state: LookupState, nowMs: number): LookupState {
+  const doubted = { ...state, doubtedAtMs: nowMs }
+  return state.duty.kind === 'out' ? doubted : { ...doubted, duty: verification(doubted, nowMs) }
+}
+
+function verification({ verifiedAtMs }: LookupState, nowMs: number): LookupDuty {
+  const restedAtMs = verifiedAtMs === null ? nowMs : verifiedAtMs + VERIFY_AGAIN_MS
   return { kind: 'due', atMs: Math.max(nowMs, restedAtMs) }
 }
 
-/** When a key with this bench is to be looked up next: never, where a lookup could not cure it. */
-export function nextLookup(bench: Bench | null, nowMs: number): LookupDuty {
-  if (!isActive(bench, nowMs)) return NOTHING_TO_LOOK_UP
-  switch (bench.reason) {
-    case 'key_rejected':
-    case 'key_spent':
-      return { kind: 'due', atMs: nowMs + LOOK_AGAIN_MS[bench.reason] }
-    case 'account_out_of_credit':
-    case 'account_rate_limited':
-      return NOTHING_TO_LOOK_UP
+/** The state after a report. An answer older than the doubt leaves it standing. */
+export function afterReport(
+  state: LookupState,
+  lookup: Lookup,
+  nowMs: number,
+  refreshMs: number,
+): LookupState {
+  const askedAtMs = lookup.kind === 'unknown' ? nowMs : lookup.askedAtMs
+  const isOlder = state.doubtedAtMs !== null && askedAtMs < state.doubtedAtMs
+  const reported = { ...state, reportedAtMs: nowMs }
+  if (isOlder) return { ...reported, duty: verification(state, nowMs) }
+  const wasDoubted = state.doubtedAtMs !== null
+  return {
+    duty: { kind: 'due', atMs: Math.min(askedAtMs, nowMs) + refreshMs },
+    reportedAtMs: nowMs,
+    // A lookup that failed has verified nothing, and is tried again in its turn.
+    doubtedAtMs: lookup.kind === 'unknown' ? state.doubtedAtMs : null,
+    verifiedAtMs: wasDoubted ? nowMs : state.verifiedAtMs,
   }
 }
 
 /**
  * A key's bench after `/key` answered. A 401 alone only makes a key suspected
  * (OpenRouter has answered 401 to valid keys for hours); this second,
- * independent answer decides, and a later one can always take it back.
+ * independent answer decides, and a later one can always take it back. An answer
+ * from before the bench says nothing about it.
  */
 export function afterLookup(bench: Bench | null, lookup: Lookup, nowMs: number): Bench | null {
   switch (lookup.kind) {
     case 'valid': {
-      const room = lookup.remainingUsd === null || lookup.remainingUsd > 0
-      const cured = bench?.reason === 'key_rejected' || (bench?.reason === 'key_spent' && room)
+      if (bench === null || lookup.askedAtMs < bench.sinceMs) return bench
+      const cured =
+        bench.reason === 'key_rejected' || (bench.reason === 'key_spent' && hasRoom(lookup))
       return cured ? null : bench
     }
     case 'rejected': {
       const known = bench?.reason === 'key_rejected' && bench.untilMs === null
-      return known
-        ? bench
-        : {
-            reason: 'key_rejected',
-            untilMs: null,
-            cure: 'lookup',
-            provenance: 'upstream',
-            sinceMs: nowMs,
-          }
+      return known ? bench : rejection(nowMs)
     }
     case 'unknown':
       return bench
   }
+}
+
+function rejection(nowMs: number): Bench {
+  return {
+    reason: 'key_rejected',
+    untilMs: null,
+    cure: 'lookup',
+    provenance: 'upstream',
+    sinceMs: nowMs,
+  }
+}
+
+/** Whether an answer shows a key that may spend something. */
+export function hasRoom({ remainingUsd }: Extract<Lookup, { kind: 'valid' }>): boolean {
+  return remainingUsd === null || remainingUsd > 0
+}
+
+/**
+ * The bench of an account that had no credit, after an answer about one of its
+ * keys. `/key` shows a key's own cap and not the account's balance: a key that
+ * has had room all the while proves nothing, one that had none before and has
+ * some now does, and so does a balance, where OpenRouter shows it.
+ *
+ * @param hadNoRoom whether an answer since the bench began showed a key without room
+ */
+export function accountAfterLookup(
+  bench: Bench | null,
+  hadNoRoom: boolean,
+  lookup: Lookup,
+  nowMs: number,
+): Bench | null {
+  if (lookup.kind !== 'valid' || !isActive(bench, nowMs)) return bench
+  if (bench.reason !== 'account_out_of_credit' || lookup.askedAtMs < bench.sinceMs) return bench
+  const { balanceUsd } = lookup
+  const paidUp = balanceUsd === null ? hadNoRoom && hasRoom(lookup) : balanceUsd > 0
+  return paidUp ? null : bench
 }

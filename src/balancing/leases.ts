@@ -8,6 +8,10 @@ export interface Lease {
   readonly model: ModelId
   readonly grantedAtMs: number
   readonly expiresAtMs: number
+  /** Tokens taken from the key's limit for it, to be corrected when it ends. */
+  readonly tokens: number
+  /** Its whole term, in ms, while nobody has come for it yet: it was granted to a request that waited. */
+  readonly unclaimedMs: number | null
   /** Granted while breakers were ignored: its failure lengthens no cooldown. */
   readonly panic: boolean
 }

@@ -1,4 +1,5 @@
-import { type Balanced, least, type NonEmpty, type Random } from './selection.ts'
+import { least } from './selection.ts'
+import type { Strategy } from './strategy.ts'
 
 /**
  * Fewest leases in flight per unit of weight (weighted least-connections, as in
@@ -9,11 +10,15 @@ import { type Balanced, least, type NonEmpty, type Random } from './selection.ts
  * in slow start): it comes back empty, and would otherwise win every choice that
  * it takes part in until it is as full as the others.
  */
-export function leastBusy<K extends Balanced>(eligible: NonEmpty<K>, random: Random): K {
-  return least(
-    eligible,
-    (a, b) =>
-      a.inFlight * b.weight * b.share - b.inFlight * a.weight * a.share || a.lastTurn - b.lastTurn,
-    random,
-  )
+export const leastBusy: Strategy = {
+  choose: (eligible, { random }) =>
+    least(
+      eligible,
+      (a, b) =>
+        a.inFlight * b.weight * b.share - b.inFlight * a.weight * a.share ||
+        a.lastTurn - b.lastTurn,
+      random,
+    ),
+  score: (key) => key.inFlight / (key.weight * key.share),
+  best: 'lowest',
 }

@@ -28,6 +28,7 @@ export interface Tally {
  * for random names must not grow the object's memory.
  */
 export interface Ledger {
+  readonly all: Tally
   readonly byKey: Map<KeyId, Tally>
   readonly byModel: Map<string, Tally>
   readonly byClient: Map<ClientId, Tally>
@@ -41,7 +42,20 @@ export const OTHER_MODELS = '(other)'
 const DAY_MS = 24 * 60 * 60 * 1000
 
 export function createLedger(): Ledger {
-  return { byKey: new Map(), byModel: new Map(), byClient: new Map() }
+  return { all: createTally(0), byKey: new Map(), byModel: new Map(), byClient: new Map() }
+}
+
+function createTally(day: number): Tally {
+  return { total: createCounters(), day, today: createCounters() }
+}
+
+/** What was spent since midnight UTC, in USD. */
+export function spentToday({ day, today }: Tally, nowMs: number): number {
+  return day === dayOf(nowMs) ? today.costUsd : 0
+}
+
+function dayOf(nowMs: number): number {
+  return Math.floor(nowMs / DAY_MS)
 }
 
 export function createCounters(): Counters {
@@ -71,6 +85,7 @@ export interface Entry {
 
 /** Books one finished attempt under its key, model and client. */
 export function book(ledger: Ledger, entry: Entry, nowMs: number): void {
+  add(asOfToday(ledger.all, nowMs), entry)
   add(tallyOf(ledger.byKey, entry.keyId, nowMs), entry)
   if (entry.model !== null) {
     const known = ledger.byModel.has(entry.model) || ledger.byModel.size < MAX_MODELS
@@ -79,13 +94,17 @@ export function book(ledger: Ledger, entry: Entry, nowMs: number): void {
   if (entry.clientId !== null) add(tallyOf(ledger.byClient, entry.clientId, nowMs), entry)
 }
 
-function tallyOf<Id>(tallies: Map<Id, Tally>, id: Id, nowMs: number): Tally {
-  const day = Math.floor(nowMs / DAY_MS)
-  let tally = tallies.get(id)
-  if (tally === undefined) {
-    tally = { total: createCounters(), day, today: createCounters() }
-    tallies.set(id, tally)
-  }
+/** The tally of an id, made where there is none. It is the same one from then on. */
+export function tallyOf<Id>(tallies: Map<Id, Tally>, id: Id, nowMs: number): Tally {
+  const known = tallies.get(id)
+  if (known !== undefined) return asOfToday(known, nowMs)
+  const tally = createTally(dayOf(nowMs))
+  tallies.set(id, tally)
+  return tally
+}
+
+function asOfToday(tally: Tally, nowMs: number): Tally {
+  const day = dayOf(nowMs)
   if (tally.day !== day) {
     tally.day = day
     tally.today = createCounters()

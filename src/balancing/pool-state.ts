@@ -1,47 +1,56 @@
+import { type AccountState, accountOf, createAccount } from './account.ts'
+import { type Affinities, createAffinities } from './affinity.ts'
 import type { Bench } from './bench.ts'
 import { type Breaker, type BreakerPolicy, CLOSED } from './circuit-breaker.ts'
+import { type Credit, UNKNOWN_CREDIT } from './credit.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
-import { type LookupDuty, NOTHING_TO_LOOK_UP } from './key-lookup.ts'
+import { type LookupState, NEVER_LOOKED_UP } from './key-lookup.ts'
 import { createLeases, type Leases } from './leases.ts'
-import { createLedger, type Ledger } from './ledger.ts'
+import { createLedger, type Ledger, tallyOf } from './ledger.ts'
+import { createMeter } from './meter.ts'
+import type { PeakEwma } from './peak-ewma.ts'
 import { createRetryBudget, type RetryBudget, type RetryBudgetPolicy } from './retry-budget.ts'
-import type { Balanced } from './selection.ts'
-import type { StrategyName } from './strategy.ts'
+import { type RouteConfig, selects } from './routes.ts'
+import { type Balanced, createMemory, type Memory, type NonEmpty } from './selection.ts'
+import { createQueue, type WaitingQueue } from './waiting-queue.ts'
 
 export interface KeyConfig {
   readonly id: KeyId
-  /** Who pays. A key without a configured account is an account of its own. */
-  readonly account: AccountId
+  /** Who pays, as configured; null where it is to be learned. */
+  readonly account: AccountId | null
+  readonly tags: readonly string[]
   readonly weight: number
   /** Most leases at once, or null for no limit. */
   readonly maxConcurrent: number | null
+  /** Requests, and tokens, that may be begun in any 60 s; null for no limit. */
+  readonly rpm: number | null
+  readonly tpm: number | null
+  /** A key whose credit is at or below this, in USD, is left alone. */
+  readonly minCreditUsd: number
   readonly disabled: boolean
 }
 
 export interface PoolPolicy {
-  readonly strategy: StrategyName
   readonly breaker: BreakerPolicy
   readonly panicRatio: number
   readonly retryBudget: RetryBudgetPolicy
+  readonly credit: { readonly refreshMs: number; readonly thresholdUsd: number }
+  readonly queue: { readonly maxWaiting: number; readonly maxWaitMs: number }
 }
 
 export interface PoolConfig {
   readonly keys: readonly KeyConfig[]
+  /** First match wins; the last takes every model. */
+  readonly routes: NonEmpty<RouteConfig>
   readonly policy: PoolPolicy
-}
-
-export interface AccountState {
-  readonly id: AccountId
-  bench: Bench | null
-  /** For `:free` models only. */
-  freeBench: Bench | null
-  readonly modelBenches: Map<ModelId, Bench>
 }
 
 export interface KeyState extends Balanced {
   readonly id: KeyId
   readonly config: KeyConfig
-  readonly account: AccountState
+  account: AccountState
+  /** Who pays, by OpenRouter's name for them; null until it is learned. */
+  owner: AccountId | null
   inFlight: number
   lastTurn: number
   share: number
@@ -50,11 +59,25 @@ export interface KeyState extends Balanced {
   /** Rate limits in a row that named no reset; doubles the guess. */
   strikes: number
   struckAtMs: number
-  lookup: LookupDuty
-  /** When a lookup of it was last reported, whatever it found. */
-  lookedUpAtMs: number | null
+  lookup: LookupState
+  credit: Credit
+  /** What it was seen to spend since the lookup that is on its way was handed out, in USD. */
+  spentSinceAskedUsd: number
+  /** When OpenRouter will stop to accept it; null for never, or not known. */
+  expiresAtMs: number | null
+  latency: PeakEwma | null
+  /** How long its leases last; null until one has ended. */
+  hold: PeakEwma | null
   /** The largest request, in tokens, that OpenRouter last said it could still pay for. */
   affordableTokens: number | null
+}
+
+export interface RouteState {
+  readonly config: RouteConfig
+  readonly models: RouteConfig['models']
+  readonly memory: Memory
+  /** The keys that it selects, found when first asked for; null after an account was learned. */
+  members: readonly KeyState[] | null
 }
 
 /** What has to be written down before the step that changed it is answered. */
@@ -64,16 +87,21 @@ export interface Changes {
   models: boolean
 }
 
-/** The whole pool. Plain data, changed only by pool.ts. */
+/** The whole pool. Plain data, changed only by this folder's reducer. */
 export interface PoolState {
   readonly policy: PoolPolicy
   readonly keys: ReadonlyMap<KeyId, KeyState>
-  readonly accounts: ReadonlyMap<AccountId, AccountState>
+  readonly accounts: Map<AccountId, AccountState>
+  readonly routes: NonEmpty<RouteState>
   /** A model benched everywhere. It only chooses between a route's models, never excludes a key. */
   readonly modelBenches: Map<ModelId, Bench>
   readonly leases: Leases
+  readonly queue: WaitingQueue
+  readonly affinities: Affinities
   readonly retryBudget: RetryBudget
   readonly ledger: Ledger
+  /** What an answer has cost of late, on average, in USD. */
+  meanCostUsd: number
   /** Grants so far: the clock of "in turn". */
   turns: number
   readonly changes: Changes
@@ -81,47 +109,80 @@ export interface PoolState {
 
 /** A pool in which nothing has happened yet. */
 export function createPool(config: PoolConfig, nowMs: number): PoolState {
+  const ledger = createLedger()
   const accounts = new Map<AccountId, AccountState>()
   const keys = new Map<KeyId, KeyState>()
   for (const [position, key] of config.keys.entries()) {
-    const account = accounts.get(key.account) ?? createAccount(key.account)
-    accounts.set(key.account, account)
-    keys.set(key.id, createKey(key, position, account))
+    const id = accountOf({ id: key.id, config: key, owner: null }, [])
+    const account = accounts.get(id) ?? createAccount(id)
+    accounts.set(id, account)
+    keys.set(key.id, createKey(key, position, account, ledger, nowMs))
   }
+  const route = (route: RouteConfig) => ({
+    config: route,
+    models: route.models,
+    memory: createMemory(),
+    members: null,
+  })
+  const [first, ...others] = config.routes
   return {
     policy: config.policy,
     keys,
     accounts,
+    routes: [route(first), ...others.map(route)],
     modelBenches: new Map(),
     leases: createLeases(),
+    queue: createQueue(),
+    affinities: createAffinities(),
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
-    ledger: createLedger(),
+    ledger,
+    meanCostUsd: 0,
     turns: 0,
     changes: { keys: new Set(), accounts: new Set(), models: false },
   }
 }
 
-function createAccount(id: AccountId): AccountState {
-  return { id, bench: null, freeBench: null, modelBenches: new Map() }
-}
-
-function createKey(config: KeyConfig, position: number, account: AccountState): KeyState {
+function createKey(
+  config: KeyConfig,
+  position: number,
+  account: AccountState,
+  ledger: Ledger,
+  nowMs: number,
+): KeyState {
   return {
     id: config.id,
     config,
     account,
+    owner: null,
     position,
     weight: config.weight,
     inFlight: 0,
     lastTurn: 0,
     share: 1,
-    smoothedWeight: 0,
     breaker: CLOSED,
     bench: null,
     strikes: 0,
     struckAtMs: 0,
-    lookup: NOTHING_TO_LOOK_UP,
-    lookedUpAtMs: null,
+    lookup: NEVER_LOOKED_UP,
+    credit: UNKNOWN_CREDIT,
+    spentSinceAskedUsd: 0,
+    expiresAtMs: null,
+    latency: null,
+    hold: null,
+    rpm: createMeter(config.rpm),
+    tpm: createMeter(config.tpm),
+    tally: tallyOf(ledger.byKey, config.id, nowMs),
     affordableTokens: null,
   }
+}
+
+/** The keys that a route selects, in configured order. */
+export function membersOf(state: PoolState, route: RouteState): readonly KeyState[] {
+  const { keys } = route.config
+  route.members ??= [...state.keys.values()].filter(
+    ({ id, config: { tags }, account }) =>
+      keys === null ||
+      keys.some((selector) => selects(selector, { id, tags, account: account.id })),
+  )
+  return route.members
 }

@@ -1,57 +1,32 @@
-import { type Bench, benchOf, isActive, later } from './bench.ts'
-import { afterFailure, afterNothing, afterSuccess, asOf, beginProbe } from './circuit-breaker.ts'
-import { type Assessed, type Assessment, assess, type Needs } from './eligibility.ts'
-import type { AccountId, ClientId, KeyId, LeaseId, ModelId } from './ids.ts'
-import { afterLookup, hurry, isDue, nextLookup, takeOut } from './key-lookup.ts'
+import type { AccountState } from './account.ts'
+import { countRequest, remember } from './affinity.ts'
+import { type Bench, isActive } from './bench.ts'
+import { type Blockage, blockageOf, choiceOf, choose, outlookFor, routeOf } from './choosing.ts'
+import { afterNothing, asOf, beginProbe } from './circuit-breaker.ts'
+import type { Decision, Grant, Refusal, Waiting, Want } from './decision.ts'
+import type { KeyId, LeaseId, ModelId } from './ids.ts'
+import { handOut, isDue, type LookupOrder } from './key-lookup.ts'
+import { learnFromLookup, learnFromSettlement } from './learning.ts'
 import { close, expire, type Lease, open } from './leases.ts'
 import { book } from './ledger.ts'
-import type { AccountState, KeyState, PoolState } from './pool-state.ts'
-import { REASONS, type Reason, type ReasonCounts } from './reasons.ts'
+import { observe } from './peak-ewma.ts'
+import type { KeyState, PoolState } from './pool-state.ts'
 import { canWithdraw, deposit, withdraw } from './retry-budget.ts'
-import { isNonEmpty, type Random } from './selection.ts'
-import type { BenchOrder, Lookup, Settlement } from './settlement.ts'
-import { shareOf, takesPart } from './slow-start.ts'
-import { STRATEGIES } from './strategy.ts'
+import type { Random } from './selection.ts'
+import type { Lookup, Settlement } from './settlement.ts'
+import { take } from './sliding-window.ts'
+import { isAbandoned, laneOf } from './waiting-queue.ts'
 
 /**
  * The reducer: every decision about the pool is one of these synchronous steps
  * over plain data, so nothing can come between choosing a key and counting it.
  */
 
-export interface Want extends Needs {
-  /** Minted by the asker: asking again with the same id grants nothing twice. */
-  readonly leaseId: LeaseId
-  readonly clientId: ClientId
-  /**
-   * `first` pays into the retry budget, `retry` (an upstream fault) is paid from it,
-   * `move` (a key's or account's fault) is free: it is bounded by the pool.
-   */
-  readonly attempt: 'first' | 'move' | 'retry'
-  /** How long the lease may be held before it expires. */
-  readonly leaseMs: number
-}
-
-export interface Grant {
-  readonly kind: 'grant'
-  readonly leaseId: LeaseId
-  readonly keyId: KeyId
-  readonly accountId: AccountId
-}
-
-export interface Refusal {
-  readonly kind: 'refusal'
-  /** `ended`: this lease id was granted before and is over. */
-  readonly cause: 'no_key' | 'retry_budget' | 'ended'
-  readonly reasons: ReasonCounts
-  /** The earliest moment at which a key may be free; null when no passing of time frees one. */
-  readonly retryAtMs: number | null
-}
-
 /** So that one request does not end up looking after the whole pool. */
 const LOOKUPS_PER_STEP = 4
 
-/** Model names come from callers; benches that ended are swept when there are this many. */
-const MAX_MODEL_BENCHES = 500
+/** How long a lease for a request that waited is kept for it to be fetched. */
+const PICK_UP_MS = 5_000
 
 /** What one step changed of what must not be lost; `models` is null where no model's bench did. */
 export interface ChangedRecords {
@@ -60,51 +35,165 @@ export interface ChangedRecords {
   readonly models: ReadonlyMap<ModelId, Bench> | null
 }
 
-/** Decides which key serves, and takes a lease on it. */
-export function acquire(
+/** A key to be looked up by whoever is handed this. */
+export interface HandedLookup extends LookupOrder {
+  readonly keyId: KeyId
+  /** Whether the account's own balance should be asked for too, where OpenRouter tells it. */
+  readonly withBalance: boolean
+}
+
+/** Decides which key serves and takes a lease on it, or lets the request wait, or refuses it. */
+export function acquire(state: PoolState, want: Want, nowMs: number, random: Random): Decision {
+  tick(state, nowMs)
+  const known = claim(state, want.leaseId, nowMs)
+  if (known !== null) return known
+  const claimed = serveQueue(state, nowMs, random)
+  const decided = behind(state, want, nowMs) ?? decide(state, want, claimed, nowMs, random)
+  if (decided.kind !== 'blocked') return decided
+  return enqueue(state, want, decided, nowMs) ?? decided.refusal
+}
+
+/**
+ * What has become of a lease that was asked for before; null if it was not, or a
+ * restart has forgotten it. Who waits calls this again and again.
+ */
+export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decision | null {
+  const lease = state.leases.live.get(leaseId)
+  if (lease !== undefined) return granted(state, pickUp(state, lease, nowMs))
+  if (state.leases.ended.has(leaseId)) return refused('ended')
+  const waiter = state.queue.get(leaseId)
+  if (waiter === undefined) return null
+  waiter.seenAtMs = nowMs
+  if (nowMs < waiter.deadlineMs) return { kind: 'waiting', leaseId }
+  state.queue.delete(leaseId)
+  return waiter.refusal
+}
+
+/** The term of a lease that was granted to a request in the queue begins when it is fetched. */
+function pickUp(state: PoolState, lease: Lease, nowMs: number): Lease {
+  if (lease.unclaimedMs === null) return lease
+  const fetched = { ...lease, unclaimedMs: null, expiresAtMs: nowMs + lease.unclaimedMs }
+  open(state.leases, fetched)
+  return fetched
+}
+
+/**
+ * Gives free keys to those who wait, first come first served.
+ * @returns keys that one of them waits for, and which have room for smaller requests than its own
+ */
+export function serveQueue(state: PoolState, nowMs: number, random: Random): Set<KeyId> {
+  const claimed = new Set<KeyId>()
+  const blocked = new Map<string, Refusal>()
+  for (const [leaseId, waiter] of state.queue) {
+    if (isAbandoned(waiter, nowMs)) {
+      state.queue.delete(leaseId)
+      continue
+    }
+    const ahead = blocked.get(waiter.lane)
+    if (ahead !== undefined) waiter.refusal = ahead
+    if (nowMs >= waiter.deadlineMs || ahead !== undefined) continue
+    const decided = decide(state, waiter.want, claimed, nowMs, random)
+    switch (decided.kind) {
+      case 'grant':
+        state.queue.delete(leaseId)
+        setAside(state, leaseId, nowMs)
+        break
+      case 'refusal':
+        // The retry budget drips: there may be something in it before the time is up.
+        waiter.refusal = decided
+        break
+      case 'blocked':
+        blocked.set(waiter.lane, decided.refusal)
+        waiter.refusal = decided.refusal
+        for (const key of decided.shortOfTokens) claimed.add(key)
+    }
+  }
+  return claimed
+}
+
+/** Keeps a lease for who waited for it, and for no longer than a living asker needs. */
+function setAside(state: PoolState, leaseId: LeaseId, nowMs: number): void {
+  const lease = state.leases.live.get(leaseId)
+  if (lease === undefined) return
+  const unclaimedMs = lease.expiresAtMs - lease.grantedAtMs
+  open(state.leases, { ...lease, unclaimedMs, expiresAtMs: nowMs + PICK_UP_MS })
+}
+
+/** What keeps a request that comes after others of its lane from being served before them. */
+function behind(state: PoolState, want: Want, nowMs: number): Blockage | null {
+  if (state.queue.size === 0) return null
+  const lane = laneOf(want)
+  for (const waiter of state.queue.values()) {
+    if (waiter.lane === lane && nowMs < waiter.deadlineMs) {
+      return { kind: 'blocked', refusal: waiter.refusal, mayEndAtMs: nowMs, shortOfTokens: [] }
+    }
+  }
+  return null
+}
+
+function enqueue(
   state: PoolState,
   want: Want,
+  { refusal, mayEndAtMs }: Blockage,
   nowMs: number,
-  random: Random,
-): Grant | Refusal {
-  tick(state, nowMs)
-  const open = state.leases.live.get(want.leaseId)
-  if (open !== undefined) return granted(state, open)
-  if (state.leases.ended.has(want.leaseId)) return refused('ended', [])
-  const assessed = assess(state, want, nowMs)
-  // Asked before a key is chosen: choosing takes a turn, which a refused retry must not cost.
-  if (want.attempt === 'retry' && assessed.eligible.length > 0) {
-    const paid = canWithdraw(state.retryBudget, state.policy.retryBudget, nowMs)
-    if (!paid) return refused('retry_budget', [])
-  }
-  const key = choose(state, assessed, nowMs, random)
-  if (key === null) return refused('no_key', assessed.excluded)
-  // Paid at the grant, so that a request which has to ask often pays in once.
-  if (want.attempt === 'first') deposit(state.retryBudget, state.policy.retryBudget, nowMs)
-  if (want.attempt === 'retry') withdraw(state.retryBudget)
-  return granted(state, grant(state, key, want, assessed.panic, nowMs))
+): Waiting | null {
+  const { maxWaiting, maxWaitMs } = state.policy.queue
+  const deadlineMs = nowMs + Math.min(want.waitMs, maxWaitMs)
+  const isWorthWhile = mayEndAtMs !== null && mayEndAtMs < deadlineMs
+  if (!isWorthWhile || state.queue.size >= maxWaiting) return null
+  state.queue.set(want.leaseId, {
+    want,
+    lane: laneOf(want),
+    deadlineMs,
+    seenAtMs: nowMs,
+    refusal,
+  })
+  return { kind: 'waiting', leaseId: want.leaseId }
 }
 
-function choose(
+function decide(
   state: PoolState,
-  { eligible, panic }: Assessed,
+  want: Want,
+  claimed: ReadonlySet<KeyId>,
   nowMs: number,
   random: Random,
-): KeyState | null {
-  for (const key of eligible) key.share = panic ? 1 : shareOf(key.breaker, nowMs)
-  const ready = panic ? eligible : eligible.filter((key) => takesPart(key.breaker, nowMs, random))
-  const candidates = ready.length > 0 ? ready : eligible
-  return isNonEmpty(candidates) ? STRATEGIES[state.policy.strategy](candidates, random) : null
+): Grant | Refusal | Blockage {
+  const route = routeOf(state, want)
+  const outlook = outlookFor(state, route, want, nowMs, claimed)
+  if (outlook.kind === 'unserved') return blockageOf(outlook.prospects, nowMs)
+  const { model, assessed } = outlook.prospect
+  // Another model is no retry of what failed.
+  const isRetry = want.attempt === 'retry' && model === want.models[0]
+  const { retryBudget, policy } = state
+  // Asked before a key is chosen: choosing takes a turn, which a refused retry must not cost.
+  if (isRetry && !canWithdraw(retryBudget, policy.retryBudget, nowMs)) {
+    return refused('retry_budget')
+  }
+  const choice = choiceOf(state, route.memory, nowMs, random)
+  const key = choose(state, route, outlook, want.affinity, choice)
+  // Paid at the grant, so that a request which has to ask often pays in once.
+  if (want.attempt === 'first') deposit(retryBudget, policy.retryBudget, nowMs)
+  if (isRetry) withdraw(retryBudget)
+  return granted(state, grant(state, key, model, want, assessed.panic, nowMs))
 }
 
-function grant(state: PoolState, key: KeyState, want: Want, panic: boolean, nowMs: number): Lease {
+function grant(
+  state: PoolState,
+  key: KeyState,
+  model: ModelId,
+  want: Want,
+  panic: boolean,
+  nowMs: number,
+): Lease {
   const lease: Lease = {
     id: want.leaseId,
     keyId: key.id,
     clientId: want.clientId,
-    model: want.model,
+    model,
     grantedAtMs: nowMs,
     expiresAtMs: nowMs + want.leaseMs,
+    tokens: want.tokens,
+    unclaimedMs: null,
     panic,
   }
   open(state.leases, lease)
@@ -112,50 +201,24 @@ function grant(state: PoolState, key: KeyState, want: Want, panic: boolean, nowM
   key.lastTurn = state.turns
   key.inFlight += 1
   key.breaker = beginProbe(asOf(key.breaker, nowMs), lease.id)
+  if (key.rpm !== null) take(key.rpm.window, 1, nowMs)
+  if (key.tpm !== null) take(key.tpm.window, want.tokens, nowMs)
+  countRequest(state.affinities, key.account.id, nowMs)
+  if (want.affinity?.kind === 'conversation') {
+    remember(state.affinities, want.affinity.id, key.account.id, nowMs)
+  }
   return lease
 }
 
 function granted(state: PoolState, lease: Lease): Grant | Refusal {
   const key = state.keys.get(lease.keyId)
-  if (key === undefined) return refused('ended', [])
-  return { kind: 'grant', leaseId: lease.id, keyId: key.id, accountId: key.account.id }
+  if (key === undefined) return refused('ended')
+  const { id: leaseId, model } = lease
+  return { kind: 'grant', leaseId, keyId: key.id, accountId: key.account.id, model }
 }
 
-function refused(cause: Refusal['cause'], excluded: readonly Assessment[]): Refusal {
-  return {
-    kind: 'refusal',
-    cause,
-    reasons: countReasons(excluded),
-    retryAtMs: earliest(excluded.map(clearsAtMs)),
-  }
-}
-
-function countReasons(excluded: readonly Assessment[]): ReasonCounts {
-  const counts: ReasonCounts = {}
-  for (const { obstacles } of excluded) {
-    const reason = firstReason(obstacles.map((obstacle) => obstacle.reason))
-    if (reason !== null) counts[reason] = (counts[reason] ?? 0) + 1
-  }
-  return counts
-}
-
-function firstReason(reasons: readonly Reason[]): Reason | null {
-  return REASONS.find((reason) => reasons.includes(reason)) ?? null
-}
-
-/** A key is free when the last of its obstacles is gone; never, if one of them doesn't go. */
-function clearsAtMs({ obstacles }: Assessment): number | null {
-  let latestMs = 0
-  for (const obstacle of obstacles) {
-    if (obstacle.clearsAtMs === null) return null
-    latestMs = Math.max(latestMs, obstacle.clearsAtMs)
-  }
-  return latestMs
-}
-
-function earliest(moments: readonly (number | null)[]): number | null {
-  const known = moments.filter((moment) => moment !== null)
-  return known.length === 0 ? null : Math.min(...known)
+function refused(cause: 'retry_budget' | 'ended'): Refusal {
+  return { kind: 'refusal', cause, reasons: {}, retryAtMs: null }
 }
 
 /** Gives a lease back and learns from its attempt. A second settlement of one lease does nothing. */
@@ -166,13 +229,18 @@ export function settle(
   random: Random,
 ): void {
   tick(state, nowMs)
+  // Who gives up waiting settles what was never granted, and never will be.
+  state.queue.delete(settlement.leaseId)
   const closing = close(state.leases, settlement.leaseId, nowMs)
   if (closing.kind === 'duplicate') return
   const lease = closing.kind === 'forgotten' ? null : closing.lease
   const key = state.keys.get(lease?.keyId ?? settlement.keyId)
   if (key === undefined) return
-  if (closing.kind === 'live') key.inFlight -= 1
-  learn(state, key, lease, settlement, nowMs, random)
+  if (closing.kind === 'live') {
+    key.inFlight -= 1
+    key.hold = observe(key.hold, nowMs - closing.lease.grantedAtMs, nowMs)
+  }
+  learnFromSettlement(state, key, lease, settlement, nowMs, random)
   book(
     state.ledger,
     {
@@ -187,122 +255,6 @@ export function settle(
   )
 }
 
-function learn(
-  state: PoolState,
-  key: KeyState,
-  lease: Lease | null,
-  settlement: Settlement,
-  nowMs: number,
-  random: Random,
-): void {
-  updateBreaker(state, key, lease, settlement, nowMs)
-  for (const order of settlement.benches) {
-    carryOut(state, key, lease, order, nowMs, random)
-  }
-  if (settlement.outcome === 'success' && isSinceStrike(key, lease)) key.strikes = 0
-  if (settlement.suspect) key.lookup = hurry(key.lookup, nowMs, key.lookedUpAtMs)
-  if (settlement.affordableTokens !== undefined) key.affordableTokens = settlement.affordableTokens
-}
-
-function updateBreaker(
-  state: PoolState,
-  key: KeyState,
-  lease: Lease | null,
-  settlement: Settlement,
-  nowMs: number,
-): void {
-  const before = key.breaker
-  const now = asOf(before, nowMs)
-  const { leaseId } = settlement
-  switch (settlement.outcome) {
-    case 'success':
-      key.breaker = afterSuccess(now, leaseId, nowMs)
-      break
-    case 'failure':
-      key.breaker = afterFailure(now, leaseId, lease?.panic ?? false, nowMs, state.policy.breaker)
-      break
-    case 'ignorable':
-      key.breaker = afterNothing(now, leaseId)
-      break
-  }
-  if (key.breaker !== before) state.changes.keys.add(key.id)
-}
-
-function carryOut(
-  state: PoolState,
-  key: KeyState,
-  lease: Lease | null,
-  order: BenchOrder,
-  nowMs: number,
-  random: Random,
-): void {
-  const { account } = key
-  switch (order.scope) {
-    case 'key': {
-      const next = benchOf(order, strike(key, lease, order, nowMs), nowMs, random)
-      key.bench = later(key.bench, next, nowMs)
-      if (key.lookup.kind === 'none') key.lookup = nextLookup(key.bench, nowMs)
-      state.changes.keys.add(key.id)
-      return
-    }
-    case 'account':
-      account.bench = later(account.bench, benchOf(order, 0, nowMs, random), nowMs)
-      state.changes.accounts.add(account.id)
-      return
-    case 'account_free':
-      account.freeBench = later(account.freeBench, benchOf(order, 0, nowMs, random), nowMs)
-      state.changes.accounts.add(account.id)
-      return
-    case 'account_model':
-      if (lease === null) return
-      benchModel(account.modelBenches, lease.model, benchOf(order, 0, nowMs, random), nowMs)
-      state.changes.accounts.add(account.id)
-      return
-    case 'model':
-      if (lease === null) return
-      benchModel(state.modelBenches, lease.model, benchOf(order, 0, nowMs, random), nowMs)
-      state.changes.models = true
-      return
-  }
-}
-
-/**
- * How many backoff orders went before this one. Ten requests that were out
- * together when the limit struck are one strike, not ten: only a lease granted
- * after the last strike adds to the count.
- */
-function strike(key: KeyState, lease: Lease | null, order: BenchOrder, nowMs: number): number {
-  if (order.term.kind !== 'backoff') return 0
-  if (lease === null || (key.strikes > 0 && !isSinceStrike(key, lease))) {
-    return Math.max(0, key.strikes - 1)
-  }
-  key.strikes += 1
-  key.struckAtMs = nowMs
-  return key.strikes - 1
-}
-
-/**
- * Whether a lease can tell how the key is since its last strike. A long answer
- * that was already running cannot. Nor can a lease of the same millisecond: a
- * strike benches the key, so it was granted before.
- */
-function isSinceStrike(key: KeyState, lease: Lease | null): boolean {
-  return lease !== null && lease.grantedAtMs > key.struckAtMs
-}
-
-function benchModel(
-  benches: Map<ModelId, Bench>,
-  model: ModelId,
-  bench: Bench,
-  nowMs: number,
-): void {
-  if (benches.size >= MAX_MODEL_BENCHES) {
-    for (const [name, old] of benches) if (!isActive(old, nowMs)) benches.delete(name)
-  }
-  if (benches.size >= MAX_MODEL_BENCHES && !benches.has(model)) return
-  benches.set(model, later(benches.get(model) ?? null, bench, nowMs))
-}
-
 /** Lets time pass: leases whose time is over end, and the capacity they held is free again. */
 export function tick(state: PoolState, nowMs: number): void {
   for (const lease of expire(state.leases, nowMs)) {
@@ -313,27 +265,37 @@ export function tick(state: PoolState, nowMs: number): void {
   }
 }
 
-/** Hands out the lookups that are due, each to one asker at a time, a few per step. */
-export function takeLookups(state: PoolState, nowMs: number): KeyId[] {
-  const due: KeyId[] = []
-  for (const key of state.keys.values()) {
-    if (due.length === LOOKUPS_PER_STEP) break
-    if (key.config.disabled || !isDue(key.lookup, nowMs)) continue
-    key.lookup = takeOut(nowMs)
-    due.push(key.id)
+/** When something happens by itself that those who wait should know of; null while nobody waits. */
+export function wakeAtMs(state: PoolState): number | null {
+  if (state.queue.size === 0) return null
+  let earliestMs = state.leases.nextExpiryMs
+  for (const { deadlineMs, refusal } of state.queue.values()) {
+    earliestMs = Math.min(earliestMs, deadlineMs, refusal.retryAtMs ?? deadlineMs)
   }
-  return due
+  return earliestMs
+}
+
+/** Hands out the lookups that are due, each to one asker at a time, a few per step. */
+export function takeLookups(state: PoolState, nowMs: number): HandedLookup[] {
+  const { refreshMs } = state.policy.credit
+  const handed: HandedLookup[] = []
+  for (const key of state.keys.values()) {
+    if (handed.length === LOOKUPS_PER_STEP) break
+    if (key.config.disabled || !isDue(key.lookup, nowMs)) continue
+    const { state: lookup, order } = handOut(key.lookup, nowMs, refreshMs)
+    key.lookup = lookup
+    key.spentSinceAskedUsd = 0
+    const { bench } = key.account
+    const withBalance = isActive(bench, nowMs) && bench.reason === 'account_out_of_credit'
+    handed.push({ ...order, keyId: key.id, withBalance })
+  }
+  return handed
 }
 
 /** Learns what a lookup found. */
-export function observe(state: PoolState, lookup: Lookup, nowMs: number): void {
+export function report(state: PoolState, lookup: Lookup, nowMs: number): void {
   const key = state.keys.get(lookup.keyId)
-  if (key === undefined) return
-  const bench = afterLookup(key.bench, lookup, nowMs)
-  if (bench !== key.bench) state.changes.keys.add(key.id)
-  key.bench = bench
-  key.lookedUpAtMs = nowMs
-  key.lookup = nextLookup(bench, nowMs)
+  if (key !== undefined) learnFromLookup(state, key, lookup, nowMs)
 }
 
 /** Takes the records that have to be written before this step is answered. */

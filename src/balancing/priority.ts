@@ -1,6 +1,9 @@
-import type { Balanced, NonEmpty } from './selection.ts'
+import type { Strategy } from './strategy.ts'
 
 /** The first eligible key in configured order: primary and standby. */
-export function priority<K extends Balanced>(eligible: NonEmpty<K>): K {
-  return eligible.reduce((first, key) => (key.position < first.position ? key : first))
+export const priority: Strategy = {
+  choose: (eligible) =>
+    eligible.reduce((first, key) => (key.position < first.position ? key : first)),
+  score: (key) => key.position,
+  best: 'lowest',
 }

@@ -4,14 +4,18 @@
  */
 export const REASONS = [
   'disabled',
+  'not_in_route',
   'already_tried',
   'key_rejected',
   'key_spent',
   'account_out_of_credit',
   'account_rate_limited',
+  'below_min_credit',
   'breaker_open',
   'half_open_busy',
   'at_max_concurrent',
+  'at_rpm',
+  'at_tpm',
 ] as const
 
 export type Reason = (typeof REASONS)[number]

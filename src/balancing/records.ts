@@ -1,10 +1,15 @@
+import type { AccountState } from './account.ts'
 import type { Bench } from './bench.ts'
 import type { Breaker } from './circuit-breaker.ts'
+import type { Credit } from './credit.ts'
 import type { AccountId, ClientId, KeyId, ModelId } from './ids.ts'
-import { hurry, NOTHING_TO_LOOK_UP } from './key-lookup.ts'
+import { doubt } from './key-lookup.ts'
+import { settleAccounts } from './learning.ts'
 import { type Lease, open } from './leases.ts'
 import type { Tally } from './ledger.ts'
-import type { AccountState, KeyState, PoolState } from './pool-state.ts'
+import type { Meter } from './meter.ts'
+import type { KeyState, PoolState, RouteState } from './pool-state.ts'
+import { SLOT_MS, type WindowSlot } from './sliding-window.ts'
 
 /**
  * What a pool writes down to live again. Two kinds, by what losing them costs:
@@ -20,6 +25,7 @@ export interface KeyRecord {
   readonly bench: Bench | null
   readonly strikes: number
   readonly struckAtMs: number
+  readonly owner: AccountId | null
 }
 
 export interface AccountRecord {
@@ -37,16 +43,35 @@ export interface CountersRecord {
   readonly keys: readonly {
     readonly id: KeyId
     readonly lastTurn: number
-    readonly smoothedWeight: number
+    readonly credit: Credit
+    readonly expiresAtMs: number | null
   }[]
+  readonly routes: readonly RouteRecord[]
+  readonly meanCostUsd: number
+  readonly all: Tally
   readonly byKey: readonly (readonly [KeyId, Tally])[]
   readonly byClient: readonly (readonly [ClientId, Tally])[]
+}
+
+/** What the strategy of a route remembers. A route is known by the models that it takes. */
+export interface RouteRecord {
+  readonly models: readonly string[]
+  readonly current: KeyId | null
+  readonly smoothedWeights: readonly (readonly [KeyId, number])[]
+}
+
+/** What was taken of a key's limits within the last minute, by seconds. */
+export interface MetersRecord {
+  readonly id: KeyId
+  readonly rpm: readonly WindowSlot[]
+  readonly tpm: readonly WindowSlot[]
 }
 
 export interface Checkpoint {
   readonly counters: CountersRecord
   readonly byModel: readonly (readonly [string, Tally])[]
   readonly leases: readonly Lease[]
+  readonly meters: readonly MetersRecord[]
 }
 
 export interface PoolRecords {
@@ -59,7 +84,7 @@ export interface PoolRecords {
 }
 
 export function keyRecord(key: KeyState): KeyRecord {
-  const { breaker, bench, strikes, struckAtMs } = key
+  const { breaker, bench, strikes, struckAtMs, owner } = key
   return {
     breaker:
       breaker.kind === 'half_open'
@@ -68,14 +93,15 @@ export function keyRecord(key: KeyState): KeyRecord {
     bench,
     strikes,
     struckAtMs,
+    owner,
   }
 }
 
 /** Whether a record says nothing that a fresh key would not say: its row can go. */
 export function isBlank(record: KeyRecord): boolean {
-  const { breaker, bench, strikes } = record
+  const { breaker, bench, strikes, owner } = record
   const closed = breaker.kind === 'closed' && breaker.failuresAtMs.length === 0
-  return closed && bench === null && strikes === 0
+  return closed && bench === null && strikes === 0 && owner === null
 }
 
 export function accountRecord(account: AccountState): AccountRecord {
@@ -84,21 +110,55 @@ export function accountRecord(account: AccountState): AccountRecord {
 }
 
 export function checkpoint(state: PoolState): Checkpoint {
+  const keys = [...state.keys.values()]
   return {
     counters: {
       turns: state.turns,
       retryTokens: state.retryBudget.tokens,
-      keys: [...state.keys.values()].map(({ id, lastTurn, smoothedWeight }) => ({
+      keys: keys.map(({ id, lastTurn, credit, expiresAtMs }) => ({
         id,
         lastTurn,
-        smoothedWeight,
+        credit,
+        expiresAtMs,
       })),
+      routes: state.routes.map((route) => routeRecord(route, keys)),
+      meanCostUsd: state.meanCostUsd,
+      all: state.ledger.all,
       byKey: [...state.ledger.byKey],
       byClient: [...state.ledger.byClient],
     },
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values()],
+    meters: keys.flatMap(metersRecord),
   }
+}
+
+function routeRecord({ models, memory }: RouteState, keys: readonly KeyState[]): RouteRecord {
+  const idAt = (position: number) => keys[position]?.id
+  return {
+    models,
+    current: idAt(memory.current) ?? null,
+    smoothedWeights: [...memory.smoothedWeights].flatMap(([position, weight]) => {
+      const id = idAt(position)
+      return id === undefined ? [] : [[id, weight] as const]
+    }),
+  }
+}
+
+function metersRecord({ id, rpm, tpm }: KeyState): MetersRecord[] {
+  return rpm === null && tpm === null ? [] : [{ id, rpm: bySeconds(rpm), tpm: bySeconds(tpm) }]
+}
+
+const SLOTS_PER_SECOND = 1000 / SLOT_MS
+
+/** A tenth of the rows, at the price of a second: what was taken counts from the second's end. */
+function bySeconds(meter: Meter | null): WindowSlot[] {
+  const seconds = new Map<number, number>()
+  for (const { slot, amount } of meter?.window.slots ?? []) {
+    const last = Math.floor(slot / SLOTS_PER_SECOND) * SLOTS_PER_SECOND + SLOTS_PER_SECOND - 1
+    seconds.set(last, (seconds.get(last) ?? 0) + amount)
+  }
+  return [...seconds].map(([slot, amount]) => ({ slot, amount }))
 }
 
 /**
@@ -110,19 +170,27 @@ export function checkpoint(state: PoolState): Checkpoint {
 export function restore(state: PoolState, records: PoolRecords, nowMs: number): void {
   for (const [id, record] of records.keys) {
     const key = state.keys.get(id)
-    if (key !== undefined) restoreKey(key, record, nowMs)
+    if (key !== undefined) restoreKey(key, record)
   }
+  settleAccounts(state, nowMs)
   for (const [id, record] of records.accounts) {
     const account = state.accounts.get(id)
     if (account !== undefined) restoreAccount(account, record)
   }
   for (const [model, bench] of records.models) state.modelBenches.set(model, bench)
-  const { counters, byModel, leases } = records.checkpoint
+  restoreCheckpoint(state, records, nowMs)
+}
+
+function restoreCheckpoint(
+  state: PoolState,
+  { checkpoint, outdated }: PoolRecords,
+  nowMs: number,
+): void {
+  const { counters, byModel, leases, meters } = checkpoint
   if (counters !== undefined) restoreCounters(state, counters)
+  for (const record of meters ?? []) restoreMeters(state, record)
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)
-  for (const lease of leases ?? []) {
-    restoreLease(state, records.outdated ? inDoubt(lease, nowMs) : lease)
-  }
+  for (const lease of leases ?? []) restoreLease(state, outdated ? inDoubt(lease, nowMs) : lease)
 }
 
 /** A lease that may be over keeps its place for this long at least. */
@@ -139,13 +207,14 @@ function inDoubt(lease: Lease, nowMs: number): Lease {
   return { ...lease, expiresAtMs: Math.min(lease.expiresAtMs, nowMs + againMs) }
 }
 
-function restoreKey(key: KeyState, record: KeyRecord, nowMs: number): void {
+function restoreKey(key: KeyState, record: KeyRecord): void {
   key.breaker = record.breaker
   key.bench = record.bench
   key.strikes = record.strikes
   key.struckAtMs = record.struckAtMs
-  const inDoubt = key.bench?.reason === 'key_rejected' || key.bench?.reason === 'key_spent'
-  key.lookup = inDoubt ? hurry(NOTHING_TO_LOOK_UP, nowMs) : NOTHING_TO_LOOK_UP
+  key.owner = record.owner
+  const isSuspected = key.bench?.reason === 'key_rejected' && key.bench.untilMs !== null
+  if (key.bench !== null && isSuspected) key.lookup = doubt(key.lookup, key.bench.sinceMs)
 }
 
 function restoreAccount(account: AccountState, record: AccountRecord): void {
@@ -155,16 +224,54 @@ function restoreAccount(account: AccountState, record: AccountRecord): void {
 }
 
 function restoreCounters(state: PoolState, counters: CountersRecord): void {
+  const { ledger, policy } = state
   state.turns = counters.turns
   state.retryBudget.tokens = counters.retryTokens
-  for (const { id, lastTurn, smoothedWeight } of counters.keys) {
+  state.meanCostUsd = counters.meanCostUsd
+  for (const { id, lastTurn, credit, expiresAtMs } of counters.keys) {
     const key = state.keys.get(id)
     if (key === undefined) continue
     key.lastTurn = lastTurn
-    key.smoothedWeight = smoothedWeight
+    key.credit = credit
+    key.expiresAtMs = expiresAtMs
+    if (credit.kind === 'known') {
+      const next = { kind: 'due', atMs: credit.asOfMs + policy.credit.refreshMs } as const
+      if (key.lookup.doubtedAtMs === null) key.lookup = { ...key.lookup, duty: next }
+    }
   }
-  for (const [id, tally] of counters.byKey) state.ledger.byKey.set(id, tally)
-  for (const [id, tally] of counters.byClient) state.ledger.byClient.set(id, tally)
+  for (const record of counters.routes) restoreRoute(state, record)
+  Object.assign(ledger.all, counters.all)
+  for (const [id, tally] of counters.byKey) {
+    const key = state.keys.get(id)
+    // A key's own tally is the one that its strategy looks at.
+    if (key === undefined) ledger.byKey.set(id, tally)
+    else Object.assign(key.tally, tally)
+  }
+  for (const [id, tally] of counters.byClient) ledger.byClient.set(id, tally)
+}
+
+function restoreRoute(state: PoolState, record: RouteRecord): void {
+  const name = record.models.join(' ')
+  const route = state.routes.find(({ models }) => models.join(' ') === name)
+  if (route === undefined) return
+  const positionOf = (id: KeyId | null) => (id === null ? undefined : state.keys.get(id)?.position)
+  route.memory.current = positionOf(record.current) ?? 0
+  for (const [id, weight] of record.smoothedWeights) {
+    const position = positionOf(id)
+    if (position !== undefined) route.memory.smoothedWeights.set(position, weight)
+  }
+}
+
+function restoreMeters(state: PoolState, record: MetersRecord): void {
+  const key = state.keys.get(record.id)
+  for (const [meter, slots] of [
+    [key?.rpm, record.rpm],
+    [key?.tpm, record.tpm],
+  ] as const) {
+    if (meter === null || meter === undefined) continue
+    meter.window.slots = slots.map((slot) => ({ ...slot }))
+    meter.window.total = slots.reduce((total, { amount }) => total + amount, 0)
+  }
 }
 
 function restoreLease(state: PoolState, lease: Lease): void {

@@ -1,4 +1,5 @@
-import { type Balanced, least, type NonEmpty, type Random } from './selection.ts'
+import { least } from './selection.ts'
+import type { Strategy } from './strategy.ts'
 
 /**
  * Each eligible key in turn, as "the one whose last turn is longest ago".
@@ -7,6 +8,8 @@ import { type Balanced, least, type NonEmpty, type Random } from './selection.ts
  * one that follows it; ordering by last turn spreads that share evenly, and is
  * the same strict rotation while all keys are eligible.
  */
-export function roundRobin<K extends Balanced>(eligible: NonEmpty<K>, random: Random): K {
-  return least(eligible, (a, b) => a.lastTurn - b.lastTurn, random)
+export const roundRobin: Strategy = {
+  choose: (eligible, { random }) => least(eligible, (a, b) => a.lastTurn - b.lastTurn, random),
+  score: (key) => key.lastTurn,
+  best: 'lowest',
 }

@@ -1,7 +1,12 @@
+import type { Credit } from './credit.ts'
+import type { Tally } from './ledger.ts'
+import type { Meter } from './meter.ts'
+import type { PeakEwma } from './peak-ewma.ts'
+
 /** A source of uniform numbers in [0, 1), like `Math.random`; seeded in tests. */
 export type Random = () => number
 
-/** What a strategy sees of a key. `smoothedWeight` belongs to smooth weighted round-robin alone. */
+/** What a strategy sees of a key. */
 export interface Balanced {
   /** Place in the configuration, from 0. */
   readonly position: number
@@ -13,7 +18,38 @@ export interface Balanced {
   readonly lastTurn: number
   /** How much of its weight a key can carry now, above 0: less than 1 only while it recovers. */
   readonly share: number
-  smoothedWeight: number
+  readonly credit: Credit
+  /** Time to first output; null while unmeasured. */
+  readonly latency: PeakEwma | null
+  /** Requests, and tokens, of the last minute against the key's limits; null without a limit. */
+  readonly rpm: Meter | null
+  readonly tpm: Meter | null
+  readonly tally: Tally
+}
+
+/** What a strategy may know besides the keys, at one choice. */
+export interface Choice {
+  readonly nowMs: number
+  readonly random: Random
+  readonly memory: Memory
+  /** Credit below which `credit-threshold` moves on, in USD. */
+  readonly thresholdUsd: number
+  /** What an answer of this pool costs on average: what a running one is likely to. */
+  readonly meanCostUsd: number
+  /** What the whole pool has spent since midnight UTC. */
+  readonly spentTodayUsd: number
+}
+
+/** What a strategy remembers from one choice to the next, for one route. Only `choose` changes it. */
+export interface Memory {
+  /** By position: what smooth weighted round-robin owes each key. */
+  readonly smoothedWeights: Map<number, number>
+  /** Position of the key that `credit-threshold` is on. */
+  current: number
+}
+
+export function createMemory(): Memory {
+  return { smoothedWeights: new Map(), current: 0 }
 }
 
 export type NonEmpty<T> = readonly [T, ...T[]]

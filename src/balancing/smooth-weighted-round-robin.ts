@@ -1,4 +1,5 @@
-import { type Balanced, least, type NonEmpty, type Random } from './selection.ts'
+import { type Balanced, least, type Memory } from './selection.ts'
+import type { Strategy } from './strategy.ts'
 
 /**
  * Smooth weighted round-robin, as nginx does it (commit 52327e0627f4, 2012):
@@ -11,20 +12,23 @@ import { type Balanced, least, type NonEmpty, type Random } from './selection.ts
  * picks a key's value is W·(weight − picks), hence picks ≤ weight, and the sums
  * agree. So ties may go to the key that has waited longest.
  */
-export function smoothWeightedRoundRobin<K extends Balanced>(
-  eligible: NonEmpty<K>,
-  random: Random,
-): K {
-  let total = 0
-  for (const key of eligible) {
-    key.smoothedWeight += key.weight
-    total += key.weight
-  }
-  const chosen = least(
-    eligible,
-    (a, b) => b.smoothedWeight - a.smoothedWeight || a.lastTurn - b.lastTurn,
-    random,
-  )
-  chosen.smoothedWeight -= total
-  return chosen
+export const smoothWeightedRoundRobin: Strategy = {
+  choose(eligible, { memory, random }) {
+    let total = 0
+    for (const key of eligible) {
+      memory.smoothedWeights.set(key.position, due(key, memory))
+      total += key.weight
+    }
+    const owed = (key: Balanced) => memory.smoothedWeights.get(key.position) ?? 0
+    const chosen = least(eligible, (a, b) => owed(b) - owed(a) || a.lastTurn - b.lastTurn, random)
+    memory.smoothedWeights.set(chosen.position, owed(chosen) - total)
+    return chosen
+  },
+  score: (key, { memory }) => Math.max(0, due(key, memory)),
+  best: 'highest',
+}
+
+/** What a key is owed once it has gained its weight. */
+function due(key: Balanced, memory: Memory): number {
+  return (memory.smoothedWeights.get(key.position) ?? 0) + key.weight
 }

@@ -1,8 +1,12 @@
+import { isActive } from './bench.ts'
 import { asOf, type Breaker } from './circuit-breaker.ts'
+import { creditAsOf } from './credit.ts'
 import { breakerObstacles, type Obstacle, survey } from './eligibility.ts'
-import { type AccountId, type KeyId, modelId } from './ids.ts'
-import { type Counters, createCounters } from './ledger.ts'
-import type { PoolState } from './pool-state.ts'
+import { type AccountId, type KeyId, type ModelId, modelId } from './ids.ts'
+import type { Counters } from './ledger.ts'
+import { shareUsed } from './meter.ts'
+import { valueMs } from './peak-ewma.ts'
+import type { KeyState, PoolState } from './pool-state.ts'
 import { REASONS, type Reason } from './reasons.ts'
 
 export interface KeySnapshot {
@@ -14,37 +18,91 @@ export interface KeySnapshot {
   readonly clearsAtMs: number | null
   readonly breaker: Breaker['kind']
   readonly inFlight: number
+  /** Null while nobody has found out. */
+  readonly credit: CreditSnapshot | null
+  readonly expiresAtMs: number | null
+  /** Whether it expires within a week. */
+  readonly expiresSoon: boolean
+  /** Peak EWMA of the time to first output; null while unmeasured. */
+  readonly latencyMs: number | null
+  /** Shares of its limits that are used; null without a limit. */
+  readonly rpmUsed: number | null
+  readonly tpmUsed: number | null
   readonly affordableTokens: number | null
   readonly total: Counters
+}
+
+export interface CreditSnapshot {
+  /** The cap, and what is left of it; null for a key without one. */
+  readonly limitUsd: number | null
+  readonly remainingUsd: number | null
+  readonly resetsAtMs: number | null
+  readonly asOfMs: number
+  /** Whether OpenRouter could not be asked again when it was time to. */
+  readonly stale: boolean
 }
 
 export interface PoolSnapshot {
   readonly panic: boolean
   /** Keys that could serve some request now. */
   readonly usable: number
+  /** Requests in the queue. */
+  readonly waiting: number
+  /** Models that are benched everywhere, with the end of it. */
+  readonly benchedModels: readonly { readonly model: ModelId; readonly untilMs: number | null }[]
   readonly keys: readonly KeySnapshot[]
 }
+
+/** How long before a key expires its operator is to be warned. */
+export const EXPIRY_WARNING_MS = 7 * 24 * 60 * 60_000
 
 /** No caller's model has an empty name: benches of single models don't count against a key here. */
 const NO_MODEL = modelId('')
 
 /** The pool as an operator wants to see it. Changes nothing. */
 export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
-  const { seen, panic } = survey(state, NO_MODEL, nowMs)
+  const route = state.routes.at(-1) ?? state.routes[0]
+  const { seen, panic } = survey(state, route, NO_MODEL, nowMs)
   const keys = seen.map(({ key, lasting }) => {
     const obstacle = first(panic ? lasting : [...lasting, ...breakerObstacles(key, nowMs)])
-    return {
-      id: key.id,
-      account: key.account.id,
-      reason: obstacle?.reason ?? null,
-      clearsAtMs: obstacle?.clearsAtMs ?? null,
-      breaker: asOf(key.breaker, nowMs).kind,
-      inFlight: key.inFlight,
-      affordableTokens: key.affordableTokens,
-      total: state.ledger.byKey.get(key.id)?.total ?? createCounters(),
-    }
+    return keySnapshot(key, obstacle, nowMs)
   })
-  return { panic, usable: keys.filter(({ reason }) => reason === null).length, keys }
+  return {
+    panic,
+    usable: keys.filter(({ reason }) => reason === null).length,
+    waiting: state.queue.size,
+    benchedModels: [...state.modelBenches].flatMap(([model, bench]) =>
+      isActive(bench, nowMs) ? [{ model, untilMs: bench.untilMs }] : [],
+    ),
+    keys,
+  }
+}
+
+function keySnapshot(key: KeyState, obstacle: Obstacle | undefined, nowMs: number): KeySnapshot {
+  const { expiresAtMs, latency, rpm, tpm } = key
+  return {
+    id: key.id,
+    account: key.account.id,
+    reason: obstacle?.reason ?? null,
+    clearsAtMs: obstacle?.clearsAtMs ?? null,
+    breaker: asOf(key.breaker, nowMs).kind,
+    inFlight: key.inFlight,
+    credit: creditSnapshot(key, nowMs),
+    expiresAtMs,
+    expiresSoon: expiresAtMs !== null && expiresAtMs - nowMs < EXPIRY_WARNING_MS,
+    latencyMs: latency === null ? null : valueMs(latency, nowMs),
+    rpmUsed: rpm === null ? null : shareUsed(rpm, nowMs),
+    tpmUsed: tpm === null ? null : shareUsed(tpm, nowMs),
+    affordableTokens: key.affordableTokens,
+    total: key.tally.total,
+  }
+}
+
+function creditSnapshot(key: KeyState, nowMs: number): CreditSnapshot | null {
+  const credit = creditAsOf(key.credit, nowMs)
+  if (credit.kind === 'unknown') return null
+  const { limitUsd, remainingUsd, resetsAtMs, asOfMs, stale } = credit
+  return { limitUsd, remainingUsd, resetsAtMs, asOfMs, stale }
 }
 
 function first(obstacles: readonly Obstacle[]): Obstacle | undefined {

@@ -2,6 +2,7 @@ import type { PoolConfig } from '../balancing/pool-state.ts'
 import { type Client, readClientKeys } from './client-keys.ts'
 import { faultsOf } from './fields.ts'
 import { type Policy, policySchema } from './policy.ts'
+import { selectorFaults } from './routes.ts'
 import { readUpstreamKeys, type UpstreamKey } from './upstream-keys.ts'
 
 /** Everything an operator can set, validated. */
@@ -35,11 +36,16 @@ export async function readConfig(env: Environment): Promise<ConfigResult> {
   const policy = take(readPolicy(env.POLICY))
   const upstream = await readUpstreamKeys(env, policy)
   faults.push(...upstream.faults)
+  // A key that could not be read is missing for that reason, and one reason is enough.
+  if (upstream.faults.length === 0) faults.push(...selectorFaults(policy.routes, upstream.keys))
   const callers = await readClientKeys(env.CLIENT_KEYS)
   faults.push(...callers.faults)
   const anonymous = take(readAnonymous(env.ANONYMOUS_CLIENTS))
   if (env.KEY_POOL === undefined) {
     faults.push('KEY_POOL: the Durable Object binding is missing in this environment')
+  }
+  if (env.CREDIT === undefined) {
+    faults.push('CREDIT: the KV namespace binding is missing in this environment')
   }
   if (faults.length > 0) return { ok: false, faults }
   // An empty list is a list: it lets nobody in.
@@ -56,10 +62,11 @@ export async function readConfig(env: Environment): Promise<ConfigResult> {
 
 /** The part of the configuration that the pool decides by. Holds no secret. */
 export function poolConfig(config: Config): PoolConfig {
-  const { strategy, breaker, panicRatio, retryBudget } = config.policy
+  const { routes, breaker, panicRatio, retryBudget, credit, queue } = config.policy
   return {
     keys: config.keys.map((key) => key.config),
-    policy: { strategy, breaker, panicRatio, retryBudget },
+    routes,
+    policy: { breaker, panicRatio, retryBudget, credit, queue },
   }
 }
 

@@ -22,9 +22,9 @@ export function shownIfNumber(value: unknown): string {
 }
 
 /** A number from `min` to `max`, both included. */
-export function bounded(min: number, max: number) {
+export function bounded(min: number, max: number, wording: Wording = shown) {
   const error = (issue: { readonly input: unknown }) =>
-    `must be a number from ${min} to ${max}, given ${shown(issue.input)}`
+    `must be a number from ${min} to ${max}, given ${wording(issue.input)}`
   return z.number({ error }).min(min, { error }).max(max, { error })
 }
 
@@ -50,6 +50,38 @@ export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
         ? undefined
         : `must be a table of ${known}, given ${shown(issue.input)}`,
   })
+}
+
+/** A text of 1 to `maxLength` characters without blanks, such as a model's name. */
+export function word(maxLength: number) {
+  const error = (issue: { readonly input: unknown }) =>
+    `must be a text of 1 to ${maxLength} characters without blanks, given ${shown(issue.input)}`
+  return z.string({ error }).regex(/^\S+$/, { error }).max(maxLength, { error })
+}
+
+/** A list of so many elements; not twice the same where they are texts. */
+export function listOf<Element extends z.ZodType>(
+  element: Element,
+  { min = 0, max }: { readonly min?: number; readonly max: number },
+) {
+  const error = (issue: { readonly input: unknown }) =>
+    `must be a list of ${min} to ${max} elements, given ${shown(issue.input)}`
+  return z
+    .array(element, { error })
+    .min(min, { error })
+    .max(max, { error })
+    .check((context) => {
+      for (const [i, value] of context.value.entries()) {
+        if (typeof value !== 'string' || context.value.indexOf(value) === i) continue
+        const message = `must not occur twice, given ${shown(value)}`
+        context.issues.push({ code: 'custom', path: [i], message, input: value })
+      }
+    })
+}
+
+/** True or false. */
+export function flag() {
+  return z.boolean({ error: (issue) => `must be true or false, given ${shown(issue.input)}` })
 }
 
 /** The name of an unknown field of a variable. */

@@ -1,5 +1,13 @@
-import { STRATEGY_NAMES, type StrategyName } from '../balancing/strategy.ts'
-import { bounded, boundedInteger, oneOf, section, type Wording } from './fields.ts'
+import type { ModelId } from '../balancing/ids.ts'
+import type { PoolPolicy } from '../balancing/pool-state.ts'
+import { AFFINITIES } from '../balancing/routes.ts'
+import type { NonEmpty } from '../balancing/selection.ts'
+import { STRATEGY_NAMES } from '../balancing/strategy.ts'
+import { aliasesOf, aliasFields } from './aliases.ts'
+import { extraPathFields } from './extra-paths.ts'
+import { bounded, boundedInteger, flag, oneOf, section, type Wording } from './fields.ts'
+import { maxAttempts, type RoutePolicy, routeFields, routesOf } from './routes.ts'
+import { type Timeouts, timeoutFields, timeoutsOf } from './timeouts.ts'
 
 const MIB = 1024 * 1024
 
@@ -30,25 +38,37 @@ const breaker = section({
 const defaults = section({
   weight: weight().default(1),
   max_concurrent: maxConcurrent().optional(),
+  rpm: rpm().optional(),
+  tpm: tpm().optional(),
+  min_credit: usd().default(0),
 })
 
-const milliseconds = (initial: number) => boundedInteger(100, 3_600_000).default(initial)
+const credit = section({
+  refresh_s: bounded(30, 3600).default(60),
+  threshold: usd().default(1),
+})
 
-const timeouts = section({
-  headers_ms: milliseconds(30_000),
-  first_output_ms: milliseconds(120_000),
-  idle_ms: milliseconds(60_000),
-  total_ms: milliseconds(600_000),
+const queue = section({
+  max_waiting: boundedInteger(0, 10_000).default(100),
+  max_wait_ms: boundedInteger(0, 60_000).default(10_000),
 })
 
 /** `POLICY` as an operator writes it. An unknown field is a fault: a typo must not be a no-op. */
 const policy = section({
   strategy: oneOf(STRATEGY_NAMES).default('least-busy'),
-  max_attempts: boundedInteger(1, 10).default(4),
+  affinity: oneOf(AFFINITIES).default('session'),
+  max_attempts: maxAttempts().default(4),
   retry_budget: retryBudget.prefault({}),
   breaker: breaker.prefault({}),
   defaults: defaults.prefault({}),
-  timeouts: timeouts.prefault({}),
+  credit: credit.prefault({}),
+  queue: queue.prefault({}),
+  timeouts: timeoutFields.prefault({}),
+  routes: routeFields.default([]),
+  aliases: aliasFields.default({}),
+  extra_paths: extraPathFields.default([]),
+  spill_free_tier: flag().default(false),
+  spill_policy: flag().default(false),
   max_body_bytes: boundedInteger(1024, 100 * MIB).default(25 * MIB),
   on_pool_unavailable: oneOf(['open', 'closed']).default('open'),
 })
@@ -63,21 +83,26 @@ export function maxConcurrent(wording?: Wording) {
   return boundedInteger(1, 1_000_000, wording)
 }
 
-/** The four clocks of an attempt, in milliseconds. */
-export interface Timeouts {
-  /** Until response headers. */
-  readonly headersMs: number
-  /** Until the first real output of a stream. */
-  readonly firstOutputMs: number
-  /** Between any two bytes after that. */
-  readonly idleMs: number
-  /** The whole request, waiting included. */
-  readonly totalMs: number
+/** Requests, and tokens, that one key may begin in any 60 seconds. */
+export function rpm(wording?: Wording) {
+  return boundedInteger(1, 1_000_000, wording)
+}
+
+export function tpm(wording?: Wording) {
+  return boundedInteger(1, 1_000_000_000, wording)
+}
+
+/** An amount of credit. */
+export function usd(wording?: Wording) {
+  return bounded(0, 1_000_000, wording)
 }
 
 export interface Policy {
-  readonly strategy: StrategyName
-  readonly maxAttempts: number
+  /** First match wins; the last takes every model. */
+  readonly routes: NonEmpty<RoutePolicy>
+  readonly aliases: ReadonlyMap<string, ModelId>
+  /** Inference paths beyond those that are known. */
+  readonly extraPaths: readonly string[]
   readonly retryBudget: { readonly ratio: number; readonly minPerSecond: number }
   readonly breaker: {
     readonly failures: number
@@ -88,6 +113,14 @@ export interface Policy {
   readonly panicRatio: number
   readonly defaultWeight: number
   readonly defaultMaxConcurrent: number | null
+  readonly defaultRpm: number | null
+  readonly defaultTpm: number | null
+  readonly defaultMinCreditUsd: number
+  readonly credit: PoolPolicy['credit']
+  readonly queue: PoolPolicy['queue']
+  readonly spillFreeTier: boolean
+  readonly spillPolicy: boolean
+  /** The pool's own; a route may have others. */
   readonly timeouts: Timeouts
   readonly maxBodyBytes: number
   /** Whether requests go on without the pool object, by the configuration alone. */
@@ -96,12 +129,13 @@ export interface Policy {
 
 /** Validates `POLICY` and turns the operator's units into ours. */
 export const policySchema = policy.transform((fields): Policy => {
-  const { breaker, timeouts } = fields
+  const { breaker, defaults, credit, queue } = fields
   const maxCooldownS =
     breaker.max_cooldown_s ?? Math.max(DEFAULT_MAX_COOLDOWN_S, breaker.cooldown_s)
   return {
-    strategy: fields.strategy,
-    maxAttempts: fields.max_attempts,
+    routes: routesOf(fields.routes, fields),
+    aliases: aliasesOf(fields.aliases),
+    extraPaths: fields.extra_paths,
     retryBudget: { ratio: fields.retry_budget.ratio, minPerSecond: fields.retry_budget.min_per_s },
     breaker: {
       failures: breaker.failures,
@@ -110,14 +144,16 @@ export const policySchema = policy.transform((fields): Policy => {
       maxCooldownMs: maxCooldownS * 1000,
     },
     panicRatio: breaker.panic_ratio,
-    defaultWeight: fields.defaults.weight,
-    defaultMaxConcurrent: fields.defaults.max_concurrent ?? null,
-    timeouts: {
-      headersMs: timeouts.headers_ms,
-      firstOutputMs: timeouts.first_output_ms,
-      idleMs: timeouts.idle_ms,
-      totalMs: timeouts.total_ms,
-    },
+    defaultWeight: defaults.weight,
+    defaultMaxConcurrent: defaults.max_concurrent ?? null,
+    defaultRpm: defaults.rpm ?? null,
+    defaultTpm: defaults.tpm ?? null,
+    defaultMinCreditUsd: defaults.min_credit,
+    credit: { refreshMs: credit.refresh_s * 1000, thresholdUsd: credit.threshold },
+    queue: { maxWaiting: queue.max_waiting, maxWaitMs: queue.max_wait_ms },
+    spillFreeTier: fields.spill_free_tier,
+    spillPolicy: fields.spill_policy,
+    timeouts: timeoutsOf(fields.timeouts),
     maxBodyBytes: fields.max_body_bytes,
     onPoolUnavailable: fields.on_pool_unavailable,
   }

@@ -59,14 +59,15 @@ export function publicName() {
     .refine((name) => !name.startsWith('sk-or-'), { error: 'must not be a key' })
 }
 
-/** SHA-256 of a text's UTF-8 bytes. */
-export async function sha256(text: string): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
+/** SHA-256 of some bytes, or of a text's in UTF-8. */
+export async function sha256(content: string | Uint8Array): Promise<Uint8Array> {
+  const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
 }
 
 /** As `sha256`, in lower-case hexadecimal. */
-export async function sha256Hex(text: string): Promise<string> {
-  return [...(await sha256(text))].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+export async function sha256Hex(content: string | Uint8Array): Promise<string> {
+  return [...(await sha256(content))].map((byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
 /** The bytes of a hexadecimal text of even length. */

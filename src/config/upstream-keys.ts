@@ -1,8 +1,9 @@
 import { z } from 'zod'
-import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
+import { accountId, type KeyId, keyId } from '../balancing/ids.ts'
 import type { KeyConfig } from '../balancing/pool-state.ts'
 import { faultsOf, nameInSecret, shownIfNumber } from './fields.ts'
-import { maxConcurrent, type Policy, weight } from './policy.ts'
+import { maxConcurrent, type Policy, rpm, tpm, usd, weight } from './policy.ts'
+import { SELECTOR_PREFIX } from './routes.ts'
 import { publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
 
 /** An OpenRouter key with its secret. The secret goes to the key ring and nowhere else. */
@@ -19,10 +20,21 @@ const entry = z.strictObject(
     key: z
       .string({ error: 'must be a string' })
       .regex(/^sk-or-[\x21-\x7e]+$/, { error: 'must start with sk-or- and hold no blanks' }),
-    id: publicName().optional(),
+    id: publicName()
+      .refine((id) => !SELECTOR_PREFIX.test(id), {
+        error: 'must not begin with tag: or account:, which have a meaning in routes',
+      })
+      .optional(),
     account: publicName().optional(),
     weight: weight(shownIfNumber).optional(),
     max_concurrent: maxConcurrent(shownIfNumber).optional(),
+    rpm: rpm(shownIfNumber).optional(),
+    tpm: tpm(shownIfNumber).optional(),
+    min_credit: usd(shownIfNumber).optional(),
+    tags: z
+      .array(publicName(), { error: 'must be a list of names' })
+      .max(20, { error: 'must be 20 names at most' })
+      .optional(),
     disabled: z.boolean({ error: 'must be true or false' }).optional(),
   },
   {
@@ -77,17 +89,16 @@ async function upstreamKey(entry: Entry, policy: Policy): Promise<UpstreamKey> {
     secret: entry.key,
     config: {
       id,
-      account: entry.account === undefined ? ownAccount(id) : accountId(entry.account),
+      account: entry.account === undefined ? null : accountId(entry.account),
+      tags: entry.tags ?? [],
       weight: entry.weight ?? policy.defaultWeight,
       maxConcurrent: entry.max_concurrent ?? policy.defaultMaxConcurrent,
+      rpm: entry.rpm ?? policy.defaultRpm,
+      tpm: entry.tpm ?? policy.defaultTpm,
+      minCreditUsd: entry.min_credit ?? policy.defaultMinCreditUsd,
       disabled: entry.disabled ?? false,
     },
   }
-}
-
-/** `/` is not allowed in a configured account, so that this can't be mistaken for one. */
-function ownAccount(id: KeyId): AccountId {
-  return accountId(`own/${id}`)
 }
 
 function duplicates(keys: readonly { where: string; key: UpstreamKey }[]): string[] {

@@ -1,70 +1,22 @@
-import type { AccountId, ClientId, KeyId, ModelId } from '../balancing/ids.ts'
-import type { Refusal } from '../balancing/pool.ts'
+import type { Refusal } from '../balancing/decision.ts'
+import type { KeyId } from '../balancing/ids.ts'
 import type { Settlement, Usage } from '../balancing/settlement.ts'
-import type { Policy } from '../config/policy.ts'
-import type { ApiShape } from '../openrouter/api-shape.ts'
 import { type Blame, blame, NOBODY } from '../openrouter/blame.ts'
 import { clientHeaders, upstreamHeaders } from '../openrouter/headers.ts'
 import type { UpstreamFailure } from '../openrouter/upstream-failure.ts'
 import { type Attempt, attempt, type CommittedStream } from './attempt.ts'
 import { type ClientReply, createClientReply } from './client-reply.ts'
 import { answerOf, gatewayError, noticeOf } from './gateway-error.ts'
-import type { KeyRing } from './key-ring.ts'
+import type { Dispatcher, InferenceRequest, Journey, JourneyReport } from './journey.ts'
 import { asEvent, type FailedAttempt, type LastWord, lastWord } from './last-word.ts'
-import type { Acquired, LeaseBroker, Leased } from './lease-broker.ts'
+import type { Acquired, Leased } from './lease-broker.ts'
 import { nextStep, type Step } from './next-step.ts'
-import { type Ports, sleep } from './ports.ts'
+import { sleep } from './ports.ts'
 import { relay, type StreamEnd } from './relay.ts'
 import { estimateUsage, settlementsOf } from './settlements.ts'
 import { createTimings, serverTiming, type Timings } from './timings.ts'
+import { Trail } from './trail.ts'
 import { createUpstreamCall, type UpstreamCall } from './upstream-call.ts'
-
-/** What one request's journey needs of the gateway. */
-export interface Dispatcher {
-  readonly ports: Ports
-  readonly leases: LeaseBroker
-  readonly ring: KeyRing
-  readonly upstreamUrl: string
-  readonly policy: Pick<Policy, 'maxAttempts' | 'timeouts'>
-}
-
-/** A request that is known to be well-formed and allowed in. */
-export interface InferenceRequest {
-  readonly shape: ApiShape
-  readonly model: ModelId
-  readonly clientId: ClientId
-  /** Exactly as it came. */
-  readonly body: Uint8Array
-  readonly headers: Headers
-  /** The query, with its question mark, or nothing. */
-  readonly search: string
-  /** Aborted when the client goes away. */
-  readonly signal: AbortSignal
-  readonly startedAtMs: number
-  readonly authMs: number
-}
-
-/** One attempt, and whose fault it was if it failed. */
-export interface AttemptNote {
-  key: KeyId
-  row: string | null
-  fault: string | null
-}
-
-/** What became of a request, for the log. */
-export interface JourneyReport {
-  readonly outcome: 'answered' | 'failed' | 'client_gone'
-  readonly attempts: readonly Readonly<AttemptNote>[]
-  readonly degraded: boolean
-  readonly timings: Timings
-  readonly usage: Usage | null
-}
-
-export interface Journey {
-  readonly response: Promise<Response>
-  /** Settles when the last byte is out and the lease is back. To be kept alive by the platform. */
-  readonly finished: Promise<JourneyReport>
-}
 
 /** A lease outlives its request's deadline by this much, so that it never expires under a live call. */
 const LEASE_GRACE_MS = 10_000
@@ -89,10 +41,7 @@ class JourneyInProgress {
   readonly #dispatcher: Dispatcher
   readonly #request: InferenceRequest
   readonly #timings: Timings
-  readonly #triedKeys: KeyId[] = []
-  readonly #excludedAccounts: AccountId[] = []
-  readonly #failures: FailedAttempt[] = []
-  readonly #attempts: AttemptNote[] = []
+  readonly #trail: Trail
   readonly #gone = new AbortController()
   readonly reply: ClientReply
   readonly #onGone = () => {
@@ -106,14 +55,14 @@ class JourneyInProgress {
   /** Settlements on their way that nothing waits for until the end. */
   readonly #settling: Promise<void>[] = []
   #lastKey: KeyId | null = null
-  #retries = 0
-  #providerRetried = false
+  #firstOutputMs: number | null = null
   #degraded = false
   #usage: Usage | null = null
 
   constructor(dispatcher: Dispatcher, request: InferenceRequest) {
     this.#dispatcher = dispatcher
     this.#request = request
+    this.#trail = new Trail(request.models)
     this.#timings = createTimings(request.authMs)
     const decorate = (headers: Headers) => this.#decorate(headers)
     this.reply = createClientReply(dispatcher.ports, decorate, this.#onGone)
@@ -155,8 +104,8 @@ class JourneyInProgress {
         return await this.#conclude(acquired.kind === 'refused' ? acquired.refusal : null, [])
       }
       this.#held = acquired
+      this.#trail.lease(acquired.keyId, acquired.model)
       const secret = this.#dispatcher.ring.secret(acquired.keyId)
-      this.#triedKeys.push(acquired.keyId)
       if (secret === null) {
         unknownKeys += 1
         settlements = this.#endOf(acquired, NOBODY, null)
@@ -181,38 +130,50 @@ class JourneyInProgress {
   }
 
   async #acquire(step: Again | null, settlements: readonly Settlement[]): Promise<Acquired> {
-    const { ports, leases } = this.#dispatcher
-    const { model, clientId } = this.#request
+    const { ports, leases, maxWaitMs } = this.#dispatcher
+    const { asked, clientId, affinity, tokens } = this.#request
     const beganMs = ports.nowMs()
+    const remainingMs = Math.max(0, this.#remainingMs())
     const want = {
-      model,
+      ...this.#trail.ruledOut(),
+      asked,
       clientId,
-      triedKeys: [...this.#triedKeys],
-      excludedAccounts: [...this.#excludedAccounts],
-      attempt: step?.attempt ?? (this.#triedKeys.length === 0 ? 'first' : 'move'),
-      leaseMs: Math.max(0, this.#remainingMs()) + LEASE_GRACE_MS,
+      affinity,
+      tokens,
+      attempt: step?.attempt ?? (this.#trail.isFresh() ? 'first' : 'move'),
+      leaseMs: remainingMs + LEASE_GRACE_MS,
+      waitMs: Math.min(maxWaitMs, remainingMs),
     } as const
-    const acquired = await leases.acquire(want, settlements)
-    this.#timings.acquire += ports.nowMs() - beganMs
+    let waitedMs = 0
+    const acquired = await leases.acquire(want, settlements, this.#gone.signal, (ms) => {
+      waitedMs = ms
+    })
+    this.#timings.wait += waitedMs
+    this.#timings.acquire += ports.nowMs() - beganMs - waitedMs
     this.#degraded ||= acquired.kind === 'no_pool' || isWithoutLease(acquired)
-    return acquired
+    const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
+    return isUnpaid && this.#trail.fallBackUnpaid() ? await this.#acquire(null, []) : acquired
   }
 
   /** Makes one upstream call, unless the client left while the key was being leased. */
   async #try(leased: Leased, secret: string): Promise<Attempt> {
-    const { ports, upstreamUrl, policy } = this.#dispatcher
-    const { shape, headers, body, search } = this.#request
+    const { ports, upstreamUrl } = this.#dispatcher
+    const { shape, headers, bodyFor, search, timeouts } = this.#request
     if (this.#gone.signal.aborted) return { kind: 'client_gone' }
-    this.#lastKey = leased.keyId
-    this.#attempts.push({ key: leased.keyId, row: null, fault: null })
+    const { keyId, model } = leased
+    this.#lastKey = keyId
+    this.#trail.begin(keyId, model)
+    const body = bodyFor(model)
     const outgoing = upstreamHeaders(headers)
     outgoing.set('authorization', `Bearer ${secret}`)
     const init = { method: 'POST', headers: outgoing, body, redirect: 'manual' } as const
     const url = `${upstreamUrl}/${shape.path}${search}`
     this.#call = createUpstreamCall(ports, url, init, Math.max(0, this.#remainingMs()))
     const beganMs = ports.nowMs()
-    const result = await attempt(this.#call, shape, this.reply, policy.timeouts)
-    this.#timings.upstream += ports.nowMs() - beganMs
+    const result = await attempt(this.#call, shape, this.reply, timeouts)
+    const tookMs = ports.nowMs() - beganMs
+    this.#timings.upstream += tookMs
+    this.#firstOutputMs = hasShownSpeed(result) ? tookMs : null
     if (result.kind !== 'stream') this.reply.dropKeepAlives()
     if (result.kind === 'failed') this.#call.close()
     return result
@@ -222,39 +183,34 @@ class JourneyInProgress {
     const { keyId, accountId } = leased
     const verdict = this.#blame(keyId, failure)
     const failed = { keyId, accountId, failure, blame: verdict, replay }
-    this.#failures.push(failed)
+    this.#trail.failures.push(failed)
     return failed
   }
 
   /** Finds whose fault a failure was, and notes it for the log and for the key ring. */
   #blame(keyId: KeyId, failure: UpstreamFailure): Blame {
-    const { ports, ring } = this.#dispatcher
-    const verdict = blame(failure, { nowMs: ports.nowMs() })
-    const { row, fault, outcome } = verdict
-    const note = this.#attempts.at(-1)
-    if (note !== undefined) Object.assign(note, { row, fault })
+    const { ports, ring, spill } = this.#dispatcher
+    const verdict = blame(failure, { nowMs: ports.nowMs(), spill })
+    const { fault, outcome } = verdict
+    this.#trail.note(verdict)
     if (outcome === 'failure' || fault === 'key' || fault === 'account') {
       ring.noteFailure(keyId, ports.nowMs())
     }
     return verdict
   }
 
-  #nextStep({ blame, accountId }: FailedAttempt): Step {
+  #nextStep(failed: FailedAttempt): Step {
     const step = nextStep(
-      blame,
+      failed.blame,
       {
-        attempts: this.#attempts.length,
-        maxAttempts: this.#dispatcher.policy.maxAttempts,
-        retries: this.#retries,
-        providerRetried: this.#providerRetried,
+        ...this.#trail.standing(),
+        maxAttempts: this.#request.maxAttempts,
         remainingMs: this.#remainingMs(),
       },
       this.#dispatcher.ports.random,
     )
     if (step.kind === 'give_up' || this.#gone.signal.aborted) return { kind: 'give_up' }
-    if (step.exclude === 'account') this.#excludedAccounts.push(accountId)
-    if (step.attempt === 'retry') this.#retries += 1
-    if (blame.next.kind === 'retry' && blame.next.limit === 'once') this.#providerRetried = true
+    this.#trail.follow(step, failed)
     return step
   }
 
@@ -284,12 +240,13 @@ class JourneyInProgress {
   }
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
-    const { idleMs } = this.#dispatcher.policy.timeouts
+    const { bodyFor, timeouts } = this.#request
+    const { idleMs } = timeouts
     const call = this.#call
     if (call === null) throw new Error('A stream without a call')
     const end = await relay(call, stream, this.#request.shape, this.reply, idleMs)
     const { usage, events } = stream.watch.summary()
-    const counted = usage ?? estimateUsage(this.#request.body, events)
+    const counted = usage ?? estimateUsage(bodyFor(leased.model), events)
     // Under way before the client can know that its answer is over and come back for the next one.
     const settled = this.#settle(leased, this.#verdictOn(end, leased), counted)
     await this.reply.end()
@@ -317,7 +274,7 @@ class JourneyInProgress {
     const { leases, ports } = this.#dispatcher
     const settled = leases.settle(settlements)
     if (!this.#gone.signal.aborted) {
-      await this.#say(lastWord(this.#failures, refusal, ports.nowMs()))
+      await this.#say(lastWord(this.#trail.failures, refusal, ports.nowMs()))
     }
     await settled
     return this.#gone.signal.aborted ? 'client_gone' : 'failed'
@@ -348,19 +305,25 @@ class JourneyInProgress {
   /** What the pool is to be told of a lease that is not held any more. */
   #endOf(leased: Leased, verdict: Blame | null, usage: Usage | null): Settlement[] {
     this.#held = null
-    return settlementsOf(leased, verdict, usage)
+    const firstOutputMs = this.#firstOutputMs
+    this.#firstOutputMs = null
+    return settlementsOf(leased, verdict, usage, firstOutputMs)
   }
 
   #remainingMs(): number {
-    const { ports, policy } = this.#dispatcher
-    return this.#request.startedAtMs + policy.timeouts.totalMs - ports.nowMs()
+    const { startedAtMs, timeouts } = this.#request
+    return startedAtMs + timeouts.totalMs - this.#dispatcher.ports.nowMs()
   }
 
   /** Every answer goes through here, so that no way of answering shows upstream's own headers. */
   #decorate(headers: Headers): Headers {
     const decorated = clientHeaders(headers)
-    decorated.set('x-switchyard-attempts', String(this.#attempts.length))
+    decorated.set('x-switchyard-attempts', String(this.#trail.attempts.length))
     if (this.#lastKey !== null) decorated.set('x-switchyard-key', this.#lastKey)
+    const sent = this.#trail.attempts.at(-1)?.model
+    if (sent !== undefined && sent !== this.#request.asked) {
+      decorated.set('x-switchyard-model', sent)
+    }
     if (this.#degraded) decorated.set('x-switchyard-degraded', 'pool')
     decorated.set('server-timing', serverTiming(this.#timings))
     return decorated
@@ -369,7 +332,7 @@ class JourneyInProgress {
   #report(outcome: JourneyReport['outcome']): JourneyReport {
     return {
       outcome,
-      attempts: this.#attempts,
+      attempts: this.#trail.attempts,
       degraded: this.#degraded,
       timings: this.#timings,
       usage: this.#usage,
@@ -386,6 +349,18 @@ const OUTCOMES = {
 } as const satisfies Record<StreamEnd['kind'], JourneyReport['outcome']>
 
 type Again = Extract<Step, { kind: 'again' }>
+
+/**
+ * Whether an attempt tells how fast its key is. A refusal comes quickly and says
+ * nothing; a clock that ran out says that it is at least as slow as that.
+ */
+function hasShownSpeed(result: Attempt): boolean {
+  return (
+    result.kind === 'whole' ||
+    result.kind === 'stream' ||
+    (result.kind === 'failed' && result.failure.kind === 'timeout')
+  )
+}
 
 function isWithoutLease(acquired: Acquired): boolean {
   return acquired.kind === 'leased' && acquired.leaseId === null

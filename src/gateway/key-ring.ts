@@ -1,3 +1,4 @@
+import { ownAccount } from '../balancing/account.ts'
 import type { AccountId, KeyId } from '../balancing/ids.ts'
 import type { UpstreamKey } from '../config/upstream-keys.ts'
 
@@ -32,7 +33,9 @@ export interface KeyRing {
 
 export function createKeyRing(keys: readonly UpstreamKey[]): KeyRing {
   const secrets = new Map(keys.map((key) => [key.config.id, key.secret]))
-  const ring = keys.filter((key) => !key.config.disabled).map((key) => key.config)
+  const ring = keys
+    .filter((key) => !key.config.disabled)
+    .map(({ config: { id, account } }) => ({ id, account: account ?? ownAccount(id) }))
   const failedAtMs = new Map<KeyId, number>()
   let turn = 0
 

@@ -1,5 +1,5 @@
+import type { Refusal } from '../balancing/decision.ts'
 import type { AccountId, KeyId } from '../balancing/ids.ts'
-import type { Refusal } from '../balancing/pool.ts'
 import type { ApiShape } from '../openrouter/api-shape.ts'
 import type { Blame } from '../openrouter/blame.ts'
 import { readError, type UpstreamFailure } from '../openrouter/upstream-failure.ts'

@@ -1,5 +1,13 @@
-import { type AccountId, type KeyId, keyId, type LeaseId, leaseId } from '../balancing/ids.ts'
-import type { Refusal, Want } from '../balancing/pool.ts'
+import type { Decision, Refusal, Want } from '../balancing/decision.ts'
+import {
+  type AccountId,
+  type KeyId,
+  keyId,
+  type LeaseId,
+  leaseId,
+  type ModelId,
+} from '../balancing/ids.ts'
+import type { HandedLookup } from '../balancing/pool.ts'
 import type { Settlement } from '../balancing/settlement.ts'
 import type { PoolClient } from '../key-pool/client.ts'
 import type { ExchangeReply, ExchangeRequest } from '../key-pool/protocol.ts'
@@ -12,6 +20,8 @@ export interface Leased {
   readonly kind: 'leased'
   readonly keyId: KeyId
   readonly accountId: AccountId
+  /** Which of the models that were asked for it is for. */
+  readonly model: ModelId
   readonly leaseId: LeaseId | null
 }
 
@@ -20,10 +30,22 @@ export type Acquired =
   | { readonly kind: 'refused'; readonly refusal: Refusal }
   /** The pool can't be reached, and this gateway is told not to go on without it, or can't. */
   | { readonly kind: 'no_pool' }
+  /** The client left while it waited. */
+  | { readonly kind: 'client_gone' }
 
 export interface LeaseBroker {
-  /** Gives back and takes in one step; the settlement is sent whatever comes of the want. */
-  acquire(want: Omit<Want, 'leaseId'>, settlements: readonly Settlement[]): Promise<Acquired>
+  /**
+   * Gives back and takes in one step; the settlement is sent whatever comes of the want.
+   * Where no key is free it waits in the pool's queue.
+   * @param gone aborted when the client leaves: its place in the queue is then given up
+   * @param onWaited told how long that took, in milliseconds
+   */
+  acquire(
+    want: Omit<Want, 'leaseId'>,
+    settlements: readonly Settlement[],
+    gone: AbortSignal,
+    onWaited: (waitedMs: number) => void,
+  ): Promise<Acquired>
   /** Gives a lease back. Tries twice: a lost settlement holds capacity until the lease expires. */
   settle(settlements: readonly Settlement[]): Promise<void>
 }
@@ -56,8 +78,8 @@ export function createLeaseBroker(
   const takeDuties = (reply: ExchangeReply) => {
     if (reply.lookups.length > 0) background(report(reply.lookups))
   }
-  const report = async (keys: readonly KeyId[]) => {
-    const found = await lookups(keys)
+  const report = async (orders: readonly HandedLookup[]) => {
+    const found = await lookups(orders)
     const answer = await exchange({ wants: [], settlements: [], lookups: found })
     // The reply may hand out more: whatever was due beyond what fits in one step.
     if (answer !== null) takeDuties(answer)
@@ -72,30 +94,95 @@ export function createLeaseBroker(
     await sleep(ports, SETTLE_AGAIN_MS, new AbortController().signal)
     await send(settlements)
   }
-  const withoutPool = (want: Omit<Want, 'leaseId'>): Acquired => {
+  const withoutPool = ({
+    models,
+    triedKeys,
+    excludedAccounts,
+  }: Omit<Want, 'leaseId'>): Acquired => {
     if (onPoolUnavailable === 'closed') return { kind: 'no_pool' }
-    const key = ring.next(want.triedKeys, want.excludedAccounts, ports.nowMs())
-    return key === null ? { kind: 'no_pool' } : { kind: 'leased', ...key, leaseId: null }
+    const [model, fallback] = models
+    const key = ring.next(triedKeys, excludedAccounts, ports.nowMs())
+    if (key !== null) return { kind: 'leased', ...key, model, leaseId: null }
+    const other = fallback === undefined ? null : ring.next([], [], ports.nowMs())
+    return other === null || fallback === undefined
+      ? { kind: 'no_pool' }
+      : { kind: 'leased', ...other, model: fallback, leaseId: null }
   }
-
+  const ask = async (want: Want, settlements: readonly Settlement[]) => {
+    const answer = await exchange({ wants: [want], settlements, lookups: [] })
+    if (answer !== null) takeDuties(answer)
+    return answer?.decisions[0] ?? null
+  }
   return {
     settle,
-    async acquire(want, settlements) {
+    async acquire(want, settlements, gone, onWaited) {
       if (isUnreachable) {
         background(settle(settlements))
         return withoutPool(want)
       }
-      const id = leaseId(ports.uniqueId())
-      const wants = [{ ...want, leaseId: id }]
-      const answer = await exchange({ wants, settlements, lookups: [] })
-      if (answer !== null) takeDuties(answer)
-      const decision = answer?.decisions[0]
-      if (decision?.kind === 'grant') return { ...decision, kind: 'leased' }
-      if (decision?.kind === 'refusal') return { kind: 'refused', refusal: decision }
-      // The object may have granted what we did not hear of; that capacity is not to be lost.
-      background(settle([...settlements, unheard(id)]))
-      return withoutPool(want)
+      const asked: Want = { ...want, leaseId: leaseId(ports.uniqueId()) }
+      let owed = settlements
+      let decision = await ask(asked, settlements)
+      if (decision?.kind === 'waiting') {
+        owed = []
+        const beganMs = ports.nowMs()
+        decision = await waitInQueue(ports, pool, ask, asked, gone)
+        onWaited(ports.nowMs() - beganMs)
+      }
+      switch (decision?.kind) {
+        case 'grant':
+          return { ...decision, kind: 'leased' }
+        case 'refusal':
+          return { kind: 'refused', refusal: decision }
+        case 'waiting':
+          background(settle([unheard(asked.leaseId)]))
+          return { kind: 'client_gone' }
+        case undefined:
+          // The object may have granted what we did not hear of; that capacity is not to be lost.
+          isUnreachable = true
+          background(settle([...owed, unheard(asked.leaseId)]))
+          return withoutPool(want)
+      }
     },
+  }
+}
+
+/**
+ * Asks again and again, until a request that waits is decided.
+ * @returns `waiting` if the client left first; null when the pool is lost
+ */
+async function waitInQueue(
+  ports: Ports,
+  pool: PoolClient,
+  ask: (want: Want, settlements: readonly Settlement[]) => Promise<Decision | null>,
+  want: Want,
+  gone: AbortSignal,
+): Promise<Decision | null> {
+  const untilMs = ports.nowMs() + want.waitMs
+  let decision: Decision | null = { kind: 'waiting', leaseId: want.leaseId }
+  while (decision?.kind === 'waiting' && !gone.aborted) {
+    const answer = await unlessAborted(pool.whenDecided(want.leaseId), gone)
+    if (answer === null) break
+    if (answer.kind === 'unavailable') return null
+    // An object that has been restarted has lost its queue: back to its end.
+    const waitMs = Math.max(0, untilMs - ports.nowMs())
+    decision = answer.value.decision ?? (await ask({ ...want, waitMs }, []))
+  }
+  return decision
+}
+
+/** Null if the signal is aborted first. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  if (signal.aborted) return null
+  let onAbort = (): void => undefined
+  const aborted = new Promise<null>((resolve) => {
+    onAbort = () => resolve(null)
+    signal.addEventListener('abort', onAbort)
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
   }
 }
 

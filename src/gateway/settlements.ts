@@ -5,14 +5,21 @@ import type { Leased } from './lease-broker.ts'
 /**
  * What the pool is told of an attempt: nothing, if it was made without the pool.
  * @param verdict null for an answer that is proven good
+ * @param firstOutputMs from the call to its first output; null where none came
  */
 export function settlementsOf(
   { leaseId, keyId }: Leased,
   verdict: Blame | null,
   usage: Usage | null,
+  firstOutputMs: number | null,
 ): Settlement[] {
   if (leaseId === null) return []
-  const common = { leaseId, keyId, ...(usage === null ? {} : { usage }) }
+  const common = {
+    leaseId,
+    keyId,
+    ...(usage === null ? {} : { usage }),
+    ...(firstOutputMs === null ? {} : { firstOutputMs }),
+  }
   if (verdict === null) return [{ ...common, outcome: 'success', benches: [], suspect: false }]
   const { outcome, fault, benches, suspect, affordableTokens } = verdict
   const note = affordableTokens === undefined ? {} : { affordableTokens }

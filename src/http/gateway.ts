@@ -1,17 +1,27 @@
+import type { KeyId } from '../balancing/ids.ts'
+import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
 import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
-import type { Dispatcher } from '../gateway/dispatch.ts'
+import type { CreditCache, KnownCredit } from '../gateway/credit-cache.ts'
+import type { Dispatcher } from '../gateway/journey.ts'
 import { createKeyLookups } from '../gateway/key-lookups.ts'
 import { createKeyRing, type KeyRing } from '../gateway/key-ring.ts'
 import { createLeaseBroker } from '../gateway/lease-broker.ts'
 import type { Ports } from '../gateway/ports.ts'
 import { createPoolClient, type PoolClient } from '../key-pool/client.ts'
+import { createCreditCache } from './credit-cache.ts'
+import { logExpiry } from './log.ts'
 
 /** The parts of the gateway that live as long as the isolate. */
 export interface Gateway {
   readonly config: Config
   readonly pool: PoolClient
   readonly ring: KeyRing
+  readonly credit: CreditCache
   readonly ports: Ports
+  /** Whether any key has a limit of tokens, so that it is worth while to count a request's. */
+  readonly hasTokenLimits: boolean
+  /** Keys that this isolate has warned about, with the day of the warning. */
+  readonly warned: Map<KeyId, number>
 }
 
 export type GatewayResult =
@@ -45,18 +55,44 @@ export async function gatewayOf(
 function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayResult {
   if (!result.ok) return result
   const { config } = result
-  const ring = createKeyRing(config.keys)
-  return { ok: true, gateway: { config, ring, ports, pool: createPoolClient(env.KEY_POOL) } }
+  return {
+    ok: true,
+    gateway: {
+      config,
+      ports,
+      pool: createPoolClient(env.KEY_POOL),
+      ring: createKeyRing(config.keys),
+      credit: createCreditCache(env.CREDIT),
+      hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
+      warned: new Map(),
+    },
+  }
 }
 
 /** What one request needs to be dispatched. */
 export function dispatcherOf(
-  { config, pool, ring, ports }: Gateway,
+  gateway: Gateway,
   background: (work: Promise<unknown>) => void,
 ): Dispatcher {
+  const { config, pool, ring, credit, ports } = gateway
   const { upstreamUrl, policy } = config
-  const lookups = createKeyLookups(ports, upstreamUrl, ring)
-  const { onPoolUnavailable } = policy
+  const lookups = createKeyLookups(ports, upstreamUrl, ring, credit, (answer) =>
+    warnOfExpiry(gateway, answer),
+  )
+  const { onPoolUnavailable, spillFreeTier, spillPolicy, queue } = policy
   const leases = createLeaseBroker(ports, pool, ring, lookups, onPoolUnavailable, background)
-  return { ports, leases, ring, upstreamUrl, policy }
+  const spill = { freeTier: spillFreeTier, policy: spillPolicy }
+  return { ports, leases, ring, upstreamUrl, spill, maxWaitMs: queue.maxWaitMs }
+}
+
+const DAY_MS = 24 * 60 * 60_000
+
+/** Once a day and isolate: the log is where somebody is told while there is time to do something. */
+function warnOfExpiry({ ports, warned }: Gateway, { keyId, expiresAtMs }: KnownCredit): void {
+  const nowMs = ports.nowMs()
+  if (expiresAtMs === null || expiresAtMs - nowMs >= EXPIRY_WARNING_MS) return
+  const day = Math.floor(nowMs / DAY_MS)
+  if (warned.get(keyId) === day) return
+  warned.set(keyId, day)
+  logExpiry(keyId, expiresAtMs)
 }

@@ -1,5 +1,4 @@
 import type { Context } from 'hono'
-import { modelId } from '../balancing/ids.ts'
 import { dispatch } from '../gateway/dispatch.ts'
 import type { ApiShape } from '../openrouter/api-shape.ts'
 import type { HttpEnvironment } from './context.ts'
@@ -7,6 +6,7 @@ import { errorResponse } from './error-response.ts'
 import { dispatcherOf } from './gateway.ts'
 import { logBug, logRequest } from './log.ts'
 import { readModel, readRequestBody } from './request-body.ts'
+import { planRequest, unknownAlias } from './request-plan.ts'
 
 /** The route of one API shape: read, dispatch, answer. */
 export function inference(shape: ApiShape) {
@@ -17,19 +17,25 @@ export function inference(shape: ApiShape) {
     if (!body.ok) return errorResponse(body.error)
     const read = readModel(body.bytes)
     if (!read.ok) return errorResponse(read.error)
+    const { model, json } = read
+    const mistake = unknownAlias(model, gateway.config.policy.aliases)
+    if (mistake !== null) return errorResponse(mistake)
+    const { headers } = request
+    const { route, ...plan } = await planRequest(gateway, { shape, ...body, model, json, headers })
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
     const journey = dispatch(dispatcherOf(gateway, background), {
+      ...plan,
       shape,
-      model: modelId(read.model),
+      timeouts: route.timeouts,
+      maxAttempts: route.maxAttempts,
       clientId,
-      body: body.bytes,
-      headers: request.headers,
+      headers,
       search: new URL(request.url).search,
       signal: request.signal,
       startedAtMs,
       authMs,
     })
-    const about = { requestId, clientId, model: read.model, startedAtMs }
+    const about = { requestId, clientId, model, startedAtMs }
     const finished = journey.finished.then(
       (report) => logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() }),
       (bug) => logBug(requestId, bug),

@@ -1,5 +1,5 @@
-import type { ClientId } from '../balancing/ids.ts'
-import type { JourneyReport } from '../gateway/dispatch.ts'
+import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { JourneyReport } from '../gateway/journey.ts'
 
 interface RequestLine {
   readonly requestId: string
@@ -33,6 +33,15 @@ export function logRequest({ report, ...line }: RequestLine): void {
 /** Every fault of a configuration, by field. Messages about secrets hold no part of them. */
 export function logFaults(faults: readonly string[]): void {
   write('error', { message: 'gateway_misconfigured', faults })
+}
+
+/** A key that OpenRouter will soon refuse, because its time is over. */
+export function logExpiry(key: KeyId, expiresAtMs: number): void {
+  write('error', {
+    message: 'key_expires_soon',
+    key,
+    expires_at: new Date(expiresAtMs).toISOString(),
+  })
 }
 
 /** A bug. Its stack goes to the operator and never to the caller. */

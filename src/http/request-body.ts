@@ -1,5 +1,6 @@
 import { concat } from '../gateway/body.ts'
 import { type GatewayError, gatewayError } from '../gateway/gateway-error.ts'
+import { isJsonObject, type JsonObject } from '../openrouter/json-value.ts'
 
 export type BodyRead =
   | { readonly ok: true; readonly bytes: Uint8Array }
@@ -32,7 +33,7 @@ export async function readRequestBody(request: Request, maxBytes: number): Promi
 }
 
 export type ModelRead =
-  | { readonly ok: true; readonly model: string }
+  | { readonly ok: true; readonly model: string; readonly json: JsonObject }
   | { readonly ok: false; readonly error: GatewayError }
 
 /** Names are kept in the pool's memory, so their length is the caller's only up to here. */
@@ -48,14 +49,12 @@ export function readModel(body: Uint8Array): ModelRead {
   } catch {
     return refuse('The request body is not valid JSON.')
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return refuse('The request body must be a JSON object.')
-  }
-  const model = 'model' in value ? value.model : undefined
+  if (!isJsonObject(value)) return refuse('The request body must be a JSON object.')
+  const { model } = value
   if (typeof model !== 'string' || model === '' || model.length > MAX_MODEL_LENGTH) {
     return refuse(
       `The request body must name a model: "model" must be a string of 1 to ${MAX_MODEL_LENGTH} characters.`,
     )
   }
-  return { ok: true, model }
+  return { ok: true, model, json: value }
 }

@@ -1,6 +1,7 @@
+import type { Explanation, Question } from '../balancing/explain.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './object.ts'
-import type { ExchangeReply, ExchangeRequest } from './protocol.ts'
+import type { AwaitReply, AwaitRequest, ExchangeReply, ExchangeRequest } from './protocol.ts'
 
 /** How long the Worker waits for the pool object before it goes on without it. */
 const GIVE_UP_MS = 2_000
@@ -15,6 +16,9 @@ export type PoolAnswer<T> =
 
 export interface PoolClient {
   exchange(request: ExchangeRequest): Promise<PoolAnswer<ExchangeReply>>
+  /** Held by the object for as long as `AWAIT_MS` while there is nothing to say. */
+  whenDecided(leaseId: AwaitRequest): Promise<PoolAnswer<AwaitReply>>
+  explain(question: Question): Promise<PoolAnswer<Explanation>>
   snapshot(): Promise<PoolAnswer<PoolSnapshot>>
 }
 
@@ -27,6 +31,8 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
   const stub = () => namespace.getByName(OBJECT_NAME, { retry: { maxRetries: 0 } })
   return {
     exchange: (request) => withinLimit(async () => await stub().exchange(request)),
+    whenDecided: (leaseId) => withinLimit(async () => await stub().whenDecided(leaseId)),
+    explain: (question) => withinLimit(async () => await stub().explain(question)),
     snapshot: () => withinLimit(async () => await stub().snapshot()),
   }
 }

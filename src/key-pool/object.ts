@@ -1,14 +1,34 @@
 import { DurableObject } from 'cloudflare:workers'
-import { acquire, observe, settle, takeChanges, takeLookups, tick } from '../balancing/pool.ts'
+import { type Explanation, explain, type Question } from '../balancing/explain.ts'
+import {
+  acquire,
+  claim,
+  report,
+  serveQueue,
+  settle,
+  takeChanges,
+  takeLookups,
+  tick,
+  wakeAtMs,
+} from '../balancing/pool.ts'
 import { createPool, type PoolState } from '../balancing/pool-state.ts'
 import { checkpoint, restore } from '../balancing/records.ts'
 import { type PoolSnapshot, snapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
-import type { ExchangeReply, ExchangeRequest } from './protocol.ts'
+import {
+  AWAIT_MS,
+  type AwaitReply,
+  type AwaitRequest,
+  type ExchangeReply,
+  type ExchangeRequest,
+} from './protocol.ts'
 import { createStore, type Store } from './store.ts'
 
 /** The most that a crash may cost the counters. */
 const CHECKPOINT_MS = 5_000
+
+/** The least between two looks at the queue that nothing but time has caused. */
+const MIN_WAKE_MS = 25
 
 /**
  * One pool of keys. In memory is the truth while the object lives; SQLite is what
@@ -19,6 +39,9 @@ export class KeyPool extends DurableObject<Env> {
   readonly #store: Store
   #pool: PoolState | null = null
   #checkpointTimer: ReturnType<typeof setTimeout> | null = null
+  /** Those who are held until their request is decided. */
+  readonly #held = new Map<AwaitRequest, () => void>()
+  #wakeTimer: ReturnType<typeof setTimeout> | null = null
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env)
@@ -36,17 +59,37 @@ export class KeyPool extends DurableObject<Env> {
 
   /**
    * Takes reports and wants, answers with decisions. Settlements go first: a key
-   * that one of them frees may serve one of the wants.
+   * that one of them frees may serve one of those who wait, and then one of the wants.
    */
   exchange(request: ExchangeRequest): ExchangeReply {
     const pool = this.#open()
     const nowMs = Date.now()
     for (const settlement of request.settlements) settle(pool, settlement, nowMs, Math.random)
-    for (const lookup of request.lookups) observe(pool, lookup, nowMs)
+    for (const lookup of request.lookups) report(pool, lookup, nowMs)
     const decisions = request.wants.map((want) => acquire(pool, want, nowMs, Math.random))
     const lookups = takeLookups(pool, nowMs)
+    this.#serve(pool, nowMs)
     this.#write(pool)
     return { version: 1, decisions, lookups }
+  }
+
+  /** Answers as soon as a request that waits is decided. See `AwaitReply`. */
+  async whenDecided(leaseId: AwaitRequest): Promise<AwaitReply> {
+    const pool = this.#open()
+    this.#serve(pool, Date.now())
+    const early = claim(pool, leaseId, Date.now())
+    if (early?.kind === 'waiting') await this.#hold(leaseId)
+    const decision = early?.kind === 'waiting' ? claim(pool, leaseId, Date.now()) : early
+    this.#write(pool)
+    return { version: 1, decision }
+  }
+
+  /** What would be chosen for a request, and why nothing else. Changes nothing. */
+  explain(question: Question): Explanation {
+    const pool = this.#open()
+    const nowMs = Date.now()
+    tick(pool, nowMs)
+    return explain(pool, question, nowMs, Math.random)
   }
 
   /** The pool as an operator sees it. */
@@ -61,6 +104,34 @@ export class KeyPool extends DurableObject<Env> {
   #open(): PoolState {
     if (this.#pool === null) throw new Error('The pool has no valid configuration')
     return this.#pool
+  }
+
+  async #hold(leaseId: AwaitRequest): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(release, AWAIT_MS)
+      function release() {
+        clearTimeout(timer)
+        resolve()
+      }
+      this.#held.set(leaseId, release)
+    })
+    this.#held.delete(leaseId)
+  }
+
+  /** Gives what is free to those who wait, tells them, and sees to it that time does the same. */
+  #serve(pool: PoolState, nowMs: number): void {
+    tick(pool, nowMs)
+    serveQueue(pool, nowMs, Math.random)
+    for (const [leaseId, release] of this.#held) {
+      const waiter = pool.queue.get(leaseId)
+      if (waiter === undefined || nowMs >= waiter.deadlineMs) release()
+    }
+    if (this.#wakeTimer !== null) clearTimeout(this.#wakeTimer)
+    const atMs = wakeAtMs(pool)
+    this.#wakeTimer =
+      atMs === null
+        ? null
+        : setTimeout(() => this.#serve(pool, Date.now()), Math.max(MIN_WAKE_MS, atMs - nowMs))
   }
 
   /**

@@ -1,5 +1,6 @@
-import type { KeyId } from '../balancing/ids.ts'
-import type { Grant, Refusal, Want } from '../balancing/pool.ts'
+import type { Decision, Want } from '../balancing/decision.ts'
+import type { LeaseId } from '../balancing/ids.ts'
+import type { HandedLookup } from '../balancing/pool.ts'
 import type { Lookup, Settlement } from '../balancing/settlement.ts'
 
 /**
@@ -17,7 +18,23 @@ export interface ExchangeRequest {
 export interface ExchangeReply {
   readonly version: 1
   /** One for each want, in their order. */
-  readonly decisions: readonly (Grant | Refusal)[]
+  readonly decisions: readonly Decision[]
   /** Keys that this asker, and nobody else, should now look up and report. */
-  readonly lookups: readonly KeyId[]
+  readonly lookups: readonly HandedLookup[]
 }
+
+/**
+ * What has become of a request that waits. Held back until there is something to
+ * say, for `AWAIT_MS` at most; who still waits then asks again, and so shows that
+ * it is still there.
+ */
+export interface AwaitReply {
+  readonly version: 1
+  /** Null when the object knows nothing of it: it has been restarted. */
+  readonly decision: Decision | null
+}
+
+export type AwaitRequest = LeaseId
+
+/** Well below the time after which a silent object is given up. */
+export const AWAIT_MS = 1_000

@@ -122,7 +122,12 @@ function readRecords(rows: readonly Row[]): Omit<PoolRecords, 'outdated'> {
       ),
     ),
     models: ofKind('models').flatMap((row) => read(row, modelsRecordSchema).flat()),
-    checkpoint: { ...part('counters'), ...part('byModel'), ...part('leases') },
+    checkpoint: {
+      ...part('counters'),
+      ...part('byModel'),
+      ...part('leases'),
+      ...part('meters'),
+    },
   }
 }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { clientId, keyId, leaseId, modelId } from '../balancing/ids.ts'
+import { accountId, clientId, keyId, leaseId, modelId } from '../balancing/ids.ts'
 import type {
   AccountRecord,
   BreakerRecord,
@@ -41,6 +41,7 @@ export const keyRecordSchema: z.ZodType<KeyRecord> = z.object({
   bench: bench.nullable(),
   strikes: z.number(),
   struckAtMs: moment,
+  owner: z.string().transform(accountId).nullable().default(null),
 })
 
 export const modelsRecordSchema: z.ZodType<ModelsRecord> = z.array(z.tuple([model, bench]))
@@ -76,18 +77,46 @@ const lease = z.object({
   model,
   grantedAtMs: moment,
   expiresAtMs: moment,
+  tokens: z.number().default(0),
+  unclaimedMs: z.number().nullable().default(null),
   panic: z.boolean(),
 })
+
+const credit = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('unknown') }),
+  z.object({
+    kind: z.literal('known'),
+    limitUsd: z.number().nullable(),
+    remainingUsd: z.number().nullable(),
+    resetsAtMs: moment.nullable(),
+    asOfMs: moment,
+    stale: z.boolean(),
+  }),
+])
+
+const route = z.object({
+  models: z.array(z.string()),
+  current: key.nullable(),
+  smoothedWeights: z.array(z.tuple([key, z.number()])),
+})
+
+const slots = z.array(z.object({ slot: z.number(), amount: z.number() }))
 
 /** The parts of a checkpoint, each a row of its own: a row holds 2 MB at most. */
 export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodType<Checkpoint[Part]> } = {
   counters: z.object({
     turns: z.number(),
     retryTokens: z.number(),
-    keys: z.array(z.object({ id: key, lastTurn: z.number(), smoothedWeight: z.number() })),
+    keys: z.array(
+      z.object({ id: key, lastTurn: z.number(), credit, expiresAtMs: moment.nullable() }),
+    ),
+    routes: z.array(route),
+    meanCostUsd: z.number(),
+    all: tally,
     byKey: z.array(z.tuple([key, tally])),
     byClient: z.array(z.tuple([client, tally])),
   }),
   byModel: z.array(z.tuple([z.string(), tally])),
   leases: z.array(lease),
+  meters: z.array(z.object({ id: key, rpm: slots, tpm: slots })),
 }

@@ -11,6 +11,11 @@ import type { WireError } from './upstream-failure.ts'
 export interface ApiShape {
   /** Where it is served, below the API's prefix. */
   readonly path: string
+  /**
+   * What of a request stays the same over a conversation's turns, as it stands in
+   * the JSON: the system prompt and the first user message. Empty where there is none.
+   */
+  openingOf(body: JsonObject): readonly unknown[]
   /** Reads one event of a stream. What cannot be read says nothing; it is no error. */
   readEvent(event: SseEvent): EventReading
   /**

@@ -30,12 +30,15 @@ import { endOfUtcWindow } from './utc-window.ts'
 /**
  * What the request may do after a failure.
  * - `none`: the answer goes to the caller.
+ * - `fallback`: another model, if the request has one; else as `none`.
  * - `move`: another key at once and free; none that shares what failed.
  * - `retry`: another key, paid from the retry budget, after a backoff, or after `waitMs` where
- *   upstream said how long. `once`: no more than one such retry for this request and model.
+ *   upstream said how long. `once`: no more than one such retry for this request and model, and
+ *   then another model.
  */
 export type Next =
   | { readonly kind: 'none' }
+  | { readonly kind: 'fallback' }
   | { readonly kind: 'move'; readonly exclude: 'key' | 'account' }
   | {
       readonly kind: 'retry'
@@ -90,7 +93,15 @@ export interface BlameRow {
   readonly fault: Fault
   readonly outcome: Outcome
   readonly effect: (signs: FailureSigns) => BlameEffect
-  readonly next: (signs: FailureSigns) => Next
+  readonly next: (signs: FailureSigns, spill: SpillPolicy) => Next
+}
+
+/** What an operator may allow that is forbidden by default: see rows 10 and 13. */
+export interface SpillPolicy {
+  /** A free-tier limit of one account may be got round by another. */
+  readonly freeTier: boolean
+  /** What one account's data policy or guardrail forbids, another may do. */
+  readonly policy: boolean
 }
 
 const BYOK_BENCH_MS = 60_000
@@ -104,6 +115,7 @@ const IN_FLIGHT_BENCH_MS = 10_000
 
 const noEffect = (): BlameEffect => ({})
 const stop = (): Next => ({ kind: 'none' })
+const otherModel = (): Next => ({ kind: 'fallback' })
 const otherKey = (): Next => ({ kind: 'move', exclude: 'key' })
 const otherAccount = (): Next => ({ kind: 'move', exclude: 'account' })
 const retryWithHint = ({ resetAtMs, nowMs }: FailureSigns): Next => ({
@@ -236,7 +248,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
         untilReset(signs, { kind: 'until', untilMs }),
       )
     },
-    next: stop,
+    next: (_signs, { freeTier }) => (freeTier ? otherAccount() : otherModel()),
   },
   {
     row: '11',
@@ -271,7 +283,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     outcome: 'ignorable',
     effect: noEffect,
     // A policy is there to protect; an account with a laxer one would undo it.
-    next: stop,
+    next: (_signs, { policy }) => (policy ? otherAccount() : stop()),
   },
   {
     row: '13b',
@@ -298,7 +310,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     fault: 'caller',
     outcome: 'ignorable',
     effect: noEffect,
-    next: stop,
+    next: ({ status }) => (status === 404 ? otherModel() : stop()),
   },
   {
     row: '16',
@@ -330,8 +342,11 @@ export const NOBODY: Blame = {
  * nobody's.
  * @param context `nowMs`: epoch milliseconds, against which resets and windows are reckoned.
  */
-export function blame(failure: UpstreamFailure, context: { readonly nowMs: number }): Blame {
-  const signs = signsOf(failure, context.nowMs)
+export function blame(
+  failure: UpstreamFailure,
+  { nowMs, spill }: { readonly nowMs: number; readonly spill: SpillPolicy },
+): Blame {
+  const signs = signsOf(failure, nowMs)
   const row = BLAME_TABLE.find(({ sign }) => sign(signs))
   if (row === undefined) return NOBODY
   return {
@@ -341,6 +356,6 @@ export function blame(failure: UpstreamFailure, context: { readonly nowMs: numbe
     benches: [],
     suspect: false,
     ...row.effect(signs),
-    next: row.next(signs),
+    next: row.next(signs, spill),
   }
 }

@@ -13,11 +13,19 @@ import { readUsage } from './usage.ts'
 /** OpenAI's chat completions with OpenRouter's additions. */
 export const chatCompletions: ApiShape = {
   path: 'chat/completions',
+  openingOf,
   readEvent,
   mayMatter,
   readWhole,
   errorEvent,
   errorBody,
+}
+
+/** Up to the first user message; what comes before it is the system's or the developer's. */
+function openingOf({ messages }: JsonObject): readonly unknown[] {
+  const all = listOf(messages).filter(isJsonObject)
+  const first = all.findIndex(({ role }) => role === 'user')
+  return all.slice(0, first + 1)
 }
 
 const SILENT: EventReading = {

@@ -1,0 +1,101 @@
+import type { RequestAffinity } from '../balancing/decision.ts'
+import { type ModelId, modelId } from '../balancing/ids.ts'
+import { routeFor } from '../balancing/routes.ts'
+import type { NonEmpty } from '../balancing/selection.ts'
+import type { RoutePolicy } from '../config/routes.ts'
+import { sha256Hex } from '../config/secrets.ts'
+import { type GatewayError, gatewayError } from '../gateway/gateway-error.ts'
+import type { ApiShape } from '../openrouter/api-shape.ts'
+import { conversationOf, maxTokensOf } from '../openrouter/conversation.ts'
+import type { JsonObject } from '../openrouter/json-value.ts'
+import { withModel } from '../openrouter/model-value.ts'
+import { estimatePromptTokens } from '../openrouter/token-estimate.ts'
+import type { Gateway } from './gateway.ts'
+
+/** How a request is to be served, by its contents and the configuration. */
+export interface RequestPlan {
+  readonly asked: ModelId
+  readonly models: NonEmpty<ModelId>
+  readonly route: RoutePolicy
+  readonly affinity: RequestAffinity | null
+  readonly tokens: number
+  readonly bodyFor: (model: ModelId) => Uint8Array
+}
+
+/** A request whose body has been read and understood as far as routing needs. */
+export interface ReadRequest {
+  readonly shape: ApiShape
+  readonly model: string
+  readonly bytes: Uint8Array
+  readonly json: JsonObject
+  readonly headers: Headers
+}
+
+/** What an answer is reckoned to take that has no bound of its own. */
+const UNBOUNDED_ANSWER_TOKENS = 1_000
+
+export async function planRequest(
+  { config, ports, hasTokenLimits }: Gateway,
+  { shape, model, bytes, json, headers }: ReadRequest,
+): Promise<RequestPlan> {
+  const { routes, aliases } = config.policy
+  const asked = modelId(model)
+  const sent = aliases.get(model) ?? asked
+  const route = routeFor(routes, [asked, sent])
+  const models = [sent, ...route.fallbackModels.filter((fallback) => fallback !== sent)] as const
+  const affinity = await affinityOf(route, shape, bytes, json, headers)
+  const tokens = hasTokenLimits
+    ? estimatePromptTokens(json, ports.random) + (maxTokensOf(json) ?? UNBOUNDED_ANSWER_TOKENS)
+    : 0
+  return { asked, models, route, affinity, tokens, bodyFor: bodies(bytes, asked) }
+}
+
+/** The body as it came, or with another model's name in it. Each is made once. */
+function bodies(bytes: Uint8Array, asked: ModelId): (model: ModelId) => Uint8Array {
+  const made = new Map<ModelId, Uint8Array>([[asked, bytes]])
+  return (model) => {
+    const body = made.get(model) ?? withModel(bytes, model)
+    made.set(model, body)
+    return body
+  }
+}
+
+/**
+ * OpenRouter's response cache belongs to one key, and is found by the body's bytes;
+ * its prompt caches belong to an account, and are found by the conversation.
+ */
+async function affinityOf(
+  { affinity }: RoutePolicy,
+  shape: ApiShape,
+  bytes: Uint8Array,
+  json: JsonObject,
+  headers: Headers,
+): Promise<RequestAffinity | null> {
+  if (affinity === 'none') return null
+  if (headers.get('x-openrouter-cache')?.trim().toLowerCase() === 'true') {
+    return { kind: 'cache', id: await shortHash(bytes) }
+  }
+  const conversation = conversationOf(json, headers, shape.openingOf(json), affinity)
+  return conversation === null ? null : { kind: 'conversation', id: await shortHash(conversation) }
+}
+
+/** Half of a SHA-256 is enough to tell conversations apart, and tells nothing of what was said. */
+async function shortHash(content: string | Uint8Array): Promise<string> {
+  return (await sha256Hex(content)).slice(0, 32)
+}
+
+/**
+ * The error for a name that was meant to be an alias and is none: OpenRouter's
+ * models are named `author/model`, so `task:cdoe` beside the alias `task:code`
+ * can only be a slip, and OpenRouter's own answer to it would not say so.
+ */
+export function unknownAlias(
+  model: string,
+  aliases: ReadonlyMap<string, ModelId>,
+): GatewayError | null {
+  const [, family] = /^([^/:]+:)[^/]*$/.exec(model) ?? []
+  if (family === undefined || aliases.has(model)) return null
+  if (![...aliases.keys()].some((alias) => alias.startsWith(family))) return null
+  const message = `There is no alias of that name. Names that begin with "${family}" are aliases of this gateway.`
+  return gatewayError('invalid_request', message)
+}
