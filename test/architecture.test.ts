@@ -28,7 +28,7 @@ describe('rooms', () => {
   const mayImport: Readonly<Record<string, readonly string[]>> = {
     balancing: [],
     config: ['balancing', 'zod'],
-    openrouter: ['balancing', 'zod'],
+    openrouter: ['balancing', 'tokenx', 'zod'],
     'key-pool': ['balancing', 'config', 'zod', 'cloudflare:workers'],
     gateway: ['balancing', 'config', 'openrouter', 'key-pool'],
     dashboard: ['hono'],

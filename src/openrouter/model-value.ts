@@ -11,12 +11,12 @@ const CLOSE_BRACKET = 0x5d
 /** A byte order mark, which our own reader of bodies takes too. */
 const MARK = [0xef, 0xbb, 0xbf]
 
-/** The key `model` as it is, and with each of its letters escaped. */
-const MIN_KEY_BYTES = '"model"'.length
+/** The longest form of the key `model`: each of its letters is escaped. */
 const MAX_KEY_BYTES = '"\\u006d\\u006f\\u0064\\u0065\\u006c"'.length
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
+const KEY = encoder.encode('"model"')
 
 /**
  * The same JSON with another value of its top level's `model`; every other byte stays as it came.
@@ -105,9 +105,8 @@ function stringEnd(body: Uint8Array, start: number): number {
 }
 
 function isModel(key: Uint8Array): boolean {
-  // Nearly all keys are passed over here, without a text being made of them.
-  if (key.length > MAX_KEY_BYTES || key.length < MIN_KEY_BYTES) return false
-  if (key.length > MIN_KEY_BYTES && !key.includes(BACKSLASH)) return false
+  if (key.length === KEY.length) return KEY.every((byte, index) => key[index] === byte)
+  if (key.length > MAX_KEY_BYTES || !key.includes(BACKSLASH)) return false
   const text = decoder.decode(key)
   const unescaped = text.replaceAll(/\\u([0-9a-f]{4})/gi, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),

@@ -22,6 +22,7 @@ const DASH = 0x2d
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
+const LINE_END = encoder.encode('\r\n')
 const BLANK_LINE = encoder.encode('\r\n\r\n')
 
 /**
@@ -105,12 +106,12 @@ function parametersOf(text: string): ReadonlyMap<string, string> | null {
  * @returns null if it is broken, does not end, or has too many
  */
 function partsOf(body: Uint8Array, boundary: string): readonly Part[] | null {
-  const delimiter = encoder.encode(`\r\n--${boundary}`)
+  const delimiter = createNeedle(`\r\n--${boundary}`)
   const parts: Part[] = []
-  let before = firstDelimiter(body, delimiter)
+  let before = firstDelimiter(body, delimiter.bytes)
   while (before !== null && !before.isLast) {
     // The blank line may follow at once, and the delimiter's own line end is the first half of it.
-    const headersStart = before.end - 2
+    const headersStart = before.end - LINE_END.length
     const headersEnd = indexOfBlankLine(body, headersStart)
     const next = nextDelimiter(body, delimiter, headersStart)
     if (headersEnd === -1 || next === null || parts.length === MAX_PARTS) return null
@@ -131,23 +132,44 @@ interface Delimiter extends Span {
   readonly isLast: boolean
 }
 
-/** The first one may stand at the very start, without a line end before it. */
+/**
+ * A form begins with one, with or without the line end before it. RFC 2046 allows a text before
+ * it, which no client writes, and which readers look for boundaries in each in its own way.
+ */
 function firstDelimiter(body: Uint8Array, delimiter: Uint8Array): Delimiter | null {
-  const lineEnd = 2
-  const atStart = startsWith(body, delimiter.subarray(lineEnd), 0)
-    ? delimiterAt(body, -lineEnd, delimiter.length - lineEnd)
+  const start = startsWith(body, LINE_END, 0) ? 0 : -LINE_END.length
+  return startsWith(body, delimiter.subarray(LINE_END.length), start + LINE_END.length)
+    ? delimiterAt(body, start, start + delimiter.length)
     : null
-  return atStart ?? nextDelimiter(body, delimiter, 0)
+}
+
+/** Bytes to be looked for by Horspool's algorithm. */
+interface Needle {
+  readonly bytes: Uint8Array
+  /** By the byte under the needle's last one: how far the needle may be moved at least. */
+  readonly shifts: Uint8Array
+}
+
+function createNeedle(text: string): Needle {
+  const bytes = encoder.encode(text)
+  const shifts = new Uint8Array(256).fill(bytes.length)
+  for (const [index, byte] of bytes.subarray(0, -1).entries()) {
+    shifts[byte] = bytes.length - 1 - index
+  }
+  return { bytes, shifts }
 }
 
 /**
- * Linear in whatever a file holds: a delimiter has its only CR at the start, so that what was
- * compared in vain holds no start of another.
+ * Passes over most bytes of a file without a look at them. It is linear in whatever a file holds,
+ * which Horspool's algorithm is not as such: a delimiter has its only CR at the start, so that no
+ * byte is compared with it for two of its places.
  */
-function nextDelimiter(body: Uint8Array, delimiter: Uint8Array, from: number): Delimiter | null {
-  for (let at = body.indexOf(CR, from); at !== -1; at = body.indexOf(CR, at + 1)) {
-    if (!startsWith(body, delimiter, at)) continue
-    const found = delimiterAt(body, at, at + delimiter.length)
+function nextDelimiter(body: Uint8Array, delimiter: Needle, from: number): Delimiter | null {
+  const { bytes, shifts } = delimiter
+  const last = bytes.length - 1
+  for (let at = from; at + last < body.length; at += shifts[body[at + last] ?? 0] ?? 1) {
+    if (body[at] !== CR || !startsWith(body, bytes, at)) continue
+    const found = delimiterAt(body, at, at + bytes.length)
     if (found !== null) return found
   }
   return null
@@ -163,9 +185,7 @@ function delimiterAt(body: Uint8Array, start: number, boundaryEnd: number): Deli
   }
   let at = boundaryEnd
   while (body[at] === 0x20 || body[at] === 0x09) at += 1
-  return startsWith(body, BLANK_LINE.subarray(0, 2), at)
-    ? { start, end: at + 2, isLast: false }
-    : null
+  return startsWith(body, LINE_END, at) ? { start, end: at + LINE_END.length, isLast: false } : null
 }
 
 function indexOfBlankLine(body: Uint8Array, from: number): number {

@@ -138,7 +138,9 @@ function createSampler(length: number, random: () => number): TokenCounter {
   const read = (text: string) => {
     const end = position + text.length
     while (start < end) {
-      counted += textTokens(text.slice(0, start + SAMPLE_LENGTH - position))
+      counted += textTokens(
+        text.slice(Math.max(0, start - position), start + SAMPLE_LENGTH - position),
+      )
       if (start + SAMPLE_LENGTH > end) break
       finishSample()
     }
