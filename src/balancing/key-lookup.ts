@@ -94,24 +94,21 @@ export function afterReport(
 
 /**
  * A key's bench after `/key` answered. A 401 alone only makes a key suspected
- * (OpenRouter has answered 401 to valid keys for hours); this second,
- * independent answer decides, and a later one can always take it back. An answer
- * from before the bench says nothing about it.
+ * (OpenRouter has answered 401 to valid keys for hours): it takes a request's and,
+ * after that, this second, independent one, and a later answer can always take it
+ * back. A 401 of `/key` while requests are served condemns nobody. An answer from
+ * before the bench says nothing about it.
  */
 export function afterLookup(bench: Bench | null, lookup: Lookup, nowMs: number): Bench | null {
+  if (lookup.kind === 'unknown' || !isActive(bench, nowMs) || lookup.askedAtMs < bench.sinceMs) {
+    return bench
+  }
+  const isSuspected = bench.reason === 'key_rejected'
   switch (lookup.kind) {
-    case 'valid': {
-      if (bench === null || lookup.askedAtMs < bench.sinceMs) return bench
-      const cured =
-        bench.reason === 'key_rejected' || (bench.reason === 'key_spent' && hasRoom(lookup))
-      return cured ? null : bench
-    }
-    case 'rejected': {
-      const known = bench?.reason === 'key_rejected' && bench.untilMs === null
-      return known ? bench : rejection(nowMs)
-    }
-    case 'unknown':
-      return bench
+    case 'valid':
+      return isSuspected || (bench.reason === 'key_spent' && hasRoom(lookup)) ? null : bench
+    case 'rejected':
+      return isSuspected && bench.untilMs !== null ? rejection(nowMs) : bench
   }
 }
 

@@ -1,12 +1,15 @@
 import { z } from 'zod'
 import { type ModelId, modelId } from '../balancing/ids.ts'
-import { modelName } from './routes.ts'
+import { shown } from './fields.ts'
+import { MAX_NAME_LENGTH, modelName } from './routes.ts'
 
 const MAX_ALIASES = 1000
 
 /** Names that callers may use, with the models that are sent for them. */
 export const aliasFields = z
-  .record(z.string(), modelName(), { error: 'must be a table of names, each with a model' })
+  .record(z.string(), modelName(), {
+    error: (issue) => `must be a table of names, each with a model, given ${shown(issue.input)}`,
+  })
   .check((context) => {
     const { value: aliases, issues } = context
     const names = Object.keys(aliases)
@@ -21,6 +24,8 @@ export const aliasFields = z
       }
     }
   })
+  // What a schema can say of the bound, for the README's test.
+  .meta({ maxProperties: MAX_ALIASES })
 
 function aliasFault(
   name: string,
@@ -28,10 +33,12 @@ function aliasFault(
   aliases: Readonly<Record<string, string>>,
 ): string | null {
   if (!modelName().safeParse(name).success) {
-    return 'must be a name of 1 to 256 characters without blanks'
+    return `must be named by 1 to ${MAX_NAME_LENGTH} characters without blanks`
   }
   // One step is what a reader of the configuration can follow.
-  return model in aliases ? 'must stand for a model, not for an alias' : null
+  return Object.hasOwn(aliases, model)
+    ? `must stand for a model, not for an alias, given ${shown(model)}`
+    : null
 }
 
 export function aliasesOf(fields: Readonly<Record<string, string>>): ReadonlyMap<string, ModelId> {

@@ -9,7 +9,7 @@ import { z } from 'zod'
 export type Wording = (value: unknown) => string
 
 /** For variables, which are no secret. */
-function shown(value: unknown): string {
+export function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? 'nothing'
   // A key that was put into a variable is a secret all the same.
   if (text.includes('sk-or-')) return 'a key, which is not shown'
@@ -56,7 +56,10 @@ export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
 export function word(maxLength: number) {
   const error = (issue: { readonly input: unknown }) =>
     `must be a text of 1 to ${maxLength} characters without blanks, given ${shown(issue.input)}`
-  return z.string({ error }).regex(/^\S+$/, { error }).max(maxLength, { error })
+  // One check, so that what is wrong in two ways is still one fault.
+  return z
+    .string({ error })
+    .refine((text) => text.length <= maxLength && /^\S+$/.test(text), { error, abort: true })
 }
 
 /** A list of so many elements; not twice the same where they are texts. */
@@ -84,7 +87,7 @@ export function flag() {
   return z.boolean({ error: (issue) => `must be true or false, given ${shown(issue.input)}` })
 }
 
-/** The name of an unknown field of a variable. */
+/** The name of a field of a variable. */
 function shownName(name: string): string {
   return name.includes('sk-or-') ? '(a key, which is not shown)' : name.slice(0, 80)
 }
@@ -100,7 +103,8 @@ export function nameInSecret(name: string): string {
 
 /**
  * Every fault of a failed parse as one line each: the field's name, then what is wrong.
- * @param wording how to show the name of an unknown field; in full, for a variable
+ * @param wording how to show the name of a field, which the operator may have made up; in full,
+ *   for a variable
  */
 export function faultsOf(
   name: string,
@@ -109,7 +113,8 @@ export function faultsOf(
 ): string[] {
   return error.issues.flatMap((issue) => {
     const field = issue.path.reduce<string>(
-      (path, part) => (typeof part === 'number' ? `${path}[${part}]` : `${path}.${String(part)}`),
+      (path, part) =>
+        typeof part === 'number' ? `${path}[${part}]` : `${path}.${wording(String(part))}`,
       name,
     )
     return issue.code === 'unrecognized_keys'

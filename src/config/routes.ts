@@ -3,7 +3,7 @@ import { accountId, keyId, modelId } from '../balancing/ids.ts'
 import { AFFINITIES, type KeySelector, type RouteConfig } from '../balancing/routes.ts'
 import { isNonEmpty, type NonEmpty } from '../balancing/selection.ts'
 import { STRATEGY_NAMES } from '../balancing/strategy.ts'
-import { boundedInteger, listOf, oneOf, section, word } from './fields.ts'
+import { boundedInteger, listOf, oneOf, section, shown, word } from './fields.ts'
 import { someTimeoutFields, type Timeouts, timeoutsOf } from './timeouts.ts'
 
 /** How requests for some models are served, with nothing left open. */
@@ -16,22 +16,34 @@ const MAX_ROUTES = 100
 const MAX_PATTERNS = 100
 const MAX_SELECTORS = 1000
 const MAX_FALLBACKS = 20
-const MAX_NAME_LENGTH = 256
+/** A public name is 64 long at most, and `account:` stands before it. */
+const MAX_SELECTOR_LENGTH = 80
+export const MAX_NAME_LENGTH = 256
 
 /** The name of a model, as OpenRouter knows it. */
 export const modelName = () => word(MAX_NAME_LENGTH)
 
 const pattern = () =>
   modelName().regex(/^[^*]*\*?$/, {
-    error: 'must be the name of a model, or the beginning of one and then a star',
+    error: ({ input }) =>
+      `must be the name of a model, or the beginning of one and then a star, given ${shown(input)}`,
   })
+
+/** An id, `tag:` and a tag, or `account:` and an account. */
+const selector = () =>
+  word(MAX_SELECTOR_LENGTH).refine((text) => text.replace(SELECTOR_PREFIX, '') !== '', {
+    error: ({ input }) => `must name something after the colon, given ${shown(input)}`,
+  })
+
+/** What makes a selector of something else than an id. No key's id may begin so. */
+export const SELECTOR_PREFIX = /^(tag|account):/
 
 /** How many upstream attempts a request may make in all. */
 export const maxAttempts = () => boundedInteger(1, 10)
 
 const route = section({
   models: listOf(pattern(), { min: 1, max: MAX_PATTERNS }),
-  keys: listOf(word(80), { min: 1, max: MAX_SELECTORS }).optional(),
+  keys: listOf(selector(), { min: 1, max: MAX_SELECTORS }).optional(),
   strategy: oneOf(STRATEGY_NAMES).optional(),
   affinity: oneOf(AFFINITIES).optional(),
   fallback_models: listOf(modelName(), { max: MAX_FALLBACKS }).optional(),
@@ -73,9 +85,6 @@ function routeOf(fields: z.infer<typeof route>, pool: PoolWide): RoutePolicy {
   }
 }
 
-/** What makes a selector of something else than an id. No key's id may begin so. */
-export const SELECTOR_PREFIX = /^(tag|account):/
-
 function selectorOf(text: string): KeySelector {
   const name = text.replace(SELECTOR_PREFIX, '')
   if (text.startsWith('tag:')) return { kind: 'tag', tag: name }
@@ -96,9 +105,9 @@ export function selectorFaults(
   const fault = (selector: KeySelector): string | null => {
     switch (selector.kind) {
       case 'id':
-        return ids.has(selector.id) ? null : `no key has the id ${JSON.stringify(selector.id)}`
+        return ids.has(selector.id) ? null : `no key has that id, given ${shown(selector.id)}`
       case 'tag':
-        return tags.has(selector.tag) ? null : `no key has the tag ${JSON.stringify(selector.tag)}`
+        return tags.has(selector.tag) ? null : `no key has that tag, given ${shown(selector.tag)}`
       case 'account':
         return null
     }

@@ -12,6 +12,11 @@ export interface ApiShape {
   /** Where it is served, below the API's prefix. */
   readonly path: string
   /**
+   * What a good answer may be that is no stream. `bytes`: something other than JSON, such as sound,
+   * which is passed through as it comes; only an answer that says it is JSON is read as such.
+   */
+  readonly answers: 'json' | 'bytes'
+  /**
    * What of a request stays the same over a conversation's turns, as it stands in
    * the JSON: the system prompt and the first user message. Empty where there is none.
    */

@@ -13,6 +13,7 @@ import { readUsage } from './usage.ts'
 /** OpenAI's chat completions with OpenRouter's additions. */
 export const chatCompletions: ApiShape = {
   path: 'chat/completions',
+  answers: 'json',
   openingOf,
   readEvent,
   mayMatter,

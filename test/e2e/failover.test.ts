@@ -139,8 +139,9 @@ describe('a key that OpenRouter refuses', () => {
     const pool = await until(gateway.pool, (seen) => keyOf(seen, 'alpha').clearsAtMs === null)
     expect(keyOf(pool, 'alpha')).toMatchObject({ reason: 'key_rejected', breaker: 'closed' })
     expect(journeyOf(await gateway.chat({}))).toEqual({ key: 'gamma', attempts: 1 })
+    // Once as any key is looked up at first, and once because of the 401.
     const { stats } = await upstream.control.waitFor(
-      ({ stats }) => stats.perKey.alpha?.lookups === 1,
+      ({ stats }) => stats.perKey.alpha?.lookups === 2,
     )
     expect(stats.perKey.alpha?.requests).toBe(1)
   })
@@ -290,11 +291,14 @@ describe('when every key fails', () => {
     await upstream.control.patchKey('alpha', { disabled: true })
     await upstream.control.patchAccount('globex', { balanceUsd: 0 })
     await upstream.control.patchKey('delta', { usage: spent })
+    // Nobody is told beforehand how the keys stand.
+    const silence = await upstream.control.rule({ fault: 'plain-503', match: { path: '/key' } })
     const gateway = await startGateway(upstream)
     const first = await gateway.chat({})
     expect(journeyOf(first).attempts).toBe(3)
     expect(await codesOf(first)).toEqual({ status: 502, code: 502, reason: 'keys_exhausted' })
 
+    await upstream.control.deleteRule(silence)
     // From then on nobody is asked, and the app learns when to come back: at delta's reset.
     await gateway.settledPool()
     const second = await gateway.chat({})

@@ -24,6 +24,12 @@ interface KeyOptions {
   readonly name: KeyName
   readonly weight?: number
   readonly max_concurrent?: number
+  readonly rpm?: number
+  readonly tpm?: number
+  readonly min_credit?: number
+  readonly tags?: readonly string[]
+  /** As the simulator has it where nothing else is said; null leaves it to be learned. */
+  readonly account?: string | null
   readonly disabled?: boolean
 }
 
@@ -167,7 +173,39 @@ async function serve(upstream: Upstream, options: GatewayOptions = {}) {
 
 function entry(key: KeyName | KeyOptions) {
   const { name, ...limits } = typeof key === 'string' ? { name: key } : key
-  return { id: name, key: secretOf(name), account: ACCOUNTS[name], ...limits }
+  const { account = ACCOUNTS[name], ...others } = limits
+  return { id: name, key: secretOf(name), ...(account === null ? {} : { account }), ...others }
+}
+
+/** Sends so many requests, so many of them at a time, and reads every answer to its end. */
+export async function sendMany(
+  count: number,
+  concurrency: number,
+  send: (i: number) => Promise<Response>,
+): Promise<Response[]> {
+  const responses: Response[] = []
+  let next = 0
+  const worker = async () => {
+    while (next < count) {
+      const i = next
+      next += 1
+      const response = await send(i)
+      await response.arrayBuffer()
+      responses.push(response)
+    }
+  }
+  await Promise.all(Array.from({ length: concurrency }, worker))
+  return responses
+}
+
+/** How many answers each key gave, as the answers themselves say. */
+export function servedBy(responses: readonly Response[]): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const response of responses) {
+    const name = response.ok ? String(journeyOf(response).key) : String(response.status)
+    counts[name] = (counts[name] ?? 0) + 1
+  }
+  return counts
 }
 
 interface PoolBinding {

@@ -3,10 +3,12 @@ import { errorOf, MESSAGES, MODEL, startGateway, useSimulator } from './harness.
 
 const upstream = useSimulator()
 
+const NO_WAITING = { max_wait_ms: 0 }
+
 test('of two hundred requests at once no key ever serves more than its five', async () => {
   await upstream.control.patchSettings({ ttftMs: 700, tokensPerSecond: null })
   const gateway = await startGateway(upstream, {
-    policy: { strategy: 'least-busy', defaults: { max_concurrent: 5 } },
+    policy: { strategy: 'least-busy', defaults: { max_concurrent: 5 }, queue: NO_WAITING },
   })
   const responses = await Promise.all(
     Array.from({ length: 200 }, async (_, i) => {
@@ -48,7 +50,7 @@ test('a key’s own limit goes before the default, and what is full is passed ov
   await upstream.control.patchSettings({ ttftMs: 700 })
   const gateway = await startGateway(upstream, {
     keys: [{ name: 'alpha', max_concurrent: 1 }, 'gamma'],
-    policy: { strategy: 'priority', defaults: { max_concurrent: 2 } },
+    policy: { strategy: 'priority', defaults: { max_concurrent: 2 }, queue: NO_WAITING },
   })
   const responses = await Promise.all(Array.from({ length: 4 }, () => gateway.chat({})))
   const counts = new Map<string, number>()
@@ -61,7 +63,10 @@ test('a key’s own limit goes before the default, and what is full is passed ov
 
 test('OpenAI’s client heeds Retry-After and gets its answer by itself', async () => {
   await upstream.control.patchKey('alpha', { ttftMs: 600 })
-  const gateway = await startGateway(upstream, { keys: [{ name: 'alpha', max_concurrent: 1 }] })
+  const gateway = await startGateway(upstream, {
+    keys: [{ name: 'alpha', max_concurrent: 1 }],
+    policy: { queue: NO_WAITING },
+  })
   const first = gateway.chat({})
   await upstream.control.waitFor(({ stats }) => stats.openNow === 1)
   const answer = await gateway
@@ -75,6 +80,7 @@ test('a request whose key is refused while the others are full hears when to com
   await upstream.control.patchKey('gamma', { ttftMs: 1500 })
   const gateway = await startGateway(upstream, {
     keys: ['alpha', { name: 'gamma', max_concurrent: 1 }],
+    policy: { strategy: 'priority', queue: NO_WAITING },
   })
   const slow = gateway.chat({ model: 'sim/key-limit-402@alpha' })
   await upstream.control.waitFor(({ stats }) => stats.perKey.gamma?.openNow === 1)

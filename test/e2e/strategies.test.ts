@@ -1,5 +1,14 @@
-import { expect, test } from 'vitest'
-import { type Gateway, journeyOf, startGateway, until, useSimulator } from './harness.ts'
+import { describe, expect, test } from 'vitest'
+import {
+  type Gateway,
+  type GatewayOptions,
+  journeyOf,
+  sendMany,
+  servedBy,
+  startGateway,
+  until,
+  useSimulator,
+} from './harness.ts'
 
 const upstream = useSimulator()
 
@@ -74,4 +83,83 @@ test('a key that is switched off is never asked', async () => {
   })
   await sendAll(gateway, 10)
   expect(await shares()).toEqual([0, 5, 5])
+})
+
+/** Six hundred requests, twenty at a time. */
+async function sharesOf(options: GatewayOptions): Promise<Record<string, number>> {
+  const gateway = await startGateway(upstream, options)
+  // What is known of each key's credit comes with the first request.
+  await gateway.chat({}).then((response) => response.arrayBuffer())
+  await until(gateway.pool, ({ keys }) => keys.every((key) => key.credit !== null))
+  await upstream.control.patchSettings({ ttftMs: 5, tokensPerSecond: null })
+  return servedBy(await sendMany(600, 20, () => gateway.chat({})))
+}
+
+describe('of 600 requests, 20 at a time,', () => {
+  test('round-robin gives every key the same', async () => {
+    const shares = await sharesOf({ policy: { strategy: 'round-robin' } })
+    expect(shares).toEqual({ alpha: 200, gamma: 200, delta: 200 })
+  })
+
+  test('weighted gives every key exactly its weight', async () => {
+    const shares = await sharesOf({
+      keys: [
+        { name: 'alpha', weight: 3 },
+        { name: 'gamma', weight: 2 },
+        { name: 'delta', weight: 1 },
+      ],
+      policy: { strategy: 'weighted' },
+    })
+    // The request before them has taken the first turn of the first six.
+    expect(shares).toEqual({ alpha: 300, gamma: 200, delta: 100 })
+  })
+
+  test('least-busy gives equal keys much the same', async () => {
+    const shares = await sharesOf({ policy: { strategy: 'least-busy' } })
+    for (const count of Object.values(shares)) expect(Math.abs(count - 200)).toBeLessThan(20)
+  })
+
+  test('priority gives the first key all of them', async () => {
+    expect(await sharesOf({ policy: { strategy: 'priority' } })).toEqual({ alpha: 600 })
+  })
+
+  test('most-credit gives an uncapped key all, and then the one with most left', async () => {
+    await upstream.control.patchKey('alpha', { limitUsd: 1 })
+    await upstream.control.patchKey('gamma', { limitUsd: 3 })
+    const shares = await sharesOf({ policy: { strategy: 'most-credit' } })
+    expect(shares).toEqual({ gamma: 600 })
+    await upstream.control.patchKey('alpha', { limitUsd: null })
+    expect(await sharesOf({ policy: { strategy: 'most-credit' } })).toEqual({ alpha: 600 })
+  })
+
+  test('lowest-latency gives a key that is ten times slower the rest', async () => {
+    await upstream.control.patchKey('gamma', { ttftMs: 300 })
+    const shares = await sharesOf({ policy: { strategy: 'lowest-latency' } })
+    const { alpha = 0, gamma = 0, delta = 0 } = shares
+    // A fifth of its share is what it gets by being idle while the others are not.
+    expect(gamma).toBeLessThan(120)
+    expect(alpha + delta).toBeGreaterThan(480)
+    expect(Math.min(alpha, delta)).toBeGreaterThan(150)
+  })
+
+  test('lowest-usage gives keys the shares of their limits', async () => {
+    const shares = await sharesOf({
+      keys: [
+        { name: 'alpha', rpm: 600 },
+        { name: 'gamma', rpm: 300 },
+        { name: 'delta', rpm: 100 },
+      ],
+      policy: { strategy: 'lowest-usage' },
+    })
+    const { alpha = 0, gamma = 0, delta = 0 } = shares
+    expect(Math.abs(alpha - 360)).toBeLessThan(10)
+    expect(Math.abs(gamma - 180)).toBeLessThan(10)
+    expect(Math.abs(delta - 60)).toBeLessThan(10)
+  })
+
+  test('credit-threshold gives one key all while its credit is above the threshold', async () => {
+    await upstream.control.patchKey('alpha', { limitUsd: 3 })
+    const shares = await sharesOf({ policy: { strategy: 'credit-threshold' } })
+    expect(shares).toEqual({ alpha: 600 })
+  })
 })

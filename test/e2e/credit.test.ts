@@ -1,0 +1,161 @@
+import { describe, expect, test } from 'vitest'
+import {
+  type Gateway,
+  journeyOf,
+  keyOf,
+  sendMany,
+  servedBy,
+  startGateway,
+  until,
+  useSimulator,
+} from './harness.ts'
+
+const upstream = useSimulator()
+
+const lookedUp = (gateway: Gateway) =>
+  until(gateway.pool, ({ keys }) => keys.every((key) => key.credit !== null))
+
+/** One answer, so that the keys have been looked up. */
+async function warm(gateway: Gateway): Promise<void> {
+  await gateway.chat({}).then((response) => response.arrayBuffer())
+  await lookedUp(gateway)
+}
+
+/** A model whose answers cost enough to drain a cap within a test. */
+const COSTLY = 'anthropic/claude-sonnet-4.5'
+
+async function refusals(): Promise<number> {
+  const log = await upstream.control.log()
+  return log.filter(({ status }) => status === 402 || status === 403).length
+}
+
+describe('credit that runs out moves traffic before OpenRouter says no', () => {
+  const drained = { limitUsd: 0.3, limitReset: null }
+
+  async function drain(policy: Record<string, string | number | object>, min_credit = 0) {
+    await upstream.control.patchKey('alpha', drained)
+    await upstream.control.patchSettings({ answerTokens: 200, tokensPerSecond: null })
+    const gateway = await startGateway(upstream, {
+      keys: [{ name: 'alpha', min_credit }, 'gamma'],
+      policy: JSON.parse(JSON.stringify(policy)),
+    })
+    await warm(gateway)
+    const responses = await sendMany(200, 10, () =>
+      gateway.chat({ model: COSTLY, max_tokens: 200 }),
+    )
+    expect(await refusals()).toBe(0)
+    return { served: servedBy(responses), gateway }
+  }
+
+  test('with most-credit, an uncapped key serves before a capped one is touched', async () => {
+    const { served } = await drain({ strategy: 'most-credit' })
+    expect(served).toEqual({ gamma: 200 })
+  })
+
+  test('with credit-threshold, the capped key is spent down to the threshold', async () => {
+    const { served, gateway } = await drain({
+      strategy: 'credit-threshold',
+      credit: { threshold: 0.1 },
+    })
+    expect(served.alpha).toBeGreaterThan(10)
+    expect(served.gamma).toBeGreaterThan(10)
+    expect((served.alpha ?? 0) + (served.gamma ?? 0)).toBe(200)
+    const left = keyOf(await gateway.settledPool(), 'alpha').credit?.remainingUsd ?? 0
+    expect(left).toBeGreaterThan(0.05)
+    expect(left).toBeLessThan(0.12)
+  })
+
+  test('with min_credit, a key is left alone when no more than that is left', async () => {
+    const { served, gateway } = await drain({ strategy: 'priority' }, 0.1)
+    expect(served.alpha).toBeGreaterThan(10)
+    expect((served.alpha ?? 0) + (served.gamma ?? 0)).toBe(200)
+    const alpha = keyOf(await gateway.settledPool(), 'alpha')
+    expect(alpha.reason).toBe('below_min_credit')
+    expect(alpha.credit?.remainingUsd).toBeGreaterThan(0.08)
+  })
+})
+
+describe('lookups', () => {
+  test('of a thousand requests no key is looked up more than once, and none waits for one', async () => {
+    // A lookup that hangs holds nobody up.
+    const hung = await upstream.control.rule({ fault: 'hang', match: { path: '/key' }, times: 1 })
+    const gateway = await startGateway(upstream, { policy: { strategy: 'round-robin' } })
+    const responses = await sendMany(1000, 20, () => gateway.chat({}))
+    expect(responses.every(({ status }) => status === 200)).toBe(true)
+    const { perKey } = await upstream.control.stats()
+    for (const name of ['alpha', 'gamma', 'delta']) expect(perKey[name]?.lookups).toBe(1)
+    await upstream.control.deleteRule(hung)
+  })
+
+  test('go to /auth/key where that is the only one', async () => {
+    await upstream.control.patchSettings({ keyPaths: 'older' })
+    await upstream.control.patchKey('alpha', { limitUsd: 7 })
+    const gateway = await startGateway(upstream)
+    await gateway.chat({})
+    const alpha = keyOf(await lookedUp(gateway), 'alpha')
+    expect(alpha.credit?.limitUsd).toBe(7)
+  })
+
+  test('that fail leave everything as it was', async () => {
+    await upstream.control.rule({ fault: 'plain-503', match: { path: '/key' } })
+    const gateway = await startGateway(upstream, { policy: { strategy: 'most-credit' } })
+    const responses = await sendMany(20, 5, () => gateway.chat({}))
+    expect(responses.every(({ status }) => status === 200)).toBe(true)
+    const { keys } = await gateway.settledPool()
+    expect(keys.map(({ credit, reason }) => [credit, reason])).toEqual([
+      [null, null],
+      [null, null],
+      [null, null],
+    ])
+  })
+
+  test('tell which keys are one account’s', async () => {
+    const gateway = await startGateway(upstream, {
+      keys: [
+        { name: 'alpha', account: null },
+        { name: 'beta', account: null },
+        { name: 'gamma', account: null },
+      ],
+    })
+    await warm(gateway)
+    const { keys } = await gateway.pool()
+    expect(keys.map(({ account }) => account)).toEqual(['org_acme', 'org_acme', 'user_grace'])
+    // An account that is empty is asked once, whichever of its keys was tried.
+    await upstream.control.patchAccount('acme', { balanceUsd: 0 })
+    expect(journeyOf(await gateway.chat({}))).toEqual({ key: 'gamma', attempts: 2 })
+  })
+
+  test('tell when a key expires', async () => {
+    const expiresAt = new Date(Date.now() + 3 * 24 * 60 * 60_000).toISOString()
+    await upstream.control.patchKey('alpha', { expiresAt })
+    const gateway = await startGateway(upstream)
+    await warm(gateway)
+    const alpha = keyOf(await gateway.pool(), 'alpha')
+    expect(alpha).toMatchObject({ expiresAtMs: Date.parse(expiresAt), expiresSoon: true })
+    const warnings = gateway.logs().filter(({ text }) => text.includes('key_expires_soon'))
+    expect(warnings).toHaveLength(1)
+    expect(JSON.parse(warnings[0]?.text ?? '{}')).toMatchObject({
+      key: 'alpha',
+      expires_at: expiresAt,
+    })
+  })
+})
+
+describe('a key that was spent', () => {
+  test('comes back by itself once it is topped up', { timeout: 90_000 }, async () => {
+    const spent = { totalUsd: 2, dailyUsd: 2, weeklyUsd: 2, monthlyUsd: 2, atMs: null }
+    await upstream.control.patchKey('alpha', { limitUsd: 2, limitReset: 'daily', usage: spent })
+    const gateway = await startGateway(upstream, {
+      policy: { strategy: 'priority', credit: { refresh_s: 30 } },
+    })
+    expect(journeyOf(await gateway.chat({}))).toEqual({ key: 'gamma', attempts: 2 })
+    await upstream.control.patchKey('alpha', { limitUsd: 20 })
+    await until(
+      async () => journeyOf(await gateway.chat({})).key,
+      (key) => key === 'alpha',
+      60_000,
+    )
+    const { perKey } = await upstream.control.stats()
+    expect(perKey.alpha?.lookups).toBeLessThanOrEqual(3)
+  })
+})
