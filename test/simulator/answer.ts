@@ -1,7 +1,7 @@
 import type { Call, Tool } from './api-shape.ts'
 import { sampleOf } from './json-schema-sample.ts'
 import type { Model } from './models.ts'
-import { costUsd, round } from './money.ts'
+import { promptCostUsd, round } from './money.ts'
 import type { Settings } from './world.ts'
 
 /** One token's worth of output. */
@@ -11,7 +11,11 @@ export interface Piece {
 }
 
 export interface Usage {
+  /** Searches, or seconds of sound. */
+  readonly units: number
   readonly promptTokens: number
+  /** Of the prompt's: read from the provider's cache, for a tenth of the price. */
+  readonly cachedTokens: number
   readonly completionTokens: number
   readonly reasoningTokens: number
   readonly promptUsd: number
@@ -45,8 +49,17 @@ export function generationId(nowMs: number): string {
 }
 
 /** The answer to a call: the same text each time, cut to the call's `max_tokens`. */
-export function answerTo(call: Call, model: Model, settings: Settings, nowMs: number): Answer {
-  const { pieces, cut } = limited(piecesOf(call, model, settings), call.maxTokens)
+export function answerTo(
+  call: Call,
+  model: Model,
+  settings: Settings,
+  at: { nowMs: number; cachedTokens: number },
+): Answer {
+  const { nowMs, cachedTokens } = at
+  const { promptTokens, units, product } = call
+  const prompt = { promptTokens, cachedTokens, units }
+  const said = product.kind === 'text' ? piecesOf(call, model, settings) : []
+  const { pieces, cut } = limited(said, call.maxTokens)
   const finish = call.tool === null ? 'stop' : 'tool_calls'
   const id = generationId(nowMs)
   return {
@@ -57,8 +70,16 @@ export function answerTo(call: Call, model: Model, settings: Settings, nowMs: nu
     pieces,
     finishReason: cut ? 'length' : finish,
     toolCallId: `call_${id.slice(-12)}`,
-    usage: usageOf(model, call.promptTokens, pieces),
+    usage:
+      product.kind === 'text'
+        ? usageOf(model, prompt, pieces)
+        : counted(model, prompt, product.tokens),
   }
+}
+
+/** All that an answer says of that kind. */
+export function joined(answer: Answer, kind: Piece['kind']): string {
+  return answer.pieces.flatMap((piece) => (piece.kind === kind ? [piece.text] : [])).join('')
 }
 
 /** The same answer with other pieces, and its usage counted anew. */
@@ -68,7 +89,7 @@ export function withPieces(
   pieces: readonly Piece[],
   finishReason: Answer['finishReason'],
 ): Answer {
-  const usage = usageOf(model, answer.usage.promptTokens, pieces)
+  const usage = usageOf(model, answer.usage, pieces)
   return { ...answer, pieces, finishReason, usage }
 }
 
@@ -78,14 +99,36 @@ export function freeOfCharge(answer: Answer): Answer {
   return { ...answer, usage }
 }
 
-function usageOf(model: Model, promptTokens: number, pieces: readonly Piece[]): Usage {
+/** The same answer, with every counter at zero: what OpenRouter gave from its own cache. */
+export function unbilled(answer: Answer): Answer {
+  const zero = usageOf(FREE_PRICES, { promptTokens: 0, cachedTokens: 0, units: 0 }, [])
+  return { ...answer, usage: zero }
+}
+
+const FREE_PRICES = { promptUsd: 0, completionUsd: 0, unitUsd: 0 }
+
+type Prices = Pick<Model, 'promptUsd' | 'completionUsd' | 'unitUsd'>
+type Prompt = Pick<Usage, 'promptTokens' | 'cachedTokens' | 'units'>
+
+/** Silence is free: OpenRouter takes nothing for an answer without a single token. */
+function usageOf(prices: Prices, prompt: Prompt, pieces: readonly Piece[]): Usage {
+  const usage = counted(prices, prompt, pieces.length)
+  const reasoningTokens = pieces.filter((piece) => piece.kind === 'reasoning').length
+  return { ...usage, reasoningTokens, costUsd: pieces.length === 0 ? 0 : usage.costUsd }
+}
+
+function counted(prices: Prices, prompt: Prompt, completionTokens: number): Usage {
+  const promptUsd = promptCostUsd(prices, prompt) + prompt.units * prices.unitUsd
+  const completionUsd = completionTokens * prices.completionUsd
   return {
-    promptTokens,
-    completionTokens: pieces.length,
-    reasoningTokens: pieces.filter((piece) => piece.kind === 'reasoning').length,
-    promptUsd: round(promptTokens * model.promptUsd),
-    completionUsd: round(pieces.length * model.completionUsd),
-    costUsd: pieces.length === 0 ? 0 : costUsd(model, promptTokens, pieces.length),
+    units: prompt.units,
+    promptTokens: prompt.promptTokens,
+    cachedTokens: prompt.cachedTokens,
+    completionTokens,
+    reasoningTokens: 0,
+    promptUsd: round(promptUsd),
+    completionUsd: round(completionUsd),
+    costUsd: round(promptUsd + completionUsd),
   }
 }
 

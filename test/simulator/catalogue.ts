@@ -1,4 +1,4 @@
-import { MODELS, type Model } from './models.ts'
+import { EMBEDDING_MODELS, MODELS, type Model } from './models.ts'
 import { json, type Reply } from './reply.ts'
 import type { Visit } from './visit.ts'
 
@@ -67,23 +67,14 @@ const endpoint = (model: Model) => ({
   throughput_last_30m: null,
 })
 
-const EMBEDDING_MODEL = {
-  ...listed({
-    id: 'openai/text-embedding-3-small',
-    name: 'OpenAI: Text Embedding 3 Small',
-    provider: 'OpenAI',
-    promptUsd: 0.02 / 1_000_000,
-    completionUsd: 0,
-    contextLength: 8192,
-    maxOutputTokens: 0,
-    reasons: false,
-  }),
+const listedEmbedding = (model: Model) => ({
+  ...listed(model),
   architecture: {
     ...architecture,
     modality: 'text->embeddings',
     output_modalities: ['embeddings'],
   },
-}
+})
 
 function modelList(url: URL): Reply {
   const all = MODELS.map(listed)
@@ -126,7 +117,7 @@ export function catalogue(visit: Visit): Reply | null {
     case '/models/count':
       return cached({ count: MODELS.length })
     case '/embeddings/models':
-      return cached([EMBEDDING_MODEL])
+      return cached(EMBEDDING_MODELS.map(listedEmbedding))
     case '/providers':
       return providers()
     case '/endpoints/zdr':

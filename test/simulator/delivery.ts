@@ -1,6 +1,7 @@
+import { keepGeneration } from './generations.ts'
 import type { Ended } from './journal.ts'
-import { charge, costUsd } from './money.ts'
-import type { Played, Reply, Step } from './reply.ts'
+import { charge, round } from './money.ts'
+import type { Played, Reply, Scene, Step } from './reply.ts'
 import { settingsOf, type Visit } from './visit.ts'
 
 /** How long silence lasts before the simulator gives up on it. */
@@ -87,7 +88,10 @@ function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStre
   const finish = (outcome: Ended['outcome']) => {
     if (visit.entry.outcome !== 'open') return
     const usd = bill(visit, reply, { outcome, tokens })
-    end(visit, { status: reply.status, outcome, error: reply.error, costUsd: usd })
+    if (outcome === 'completed') visit.remember()
+    const ended = { status: reply.status, outcome, error: reply.error, costUsd: usd }
+    keepGeneration(visit, reply, ended)
+    end(visit, ended)
   }
   // A caller who goes away while nothing is written is only noticed here, not by cancel().
   signal.addEventListener('abort', () => finish('aborted'), { once: true })
@@ -129,13 +133,16 @@ function bill(visit: Visit, reply: Played, ended: { outcome: Ended['outcome']; t
   const { scene } = reply
   if (scene === null || key === null || account === null) return 0
   const { usage } = scene.answer
-  if (usage.costUsd === 0) return 0
-  const full = ended.outcome === 'completed' || !scene.call.stream
-  const tokens = full ? usage.completionTokens : ended.tokens
-  if (tokens === 0) return 0
-  const usd = full ? usage.costUsd : costUsd(scene.model, usage.promptTokens, tokens)
-  charge(account, key, usd, visit.nowMs)
+  const full = ended.outcome === 'completed' || scene.call.wording.kind === 'whole'
+  const usd = full ? usage.costUsd : partialUsd(scene, ended.tokens)
+  if (usd !== 0) charge(account, key, usd, visit.nowMs)
   return usd
+}
+
+/** What a stream costs that ended early: nothing before its first token. */
+function partialUsd({ answer, model }: Scene, tokens: number): number {
+  if (answer.usage.costUsd === 0 || tokens === 0) return 0
+  return round(answer.usage.promptUsd + tokens * model.completionUsd)
 }
 
 /** The step in writes that end inside a field name, inside a character and inside the line ends. */

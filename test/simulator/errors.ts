@@ -15,6 +15,12 @@ export interface ErrorAnswer {
   readonly error: ApiError
 }
 
+/** Why a request is not let through, and what the log calls that. */
+export interface Refusal {
+  readonly answer: ErrorAnswer
+  readonly label: string
+}
+
 /** What the texts mention. */
 export interface ErrorContext {
   readonly model: string

@@ -5,9 +5,11 @@ import { type ErrorAnswer, failure } from './errors.ts'
 import { type FaultParams, faultParamsSchema } from './fault-params.ts'
 import { FAULT_NAMES, strike } from './faults.ts'
 import { findModel, type Model } from './models.ts'
-import { firstTokenMs, paced, pacingOf, wholeStep } from './pacing.ts'
+import { type Pacing, pacingOf, stepsOf } from './pacing.ts'
+import { cachedTokens, keepPrompt } from './prompt-cache.ts'
 import { refused } from './refusal.ts'
 import { json, type Reply, type Scene } from './reply.ts'
+import { cachedAnswer, cacheWish, keepAnswer, missHeaders } from './response-cache.ts'
 import { scripted } from './scripts.ts'
 import { errorContext, settingsOf, type Visit } from './visit.ts'
 
@@ -21,11 +23,11 @@ interface ModelFault {
 export function infer(visit: Visit, shape: ApiShape): Reply {
   if (visit.entry.method !== 'POST') return worded(visit, shape, failure(405, 'Method Not Allowed'))
   const unauthorized = refusedCredential(visit)
-  if (unauthorized !== null) return unauthorized
-  const parsed = shape.parse(visit.body)
+  if (unauthorized !== null) return worded(visit, shape, unauthorized.answer, unauthorized.label)
+  const parsed = shape.parse(visit.body, settingsOf(visit))
   if (parsed.kind === 'invalid') return worded(visit, shape, parsed.answer, 'invalid')
   const { call } = parsed
-  visit.entry.stream = call.stream
+  visit.entry.stream = call.wording.kind === 'stream'
   const model = findModel(call.model)
   const special = specialReply(visit, shape, call)
   if (special !== null) return special
@@ -48,7 +50,8 @@ export function worded(visit: Visit, shape: ApiShape, answer: ErrorAnswer, label
   // Bodies name the user only where the credential was good.
   const userId = answer.status === 401 ? null : (visit.account?.creatorUserId ?? null)
   const error = label ?? String(answer.status)
-  return json(answer.status, shape.errorBody(answer, userId), { headers: answer.headers, error })
+  const body = shape.errorBody(answer, { userId, settings: settingsOf(visit) })
+  return json(answer.status, body, { headers: answer.headers, error })
 }
 
 /** `script/<name>`: its script; a name of `sim/` or `script/` that means nothing is an error. */
@@ -86,21 +89,39 @@ function paramsOf(query: string): Record<string, unknown> {
 }
 
 function answered(visit: Visit, shape: ApiShape, call: Call, model: Model): Reply {
+  const settings = settingsOf(visit)
+  const wish = cacheWish(visit)
+  const hit = wish === null ? null : cachedAnswer(visit, wish)
+  if (hit !== null) {
+    visit.simulation.journal.countHit(visit.entry)
+    const { answer, headers } = hit
+    return perform({ call, model, answer, pacing: AT_ONCE }, headers)
+  }
   const refusal = refused(visit, call, model)
   if (refusal !== null) return worded(visit, shape, refusal.answer, refusal.label)
-  const settings = settingsOf(visit)
-  const answer = answerTo(call, model, settings, Date.now())
-  const pacing = pacingOf(visit.key, settings, visit.simulation.random)
-  const scene: Scene = { call, model, answer, shape, pacing, settings }
-  const steps = call.stream
-    ? paced(shape.stream(answer, settings), shape.comment(), pacing, {
-        totalMs: firstTokenMs(pacing),
-      })
-    : [wholeStep(shape.whole(answer), answer.usage.completionTokens, pacing)]
-  const headers = {
-    'content-type': call.stream ? 'text/event-stream' : 'application/json',
-    'cache-control': 'no-cache',
-    'x-generation-id': answer.id,
+  const at = { nowMs: Date.now(), cachedTokens: cachedTokens(visit, call) }
+  const answer = answerTo(call, model, settings, at)
+  visit.remember = () => {
+    keepPrompt(visit, call)
+    if (wish !== null) keepAnswer(visit, wish, answer)
+    visit.simulation.journal.countPrompt(visit.entry, answer.usage)
   }
+  const pacing = pacingOf(visit.key, settings, visit.simulation.random)
+  const headers = wish === null ? {} : missHeaders(wish)
+  return perform({ call, model, answer, pacing }, headers)
+}
+
+/** What the response cache answers with: no provider, so nothing to wait for. */
+const AT_ONCE: Pacing = { ttftMs: 0, tokensPerSecond: null, jitter: 0, random: () => 0 }
+
+function perform(scene: Scene, cacheHeaders: Readonly<Record<string, string>>): Reply {
+  const { wording } = scene.call
+  const headers = {
+    'content-type': wording.kind === 'stream' ? 'text/event-stream' : wording.contentType,
+    'cache-control': 'no-cache',
+    'x-generation-id': scene.answer.id,
+    ...cacheHeaders,
+  }
+  const steps = stepsOf(scene)
   return { kind: 'played', status: 200, headers, steps, ending: 'close', error: null, scene }
 }

@@ -32,6 +32,11 @@ interface Tally {
   failed: number
   openNow: number
   maxOpen: number
+  /** Of the answers given in full: how long their prompts were, and how much of them was cached. */
+  promptTokens: number
+  cachedTokens: number
+  /** Answers from the response cache. */
+  cacheHits: number
 }
 
 export interface KeyStats extends Tally {
@@ -56,6 +61,9 @@ const tally = (): Tally => ({
   failed: 0,
   openNow: 0,
   maxOpen: 0,
+  promptTokens: 0,
+  cachedTokens: 0,
+  cacheHits: 0,
 })
 
 const keyStats = (): KeyStats => ({
@@ -122,6 +130,19 @@ export class Journal {
       this.#ofKey(entry.key).lookups += 1
     }
     return entry
+  }
+
+  /** Adds an answered prompt to the shares of what was cached. */
+  countPrompt(entry: LogEntry, usage: { promptTokens: number; cachedTokens: number }): void {
+    for (const counted of this.#tallies(entry)) {
+      counted.promptTokens += usage.promptTokens
+      counted.cachedTokens += usage.cachedTokens
+    }
+  }
+
+  /** Counts an answer from the response cache. */
+  countHit(entry: LogEntry): void {
+    for (const counted of this.#tallies(entry)) counted.cacheHits += 1
   }
 
   /** Takes down how a request ended. Only the first end counts. */

@@ -1,20 +1,21 @@
-import { refusedCredential } from './credentials.ts'
+import { withAccount } from './credentials.ts'
 import { currentUsage, limitRemainingUsd } from './money.ts'
 import { freePerDay, freeUsedToday } from './rate-limits.ts'
 import { json, type Reply } from './reply.ts'
 import type { Visit } from './visit.ts'
+import type { Account, Key } from './world.ts'
 
 /** GET /key, and /auth/key as it was called before: the key behind the request. */
 export function keyInfo(visit: Visit): Reply {
-  const refusal = refusedCredential(visit)
-  if (refusal !== null) return refusal
-  const { key, account, nowMs } = visit
-  if (key === null || account === null)
-    return json(500, { error: { message: 'no key', code: 500 } })
+  return withAccount(visit, (key, account) => json(200, { data: dataOf(visit, key, account) }))
+}
+
+function dataOf(visit: Visit, key: Key, account: Account) {
+  const { nowMs } = visit
   const usage = currentUsage(key.usage, nowMs)
   const freeLimit = freePerDay(account)
   const freeUsed = freeUsedToday(visit.simulation.rates, account, nowMs)
-  const data = {
+  return {
     label: `${key.key.slice(0, 12)}...${key.key.slice(-3)}`,
     limit: key.limitUsd,
     limit_remaining: limitRemainingUsd(key, nowMs),
@@ -47,5 +48,4 @@ export function keyInfo(visit: Visit): Reply {
       note: 'This field is deprecated and safe to ignore.',
     },
   }
-  return json(200, { data })
 }

@@ -5,6 +5,8 @@ export interface Model {
   readonly provider: string
   readonly promptUsd: number
   readonly completionUsd: number
+  /** For each search, or each second of sound. */
+  readonly unitUsd: number
   readonly contextLength: number
   /** The largest output: what a request without `max_tokens` is checked against. */
   readonly maxOutputTokens: number
@@ -19,12 +21,14 @@ const model = (
   provider: string,
   pricePerMillion: readonly [number, number],
   lengths: readonly [number, number],
+  unitUsd = 0,
 ): Model => ({
   id,
   name,
   provider,
   promptUsd: perMillion(pricePerMillion[0]),
   completionUsd: perMillion(pricePerMillion[1]),
+  unitUsd,
   contextLength: lengths[0],
   maxOutputTokens: lengths[1],
   reasons: id === 'deepseek/deepseek-r1',
@@ -47,16 +51,42 @@ export const MODELS: readonly Model[] = [
   model('deepseek/deepseek-r1', 'DeepSeek: R1', 'DeepInfra', [0.7, 2.4], [163840, 32768]),
 ]
 
+/** Models for vectors: they have a list of their own. */
+export const EMBEDDING_MODELS: readonly Model[] = [
+  model(
+    'openai/text-embedding-3-small',
+    'OpenAI: Text Embedding 3 Small',
+    'OpenAI',
+    [0.02, 0],
+    [8192, 0],
+  ),
+]
+
+/** Models for one API each, which no list of the simulator names. */
+const SPECIAL_MODELS: readonly Model[] = [
+  model('cohere/rerank-v3.5', 'Cohere: Rerank v3.5', 'Cohere', [0, 0], [4096, 0], 0.001),
+  model(
+    'google/gemini-2.5-flash-image',
+    'Google: Gemini 2.5 Flash Image',
+    'Google AI Studio',
+    [0.3, 30],
+    [32768, 8192],
+  ),
+  model('openai/gpt-4o-mini-tts', 'OpenAI: GPT-4o mini TTS', 'OpenAI', [0.6, 0], [2000, 0]),
+  model('openai/whisper-1', 'OpenAI: Whisper', 'OpenAI', [0, 0], [0, 0], 0.0001),
+]
+
 /** Sorting variants, which OpenRouter takes on any model without listing them. */
 const SORTS = /:(nitro|floor|exacto)$/
 
 /** The model of that name, or undefined. `sim/…` and `script/…` have the default price. */
 export function findModel(id: string): Model | undefined {
-  const known = MODELS.find((candidate) => candidate.id === id.replace(SORTS, ''))
+  const all = [...MODELS, ...EMBEDDING_MODELS, ...SPECIAL_MODELS]
+  const known = all.find((candidate) => candidate.id === id.replace(SORTS, ''))
   if (known !== undefined) return known
   if (!/^(sim|script)\/./.test(id)) return undefined
   const price = isFree(id) ? 0 : 1
-  return model(id, id, 'Simulated', [price, price], [128000, 16384])
+  return model(id, id, 'FakeProvider', [price, price], [128000, 16384])
 }
 
 /** Whether the name asks for the free tier. */

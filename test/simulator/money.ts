@@ -1,11 +1,24 @@
+import type { Call } from './api-shape.ts'
 import type { Model } from './models.ts'
 import type { Account, Key, KeyUsage } from './world.ts'
 
 const DAY_MS = 86_400_000
 
-/** What a request costs, in USD, kept to the billionth so that sums stay readable. */
-export function costUsd(model: Model, promptTokens: number, completionTokens: number): number {
-  return round(promptTokens * model.promptUsd + completionTokens * model.completionUsd)
+/** The most that a call can cost, in USD: without `max_tokens`, the model's largest output counts. */
+export function boundUsd(call: Call, model: Model): number {
+  const { product } = call
+  const tokens =
+    product.kind === 'text' ? (call.maxTokens ?? model.maxOutputTokens) : product.tokens
+  const promptUsd = call.promptTokens * model.promptUsd + call.units * model.unitUsd
+  return round(promptUsd + tokens * model.completionUsd)
+}
+
+/** What the prompt costs, in USD, unrounded: a cached token is a tenth of a fresh one. */
+export function promptCostUsd(
+  prices: Pick<Model, 'promptUsd'>,
+  prompt: { readonly promptTokens: number; readonly cachedTokens: number },
+): number {
+  return (prompt.promptTokens - 0.9 * prompt.cachedTokens) * prices.promptUsd
 }
 
 /** Billionths of a dollar: floating dust would make exact assertions on balances impossible. */

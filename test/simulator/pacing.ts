@@ -1,5 +1,7 @@
 import type { StreamEvent } from './api-shape.ts'
-import type { Step } from './reply.ts'
+import type { Json } from './json-schema-sample.ts'
+import type { Scene, Step } from './reply.ts'
+import { COMMENT } from './sse.ts'
 import type { Key, Settings } from './world.ts'
 
 /** How often a comment passes while there is nothing else to say. */
@@ -24,12 +26,12 @@ export function pacingOf(key: Key | null, settings: Settings, random: () => numb
 }
 
 /** How long the first token takes, in milliseconds. */
-export function firstTokenMs(pacing: Pacing): number {
+function firstTokenMs(pacing: Pacing): number {
   return jittered(pacing, pacing.ttftMs)
 }
 
 /** How long one further token takes, in milliseconds. */
-export function tokenMs(pacing: Pacing): number {
+function tokenMs(pacing: Pacing): number {
   return pacing.tokensPerSecond === null ? 0 : jittered(pacing, 1000 / pacing.tokensPerSecond)
 }
 
@@ -45,8 +47,8 @@ export function step(event: StreamEvent, afterMs: number): Step {
 }
 
 /** A whole answer as one step, after the time that its tokens take. */
-export function wholeStep(body: unknown, tokens: number, pacing: Pacing): Step {
-  const bytes = encoder.encode(JSON.stringify(body))
+export function wholeStep(body: Json | Uint8Array, tokens: number, pacing: Pacing): Step {
+  const bytes = body instanceof Uint8Array ? body : encoder.encode(JSON.stringify(body))
   const generating = pacing.tokensPerSecond === null ? 0 : (1000 * tokens) / pacing.tokensPerSecond
   return {
     kind: 'body',
@@ -57,15 +59,14 @@ export function wholeStep(body: unknown, tokens: number, pacing: Pacing): Step {
 }
 
 /** Comments at once and at intervals until `totalMs`, and what is left to wait after the last. */
-export function waitingComments(
-  comment: StreamEvent,
+function waitingComments(
   totalMs: number,
   everyMs: number = COMMENT_EVERY_MS,
 ): { steps: Step[]; restMs: number } {
-  const steps = [step(comment, 0)]
+  const steps = [step(COMMENT, 0)]
   let restMs = totalMs
   while (restMs > everyMs) {
-    steps.push(step(comment, everyMs))
+    steps.push(step(COMMENT, everyMs))
     restMs -= everyMs
   }
   return { steps, restMs }
@@ -74,14 +75,22 @@ export function waitingComments(
 /** The events of a stream at the given pace: comments until the first token, then token by token. */
 export function paced(
   events: readonly StreamEvent[],
-  comment: StreamEvent,
   pacing: Pacing,
   waiting: { totalMs: number; everyMs?: number },
 ): Step[] {
-  const { steps, restMs } = waitingComments(comment, waiting.totalMs, waiting.everyMs)
+  const { steps, restMs } = waitingComments(waiting.totalMs, waiting.everyMs)
   for (const [index, event] of events.entries()) {
     if (index === 0) steps.push(step(event, restMs))
     else steps.push(step(event, event.kind === 'output' ? tokenMs(pacing) : 0))
   }
   return steps
+}
+
+/** A good answer in the time that it takes. */
+export function stepsOf(scene: Scene): Step[] {
+  const { call, answer, pacing } = scene
+  if (call.wording.kind === 'stream') {
+    return paced(call.wording.events(answer), pacing, { totalMs: firstTokenMs(pacing) })
+  }
+  return [wholeStep(call.wording.answer(answer), answer.pieces.length, pacing)]
 }

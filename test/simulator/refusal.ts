@@ -1,23 +1,18 @@
 import type { Call } from './api-shape.ts'
 import {
   canOnlyAfford,
-  type ErrorAnswer,
   inFlightBudget,
   keyLimit,
   outOfCredits,
+  type Refusal,
   rateLimited,
   weightExceedsBudget,
 } from './errors.ts'
 import { isFree, type Model } from './models.ts'
-import { costUsd, limitRemainingUsd, round, usedOfLimitUsd, windowEndMs } from './money.ts'
+import { boundUsd, limitRemainingUsd, round, usedOfLimitUsd, windowEndMs } from './money.ts'
 import { countRequest } from './rate-limits.ts'
 import { errorContext, type Visit } from './visit.ts'
 import type { Account, Key } from './world.ts'
-
-export interface Refusal {
-  readonly answer: ErrorAnswer
-  readonly label: string
-}
 
 interface Wish {
   readonly visit: Visit
@@ -25,7 +20,6 @@ interface Wish {
   readonly model: Model
   readonly key: Key
   readonly account: Account
-  /** The most that this request may cost: without `max_tokens`, the model's largest output counts. */
   readonly boundUsd: number
 }
 
@@ -36,8 +30,7 @@ interface Wish {
 export function refused(visit: Visit, call: Call, model: Model): Refusal | null {
   const { key, account } = visit
   if (key === null || account === null) return null
-  const boundUsd = costUsd(model, call.promptTokens, call.maxTokens ?? model.maxOutputTokens)
-  const wish = { visit, call, model, key, account, boundUsd }
+  const wish = { visit, call, model, key, account, boundUsd: boundUsd(call, model) }
   const refusal = capReached(wish) ?? accountEmpty(wish) ?? tooLarge(wish) ?? overRate(wish)
   return refusal ?? reserved(wish)
 }
@@ -80,7 +73,8 @@ function tooLarge(wish: Wish): Refusal | null {
 function unaffordable(wish: Wish, payer: 'key' | 'account', usd: number): Refusal {
   const { call, model } = wish
   const left = usd - call.promptTokens * model.promptUsd
-  const affordable = Math.max(0, Math.floor(left / model.completionUsd))
+  const affordable =
+    model.completionUsd === 0 ? 0 : Math.max(0, Math.floor(left / model.completionUsd))
   const requested = call.maxTokens ?? model.maxOutputTokens
   const answer = canOnlyAfford(contextOf(wish), payer, { requested, affordable })
   return { answer, label: payer === 'key' ? 'key-limit-402' : 'afford-402' }

@@ -1,8 +1,7 @@
 import type { Answer } from './answer.ts'
-import type { ApiShape, Call, EventKind } from './api-shape.ts'
+import type { Call, EventKind } from './api-shape.ts'
 import type { Model } from './models.ts'
 import type { Pacing } from './pacing.ts'
-import type { Settings } from './world.ts'
 
 /** One write, and how long after the one before. */
 export interface Step {
@@ -18,9 +17,7 @@ export interface Scene {
   readonly call: Call
   readonly model: Model
   readonly answer: Answer
-  readonly shape: ApiShape
   readonly pacing: Pacing
-  readonly settings: Settings
 }
 
 /** An answer that takes its time: headers at once, then step by step. */

@@ -15,6 +15,8 @@ export interface ServedSimulator {
   send(path: string, init?: RequestInit): Promise<Response>
   /** GET of a path. */
   get(path: string, headers?: Record<string, string>): Promise<Response>
+  /** A POST of JSON to a path below /api/v1, by the key alpha where nothing else is said. */
+  ask(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>
   /** A chat completion, on a small model and by the key alpha where nothing else is said. */
   chat(body?: object, headers?: Record<string, string>): Promise<Response>
 }
@@ -28,6 +30,12 @@ export function serveSimulator(): ServedSimulator {
     const { pathname, search } = new URL(url)
     return send(pathname + search, init)
   })
+  const ask = (path: string, body: unknown, headers: Record<string, string> = {}) =>
+    send(`/api/v1${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...ALPHA, ...headers },
+      body: JSON.stringify(body),
+    })
   beforeAll(async () => {
     origin = (await server.listen()).url
   })
@@ -37,6 +45,7 @@ export function serveSimulator(): ServedSimulator {
     control,
     send,
     get: (path, headers = {}) => send(path, { headers }),
+    ask,
     chat: (body = {}, headers = ALPHA) =>
       send('/api/v1/chat/completions', {
         method: 'POST',
@@ -56,13 +65,13 @@ export const SMALL_WORLD: WorldInput = {
   keys: [{ key: 'sk-or-v1-simulated-alpha', name: 'alpha', accountId: 'solo' }],
 }
 
-/** The data events of a stream, parsed, without `[DONE]`. */
+/** The data of a stream's events, parsed, whatever lines stand before it, without `[DONE]`. */
 export async function eventsOf(response: Response) {
   const text = await response.text()
   return text
-    .split('\n\n')
-    .filter((event) => event.startsWith('data: {'))
-    .map((event) => JSON.parse(event.slice('data: '.length)))
+    .split('\n')
+    .filter((line) => line.startsWith('data: {'))
+    .map((line) => JSON.parse(line.slice('data: '.length)))
 }
 
 export async function bodyOf(response: Response) {

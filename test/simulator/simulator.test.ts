@@ -60,7 +60,7 @@ describe('credentials', () => {
 
 describe('places that do not exist', () => {
   it('are JSON under /api and a page of HTML elsewhere', async () => {
-    const api = await get('/api/v1/credits', ALPHA)
+    const api = await get('/api/v1/activity', ALPHA)
     expect(api.status).toBe(404)
     expect((await errorOf(api)).code).toBe(404)
     const website = await get('/pricing')

@@ -1,19 +1,31 @@
 import { Hono } from 'hono'
 import type { ApiShape } from './api-shape.ts'
 import { catalogue } from './catalogue.ts'
-import { chatCompletions } from './chat-completions.ts'
 import { control } from './control.ts'
 import { offeredSecret } from './credentials.ts'
+import { credits } from './credits.ts'
 import { deliver } from './delivery.ts'
 import { failure } from './errors.ts'
 import { strike } from './faults.ts'
+import { generation } from './generations.ts'
 import { infer, worded } from './inference.ts'
 import { Journal } from './journal.ts'
 import { isRecord } from './json-schema-sample.ts'
 import { keyInfo } from './key-info.ts'
 import { WEBSITE_404 } from './raw-faults.ts'
 import type { Reply } from './reply.ts'
+import { parsedBody } from './request-body.ts'
 import { seededRandom, strikingRule } from './rules.ts'
+import { chatCompletions } from './shapes/chat-completions.ts'
+import { completions } from './shapes/completions.ts'
+import { countTokens } from './shapes/count-tokens.ts'
+import { embeddings } from './shapes/embeddings.ts'
+import { images } from './shapes/images.ts'
+import { messages } from './shapes/messages.ts'
+import { rerank } from './shapes/rerank.ts'
+import { responses } from './shapes/responses.ts'
+import { speech } from './shapes/speech.ts'
+import { transcriptions } from './shapes/transcriptions.ts'
 import { errorContext, type Simulation, settingsOf, sha256Hex, type Visit } from './visit.ts'
 import { defaultWorld, type World } from './world.ts'
 
@@ -21,7 +33,18 @@ import { defaultWorld, type World } from './world.ts'
 const LOGGED_BODY_BYTES = 65_536
 
 /** The inference APIs that are simulated. A further one is one more file and one more line here. */
-const SHAPES: readonly ApiShape[] = [chatCompletions]
+const SHAPES: readonly ApiShape[] = [
+  chatCompletions,
+  completions,
+  responses,
+  messages,
+  countTokens,
+  embeddings,
+  rerank,
+  images,
+  speech,
+  transcriptions,
+]
 
 type Endpoint = 'inference' | 'api' | 'website'
 
@@ -35,6 +58,9 @@ function begin(world: World): Simulation {
     journal: new Journal(names, settings.logLimit),
     rates: new Map(),
     inFlightUsd: new Map(),
+    promptCache: new Map(),
+    responseCache: new Map(),
+    generations: new Map(),
     random: seededRandom(settings.seed),
   }
 }
@@ -77,7 +103,7 @@ async function exchange(simulation: Simulation, request: Request): Promise<Respo
   const path = url.pathname.replace(/^\/api\/v1(?=\/)/, '')
   const shape = SHAPES.find((candidate) => candidate.path === path)
   const endpoint = endpointOf(url, shape)
-  const visit = await receive(simulation, request, { url, path, endpoint })
+  const visit = await receive(simulation, request, { url, path, endpoint, shape })
   const reply = decide(visit, shape, endpoint)
   const interrupt = simulation.journal.interruptOf(visit.entry)
   return deliver(visit, reply, AbortSignal.any([request.signal, interrupt]))
@@ -91,7 +117,7 @@ function endpointOf(url: URL, shape: ApiShape | undefined): Endpoint {
 async function receive(
   simulation: Simulation,
   request: Request,
-  to: { url: URL; path: string; endpoint: Endpoint },
+  to: { url: URL; path: string; endpoint: Endpoint; shape: ApiShape | undefined },
 ): Promise<Visit> {
   const { world, journal } = simulation
   const secret = offeredSecret(request.headers)
@@ -113,7 +139,9 @@ async function receive(
   const text = new TextDecoder().decode(bytes)
   const kept = bytes.byteLength <= LOGGED_BODY_BYTES ? text : null
   entry.body = { sha256: await sha256Hex(bytes), bytes: bytes.byteLength, text: kept }
-  const body = parsedJson(text)
+  const type = request.headers.get('content-type')
+  const form = type?.startsWith('multipart/form-data') === true && to.shape?.takesForms === true
+  const body = await parsedBody(bytes, text, form ? type : null)
   entry.model = isRecord(body) && typeof body.model === 'string' ? body.model : null
   return {
     simulation,
@@ -124,22 +152,16 @@ async function receive(
     account,
     keyHash: key === null ? '' : await sha256Hex(key.key),
     body,
+    apiType: to.shape?.apiType ?? null,
     nowMs: world.settings.nowMs ?? Date.now(),
     release: () => undefined,
+    remember: () => undefined,
   }
 }
 
 function withoutCredentials(headers: Headers): Record<string, string> {
   const kept = [...headers].filter(([name]) => name !== 'authorization' && name !== 'x-api-key')
   return Object.fromEntries(kept)
-}
-
-function parsedJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 /** The outage comes first, then the first rule that strikes, then what the endpoint says. */
@@ -163,6 +185,25 @@ function decide(visit: Visit, shape: ApiShape | undefined, endpoint: Endpoint): 
 
 function ordinary(visit: Visit, wording: ApiShape): Reply {
   const { method, path } = visit.entry
-  if (method === 'GET' && (path === '/key' || path === '/auth/key')) return keyInfo(visit)
-  return catalogue(visit) ?? worded(visit, wording, failure(404, 'Not Found'))
+  const own = method === 'GET' ? ownDetails(visit, path) : null
+  return own ?? catalogue(visit) ?? worded(visit, wording, failure(404, 'Not Found'))
+}
+
+/** What a key may ask about itself and its account; null for another path. */
+function ownDetails(visit: Visit, path: string): Reply | null {
+  const { keyPaths } = settingsOf(visit)
+  switch (path) {
+    case '/key':
+      return keyPaths === 'older' ? null : keyInfo(visit)
+    case '/auth/key':
+      return keyPaths === 'newer' ? null : keyInfo(visit)
+    case '/credits':
+      return credits(visit)
+    case '/generation':
+      return generation(visit, 'data')
+    case '/generation/content':
+      return generation(visit, 'content')
+    default:
+      return null
+  }
 }

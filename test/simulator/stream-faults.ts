@@ -1,9 +1,10 @@
 import { type Answer, freeOfCharge, withPieces } from './answer.ts'
-import type { StreamEvent } from './api-shape.ts'
+import type { Failure } from './api-shape.ts'
 import type { ApiError } from './errors.ts'
 import type { FaultParams } from './fault-params.ts'
-import { firstTokenMs, paced, step, wholeStep } from './pacing.ts'
+import { paced, step, stepsOf, wholeStep } from './pacing.ts'
 import type { Played, Scene, Step } from './reply.ts'
+import { COMMENT } from './sse.ts'
 
 /** How many events with output pass before a fault in the middle, unless it is told otherwise. */
 const SOME_EVENTS = 3
@@ -44,80 +45,89 @@ function providerError(params: FaultParams, scene: Scene): ApiError {
   return metadata === undefined ? error : { ...error, metadata }
 }
 
-function errorEvents(
-  played: Played,
-  scene: Scene,
-  plan: { outputs: number; events: readonly StreamEvent[] },
-): Played {
-  const steps = [...upTo(played, plan.outputs), ...plan.events.map((event) => step(event, 0))]
-  return { ...played, steps, ending: 'close', scene: free(scene) }
+/** The answer fails after so many output events; of a whole one, the body says so. */
+function failing(played: Played, scene: Scene, how: Failing): Played {
+  const { wording } = scene.call
+  const answer = freeOfCharge(scene.answer)
+  const ended = { ...played, ending: 'close' as const, scene: { ...scene, answer } }
+  if (wording.kind === 'whole') {
+    const steps = [wholeStep(wording.failed(answer, how.failure), 0, scene.pacing)]
+    const headers = { ...played.headers, 'content-type': 'application/json' }
+    return { ...ended, headers, steps }
+  }
+  const before = upTo(played, how.outputs)
+  const opening = how.opens === true ? wording.opening(answer) : []
+  const sent = before.filter((next) => next.kind !== 'comment').length + opening.length
+  const last = wording.failed(answer, how.failure, sent)
+  const done = how.done ? [wording.done] : []
+  const after = [...opening, ...last, ...done].map((event) => step(event, 0))
+  return { ...ended, steps: [...before, ...after] }
 }
 
-function wholeBody(played: Played, scene: Scene, body: unknown): Played {
-  const steps = [wholeStep(body, 0, scene.pacing)]
-  return { ...played, steps, ending: 'close', scene: free(scene) }
+interface Failing {
+  readonly failure: Failure
+  /** Output events that still pass. */
+  readonly outputs: number
+  /** Whether an event without output comes before it. */
+  readonly opens?: boolean
+  /** Whether the stream's end mark follows. */
+  readonly done: boolean
 }
-
-const free = (scene: Scene): Scene => ({ ...scene, answer: freeOfCharge(scene.answer) })
 
 /** The first data event is the error, alone or after one that says nothing. */
 function errorFirst(opening: 'nothing' | 'role'): StreamFault {
   return (played, scene, params) => {
-    const { shape, answer, call } = scene
     const error = providerError(params, scene)
-    if (!call.stream) return wholeBody(played, scene, shape.wholeError(answer, error))
-    const role = opening === 'role' ? [shape.roleOnly(answer)] : []
-    const events = [...role, shape.errorEvent(answer, error, 'newer')]
-    return errorEvents(played, scene, { outputs: 0, events })
+    const failure = { kind: 'error', error, manner: 'newer' } as const
+    return failing(played, scene, { failure, outputs: 0, opens: opening === 'role', done: false })
   }
 }
 
-const errorMidStream: StreamFault = (played, scene, params) => {
-  const { shape, answer, call } = scene
-  const error = providerError(params, scene)
-  if (!call.stream) return wholeBody(played, scene, shape.wholeChoiceError(answer, error))
-  const events = [shape.errorEvent(answer, error, 'newer'), shape.done()]
-  return errorEvents(played, scene, { outputs: params.events ?? SOME_EVENTS, events })
-}
-
-const errorMidStreamOld: StreamFault = (played, scene, params) => {
-  const { shape, call } = scene
-  const error: ApiError = {
-    code: params.code ?? 400,
-    message: params.message ?? 'Token limit reached',
-    ...(params.metadata === undefined ? {} : { metadata: params.metadata }),
+/** After some output. A whole answer holds the error beside what had been said until then. */
+function midStream(failureOf: (params: FaultParams, scene: Scene) => Failure): StreamFault {
+  return (played, scene, params) => {
+    const failure = failureOf(params, scene)
+    const whole = scene.call.wording.kind === 'whole' && failure.kind === 'error'
+    return failing(played, scene, {
+      failure: whole ? { kind: 'inner-error', error: failure.error } : failure,
+      outputs: params.events ?? SOME_EVENTS,
+      done: true,
+    })
   }
-  const answer = freeOfCharge(scene.answer)
-  if (!call.stream) return wholeBody(played, scene, shape.wholeChoiceError(answer, error))
-  const events = [shape.errorEvent(answer, error, 'older'), shape.done()]
-  return errorEvents(played, scene, { outputs: params.events ?? SOME_EVENTS, events })
 }
 
-const choiceError: StreamFault = (played, scene, params) => {
-  const { shape, answer, call } = scene
-  const error = providerError(params, scene)
-  if (!call.stream) return wholeBody(played, scene, shape.wholeChoiceError(answer, error))
-  const events = [shape.choiceErrorEvent(answer, error), shape.done()]
-  return errorEvents(played, scene, { outputs: params.events ?? SOME_EVENTS, events })
-}
+const errorMidStream = midStream((params, scene) => ({
+  kind: 'error',
+  error: providerError(params, scene),
+  manner: 'newer',
+}))
 
-const finishError: StreamFault = (played, scene, params) => {
-  const { shape, call } = scene
-  const answer = freeOfCharge(scene.answer)
-  if (!call.stream) return wholeBody(played, scene, shape.wholeFinishError(answer))
-  const events = [shape.finishErrorEvent(answer), shape.done()]
-  return errorEvents(played, scene, { outputs: params.events ?? 0, events })
-}
+const errorMidStreamOld = midStream(({ code, message, metadata }) => ({
+  kind: 'error',
+  error: {
+    code: code ?? 400,
+    message: message ?? 'Token limit reached',
+    ...(metadata === undefined ? {} : { metadata }),
+  },
+  manner: 'older',
+}))
+
+const choiceError = midStream((params, scene) => ({
+  kind: 'inner-error',
+  error: providerError(params, scene),
+}))
+
+const finishError: StreamFault = (played, scene, params) =>
+  failing(played, scene, {
+    failure: { kind: 'unexplained' },
+    outputs: params.events ?? 0,
+    done: true,
+  })
 
 /** The good form of another answer. */
 function instead(played: Played, scene: Scene, answer: Answer): Played {
-  const { shape, pacing, call } = scene
-  const steps = call.stream
-    ? paced(shape.stream(answer, scene.settings), shape.comment(), pacing, {
-        totalMs: firstTokenMs(pacing),
-      })
-    : [wholeStep(shape.whole(answer), answer.usage.completionTokens, pacing)]
-  return { ...played, steps, scene: { ...scene, answer } }
+  const changed = { ...scene, answer }
+  return { ...played, steps: stepsOf(changed), scene: changed }
 }
 
 const longLine: StreamFault = (played, scene, params) => {
@@ -130,24 +140,25 @@ const longLine: StreamFault = (played, scene, params) => {
 const emptyAnswer: StreamFault = (played, scene) =>
   instead(played, scene, withPieces(scene.answer, scene.model, [], null))
 
-const slowFirstToken: StreamFault = (played, scene, params) => {
+const slowFirstToken: StreamFault = (played, { answer, pacing, call }, params) => {
   const totalMs = params.ms ?? 3000
-  const { shape, answer, pacing, call } = scene
   const everyMs = params.everyMs ?? 500
-  const steps = call.stream
-    ? paced(shape.stream(answer, scene.settings), shape.comment(), pacing, { totalMs, everyMs })
-    : played.steps.map((whole) => ({ ...whole, afterMs: totalMs }))
+  const steps =
+    call.wording.kind === 'stream'
+      ? paced(call.wording.events(answer), pacing, { totalMs, everyMs })
+      : played.steps.map((whole) => ({ ...whole, afterMs: totalMs }))
   return { ...played, steps, error: null }
 }
 
-const commentsThenHang: StreamFault = (played, scene, params) => {
-  const count = scene.call.stream ? (params.events ?? SOME_EVENTS) : 0
-  const comment = step(scene.shape.comment(), params.everyMs ?? 10)
+const commentsThenHang: StreamFault = (played, { call }, params) => {
+  const count = call.wording.kind === 'stream' ? (params.events ?? SOME_EVENTS) : 0
+  const comment = step(COMMENT, params.everyMs ?? 10)
   return { ...played, steps: Array.from({ length: count }, () => comment), ending: 'silence' }
 }
 
-const cutBeforeOutput: StreamFault = (played, { shape, answer, call }) => {
-  const events = call.stream ? [shape.comment(), shape.roleOnly(answer)] : []
+const cutBeforeOutput: StreamFault = (played, { answer, call }) => {
+  const { wording } = call
+  const events = wording.kind === 'stream' ? [COMMENT, ...wording.opening(answer)] : []
   return { ...played, steps: events.map((event) => step(event, 0)), ending: 'error' }
 }
 

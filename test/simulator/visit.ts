@@ -1,7 +1,11 @@
+import type { ApiShape } from './api-shape.ts'
 import type { ErrorContext } from './errors.ts'
 import type { FaultParams } from './fault-params.ts'
+import type { Generations } from './generations.ts'
 import type { Journal, LogEntry } from './journal.ts'
+import type { PromptCache } from './prompt-cache.ts'
 import type { RateWindows } from './rate-limits.ts'
+import type { ResponseCache } from './response-cache.ts'
 import type { Rule } from './rules.ts'
 import type { Script } from './scripts.ts'
 import type { Account, Key, Settings, World } from './world.ts'
@@ -15,6 +19,9 @@ export interface Simulation {
   readonly rates: RateWindows
   /** What requests in flight may cost at most, by account, in USD. */
   readonly inFlightUsd: Map<string, number>
+  readonly promptCache: PromptCache
+  readonly responseCache: ResponseCache
+  readonly generations: Generations
   readonly random: () => number
 }
 
@@ -28,12 +35,16 @@ export interface Visit {
   readonly key: Key | null
   readonly account: Account | null
   readonly keyHash: string
-  /** The body as JSON; undefined where it is none. */
+  /** The body as JSON or as a form's fields; undefined where it is neither. */
   readonly body: unknown
+  /** What GET /generation calls the API; null for a request that generates nothing. */
+  readonly apiType: ApiShape['apiType']
   /** The simulation's time, which the settings may have frozen. */
   readonly nowMs: number
   /** Gives back what the request reserved; set while it is in flight. */
   release: () => void
+  /** Remembers what was served; called once, when a good answer has been given in full. */
+  remember: () => void
 }
 
 export function settingsOf(visit: Visit): Settings {

@@ -63,6 +63,12 @@ export const settingsSchema = z.strictObject({
   splitUtf8: z.boolean().default(false),
   /** The last event of a stream: with one choice that repeats its finish reason, or with none. */
   usageForm: z.enum(['newer', 'older']).default('newer'),
+  /** Whether a stream of /messages ends with OpenRouter's own `[DONE]` after `message_stop`. */
+  messagesTrailer: z.boolean().default(true),
+  /** Where an error of /messages has its metadata: beside `error` or inside. */
+  messagesMetadata: z.enum(['top', 'inner']).default('top'),
+  /** How long after its request's end a generation is found by its id. */
+  generationAfterMs: z.number().nonnegative().default(0),
   /** `older`: no limit_source nor remedy_hint, short key-limit text, 400 for content policy. */
   errorForm: z.enum(['newer', 'older']).default('newer'),
   /** Where a 429's X-RateLimit-* stand. Live bodies carry them inside, the documentation as headers. */
@@ -74,6 +80,10 @@ export const settingsSchema = z.strictObject({
       'Missing Authentication header',
     ])
     .default('No auth credentials found'),
+  /** `older`: only /auth/key, as it was called before, answers; `newer`: only /key. */
+  keyPaths: z.enum(['both', 'newer', 'older']).default('both'),
+  /** Whether /credits answers ordinary keys too, as it was once seen to; else 403. */
+  creditsForOrdinaryKeys: z.boolean().default(false),
   /** Freezes the clock of limits, resets and expiry at this epoch time; null is the real one. */
   nowMs: z.number().nullable().default(null),
   /** A fault for every request under /api, public lists and /key included; null is fair weather. */

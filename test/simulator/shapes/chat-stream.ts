@@ -1,18 +1,11 @@
-import type { Answer, Piece } from './answer.ts'
-import type { ErrorManner, EventKind, StreamEvent } from './api-shape.ts'
+import type { Answer, Piece } from '../answer.ts'
+import type { EventKind, Failure, StreamEvent } from '../api-shape.ts'
+import type { Json } from '../json-schema-sample.ts'
+import { DONE, dataEvent } from '../sse.ts'
+import type { Settings } from '../world.ts'
 import { chatUsage, reasoningDetail } from './chat-answer.ts'
-import type { ApiError } from './errors.ts'
-import type { Json } from './json-schema-sample.ts'
-import type { Settings } from './world.ts'
 
 type Fields = Readonly<Record<string, unknown>>
-
-export const COMMENT: StreamEvent = {
-  kind: 'comment',
-  text: ': OPENROUTER PROCESSING\n\n',
-  tokens: 0,
-}
-export const DONE: StreamEvent = { kind: 'done', text: 'data: [DONE]\n\n', tokens: 0 }
 
 function event(
   answer: Answer,
@@ -20,7 +13,7 @@ function event(
   choices: readonly Fields[],
   extra: Fields = {},
 ): StreamEvent {
-  const chunk = {
+  return dataEvent(kind, {
     id: answer.id,
     object: 'chat.completion.chunk',
     created: answer.createdS,
@@ -28,9 +21,7 @@ function event(
     provider: answer.provider,
     choices,
     ...extra,
-  }
-  const tokens = kind === 'output' ? 1 : 0
-  return { kind, text: `data: ${JSON.stringify(chunk)}\n\n`, tokens }
+  })
 }
 
 const choice = (delta: Json, finish: string | null, native: string | null = finish): Fields => ({
@@ -74,27 +65,24 @@ export function chatStream(answer: Answer, settings: Settings): StreamEvent[] {
 }
 
 export function roleOnly(answer: Answer): StreamEvent {
-  return event(answer, 'finish', [choice(EMPTY_DELTA, null)])
+  return event(answer, 'frame', [choice(EMPTY_DELTA, null)])
 }
 
-/** `older` is the recording of November 2025: no finish reason, and usage in the same event. */
-export function errorEvent(answer: Answer, error: ApiError, manner: ErrorManner): StreamEvent {
-  if (manner === 'newer') {
-    return event(answer, 'error', [choice(EMPTY_DELTA, 'error')], { error })
+/** The older form is the recording of November 2025: no finish reason, and usage beside the error. */
+export function chatStreamFailed(answer: Answer, failure: Failure): StreamEvent {
+  const usage = chatUsage(answer.usage)
+  switch (failure.kind) {
+    case 'error': {
+      const { error, manner } = failure
+      const finish = manner === 'newer' ? 'error' : null
+      const extra = manner === 'newer' ? { error } : { error, usage }
+      return event(answer, 'error', [choice(EMPTY_DELTA, finish)], extra)
+    }
+    case 'inner-error':
+      return event(answer, 'error', [{ ...choice(EMPTY_DELTA, 'error'), error: failure.error }])
+    case 'unexplained': {
+      const native = 'MALFORMED_FUNCTION_CALL'
+      return event(answer, 'error', [choice(EMPTY_DELTA, 'error', native)], { usage })
+    }
   }
-  return event(answer, 'error', [choice(EMPTY_DELTA, null)], {
-    error,
-    usage: chatUsage(answer.usage),
-  })
-}
-
-export function choiceErrorEvent(answer: Answer, error: ApiError): StreamEvent {
-  return event(answer, 'error', [{ ...choice(EMPTY_DELTA, 'error'), error }])
-}
-
-export function finishErrorEvent(answer: Answer): StreamEvent {
-  const native = 'MALFORMED_FUNCTION_CALL'
-  return event(answer, 'error', [choice(EMPTY_DELTA, 'error', native)], {
-    usage: chatUsage(answer.usage),
-  })
 }

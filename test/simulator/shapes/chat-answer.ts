@@ -1,8 +1,9 @@
-import type { Answer, Piece, Usage } from './answer.ts'
-import type { ErrorAnswer } from './errors.ts'
-import type { Json } from './json-schema-sample.ts'
+import { type Answer, joined, type Usage } from '../answer.ts'
+import type { Failure } from '../api-shape.ts'
+import type { Json } from '../json-schema-sample.ts'
+import { asJson } from '../request-fields.ts'
 
-/** The usage object that ends every answer. */
+/** The usage object that ends every answer; legacy completions and images have the same. */
 export function chatUsage(usage: Usage): Json {
   return {
     prompt_tokens: usage.promptTokens,
@@ -11,8 +12,8 @@ export function chatUsage(usage: Usage): Json {
     cost: usage.costUsd,
     is_byok: false,
     prompt_tokens_details: {
-      cached_tokens: 0,
-      cache_write_tokens: 0,
+      cached_tokens: usage.cachedTokens,
+      cache_write_tokens: usage.promptTokens - usage.cachedTokens,
       audio_tokens: 0,
       video_tokens: 0,
     },
@@ -29,28 +30,26 @@ export function chatUsage(usage: Usage): Json {
   }
 }
 
-/** The envelope of an error that comes with its own status. */
-export function chatError(answer: ErrorAnswer, userId: string | null): Json {
-  const { message, code, metadata } = answer.error
-  const error: Json = JSON.parse(JSON.stringify({ message, code, metadata }))
-  return userId === null ? { error } : { error, user_id: userId }
-}
-
 export function chatWhole(answer: Answer): Json {
   return completion(answer, { finish_reason: answer.finishReason, message: messageOf(answer) })
 }
 
-/** A completion whose choice carries the error and what had been said until then. */
-export function chatWholeError(answer: Answer, error: Json): Json {
-  const half = answer.pieces.slice(0, Math.ceil(answer.pieces.length / 2))
-  const message = messageOf({ ...answer, pieces: half })
-  return completion(answer, { finish_reason: 'error', message, error })
-}
-
-export function chatFinishError(answer: Answer): Json {
-  const native = 'MALFORMED_FUNCTION_CALL'
-  const message = messageOf({ ...answer, pieces: [] })
-  return completion(answer, { finish_reason: 'error', native_finish_reason: native, message })
+/** A 200 body that failed: an error alone, within a choice that says half, or none at all. */
+export function chatFailed(answer: Answer, failure: Failure): Json {
+  switch (failure.kind) {
+    case 'error':
+      return { id: answer.id, error: asJson(failure.error) }
+    case 'inner-error': {
+      const half = answer.pieces.slice(0, Math.ceil(answer.pieces.length / 2))
+      const message = messageOf({ ...answer, pieces: half })
+      return completion(answer, { finish_reason: 'error', message, error: asJson(failure.error) })
+    }
+    case 'unexplained': {
+      const native = 'MALFORMED_FUNCTION_CALL'
+      const message = messageOf({ ...answer, pieces: [] })
+      return completion(answer, { finish_reason: 'error', native_finish_reason: native, message })
+    }
+  }
 }
 
 function completion(
@@ -94,6 +93,3 @@ export const reasoningDetail = (text: string): Json => ({
   index: 0,
   format: null,
 })
-
-const joined = (answer: Answer, kind: Piece['kind']) =>
-  answer.pieces.flatMap((piece) => (piece.kind === kind ? [piece.text] : [])).join('')

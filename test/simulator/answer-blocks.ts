@@ -1,0 +1,26 @@
+import type { Answer } from './answer.ts'
+
+/** A run of an answer's pieces that belong together, as some APIs frame them. */
+export interface Block {
+  readonly kind: 'reasoning' | 'text' | 'tool'
+  /** The tool's name; empty for the other kinds. */
+  readonly name: string
+  /** One per token; of a tool, its arguments. */
+  readonly texts: readonly string[]
+}
+
+/** The answer in blocks, in order. A cut answer's tool may have no arguments yet. */
+export function blocksOf(answer: Answer): Block[] {
+  const blocks: { kind: Block['kind']; name: string; texts: string[] }[] = []
+  for (const piece of answer.pieces) {
+    if (piece.kind === 'tool-name') {
+      blocks.push({ kind: 'tool', name: piece.text, texts: [] })
+      continue
+    }
+    const kind = piece.kind === 'tool-arguments' ? 'tool' : piece.kind
+    const last = blocks.at(-1)
+    if (last?.kind === kind) last.texts.push(piece.text)
+    else blocks.push({ kind, name: '', texts: [piece.text] })
+  }
+  return blocks
+}

@@ -1,0 +1,77 @@
+import { type Answer, generationId, unbilled } from './answer.ts'
+import type { Visit } from './visit.ts'
+
+/** The APIs whose answers OpenRouter caches. */
+const CACHED_PATHS = ['/chat/completions', '/responses', '/messages', '/embeddings']
+const DEFAULT_TTL_S = 300
+const MAX_TTL_S = 86_400
+
+interface Kept {
+  readonly answer: Answer
+  readonly atMs: number
+  readonly ttlS: number
+}
+
+/** Answers by key, path, model and the body's exact bytes, so that another order of properties misses. */
+export type ResponseCache = Map<string, Kept>
+
+/** A request that wants the cache: what it is looked up by, and how long its answer would be kept. */
+export interface CacheWish {
+  readonly name: string
+  readonly ttlS: number
+  readonly clear: boolean
+}
+
+/** What the request's `X-OpenRouter-Cache*` headers ask for; null where they ask for nothing. */
+export function cacheWish(visit: Visit): CacheWish | null {
+  const { path, headers, body, model } = visit.entry
+  if (headers['x-openrouter-cache'] !== 'true' || !CACHED_PATHS.includes(path)) return null
+  const asked = Number(headers['x-openrouter-cache-ttl'] ?? DEFAULT_TTL_S)
+  const ttlS = Number.isFinite(asked) ? Math.trunc(asked) : DEFAULT_TTL_S
+  return {
+    name: JSON.stringify([visit.key?.name, path, model, body.sha256]),
+    ttlS: Math.min(MAX_TTL_S, Math.max(1, ttlS)),
+    clear: headers['x-openrouter-cache-clear'] === 'true',
+  }
+}
+
+/**
+ * The answer that is kept for the wish, under a generation id of its own and with every counter
+ * at zero, and the headers that say so; null for a miss.
+ */
+export function cachedAnswer(
+  visit: Visit,
+  wish: CacheWish,
+): { answer: Answer; headers: Record<string, string> } | null {
+  const { responseCache } = visit.simulation
+  if (wish.clear) responseCache.delete(wish.name)
+  const kept = responseCache.get(wish.name)
+  if (kept === undefined) return null
+  const ageS = Math.floor((visit.nowMs - kept.atMs) / 1000)
+  if (ageS >= kept.ttlS) return null
+  const now = Date.now()
+  const answer = {
+    ...unbilled(kept.answer),
+    id: generationId(now),
+    createdS: Math.floor(now / 1000),
+  }
+  return {
+    answer,
+    headers: {
+      'x-openrouter-cache-status': 'HIT',
+      'x-openrouter-cache-age': String(ageS),
+      'x-openrouter-cache-ttl': String(kept.ttlS - ageS),
+      'x-openrouter-cache-source-id': kept.answer.id,
+    },
+  }
+}
+
+export const missHeaders = (wish: CacheWish): Record<string, string> => ({
+  'x-openrouter-cache-status': 'MISS',
+  'x-openrouter-cache-ttl': String(wish.ttlS),
+})
+
+/** Keeps a good answer, once it has been given in full. */
+export function keepAnswer(visit: Visit, wish: CacheWish, answer: Answer): void {
+  visit.simulation.responseCache.set(wish.name, { answer, atMs: visit.nowMs, ttlS: wish.ttlS })
+}

@@ -1,0 +1,133 @@
+import type { Answer } from '../answer.ts'
+import { type Block, blocksOf } from '../answer-blocks.ts'
+import type { Failure } from '../api-shape.ts'
+import type { Json } from '../json-schema-sample.ts'
+import type { Settings } from '../world.ts'
+import { anthropicFailure } from './anthropic-error.ts'
+
+/** What the wording depends on besides the answer. */
+export interface Manner {
+  readonly settings: Settings
+  /** Whether the request marked something to be kept in the provider's cache. */
+  readonly writesCache: boolean
+}
+
+type Fields = Readonly<Record<string, Json>>
+
+/** What a prompt was, in Anthropic's counting: fresh, read and written tokens beside each other. */
+export function inputUsage({ usage }: Answer, { writesCache }: Manner): Fields {
+  const fresh = usage.promptTokens - usage.cachedTokens
+  return {
+    input_tokens: writesCache ? 0 : fresh,
+    cache_creation_input_tokens: writesCache ? fresh : 0,
+    cache_read_input_tokens: usage.cachedTokens,
+  }
+}
+
+export function outputUsage({ usage }: Answer): Fields {
+  return {
+    output_tokens: usage.completionTokens,
+    output_tokens_details: { thinking_tokens: usage.reasoningTokens },
+    server_tool_use: { web_fetch_requests: 0, web_search_requests: 0 },
+  }
+}
+
+/** What it cost, which is OpenRouter's addition. */
+export function costUsage({ usage }: Answer): Fields {
+  return {
+    cost: usage.costUsd,
+    is_byok: false,
+    cost_details: {
+      upstream_inference_cost: usage.costUsd,
+      upstream_inference_prompt_cost: usage.promptUsd,
+      upstream_inference_completions_cost: usage.completionUsd,
+    },
+  }
+}
+
+/** Fields that usage has in a message, though not in a stream's `message_delta`. */
+export const messageUsage = (answer: Answer, manner: Manner): Fields => ({
+  ...inputUsage(answer, manner),
+  cache_creation: null,
+  inference_geo: null,
+  service_tier: 'standard',
+})
+
+/** Why the answer ends, in Anthropic's words; null for the fault that says nothing. */
+export function stopReason(answer: Answer): string | null {
+  switch (answer.finishReason) {
+    case 'stop':
+      return 'end_turn'
+    case 'length':
+      return 'max_tokens'
+    case 'tool_calls':
+      return 'tool_use'
+    case null:
+      return null
+  }
+}
+
+/** The message around its content. */
+export function message(answer: Answer, fields: Fields): Json {
+  return {
+    id: answer.id,
+    type: 'message',
+    role: 'assistant',
+    model: answer.model,
+    provider: answer.provider,
+    content: [],
+    container: null,
+    stop_reason: null,
+    stop_sequence: null,
+    stop_details: null,
+    ...fields,
+  }
+}
+
+export function messagesWhole(answer: Answer, manner: Manner): Json {
+  const usage = { ...messageUsage(answer, manner), ...outputUsage(answer), ...costUsage(answer) }
+  const content = blocksOf(answer).map((block) => contentBlock(answer, block))
+  return message(answer, { content, stop_reason: stopReason(answer), usage })
+}
+
+function contentBlock(answer: Answer, block: Block): Json {
+  const text = block.texts.join('')
+  switch (block.kind) {
+    case 'text':
+      return { type: 'text', text, citations: null }
+    case 'reasoning':
+      return { type: 'thinking', thinking: text, signature: signatureOf(answer) }
+    case 'tool':
+      return { ...toolBlock(answer, block), input: parsedInput(text) }
+  }
+}
+
+/** A call's block before its arguments. */
+export const toolBlock = (answer: Answer, block: Block) => ({
+  type: 'tool_use',
+  id: answer.toolCallId.replace('call_', 'toolu_'),
+  name: block.name,
+  input: {},
+  caller: { type: 'direct' },
+})
+
+/** Thinking has to come back with it in the next turn; only its provider can read it. */
+export const signatureOf = (answer: Answer) => btoa(`simulated ${answer.id}`)
+
+/** A call that was cut off has arguments that are no JSON yet. */
+function parsedInput(text: string): Json {
+  try {
+    const parsed: Json = JSON.parse(text)
+    return parsed
+  } catch {
+    return {}
+  }
+}
+
+/** A 200 body that failed: this API's error stands alone, and an unexplained end has no reason. */
+export function messagesFailed(answer: Answer, failure: Failure, manner: Manner): Json {
+  if (failure.kind !== 'unexplained') {
+    return { ...anthropicFailure(failure.error, manner.settings), request_id: answer.id }
+  }
+  return messagesWhole({ ...answer, pieces: [], finishReason: null }, manner)
+}

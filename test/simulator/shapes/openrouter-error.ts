@@ -1,0 +1,11 @@
+import type { Reader } from '../api-shape.ts'
+import type { ErrorAnswer } from '../errors.ts'
+import type { Json } from '../json-schema-sample.ts'
+import { asJson } from '../request-fields.ts'
+
+/** OpenRouter's own envelope of an error that comes with its status: every API's but Anthropic's. */
+export function openRouterError(answer: ErrorAnswer, { userId }: Pick<Reader, 'userId'>): Json {
+  const { message, code, metadata } = answer.error
+  const error = asJson({ message, code, metadata })
+  return userId === null ? { error } : { error, user_id: userId }
+}

@@ -1,0 +1,150 @@
+import { type Answer, joined } from '../answer.ts'
+import { type Block, blocksOf } from '../answer-blocks.ts'
+import type { Failure } from '../api-shape.ts'
+import type { ApiError } from '../errors.ts'
+import { isRecord, type Json } from '../json-schema-sample.ts'
+import { asJson, type Body } from '../request-fields.ts'
+
+type Fields = Readonly<Record<string, Json>>
+type Status = 'in_progress' | 'completed' | 'incomplete' | 'failed'
+
+/** What a response repeats of its request, and what it has when the request said nothing. */
+const ECHOED: Fields = {
+  instructions: null,
+  max_output_tokens: null,
+  max_tool_calls: null,
+  metadata: {},
+  parallel_tool_calls: true,
+  previous_response_id: null,
+  prompt_cache_key: null,
+  reasoning: null,
+  safety_identifier: null,
+  temperature: null,
+  text: { format: { type: 'text' } },
+  tool_choice: 'auto',
+  tools: [],
+  top_p: null,
+  truncation: null,
+  user: null,
+  frequency_penalty: null,
+  presence_penalty: null,
+}
+
+/** The response object, as it stands whole and in a stream's first and last events. */
+export function responseObject(
+  answer: Answer,
+  body: Body,
+  status: Status,
+  extra: Fields = {},
+): Json {
+  const echoed = Object.entries(ECHOED).map(([name, otherwise]) => {
+    const given = body[name] ?? null
+    return [name, given === null ? otherwise : asJson(given)]
+  })
+  return {
+    object: 'response',
+    id: answer.id,
+    created_at: answer.createdS,
+    completed_at: status === 'completed' ? answer.createdS : null,
+    status,
+    error: null,
+    incomplete_details: null,
+    model: answer.model,
+    output: [],
+    output_text: '',
+    background: false,
+    service_tier: 'default',
+    store: false,
+    ...Object.fromEntries(echoed),
+    ...extra,
+  }
+}
+
+function usageOf({ usage }: Answer): Json {
+  return {
+    input_tokens: usage.promptTokens,
+    input_tokens_details: {
+      cached_tokens: usage.cachedTokens,
+      cache_write_tokens: usage.promptTokens - usage.cachedTokens,
+    },
+    output_tokens: usage.completionTokens,
+    output_tokens_details: { reasoning_tokens: usage.reasoningTokens },
+    total_tokens: usage.promptTokens + usage.completionTokens,
+    cost: usage.costUsd,
+    is_byok: false,
+    cost_details: {
+      upstream_inference_cost: usage.costUsd,
+      upstream_inference_input_cost: usage.promptUsd,
+      upstream_inference_output_cost: usage.completionUsd,
+    },
+  }
+}
+
+/** Ids of items are made up for the stream: nothing can be looked up by them. */
+export function itemId(answer: Answer, block: Block, index: number): string {
+  const prefix = { reasoning: 'rs', text: 'msg', tool: 'fc' }[block.kind]
+  return `${prefix}_tmp_${answer.id.slice(-10).toLowerCase()}${index}`
+}
+
+/** An item of the output: empty while it is in progress, else with all that it says. */
+export function itemOf(answer: Answer, block: Block, index: number, status: Status): Json {
+  const id = itemId(answer, block, index)
+  const text = status === 'in_progress' ? '' : block.texts.join('')
+  switch (block.kind) {
+    case 'reasoning': {
+      const content: Json[] = text === '' ? [] : [{ type: 'reasoning_text', text }]
+      return { type: 'reasoning', id, summary: [], ...(text === '' ? {} : { content }) }
+    }
+    case 'text': {
+      const content: Json[] = status === 'in_progress' ? [] : [textPart(text)]
+      return { type: 'message', id, role: 'assistant', status, content }
+    }
+    case 'tool': {
+      const { toolCallId: call_id } = answer
+      return { type: 'function_call', id, call_id, name: block.name, arguments: text, status }
+    }
+  }
+}
+
+export const textPart = (text: string): Json => ({ type: 'output_text', text, annotations: [] })
+
+/** The response when it has ended well, or at its `max_output_tokens`. */
+export function responsesWhole(answer: Answer, body: Body): Json {
+  const cut = answer.finishReason === 'length'
+  const status = cut ? 'incomplete' : 'completed'
+  return responseObject(answer, body, status, {
+    output: blocksOf(answer).map((block, index) => itemOf(answer, block, index, status)),
+    output_text: joined(answer, 'text'),
+    incomplete_details: cut ? { reason: 'max_output_tokens' } : null,
+    usage: usageOf(answer),
+  })
+}
+
+/** The run as failed: an inner error comes with what had been said until then. */
+export function responsesFailed(answer: Answer, body: Body, failure: Failure): Json {
+  if (failure.kind === 'unexplained') {
+    return responseObject(answer, body, 'failed', { usage: usageOf(answer) })
+  }
+  const half = answer.pieces.slice(0, Math.ceil(answer.pieces.length / 2))
+  const said = failure.kind === 'inner-error' ? blocksOf({ ...answer, pieces: half }) : []
+  return responseObject(answer, body, 'failed', {
+    output: said.map((block, index) => itemOf(answer, block, index, 'incomplete')),
+    ...failureFields(failure.error),
+  })
+}
+
+function failureFields(error: ApiError): Fields {
+  const type = isRecord(error.metadata) ? error.metadata.error_type : undefined
+  const { code, message } = error
+  return {
+    error: { code: codeOf(code), message },
+    ...(typeof type === 'string' ? { error_type: type } : {}),
+  }
+}
+
+/** This API has few codes, and no numbers among them. */
+export function codeOf(code: ApiError['code']): string {
+  if (typeof code === 'string') return code
+  if (code === 429) return 'rate_limit_exceeded'
+  return code < 500 ? 'invalid_prompt' : 'server_error'
+}
