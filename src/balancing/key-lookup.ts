@@ -100,16 +100,20 @@ export function afterReport(
  * before the bench says nothing about it.
  */
 export function afterLookup(bench: Bench | null, lookup: Lookup, nowMs: number): Bench | null {
-  if (lookup.kind === 'unknown' || !isActive(bench, nowMs) || lookup.askedAtMs < bench.sinceMs) {
-    return bench
-  }
+  if (!isActive(bench, nowMs) || isBefore(lookup, bench)) return bench
   const isSuspected = bench.reason === 'key_rejected'
   switch (lookup.kind) {
+    case 'unknown':
+      return bench
     case 'valid':
       return isSuspected || (bench.reason === 'key_spent' && hasRoom(lookup)) ? null : bench
     case 'rejected':
       return isSuspected && bench.untilMs !== null ? rejection(nowMs) : bench
   }
+}
+
+function isBefore(lookup: Lookup, bench: Bench): boolean {
+  return lookup.kind !== 'unknown' && lookup.askedAtMs < bench.sinceMs
 }
 
 function rejection(nowMs: number): Bench {
@@ -142,7 +146,7 @@ export function accountAfterLookup(
   nowMs: number,
 ): Bench | null {
   if (lookup.kind !== 'valid' || !isActive(bench, nowMs)) return bench
-  if (bench.reason !== 'account_out_of_credit' || lookup.askedAtMs < bench.sinceMs) return bench
+  if (bench.reason !== 'account_out_of_credit' || isBefore(lookup, bench)) return bench
   const { balanceUsd } = lookup
   const paidUp = balanceUsd === null ? hadNoRoom && hasRoom(lookup) : balanceUsd > 0
   return paidUp ? null : bench

@@ -15,11 +15,22 @@ export interface Counters {
   costUsd: number
 }
 
-/** Counters for ever, and for one UTC day (a number of days since 1970-01-01). */
+/** Counters for ever and for one UTC day, with what was spent in that day's week and month. */
 export interface Tally {
   readonly total: Counters
+  /** Days since 1970-01-01. */
   day: number
   today: Counters
+  weekUsd: number
+  monthUsd: number
+}
+
+/** What was spent, in USD, by OpenRouter's windows: UTC days, weeks from Monday, months. */
+export interface Spending {
+  readonly totalUsd: number
+  readonly todayUsd: number
+  readonly weekUsd: number
+  readonly monthUsd: number
 }
 
 /**
@@ -46,12 +57,32 @@ export function createLedger(): Ledger {
 }
 
 function createTally(day: number): Tally {
-  return { total: createCounters(), day, today: createCounters() }
+  return { total: createCounters(), day, today: createCounters(), weekUsd: 0, monthUsd: 0 }
 }
 
 /** What was spent since midnight UTC, in USD. */
 export function spentToday({ day, today }: Tally, nowMs: number): number {
   return day === dayOf(nowMs) ? today.costUsd : 0
+}
+
+export function spendingOf(tally: Tally, nowMs: number): Spending {
+  const day = dayOf(nowMs)
+  return {
+    totalUsd: tally.total.costUsd,
+    todayUsd: spentToday(tally, nowMs),
+    weekUsd: weekOf(tally.day) === weekOf(day) ? tally.weekUsd : 0,
+    monthUsd: monthOf(tally.day) === monthOf(day) ? tally.monthUsd : 0,
+  }
+}
+
+/** 1970-01-01 was a Thursday. */
+function weekOf(day: number): number {
+  return Math.floor((day + 3) / 7)
+}
+
+function monthOf(day: number): number {
+  const date = new Date(day * DAY_MS)
+  return date.getUTCFullYear() * 12 + date.getUTCMonth()
 }
 
 function dayOf(nowMs: number): number {
@@ -106,8 +137,8 @@ export function tallyOf<Id>(tallies: Map<Id, Tally>, id: Id, nowMs: number): Tal
 function asOfToday(tally: Tally, nowMs: number): Tally {
   const day = dayOf(nowMs)
   if (tally.day !== day) {
-    tally.day = day
-    tally.today = createCounters()
+    const { weekUsd, monthUsd } = spendingOf(tally, nowMs)
+    Object.assign(tally, { day, today: createCounters(), weekUsd, monthUsd })
   }
   return tally
 }
@@ -121,6 +152,8 @@ function add(tally: Tally, entry: Entry): void {
     if (entry.fault) counters.faults[entry.fault] = (counters.faults[entry.fault] ?? 0) + 1
     if (entry.usage) addUsage(counters, entry.usage)
   }
+  tally.weekUsd += entry.usage?.costUsd ?? 0
+  tally.monthUsd += entry.usage?.costUsd ?? 0
 }
 
 function addUsage(counters: Counters, usage: Usage): void {

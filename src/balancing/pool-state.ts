@@ -3,6 +3,7 @@ import { type Affinities, createAffinities } from './affinity.ts'
 import type { Bench } from './bench.ts'
 import { type Breaker, type BreakerPolicy, CLOSED } from './circuit-breaker.ts'
 import { type Credit, UNKNOWN_CREDIT } from './credit.ts'
+import type { Generations } from './generations.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { type LookupState, NEVER_LOOKED_UP } from './key-lookup.ts'
 import { createLeases, type Leases } from './leases.ts'
@@ -100,6 +101,7 @@ export interface PoolState {
   readonly affinities: Affinities
   readonly retryBudget: RetryBudget
   readonly ledger: Ledger
+  readonly generations: Generations
   /** What an answer has cost of late, on average, in USD. */
   meanCostUsd: number
   /** Grants so far: the clock of "in turn". */
@@ -136,6 +138,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     affinities: createAffinities(),
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
     ledger,
+    generations: new Map(),
     meanCostUsd: 0,
     turns: 0,
     changes: { keys: new Set(), accounts: new Set(), models: false },

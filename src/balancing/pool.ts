@@ -4,6 +4,7 @@ import { type Bench, isActive } from './bench.ts'
 import { type Blockage, blockageOf, choiceOf, choose, outlookFor, routeOf } from './choosing.ts'
 import { afterNothing, asOf, beginProbe } from './circuit-breaker.ts'
 import type { Decision, Grant, Refusal, Waiting, Want } from './decision.ts'
+import { rememberGeneration } from './generations.ts'
 import type { KeyId, LeaseId, ModelId } from './ids.ts'
 import { handOut, isDue, type LookupOrder } from './key-lookup.ts'
 import { learnFromLookup, learnFromSettlement } from './learning.ts'
@@ -241,6 +242,11 @@ export function settle(
     key.hold = observe(key.hold, nowMs - closing.lease.grantedAtMs, nowMs)
   }
   learnFromSettlement(state, key, lease, settlement, nowMs, random)
+  const { generationId } = settlement
+  if (generationId !== undefined && lease !== null) {
+    const { keyId, clientId } = lease
+    rememberGeneration(state.generations, generationId, { keyId, clientId, atMs: nowMs })
+  }
   book(
     state.ledger,
     {

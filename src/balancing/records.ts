@@ -2,6 +2,7 @@ import type { AccountState } from './account.ts'
 import type { Bench } from './bench.ts'
 import type { Breaker } from './circuit-breaker.ts'
 import type { Credit } from './credit.ts'
+import type { Generation } from './generations.ts'
 import type { AccountId, ClientId, KeyId, ModelId } from './ids.ts'
 import { doubt } from './key-lookup.ts'
 import { settleAccounts } from './learning.ts'
@@ -72,6 +73,7 @@ export interface Checkpoint {
   readonly byModel: readonly (readonly [string, Tally])[]
   readonly leases: readonly Lease[]
   readonly meters: readonly MetersRecord[]
+  readonly generations: readonly (readonly [string, Generation])[]
 }
 
 export interface PoolRecords {
@@ -130,6 +132,7 @@ export function checkpoint(state: PoolState): Checkpoint {
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values()],
     meters: keys.flatMap(metersRecord),
+    generations: [...state.generations],
   }
 }
 
@@ -186,9 +189,10 @@ function restoreCheckpoint(
   { checkpoint, outdated }: PoolRecords,
   nowMs: number,
 ): void {
-  const { counters, byModel, leases, meters } = checkpoint
+  const { counters, byModel, leases, meters, generations } = checkpoint
   if (counters !== undefined) restoreCounters(state, counters)
   for (const record of meters ?? []) restoreMeters(state, record)
+  for (const [id, generation] of generations ?? []) state.generations.set(id, generation)
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)
   for (const lease of leases ?? []) restoreLease(state, outdated ? inDoubt(lease, nowMs) : lease)
 }

@@ -78,6 +78,8 @@ export interface Settlement {
   readonly usage?: Usage
   /** From the call to the first output; absent where none came. Milliseconds. */
   readonly firstOutputMs?: number
+  /** OpenRouter's id of the answer. */
+  readonly generationId?: string
 }
 
 /** What `GET /key` said about a key. `unknown` when the lookup itself failed. */

@@ -13,7 +13,7 @@ import type { Acquired, Leased } from './lease-broker.ts'
 import { nextStep, type Step } from './next-step.ts'
 import { sleep } from './ports.ts'
 import { relay, type StreamEnd } from './relay.ts'
-import { estimateUsage, settlementsOf } from './settlements.ts'
+import { estimateUsage, type Seen, settlementsOf } from './settlements.ts'
 import { createTimings, serverTiming, type Timings } from './timings.ts'
 import { Trail } from './trail.ts'
 import { createUpstreamCall, type UpstreamCall } from './upstream-call.ts'
@@ -55,7 +55,7 @@ class JourneyInProgress {
   /** Settlements on their way that nothing waits for until the end. */
   readonly #settling: Promise<void>[] = []
   #lastKey: KeyId | null = null
-  #firstOutputMs: number | null = null
+  #seen: Seen = {}
   #degraded = false
   #usage: Usage | null = null
 
@@ -173,7 +173,7 @@ class JourneyInProgress {
     const result = await attempt(this.#call, shape, this.reply, timeouts)
     const tookMs = ports.nowMs() - beganMs
     this.#timings.upstream += tookMs
-    this.#firstOutputMs = hasShownSpeed(result) ? tookMs : null
+    this.#seen = seenOf(result, tookMs)
     if (result.kind !== 'stream') this.reply.dropKeepAlives()
     if (result.kind === 'failed') this.#call.close()
     return result
@@ -305,9 +305,9 @@ class JourneyInProgress {
   /** What the pool is to be told of a lease that is not held any more. */
   #endOf(leased: Leased, verdict: Blame | null, usage: Usage | null): Settlement[] {
     this.#held = null
-    const firstOutputMs = this.#firstOutputMs
-    this.#firstOutputMs = null
-    return settlementsOf(leased, verdict, usage, firstOutputMs)
+    const seen = this.#seen
+    this.#seen = {}
+    return settlementsOf(leased, verdict, usage, seen)
   }
 
   #remainingMs(): number {
@@ -351,15 +351,22 @@ const OUTCOMES = {
 type Again = Extract<Step, { kind: 'again' }>
 
 /**
- * Whether an attempt tells how fast its key is. A refusal comes quickly and says
- * nothing; a clock that ran out says that it is at least as slow as that.
+ * What an attempt tells of its key. A refusal comes quickly and says nothing of how
+ * fast the key is; a clock that ran out says that it is at least as slow as that.
  */
-function hasShownSpeed(result: Attempt): boolean {
-  return (
-    result.kind === 'whole' ||
-    result.kind === 'stream' ||
-    (result.kind === 'failed' && result.failure.kind === 'timeout')
-  )
+function seenOf(result: Attempt, tookMs: number): Seen {
+  switch (result.kind) {
+    case 'client_gone':
+      return {}
+    case 'failed':
+      return result.failure.kind === 'timeout' ? { firstOutputMs: tookMs } : {}
+    case 'whole':
+    case 'stream': {
+      const { headers } = result.kind === 'whole' ? result.answer : result.stream.head
+      const generationId = headers.get('x-generation-id')
+      return { firstOutputMs: tookMs, ...(generationId === null ? {} : { generationId }) }
+    }
+  }
 }
 
 function isWithoutLease(acquired: Acquired): boolean {

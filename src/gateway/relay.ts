@@ -75,7 +75,7 @@ async function explain(
   shape: ApiShape,
   reply: ClientReply,
 ): Promise<void> {
-  const { error, identity } = watch.summary()
+  const { error, identity, events } = watch.summary()
   if (error !== null) return
   const late = end.kind === 'out_of_time' || end.failure.kind === 'timeout'
   const notice = noticeOf(
@@ -88,6 +88,6 @@ async function explain(
   )
   // An event that was cut in the middle is closed first, or ours would become a part of it.
   const separator = watch.atBoundary() ? '' : '\n\n'
-  const text = separator + shape.errorEvent({ ...notice, ...identity })
+  const text = separator + shape.errorEvent({ ...notice, ...identity, events })
   await reply.write(new TextEncoder().encode(text))
 }

@@ -2,23 +2,26 @@ import type { Settlement, Usage } from '../balancing/settlement.ts'
 import type { Blame } from '../openrouter/blame.ts'
 import type { Leased } from './lease-broker.ts'
 
+/** What an attempt showed before it was over. */
+export type Seen = Pick<Settlement, 'firstOutputMs' | 'generationId'>
+
 /**
  * What the pool is told of an attempt: nothing, if it was made without the pool.
  * @param verdict null for an answer that is proven good
- * @param firstOutputMs from the call to its first output; null where none came
+ * @param seen what else an answer showed, where there was one
  */
 export function settlementsOf(
   { leaseId, keyId }: Leased,
   verdict: Blame | null,
   usage: Usage | null,
-  firstOutputMs: number | null,
+  seen: Seen,
 ): Settlement[] {
   if (leaseId === null) return []
   const common = {
     leaseId,
     keyId,
     ...(usage === null ? {} : { usage }),
-    ...(firstOutputMs === null ? {} : { firstOutputMs }),
+    ...seen,
   }
   if (verdict === null) return [{ ...common, outcome: 'success', benches: [], suspect: false }]
   const { outcome, fault, benches, suspect, affordableTokens } = verdict

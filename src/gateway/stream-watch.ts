@@ -2,6 +2,7 @@ import type { Usage } from '../balancing/settlement.ts'
 import type { ApiShape, EventReading, StreamIdentity } from '../openrouter/api-shape.ts'
 import { createSseScanner, parseSseEvent, type SseBlock } from '../openrouter/sse.ts'
 import type { WireError } from '../openrouter/upstream-failure.ts'
+import { mergeUsage } from '../openrouter/usage.ts'
 
 /** A block of the stream, with what it says if it was read. */
 export interface WatchedBlock {
@@ -47,7 +48,7 @@ export function createStreamWatch(shape: ApiShape): StreamWatch {
     const event = parseSseEvent(block.bytes)
     if (event === null) return null
     const reading = shape.readEvent(event)
-    usage = reading.usage ?? usage
+    usage = mergeUsage(usage, reading.usage)
     error = reading.error ?? error
     finished ||= reading.finished || reading.done
     if (identity.id === undefined) identity = reading

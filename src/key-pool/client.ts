@@ -1,4 +1,6 @@
 import type { Explanation, Question } from '../balancing/explain.ts'
+import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { Spending } from '../balancing/ledger.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './object.ts'
 import type { AwaitReply, AwaitRequest, ExchangeReply, ExchangeRequest } from './protocol.ts'
@@ -19,6 +21,8 @@ export interface PoolClient {
   /** Held by the object for as long as `AWAIT_MS` while there is nothing to say. */
   whenDecided(leaseId: AwaitRequest): Promise<PoolAnswer<AwaitReply>>
   explain(question: Question): Promise<PoolAnswer<Explanation>>
+  spending(clientId: ClientId): Promise<PoolAnswer<Spending>>
+  keyForGeneration(id: string, clientId: ClientId): Promise<PoolAnswer<KeyId | null>>
   snapshot(): Promise<PoolAnswer<PoolSnapshot>>
 }
 
@@ -33,6 +37,9 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     exchange: (request) => withinLimit(async () => await stub().exchange(request)),
     whenDecided: (leaseId) => withinLimit(async () => await stub().whenDecided(leaseId)),
     explain: (question) => withinLimit(async () => await stub().explain(question)),
+    spending: (clientId) => withinLimit(async () => await stub().spending(clientId)),
+    keyForGeneration: (id, clientId) =>
+      withinLimit(async () => await stub().keyForGeneration(id, clientId)),
     snapshot: () => withinLimit(async () => await stub().snapshot()),
   }
 }

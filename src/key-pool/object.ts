@@ -1,5 +1,8 @@
 import { DurableObject } from 'cloudflare:workers'
 import { type Explanation, explain, type Question } from '../balancing/explain.ts'
+import { keyForGeneration } from '../balancing/generations.ts'
+import type { ClientId, KeyId } from '../balancing/ids.ts'
+import { type Spending, spendingOf, tallyOf } from '../balancing/ledger.ts'
 import {
   acquire,
   claim,
@@ -90,6 +93,18 @@ export class KeyPool extends DurableObject<Env> {
     const nowMs = Date.now()
     tick(pool, nowMs)
     return explain(pool, question, nowMs, Math.random)
+  }
+
+  /** What a client has spent. */
+  spending(clientId: ClientId): Spending {
+    const pool = this.#open()
+    const nowMs = Date.now()
+    return spendingOf(tallyOf(pool.ledger.byClient, clientId, nowMs), nowMs)
+  }
+
+  /** A key that can ask OpenRouter about one of a client's answers; null if none is known to. */
+  keyForGeneration(generationId: string, clientId: ClientId): KeyId | null {
+    return keyForGeneration(this.#open(), generationId, clientId, Date.now())
   }
 
   /** The pool as an operator sees it. */

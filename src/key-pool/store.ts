@@ -127,6 +127,7 @@ function readRecords(rows: readonly Row[]): Omit<PoolRecords, 'outdated'> {
       ...part('byModel'),
       ...part('leases'),
       ...part('meters'),
+      ...part('generations'),
     },
   }
 }

@@ -68,7 +68,13 @@ const counters = z.object({
   costUsd: z.number(),
 })
 
-const tally = z.object({ total: counters, day: z.number(), today: counters })
+const tally = z.object({
+  total: counters,
+  day: z.number(),
+  today: counters,
+  weekUsd: z.number().default(0),
+  monthUsd: z.number().default(0),
+})
 
 const lease = z.object({
   id: z.string().transform(leaseId),
@@ -119,4 +125,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodType<Checkpoi
   byModel: z.array(z.tuple([z.string(), tally])),
   leases: z.array(lease),
   meters: z.array(z.object({ id: key, rpm: slots, tpm: slots })),
+  generations: z.array(
+    z.tuple([z.string(), z.object({ keyId: key, clientId: client, atMs: moment })]),
+  ),
 }

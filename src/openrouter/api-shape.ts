@@ -37,6 +37,15 @@ export interface ApiShape {
   errorBody(notice: ErrorNotice): JsonObject
 }
 
+/** What an event says that says nothing. */
+export const SILENT: EventReading = {
+  output: false,
+  finished: false,
+  done: false,
+  error: null,
+  usage: null,
+}
+
 export interface EventReading extends StreamIdentity {
   /** Something for the caller to see or hear: text, reasoning, a tool call, an image. */
   readonly output: boolean
@@ -62,6 +71,8 @@ export interface StreamIdentity {
   readonly model?: string | undefined
   /** Epoch seconds. */
   readonly created?: number | undefined
+  /** How many events it had so far; in some shapes each has its number. */
+  readonly events?: number | undefined
 }
 
 /** An error that the gateway itself reports. */

@@ -1,14 +1,26 @@
-import type {
-  ApiShape,
-  ErrorNotice,
-  EventReading,
-  StreamIdentity,
-  WholeReading,
+import {
+  type ApiShape,
+  type ErrorNotice,
+  type EventReading,
+  SILENT,
+  type StreamIdentity,
+  type WholeReading,
 } from './api-shape.ts'
+import { isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
 import { isJsonObject, type JsonObject, listOf, objectOf, textOf } from './json-value.ts'
+import { openRouterError } from './openrouter-error.ts'
 import type { SseEvent } from './sse.ts'
 import { readError, type WireError } from './upstream-failure.ts'
 import { readUsage } from './usage.ts'
+
+/**
+ * Every chunk has a `finish_reason`, and some upstreams send `usage` and `error`
+ * always, so that null values have to be told apart. The look-ahead takes the
+ * white space too: outside it, it could be given back, and any value would pass
+ * for another than null. A key can hide behind an escape (`\u0075sage`), which
+ * is rare enough to parse whatever has one.
+ */
+const SIGNS = /(?:"usage|"error|finish_reason)"\s*:(?!\s*null)|\[DONE\]|\\u/
 
 /** OpenAI's chat completions with OpenRouter's additions. */
 export const chatCompletions: ApiShape = {
@@ -16,10 +28,10 @@ export const chatCompletions: ApiShape = {
   answers: 'json',
   openingOf,
   readEvent,
-  mayMatter,
+  mayMatter: mayMatterBy(SIGNS),
   readWhole,
   errorEvent,
-  errorBody,
+  errorBody: openRouterError,
 }
 
 /** Up to the first user message; what comes before it is the system's or the developer's. */
@@ -29,16 +41,8 @@ function openingOf({ messages }: JsonObject): readonly unknown[] {
   return all.slice(0, first + 1)
 }
 
-const SILENT: EventReading = {
-  output: false,
-  finished: false,
-  done: false,
-  error: null,
-  usage: null,
-}
-
 function readEvent({ data }: SseEvent): EventReading {
-  if (data.trim() === '[DONE]') return { ...SILENT, done: true }
+  if (isDone(data)) return { ...SILENT, done: true }
   const chunk = parseObject(data)
   if (chunk === null) return SILENT
   const choices = choicesOf(chunk)
@@ -60,15 +64,6 @@ function readWhole(body: unknown): WholeReading {
     error: errorIn(answer, choices),
     usage: readUsage(answer.usage),
     ...identityOf(answer),
-  }
-}
-
-function parseObject(data: string): JsonObject | null {
-  try {
-    const value: unknown = JSON.parse(data)
-    return isJsonObject(value) ? value : null
-  } catch {
-    return null
   }
 }
 
@@ -130,46 +125,6 @@ function hasOutput(choice: JsonObject): boolean {
   return isReal(choice.text) || OUTPUT_FIELDS.some((field) => isReal(delta[field]))
 }
 
-/** Says what a piece of output is, not what it holds. */
-const LABELS: ReadonlySet<string> = new Set(['type', 'id', 'index', 'format', 'role'])
-
-/** Deeper than any real delta; whoever nests deeper than this shall not overflow our stack. */
-const MAX_DEPTH = 8
-
-/**
- * Whether any text is in there somewhere. Providers open a stream with shells,
- * such as a reasoning detail whose text is empty: to commit to a key for one of
- * these would give up failover for nothing.
- */
-function isReal(value: unknown, depth = 0): boolean {
-  if (typeof value === 'string') return value !== ''
-  if (typeof value !== 'object' || value === null) return false
-  if (depth === MAX_DEPTH) return true
-  return Array.isArray(value)
-    ? value.some((item) => isReal(item, depth + 1))
-    : Object.entries(value).some(([name, item]) => !LABELS.has(name) && isReal(item, depth + 1))
-}
-
-/**
- * Every chunk has a `finish_reason`, and some upstreams send `usage` and `error`
- * always, so that null values have to be told apart. The look-ahead takes the
- * white space too: outside it, it could be given back, and any value would pass
- * for another than null. A key can hide behind an escape (`\u0075sage`), which
- * is rare enough to parse whatever has one.
- */
-const MATTERS = /(?:"usage|"error|finish_reason)"\s*:(?!\s*null)|\[DONE\]|\\u/
-
-/** The data of an event of several lines is only joined by parsing it. */
-const SEVERAL_LINES = /[\r\n][^\r\n]/
-
-const decoder = new TextDecoder()
-
-function mayMatter(event: string | Uint8Array): boolean {
-  if (typeof event === 'string') return MATTERS.test(event)
-  const text = decoder.decode(event)
-  return MATTERS.test(text) || SEVERAL_LINES.test(text)
-}
-
 function errorEvent(notice: ErrorNotice & StreamIdentity): string {
   const chunk = {
     id: notice.id ?? '',
@@ -179,11 +134,7 @@ function errorEvent(notice: ErrorNotice & StreamIdentity): string {
     choices: [
       { index: 0, delta: { content: '' }, finish_reason: 'error', native_finish_reason: null },
     ],
-    ...errorBody(notice),
+    ...openRouterError(notice),
   }
   return `data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n`
-}
-
-function errorBody({ code, message, metadata }: ErrorNotice): JsonObject {
-  return { error: { code, message, metadata: metadata ?? {} } }
 }

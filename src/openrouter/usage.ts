@@ -45,3 +45,20 @@ function countOf(value: unknown): number | null {
   const amount = amountOf(value)
   return amount === null ? null : Math.min(Math.trunc(amount), Number.MAX_SAFE_INTEGER)
 }
+
+/**
+ * Usage of a stream that reports it in parts: Anthropic's says at the start what
+ * the prompt was, and at the end what the answer was. Whatever is told twice only
+ * grows, so that the larger of two numbers is the later one.
+ */
+export function mergeUsage(earlier: Usage | null, later: Usage | null): Usage | null {
+  if (earlier === null || later === null) return later ?? earlier
+  return {
+    promptTokens: Math.max(earlier.promptTokens, later.promptTokens),
+    completionTokens: Math.max(earlier.completionTokens, later.completionTokens),
+    cachedTokens: Math.max(earlier.cachedTokens, later.cachedTokens),
+    reasoningTokens: Math.max(earlier.reasoningTokens, later.reasoningTokens),
+    costUsd: Math.max(earlier.costUsd, later.costUsd),
+    estimated: later.estimated,
+  }
+}
