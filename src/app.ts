@@ -6,25 +6,23 @@ import { gatewayError } from './gateway/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
 import { authenticate } from './http/authenticate.ts'
 import { CATALOGUE_PATHS, catalogue } from './http/catalogue.ts'
+import { clientKey } from './http/client-key.ts'
 import type { HttpEnvironment } from './http/context.ts'
-import { errorResponse } from './http/error-response.ts'
+import { errorResponse, PREFIXES } from './http/error-response.ts'
+import { extraPath } from './http/extra-path.ts'
 import { gatewayOf } from './http/gateway.ts'
+import { generation } from './http/generation.ts'
 import { healthz } from './http/healthz.ts'
 import { inference } from './http/inference.ts'
 import { logBug, logFaults } from './http/log.ts'
-import { chatCompletions } from './openrouter/chat-completions.ts'
-
-/** The API is the same at both: OpenAI's and OpenRouter's SDKs use the first, Anthropic's adds `/v1`. */
-const PREFIXES = ['/api/v1', '/v1'] as const
-
-/** Every API shape that is served. */
-const SHAPES = [chatCompletions] as const
+import { API_SHAPES } from './openrouter/api-shapes.ts'
 
 const EXPOSED_HEADERS = [
   'x-request-id',
   'x-generation-id',
   'x-switchyard-key',
   'x-switchyard-attempts',
+  'x-switchyard-model',
   'x-switchyard-degraded',
   'retry-after',
   'server-timing',
@@ -39,14 +37,17 @@ export function createApp(ports: Ports): Hono<HttpEnvironment> {
   app.get('/healthz', healthz)
   for (const prefix of PREFIXES) {
     for (const path of CATALOGUE_PATHS) app.get(`${prefix}/${path}`, catalogue(prefix))
-    for (const shape of SHAPES) {
+    for (const path of ['key', 'auth/key']) app.get(`${prefix}/${path}`, authenticate, clientKey)
+    app.get(`${prefix}/generation`, authenticate, generation)
+    for (const shape of API_SHAPES) {
       app.post(`${prefix}/${shape.path}`, authenticate, inference(shape))
     }
+    app.post(`${prefix}/*`, extraPath(prefix))
   }
-  app.notFound(() => errorResponse(gatewayError('not_found', NOT_FOUND)))
+  app.notFound((c) => errorResponse(c, gatewayError('not_found', NOT_FOUND)))
   app.onError((error, c) => {
     logBug(c.get('requestId'), error)
-    return errorResponse(gatewayError('internal_error', 'The gateway failed. Try again.'))
+    return errorResponse(c, gatewayError('internal_error', 'The gateway failed. Try again.'))
   })
   return app
 }
@@ -62,7 +63,7 @@ function configure(ports: Ports) {
     const result = await gatewayOf(c.env, ports, logFaults)
     if (!result.ok) {
       const message = 'This gateway is misconfigured. Its operator finds every fault in its log.'
-      return errorResponse(gatewayError('gateway_misconfigured', message))
+      return errorResponse(c, gatewayError('gateway_misconfigured', message))
     }
     c.set('gateway', result.gateway)
     return await next()

@@ -48,14 +48,20 @@ const firstCells = (firstColumn: string): string[] =>
 describe('the configuration tables', () => {
   /** A field of POLICY as JSON Schema describes it. */
   const fieldSchema = z.object({
-    default: z.union([z.string(), z.number()]).optional(),
+    type: z.enum(['string', 'number', 'integer', 'boolean', 'array', 'object']),
+    default: z.unknown().optional(),
     minimum: z.number().optional(),
     maximum: z.number().optional(),
+    minItems: z.number().optional(),
+    maxItems: z.number().optional(),
+    maxProperties: z.number().optional(),
     enum: z.array(z.string()).optional(),
+    items: z.unknown().optional(),
   })
+  type Field = z.infer<typeof fieldSchema>
   const objectSchema = z.object({ properties: z.record(z.string(), z.unknown()) })
 
-  function fieldsOf(schema: unknown, prefix = ''): [string, z.infer<typeof fieldSchema>][] {
+  function fieldsOf(schema: unknown, prefix = ''): [string, Field][] {
     return Object.entries(objectSchema.parse(schema).properties).flatMap(([name, value]) =>
       objectSchema.safeParse(value).success
         ? fieldsOf(value, `${prefix}${name}.`)
@@ -63,16 +69,39 @@ describe('the configuration tables', () => {
     )
   }
 
+  const code = (text: unknown): string => `\`${text}\``
+
+  function defaultCell({ default: standard }: Field): string {
+    if (typeof standard === 'number') return String(standard)
+    return typeof standard === 'string' || typeof standard === 'boolean' ? code(standard) : 'none'
+  }
+
+  function boundsCell(field: Field): string {
+    // Eight long words, in each of two tables; they have one of their own.
+    if (`${field.enum}` === `${STRATEGY_NAMES}`) return '[any](#how-a-key-is-chosen)'
+    switch (field.type) {
+      case 'string':
+        return field.enum?.map(code).join(', ') ?? 'any'
+      case 'boolean':
+        return [true, false].map(code).join(', ')
+      case 'array':
+        return `${field.minItems}–${field.maxItems} elements`
+      case 'object':
+        return `0–${field.maxProperties} names`
+      case 'number':
+      case 'integer':
+        return `${field.minimum}–${field.maximum}`
+    }
+  }
+
+  const policyFields = fieldsOf(z.toJSONSchema(policySchema, { io: 'input' }))
+
   it('list every field of POLICY with its default and its bounds', () => {
-    const expected = fieldsOf(z.toJSONSchema(policySchema, { io: 'input' })).map(
-      ([name, { default: standard, minimum, maximum, enum: words }]) => [
-        `\`${name}\``,
-        typeof standard === 'string' ? `\`${standard}\`` : String(standard ?? 'none'),
-        words === undefined
-          ? `${minimum}–${maximum}`
-          : words.map((word) => `\`${word}\``).join(', '),
-      ],
-    )
+    const expected = policyFields.map(([name, field]) => [
+      code(name),
+      defaultCell(field),
+      boundsCell(field),
+    ])
     const told = rowsOf('field').map(([name, standard, bounds]) => [
       name,
       // Its default depends on another field, which a schema cannot say.
@@ -82,6 +111,20 @@ describe('the configuration tables', () => {
     expect(told).toEqual(expected)
     expect(policySchema.parse({}).breaker.maxCooldownMs).toBe(900_000)
     expect(policySchema.parse({ breaker: { cooldown_s: 1000 } }).breaker.maxCooldownMs).toBe(1e6)
+  })
+
+  it('list every field of a route with its bounds, and the field of POLICY that it goes before', () => {
+    const items = new Map(policyFields).get('routes')?.items
+    const expected = fieldsOf(items).map(([name, field]) => [code(name), boundsCell(field)])
+    const told = rowsOf('route field')
+    expect(told.map(([name, , bounds]) => [name, bounds])).toEqual(expected)
+    const ofPolicy = new Set(policyFields.map(([name]) => code(name)))
+    const inherited = told.filter(([name = '']) => ofPolicy.has(name))
+    expect(inherited).not.toEqual([])
+    expect(inherited.map(([, standard]) => standard)).toEqual(inherited.map(([name]) => name))
+    const { required } = z.object({ required: z.array(z.string()) }).parse(items)
+    const must = told.filter(([, standard]) => standard === 'required').map(([name]) => name)
+    expect(must).toEqual(required.map(code))
   })
 
   /** Every word of a source file, the only place where a field's name can come from. */
@@ -139,6 +182,17 @@ describe('the table of endpoints', () => {
       ),
     )
     expect(told.toSorted()).toEqual([...served].toSorted())
+  })
+
+  it('holds no path that could be opened once more as an extra one', () => {
+    const paths = rowsOf('method').flatMap(([, paths = '']) =>
+      quoted(paths).filter((path) => !path.startsWith('/')),
+    )
+    expect(paths).not.toEqual([])
+    for (const path of paths) {
+      const extra = path.replace('*', 'x')
+      expect(policySchema.safeParse({ extra_paths: [extra] }).success, extra).toBe(false)
+    }
   })
 })
 

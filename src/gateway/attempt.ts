@@ -15,6 +15,8 @@ export interface Replay extends StreamHead {
 export type Attempt =
   | { readonly kind: 'whole'; readonly answer: Replay; readonly usage: Usage | null }
   | { readonly kind: 'stream'; readonly stream: CommittedStream }
+  /** Something that nobody here reads, such as sound; it has begun to come. */
+  | { readonly kind: 'bytes'; readonly head: StreamHead; readonly first: Uint8Array }
   | {
       readonly kind: 'failed'
       readonly failure: UpstreamFailure
@@ -66,6 +68,7 @@ export async function attempt(
   const { response } = opened
   const head = { status: response.status, headers: response.headers }
   if (!response.ok) return await readFailure(call, head, limits)
+  if (shape.answers === 'bytes' && !isText(response.headers)) return await awaitBytes(call, head)
   if (!isEventStream(response.headers)) return await readAnswer(call, head, shape, limits)
   call.arm('first_output', limits.firstOutputMs)
   return await awaitOutput(call, head, shape, reply)
@@ -74,6 +77,19 @@ export async function attempt(
 /** Whether a body is a stream of server-sent events. */
 export function isEventStream(headers: Headers): boolean {
   return /^text\/event-stream\b/i.test(headers.get('content-type') ?? '')
+}
+
+/** Whether a body is one that can be looked into: JSON, or a stream of events. */
+function isText(headers: Headers): boolean {
+  const type = headers.get('content-type') ?? ''
+  return isEventStream(headers) || /^application\/(?:[\w.-]+\+)?json\b/i.test(type)
+}
+
+/** An answer that cannot be judged by what it holds is good as soon as it begins to come. */
+async function awaitBytes(call: UpstreamCall, head: StreamHead): Promise<Attempt> {
+  call.disarm()
+  const read = await call.read()
+  return read.kind === 'chunk' ? { kind: 'bytes', head, first: read.bytes } : ended(read)
 }
 
 function ended(end: Exclude<Opened | Read, { kind: 'response' | 'chunk' }>): Attempt {

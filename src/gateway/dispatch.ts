@@ -12,8 +12,8 @@ import { asEvent, type FailedAttempt, type LastWord, lastWord } from './last-wor
 import type { Acquired, Leased } from './lease-broker.ts'
 import { nextStep, type Step } from './next-step.ts'
 import { sleep } from './ports.ts'
-import { relay, type StreamEnd } from './relay.ts'
-import { estimateUsage, type Seen, settlementsOf } from './settlements.ts'
+import { relay, relayBytes, type StreamEnd } from './relay.ts'
+import { estimateUsage, type Seen, seenOf, settlementsOf } from './settlements.ts'
 import { createTimings, serverTiming, type Timings } from './timings.ts'
 import { Trail } from './trail.ts'
 import { createUpstreamCall, type UpstreamCall } from './upstream-call.ts'
@@ -236,19 +236,39 @@ class JourneyInProgress {
         return 'answered'
       case 'stream':
         return await this.#relay(leased, result.stream)
+      case 'bytes':
+        return await this.#relayBytes(leased, result)
     }
   }
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
-    const { bodyFor, timeouts } = this.#request
-    const { idleMs } = timeouts
-    const call = this.#call
-    if (call === null) throw new Error('A stream without a call')
-    const end = await relay(call, stream, this.#request.shape, this.reply, idleMs)
+    const { bodyFor, shape, timeouts } = this.#request
+    const end = await relay(this.#opened(), stream, shape, this.reply, timeouts.idleMs)
     const { usage, events } = stream.watch.summary()
-    const counted = usage ?? estimateUsage(bodyFor(leased.model), events)
+    return await this.#end(leased, end, usage ?? estimateUsage(bodyFor(leased.model), events))
+  }
+
+  async #relayBytes(
+    leased: Leased,
+    { head, first }: Extract<Attempt, { kind: 'bytes' }>,
+  ): Promise<JourneyReport['outcome']> {
+    const { idleMs } = this.#request.timeouts
+    const end = await relayBytes(this.#opened(), head, first, this.reply, idleMs)
+    return await this.#end(leased, end, null)
+  }
+
+  #opened(): UpstreamCall {
+    if (this.#call === null) throw new Error('An answer without a call')
+    return this.#call
+  }
+
+  async #end(
+    leased: Leased,
+    end: StreamEnd,
+    usage: Usage | null,
+  ): Promise<JourneyReport['outcome']> {
     // Under way before the client can know that its answer is over and come back for the next one.
-    const settled = this.#settle(leased, this.#verdictOn(end, leased), counted)
+    const settled = this.#settle(leased, this.#verdictOn(end, leased), usage)
     await this.reply.end()
     await settled
     return OUTCOMES[end.kind]
@@ -349,25 +369,6 @@ const OUTCOMES = {
 } as const satisfies Record<StreamEnd['kind'], JourneyReport['outcome']>
 
 type Again = Extract<Step, { kind: 'again' }>
-
-/**
- * What an attempt tells of its key. A refusal comes quickly and says nothing of how
- * fast the key is; a clock that ran out says that it is at least as slow as that.
- */
-function seenOf(result: Attempt, tookMs: number): Seen {
-  switch (result.kind) {
-    case 'client_gone':
-      return {}
-    case 'failed':
-      return result.failure.kind === 'timeout' ? { firstOutputMs: tookMs } : {}
-    case 'whole':
-    case 'stream': {
-      const { headers } = result.kind === 'whole' ? result.answer : result.stream.head
-      const generationId = headers.get('x-generation-id')
-      return { firstOutputMs: tookMs, ...(generationId === null ? {} : { generationId }) }
-    }
-  }
-}
 
 function isWithoutLease(acquired: Acquired): boolean {
   return acquired.kind === 'leased' && acquired.leaseId === null

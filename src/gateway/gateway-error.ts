@@ -60,7 +60,7 @@ export interface ErrorAnswer {
 }
 
 /** Words an error for a client that speaks this API shape. */
-export function answerOf(error: GatewayError, shape: ApiShape): ErrorAnswer {
+export function answerOf(error: GatewayError, shape: Pick<ApiShape, 'errorBody'>): ErrorAnswer {
   const headers = new Headers({ 'content-type': 'application/json' })
   if (error.retryAfterMs !== null) {
     // Whole seconds, rounded up: a client that obeys must not come too early.

@@ -1,8 +1,9 @@
 import type { ApiShape } from '../openrouter/api-shape.ts'
 import { failureOf, type UpstreamFailure } from '../openrouter/upstream-failure.ts'
 import type { CommittedStream } from './attempt.ts'
-import type { ClientReply } from './client-reply.ts'
+import type { ClientReply, StreamHead } from './client-reply.ts'
 import { gatewayError, noticeOf } from './gateway-error.ts'
+import type { StreamSummary } from './stream-watch.ts'
 import type { StopCause, UpstreamCall } from './upstream-call.ts'
 
 /** How a committed stream ended. */
@@ -47,6 +48,33 @@ export async function relay(
   }
 }
 
+/**
+ * Passes an answer through that is no stream of events. If it breaks off there is no way to say
+ * so in it: the client's connection is broken off, too, so that half of it is not taken for whole.
+ */
+export async function relayBytes(
+  call: UpstreamCall,
+  head: StreamHead,
+  first: Uint8Array,
+  reply: ClientReply,
+  idleMs: number,
+): Promise<StreamEnd> {
+  reply.begin(head)
+  for (let bytes = first; ; ) {
+    if (!(await reply.write(bytes))) call.stop('client_gone')
+    call.arm('idle', idleMs)
+    const read = await call.read()
+    call.disarm()
+    if (read.kind === 'chunk') {
+      bytes = read.bytes
+      continue
+    }
+    const end = endOf(read, { error: null, finished: read.kind === 'end' }, head.headers)
+    if (end.kind !== 'complete') reply.abandon()
+    return end
+  }
+}
+
 type Last =
   | { readonly kind: 'end' }
   | { readonly kind: 'broken' }
@@ -54,7 +82,7 @@ type Last =
 
 function endOf(
   last: Last,
-  { error, finished }: ReturnType<CommittedStream['watch']['summary']>,
+  { error, finished }: Pick<StreamSummary, 'error' | 'finished'>,
   headers: Headers,
 ): StreamEnd {
   // Cut after its last word, never closed, or left by a client that had heard it (SDKs hang up at

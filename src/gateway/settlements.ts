@@ -1,5 +1,7 @@
 import type { Settlement, Usage } from '../balancing/settlement.ts'
 import type { Blame } from '../openrouter/blame.ts'
+import type { Attempt } from './attempt.ts'
+import type { StreamHead } from './client-reply.ts'
 import type { Leased } from './lease-broker.ts'
 
 /** What an attempt showed before it was over. */
@@ -41,5 +43,35 @@ export function estimateUsage(body: Uint8Array, events: number): Usage {
     reasoningTokens: 0,
     costUsd: 0,
     estimated: true,
+  }
+}
+
+/**
+ * What an attempt tells of its key. A refusal comes quickly and says nothing of how
+ * fast the key is; a clock that ran out says that it is at least as slow as that.
+ */
+export function seenOf(result: Attempt, tookMs: number): Seen {
+  switch (result.kind) {
+    case 'client_gone':
+      return {}
+    case 'failed':
+      return result.failure.kind === 'timeout' ? { firstOutputMs: tookMs } : {}
+    case 'whole':
+    case 'bytes':
+    case 'stream': {
+      const generationId = headOf(result).headers.get('x-generation-id')
+      return { firstOutputMs: tookMs, ...(generationId === null ? {} : { generationId }) }
+    }
+  }
+}
+
+function headOf(answered: Extract<Attempt, { kind: 'whole' | 'bytes' | 'stream' }>): StreamHead {
+  switch (answered.kind) {
+    case 'whole':
+      return answered.answer
+    case 'bytes':
+      return answered.head
+    case 'stream':
+      return answered.stream.head
   }
 }

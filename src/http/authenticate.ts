@@ -14,7 +14,7 @@ export const authenticate = createMiddleware<HttpEnvironment>(async function aut
   const beganMs = ports.nowMs()
   const caller = config.anonymous ? ANONYMOUS : await identify(c.req.raw.headers, config.clients)
   if (caller === null) {
-    const response = errorResponse(gatewayError('unauthorized', UNAUTHORIZED))
+    const response = errorResponse(c, gatewayError('unauthorized', UNAUTHORIZED))
     response.headers.set('www-authenticate', 'Bearer')
     return response
   }

@@ -44,6 +44,7 @@ export function catalogue(prefix: string) {
       return response
     } catch {
       return errorResponse(
+        c,
         controller.signal.aborted
           ? gatewayError('upstream_timeout', 'OpenRouter did not answer in time. Try again.')
           : gatewayError('upstream_unreachable', 'OpenRouter could not be reached. Try again.'),

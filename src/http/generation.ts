@@ -14,25 +14,25 @@ export async function generation(c: Context<HttpEnvironment>): Promise<Response>
   const { config, pool, ring } = gateway
   const id = c.req.query('id')
   if (id === undefined || id === '') {
-    return errorResponse(gatewayError('invalid_request', 'Name a generation: ?id=gen-…'))
+    return errorResponse(c, gatewayError('invalid_request', 'Name a generation: ?id=gen-…'))
   }
   const answer = await pool.keyForGeneration(id, clientId)
   if (answer.kind === 'unavailable') {
     const message = 'Which key made that answer cannot be looked up now. Try again.'
-    return errorResponse(gatewayError('no_key_available', message))
+    return errorResponse(c, gatewayError('no_key_available', message))
   }
   const secret = answer.value === null ? null : ring.secret(answer.value)
   if (secret === null) {
     const message =
       'No answer with that id was given to this client key within the last day, as far as this gateway remembers.'
-    return errorResponse(gatewayError('not_found', message))
+    return errorResponse(c, gatewayError('not_found', message))
   }
   const url = `${config.upstreamUrl}/generation?${new URLSearchParams({ id })}`
   const upstream = await fetchInTime(gateway, url, {
     accept: 'application/json',
     authorization: `Bearer ${secret}`,
   })
-  if (!upstream.ok) return errorResponse(upstream.error)
+  if (!upstream.ok) return errorResponse(c, upstream.error)
   const { body, status, headers } = upstream.response
   return new Response(body, { status, headers: clientHeaders(headers) })
 }

@@ -14,14 +14,14 @@ export function inference(shape: ApiShape) {
     const { gateway, clientId, startedAtMs, authMs, requestId } = c.var
     const request = c.req.raw
     const body = await readRequestBody(request, gateway.config.policy.maxBodyBytes)
-    if (!body.ok) return errorResponse(body.error)
-    const read = readModel(body.bytes)
-    if (!read.ok) return errorResponse(read.error)
-    const { model, json } = read
+    if (!body.ok) return errorResponse(c, body.error)
+    const read = readModel(body.bytes, request.headers.get('content-type') ?? '')
+    if (!read.ok) return errorResponse(c, read.error)
+    const { model } = read
     const mistake = unknownAlias(model, gateway.config.policy.aliases)
-    if (mistake !== null) return errorResponse(mistake)
+    if (mistake !== null) return errorResponse(c, mistake)
     const { headers } = request
-    const { route, ...plan } = await planRequest(gateway, { shape, ...body, model, json, headers })
+    const { route, ...plan } = await planRequest(gateway, { ...read, ...body, shape, headers })
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
     const journey = dispatch(dispatcherOf(gateway, background), {
       ...plan,

@@ -1,6 +1,8 @@
 import { concat } from '../gateway/body.ts'
 import { type GatewayError, gatewayError } from '../gateway/gateway-error.ts'
 import { isJsonObject, type JsonObject } from '../openrouter/json-value.ts'
+import { withFormModel, withModel } from '../openrouter/model-value.ts'
+import { readFormModel } from '../openrouter/multipart-model.ts'
 
 export type BodyRead =
   | { readonly ok: true; readonly bytes: Uint8Array }
@@ -32,17 +34,44 @@ export async function readRequestBody(request: Request, maxBytes: number): Promi
   return { ok: true, bytes: concat(chunks) }
 }
 
+/** What routing reads of a body, and how to send it with another model's name in it. */
+export interface ReadBody {
+  readonly model: string
+  /** Empty for a form: what its files hold is not looked at. */
+  readonly json: JsonObject
+  readonly withModel: (model: string) => Uint8Array
+}
+
 export type ModelRead =
-  | { readonly ok: true; readonly model: string; readonly json: JsonObject }
+  | ({ readonly ok: true } & ReadBody)
   | { readonly ok: false; readonly error: GatewayError }
 
 /** Names are kept in the pool's memory, so their length is the caller's only up to here. */
 const MAX_MODEL_LENGTH = 256
 
-/** Reads what routing needs of a JSON body. The bytes themselves go upstream as they came. */
-export function readModel(body: Uint8Array): ModelRead {
-  const refuse = (message: string) =>
-    ({ ok: false, error: gatewayError('invalid_request', message) }) as const
+const NAME_A_MODEL = `must name a model: "model" must be a string of 1 to ${MAX_MODEL_LENGTH} characters.`
+
+const refuse = (message: string) =>
+  ({ ok: false, error: gatewayError('invalid_request', message) }) as const
+
+/** Reads what routing needs of a body. The bytes themselves go upstream as they came. */
+export function readModel(body: Uint8Array, contentType: string): ModelRead {
+  return /^multipart\/form-data\b/i.test(contentType) ? readForm(body, contentType) : readJson(body)
+}
+
+function readForm(body: Uint8Array, contentType: string): ModelRead {
+  const model = readFormModel(body, contentType)
+  if (!isName(model))
+    return refuse(`The form ${NAME_A_MODEL} Exactly one field may have that name.`)
+  return {
+    ok: true,
+    model,
+    json: {},
+    withModel: (name) => withFormModel(body, contentType, name) ?? body,
+  }
+}
+
+function readJson(body: Uint8Array): ModelRead {
   let value: unknown
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(body))
@@ -51,10 +80,10 @@ export function readModel(body: Uint8Array): ModelRead {
   }
   if (!isJsonObject(value)) return refuse('The request body must be a JSON object.')
   const { model } = value
-  if (typeof model !== 'string' || model === '' || model.length > MAX_MODEL_LENGTH) {
-    return refuse(
-      `The request body must name a model: "model" must be a string of 1 to ${MAX_MODEL_LENGTH} characters.`,
-    )
-  }
-  return { ok: true, model, json: value }
+  if (!isName(model)) return refuse(`The request body ${NAME_A_MODEL}`)
+  return { ok: true, model, json: value, withModel: (name) => withModel(body, name) }
+}
+
+function isName(model: unknown): model is string {
+  return typeof model === 'string' && model !== '' && model.length <= MAX_MODEL_LENGTH
 }

@@ -7,10 +7,9 @@ import { sha256Hex } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/gateway-error.ts'
 import type { ApiShape } from '../openrouter/api-shape.ts'
 import { conversationOf, maxTokensOf } from '../openrouter/conversation.ts'
-import type { JsonObject } from '../openrouter/json-value.ts'
-import { withModel } from '../openrouter/model-value.ts'
 import { estimatePromptTokens } from '../openrouter/token-estimate.ts'
 import type { Gateway } from './gateway.ts'
+import type { ReadBody } from './request-body.ts'
 
 /** How a request is to be served, by its contents and the configuration. */
 export interface RequestPlan {
@@ -23,11 +22,9 @@ export interface RequestPlan {
 }
 
 /** A request whose body has been read and understood as far as routing needs. */
-export interface ReadRequest {
+export interface ReadRequest extends ReadBody {
   readonly shape: ApiShape
-  readonly model: string
   readonly bytes: Uint8Array
-  readonly json: JsonObject
   readonly headers: Headers
 }
 
@@ -36,25 +33,26 @@ const UNBOUNDED_ANSWER_TOKENS = 1_000
 
 export async function planRequest(
   { config, ports, hasTokenLimits }: Gateway,
-  { shape, model, bytes, json, headers }: ReadRequest,
+  request: ReadRequest,
 ): Promise<RequestPlan> {
+  const { model, json } = request
   const { routes, aliases } = config.policy
   const asked = modelId(model)
   const sent = aliases.get(model) ?? asked
   const route = routeFor(routes, [asked, sent])
   const models = [sent, ...route.fallbackModels.filter((fallback) => fallback !== sent)] as const
-  const affinity = await affinityOf(route, shape, bytes, json, headers)
+  const affinity = await affinityOf(route, request)
   const tokens = hasTokenLimits
     ? estimatePromptTokens(json, ports.random) + (maxTokensOf(json) ?? UNBOUNDED_ANSWER_TOKENS)
     : 0
-  return { asked, models, route, affinity, tokens, bodyFor: bodies(bytes, asked) }
+  return { asked, models, route, affinity, tokens, bodyFor: bodies(request, asked) }
 }
 
 /** The body as it came, or with another model's name in it. Each is made once. */
-function bodies(bytes: Uint8Array, asked: ModelId): (model: ModelId) => Uint8Array {
+function bodies({ bytes, withModel }: ReadRequest, asked: ModelId): (model: ModelId) => Uint8Array {
   const made = new Map<ModelId, Uint8Array>([[asked, bytes]])
   return (model) => {
-    const body = made.get(model) ?? withModel(bytes, model)
+    const body = made.get(model) ?? withModel(model)
     made.set(model, body)
     return body
   }
@@ -66,10 +64,7 @@ function bodies(bytes: Uint8Array, asked: ModelId): (model: ModelId) => Uint8Arr
  */
 async function affinityOf(
   { affinity }: RoutePolicy,
-  shape: ApiShape,
-  bytes: Uint8Array,
-  json: JsonObject,
-  headers: Headers,
+  { shape, bytes, json, headers }: ReadRequest,
 ): Promise<RequestAffinity | null> {
   if (affinity === 'none') return null
   if (headers.get('x-openrouter-cache')?.trim().toLowerCase() === 'true') {

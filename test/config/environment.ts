@@ -1,7 +1,7 @@
 import { type Config, type Environment, readConfig } from '../../src/config/config.ts'
 
 /** The least that is a valid configuration. */
-export const MINIMUM = { KEY_POOL: {}, OPENROUTER_KEYS: 'sk-or-v1-only' }
+export const MINIMUM = { KEY_POOL: {}, CREDIT: {}, OPENROUTER_KEYS: 'sk-or-v1-only' }
 
 /** The configuration of an environment that is known to be valid. */
 export async function configOf(env: Environment): Promise<Config> {

@@ -73,7 +73,9 @@ describe('a key', () => {
 
   it('has the fields it was given, and the defaults of the policy for the others', async () => {
     const [own, plain] = await keysOf({
-      POLICY: { defaults: { weight: 7, max_concurrent: 9 } },
+      POLICY: {
+        defaults: { weight: 7, max_concurrent: 9, rpm: 60, tpm: 5000, min_credit: 0.5 },
+      },
       OPENROUTER_KEYS: json([
         {
           key: 'sk-or-v1-a',
@@ -81,6 +83,10 @@ describe('a key', () => {
           account: 'acme',
           weight: 3,
           max_concurrent: 2,
+          rpm: 6,
+          tpm: 700,
+          min_credit: 0,
+          tags: ['eu', 'batch'],
           disabled: true,
         },
         { key: 'sk-or-v1-b', id: 'b' },
@@ -91,22 +97,39 @@ describe('a key', () => {
       account: 'acme',
       weight: 3,
       maxConcurrent: 2,
+      rpm: 6,
+      tpm: 700,
+      minCreditUsd: 0,
+      tags: ['eu', 'batch'],
       disabled: true,
     })
-    expect(plain?.config).toMatchObject({ id: 'b', weight: 7, maxConcurrent: 9, disabled: false })
+    expect(plain?.config).toEqual({
+      id: 'b',
+      account: null,
+      weight: 7,
+      maxConcurrent: 9,
+      rpm: 60,
+      tpm: 5000,
+      minCreditUsd: 0.5,
+      tags: [],
+      disabled: false,
+    })
   })
 
-  it('without an account is one of its own, which no configured account can be', async () => {
-    const [a, b, c] = await keysOf({
-      OPENROUTER_KEYS: json([
-        { key: 'sk-or-v1-a', id: 'a' },
-        { key: 'sk-or-v1-b', id: 'b' },
-        { key: 'sk-or-v1-c', id: 'c', account: 'a' },
-      ]),
+  it('has no limits, and an account that is to be learned, unless they are set', async () => {
+    const [key] = await keysOf({ OPENROUTER_KEYS: 'sk-or-v1-a' })
+    expect(key?.config).toMatchObject({
+      account: null,
+      maxConcurrent: null,
+      rpm: null,
+      tpm: null,
+      minCreditUsd: 0,
     })
-    expect(new Set([a, b, c].map((key) => key?.config.account)).size).toBe(3)
-    const taken = json([{ key: 'sk-or-v1-c', account: a?.config.account }])
-    expect(await faultsOf({ OPENROUTER_KEYS: taken })).toHaveLength(1)
+  })
+
+  it('may not be given the name that stands for an unknown account', async () => {
+    const OPENROUTER_KEYS = json([{ key: 'sk-or-v1-a', account: 'own/a' }])
+    expect(await faultsOf({ OPENROUTER_KEYS })).toHaveLength(1)
   })
 
   it.each([
@@ -118,10 +141,20 @@ describe('a key', () => {
     ['weighs nothing', { key: 'sk-or-v1-a', weight: 0 }, '.weight'],
     ['may serve nothing', { key: 'sk-or-v1-a', max_concurrent: 0 }, '.max_concurrent'],
     ['is disabled by a word', { key: 'sk-or-v1-a', disabled: 'yes' }, '.disabled'],
-    ['has an unknown field', { key: 'sk-or-v1-a', tags: ['eu'] }, '.tags'],
-    ['has a limit that nothing keeps yet', { key: 'sk-or-v1-a', rpm: 60 }, '.rpm'],
-    ['has a limit that nothing keeps yet', { key: 'sk-or-v1-a', tpm: 60 }, '.tpm'],
-    ['has a limit that nothing keeps yet', { key: 'sk-or-v1-a', min_credit: 1 }, '.min_credit'],
+    ['has an id like a selector of tags', { key: 'sk-or-v1-a', id: 'tag:eu' }, '.id'],
+    ['has an id like a selector of accounts', { key: 'sk-or-v1-a', id: 'account:a' }, '.id'],
+    ['has an unknown field', { key: 'sk-or-v1-a', tag: 'eu' }, '.tag'],
+    ['has one tag for a list', { key: 'sk-or-v1-a', tags: 'eu' }, '.tags'],
+    ['has a bad tag', { key: 'sk-or-v1-a', tags: ['eu', 'two words'] }, '.tags[1]'],
+    ['has its own secret as a tag', { key: 'sk-or-v1-a', tags: ['sk-or-v1-a'] }, '.tags[0]'],
+    [
+      'has too many tags',
+      { key: 'sk-or-v1-a', tags: Array.from({ length: 21 }, (_, i) => `t${i}`) },
+      '.tags',
+    ],
+    ['has a limit in words', { key: 'sk-or-v1-a', rpm: 'many' }, '.rpm'],
+    ['has no tokens at all', { key: 'sk-or-v1-a', tpm: 0 }, '.tpm'],
+    ['has a debt for its least credit', { key: 'sk-or-v1-a', min_credit: -1 }, '.min_credit'],
   ])('that %s is a fault at its place', async (_, key, field) => {
     const faults = await faultsOf({ OPENROUTER_KEYS: json([{ key: 'sk-or-v1-z' }, key]) })
     expect(faults).toHaveLength(1)
@@ -133,6 +166,25 @@ describe('a key', () => {
     expect(await faultsOf({ OPENROUTER_KEYS })).toEqual([
       'OPENROUTER_KEYS[0].weight: must be a whole number from 1 to 1000, given 1001',
       'OPENROUTER_KEYS[0].max_concurrent: must be a whole number from 1 to 1000000, given 2.5',
+    ])
+  })
+
+  it.each([
+    ['rpm', 'a whole number from 1 to 1000000', [1, 1_000_000], [0, 1_000_001, 1.5]],
+    ['tpm', 'a whole number from 1 to 1000000000', [1, 1e9], [0, 1e9 + 1, 1.5]],
+    ['min_credit', 'a number from 0 to 1000000', [0, 0.5, 1e6], [-0.01, 1e6 + 1]],
+  ])('%s is %s', async (name, bounds, inside, outside) => {
+    const faultsWith = (value: unknown) =>
+      faultsOf({ OPENROUTER_KEYS: json([{ key: 'sk-or-v1-a', [name]: value }]) })
+    for (const value of inside) expect(await faultsWith(value)).toEqual([])
+    for (const value of outside) {
+      expect(await faultsWith(value)).toEqual([
+        `OPENROUTER_KEYS[0].${name}: must be ${bounds}, given ${value}`,
+      ])
+    }
+    // Not what it was: a text beside a key may be a piece of it.
+    expect(await faultsWith('5')).toEqual([
+      `OPENROUTER_KEYS[0].${name}: must be ${bounds}, given something else, which is not shown`,
     ])
   })
 

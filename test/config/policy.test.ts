@@ -11,18 +11,37 @@ function nested(path: string, value: unknown): unknown {
 
 it('an empty policy, or none, has every default', async () => {
   const defaults = {
-    strategy: 'least-busy',
-    maxAttempts: 4,
+    routes: [
+      {
+        models: ['*'],
+        keys: null,
+        strategy: 'least-busy',
+        affinity: 'session',
+        fallbackModels: [],
+        timeouts: { headersMs: 30_000, firstOutputMs: 120_000, idleMs: 60_000, totalMs: 600_000 },
+        maxAttempts: 4,
+      },
+    ],
+    aliases: new Map(),
+    extraPaths: [],
     retryBudget: { ratio: 0.2, minPerSecond: 2 },
     breaker: { failures: 3, windowMs: 60_000, cooldownMs: 60_000, maxCooldownMs: 900_000 },
     panicRatio: 0.5,
     defaultWeight: 1,
     defaultMaxConcurrent: null,
+    defaultRpm: null,
+    defaultTpm: null,
+    defaultMinCreditUsd: 0,
+    credit: { refreshMs: 60_000, thresholdUsd: 1 },
+    queue: { maxWaiting: 100, maxWaitMs: 10_000 },
+    spillFreeTier: false,
+    spillPolicy: false,
     timeouts: { headersMs: 30_000, firstOutputMs: 120_000, idleMs: 60_000, totalMs: 600_000 },
     maxBodyBytes: 26_214_400,
     onPoolUnavailable: 'open',
   }
-  for (const policy of [undefined, '', {}, '{}', { breaker: {}, timeouts: {} }]) {
+  const empty = { breaker: {}, timeouts: {}, credit: {}, queue: {}, defaults: {} }
+  for (const policy of [undefined, '', {}, '{}', empty, { routes: [], aliases: {} }]) {
     expect(await policyOf(policy)).toEqual(defaults)
   }
 })
@@ -30,7 +49,9 @@ it('an empty policy, or none, has every default', async () => {
 it('is read from a table and from its JSON text alike', async () => {
   const policy = { strategy: 'priority', timeouts: { idle_ms: 500 } }
   expect(await policyOf(JSON.stringify(policy))).toEqual(await policyOf(policy))
-  expect(await policyOf(policy)).toMatchObject({ strategy: 'priority', timeouts: { idleMs: 500 } })
+  const { routes, timeouts } = await policyOf(policy)
+  expect(routes[0].strategy).toBe('priority')
+  expect(timeouts.idleMs).toBe(500)
 })
 
 describe('the bounds of a field', () => {
@@ -44,6 +65,13 @@ describe('the bounds of a field', () => {
     ['breaker.panic_ratio', 0, 1],
     ['defaults.weight', 1, 1000],
     ['defaults.max_concurrent', 1, 1_000_000],
+    ['defaults.rpm', 1, 1_000_000],
+    ['defaults.tpm', 1, 1_000_000_000],
+    ['defaults.min_credit', 0, 1_000_000],
+    ['credit.refresh_s', 30, 3600],
+    ['credit.threshold', 0, 1_000_000],
+    ['queue.max_waiting', 0, 10_000],
+    ['queue.max_wait_ms', 0, 60_000],
     ['timeouts.headers_ms', 100, 3_600_000],
     ['timeouts.first_output_ms', 100, 3_600_000],
     ['timeouts.idle_ms', 100, 3_600_000],
@@ -63,15 +91,39 @@ describe('the bounds of a field', () => {
     },
   )
 
-  it.each(['max_attempts', 'breaker.failures', 'defaults.weight', 'max_body_bytes'])(
-    '%s is a whole number',
-    async (path) => {
-      expect(await policyFaults(nested(path, 2048.5))).toHaveLength(1)
-    },
-  )
+  it.each([
+    ['max_attempts', 2.5],
+    ['breaker.failures', 2.5],
+    ['defaults.weight', 2.5],
+    ['defaults.max_concurrent', 2.5],
+    ['defaults.rpm', 2.5],
+    ['defaults.tpm', 2.5],
+    ['queue.max_waiting', 2.5],
+    ['queue.max_wait_ms', 2.5],
+    ['timeouts.idle_ms', 500.5],
+    ['max_body_bytes', 2048.5],
+  ])('%s is a whole number', async (path, value) => {
+    const [fault, ...others] = await policyFaults(nested(path, value))
+    expect(others).toEqual([])
+    expect(fault).toContain('must be a whole number')
+    expect(fault).toContain(`given ${value}`)
+  })
 
   it.each([
-    ['strategy', 'least-buzy', '"round-robin", "weighted", "least-busy", "priority"'],
+    ['defaults.min_credit', 0.25],
+    ['credit.threshold', 0.25],
+    ['credit.refresh_s', 30.5],
+  ])('%s may have a fraction', async (path, value) => {
+    expect(await policyFaults(nested(path, value))).toEqual([])
+  })
+
+  it.each([
+    [
+      'strategy',
+      'least-buzy',
+      '"round-robin", "weighted", "least-busy", "most-credit", "credit-threshold", "lowest-latency", "lowest-usage", "priority"',
+    ],
+    ['affinity', 'sesion', '"none", "session", "conversation"'],
     ['on_pool_unavailable', 'ajar', '"open", "closed"'],
   ])('%s is one of a list, which the fault names', async (path, value, list) => {
     expect(await policyFaults(nested(path, value))).toEqual([
@@ -90,21 +142,53 @@ describe('the bounds of a field', () => {
   })
 })
 
+it('what is set is read in the units of the gateway', async () => {
+  const policy = {
+    defaults: { rpm: 60, tpm: 90_000, min_credit: 0.5 },
+    credit: { refresh_s: 90, threshold: 2.5 },
+    queue: { max_waiting: 7, max_wait_ms: 250 },
+    spill_free_tier: true,
+    spill_policy: true,
+  }
+  expect(await policyOf(policy)).toMatchObject({
+    defaultRpm: 60,
+    defaultTpm: 90_000,
+    defaultMinCreditUsd: 0.5,
+    credit: { refreshMs: 90_000, thresholdUsd: 2.5 },
+    queue: { maxWaiting: 7, maxWaitMs: 250 },
+    spillFreeTier: true,
+    spillPolicy: true,
+  })
+})
+
+it.each(['spill_free_tier', 'spill_policy'])(
+  '%s is true or false and nothing that looks like it',
+  async (name) => {
+    for (const value of ['true', 1, 0, null, []]) {
+      expect(await policyFaults({ [name]: value })).toEqual([
+        `POLICY.${name}: must be true or false, given ${JSON.stringify(value)}`,
+      ])
+    }
+  },
+)
+
+it.each([
+  ['credit', 'refresh_s, threshold'],
+  ['queue', 'max_waiting, max_wait_ms'],
+])('%s is a table, and the fault names its fields', async (name, fields) => {
+  expect(await policyFaults({ [name]: 60 })).toEqual([
+    `POLICY.${name}: must be a table of ${fields}, given 60`,
+  ])
+})
+
 describe('a field that nothing here reads', () => {
   it.each([
-    'affinity',
-    'credit',
-    'queue',
-    'routes',
-    'aliases',
-    'spill_free_tier',
-    'spill_policy',
-    'extra_paths',
     'stratgy',
     'breaker.panic',
-    'defaults.rpm',
-    'defaults.tpm',
-    'defaults.min_credit',
+    'defaults.rps',
+    'credit.refresh',
+    'queue.max_wait_s',
+    'spill',
     'retry_budget.max',
     'timeouts.connect_ms',
     'timeouts.headers_ms_v2',
@@ -123,6 +207,13 @@ it.each([['a word'], ['{"strategy": '], ['[1]'], [[]], [7], [true]])(
   },
 )
 
+it.each([
+  ['KEY_POOL', 'KEY_POOL: the Durable Object binding is missing in this environment'],
+  ['CREDIT', 'CREDIT: the KV namespace binding is missing in this environment'],
+])('an environment that lacks the binding %s is a fault', async (name, fault) => {
+  expect(await faultsOf({ [name]: undefined })).toEqual([fault])
+})
+
 it('every fault is listed at once, each under its own field', async () => {
   const faults = await faultsOf({
     POLICY: { strategy: 'best', max_attempts: 0, typo: 1, breaker: { failures: 0, oops: 2 } },
@@ -131,11 +222,13 @@ it('every fault is listed at once, each under its own field', async () => {
     OPENROUTER_KEYS: 'sk-or-v1-good,bad',
     CLIENT_KEYS: 'nocolon',
     KEY_POOL: undefined,
+    CREDIT: undefined,
   })
   const fields = faults.map((fault) => fault.slice(0, fault.indexOf(':')))
   expect(fields.toSorted()).toEqual([
     'ANONYMOUS_CLIENTS',
     'CLIENT_KEYS[0]',
+    'CREDIT',
     'KEY_POOL',
     'OPENROUTER_KEYS[1].key',
     'POLICY.breaker.failures',

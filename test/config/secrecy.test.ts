@@ -82,3 +82,32 @@ it('a key that strayed into a variable is not shown either', async () => {
   expect(faults).toHaveLength(6)
   expect(faults.join()).not.toContain('01234567')
 })
+
+it('a key where a name belongs in the tables of the policy is not shown either', async () => {
+  const key = 'sk-or-v1-0123456789abcdef'
+  const faults = await faultsOf({
+    POLICY: {
+      affinity: key,
+      spill_policy: key,
+      queue: key,
+      routes: [
+        key,
+        { models: [key, key], keys: [`${key} `], fallback_models: key, timeouts: key },
+        { models: [`*${key}`], keys: [`tag:`, key, key], [key]: 1 },
+      ],
+      aliases: { [key]: `${key} `, a: key, b: 'a' },
+      extra_paths: [key, `${key}/x`, key],
+    },
+  })
+  expect(faults).toHaveLength(15)
+  expect(faults.join()).not.toContain('01234567')
+})
+
+it('a key for a selector, which no key is called, is not shown either', async () => {
+  const key = 'sk-or-v1-0123456789abcdef'
+  const faults = await faultsOf({
+    POLICY: { routes: [{ models: ['*'], keys: [key, `tag:${key}`] }] },
+  })
+  expect(faults).toHaveLength(2)
+  expect(faults.join()).not.toContain('01234567')
+})

@@ -1,7 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
-import { BLAME_TABLE, type Blame, blame, NOBODY } from '../../src/openrouter/blame.ts'
+import {
+  BLAME_TABLE,
+  type Blame,
+  blame,
+  NOBODY,
+  type SpillPolicy,
+} from '../../src/openrouter/blame.ts'
 import { readError, type UpstreamFailure } from '../../src/openrouter/upstream-failure.ts'
 
 /** A Saturday. */
@@ -10,14 +16,22 @@ const MINUTE_END = Date.parse('2026-11-21T10:21:00.000Z')
 const MIDNIGHT = Date.parse('2026-11-22T00:00:00.000Z')
 const DAY_MS = 24 * 60 * 60 * 1000
 
-function answered(status: number, body: unknown, headers: Record<string, string> = {}): Blame {
+/** What holds where an operator allows nothing. */
+const STRICT: SpillPolicy = { freeTier: false, policy: false }
+
+function answered(
+  status: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+  spill: SpillPolicy = STRICT,
+): Blame {
   const failure: UpstreamFailure = {
     kind: 'response',
     status,
     headers: new Headers(headers),
     error: readError(body, status),
   }
-  return blame(failure, { nowMs: NOW })
+  return blame(failure, { nowMs: NOW, spill })
 }
 
 function refused(
@@ -25,9 +39,10 @@ function refused(
   message: string,
   metadata?: Record<string, unknown>,
   headers: Record<string, string> = {},
+  spill: SpillPolicy = STRICT,
 ): Blame {
   const error = { code: status, message, ...(metadata === undefined ? {} : { metadata }) }
-  return answered(status, { error, user_id: 'user_2b' }, headers)
+  return answered(status, { error, user_id: 'user_2b' }, headers, spill)
 }
 
 const bench = (
@@ -49,7 +64,7 @@ describe('row 1: no answer, or no error of OpenRouter in it', () => {
     { kind: 'timeout', clock: 'first_output' },
     { kind: 'timeout', clock: 'idle' },
   ])('row 1: $kind $clock is upstream’s failure and is retried from the budget', (failure) => {
-    expect(blame(failure, { nowMs: NOW })).toMatchObject({
+    expect(blame(failure, { nowMs: NOW, spill: STRICT })).toMatchObject({
       row: '1',
       fault: 'upstream',
       outcome: 'failure',
@@ -173,7 +188,7 @@ describe('row 3: a provider', () => {
       headers: new Headers(),
       error: readError({ error: { message: 'x', metadata: { provider_name: 'Google' } } }, null),
     }
-    expect(blame(failure, { nowMs: NOW }).row).toBe('3')
+    expect(blame(failure, { nowMs: NOW, spill: STRICT }).row).toBe('3')
   })
 })
 
@@ -344,9 +359,27 @@ describe('rows 10 to 12: rate limits', () => {
       outcome: 'ignorable',
       benches: bench('account_free', 'account_rate_limited', until(MIDNIGHT)),
       suspect: false,
-      next: { kind: 'none' },
+      next: { kind: 'fallback' },
     })
   })
+
+  it.each([
+    [{ freeTier: false, policy: false }, { kind: 'fallback' }],
+    [{ freeTier: false, policy: true }, { kind: 'fallback' }],
+    [
+      { freeTier: true, policy: false },
+      { kind: 'move', exclude: 'account' },
+    ],
+  ])(
+    'row 10: another model follows, and another account only by spill_free_tier: %j',
+    (spill, next) => {
+      const message = 'Rate limit exceeded: free-models-per-day. '
+      const found = refused(429, message, undefined, {}, spill)
+      expect(found).toMatchObject({ row: '10', fault: 'account', next })
+      // Whatever follows, the account has spent its share.
+      expect(found.benches).toEqual(bench('account_free', 'account_rate_limited', until(MIDNIGHT)))
+    },
+  )
 
   it.each([
     ['Rate limit exceeded: free-models-per-day-high-balance. ', undefined, MIDNIGHT],
@@ -455,6 +488,19 @@ describe('rows 13 and 13b: what the account’s owner decided', () => {
   )
 
   it.each([
+    [{ freeTier: false, policy: false }, { kind: 'none' }],
+    [{ freeTier: true, policy: false }, { kind: 'none' }],
+    [
+      { freeTier: false, policy: true },
+      { kind: 'move', exclude: 'account' },
+    ],
+  ])('row 13: another account may undo a policy only by spill_policy: %j', (spill, next) => {
+    const metadata = { failed_routing_step: 'Filter by Data Policy' }
+    const found = refused(404, 'No endpoints', metadata, {}, spill)
+    expect(found).toMatchObject({ row: '13', fault: 'policy', benches: [], next })
+  })
+
+  it.each([
     ['Workspace monthly budget of $500.00 exceeded. Contact your org admin.', undefined],
     ['Guardrail daily budget of $5.00 exceeded.', undefined],
     ['Guardrail budget exceeded', { failed_routing_step: 'Filter by Guardrails' }],
@@ -505,9 +551,15 @@ describe('rows 14 and 15: the caller', () => {
     })
   })
 
-  it.each([400, 404, 405, 406, 409, 410, 412, 413, 414, 415, 418, 422, 431, 451])(
-    'row 15: a %i is the caller’s, with a JSON error or without',
-    (status) => {
+  it.each([
+    ...[400, 405, 406, 409, 410, 412, 413, 414, 415, 418, 422, 431, 451].map(
+      (status) => [status, 'none'] as const,
+    ),
+    // The model may be gone, and the request's other models still there.
+    [404, 'fallback'] as const,
+  ])(
+    'row 15: a %i is the caller’s, with a JSON error or without, and what follows is %s',
+    (status, next) => {
       for (const body of [{ error: { code: status, message: 'No' } }, '<html>', undefined]) {
         expect(answered(status, body)).toEqual({
           row: '15',
@@ -515,7 +567,7 @@ describe('rows 14 and 15: the caller', () => {
           outcome: 'ignorable',
           benches: [],
           suspect: false,
-          next: { kind: 'none' },
+          next: { kind: next },
         })
       }
     },
@@ -567,7 +619,9 @@ describe('row 17: nobody', () => {
   })
 
   it('row 17: our own limit on the whole request accuses no key, however healthy its stream was', () => {
-    expect(blame({ kind: 'timeout', clock: 'total' }, { nowMs: NOW })).toEqual(NOBODY)
+    expect(blame({ kind: 'timeout', clock: 'total' }, { nowMs: NOW, spill: STRICT })).toEqual(
+      NOBODY,
+    )
   })
 })
 
@@ -599,6 +653,21 @@ describe('the table as a whole', () => {
     headers: maybe(
       fc.dictionary(fc.constantFrom('Retry-After', 'x-ratelimit-RESET'), fc.jsonValue()),
     ),
+  })
+
+  it('rows 10 and 13 alone ask what the operator allows, and only about what follows', () => {
+    const anything = fc.record({ freeTier: fc.boolean(), policy: fc.boolean() })
+    const statuses = fc.constantFrom(401, 402, 403, 404, 429, 500)
+    fc.assert(
+      fc.property(statuses, messages, metadata, anything, (status, message, data, spill) => {
+        const strict = refused(status, message, data)
+        const found = refused(status, message, data, {}, spill)
+        const mayDiffer =
+          (found.row === '10' && spill.freeTier) || (found.row === '13' && spill.policy)
+        expect({ ...found, next: null }).toEqual({ ...strict, next: null })
+        expect(found.next).toEqual(mayDiffer ? { kind: 'move', exclude: 'account' } : strict.next)
+      }),
+    )
   })
 
   it('has the contract’s rows in the contract’s order', () => {
