@@ -69,10 +69,7 @@ export function outlookFor(
   return { kind: 'unserved', prospects: prospects.toSorted((a, b) => place(a) - place(b)) }
 }
 
-/**
- * The modifiers and the strategy.
- * @param memory what the strategy remembers, and changes by choosing
- */
+/** The modifiers and the strategy. */
 export function choose(
   state: PoolState,
   route: RouteState,
@@ -89,11 +86,19 @@ export function choose(
   return STRATEGIES[route.config.strategy].choose(together, choice)
 }
 
-export function choiceOf(state: PoolState, memory: Memory, nowMs: number, random: Random): Choice {
+/** @param memory what the strategy remembers, and changes by choosing */
+export function choiceOf(
+  state: PoolState,
+  route: RouteState,
+  memory: Memory,
+  nowMs: number,
+  random: Random,
+): Choice {
   return {
     nowMs,
     random,
     memory,
+    members: membersOf(state, route),
     thresholdUsd: state.policy.credit.thresholdUsd,
     meanCostUsd: state.meanCostUsd,
     spentTodayUsd: spentToday(state.ledger.all, nowMs),

@@ -8,20 +8,22 @@ import type { Strategy } from './strategy.ts'
  * the first key in configured order and moves on in that order, round and round;
  * when every key is below, the one that has most serves.
  *
- * A current key that cannot serve for another reason (busy, benched) is stood in
- * for by the next, and stays the current one. It stays so, too, while nothing is
- * known of its credit: that is no evidence that it is low.
+ * A current key that has credit and cannot serve for another reason (busy, benched)
+ * is stood in for by the next, and stays the current one. It stays so, too, while
+ * nothing is known of its credit: that is no evidence that it is low.
  */
 export const creditThreshold: Strategy = {
   choose(eligible, choice) {
-    const { memory, thresholdUsd } = choice
+    const { memory, members, thresholdUsd } = choice
+    const current = members.find(({ position }) => position === memory.current)
+    const stays =
+      current !== undefined && (creditOf(current, choice) ?? thresholdUsd) >= thresholdUsd
     const ordered = inOrder(eligible, memory.current)
     const [first] = ordered
-    const isCurrent = first.position === memory.current
-    if (isCurrent && (creditOf(first, choice) ?? thresholdUsd) >= thresholdUsd) return first
+    if (stays && first.position === memory.current) return first
     const above = ordered.find((key) => (creditOf(key, choice) ?? -1) >= thresholdUsd)
     if (above !== undefined) {
-      if (isCurrent) memory.current = above.position
+      if (!stays) memory.current = above.position
       return above
     }
     const nothingKnown = ordered.every((key) => creditOf(key, choice) === null)

@@ -4,7 +4,6 @@ import { creditAsOf, spendableUsd } from './credit.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { roomAtMs } from './meter.ts'
 import { isPanic } from './panic.ts'
-import { valueMs } from './peak-ewma.ts'
 import { type KeyState, membersOf, type PoolState, type RouteState } from './pool-state.ts'
 import type { Reason } from './reasons.ts'
 
@@ -99,7 +98,7 @@ export function breakerObstacles(key: KeyState, nowMs: number): readonly Obstacl
 
 /** The end of a lease can't be known. By the key's experience it is over in so long. */
 function busy(reason: Reason, { hold }: KeyState, nowMs: number): Obstacle {
-  const holdMs = hold === null ? UNKNOWN_HOLD_MS : valueMs(hold, nowMs)
+  const holdMs = hold?.valueMs ?? UNKNOWN_HOLD_MS
   return { reason, clearsAtMs: nowMs + Math.max(MIN_HOLD_MS, holdMs), maySoon: true }
 }
 

@@ -66,7 +66,7 @@ export function explain(
   const isServed = outlook.kind === 'served'
   // Strategies keep notes while they choose: these go into a copy.
   const notes = { ...route.memory, smoothedWeights: new Map(route.memory.smoothedWeights) }
-  const choice = choiceOf(state, notes, nowMs, random)
+  const choice = choiceOf(state, route, notes, nowMs, random)
   const model = isServed ? outlook.prospect.model : want.models[0]
   const assessed = assess(state, route, { ...want, model }, nowMs)
   const { strategy, affinity } = route.config

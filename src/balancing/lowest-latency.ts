@@ -19,19 +19,20 @@ export const lowestLatency: Strategy = {
       choice.random,
     )
   },
-  score: (key, choice) => (key.latency === null ? null : load(key, choice)),
+  score: (key, choice) => (valueMs(key.latency, choice.nowMs) === null ? null : load(key, choice)),
   best: 'lowest',
 }
 
 /**
- * What a key stands for while it is being measured for the first time: worse than
+ * What a key stands for while it is being measured for the first time, or again: worse than
  * any measured one, so that a key which may be slow is tried with one request and
  * not with a hundred.
  */
 const UNMEASURED_MS = 1e9
 
 function load({ latency, inFlight }: Balanced, { nowMs }: Choice): number {
-  if (latency !== null) return valueMs(latency, nowMs) * (inFlight + 1)
+  const latencyMs = valueMs(latency, nowMs)
+  if (latencyMs !== null) return latencyMs * (inFlight + 1)
   return inFlight === 0 ? 0 : UNMEASURED_MS * inFlight
 }
 

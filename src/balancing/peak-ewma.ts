@@ -22,8 +22,15 @@ export function observe(average: PeakEwma | null, sampleMs: number, nowMs: numbe
   return { valueMs: average.valueMs * kept + sample * (1 - kept), atMs: nowMs }
 }
 
-/** The average as of now, in milliseconds. */
-export function valueMs(average: PeakEwma, nowMs: number): number {
+/**
+ * How old an average may be. It would decay to nothing if it were left to, and what
+ * weighs nothing is given everything: older than this, it is no measurement.
+ */
+const FORGOTTEN_MS = 2 * DECAY_MS
+
+/** The average as of now, in milliseconds; null if it is from too long ago. */
+export function valueMs(average: PeakEwma | null, nowMs: number): number | null {
+  if (average === null || nowMs - average.atMs > FORGOTTEN_MS) return null
   return average.valueMs * keptSince(average.atMs, nowMs)
 }
 

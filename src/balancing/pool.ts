@@ -170,7 +170,7 @@ function decide(
   if (isRetry && !canWithdraw(retryBudget, policy.retryBudget, nowMs)) {
     return refused('retry_budget')
   }
-  const choice = choiceOf(state, route.memory, nowMs, random)
+  const choice = choiceOf(state, route, route.memory, nowMs, random)
   const key = choose(state, route, outlook, want.affinity, choice)
   // Paid at the grant, so that a request which has to ask often pays in once.
   if (want.attempt === 'first') deposit(retryBudget, policy.retryBudget, nowMs)

@@ -32,6 +32,8 @@ export interface Choice {
   readonly nowMs: number
   readonly random: Random
   readonly memory: Memory
+  /** All keys that could come into question, whether or not they may serve now. */
+  readonly members: readonly Balanced[]
   /** Credit below which `credit-threshold` moves on, in USD. */
   readonly thresholdUsd: number
   /** What an answer of this pool costs on average: what a running one is likely to. */

@@ -90,7 +90,7 @@ function keySnapshot(key: KeyState, obstacle: Obstacle | undefined, nowMs: numbe
     credit: creditSnapshot(key, nowMs),
     expiresAtMs,
     expiresSoon: expiresAtMs !== null && expiresAtMs - nowMs < EXPIRY_WARNING_MS,
-    latencyMs: latency === null ? null : valueMs(latency, nowMs),
+    latencyMs: valueMs(latency, nowMs),
     rpmUsed: rpm === null ? null : shareUsed(rpm, nowMs),
     tpmUsed: tpm === null ? null : shareUsed(tpm, nowMs),
     affordableTokens: key.affordableTokens,

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { keyId } from '../../src/balancing/ids.ts'
-import { observe, takeLookups } from '../../src/balancing/pool.ts'
-import type { BenchOrder } from '../../src/balancing/settlement.ts'
+import { accountId, keyId } from '../../src/balancing/ids.ts'
+import { report, takeLookups } from '../../src/balancing/pool.ts'
+import type { BenchOrder, Lookup } from '../../src/balancing/settlement.ts'
 import { drivePool, type PoolDriver } from './pool-driver.ts'
+
+const REFRESH_MS = 60_000
 
 const SUSPECTED: BenchOrder = {
   scope: 'key',
@@ -14,12 +16,25 @@ const SPENT: BenchOrder = {
   reason: 'key_spent',
   term: { kind: 'lookup', lapseMs: null },
 }
+const orders = (pool: PoolDriver) => takeLookups(pool.state, pool.now())
+const due = (pool: PoolDriver) => orders(pool).map((order) => order.keyId)
 
-const due = (pool: PoolDriver) => takeLookups(pool.state, pool.now())
+/** A lookup that ended badly, made and reported now. */
+function tell(pool: PoolDriver, id: string, kind: 'rejected' | 'unknown'): void {
+  const lookup: Lookup =
+    kind === 'rejected'
+      ? { keyId: keyId(id), kind, askedAtMs: pool.now() }
+      : { keyId: keyId(id), kind }
+  report(pool.state, lookup, pool.now())
+}
 
-function report(pool: PoolDriver, id: string, kind: 'rejected' | 'unknown' | 'valid'): void {
-  const lookup = { keyId: keyId(id), kind, remainingUsd: null }
-  observe(pool.state, lookup, pool.now())
+/** A pool whose keys were all looked up just now. */
+function known(...keys: Parameters<typeof drivePool>[0]): PoolDriver {
+  const pool = drivePool(keys)
+  for (let round = due(pool); round.length > 0; round = due(pool)) {
+    for (const id of round) pool.lookUp(id, null)
+  }
+  return pool
 }
 
 /** A key answers 401. */
@@ -33,32 +48,112 @@ function spend(pool: PoolDriver, id: string): void {
 }
 
 describe('the duty to look a key up', () => {
-  it('is nobody’s while nothing is wrong', () => {
-    const pool = drivePool(['a', 'b'])
-    pool.give(pool.grant())
-    pool.wait(10 ** 9)
+  it('exists for every key at first, since nothing is known of any', () => {
+    expect(due(drivePool(['a', 'b']))).toEqual(['a', 'b'])
+  })
+
+  it('comes back as soon as the last answer is as old as it may be, and no sooner', () => {
+    const pool = known('a')
+    for (let round = 0; round < 3; round++) {
+      pool.wait(REFRESH_MS - 1)
+      expect(due(pool)).toEqual([])
+      pool.wait(1)
+      expect(due(pool)).toEqual(['a'])
+      pool.lookUp('a', 5)
+    }
+  })
+
+  it('counts the age of an answer from when OpenRouter was asked', () => {
+    const pool = drivePool(['a'])
+    due(pool)
+    pool.lookUp('a', 5, { askedAtMs: pool.now() - 20_000 })
+    pool.wait(REFRESH_MS - 20_001)
     expect(due(pool)).toEqual([])
+    pool.wait(1)
+    expect(due(pool)).toEqual(['a'])
+  })
+
+  it('is not put off by an answer that claims to come from the future', () => {
+    const pool = drivePool(['a'])
+    due(pool)
+    pool.lookUp('a', 5, { askedAtMs: pool.now() + 10 ** 9 })
+    pool.wait(REFRESH_MS)
+    expect(due(pool)).toEqual(['a'])
   })
 
   it('is handed to one asker, and to nobody else while its report may come', () => {
-    const pool = drivePool(['a', 'b'])
-    suspect(pool, 'a')
-    expect(due(pool)).toEqual(['a'])
-    expect(due(pool)).toEqual([])
-    pool.wait(29_999)
+    const pool = drivePool(['a'])
+    expect([due(pool), due(pool)]).toEqual([['a'], []])
+    pool.wait(REFRESH_MS - 1)
     expect(due(pool)).toEqual([])
   })
 
   it('is handed out again when its report never came', () => {
-    const pool = drivePool(['a', 'b'])
-    suspect(pool, 'a')
+    const pool = drivePool(['a'])
     due(pool)
-    pool.wait(30_000)
+    pool.wait(REFRESH_MS)
     expect([due(pool), due(pool)]).toEqual([['a'], []])
   })
 
-  it('is not doubled by a second doubt while somebody is out looking', () => {
-    const pool = drivePool(['a', 'b'])
+  it('comes a few keys at a time, and every key has its turn', () => {
+    const ids = Array.from({ length: 10 }, (_, i) => `k${i}`)
+    const pool = drivePool(ids)
+    const rounds = [due(pool), due(pool), due(pool), due(pool)]
+    expect(rounds.map((round) => round.length)).toEqual([4, 4, 2, 0])
+    expect(new Set(rounds.flat())).toEqual(new Set(ids))
+  })
+
+  it('follows the policy: a pool that wants fresher answers asks more often', () => {
+    const pool = drivePool(['a'], { credit: { refreshMs: 30_000 } })
+    due(pool)
+    pool.lookUp('a', 5)
+    pool.wait(30_000)
+    expect(due(pool)).toEqual(['a'])
+  })
+
+  it('is fulfilled by an answer that somebody else got, if it is fresh enough', () => {
+    const pool = drivePool(['a'])
+    expect(orders(pool)).toEqual([
+      { keyId: 'a', freshSinceMs: pool.now() - REFRESH_MS, withBalance: false },
+    ])
+  })
+
+  it('is not repeated at once when a lookup fails', () => {
+    const pool = drivePool(['a'])
+    due(pool)
+    tell(pool, 'a', 'unknown')
+    pool.wait(REFRESH_MS - 1)
+    expect(due(pool)).toEqual([])
+    pool.wait(1)
+    expect(due(pool)).toEqual(['a'])
+  })
+
+  it('reaches each key once in each refresh, however many requests run', () => {
+    const pool = drivePool(['a', 'b', 'c'])
+    const asked: string[] = []
+    for (let request = 0; request < 1_000; request++) {
+      pool.give(pool.grant())
+      for (const id of due(pool)) {
+        asked.push(id)
+        pool.lookUp(id, 50)
+      }
+      pool.wait(120)
+    }
+    // Two minutes: at the start and a minute later. The next are due as they end.
+    expect(asked.toSorted().join('')).toBe('aabbcc')
+  })
+})
+
+describe('a doubt about a key', () => {
+  it('has it looked up at once, however fresh the last answer is', () => {
+    const pool = known('a', 'b')
+    pool.wait(1_000)
+    suspect(pool, 'a')
+    expect(orders(pool)).toEqual([{ keyId: 'a', freshSinceMs: pool.now(), withBalance: false }])
+  })
+
+  it('is not doubled by a second one while somebody is out looking', () => {
+    const pool = known('a', 'b')
     const other = pool.grantOf('a')
     suspect(pool, 'a')
     due(pool)
@@ -66,30 +161,46 @@ describe('the duty to look a key up', () => {
     expect(due(pool)).toEqual([])
   })
 
-  it('comes a few keys at a time, and every key has its turn', () => {
-    const ids = Array.from({ length: 10 }, (_, i) => `k${i}`)
-    const pool = drivePool(ids)
-    for (const id of ids) suspect(pool, id)
-    const rounds = [due(pool), due(pool), due(pool), due(pool)]
-    expect(rounds.map((round) => round.length)).toEqual([4, 4, 2, 0])
-    expect(new Set(rounds.flat())).toEqual(new Set(ids))
+  it('is not settled by an answer from before it', () => {
+    const pool = drivePool(['a'])
+    due(pool)
+    const beforeMs = pool.now()
+    pool.wait(1_000)
+    suspect(pool, 'a')
+    pool.lookUp('a', 5, { askedAtMs: beforeMs })
+    expect(pool.refusal().reasons).toEqual({ key_rejected: 1 })
+    expect(orders(pool)).toEqual([{ keyId: 'a', freshSinceMs: pool.now(), withBalance: false }])
+    pool.lookUp('a', 5)
+    expect(pool.grant().keyId).toBe('a')
   })
 
-  it('comes once a minute at most, however many requests bring the key into doubt', () => {
-    const pool = drivePool(['a', 'b'])
+  it('has it looked up once a minute at most, however many requests raise it', () => {
+    const pool = known('a', 'b')
     const out = Array.from({ length: 50 }, () => pool.grantOf('a'))
     let lookups = 0
     for (const lease of out) {
       pool.give(lease, { outcome: 'failure', fault: 'key', benches: [SUSPECTED], suspect: true })
       for (const id of due(pool)) {
         lookups += 1
-        report(pool, id, 'valid')
+        pool.lookUp(id, null)
       }
       pool.wait(1_000)
     }
     expect(lookups).toBe(1)
-    pool.wait(60_000)
-    expect(due(pool)).toEqual(['a'])
+    pool.wait(10_000)
+    expect(due(pool)).toContain('a')
+  })
+
+  it('that a failed lookup left standing is looked into again in its turn, not at once', () => {
+    const pool = known('a')
+    suspect(pool, 'a')
+    due(pool)
+    const doubtedAtMs = pool.now()
+    tell(pool, 'a', 'unknown')
+    pool.wait(REFRESH_MS - 1)
+    expect(orders(pool)).toEqual([])
+    pool.wait(1)
+    expect(orders(pool)).toEqual([{ keyId: 'a', freshSinceMs: doubtedAtMs, withBalance: false }])
   })
 })
 
@@ -103,40 +214,58 @@ describe('a key that answered 401', () => {
     expect(pool.grant().keyId).toBe('a')
   })
 
+  it('is not condemned by an answer from before it', () => {
+    const pool = drivePool(['a'])
+    const askedAtMs = pool.now()
+    pool.wait(1_000)
+    suspect(pool, 'a')
+    report(pool.state, { keyId: keyId('a'), kind: 'rejected', askedAtMs }, pool.now())
+    const { retryAtMs } = pool.refusal()
+    pool.at(retryAtMs ?? 0)
+    expect(pool.grant().keyId).toBe('a')
+  })
+
   it('is rejected once a lookup says so too, and time does not cure that', () => {
     const pool = drivePool(['a'])
     suspect(pool, 'a')
-    report(pool, 'a', 'rejected')
+    tell(pool, 'a', 'rejected')
     pool.wait(10 ** 10)
     expect(pool.refusal()).toMatchObject({ reasons: { key_rejected: 1 }, retryAtMs: null })
   })
 
-  it('that was rejected is looked up again every minute and comes back when it is valid', () => {
-    const pool = drivePool(['a'])
+  it('that was rejected is looked up with everybody else, and comes back when it is valid', () => {
+    const pool = known('a')
     suspect(pool, 'a')
     due(pool)
     for (let minute = 0; minute < 3; minute++) {
-      report(pool, 'a', 'rejected')
-      pool.wait(59_999)
+      tell(pool, 'a', 'rejected')
+      pool.wait(REFRESH_MS - 1)
       expect(due(pool)).toEqual([])
       pool.wait(1)
       expect(due(pool)).toEqual(['a'])
     }
     pool.lookUp('a', null)
     expect(pool.grant().keyId).toBe('a')
-    pool.wait(10 ** 7)
-    expect(due(pool)).toEqual([])
   })
 
   it('stays benched but unconvicted when the lookup itself fails, and is back with time', () => {
     const pool = drivePool(['a'])
     suspect(pool, 'a')
     due(pool)
-    report(pool, 'a', 'unknown')
+    tell(pool, 'a', 'unknown')
     const { retryAtMs } = pool.refusal()
     pool.at(retryAtMs ?? 0)
     expect(pool.grant().keyId).toBe('a')
   })
+})
+
+it('a key that serves is not condemned because /key alone answers 401', () => {
+  const pool = drivePool(['a'])
+  for (let minute = 0; minute < 3; minute++) {
+    tell(pool, 'a', 'rejected')
+    expect(pool.grant().keyId).toBe('a')
+    pool.wait(REFRESH_MS)
+  }
 })
 
 describe('a spent key', () => {
@@ -163,25 +292,54 @@ describe('a spent key', () => {
     expect(pool.grant().keyId).toBe('a')
   })
 
-  it('is looked up every five minutes until then', () => {
-    const pool = drivePool(['a'])
+  it('is looked up with everybody else until then', () => {
+    const pool = known('a')
     spend(pool, 'a')
     expect(due(pool)).toEqual([])
-    pool.wait(300_000)
-    expect(due(pool)).toEqual(['a'])
-    pool.lookUp('a', 0)
-    pool.wait(299_999)
-    expect(due(pool)).toEqual([])
-    pool.wait(1)
-    expect(due(pool)).toEqual(['a'])
+    for (let minute = 0; minute < 3; minute++) {
+      pool.wait(REFRESH_MS)
+      expect(due(pool)).toEqual(['a'])
+      pool.lookUp('a', 0)
+    }
+    expect(pool.refusal().reasons).toMatchObject({ key_spent: 1 })
+  })
+
+  it('is not freed by an answer from before it was spent', () => {
+    const pool = drivePool(['a'])
+    const beforeMs = pool.now()
+    pool.wait(1_000)
+    spend(pool, 'a')
+    pool.lookUp('a', 5, { askedAtMs: beforeMs })
+    expect(pool.refusal().reasons).toEqual({ key_spent: 1 })
   })
 
   it('is not freed by a failed lookup, nor convicted of anything worse', () => {
     const pool = drivePool(['a'])
     spend(pool, 'a')
-    report(pool, 'a', 'unknown')
+    tell(pool, 'a', 'unknown')
     expect(pool.refusal().reasons).toEqual({ key_spent: 1 })
   })
+})
+
+it('a failed lookup keeps the last answer and marks it as old', () => {
+  const pool = drivePool(['a'])
+  pool.lookUp('a', 5)
+  tell(pool, 'a', 'unknown')
+  expect(pool.key('a').credit).toMatchObject({ remainingUsd: 5, stale: true })
+  pool.wait(REFRESH_MS)
+  pool.lookUp('a', 4)
+  expect(pool.key('a').credit).toMatchObject({ remainingUsd: 4, stale: false })
+})
+
+it('an answer tells who pays, unless the configuration does', () => {
+  const pool = drivePool([
+    { id: 'a', account: null },
+    { id: 'b', account: 'acme' },
+  ])
+  for (const id of ['a', 'b']) pool.lookUp(id, null, { owner: accountId('org-1') })
+  expect(pool.key('b').account.id).toBe('acme')
+  // Its owner's other key is acme's, so it is too.
+  expect(pool.key('a').account.id).toBe('acme')
 })
 
 it('a valid key is no reason to end a rate limit', () => {
@@ -195,13 +353,13 @@ it('a valid key is no reason to end a rate limit', () => {
 
 it('a lookup of a key that is no longer configured changes nothing', () => {
   const pool = drivePool(['a'])
-  report(pool, 'gone', 'rejected')
+  tell(pool, 'gone', 'rejected')
   expect(pool.grant().keyId).toBe('a')
 })
 
 it('a disabled key is never looked up', () => {
-  const pool = drivePool(['a', { id: 'b', disabled: true }])
-  report(pool, 'b', 'rejected')
+  const pool = known('a', { id: 'b', disabled: true })
+  tell(pool, 'b', 'rejected')
   pool.wait(10 ** 6)
-  expect(due(pool)).toEqual([])
+  expect(due(pool)).toEqual(['a'])
 })

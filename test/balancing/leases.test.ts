@@ -11,6 +11,8 @@ const lease = (name: string, expiresAtMs: number): Lease => ({
   model: modelId('vendor/model'),
   grantedAtMs: T,
   expiresAtMs,
+  tokens: 0,
+  unclaimedMs: null,
   panic: false,
 })
 

@@ -7,7 +7,9 @@ import {
   createLedger,
   type Entry,
   OTHER_MODELS,
+  spentToday,
   type Tally,
+  tallyOf,
 } from '../../src/balancing/ledger.ts'
 import type { Outcome } from '../../src/balancing/settlement.ts'
 import { START_MS, usageOf } from './pool-driver.ts'
@@ -45,7 +47,7 @@ const anyEntry = fc.record({
 })
 
 describe('the ledger', () => {
-  it('agrees with itself: totals by key, by model and by client are the same', () => {
+  it('agrees with itself: totals by key, by model, by client and in all are the same', () => {
     const counts: ((counters: Counters) => number)[] = [
       (c) => c.attempts,
       (c) => c.successes,
@@ -66,6 +68,7 @@ describe('the ledger', () => {
           const total = sum(ledger.byKey.values(), count)
           expect(sum(ledger.byModel.values(), count)).toBe(total)
           expect(sum(ledger.byClient.values(), count)).toBe(total)
+          expect(sum([ledger.all], count)).toBe(total)
         }
         expect(sum(ledger.byKey.values(), (c) => c.attempts)).toBe(entries.length)
         const spent = entries.reduce((usd, { usage }) => usd + (usage?.costUsd ?? 0), 0)
@@ -94,10 +97,11 @@ describe('the ledger', () => {
     })
   })
 
-  it('counts an attempt of unknown model and client under its key alone', () => {
+  it('counts an attempt of unknown model and client under its key and in all', () => {
     const ledger = createLedger()
     book(ledger, entry({ model: null, clientId: null }), START_MS)
     expect(ledger.byKey.get(keyId('k'))?.total.attempts).toBe(1)
+    expect(ledger.all.total.attempts).toBe(1)
     expect([ledger.byModel.size, ledger.byClient.size]).toEqual([0, 0])
   })
 
@@ -119,6 +123,27 @@ describe('the ledger', () => {
     const ledger = createLedger()
     book(ledger, entry(), START_MS)
     expect(ledger.byKey.get(keyId('k'))?.day).toBe(Math.floor(START_MS / DAY_MS))
+  })
+
+  it('knows what was spent today, and forgets it at midnight although nothing was booked since', () => {
+    const ledger = createLedger()
+    const midnightMs = Math.ceil(START_MS / DAY_MS) * DAY_MS
+    book(ledger, entry({ usage: usageOf(1, 1, 0.5) }), midnightMs - 2)
+    book(ledger, entry({ usage: usageOf(1, 1, 0.25) }), midnightMs - 1)
+    expect(spentToday(ledger.all, midnightMs - 1)).toBe(0.75)
+    expect(spentToday(ledger.all, midnightMs)).toBe(0)
+    book(ledger, entry({ usage: usageOf(1, 1, 0.125) }), midnightMs)
+    expect(spentToday(ledger.all, midnightMs)).toBe(0.125)
+  })
+
+  it('hands out one and the same tally for an id, whatever is booked and whatever day it is', () => {
+    const ledger = createLedger()
+    const tally = tallyOf(ledger.byKey, keyId('k'), START_MS)
+    book(ledger, entry({ usage: usageOf(1, 1, 0.5) }), START_MS)
+    expect(spentToday(tally, START_MS)).toBe(0.5)
+    book(ledger, entry({ usage: usageOf(1, 1, 0.25) }), START_MS + DAY_MS)
+    expect(spentToday(tally, START_MS + DAY_MS)).toBe(0.25)
+    expect(tally.total.costUsd).toBe(0.75)
   })
 
   it('does not grow with the models that callers make up, and loses none of their tokens', () => {

@@ -1,20 +1,35 @@
-import { isActive } from '../../src/balancing/bench.ts'
-import { asOf } from '../../src/balancing/circuit-breaker.ts'
-import { keyId, modelId } from '../../src/balancing/ids.ts'
-import type { Tally } from '../../src/balancing/ledger.ts'
-import { type Grant, observe, type Refusal, takeLookups, tick } from '../../src/balancing/pool.ts'
+import type { Decision, Grant, Refusal } from '../../src/balancing/decision.ts'
+import { accountId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import type { Lease } from '../../src/balancing/leases.ts'
+import { report, takeLookups, tick, wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
-import { type AnyPool, at, type Hint, MODELS, settlementOf } from './any-history.ts'
-import { type Ask, drivePool, type KeySpec, type PoolDriver, START_MS } from './pool-driver.ts'
+import type { Settlement } from '../../src/balancing/settlement.ts'
+import { type AnyPool, at, type Hint, lookupOf, settlementOf, wishOf } from './any-history.ts'
+import { faultsOf } from './grant-rules.ts'
+import { PoolAudit, plain } from './pool-audit.ts'
+import { type Ask, drivePool, type PoolDriver } from './pool-driver.ts'
 import { seededRandom } from './seeded-random.ts'
+import { type Waiter, Waiters } from './waiters.ts'
 
 /** For how long the pool must know that a lease has ended. */
 const REMEMBERED_MS = 120_000
 
-interface Issued {
-  readonly grant: Grant
+/** For how long a lease is kept for somebody who waited for it. */
+const PICK_UP_MS = 5_000
+
+/** How often somebody who waits asks what has become of it. */
+const ASK_AGAIN_MS = 1_000
+
+export interface Issued {
+  readonly lease: string
+  readonly keyId: string
   readonly wish: Ask
-  readonly expiresAtMs: number
+  readonly grantedAtMs: number
+  /** Whoever waited for it is gone without a word. */
+  readonly silent: boolean
+  /** Null until who waited for it has fetched it. */
+  grant: Grant | null
+  expiresAtMs: number
   /** When it was settled, or null; a lease that expired can still be settled, once. */
   settledAtMs: number | null
 }
@@ -22,25 +37,23 @@ interface Issued {
 /** One history of one pool, beside a much simpler account of what the pool may be doing. */
 export class PoolWalk {
   static on(pool: AnyPool, seed: number): PoolWalk {
-    return new PoolWalk(pool, drivePool(pool.keys, pool.policy, seededRandom(seed)))
+    return new PoolWalk(pool, drivePool(pool.keys, pool.setup, seededRandom(seed)))
   }
 
   readonly pool: PoolDriver
   readonly transcript: unknown[] = []
-  /** The reasons for which a key was refused in this history, and `panic` if a lease was granted in it. */
-  readonly reasonsMet = new Set<string>()
-  readonly #specs: ReadonlyMap<string, KeySpec>
-  readonly #issued: Issued[] = []
+  /** What this history has reached: the reasons of its refusals, and a few rarer things. */
+  readonly met = new Set<string>()
+  readonly #config: AnyPool
+  readonly #audit: PoolAudit
+  readonly #waiters = new Waiters()
+  readonly #issued = new Map<string, Issued>()
   readonly #faults: string[] = []
-  readonly #initialRetryTokens: number
-  #requests = 0
-  #retries = 0
-  #settlements = 0
 
   constructor(config: AnyPool, pool: PoolDriver) {
+    this.#config = config
     this.pool = pool
-    this.#specs = new Map(config.keys.map((key) => [key.id, key]))
-    this.#initialRetryTokens = pool.state.retryBudget.tokens
+    this.#audit = new PoolAudit(config, pool)
   }
 
   /** Everything that was seen and must not be. */
@@ -49,9 +62,15 @@ export class PoolWalk {
   }
 
   step(hint: Hint): void {
+    this.#carryOut(hint)
+    // As the pool's object does at the end of whatever it is asked.
+    this.#watch(null, () => this.pool.wake())
+  }
+
+  #carryOut(hint: Hint): void {
     switch (hint.what) {
       case 'ask':
-        this.#ask(hint)
+        this.#ask(wishOf(hint, `asked-${this.transcript.length}`), hint.detail % 6 === 0)
         break
       case 'ask-again':
         this.#askAgain(hint)
@@ -63,119 +82,195 @@ export class PoolWalk {
         this.#settleTwice(hint)
         break
       case 'wait':
-        this.pool.wait(hint.detail % 10 === 0 ? 400_000 : hint.detail % 20_000)
+        this.#pass(hint.detail % 8 === 0 ? 400_000 : hint.detail % 20_000)
+        break
+      case 'pause':
+        this.#pass(hint.detail % 1_500)
         break
       case 'look-up':
         this.#lookUp(hint)
         break
+      case 'leave':
+        this.#leave(hint)
+        break
     }
   }
 
-  /** Lets every lease run out, unsettled. */
+  /** Everybody goes away: no lease is settled, and nobody asks again. */
   stopTraffic(): void {
     this.pool.wait(10 ** 6)
-    tick(this.pool.state, this.pool.now())
+    this.pool.wake()
   }
 
   check(): void {
     tick(this.pool.state, this.pool.now())
-    for (const key of this.pool.state.keys.values()) this.#checkLoad(key)
-    this.#checkBudget()
-    this.#checkBooks()
+    const nowMs = this.pool.now()
+    const live = [...this.#issued.values()].filter((issued) => isLive(issued, nowMs))
+    for (const what of this.#audit.faults(live, this.#waiters.alive(nowMs))) this.#blame(what)
+  }
+
+  #blame(what: string): void {
+    this.#faults.push(`step ${this.transcript.length}: ${what}`)
   }
 
   #fault(holds: boolean, what: string): void {
-    if (!holds) this.#faults.push(`step ${this.transcript.length}: ${what}`)
+    if (!holds) this.#blame(what)
   }
 
-  #ask({ pick, detail }: Hint): void {
-    const tried = detail % 4 === 0 ? [`k${pick % 6}`] : []
-    const wish: Ask = {
-      lease: `lease-${this.#issued.length}-${this.transcript.length}`,
-      client: `client-${detail % 3}`,
-      model: at(MODELS, pick) ?? MODELS[0],
-      attempt: at(['first', 'first', 'move', 'retry'], detail) ?? 'first',
-      tried,
-      notAccounts: detail % 7 === 0 ? ['acme'] : [],
-      leaseMs: detail % 5 === 0 ? 5_000 : 300_000,
+  /** Does something that may grant leases, and looks at each that was granted by it. */
+  #watch<T>(wish: Ask | null, act: () => T): T {
+    const { state } = this.pool
+    const nowMs = this.pool.now()
+    tick(state, nowMs)
+    const before = [...structuredClone(state.keys).values()]
+    const done = act()
+    const granted = [...state.leases.live.values()].filter(
+      (lease) => this.#issued.get(lease.id)?.grantedAtMs !== lease.grantedAtMs,
+    )
+    const probed = new Set<string>()
+    for (const lease of granted) {
+      const waited = this.#waiters.of(lease.id)
+      const asked = waited?.wish ?? wish
+      if (asked === null) this.#blame('a lease was granted that nobody asked for')
+      else this.#checkGrant(lease, asked, before, probed)
+      this.#fault(
+        waited === undefined || nowMs < waited.deadlineMs,
+        'a key came after the deadline',
+      )
+      if (waited !== undefined) this.met.add('waited')
+      this.#waiters.remove(lease.id)
     }
-    tick(this.pool.state, this.pool.now())
-    const before = structuredClone(this.pool.state.keys)
-    const answer = this.pool.ask(wish)
+    return done
+  }
+
+  #checkGrant(lease: Lease, wish: Ask, keys: readonly KeyState[], probed: Set<string>): void {
+    const nowMs = this.pool.now()
+    const { model, panic } = lease
+    const granted = { keyId: lease.keyId, model, panic, wish, keys, nowMs }
+    for (const fault of faultsOf(granted, this.#config)) this.#blame(fault)
+    const { breaker } = this.pool.key(lease.keyId)
+    if (breaker.kind === 'half_open' && !panic) {
+      this.#fault(!probed.has(lease.keyId), 'two probes were let through at once')
+      probed.add(lease.keyId)
+    }
+    const overtaken = this.#waiters.overtakenBy(lease.id, wish, nowMs)
+    this.#fault(overtaken === undefined, `${lease.id} overtook ${overtaken?.lease}`)
+    const waited = this.#waiters.of(lease.id)
+    const known = this.#issued.get(lease.id)
+    this.#fault(known === undefined || this.#isForgotten(known), 'an ended lease was granted again')
+    if (panic) this.met.add('panic')
+    if (model !== wish.models?.[0]) this.met.add('fallback')
+    this.#audit.granted(lease, wish)
+    this.#issued.set(lease.id, {
+      lease: lease.id,
+      keyId: lease.keyId,
+      wish,
+      grantedAtMs: nowMs,
+      silent: waited?.silent ?? false,
+      grant: null,
+      expiresAtMs: nowMs + PICK_UP_MS,
+      settledAtMs: null,
+    })
+  }
+
+  #isForgotten({ settledAtMs, expiresAtMs }: Issued): boolean {
+    return this.pool.now() - (settledAtMs ?? expiresAtMs) > REMEMBERED_MS
+  }
+
+  #ask(wish: Ask, silent: boolean): void {
+    const answer = this.#watch(wish, () => this.pool.ask(wish))
     this.transcript.push(answer)
-    if (answer.kind === 'refusal') {
-      this.#checkRefusal(answer, wish)
-      return
-    }
-    const panic = this.pool.state.leases.live.get(answer.leaseId)?.panic ?? false
-    if (panic) this.reasonsMet.add('panic')
-    const key = before.get(answer.keyId)
-    if (key !== undefined) this.#checkGrant(key, [...before.values()], wish, panic)
-    this.#remember(answer, wish)
+    this.#take(wish, answer, silent)
   }
 
-  #remember(grant: Grant, wish: Ask): void {
-    if (wish.attempt === 'first') this.#requests += 1
-    if (wish.attempt === 'retry') this.#retries += 1
-    const expiresAtMs = this.pool.now() + (wish.leaseMs ?? 0)
-    this.#issued.push({ grant, wish, expiresAtMs, settledAtMs: null })
+  /** What an asker makes of an answer. */
+  #take(wish: Ask, answer: Decision, silent: boolean): void {
+    const nowMs = this.pool.now()
+    const lease = wish.lease ?? ''
+    switch (answer.kind) {
+      case 'grant': {
+        const issued = this.#issued.get(lease)
+        if (issued === undefined) {
+          this.#blame('a grant of which there is no lease')
+          return
+        }
+        const held = issued.grant ?? answer
+        this.#fault(held.keyId === answer.keyId, 'one lease id holds two leases')
+        this.#fault(issued.keyId === answer.keyId, 'a grant names another key than its lease')
+        if (issued.grant === null) issued.expiresAtMs = nowMs + (wish.leaseMs ?? 0)
+        issued.grant = answer
+        return
+      }
+      case 'waiting': {
+        const { maxWaitMs } = this.pool.state.policy.queue
+        const deadlineMs = nowMs + Math.min(wish.waitMs ?? 0, maxWaitMs)
+        this.#fault(deadlineMs > nowMs, 'somebody waits who did not want to')
+        this.#waiters.add({ lease, wish, deadlineMs, silent, seenAtMs: nowMs })
+        return
+      }
+      case 'refusal':
+        this.#checkRefusal(answer, wish)
+    }
   }
 
   #askAgain({ pick }: Hint): void {
-    const issued = at(this.#issued, pick)
-    if (issued === undefined) return
-    const answer = this.pool.ask(issued.wish)
+    const issued = at([...this.#issued.values()], pick)
+    if (issued === undefined || this.#waiters.of(issued.lease) !== undefined) return
+    const { wish } = issued
+    const nowMs = this.pool.now()
+    const wasLive = isLive(issued, nowMs)
+    const answer = this.#watch(wish, () => this.pool.ask(wish))
     this.transcript.push(answer)
-    const granted = answer.kind === 'grant'
-    if (this.#isLive(issued)) {
-      const same = granted && answer.keyId === issued.grant.keyId
-      this.#fault(same, 'one lease id holds two leases')
-      return
-    }
-    const endedAtMs = issued.settledAtMs ?? issued.expiresAtMs
-    const remembered = this.pool.now() - endedAtMs <= REMEMBERED_MS
-    this.#fault(!(granted && remembered), 'an ended lease was granted again')
-    if (!granted) return
-    // Its end is forgotten, so to the pool it is a new one.
-    this.#issued.splice(this.#issued.indexOf(issued), 1)
-    this.#remember(answer, issued.wish)
+    if (wasLive) this.#fault(answer.kind === 'grant', 'a live lease was refused to its holder')
+    else if (answer.kind === 'refusal' && answer.cause === 'ended') return
+    else this.#fault(this.#isForgotten(issued), 'an ended lease was asked for with success')
+    // It begins anew.
+    if (answer.kind === 'waiting') this.#issued.delete(issued.lease)
+    this.#take(wish, answer, true)
   }
 
   #settle({ pick, detail }: Hint): void {
-    const issued = at(
-      this.#issued.filter(({ settledAtMs }) => settledAtMs === null),
-      pick,
+    const open = [...this.#issued.values()].filter(
+      ({ settledAtMs, grant }) => settledAtMs === null && grant !== null,
     )
-    if (issued === undefined) return
-    const key = this.pool.key(issued.grant.keyId)
+    const issued = at(open, pick)
+    if (issued === undefined || issued.grant === null) return
+    const key = this.pool.key(issued.keyId)
     const wasProbe = key.breaker.kind === 'half_open'
-    const before = structuredClone(key)
+    const healthBefore = this.#health(key)
     const told = settlementOf(detail, this.pool.now())
-    issued.settledAtMs = this.pool.now()
-    this.#settlements += 1
-    this.pool.give(issued.grant, told)
+    this.#end(issued, issued.grant, told)
     this.transcript.push(told)
     if (told.fault === 'caller' && !wasProbe) {
-      // Reading the clock may have turned an open breaker half-open: compare as of now.
-      const nowMs = this.pool.now()
-      const same =
-        JSON.stringify([
-          asOf(before.breaker, nowMs),
-          before.bench,
-          before.strikes,
-          before.lookup,
-        ]) === JSON.stringify([asOf(key.breaker, nowMs), key.bench, key.strikes, key.lookup])
-      this.#fault(same, 'a caller’s mistake marked a key')
+      this.#fault(this.#health(key) === healthBefore, 'a caller’s mistake marked a key')
     }
+  }
+
+  #end(issued: Issued, grant: Grant, told: Partial<Settlement>): void {
+    const { state } = this.pool
+    tick(state, this.pool.now())
+    const id = leaseId(issued.lease)
+    const isKnown = state.leases.live.has(id) || state.leases.ended.has(id)
+    issued.settledAtMs = this.pool.now()
+    this.#audit.settled(issued, told, isKnown)
+    this.#watch(null, () => this.pool.give(grant, told))
+  }
+
+  /** All that says how a key is, as of now. */
+  #health(key: KeyState): string {
+    const { bench, strikes, lookup, credit, latency, account } = key
+    tick(this.pool.state, this.pool.now())
+    const breaker = this.#audit.breakerOf(key)
+    return JSON.stringify(plain([breaker, bench, strikes, lookup, credit, latency, account]))
   }
 
   #settleTwice({ pick }: Hint): void {
     const nowMs = this.pool.now()
-    const settled = this.#issued.filter(
+    const settled = [...this.#issued.values()].filter(
       ({ settledAtMs }) => settledAtMs !== null && nowMs - settledAtMs <= REMEMBERED_MS,
     )
     const issued = at(settled, pick)
-    if (issued === undefined) return
+    if (!issued?.grant) return
     tick(this.pool.state, nowMs)
     const before = structuredClone(this.pool.state)
     this.pool.fail(issued.grant)
@@ -183,134 +278,107 @@ export class PoolWalk {
     this.#fault(same, 'a second settlement changed something')
   }
 
-  #lookUp({ pick, detail }: Hint): void {
-    const { state } = this.pool
-    const nowMs = this.pool.now()
-    const handed = takeLookups(state, nowMs)
-    const again = takeLookups(state, nowMs)
-    this.#fault(!again.some((id) => handed.includes(id)), 'one lookup was handed out twice')
-    const id = at(handed, pick)
-    if (id === undefined) return
-    const key = keyId(id)
-    if (detail % 3 === 0) observe(state, { keyId: key, kind: 'rejected' }, nowMs)
-    else if (detail % 3 === 1) observe(state, { keyId: key, kind: 'unknown' }, nowMs)
-    else observe(state, { keyId: key, kind: 'valid', remainingUsd: (detail % 5) - 1 }, nowMs)
+  /** A client that waits goes away; its Worker does not know whether a key has been granted. */
+  #leave({ pick }: Hint): void {
+    const left = at([...this.#waiters.all(), ...this.#unfetched()], pick)
+    if (left === undefined) return
+    const { lease, wish } = left
+    const issued = this.#unfetched().find((other) => other.lease === lease)
+    const unheard: Grant = {
+      kind: 'grant',
+      leaseId: leaseId(lease),
+      keyId: keyId(''),
+      accountId: accountId(''),
+      model: modelId(wish.models?.[0] ?? ''),
+    }
+    this.#waiters.remove(lease)
+    if (issued === undefined) this.#watch(null, () => this.pool.shrug(unheard))
+    else this.#end(issued, unheard, { outcome: 'ignorable' })
+    this.met.add('left')
+    const after = this.#watch(null, () => this.pool.inquire(lease))
+    this.#fault(after?.kind === 'refusal', 'who left is still waited for')
   }
 
-  #isLive(issued: Issued): boolean {
-    return issued.settledAtMs === null && this.pool.now() < issued.expiresAtMs
-  }
-
-  #checkGrant(key: KeyState, keys: readonly KeyState[], wish: Ask, panic: boolean): void {
-    const nowMs = this.pool.now()
-    const spec = this.#specs.get(key.id)
-    this.#fault(spec?.disabled !== true, 'a disabled key was granted')
-    this.#fault(!wish.tried?.includes(key.id), 'a key that was tried was granted again')
-    this.#fault(!wish.notAccounts?.includes(key.account.id), 'an account at fault was granted')
-    this.#fault(!isBenched(key, wish.model ?? '', nowMs), `a benched key was granted: ${key.id}`)
-    const standing = keys.filter(
-      (other) => !(other.config.disabled || isBenched(other, wish.model ?? '', nowMs)),
-    )
-    const closed = standing.filter(({ breaker }) => breaker.kind === 'closed')
-    const { panicRatio } = this.pool.state.policy
-    this.#fault(panic === closed.length < panicRatio * standing.length, 'panic is not what it is')
-    const breaker = asOf(key.breaker, nowMs)
-    this.#fault(panic || breaker.kind !== 'open', 'an open breaker was passed without panic')
-    const free = breaker.kind !== 'half_open' || breaker.probe === null
-    this.#fault(panic || free, 'a second probe was let through')
-  }
-
-  #checkRefusal(refusal: Refusal, wish: Ask): void {
-    const nowMs = this.pool.now()
-    const { retryAtMs, reasons } = refusal
-    for (const reason of Object.keys(reasons)) this.reasonsMet.add(reason)
-    this.#fault(retryAtMs === null || retryAtMs > nowMs, 'a refusal named a moment that is past')
-    if (refusal.cause !== 'no_key') return
-    const counted = Object.values(reasons).reduce((sum, count) => sum + count, 0)
-    this.#fault(counted === this.#specs.size, 'a refusal did not account for every key')
-    const keys = [...this.pool.state.keys.values()]
-    const loaded = keys.some(
-      ({ inFlight, config, breaker }) =>
-        (config.maxConcurrent !== null && inFlight >= config.maxConcurrent) ||
-        (breaker.kind === 'half_open' && breaker.probe !== null),
-    )
-    // Leases end when their answers do, so only without load is the moment more than a guess.
-    const personal = (wish.tried?.length ?? 0) + (wish.notAccounts?.length ?? 0) > 0
-    if (loaded || personal || retryAtMs === null || wish.attempt === 'retry') return
-    this.#fault(!this.#wouldGrantAt(retryAtMs - 1, wish), 'a key was free before the moment named')
-    this.#fault(this.#wouldGrantAt(retryAtMs, wish), 'no key was free at the moment named')
-  }
-
-  #wouldGrantAt(atMs: number, wish: Ask): boolean {
-    const twin = drivePool([])
-    Object.assign(twin.state, structuredClone(this.pool.state))
-    twin.at(atMs)
-    return twin.ask({ ...wish, lease: 'imagined' }).kind === 'grant'
-  }
-
-  #checkLoad(key: KeyState): void {
-    const out = this.#issued.filter(
-      (issued) => issued.grant.keyId === key.id && this.#isLive(issued),
-    )
-    this.#fault(
-      key.inFlight === out.length,
-      `${key.id}: ${key.inFlight} of ${out.length} in flight`,
-    )
-    const limit = this.#specs.get(key.id)?.maxConcurrent ?? Number.POSITIVE_INFINITY
-    this.#fault(out.length <= limit, `${key.id} is over its limit`)
-    if (key.breaker.kind !== 'half_open' || key.breaker.probe === null) return
-    const { probe } = key.breaker
-    this.#fault(
-      out.some(({ grant }) => grant.leaseId === probe),
-      'a probe is out that nobody holds',
-    )
-  }
-
-  #checkBudget(): void {
-    const { ratio, minPerSecond } = this.pool.state.policy.retryBudget
-    const dripped = ((this.pool.now() - START_MS) / 1000) * minPerSecond
-    const paid = this.#initialRetryTokens + ratio * this.#requests + dripped + 1e-6
-    this.#fault(this.#retries <= paid, 'retries passed their budget')
-    this.#fault(this.pool.state.retryBudget.tokens >= 0, 'the retry budget is overdrawn')
-  }
-
-  #checkBooks(): void {
-    const { byKey, byModel, byClient } = this.pool.state.ledger
-    const [keys, models, clients] = [byKey, byModel, byClient].map((tallies) => totals(tallies))
-    this.#fault(models === clients, 'the books by model and by client disagree')
-    if (this.#settlements === this.#settledInTime()) {
-      this.#fault(keys === models, 'the books by key and by model disagree')
+  /** Time passes; whoever waits asks again each second, and the pool wakes when it wants to. */
+  #pass(ms: number): void {
+    const endMs = this.pool.now() + ms
+    while (this.pool.now() < endMs) {
+      const nowMs = this.pool.now()
+      const busy = this.#waiters.all().some(({ silent }) => !silent) || this.#unfetched().length > 0
+      const wakeMs = Math.max(nowMs + 1, wakeAtMs(this.pool.state) ?? endMs)
+      this.pool.at(busy ? Math.min(endMs, wakeMs, nowMs + ASK_AGAIN_MS) : endMs)
+      this.#watch(null, () => this.pool.wake())
+      for (const waiter of this.#waiters.all()) this.#inquire(waiter)
+      for (const issued of this.#unfetched()) this.#fetch(issued)
     }
   }
 
-  /** Settlements that came before the pool may have forgotten their lease. */
-  #settledInTime(): number {
-    return [...this.pool.state.ledger.byClient.values()].reduce((n, t) => n + t.total.attempts, 0)
+  #unfetched(): Issued[] {
+    const nowMs = this.pool.now()
+    return [...this.#issued.values()].filter(
+      (issued) => issued.grant === null && !issued.silent && isLive(issued, nowMs),
+    )
+  }
+
+  #fetch(issued: Issued): void {
+    const answer = this.#watch(null, () => this.pool.inquire(issued.lease))
+    this.transcript.push(answer)
+    if (answer?.kind === 'grant') this.#take(issued.wish, answer, false)
+    else this.#blame('a lease that was kept for somebody is not there')
+  }
+
+  #inquire(waiter: Waiter): void {
+    const nowMs = this.pool.now()
+    const { lease, wish, deadlineMs } = waiter
+    if (waiter.silent) {
+      if (this.#waiters.isAbandoned(waiter, nowMs)) this.#waiters.remove(lease)
+      return
+    }
+    const wasAbandoned = this.#waiters.isAbandoned(waiter, nowMs)
+    const answer = this.#watch(null, () => this.pool.inquire(lease))
+    this.transcript.push(answer)
+    waiter.seenAtMs = nowMs
+    if (answer?.kind === 'waiting') {
+      this.#fault(nowMs < deadlineMs, 'somebody waits past the deadline')
+      return
+    }
+    this.#waiters.remove(lease)
+    if (answer?.kind === 'grant') this.#take(wish, answer, false)
+    else if (answer === null) this.#fault(wasAbandoned, 'somebody who waits was forgotten')
+    else {
+      this.met.add('timed out')
+      this.#fault(nowMs >= deadlineMs, 'somebody was sent away before the time was up')
+      this.#fault(answer.cause !== 'ended', 'somebody who waited is told that it is over')
+    }
+  }
+
+  #lookUp({ pick, detail }: Hint): void {
+    const { state } = this.pool
+    const nowMs = this.pool.now()
+    const orders = takeLookups(state, nowMs)
+    const again = takeLookups(state, nowMs).map((order) => order.keyId)
+    this.#fault(
+      !orders.some((order) => again.includes(order.keyId)),
+      'one lookup was handed out twice',
+    )
+    for (const [i, order] of orders.entries()) {
+      const found = lookupOf(order, pick + detail + i, nowMs)
+      // An answer that somebody else got already is used without asking.
+      if (found.kind === 'unknown' || found.askedAtMs === nowMs) this.#audit.asked(order.keyId)
+      // Now and then a Worker dies before it can report.
+      if ((pick + i) % 8 === 0) continue
+      report(state, found, nowMs)
+      const owner = found.kind === 'valid' ? found.owner : null
+      if (owner !== null && this.pool.key(order.keyId).account.id === owner) this.met.add('learned')
+    }
+  }
+
+  #checkRefusal(refusal: Refusal, wish: Ask): void {
+    for (const reason of Object.keys(refusal.reasons)) this.met.add(reason)
+    for (const what of this.#audit.faultsOfRefusal(refusal, wish)) this.#blame(what)
   }
 }
 
-function totals(tallies: ReadonlyMap<string, Tally>): string {
-  let [attempts, tokens, costUsd] = [0, 0, 0]
-  for (const { total } of tallies.values()) {
-    attempts += total.attempts
-    tokens += total.promptTokens + total.completionTokens
-    costUsd += total.costUsd
-  }
-  return JSON.stringify({ attempts, tokens, costUsd })
-}
-
-function isBenched(key: KeyState, model: string, nowMs: number): boolean {
-  const { account } = key
-  const free = model.endsWith(':free') ? account.freeBench : null
-  const benches = [key.bench, account.bench, free, account.modelBenches.get(modelId(model)) ?? null]
-  return benches.some((bench) => isActive(bench, nowMs))
-}
-
-/** State as plain JSON can show it, so that two states can be compared by value. */
-function plain(value: unknown): unknown {
-  if (value instanceof Map) return [...value].map(([name, entry]) => [name, plain(entry)])
-  if (value instanceof Set) return [...value]
-  if (Array.isArray(value)) return value.map(plain)
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, plain(entry)]))
+function isLive({ settledAtMs, expiresAtMs }: Issued, nowMs: number): boolean {
+  return settledAtMs === null && nowMs < expiresAtMs
 }

@@ -62,13 +62,14 @@ describe('asking for a lease', () => {
     })
   })
 
-  it('tells the key and the account that pays', () => {
+  it('tells the key, the account that pays and the model to send', () => {
     const pool = drivePool([{ id: 'a', account: 'acme' }])
     expect(pool.grant({ lease: 'mine' })).toEqual({
       kind: 'grant',
       leaseId: 'mine',
       keyId: 'a',
       accountId: 'acme',
+      model: 'vendor/model',
     })
   })
 })
@@ -110,17 +111,22 @@ describe('max_concurrent', () => {
 
 describe('the reasons of a refusal', () => {
   it('are counted, each key under the first that excludes it', () => {
-    const pool = drivePool([
+    const keys: KeySpec[] = [
       { id: 'off', disabled: true },
-      'tried',
-      'rejected',
-      'spent',
+      { id: 'tried' },
+      { id: 'rejected' },
+      { id: 'spent' },
       { id: 'broke', account: 'broke' },
-      'limited',
-      'tripped',
-      'probing',
+      { id: 'limited' },
+      { id: 'poor', minCredit: 5 },
+      { id: 'tripped' },
+      { id: 'probing' },
       { id: 'full', maxConcurrent: 1 },
-    ])
+      { id: 'hasty', rpm: 1 },
+      { id: 'wordy', tpm: 100 },
+    ]
+    const ids = keys.map(({ id }) => id)
+    const pool = drivePool([...keys, 'elsewhere'], { routes: [{ models: ['*'], keys: ids }] })
     const laterMs = pool.now() + 2 * MINUTE_MS
     pool.trip('probing')
     pool.wait(MINUTE_MS)
@@ -133,8 +139,11 @@ describe('the reasons of a refusal', () => {
     })
     pool.shrug(pool.grantOf('limited'), bench('account_rate_limited', laterMs))
     pool.trip('tripped')
+    pool.lookUp('poor', 5)
     pool.grantOf('full')
-    const { reasons } = pool.refusal({ tried: ['tried'] })
+    pool.give(pool.grantOf('hasty'))
+    pool.give(pool.grantOf('wordy', { tokens: 60 }))
+    const { reasons } = pool.refusal({ tried: ['tried'], tokens: 50 })
     expect(Object.keys(reasons).toSorted()).toEqual(REASONS.toSorted())
     expect(Object.values(reasons)).toEqual(REASONS.map(() => 1))
   })
@@ -153,14 +162,18 @@ describe('the reasons of a refusal', () => {
   it('are in the order of the contract', () => {
     expect(REASONS).toEqual([
       'disabled',
+      'not_in_route',
       'already_tried',
       'key_rejected',
       'key_spent',
       'account_out_of_credit',
       'account_rate_limited',
+      'below_min_credit',
       'breaker_open',
       'half_open_busy',
       'at_max_concurrent',
+      'at_rpm',
+      'at_tpm',
     ])
   })
 })
@@ -261,9 +274,9 @@ describe('settling', () => {
     const pool = drivePool(['a'])
     const lease = pool.grant({ client: 'app', model: 'vendor/x' })
     for (let i = 0; i < 3; i++) pool.give(lease, { usage: usageOf(10, 5, 0.25) })
-    const { byKey, byModel, byClient } = pool.state.ledger
-    for (const tallies of [byKey, byModel, byClient]) {
-      expect([...tallies.values()].map(({ total }) => total)).toMatchObject([
+    const { all, byKey, byModel, byClient } = pool.state.ledger
+    for (const tallies of [[all], byKey.values(), byModel.values(), byClient.values()]) {
+      expect([...tallies].map(({ total }) => total)).toMatchObject([
         { attempts: 1, successes: 1, promptTokens: 10, completionTokens: 5, costUsd: 0.25 },
       ])
     }
@@ -318,41 +331,6 @@ describe('settling', () => {
     expect(snapshot(pool.state, pool.now()).keys).toMatchObject([
       { affordableTokens: 812, reason: null },
     ])
-  })
-})
-
-describe('the snapshot', () => {
-  it('counts a busy key as usable and an excluded one not, with the reason and its end', () => {
-    const pool = drivePool([{ id: 'busy', maxConcurrent: 1 }, 'benched', 'tripped'])
-    const untilMs = pool.now() + 5_000
-    pool.grantOf('busy')
-    pool.shrug(pool.grantOf('benched'), bench('key_spent', untilMs))
-    pool.trip('tripped')
-    expect(snapshot(pool.state, pool.now())).toMatchObject({
-      panic: false,
-      usable: 1,
-      keys: [
-        { id: 'busy', reason: null, clearsAtMs: null, inFlight: 1 },
-        { id: 'benched', reason: 'key_spent', clearsAtMs: untilMs, breaker: 'closed' },
-        { id: 'tripped', reason: 'breaker_open', clearsAtMs: pool.now() + MINUTE_MS },
-      ],
-    })
-  })
-
-  it('says panic, and counts the keys that panic lets serve', () => {
-    const pool = drivePool(['a', 'b'], { panicRatio: 0.5 })
-    pool.trip('a')
-    pool.trip('b')
-    expect(snapshot(pool.state, pool.now())).toMatchObject({ panic: true, usable: 2 })
-  })
-
-  it('changes nothing', () => {
-    const pool = drivePool(['a', 'b'])
-    pool.trip('a')
-    pool.wait(MINUTE_MS)
-    const before = structuredClone(pool.state)
-    snapshot(pool.state, pool.now())
-    expect(pool.state).toEqual(before)
   })
 })
 

@@ -88,7 +88,8 @@ describe.each(STRATEGY_NAMES)('under %s', (strategy) => {
 
   it('a recovered key gets few turns at first, more later, and its whole share in the end', () => {
     const [atOnce, halfway, afterwards] = [0, 5_000, 10_000].map((ms) => turnsAfter(ms, ['a', 'b']))
-    const share = strategy === 'priority' ? 400 : 200
+    // One of these two prefers the first key, the other stays with it.
+    const share = strategy === 'priority' || strategy === 'credit-threshold' ? 400 : 200
     expect(atOnce).toBeGreaterThan(0)
     expect(atOnce).toBeLessThan(share / 3)
     expect(halfway).toBeGreaterThan(atOnce ?? 0)

@@ -1,0 +1,36 @@
+interface Taken {
+  readonly leaseId: string
+  readonly atMs: number
+  readonly requests: number
+  tokens: number
+}
+
+/**
+ * What was taken of one key's limits per minute, grant by grant: exact, and
+ * without bound, as the pool's own meters must not be.
+ */
+export class ExactMinute {
+  readonly #taken: Taken[] = []
+
+  grant(leaseId: string, tokens: number, atMs: number): void {
+    this.#taken.push({ leaseId, atMs, requests: 1, tokens })
+  }
+
+  /** What was really used replaces what was reserved; more of it is taken now, not then. */
+  correct(leaseId: string, usedTokens: number, atMs: number): void {
+    const reserved = this.#taken.findLast((taken) => taken.leaseId === leaseId)
+    if (reserved === undefined) return
+    const excess = usedTokens - reserved.tokens
+    if (excess > 0) this.#taken.push({ leaseId: '', atMs, requests: 0, tokens: excess })
+    else reserved.tokens = usedTokens
+  }
+
+  /** What was taken after a moment. */
+  since(afterMs: number): { requests: number; tokens: number } {
+    const late = this.#taken.filter(({ atMs }) => atMs > afterMs)
+    return {
+      requests: late.reduce((sum, { requests }) => sum + requests, 0),
+      tokens: late.reduce((sum, { tokens }) => sum + tokens, 0),
+    }
+  }
+}

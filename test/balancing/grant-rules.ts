@@ -1,0 +1,96 @@
+import { isActive } from '../../src/balancing/bench.ts'
+import { asOf } from '../../src/balancing/circuit-breaker.ts'
+import { creditAsOf } from '../../src/balancing/credit.ts'
+import { modelId } from '../../src/balancing/ids.ts'
+import type { KeyState } from '../../src/balancing/pool-state.ts'
+import type { AnyPool } from './any-history.ts'
+import type { Ask } from './pool-driver.ts'
+
+/** A lease as it was granted, and how all keys stood just before. */
+export interface Granted {
+  readonly keyId: string
+  readonly model: string
+  readonly panic: boolean
+  readonly wish: Ask
+  readonly keys: readonly KeyState[]
+  readonly nowMs: number
+}
+
+/** What is wrong with a grant, by rules that are written down here once more and more simply. */
+export function faultsOf(granted: Granted, { keys: specs, setup }: AnyPool): string[] {
+  const { keyId, model, panic, wish, keys, nowMs } = granted
+  const key = keys.find(({ id }) => id === keyId)
+  if (key === undefined) return ['a key was granted that is not there']
+  const route = keysFor(wish, keys, setup)
+  const standing = route.filter((other) => stands(other, model, nowMs))
+  const closed = standing.filter(({ breaker }) => breaker.kind === 'closed')
+  const breaker = asOf(key.breaker, nowMs)
+  const isFirstModel = model === wish.models?.[0]
+  const spec = specs.find(({ id }) => id === keyId)
+  const rules: readonly [holds: boolean, fault: string][] = [
+    [wish.models?.includes(model) === true, 'a model was granted that nobody named'],
+    [route.includes(key), 'a key was granted that is not in the route'],
+    [spec?.disabled !== true, 'a disabled key was granted'],
+    [
+      !(isFirstModel && wish.tried?.includes(keyId)),
+      'a key that was tried was granted again for the same model',
+    ],
+    [
+      !(isFirstModel && wish.notAccounts?.includes(key.account.id)),
+      'an account at fault was granted',
+    ],
+    [!isBenched(key, model, nowMs), 'a benched key was granted'],
+    [!isPoor(key, nowMs), 'a key below its min_credit was granted'],
+    [
+      panic === closed.length < (setup.panicRatio ?? 0) * standing.length,
+      'panic is not what it is',
+    ],
+    [panic || breaker.kind !== 'open', 'an open breaker was passed without panic'],
+    [
+      panic || breaker.kind !== 'half_open' || breaker.probe === null,
+      'a second probe was let through',
+    ],
+  ]
+  return rules.filter(([holds]) => !holds).map(([, fault]) => `${keyId}: ${fault}`)
+}
+
+function stands(key: KeyState, model: string, nowMs: number): boolean {
+  return !(key.config.disabled || isBenched(key, model, nowMs) || isPoor(key, nowMs))
+}
+
+function isPoor({ credit, config }: KeyState, nowMs: number): boolean {
+  const now = creditAsOf(credit, nowMs)
+  if (now.kind === 'unknown' || now.remainingUsd === null) return false
+  return now.remainingUsd <= config.minCreditUsd
+}
+
+function isBenched(key: KeyState, model: string, nowMs: number): boolean {
+  const { account } = key
+  const free = model.endsWith(':free') ? account.freeBench : null
+  const benches = [key.bench, account.bench, free, account.modelBenches.get(modelId(model)) ?? null]
+  return benches.some((bench) => isActive(bench, nowMs))
+}
+
+/** The keys of the first route that takes the model by either of its names. */
+export function keysFor(
+  { asked, models }: Ask,
+  keys: readonly KeyState[],
+  { routes = [] }: AnyPool['setup'],
+): readonly KeyState[] {
+  const names = [asked, models?.[0]].map((name) => name ?? '')
+  const route = routes.find(({ models: patterns }) =>
+    patterns.some((pattern) => names.some((name) => takes(pattern, name))),
+  )
+  if (!route?.keys) return keys
+  const selectors = route.keys
+  return keys.filter(({ id, account, config }) =>
+    [id, `account:${account.id}`, ...config.tags.map((tag) => `tag:${tag}`)].some((name) =>
+      selectors.includes(name),
+    ),
+  )
+}
+
+function takes(pattern: string, name: string): boolean {
+  const [start = '', end] = pattern.split('*')
+  return end === undefined ? name === pattern : name.startsWith(start)
+}

@@ -1,0 +1,287 @@
+import { isActive } from '../../src/balancing/bench.ts'
+import { asOf, type Breaker } from '../../src/balancing/circuit-breaker.ts'
+import type { Refusal } from '../../src/balancing/decision.ts'
+import type { Lease } from '../../src/balancing/leases.ts'
+import type { Counters, Tally } from '../../src/balancing/ledger.ts'
+import { type Meter, roomAtMs, shareUsed } from '../../src/balancing/meter.ts'
+import { wakeAtMs } from '../../src/balancing/pool.ts'
+import type { KeyState } from '../../src/balancing/pool-state.ts'
+import type { Settlement } from '../../src/balancing/settlement.ts'
+import { WINDOW_MS } from '../../src/balancing/sliding-window.ts'
+import type { AnyPool } from './any-history.ts'
+import { ExactMinute } from './exact-minute.ts'
+import { keysFor } from './grant-rules.ts'
+import { type Ask, drivePool, type KeySpec, type PoolDriver, START_MS } from './pool-driver.ts'
+import type { Issued } from './pool-walk.ts'
+import type { Waiter } from './waiters.ts'
+
+/** By how much the pool's meters may err, on the safe side. */
+const METER_ERROR_MS = 100
+
+interface Booked {
+  attempts: number
+  tokens: number
+  costUsd: number
+}
+
+/** Books about one pool, kept from outside, and what disagrees with them. */
+export class PoolAudit {
+  readonly #config: AnyPool
+  readonly #pool: PoolDriver
+  readonly #minutes: ReadonlyMap<string, ExactMinute>
+  readonly #booked: ReadonlyMap<string, Booked>
+  readonly #initialRetryTokens: number
+  readonly #askedAtMs = new Map<string, number[]>()
+  readonly #doubtedAtMs = new Map<string, number>()
+  #found: string[] = []
+  #requests = 0
+  #retries = 0
+  #forgotten = 0
+
+  constructor(config: AnyPool, pool: PoolDriver) {
+    this.#config = config
+    this.#pool = pool
+    this.#minutes = new Map(config.keys.map(({ id }) => [id, new ExactMinute()]))
+    this.#booked = new Map(
+      config.keys.map(({ id }) => [id, { attempts: 0, tokens: 0, costUsd: 0 }]),
+    )
+    this.#initialRetryTokens = pool.state.retryBudget.tokens
+  }
+
+  granted(lease: Lease, wish: Ask): void {
+    const nowMs = this.#pool.now()
+    if (wish.attempt === 'first') this.#requests += 1
+    // Another model is no retry of what failed.
+    if (wish.attempt === 'retry' && lease.model === wish.models?.[0]) this.#retries += 1
+    const minute = this.#minutes.get(lease.keyId)
+    minute?.grant(lease.id, wish.tokens ?? 0, nowMs)
+    const taken = minute?.since(nowMs - WINDOW_MS)
+    const { rpm, tpm } = this.#specOf(lease.keyId)
+    this.#expect((taken?.requests ?? 0) <= (rpm ?? Infinity), `${lease.keyId} is over its rpm`)
+    this.#expect((taken?.tokens ?? 0) <= (tpm ?? Infinity), `${lease.keyId} is over its tpm`)
+  }
+
+  /** @param isKnown whether the pool still knows of the lease */
+  settled(issued: Issued, told: Partial<Settlement>, isKnown: boolean): void {
+    const nowMs = this.#pool.now()
+    const { usage, outcome, fault } = told
+    const tokens = usage === undefined ? 0 : usage.promptTokens + usage.completionTokens
+    const booked = this.#booked.get(issued.keyId)
+    if (booked === undefined) return
+    booked.attempts += 1
+    booked.tokens += tokens
+    booked.costUsd += usage?.costUsd ?? 0
+    if (told.suspect) this.#doubtedAtMs.set(issued.keyId, nowMs)
+    if (!isKnown) this.#forgotten += 1
+    // What nobody told of is taken to be what was reserved, unless the attempt failed.
+    const isTold = usage !== undefined || !(outcome === 'success' || fault === 'nobody')
+    if (isKnown && isTold) this.#minutes.get(issued.keyId)?.correct(issued.lease, tokens, nowMs)
+  }
+
+  /** OpenRouter was asked about a key. */
+  asked(id: string): void {
+    const nowMs = this.#pool.now()
+    const { refreshMs } = this.#pool.state.policy.credit
+    const before = this.#askedAtMs.get(id) ?? []
+    const recent = before.filter((atMs) => atMs > nowMs - refreshMs)
+    const [last = Number.NEGATIVE_INFINITY] = before.slice(-1)
+    const isDoubted = (this.#doubtedAtMs.get(id) ?? Number.NEGATIVE_INFINITY) >= last
+    this.#expect(recent.length === 0 || isDoubted, `${id} was looked up too soon`)
+    this.#expect(recent.length <= 1, `${id} was looked up too often`)
+    this.#askedAtMs.set(id, [...before, nowMs])
+  }
+
+  breakerOf(key: KeyState): Breaker {
+    return asOf(key.breaker, this.#pool.now())
+  }
+
+  /** What is wrong now, and what was found to be since this was last asked. */
+  faults(live: readonly Issued[], waiting: readonly Waiter[]): readonly string[] {
+    for (const key of this.#pool.state.keys.values()) {
+      this.#checkLoad(key, live)
+      this.#checkMeter(key, key.rpm, 'requests')
+      this.#checkMeter(key, key.tpm, 'tokens')
+      this.#checkCredit(key)
+    }
+    this.#checkRetryBudget()
+    this.#checkBooks()
+    this.#checkAffinities()
+    this.#checkQueue(waiting)
+    const found = this.#found
+    this.#found = []
+    return found
+  }
+
+  #expect(holds: boolean, otherwise: string): void {
+    if (!holds) this.#found.push(otherwise)
+  }
+
+  #specOf(id: string): KeySpec {
+    return this.#config.keys.find((spec) => spec.id === id) ?? { id }
+  }
+
+  #checkLoad(key: KeyState, live: readonly Issued[]): void {
+    const out = live.filter(({ keyId }) => keyId === key.id)
+    this.#expect(
+      key.inFlight === out.length,
+      `${key.id}: ${key.inFlight} of ${out.length} in flight`,
+    )
+    const limit = this.#specOf(key.id).maxConcurrent ?? Number.POSITIVE_INFINITY
+    this.#expect(out.length <= limit, `${key.id} is over its limit`)
+    if (key.breaker.kind !== 'half_open' || key.breaker.probe === null) return
+    const { probe } = key.breaker
+    this.#expect(
+      out.some(({ lease }) => lease === probe),
+      'a probe is out that nobody holds',
+    )
+  }
+
+  /** A meter counts all of the last minute, and nothing that was over a tenth of a second ago. */
+  #checkMeter({ id }: KeyState, meter: Meter | null, what: 'requests' | 'tokens'): void {
+    if (meter === null) return
+    const nowMs = this.#pool.now()
+    const minute = this.#minutes.get(id)
+    const counted = Math.round(shareUsed(meter, nowMs) * meter.limit)
+    const least = minute?.since(nowMs - WINDOW_MS)[what] ?? 0
+    const most = minute?.since(nowMs - WINDOW_MS - METER_ERROR_MS)[what] ?? 0
+    const { slots, total } = meter.window
+    this.#expect(counted >= least, `${id} forgets ${what}: ${counted} of ${least}`)
+    this.#expect(counted <= most, `${id} invents ${what}: ${counted} for ${most}`)
+    this.#expect(
+      slots.every(({ amount }) => amount >= 0),
+      `${id} counts below zero`,
+    )
+    const sum = slots.reduce((all, { amount }) => all + amount, 0)
+    this.#expect(sum === total, `${id} has a total that is no sum`)
+  }
+
+  #checkCredit({ id, credit }: KeyState): void {
+    if (credit.kind === 'unknown' || credit.remainingUsd === null) return
+    this.#expect(credit.remainingUsd >= 0, `${id} owes money`)
+    this.#expect(
+      credit.limitUsd === null || credit.remainingUsd <= credit.limitUsd,
+      `${id} has more left than its cap`,
+    )
+  }
+
+  #checkRetryBudget(): void {
+    const { retryBudget, policy } = this.#pool.state
+    const { ratio, minPerSecond } = policy.retryBudget
+    const dripped = ((this.#pool.now() - START_MS) / 1000) * minPerSecond
+    const paid = this.#initialRetryTokens + ratio * this.#requests + dripped + 1e-6
+    this.#expect(this.#retries <= paid, 'retries passed their budget')
+    this.#expect(retryBudget.tokens >= 0, 'the retry budget is overdrawn')
+  }
+
+  #checkBooks(): void {
+    const { all, byKey, byModel, byClient } = this.#pool.state.ledger
+    for (const [id, tally] of byKey) {
+      const same = JSON.stringify(bookedIn([tally])) === JSON.stringify(this.#booked.get(id))
+      this.#expect(same, `the books of ${id} are not what was settled`)
+    }
+    const [keys, models, clients] = [byKey, byModel, byClient].map((tallies) =>
+      JSON.stringify(bookedIn(tallies.values())),
+    )
+    this.#expect(keys === JSON.stringify(bookedIn([all])), 'the books by key and in all disagree')
+    this.#expect(models === clients, 'the books by model and by client disagree')
+    this.#expect(this.#forgotten > 0 || keys === models, 'the books by key and by model disagree')
+  }
+
+  #checkAffinities(): void {
+    const { homes, loads } = this.#pool.state.affinities
+    for (const [account, load] of loads) {
+      const at = [...homes.values()].filter((home) => home.account === account).length
+      this.#expect(load.homes === at, `${account} is home to ${at}, not to ${load.homes}`)
+      this.#expect(load.recent >= 0, `${account} has had less than no requests`)
+    }
+  }
+
+  #checkQueue(waiting: readonly Waiter[]): void {
+    const { state } = this.#pool
+    const nowMs = this.#pool.now()
+    this.#expect(state.queue.size <= state.policy.queue.maxWaiting, 'the queue is over its bound')
+    const wakeMs = wakeAtMs(state)
+    for (const { lease, deadlineMs } of waiting) {
+      this.#expect(
+        [...state.queue.keys()].some((id) => id === lease),
+        `${lease} lost its place`,
+      )
+      this.#expect(wakeMs !== null && wakeMs <= deadlineMs, `nobody wakes for ${lease}`)
+    }
+    const [first] = state.queue.values()
+    const [next] = waiting
+    if (first === undefined || next === undefined || first.want.leaseId !== next.lease) return
+    this.#expect(!this.#wouldGrantAt(nowMs, next.wish), 'the first waits although a key is free')
+  }
+
+  /** What is wrong with a refusal that was given just now. */
+  faultsOfRefusal(refusal: Refusal, wish: Ask): string[] {
+    const nowMs = this.#pool.now()
+    const { retryAtMs, reasons, cause } = refusal
+    if (cause !== 'no_key') return []
+    const faults: string[] = []
+    const expect = (holds: boolean, otherwise: string) => {
+      if (!holds) faults.push(otherwise)
+    }
+    expect(retryAtMs === null || retryAtMs > nowMs, 'a refusal named a moment that is past')
+    const counted = Object.values(reasons).reduce((sum, count) => sum + count, 0)
+    expect(counted === this.#config.keys.length, 'a refusal did not account for every key')
+    if (retryAtMs === null || !this.#isForeseeable(wish, retryAtMs)) return faults
+    expect(!this.#wouldGrantAt(retryAtMs - 1, wish), 'a key was free before the moment named')
+    expect(this.#wouldGrantAt(retryAtMs, wish), 'no key was free at the moment named')
+    return faults
+  }
+
+  /** Leases end when their answers do, and lookups when they do: then the moment is a guess. */
+  #isForeseeable(wish: Ask, retryAtMs: number): boolean {
+    const { state } = this.#pool
+    const nowMs = this.#pool.now()
+    const isPersonal = (wish.tried?.length ?? 0) + (wish.notAccounts?.length ?? 0) > 0
+    if (isPersonal || wish.attempt === 'retry' || state.queue.size > 0) return false
+    const keys = keysFor(wish, [...state.keys.values()], this.#config.setup)
+    // Who is at a limit still counts for panic, so that panic may come or go before anybody is free.
+    const isBroken = keys.some(({ breaker }) => breaker.kind !== 'closed')
+    const isLimited = keys.some(
+      ({ rpm, tpm }) =>
+        (rpm !== null && roomAtMs(rpm, 1, nowMs) !== nowMs) ||
+        (tpm !== null && roomAtMs(tpm, wish.tokens ?? 0, nowMs) !== nowMs),
+    )
+    if (state.policy.panicRatio > 0 && isBroken && isLimited) return false
+    return keys.every((key) => {
+      const { inFlight, config, breaker, credit, account } = key
+      const isFull = config.maxConcurrent !== null && inFlight >= config.maxConcurrent
+      const isProbed = breaker.kind === 'half_open' && breaker.probe !== null
+      const runsOnCredit = inFlight > 0 && credit.kind === 'known' && credit.remainingUsd !== null
+      const lapses = [key.bench, account.bench, account.freeBench, ...account.modelBenches.values()]
+        .filter((bench) => isActive(bench, nowMs))
+        .some(({ cure, untilMs }) => cure === 'lookup' && untilMs !== null && untilMs < retryAtMs)
+      return !(isFull || isProbed || runsOnCredit || lapses)
+    })
+  }
+
+  #wouldGrantAt(atMs: number, wish: Ask): boolean {
+    const twin = drivePool([])
+    Object.assign(twin.state, structuredClone(this.#pool.state))
+    twin.state.queue.clear()
+    twin.at(atMs)
+    return twin.ask({ ...wish, lease: 'imagined', waitMs: 0 }).kind === 'grant'
+  }
+}
+
+function bookedIn(tallies: Iterable<Tally>): Booked {
+  const totals: readonly Counters[] = [...tallies].map(({ total }) => total)
+  return {
+    attempts: totals.reduce((sum, { attempts }) => sum + attempts, 0),
+    tokens: totals.reduce((sum, total) => sum + total.promptTokens + total.completionTokens, 0),
+    costUsd: totals.reduce((sum, { costUsd }) => sum + costUsd, 0),
+  }
+}
+
+/** State as plain JSON can show it, so that two states can be compared by value. */
+export function plain(value: unknown): unknown {
+  if (value instanceof Map) return [...value].map(([name, entry]) => [name, plain(entry)])
+  if (value instanceof Set) return [...value]
+  if (Array.isArray(value)) return value.map(plain)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, plain(entry)]))
+}

@@ -1,0 +1,100 @@
+import { describe, expect, it } from 'vitest'
+import type { BenchOrder } from '../../src/balancing/settlement.ts'
+import { snapshot } from '../../src/balancing/snapshot.ts'
+import { drivePool, usageOf } from './pool-driver.ts'
+
+const MINUTE_MS = 60_000
+
+function bench(reason: BenchOrder['reason'], untilMs: number): BenchOrder {
+  return { scope: 'key', reason, term: { kind: 'until', untilMs } }
+}
+
+describe('the snapshot', () => {
+  it('counts a busy key as usable and an excluded one not, with the reason and its end', () => {
+    const pool = drivePool([{ id: 'busy', maxConcurrent: 1 }, 'benched', 'tripped'])
+    const untilMs = pool.now() + 5_000
+    pool.grantOf('busy')
+    pool.shrug(pool.grantOf('benched'), bench('key_spent', untilMs))
+    pool.trip('tripped')
+    expect(snapshot(pool.state, pool.now())).toMatchObject({
+      panic: false,
+      usable: 1,
+      keys: [
+        { id: 'busy', reason: null, clearsAtMs: null, inFlight: 1 },
+        { id: 'benched', reason: 'key_spent', clearsAtMs: untilMs, breaker: 'closed' },
+        { id: 'tripped', reason: 'breaker_open', clearsAtMs: pool.now() + MINUTE_MS },
+      ],
+    })
+  })
+
+  it('says panic, and counts the keys that panic lets serve', () => {
+    const pool = drivePool(['a', 'b'], { panicRatio: 0.5 })
+    pool.trip('a')
+    pool.trip('b')
+    expect(snapshot(pool.state, pool.now())).toMatchObject({ panic: true, usable: 2 })
+  })
+
+  it('shows what a key has left, when it expires, how fast it is and how full its limits are', () => {
+    const pool = drivePool([{ id: 'a', rpm: 4, tpm: 1_000, maxConcurrent: 1 }, 'unknown'])
+    const weekMs = 7 * 24 * 60 * MINUTE_MS
+    const expiresAtMs = pool.now() + weekMs
+    pool.lookUp('a', 10, { limitUsd: 20, expiresAtMs })
+    const askedAtMs = pool.now()
+    pool.give(pool.grantOf('a', { tokens: 800 }), {
+      usage: usageOf(200, 50, 2.5),
+      firstOutputMs: 300,
+    })
+    pool.grantOf('a', { tokens: 350 })
+    pool.waiting({ tried: ['unknown'] })
+    const shown = () => snapshot(pool.state, pool.now())
+    expect(shown()).toMatchObject({
+      waiting: 1,
+      keys: [
+        {
+          credit: { limitUsd: 20, remainingUsd: 7.5, asOfMs: askedAtMs, stale: false },
+          expiresAtMs,
+          expiresSoon: false,
+          latencyMs: 300,
+          rpmUsed: 0.5,
+          tpmUsed: 0.6,
+        },
+        { credit: null, expiresAtMs: null, expiresSoon: false, latencyMs: null, rpmUsed: null },
+      ],
+    })
+    pool.wait(1)
+    expect(shown().keys[0]?.expiresSoon).toBe(true)
+  })
+
+  it('names a key that has too little credit left, and a model that is benched for everybody', () => {
+    const pool = drivePool([{ id: 'a', minCredit: 5 }, 'b'])
+    const untilMs = pool.now() + 5_000
+    pool.lookUp('a', 4, { resetsAtMs: pool.now() + MINUTE_MS })
+    const term = { kind: 'until', untilMs } as const
+    pool.shrug(pool.grant({ model: 'm' }), {
+      scope: 'model',
+      reason: 'account_rate_limited',
+      term,
+    })
+    expect(snapshot(pool.state, pool.now())).toMatchObject({
+      usable: 1,
+      benchedModels: [{ model: 'm', untilMs }],
+      keys: [
+        { reason: 'below_min_credit', clearsAtMs: pool.now() + MINUTE_MS },
+        { reason: null, clearsAtMs: null },
+      ],
+    })
+    pool.wait(5_000)
+    expect(snapshot(pool.state, pool.now()).benchedModels).toEqual([])
+  })
+
+  it('changes nothing', () => {
+    const pool = drivePool([{ id: 'a', rpm: 5, tpm: 500 }, 'b'])
+    pool.lookUp('b', 3)
+    pool.give(pool.grantOf('a', { tokens: 20 }), { firstOutputMs: 10 })
+    pool.trip('a')
+    pool.wait(MINUTE_MS)
+    const before = structuredClone(pool.state)
+    snapshot(pool.state, pool.now())
+    expect(pool.state).toEqual(before)
+  })
+})
