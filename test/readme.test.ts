@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { experimental_readRawConfig } from 'wrangler'
@@ -7,6 +8,7 @@ import { REASONS } from '../src/balancing/reasons.ts'
 import { STRATEGY_NAMES } from '../src/balancing/strategy.ts'
 import { readClientKeys } from '../src/config/client-keys.ts'
 import { policySchema } from '../src/config/policy.ts'
+import { selectorFaults } from '../src/config/routes.ts'
 import { readUpstreamKeys } from '../src/config/upstream-keys.ts'
 import { GATEWAY_ERRORS } from '../src/gateway/gateway-error.ts'
 import { BLAME_TABLE, NOBODY } from '../src/openrouter/blame.ts'
@@ -186,7 +188,8 @@ describe('the table of endpoints', () => {
 
   it('holds no path that could be opened once more as an extra one', () => {
     const paths = rowsOf('method').flatMap(([, paths = '']) =>
-      quoted(paths).filter((path) => !path.startsWith('/')),
+      // The star is where the extra paths themselves are served.
+      quoted(paths).filter((path) => !path.startsWith('/') && path !== '*'),
     )
     expect(paths).not.toEqual([])
     for (const path of paths) {
@@ -258,4 +261,35 @@ describe('the other lists', () => {
     expect(inside).not.toEqual([])
     expect(broken).toEqual([])
   })
+})
+
+describe('the examples', () => {
+  const examples = Array.from(
+    readme.matchAll(/```toml\n(.*?)```/gs),
+    (match) => match[1] ?? '',
+  ).filter((text) => text.includes('POLICY'))
+
+  it('are configurations that a Worker would take', async () => {
+    expect(examples.length).toBeGreaterThanOrEqual(5)
+    for (const text of examples) {
+      const policy = policySchema.parse(policyOf(text))
+      const [, secret] = /OPENROUTER_KEYS='(.*)'/.exec(text) ?? []
+      let count = 0
+      const keys = (secret ?? 'sk-or-only').replaceAll('sk-or-…', () => `sk-or-example-${++count}`)
+      const { faults, keys: read } = await readUpstreamKeys({ OPENROUTER_KEYS: keys }, policy)
+      expect([faults, selectorFaults(policy.routes, read)]).toEqual([[], []])
+    }
+  })
+
+  /** Read as Wrangler reads it, from a file. */
+  function policyOf(text: string): unknown {
+    const folder = mkdtempSync(join(tmpdir(), 'readme-'))
+    const path = join(folder, 'wrangler.toml')
+    writeFileSync(path, `name = "example"\n${text}`)
+    try {
+      return experimental_readRawConfig({ config: path }).rawConfig.vars?.POLICY
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  }
 })

@@ -1,13 +1,13 @@
 import { z } from 'zod'
 import { type ModelId, modelId } from '../balancing/ids.ts'
 import { shown } from './fields.ts'
-import { MAX_NAME_LENGTH, modelName } from './routes.ts'
+import { MAX_NAME_LENGTH, modelName, oneModel } from './routes.ts'
 
 const MAX_ALIASES = 1000
 
 /** Names that callers may use, with the models that are sent for them. */
 export const aliasFields = z
-  .record(z.string(), modelName(), {
+  .record(z.string(), oneModel(), {
     error: (issue) => `must be a table of names, each with a model, given ${shown(issue.input)}`,
   })
   .check((context) => {

@@ -23,6 +23,12 @@ export const MAX_NAME_LENGTH = 256
 /** The name of a model, as OpenRouter knows it. */
 export const modelName = () => word(MAX_NAME_LENGTH)
 
+/** One model and no other: what is sent has no stars. */
+export const oneModel = () =>
+  modelName().regex(/^[^*]*$/, {
+    error: ({ input }) => `must be the name of one model, without a star, given ${shown(input)}`,
+  })
+
 const pattern = () =>
   modelName().regex(/^[^*]*\*?$/, {
     error: ({ input }) =>
@@ -46,7 +52,7 @@ const route = section({
   keys: listOf(selector(), { min: 1, max: MAX_SELECTORS }).optional(),
   strategy: oneOf(STRATEGY_NAMES).optional(),
   affinity: oneOf(AFFINITIES).optional(),
-  fallback_models: listOf(modelName(), { max: MAX_FALLBACKS }).optional(),
+  fallback_models: listOf(oneModel(), { max: MAX_FALLBACKS }).optional(),
   timeouts: someTimeoutFields.optional(),
   max_attempts: maxAttempts().optional(),
 })

@@ -30,6 +30,10 @@ export function keyAnswer(label: string, spending: Spending): JsonObject {
       organization_id: null,
       workspace_id: null,
       expires_at: null,
+      // OpenRouter's own client takes no answer without the next two. Both are about accounts,
+      // which are not the client's.
+      allowed_data_regions: ['global'],
+      free_model_daily_requests: { used: 0, limit: 0, remaining: 0 },
       rate_limit: {
         requests: -1,
         interval: '10s',
