@@ -155,7 +155,7 @@ export interface Blockage {
   readonly refusal: Refusal
   /** The earliest moment at which it is worth while to look again; null for never. */
   readonly mayEndAtMs: number | null
-  /** Keys that could serve if only they had tokens left for so large a request. */
+  /** Keys that will serve as soon as they have tokens left for so large a request. */
   readonly shortOfTokens: readonly KeyId[]
 }
 
@@ -171,7 +171,9 @@ export function blockageOf(prospects: readonly Prospect[], nowMs: number): Block
     },
     mayEndAtMs: earliest(excluded.map((assessment) => mayClearAtMs(assessment, nowMs))),
     shortOfTokens: excluded
-      .filter(({ obstacles }) => obstacles.every(({ reason }) => reason === 'at_tpm'))
+      .filter(({ obstacles }) =>
+        obstacles.every(({ reason, clearsAtMs }) => reason === 'at_tpm' && clearsAtMs !== null),
+      )
       .map(({ key }) => key.id),
   }
 }

@@ -81,7 +81,9 @@ export function afterReport(
   const askedAtMs = lookup.kind === 'unknown' ? nowMs : lookup.askedAtMs
   const isOlder = state.doubtedAtMs !== null && askedAtMs < state.doubtedAtMs
   const reported = { ...state, reportedAtMs: nowMs }
-  if (isOlder) return { ...reported, duty: verification(state, nowMs) }
+  // It counts as a look all the same: while 401s go on coming in, every answer is older than the
+  // last of them.
+  if (isOlder) return { ...reported, verifiedAtMs: nowMs, duty: verification(state, nowMs) }
   const wasDoubted = state.doubtedAtMs !== null
   return {
     duty: { kind: 'due', atMs: Math.min(askedAtMs, nowMs) + refreshMs },

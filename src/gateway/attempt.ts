@@ -150,7 +150,9 @@ async function readAnswer(
   if (reading.error !== null) {
     return failed(failureOf(reading.error, head.headers), answer, reading.usage)
   }
-  if (!reading.answer) return failed({ kind: 'response', ...head, error: null }, answer)
+  if (!reading.answer) {
+    return failed({ kind: 'response', ...head, error: null }, answer, reading.usage)
+  }
   return { kind: 'whole', answer, usage: reading.usage }
 }
 
@@ -181,7 +183,7 @@ async function awaitOutput(
         call.disarm()
         return { kind: 'stream', stream: { head, watch, held: unsent(chunks, blocks, watch) } }
       case 'empty':
-        return failed({ kind: 'truncated' })
+        return failed({ kind: 'truncated' }, null, watch.summary().usage)
       case 'error':
         return await readErrorTail(call, head, watch, chunks, blocks)
     }

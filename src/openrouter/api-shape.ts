@@ -49,7 +49,7 @@ export const SILENT: EventReading = {
 export interface EventReading extends StreamIdentity {
   /** Something for the caller to see or hear: text, reasoning, a tool call, an image. */
   readonly output: boolean
-  /** Some choice has ended. Usage may still follow. */
+  /** The answer, or one of several, has ended. Usage may still follow. */
   readonly finished: boolean
   /** Nothing follows. */
   readonly done: boolean
@@ -58,7 +58,7 @@ export interface EventReading extends StreamIdentity {
 }
 
 export interface WholeReading extends StreamIdentity {
-  /** There is at least one choice; it may still hold an error. */
+  /** It holds something of what was asked for; there may be an error in it or beside it. */
   readonly answer: boolean
   readonly error: WireError | null
   readonly usage: Usage | null

@@ -6,7 +6,7 @@ import {
   type StreamIdentity,
   type WholeReading,
 } from './api-shape.ts'
-import { isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
+import { identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
 import { isJsonObject, type JsonObject, listOf, objectOf, textOf } from './json-value.ts'
 import { openRouterError } from './openrouter-error.ts'
 import type { SseEvent } from './sse.ts'
@@ -71,16 +71,6 @@ function choicesOf(body: JsonObject): readonly JsonObject[] {
   return listOf(body.choices).filter(isJsonObject)
 }
 
-function identityOf(body: JsonObject): StreamIdentity {
-  const id = textOf(body.id)
-  const model = textOf(body.model)
-  return {
-    ...(id === null ? {} : { id }),
-    ...(model === null ? {} : { model }),
-    ...(typeof body.created === 'number' ? { created: body.created } : {}),
-  }
-}
-
 /** An error stands at the top, in a choice, or is only told by how a choice finished. */
 function errorIn(body: JsonObject, choices: readonly JsonObject[]): WireError | null {
   const told = [body, ...choices].map((place) => readError(place, null))
@@ -120,8 +110,9 @@ const OUTPUT_FIELDS = [
   'annotations',
 ] as const
 
+/** The older completions have their text and its reasoning in the choice itself. */
 function hasOutput(choice: JsonObject): boolean {
-  const delta = objectOf(choice.delta ?? choice.message)
+  const delta = objectOf(choice.delta ?? choice.message ?? choice)
   return isReal(choice.text) || OUTPUT_FIELDS.some((field) => isReal(delta[field]))
 }
 

@@ -1,4 +1,6 @@
-import { isJsonObject, type JsonObject } from './json-value.ts'
+import type { StreamIdentity } from './api-shape.ts'
+import { isJsonObject, type JsonObject, textOf } from './json-value.ts'
+import { readError, type WireError } from './upstream-failure.ts'
 
 /** The JSON object that an event's data holds, or null. */
 export function parseObject(data: string): JsonObject | null {
@@ -15,8 +17,29 @@ export function isDone(data: string): boolean {
   return data.trim() === '[DONE]'
 }
 
-/** Says what a piece of output is, not what it holds. */
-const LABELS: ReadonlySet<string> = new Set(['type', 'id', 'index', 'format', 'role'])
+/** Who answers, as the JSON of an answer says it, of an event, or of the part that stands for one. */
+export function identityOf(body: JsonObject): StreamIdentity {
+  const id = textOf(body.id)
+  const model = textOf(body.model)
+  const created = body.created ?? body.created_at
+  return {
+    ...(id === null ? {} : { id }),
+    ...(model === null ? {} : { model }),
+    ...(typeof created === 'number' ? { created } : {}),
+  }
+}
+
+/** The error within an event, or the error that it is: /responses puts no `error` into that one. */
+export function errorOf(event: JsonObject): WireError | null {
+  const within = readError(event, null)
+  return within ?? (event.type === 'error' ? readError({ error: event }, null) : null)
+}
+
+/** Says what a piece of output is, or where it belongs, not what it holds. */
+const LABELS: ReadonlySet<string> = new Set([
+  ...['type', 'id', 'index', 'format', 'role', 'object', 'status', 'phase'],
+  ...['item_id', 'call_id', 'tool_use_id'],
+])
 
 /** Deeper than any real delta; whoever nests deeper than this shall not overflow our stack. */
 const MAX_DEPTH = 8
@@ -35,8 +58,8 @@ export function isReal(value: unknown, depth = 0): boolean {
     : Object.entries(value).some(([name, item]) => !LABELS.has(name) && isReal(item, depth + 1))
 }
 
-/** The data of an event of several lines is only joined by parsing it. */
-const SEVERAL_LINES = /[\r\n][^\r\n]/
+/** Data of several lines is only joined by parsing it. Other lines, such as the name, do not count. */
+const SEVERAL_LINES = /(?:^|[\r\n])data\b.*[\r\n]data\b/s
 
 const decoder = new TextDecoder()
 

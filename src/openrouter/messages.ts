@@ -5,7 +5,7 @@ import {
   SILENT,
   type WholeReading,
 } from './api-shape.ts'
-import { isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
+import { errorOf, identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
 import { isJsonObject, type JsonObject, listOf, objectOf, textOf } from './json-value.ts'
 import type { SseEvent } from './sse.ts'
 import { readError } from './upstream-failure.ts'
@@ -15,7 +15,8 @@ import { readUsage } from './usage.ts'
  * The start of a message holds the usage of its prompt, a delta of the message that of the
  * answer, with the reason for its end. Null values say nothing, and are in every one of them.
  */
-const SIGNS = /(?:"usage|"error|stop_reason)"\s*:(?!\s*null)|message_stop|\[DONE\]|\\u/
+const SIGNS =
+  /(?:"usage|"error|stop_reason)"\s*:(?!\s*null)|"type"\s*:\s*"error"|message_stop|\[DONE\]|\\u/
 
 /**
  * Anthropic's messages. OpenRouter ends their stream with a `[DONE]` after
@@ -55,28 +56,25 @@ function readEvent({ data }: SseEvent): EventReading {
   if (event === null) return SILENT
   const message = objectOf(event.message)
   const delta = objectOf(event.delta)
-  const id = textOf(message.id)
-  const model = textOf(message.model)
   return {
     // A block begins empty, unless it is the call of a tool, whose name it begins with.
     output: isReal(event.content_block) || (event.type === 'content_block_delta' && isReal(delta)),
     finished: event.type === 'message_delta' && textOf(delta.stop_reason) !== null,
     done: event.type === 'message_stop',
-    error: readError(event, null),
+    error: errorOf(event),
     usage: readUsage(event.usage ?? message.usage),
-    ...(id === null ? {} : { id }),
-    ...(model === null ? {} : { model }),
+    ...identityOf(message),
   }
 }
 
 function readWhole(body: unknown): WholeReading {
   const answer = objectOf(body)
-  const id = textOf(answer.id)
   return {
-    answer: answer.type === 'message' || listOf(answer.content).some(isJsonObject),
-    error: readError(answer, null),
+    // A model may well end its turn without a word; without either, nobody has answered.
+    answer: listOf(answer.content).some(isJsonObject) || textOf(answer.stop_reason) !== null,
+    error: errorOf(answer),
     usage: readUsage(answer.usage),
-    ...(id === null ? {} : { id }),
+    ...identityOf(answer),
   }
 }
 
@@ -90,6 +88,7 @@ const TYPES: ReadonlyMap<number, string> = new Map([
   [429, 'rate_limit_error'],
   [503, 'overloaded_error'],
   [504, 'timeout_error'],
+  [524, 'timeout_error'],
   [529, 'overloaded_error'],
 ])
 

@@ -6,15 +6,16 @@ import {
   type StreamIdentity,
   type WholeReading,
 } from './api-shape.ts'
-import { isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
+import { errorOf, identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
 import { isJsonObject, type JsonObject, objectOf, textOf } from './json-value.ts'
 import { openRouterError } from './openrouter-error.ts'
 import type { SseEvent } from './sse.ts'
 import { readError, type WireError } from './upstream-failure.ts'
 import { readUsage } from './usage.ts'
 
+/** Ends, errors and failures, by the events that tell them or by the fields that hold them. */
 const SIGNS =
-  /response\.(?:completed|incomplete|failed|error)|"type"\s*:\s*"error"|(?:"usage|"error)"\s*:(?!\s*null)|\[DONE\]|\\u/
+  /"(?:response\.(?:completed|incomplete|failed|error)|failed)"|"type"\s*:\s*"error"|"(?:usage|error)"\s*:(?!\s*null)|\[DONE\]|\\u/
 
 /**
  * OpenAI's Responses, which OpenRouter serves without a memory of its own. Events
@@ -48,7 +49,7 @@ function readEvent({ data }: SseEvent): EventReading {
   const type = textOf(event.type) ?? ''
   const response = objectOf(event.response)
   return {
-    output: hasOutput(type, event),
+    output: OUTPUT_FIELDS.some((field) => isReal(event[field])),
     finished: ENDS.has(type),
     done: false,
     error: errorIn(type, event),
@@ -57,50 +58,52 @@ function readEvent({ data }: SseEvent): EventReading {
   }
 }
 
-/** Whether an event brings something of the answer, and not only the frame for it. */
-function hasOutput(type: string, event: JsonObject): boolean {
-  if (type.endsWith('.delta')) return isReal(event.delta)
-  if (type.endsWith('.partial_image')) return isReal(event.partial_image_b64)
-  if (type.startsWith('response.output_item.')) {
-    const item = objectOf(event.item)
-    // The call of a tool begins with the tool's name.
-    return (textOf(item.type) ?? '').endsWith('_call') || isReal(item.content)
-  }
-  if (type.startsWith('response.content_part.')) return isReal(event.part)
-  return type.endsWith('.done') && isReal([event.text, event.arguments, event.refusal])
-}
+/**
+ * What of an event belongs to the answer. An item or a part of one is added empty, unless it is the
+ * call of a tool, which begins with the tool's name; only searches and pictures come when they come.
+ */
+const OUTPUT_FIELDS = [
+  'delta',
+  'text',
+  'refusal',
+  'arguments',
+  'input',
+  'code',
+  'item',
+  'part',
+  'annotation',
+  'partial_image_b64',
+] as const
 
-/** A run that failed, an error beside it, or one that stands for itself. */
+/** An error in the event, an event that is one, or a run that failed. */
 function errorIn(type: string, event: JsonObject): WireError | null {
-  const beside = readError(event, null)
-  if (beside !== null) return beside
-  if (type === 'error') return readError({ error: event }, null)
-  const { response } = event
-  return readError(response, null) ?? failedRun(response)
+  const told = errorOf(type === 'response.error' ? { ...event, type: 'error' } : event)
+  if (told !== null) return told
+  const { response, error_type } = event
+  const run = isJsonObject(response) ? { error_type, ...response } : {}
+  return failureIn(type === 'response.failed' ? { ...run, status: 'failed' } : run)
 }
 
-/** A run may say that it failed and nothing else. */
-function failedRun(run: unknown): WireError | null {
-  return objectOf(run).status === 'failed'
-    ? readError({ error: { message: 'The answer failed without a reason.' } }, null)
-    : null
+/** Why a run failed, which it may also leave untold. */
+function failureIn(run: JsonObject): WireError | null {
+  const told = readError(run, null)
+  return told === null && run.status === 'failed'
+    ? readError({ error: 'The answer failed without a reason.' }, null)
+    : told
 }
 
 function readWhole(body: unknown): WholeReading {
   const answer = objectOf(body)
   return {
     answer: Array.isArray(answer.output),
-    error: readError(answer, null) ?? failedRun(answer),
+    error: failureIn(answer),
     usage: readUsage(answer.usage),
     ...identityOf(answer),
   }
 }
 
-function identityOf(response: JsonObject): StreamIdentity {
-  const id = textOf(response.id)
-  const model = textOf(response.model)
-  return { ...(id === null ? {} : { id }), ...(model === null ? {} : { model }) }
-}
+/** This shape's codes are names, of which it has few. */
+const CODES: ReadonlyMap<number, string> = new Map([[429, 'rate_limit_exceeded']])
 
 /**
  * The shape's own `error` event. OpenAI's client raises an error only for an event
@@ -110,7 +113,7 @@ function errorEvent(notice: ErrorNotice & StreamIdentity): string {
   const event = {
     type: 'error',
     sequence_number: notice.events ?? 0,
-    code: String(notice.code),
+    code: CODES.get(notice.code) ?? (notice.code < 500 ? 'invalid_prompt' : 'server_error'),
     message: notice.message,
     param: null,
     ...openRouterError(notice),

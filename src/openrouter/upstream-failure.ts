@@ -45,7 +45,7 @@ const DEFAULT_STATUS = 502
 
 /**
  * Names that stand for a status: `error_type` (the same in all API shapes), the
- * types of Anthropic's shape and the few codes that /responses uses.
+ * types of Anthropic's shape and the codes of /responses.
  * https://openrouter.ai/docs/api-reference/errors
  */
 const STATUS_BY_NAME: ReadonlyMap<string, number> = new Map(
@@ -63,6 +63,15 @@ const STATUS_BY_NAME: ReadonlyMap<string, number> = new Map(
       'image_too_small',
       'unsupported_image_format',
       'image_download_failed',
+      'invalid_image_format',
+      'invalid_base64_image',
+      'invalid_image_url',
+      'invalid_image_mode',
+      'image_parse_error',
+      'image_file_too_large',
+      'unsupported_image_media_type',
+      'empty_image_file',
+      'failed_to_download_image',
     ],
     401: ['authentication', 'authentication_error'],
     402: ['payment_required', 'billing_error'],
@@ -71,9 +80,11 @@ const STATUS_BY_NAME: ReadonlyMap<string, number> = new Map(
       'permission_error',
       'content_policy_violation',
       'image_content_policy_violation',
+      'bio_policy',
+      'data_residency_mismatch',
       'refusal',
     ],
-    404: ['not_found', 'not_found_error', 'image_not_found'],
+    404: ['not_found', 'not_found_error', 'image_not_found', 'image_file_not_found'],
     412: ['precondition_failed'],
     413: ['payload_too_large', 'request_too_large'],
     422: ['unprocessable'],
@@ -81,7 +92,7 @@ const STATUS_BY_NAME: ReadonlyMap<string, number> = new Map(
     500: ['server', 'server_error', 'unmapped', 'api_error'],
     502: ['provider_unavailable'],
     503: ['provider_overloaded'],
-    504: ['timeout', 'timeout_error'],
+    504: ['timeout', 'timeout_error', 'vector_store_timeout'],
     529: ['overloaded_error'],
   }).flatMap(([status, names]) => names.map((name) => [name, Number(status)] as const)),
 )
@@ -98,7 +109,7 @@ export function readError(value: unknown, httpStatus: number | null): WireError 
   const given = value.error
   const error = typeof given === 'string' && given !== '' ? { message: given } : given
   if (!isJsonObject(error)) return null
-  const metadata = { ...objectOf(value.metadata), ...objectOf(error.metadata) }
+  const metadata = { ...metadataBeside(value), ...objectOf(error.metadata) }
   const errorType =
     textOf(metadata.error_type) ?? textOf(error.error_type) ?? textOf(value.error_type)
   return {
@@ -110,6 +121,14 @@ export function readError(value: unknown, httpStatus: number | null): WireError 
     isByok: metadata.is_byok === true,
     metadata,
   }
+}
+
+/**
+ * A run of /responses, which has a `status`, repeats the `metadata` of its request. To take the
+ * caller's for the error's would let a caller put the blame on our keys.
+ */
+function metadataBeside({ status, metadata }: JsonObject): JsonObject {
+  return typeof status === 'string' ? {} : objectOf(metadata)
 }
 
 /** Numbers say it exactly and go before names; `error_type` is the most exact of the names. */

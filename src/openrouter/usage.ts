@@ -22,7 +22,10 @@ export function readUsage(value: unknown): Usage | null {
     completionTokens: completion ?? Math.max(0, (total ?? 0) - (prompt ?? total ?? 0)),
     cachedTokens:
       countOf(promptDetails.cached_tokens) ?? countOf(value.cache_read_input_tokens) ?? 0,
-    reasoningTokens: countOf(completionDetails.reasoning_tokens) ?? 0,
+    reasoningTokens:
+      countOf(completionDetails.reasoning_tokens) ??
+      countOf(completionDetails.thinking_tokens) ??
+      0,
     costUsd: cost ?? 0,
     estimated: false,
   }

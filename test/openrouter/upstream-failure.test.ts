@@ -55,6 +55,10 @@ describe('readError', () => {
     ['rate_limit_exceeded', 429],
     ['context_length_exceeded', 400],
     ['invalid_prompt', 400],
+    ['failed_to_download_image', 400],
+    ['bio_policy', 403],
+    ['image_file_not_found', 404],
+    ['vector_store_timeout', 504],
     ['payment_required', 402],
     ['content_policy_violation', 403],
     ['provider_overloaded', 503],
@@ -88,6 +92,16 @@ describe('readError', () => {
       status: 500,
       message: 'Internal Server Error',
     })
+  })
+
+  it('takes the metadata beside a run of /responses for the caller’s, which it repeats', () => {
+    const metadata = { limit_source: 'key_limit', provider_name: 'X' }
+    const error = { code: 'server_error', message: 'No' }
+    for (const httpStatus of [null, 200, 502]) {
+      expect(
+        readError({ id: 'gen-1', status: 'failed', error, metadata }, httpStatus),
+      ).toMatchObject({ limitSource: null, providerName: null, metadata: {} })
+    }
   })
 
   it('lets what lies in the error go before what lies beside it', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { readUsage } from '../../src/openrouter/usage.ts'
+import { mergeUsage, readUsage } from '../../src/openrouter/usage.ts'
 
 describe('readUsage', () => {
   it('reads chat’s usage', () => {
@@ -57,6 +57,15 @@ describe('readUsage', () => {
     })
   })
 
+  it('counts Anthropic’s thinking as reasoning', () => {
+    const usage = {
+      input_tokens: 5,
+      output_tokens: 7,
+      output_tokens_details: { thinking_tokens: 4 },
+    }
+    expect(readUsage(usage)).toMatchObject({ completionTokens: 7, reasoningTokens: 4 })
+  })
+
   it('reads the usage of embeddings, and that of rerank', () => {
     expect(readUsage({ prompt_tokens: 9, total_tokens: 9, cost: 0.0001 })).toMatchObject({
       promptTokens: 9,
@@ -105,5 +114,31 @@ describe('readUsage', () => {
         }
       }),
     )
+  })
+})
+
+describe('mergeUsage', () => {
+  const start = readUsage({ input_tokens: 5, cache_read_input_tokens: 100, output_tokens: 1 })
+  const end = readUsage({ input_tokens: null, output_tokens: 30, cost: 0.001 })
+
+  it('keeps the prompt of the start beside the answer and the cost of the end', () => {
+    expect(mergeUsage(start, end)).toEqual({
+      promptTokens: 105,
+      completionTokens: 30,
+      cachedTokens: 100,
+      reasoningTokens: 0,
+      costUsd: 0.001,
+      estimated: false,
+    })
+  })
+
+  it('counts what is told twice only once', () => {
+    expect(mergeUsage(end, end)).toEqual(end)
+  })
+
+  it('is what there is where one is missing', () => {
+    expect(mergeUsage(null, end)).toEqual(end)
+    expect(mergeUsage(start, null)).toEqual(start)
+    expect(mergeUsage(null, null)).toBeNull()
   })
 })
