@@ -66,7 +66,10 @@ const anyRoute = fc.record({
     ['an-alias'],
   ),
   keys: fc.option(
-    fc.subarray(['k0', 'k1', 'k3', 'tag:x', 'account:acme', 'account:org-1'], { minLength: 1 }),
+    fc.oneof(
+      fc.subarray(['k0', 'k1', 'k3', 'tag:x', 'account:acme'], { minLength: 1 }),
+      fc.subarray(['account:globex', 'account:org-1', 'account:org-2'], { minLength: 1 }),
+    ),
   ),
   strategy: fc.constantFrom(...STRATEGY_NAMES),
 })

@@ -191,6 +191,23 @@ describe('a doubt about a key', () => {
     expect(due(pool)).toContain('a')
   })
 
+  it('has it looked up twice at most while doubts come in faster than answers', () => {
+    const pool = known('a', 'b')
+    const out = Array.from({ length: 50 }, () => pool.grantOf('a'))
+    const asked: number[] = []
+    for (const lease of out) {
+      pool.give(lease, { outcome: 'failure', fault: 'key', benches: [SUSPECTED], suspect: true })
+      const [last] = asked.slice(-1)
+      if (last === pool.now() - 300) pool.lookUp('a', null, { askedAtMs: last })
+      if (due(pool).some((id) => id === 'a')) asked.push(pool.now())
+      pool.wait(100)
+    }
+    expect(asked.length).toBeGreaterThanOrEqual(1)
+    expect(asked.length).toBeLessThanOrEqual(2)
+    pool.wait(REFRESH_MS)
+    expect(due(pool)).toContain('a')
+  })
+
   it('that a failed lookup left standing is looked into again in its turn, not at once', () => {
     const pool = known('a')
     suspect(pool, 'a')

@@ -95,8 +95,15 @@ export class PoolAudit {
     return asOf(key.breaker, this.#pool.now())
   }
 
-  /** What is wrong now, and what was found to be since this was last asked. */
-  faults(live: readonly Issued[], waiting: readonly Waiter[]): readonly string[] {
+  /**
+   * What is wrong now, and what was found to be since this was last asked.
+   * @param isServed whether those who wait have been given what is free
+   */
+  faults(
+    live: readonly Issued[],
+    waiting: readonly Waiter[],
+    isServed: boolean,
+  ): readonly string[] {
     for (const key of this.#pool.state.keys.values()) {
       this.#checkLoad(key, live)
       this.#checkMeter(key, key.rpm, 'requests')
@@ -107,6 +114,7 @@ export class PoolAudit {
     this.#checkBooks()
     this.#checkAffinities()
     this.#checkQueue(waiting)
+    if (isServed) this.#checkFirst(waiting)
     const found = this.#found
     this.#found = []
     return found
@@ -198,7 +206,6 @@ export class PoolAudit {
 
   #checkQueue(waiting: readonly Waiter[]): void {
     const { state } = this.#pool
-    const nowMs = this.#pool.now()
     this.#expect(state.queue.size <= state.policy.queue.maxWaiting, 'the queue is over its bound')
     const wakeMs = wakeAtMs(state)
     for (const { lease, deadlineMs } of waiting) {
@@ -208,6 +215,11 @@ export class PoolAudit {
       )
       this.#expect(wakeMs !== null && wakeMs <= deadlineMs, `nobody wakes for ${lease}`)
     }
+  }
+
+  #checkFirst(waiting: readonly Waiter[]): void {
+    const { state } = this.#pool
+    const nowMs = this.#pool.now()
     const [first] = state.queue.values()
     const [next] = waiting
     if (first === undefined || next === undefined || first.want.leaseId !== next.lease) return
@@ -226,6 +238,12 @@ export class PoolAudit {
     expect(retryAtMs === null || retryAtMs > nowMs, 'a refusal named a moment that is past')
     const counted = Object.values(reasons).reduce((sum, count) => sum + count, 0)
     expect(counted === this.#config.keys.length, 'a refusal did not account for every key')
+    const { state } = this.#pool
+    const route = keysFor(wish, [...state.keys.values()], this.#config.setup)
+    const outside = state.keys.size - route.length
+    // Who comes behind others is given their answer.
+    const isOwn = state.queue.size === 0
+    expect(!isOwn || (reasons.not_in_route ?? 0) === outside, 'a refusal is of another route')
     if (retryAtMs === null || !this.#isForeseeable(wish, retryAtMs)) return faults
     expect(!this.#wouldGrantAt(retryAtMs - 1, wish), 'a key was free before the moment named')
     expect(this.#wouldGrantAt(retryAtMs, wish), 'no key was free at the moment named')

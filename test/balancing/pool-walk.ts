@@ -49,6 +49,7 @@ export class PoolWalk {
   readonly #waiters = new Waiters()
   readonly #issued = new Map<string, Issued>()
   readonly #faults: string[] = []
+  #isServed = true
 
   constructor(config: AnyPool, pool: PoolDriver) {
     this.#config = config
@@ -63,8 +64,10 @@ export class PoolWalk {
 
   step(hint: Hint): void {
     this.#carryOut(hint)
-    // As the pool's object does at the end of whatever it is asked.
-    this.#watch(null, () => this.pool.wake())
+    // As the pool's object does at the end of whatever it is asked. It may be asked several things
+    // at once: a settlement and a want, say.
+    this.#isServed = hint.what !== 'settle' || hint.pick % 2 === 0
+    if (this.#isServed) this.#watch(null, () => this.pool.wake())
   }
 
   #carryOut(hint: Hint): void {
@@ -106,7 +109,8 @@ export class PoolWalk {
     tick(this.pool.state, this.pool.now())
     const nowMs = this.pool.now()
     const live = [...this.#issued.values()].filter((issued) => isLive(issued, nowMs))
-    for (const what of this.#audit.faults(live, this.#waiters.alive(nowMs))) this.#blame(what)
+    for (const what of this.#audit.faults(live, this.#waiters.alive(nowMs), this.#isServed))
+      this.#blame(what)
   }
 
   #blame(what: string): void {
@@ -155,6 +159,14 @@ export class PoolWalk {
     }
     const overtaken = this.#waiters.overtakenBy(lease.id, wish, nowMs)
     this.#fault(overtaken === undefined, `${lease.id} overtook ${overtaken?.lease}`)
+    const [first] = this.#waiters.alive(nowMs)
+    if (first !== undefined && first.lease !== lease.id && first.wish.attempt !== 'retry') {
+      // What is free goes to whoever waits longest and can use it, whatever they compete for.
+      const fits = (first.wish.tokens ?? 0) <= (wish.tokens ?? 0)
+      const inItsPlace = { ...granted, wish: first.wish }
+      const couldHaveIt = fits && faultsOf(inItsPlace, this.#config).length === 0
+      this.#fault(!couldHaveIt, `${lease.id} has what ${first.lease} waits for`)
+    }
     const waited = this.#waiters.of(lease.id)
     const known = this.#issued.get(lease.id)
     this.#fault(known === undefined || this.#isForgotten(known), 'an ended lease was granted again')

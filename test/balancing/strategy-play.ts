@@ -186,8 +186,8 @@ export const anyKeys: fc.Arbitrary<Key[]> = fc
   .array(anyKey, { minLength: 1, maxLength: 20 })
   .map((keys) => keys.map((key, position) => ({ ...key, position })))
 
-/** A pool's memory and means, whatever has happened. */
-export const anyChoice: fc.Arbitrary<() => Choice> = fc
+/** A pool's memory and means, whatever has happened; the same each time, for the keys that it has. */
+export const anyChoice: fc.Arbitrary<(members: readonly Key[]) => Choice> = fc
   .record({
     seed: fc.integer(),
     smoothed: fc.array(fc.integer({ min: -1_000_000, max: 1_000_000 }), { maxLength: 20 }),
@@ -196,7 +196,7 @@ export const anyChoice: fc.Arbitrary<() => Choice> = fc
     meanCostUsd: anyUsd,
     spentTodayUsd: anyUsd,
   })
-  .map(({ seed, smoothed, current, ...known }) => () => {
+  .map(({ seed, smoothed, current, ...known }) => (members) => {
     const memory = { smoothedWeights: new Map(smoothed.entries()), current }
-    return choiceOf(seed, { memory, ...known })
+    return choiceOf(seed, { memory, members, ...known })
   })

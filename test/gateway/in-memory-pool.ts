@@ -1,22 +1,17 @@
+import { explain } from '../../src/balancing/explain.ts'
+import { keyForGeneration } from '../../src/balancing/generations.ts'
 import type { LeaseId } from '../../src/balancing/ids.ts'
-import {
-  acquire,
-  type Grant,
-  observe,
-  type Refusal,
-  settle,
-  takeLookups,
-  type Want,
-} from '../../src/balancing/pool.ts'
+import { spendingOf, tallyOf } from '../../src/balancing/ledger.ts'
 import { createPool, type PoolConfig, type PoolState } from '../../src/balancing/pool-state.ts'
-import type { Lookup, Settlement } from '../../src/balancing/settlement.ts'
+import { accountRecord, checkpoint, keyRecord, restore } from '../../src/balancing/records.ts'
+import type { Settlement } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'
 import type { PoolAnswer, PoolClient } from '../../src/key-pool/client.ts'
-import type { ExchangeReply, ExchangeRequest } from '../../src/key-pool/protocol.ts'
+import { createInMemoryObject, type PoolRecord } from './in-memory-object.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
 /**
- * How the pool object treats one exchange.
+ * How the pool object treats one call.
  * - `unreachable`: it never hears of it.
  * - `answer_lost`: it does what it is asked, but its answer comes too late.
  * - a number: it hears of it, and answers, after so many milliseconds. From 2,000 on nobody waits
@@ -27,91 +22,122 @@ export type Connection = 'answers' | 'unreachable' | 'answer_lost' | number
 /** The client of the pool object gives up after this long. */
 export const GIVE_UP_MS = 2_000
 
-export interface InMemoryPool extends PoolClient {
+export interface InMemoryPool extends PoolClient, PoolRecord {
+  /** As it is now: after a restart it is another one. */
   readonly state: PoolState
   /** How many exchanges were begun, heard of or not. */
   exchanges(): number
-  readonly wants: Want[]
-  readonly decisions: (Grant | Refusal)[]
-  /** Every settlement that the object has heard, in their order. */
-  readonly settlements: Settlement[]
-  readonly lookups: Lookup[]
-  /** The next exchanges, one each; after the last of them, `otherwise`. */
+  /** The next calls, one each; after the last of them, `otherwise`. */
   connect(next: readonly Connection[], otherwise?: Connection): void
+  /**
+   * The object's memory ends, as at a deployment, and another comes up from what was written. Calls
+   * that have arrived break; those that are on their way find the new one.
+   */
+  restart(): void
+  /** How many requests wait. */
+  waiting(): number
   inFlight(): number
   /** Leases that were granted and that nobody has given back. */
   unsettled(): LeaseId[]
   settlementsOf(id: LeaseId): Settlement[]
 }
 
-/** The real reducer behind the pool client's interface, with a connection that can fail. */
+/**
+ * The pool client's interface in front of an object in memory, with a connection that can fail.
+ * @param prepare done to a pool that comes up
+ */
 export function createInMemoryPool(
   config: PoolConfig,
   time: VirtualTime,
   random: () => number,
+  prepare: (state: PoolState) => void,
 ): InMemoryPool {
-  const state = createPool(config, time.nowMs())
-  const wants: Want[] = []
-  const decisions: (Grant | Refusal)[] = []
-  const settlements: Settlement[] = []
-  const lookups: Lookup[] = []
+  const record: PoolRecord = { wants: [], decisions: [], settlements: [], lookups: [] }
   let upcoming: Connection[] = []
   let otherwise: Connection = 'answers'
   let exchanges = 0
+  /** Ends the calls that have arrived and are not answered yet. */
+  const disconnect = new Set<() => void>()
 
-  const carryOut = (request: ExchangeRequest): ExchangeReply => {
-    const nowMs = time.nowMs()
-    for (const settlement of request.settlements) {
-      settlements.push(settlement)
-      settle(state, settlement, nowMs, random)
-    }
-    for (const lookup of request.lookups) {
-      lookups.push(lookup)
-      observe(state, lookup, nowMs)
-    }
-    const decided = request.wants.map((want) => {
-      wants.push(want)
-      return acquire(state, want, nowMs, random)
-    })
-    decisions.push(...decided)
-    return { version: 1, decisions: decided, lookups: takeLookups(state, nowMs) }
+  const comeUp = (before: PoolState | null) => {
+    const state = createPool(config, time.nowMs())
+    prepare(state)
+    if (before !== null) restoreFrom(before, state, time.nowMs())
+    return createInMemoryObject(state, time, random, record)
   }
-  const later = <T>(ms: number, value: T) =>
-    new Promise<T>((resolve) => void time.timer(ms, () => resolve(value)))
-  const unavailable: PoolAnswer<never> = { kind: 'unavailable' }
-  const exchange = async (given: ExchangeRequest): Promise<PoolAnswer<ExchangeReply>> => {
-    exchanges += 1
-    // What cannot be cloned could not travel to the object either.
-    const request = structuredClone(given)
+  let object = comeUp(null)
+
+  const later = (ms: number) => new Promise<void>((resolve) => void time.timer(ms, resolve))
+  const call = async <T>(carryOut: () => T | Promise<T>): Promise<PoolAnswer<T>> => {
     const connection = upcoming.shift() ?? otherwise
-    if (connection === 'unreachable') return await later(GIVE_UP_MS, unavailable)
-    if (connection === 'answer_lost') {
-      carryOut(request)
-      return await later(GIVE_UP_MS, unavailable)
+    const answer = Promise.withResolvers<PoolAnswer<T>>()
+    const giveUp = () => answer.resolve({ kind: 'unavailable' })
+    const cancel = time.timer(GIVE_UP_MS, giveUp)
+    const deliver = async () => {
+      if (connection === 'unreachable') return
+      if (typeof connection === 'number') await later(connection)
+      disconnect.add(giveUp)
+      const value = structuredClone(await carryOut())
+      if (connection !== 'answer_lost') answer.resolve({ kind: 'answer', value })
     }
-    if (typeof connection === 'number') {
-      const answer = later(connection, null).then(() => carryOut(request))
-      if (connection >= GIVE_UP_MS) return await later(GIVE_UP_MS, unavailable)
-      return { kind: 'answer', value: await answer }
+    void deliver()
+    try {
+      return await answer.promise
+    } finally {
+      cancel()
+      disconnect.delete(giveUp)
     }
-    return { kind: 'answer', value: structuredClone(carryOut(request)) }
   }
 
   return {
-    state,
-    wants,
-    decisions,
-    settlements,
-    lookups,
-    exchange,
-    snapshot: async () => ({ kind: 'answer', value: snapshot(state, time.nowMs()) }),
+    ...record,
+    get state() {
+      return object.state
+    },
+    async exchange(given) {
+      exchanges += 1
+      // What cannot be cloned could not travel to the object either.
+      const request = structuredClone(given)
+      return await call(() => object.exchange(request))
+    },
+    whenDecided: (leaseId) => call(() => object.whenDecided(leaseId)),
+    explain: (question) => call(() => explain(object.state, question, time.nowMs(), random)),
+    spending: (clientId) =>
+      call(() => {
+        const tally = tallyOf(object.state.ledger.byClient, clientId, time.nowMs())
+        return spendingOf(tally, time.nowMs())
+      }),
+    keyForGeneration: (id, clientId) =>
+      call(() => keyForGeneration(object.state, id, clientId, time.nowMs())),
+    snapshot: () => call(() => snapshot(object.state, time.nowMs())),
     exchanges: () => exchanges,
     connect(next, after = 'answers') {
       upcoming = [...next]
       otherwise = after
     },
-    inFlight: () => [...state.keys.values()].reduce((sum, key) => sum + key.inFlight, 0),
-    unsettled: () => [...state.leases.live.keys()],
-    settlementsOf: (id) => settlements.filter(({ leaseId }) => leaseId === id),
+    restart() {
+      object.end()
+      object = comeUp(object.state)
+      for (const giveUp of disconnect) giveUp()
+    },
+    waiting: () => object.state.queue.size,
+    inFlight: () => [...object.state.keys.values()].reduce((sum, key) => sum + key.inFlight, 0),
+    unsettled: () => [...object.state.leases.live.keys()],
+    settlementsOf: (id) => record.settlements.filter(({ leaseId }) => leaseId === id),
   }
+}
+
+/** As if the checkpoint had been written in the very last moment. */
+function restoreFrom(before: PoolState, state: PoolState, nowMs: number): void {
+  restore(
+    state,
+    {
+      keys: new Map([...before.keys].map(([id, key]) => [id, keyRecord(key)])),
+      accounts: new Map([...before.accounts].map(([id, account]) => [id, accountRecord(account)])),
+      models: [...before.modelBenches],
+      checkpoint: checkpoint(before),
+      outdated: false,
+    },
+    nowMs,
+  )
 }

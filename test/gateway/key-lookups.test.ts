@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type KeyId, keyId } from '../../src/balancing/ids.ts'
 import type { Lookup } from '../../src/balancing/settlement.ts'
-import { createKeyLookups } from '../../src/gateway/key-lookups.ts'
 import { errorAnswer, jsonAnswer, type Script, streamOf } from './scripted-upstream.ts'
 import { HELLO } from './stream-texts.ts'
 import { createVirtualWorld, START_MS, secretOf, UPSTREAM_URL } from './virtual-world.ts'
@@ -11,15 +10,28 @@ const REJECTED = errorAnswer(401, 'User not found.')
 const GOOD = streamOf(HELLO)
 const UNCAPPED = jsonAnswer(200, { data: { limit: null, limit_remaining: null, usage: 3 } })
 
+/** What is known of a key without a cap. */
+const KNOWN = {
+  kind: 'valid',
+  limitUsd: null,
+  remainingUsd: null,
+  resetsAtMs: null,
+  expiresAtMs: null,
+  owner: null,
+  balanceUsd: null,
+  askedAtMs: START_MS,
+} as const
+
 /** Looks up key `a` of an upstream that answers so. */
 async function lookUp(answers: Readonly<Record<string, Script>>, id: KeyId = keyId('a')) {
   const world = createVirtualWorld()
   for (const [path, script] of Object.entries(answers)) world.upstream.on(path, script)
   let found: Lookup[] | null = null
-  const lookups = createKeyLookups(world.ports, UPSTREAM_URL, world.ring)
-  lookups([id]).then((value) => {
-    found = value
-  }, never)
+  world
+    .lookups([{ keyId: id, freshSinceMs: START_MS - 60_000, withBalance: false }])
+    .then((value) => {
+      found = value
+    }, never)
   await world.time.runUntil(() => found !== null, 60_000)
   return { found, world, atMs: world.time.nowMs() - START_MS }
 }
@@ -31,7 +43,7 @@ function never(): never {
 describe('a lookup', () => {
   it('asks /key with the key itself', async () => {
     const { found, world } = await lookUp({ key: UNCAPPED })
-    expect(found).toEqual([{ keyId: 'a', kind: 'valid', remainingUsd: null }])
+    expect(found).toEqual([{ ...KNOWN, keyId: 'a' }])
     expect(world.upstream.calls).toHaveLength(1)
     const [call] = world.upstream.calls
     expect(call?.method).toBe('GET')
@@ -44,12 +56,14 @@ describe('a lookup', () => {
   it('asks /auth/key where there is no /key', async () => {
     const remaining = jsonAnswer(200, { data: { limit: 5, limit_remaining: 1.5 } })
     const { found, world } = await lookUp({ key: errorAnswer(404, 'No'), 'auth/key': remaining })
-    expect(found).toEqual([{ keyId: 'a', kind: 'valid', remainingUsd: 1.5 }])
+    expect(found).toEqual([{ ...KNOWN, keyId: 'a', limitUsd: 5, remainingUsd: 1.5 }])
     expect(world.upstream.calls.map(({ path }) => path)).toEqual(['key', 'auth/key'])
   })
 
   it('confirms that a key is rejected', async () => {
-    expect((await lookUp({ key: REJECTED })).found).toEqual([{ keyId: 'a', kind: 'rejected' }])
+    expect((await lookUp({ key: REJECTED })).found).toEqual([
+      { keyId: 'a', kind: 'rejected', askedAtMs: START_MS },
+    ])
   })
 
   const unknowns: readonly [name: string, answers: Record<string, Script>, atMs: number][] = [
@@ -99,14 +113,14 @@ describe('after a 401', () => {
 
   it('a key that is still valid serves again', async () => {
     const { world } = await rejectedOnce(UNCAPPED)
-    expect(world.pool.lookups).toEqual([{ keyId: 'a', kind: 'valid', remainingUsd: null }])
+    expect(world.pool.lookups).toMatchObject([{ keyId: 'a', kind: 'valid', remainingUsd: null }])
     await world.finish(world.send())
     expect(world.keysCalled()).toEqual(['a', 'b', 'a'])
   })
 
   it('a key that is rejected again does not, for as long as it is', async () => {
     const { world } = await rejectedOnce(REJECTED)
-    expect(world.pool.lookups).toEqual([{ keyId: 'a', kind: 'rejected' }])
+    expect(world.pool.lookups).toMatchObject([{ keyId: 'a', kind: 'rejected' }])
     await world.time.advance(3_600_000)
     await world.finish(world.send())
     expect(world.keysCalled()).toEqual(['a', 'b', 'b'])

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import type { Refusal } from '../../src/balancing/decision.ts'
 import { accountId, keyId } from '../../src/balancing/ids.ts'
-import type { Refusal } from '../../src/balancing/pool.ts'
 import { asEvent, type FailedAttempt, lastWord } from '../../src/gateway/last-word.ts'
 import { blame } from '../../src/openrouter/blame.ts'
 import { chatCompletions } from '../../src/openrouter/chat-completions.ts'
@@ -22,7 +22,7 @@ function failedBy(failure: UpstreamFailure, body: unknown = null): FailedAttempt
     keyId: keyId('a'),
     accountId: accountId('acme'),
     failure,
-    blame: blame(failure, { nowMs: START_MS }),
+    blame: blame(failure, { nowMs: START_MS, spill: { freeTier: false, policy: false } }),
     replay,
   }
 }

@@ -8,6 +8,7 @@ const STANDING: Standing = {
   maxAttempts: 4,
   retries: 0,
   providerRetried: false,
+  hasFallback: false,
   remainingMs: 10_000,
 }
 
@@ -37,6 +38,7 @@ describe('the next step', () => {
         kind: 'again',
         attempt: 'move',
         exclude,
+        model: 'same',
         waitMs: 0,
       })
     }
@@ -65,6 +67,29 @@ describe('the next step', () => {
     expect(step(retry(null, 'once'))).toMatchObject({ attempt: 'retry' })
     expect(step(retry(null, 'once'), { providerRetried: true })).toEqual(GIVE_UP)
     expect(step(retry(null), { providerRetried: true })).toMatchObject({ attempt: 'retry' })
+  })
+})
+
+describe('the next step of a request that has another model', () => {
+  const other = { kind: 'again', attempt: 'move', model: 'next', waitMs: 0 }
+
+  it('is that model, where the failure is one of this model or of its free tier', () => {
+    const blame = ended({ kind: 'fallback' })
+    expect(step(blame, { hasFallback: true })).toMatchObject(other)
+    expect(step(blame)).toEqual(GIVE_UP)
+  })
+
+  it('is one more try of the same after a fault of the provider, and then that model', () => {
+    const blame = retry(null, 'once')
+    expect(step(blame, { hasFallback: true })).toMatchObject({ attempt: 'retry', model: 'same' })
+    expect(step(blame, { hasFallback: true, providerRetried: true })).toMatchObject(other)
+  })
+
+  it('is none after the last attempt, when the time is over, or where the caller is at fault', () => {
+    const standing = { hasFallback: true }
+    expect(step(ended({ kind: 'fallback' }), { ...standing, attempts: 4 })).toEqual(GIVE_UP)
+    expect(step(ended({ kind: 'fallback' }), { ...standing, remainingMs: 0 })).toEqual(GIVE_UP)
+    expect(step(ended({ kind: 'none' }), standing)).toEqual(GIVE_UP)
   })
 })
 

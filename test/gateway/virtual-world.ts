@@ -1,18 +1,42 @@
-import { accountId, clientId, keyId, modelId } from '../../src/balancing/ids.ts'
-import type { PoolPolicy } from '../../src/balancing/pool-state.ts'
-import type { Timeouts } from '../../src/config/policy.ts'
+import type { RequestAffinity } from '../../src/balancing/decision.ts'
+import { clientId, modelId } from '../../src/balancing/ids.ts'
+import { NEVER_LOOKED_UP } from '../../src/balancing/key-lookup.ts'
+import type { PoolConfig, PoolPolicy, PoolState } from '../../src/balancing/pool-state.ts'
+import { isNonEmpty } from '../../src/balancing/selection.ts'
+import type { StrategyName } from '../../src/balancing/strategy.ts'
+import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
-import { type Dispatcher, dispatch, type JourneyReport } from '../../src/gateway/dispatch.ts'
+import type { KnownCredit } from '../../src/gateway/credit-cache.ts'
+import { dispatch } from '../../src/gateway/dispatch.ts'
+import type {
+  Dispatcher,
+  InferenceRequest,
+  Journey,
+  JourneyReport,
+} from '../../src/gateway/journey.ts'
 import { createKeyLookups } from '../../src/gateway/key-lookups.ts'
 import { createKeyRing } from '../../src/gateway/key-ring.ts'
 import { createLeaseBroker } from '../../src/gateway/lease-broker.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
+import { createCreditCache } from '../../src/http/credit-cache.ts'
 import type { ApiShape } from '../../src/openrouter/api-shape.ts'
+import type { SpillPolicy } from '../../src/openrouter/blame.ts'
 import { chatCompletions } from '../../src/openrouter/chat-completions.ts'
+import { withModel } from '../../src/openrouter/model-value.ts'
+import {
+  type KeySpec,
+  keyConfig,
+  POLICY,
+  type RouteSpec,
+  routeConfig,
+} from '../balancing/pool-driver.ts'
 import { createInMemoryPool } from './in-memory-pool.ts'
 import { type ReadingClient, readAlong } from './reading-client.ts'
 import { bytesOf, createScriptedUpstream, type UpstreamCallRecord } from './scripted-upstream.ts'
+import { createVirtualKv } from './virtual-kv.ts'
 import { createVirtualTime } from './virtual-time.ts'
+
+export type { KeySpec }
 
 /** Noon of a day in UTC. */
 export const START_MS = Date.UTC(2026, 0, 15, 12)
@@ -26,27 +50,23 @@ export const TIMEOUTS: Timeouts = {
   totalMs: 600_000,
 }
 
-/** The contract's defaults, but for panic: with few keys it would hide what breakers do. */
-const POOL_POLICY: PoolPolicy = {
-  strategy: 'priority',
-  breaker: { failures: 3, windowMs: 60_000, cooldownMs: 60_000, maxCooldownMs: 900_000 },
-  panicRatio: 0,
-  retryBudget: { ratio: 0.2, minPerSecond: 2 },
-}
-
-export interface KeySpec {
-  readonly id: string
-  readonly account?: string
-  readonly maxConcurrent?: number
-  readonly disabled?: boolean
-}
-
 export interface WorldOptions {
   /** Keys of the pool, in order of priority: `a`, `b`, `c` and `d` of four accounts unless told. */
   readonly keys?: readonly (string | KeySpec)[]
   /** Keys that this Worker knows, where they are not those of the pool (a deployment under way). */
   readonly ringKeys?: readonly (string | KeySpec)[]
-  readonly pool?: Partial<PoolPolicy>
+  /** `priority` unless told, so that a test can say which key is next. */
+  readonly strategy?: StrategyName
+  readonly routes?: readonly RouteSpec[]
+  readonly pool?: Partial<Omit<PoolPolicy, 'credit' | 'queue'>>
+  readonly credit?: Partial<PoolPolicy['credit']>
+  readonly queue?: Partial<PoolPolicy['queue']>
+  /**
+   * `routine`: every key is looked up as in production, once in a while. Else only keys in doubt
+   * are, so that a test of something else sees no calls but its own.
+   */
+  readonly lookups?: 'routine' | 'in_doubt'
+  readonly spill?: Partial<SpillPolicy>
   readonly timeouts?: Partial<Timeouts>
   readonly maxAttempts?: number
   readonly onPoolUnavailable?: 'open' | 'closed'
@@ -55,8 +75,15 @@ export interface WorldOptions {
 }
 
 export interface SendOptions {
+  /** The model to send. */
   readonly model?: string
+  /** What may take its place. */
+  readonly fallbacks?: readonly string[]
+  /** The caller's own name for it, where it is another. */
+  readonly asked?: string
   readonly body?: string
+  readonly affinity?: RequestAffinity
+  readonly tokens?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
   readonly signal?: AbortSignal
@@ -82,18 +109,70 @@ export function keyOf(call: UpstreamCallRecord): string {
   return (call.headers.get('authorization') ?? '').replace(`Bearer ${secretOf('')}`, '')
 }
 
+/** The model that a call asked for, by its body. */
+export function modelOf({ body }: UpstreamCallRecord): unknown {
+  return JSON.parse(new TextDecoder().decode(body)).model
+}
+
 function upstreamKey(spec: string | KeySpec): UpstreamKey {
-  const { id, account, maxConcurrent, disabled } = typeof spec === 'string' ? { id: spec } : spec
+  const key = typeof spec === 'string' ? { id: spec } : spec
+  return { secret: secretOf(key.id), config: keyConfig(key) }
+}
+
+function poolConfig(keys: readonly UpstreamKey[], options: WorldOptions): PoolConfig {
+  const routes = [...(options.routes ?? []), { models: ['*'] } as const].map((route) =>
+    routeConfig(route, options.strategy ?? 'priority'),
+  )
+  if (!isNonEmpty(routes)) throw new Error('A pool has a route')
+  const credit = { ...POLICY.credit, ...options.credit }
+  const queue = { ...POLICY.queue, ...options.queue }
   return {
-    secret: secretOf(id),
-    config: {
-      id: keyId(id),
-      account: accountId(account ?? `account-of-${id}`),
-      weight: 1,
-      maxConcurrent: maxConcurrent ?? null,
-      disabled: disabled ?? false,
-    },
+    keys: keys.map(({ config }) => config),
+    routes,
+    policy: { ...POLICY, ...options.pool, credit, queue },
   }
+}
+
+/** Puts routine lookups off for ever. */
+function withoutRoutine({ keys }: PoolState): void {
+  const never = { kind: 'due', atMs: Number.POSITIVE_INFINITY } as const
+  for (const key of keys.values()) key.lookup = { ...NEVER_LOOKED_UP, duty: never }
+}
+
+function requestOf(given: SendOptions, options: WorldOptions, nowMs: number): InferenceRequest {
+  const model = given.model ?? 'vendor/model'
+  const body = bytesOf(given.body ?? JSON.stringify({ model, stream: true }))
+  return {
+    shape: options.shape ?? chatCompletions,
+    asked: modelId(given.asked ?? model),
+    models: [modelId(model), ...(given.fallbacks ?? []).map(modelId)],
+    timeouts: { ...TIMEOUTS, ...options.timeouts },
+    maxAttempts: options.maxAttempts ?? 4,
+    affinity: given.affinity ?? null,
+    tokens: given.tokens ?? 0,
+    clientId: clientId('client'),
+    bodyFor: (name) => (name === model ? body : withModel(body, name)),
+    headers: new Headers(given.headers),
+    search: given.search ?? '',
+    signal: given.signal ?? new AbortController().signal,
+    startedAtMs: nowMs,
+    authMs: 0,
+  }
+}
+
+/** What becomes of a journey. */
+function endOf({ finished }: Journey): Pick<Sent, 'report' | 'bug'> {
+  let report: JourneyReport | null = null
+  let bug: unknown = null
+  finished.then(
+    (value) => {
+      report = value
+    },
+    (error: unknown) => {
+      bug = error
+    },
+  )
+  return { report: () => report, bug: () => bug }
 }
 
 export type VirtualWorld = ReturnType<typeof createVirtualWorld>
@@ -115,55 +194,41 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     },
   }
   const keys = (options.keys ?? ['a', 'b', 'c', 'd']).map(upstreamKey)
-  const poolPolicy = { ...POOL_POLICY, ...options.pool }
-  const poolConfig = { keys: keys.map(({ config }) => config), policy: poolPolicy }
-  const pool = createInMemoryPool(poolConfig, time, random)
+  const config = poolConfig(keys, options)
+  const prepare = options.lookups === 'routine' ? () => undefined : withoutRoutine
+  const pool = createInMemoryPool(config, time, random, prepare)
   const ring = createKeyRing(options.ringKeys?.map(upstreamKey) ?? keys)
+  const kv = createVirtualKv(time)
   const background: Promise<unknown>[] = []
+  const learned: KnownCredit[] = []
+  const lookups = createKeyLookups(
+    ports,
+    UPSTREAM_URL,
+    ring,
+    createCreditCache(kv.namespace),
+    (answer) => void learned.push(answer),
+  )
 
   /** As in production, every request has a lease broker of its own. */
   const dispatcher = (): Dispatcher => ({
     ports,
     ring,
     upstreamUrl: UPSTREAM_URL,
-    policy: {
-      maxAttempts: options.maxAttempts ?? 4,
-      timeouts: { ...TIMEOUTS, ...options.timeouts },
-    },
+    spill: { freeTier: false, policy: false, ...options.spill },
+    maxWaitMs: config.policy.queue.maxWaitMs,
     leases: createLeaseBroker(
       ports,
       pool,
       ring,
-      createKeyLookups(ports, UPSTREAM_URL, ring),
+      lookups,
       options.onPoolUnavailable ?? 'open',
       (work) => void background.push(work),
     ),
   })
 
   const send = (given: SendOptions = {}): Sent => {
-    const journey = dispatch(dispatcher(), {
-      shape: options.shape ?? chatCompletions,
-      model: modelId(given.model ?? 'vendor/model'),
-      clientId: clientId('client'),
-      body: bytesOf(given.body ?? '{"model":"vendor/model","stream":true}'),
-      headers: new Headers(given.headers),
-      search: given.search ?? '',
-      signal: given.signal ?? new AbortController().signal,
-      startedAtMs: time.nowMs(),
-      authMs: 0,
-    })
-    let report: JourneyReport | null = null
-    let bug: unknown = null
-    journey.finished.then(
-      (value) => {
-        report = value
-      },
-      (error: unknown) => {
-        bug = error
-      },
-    )
-    const client = readAlong(journey.response, time, given.reads ?? 'along')
-    return { ...client, report: () => report, bug: () => bug }
+    const journey = dispatch(dispatcher(), requestOf(given, options, time.nowMs()))
+    return { ...readAlong(journey.response, time, given.reads ?? 'along'), ...endOf(journey) }
   }
 
   return {
@@ -171,6 +236,10 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     upstream,
     pool,
     ring,
+    kv,
+    lookups,
+    /** What OpenRouter itself said of good keys. */
+    learned,
     ports,
     send,
     /** Lets time pass until the journey is over and what it left for later is done, too. */
@@ -183,5 +252,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     },
     /** Keys of the chat calls so far, in order. */
     keysCalled: () => upstream.calls.filter(({ path }) => path === chatCompletions.path).map(keyOf),
+    modelsCalled: () =>
+      upstream.calls.filter(({ path }) => path === chatCompletions.path).map(modelOf),
   }
 }

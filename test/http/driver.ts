@@ -14,24 +14,39 @@ export const ANSWER = JSON.stringify({
 export interface UpstreamRequest {
   readonly url: string
   readonly headers: Headers
+  readonly body: Uint8Array
   readonly redirect: string | undefined
   readonly signal: AbortSignal | null
 }
 
 const NO_CHANGES = {}
 
-/** The whole app in front of an upstream that answers as a test says. */
+/** Where the gateway itself asks about its keys, in the background and whenever it is time to. */
+const LOOKUPS = /\/(?:key|auth\/key|credits)$/
+
+/** What OpenRouter says of a key without a cap. */
+const UNCAPPED = { data: { limit: null, limit_remaining: null, usage: 0 } }
+
+/**
+ * The whole app in front of an upstream that answers as a test says.
+ * @param lookup how it answers about a key
+ */
 export function gatewayInFrontOf(
   upstream: (request: UpstreamRequest) => Response | Promise<Response>,
   changes: Partial<Ports> = {},
+  lookup: (request: UpstreamRequest) => Response | Promise<Response> = () => json(UNCAPPED),
 ) {
   const seen: UpstreamRequest[] = []
+  const lookups: UpstreamRequest[] = []
   const ports: Ports = {
     async fetch(url, init) {
       const { redirect, signal = null } = init
-      const request = { url, headers: new Headers(init.headers), redirect, signal }
-      seen.push(request)
-      return await upstream(request)
+      const body = init.body instanceof Uint8Array ? init.body.slice() : new Uint8Array(0)
+      const request = { url, headers: new Headers(init.headers), body, redirect, signal }
+      const isLookup = LOOKUPS.test(new URL(url).pathname)
+      const calls = isLookup ? lookups : seen
+      calls.push(request)
+      return await (isLookup ? lookup(request) : upstream(request))
     },
     nowMs: () => Date.now(),
     random: () => 0,
@@ -63,7 +78,7 @@ export function gatewayInFrontOf(
     await waitOnExecutionContext(context)
     return new Response(body, response)
   }
-  return { send, seen }
+  return { send, seen, lookups }
 }
 
 /** A request for a chat completion. */

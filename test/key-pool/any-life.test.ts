@@ -21,7 +21,7 @@ async function prospects(pool: Pool) {
   const wants = KEYS.flatMap((key) =>
     MODELS.map((model) =>
       wantOf({
-        model: modelId(model),
+        models: [modelId(model)],
         triedKeys: KEYS.filter((other) => other !== key).map(keyId),
       }),
     ),
@@ -33,11 +33,11 @@ async function prospects(pool: Pool) {
       : [],
   )
   await pool.exchange({ version: 1, wants: [], settlements, lookups: [] })
-  return decisions.map((decision) =>
-    decision.kind === 'grant'
-      ? { key: decision.keyId }
-      : { reasons: decision.reasons, retryAtMs: decision.retryAtMs },
-  )
+  return decisions.map((decision) => {
+    if (decision.kind === 'grant') return { key: decision.keyId }
+    if (decision.kind === 'waiting') throw new Error('Nobody here wants to wait')
+    return { reasons: decision.reasons, retryAtMs: decision.retryAtMs }
+  })
 }
 
 const everything = async (pool: Pool) => ({
@@ -82,7 +82,7 @@ it('whatever has happened, the object that comes after decides as the one before
       let pool = newPool()
       for (const { key, model, outcome, benches, passesMs, end } of steps) {
         const triedKeys = KEYS.filter((other) => other !== key).map(keyId)
-        const want = wantOf({ model: modelId(model), triedKeys })
+        const want = wantOf({ models: [modelId(model)], triedKeys })
         const request = { version: 1, wants: [want], settlements: [], lookups: [] } as const
         const [decision] = (await pool.exchange(request)).decisions
         // A key that is benched is settled all the same: a long answer may end after the bench began.
@@ -94,6 +94,7 @@ it('whatever has happened, the object that comes after decides as the one before
                 leaseId: want.leaseId,
                 keyId: keyId(key),
                 accountId: accountId(''),
+                model: modelId(model),
               }
         await give(pool, grant, {
           outcome,

@@ -1,5 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, expect, it, vi } from 'vitest'
+import { leaseId } from '../../src/balancing/ids.ts'
 import { createPoolClient } from '../../src/key-pool/client.ts'
 import type { KeyPool } from '../../src/key-pool/object.ts'
 
@@ -15,9 +16,13 @@ function namespaceOf(answer: () => Promise<unknown>) {
 
 it('passes on what the object answers', async () => {
   const client = createPoolClient(env.KEY_POOL)
-  expect(await client.exchange(NOTHING)).toEqual({
+  expect(await client.exchange(NOTHING)).toMatchObject({
     kind: 'answer',
-    value: { version: 1, decisions: [], lookups: [] },
+    value: { version: 1, decisions: [], lookups: [{ keyId: 'alpha' }, {}, {}] },
+  })
+  expect(await client.whenDecided(leaseId('unknown'))).toEqual({
+    kind: 'answer',
+    value: { version: 1, decision: null },
   })
   expect(await client.snapshot()).toMatchObject({ kind: 'answer', value: { usable: 3 } })
 })

@@ -1,9 +1,13 @@
+import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
+import { vi } from 'vitest'
+import type { Decision, Grant, Want } from '../../src/balancing/decision.ts'
 import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
-import type { Grant, Refusal, Want } from '../../src/balancing/pool.ts'
-import type { BenchOrder, Settlement } from '../../src/balancing/settlement.ts'
+import type { BenchOrder, Lookup, Settlement } from '../../src/balancing/settlement.ts'
 import type { PoolSnapshot } from '../../src/balancing/snapshot.ts'
-import type { KeyPool } from '../../src/key-pool/object.ts'
+import { KeyPool } from '../../src/key-pool/object.ts'
+
+export const NOTHING = { version: 1, wants: [], settlements: [], lookups: [] } as const
 
 let count = 0
 
@@ -13,13 +17,67 @@ export function newPool(): DurableObjectStub<KeyPool> {
   return env.KEY_POOL.getByName(`pool/test/${count}`)
 }
 
+interface Deployment {
+  readonly keys: readonly object[]
+  readonly policy?: object
+}
+
+/**
+ * The object as the next deployment would bring it up over the same storage, with a configuration
+ * of its own. Hashing the keys is asynchronous, and until it is done nothing may be asked.
+ */
+export async function deployed<T>(
+  pool: DurableObjectStub<KeyPool>,
+  { keys, policy = {} }: Deployment,
+  use: (object: KeyPool) => T,
+): Promise<T> {
+  return await runInDurableObject(pool, async (_, state) => {
+    const secrets = { OPENROUTER_KEYS: JSON.stringify(keys) }
+    const object = new KeyPool(state, { ...env, ...secrets, POLICY: policy } as typeof env)
+    await state.blockConcurrencyWhile(async () => undefined)
+    return use(object)
+  })
+}
+
+/** A key as it is configured. */
+export const keyOf = (id: string) => ({ id, key: `sk-or-v1-test-${id}` })
+
+/** Lets time pass for the object's timers; for tests that hold the clock. */
+export async function pass(pool: DurableObjectStub<KeyPool>, ms: number): Promise<void> {
+  await runInDurableObject(pool, () => void vi.advanceTimersByTime(ms))
+}
+
+/** What `/key` says now of a key without a cap, with what a test cares about changed. */
+export function lookupOf(
+  id: string,
+  changes: Partial<Extract<Lookup, { kind: 'valid' }>> = {},
+): Lookup {
+  return {
+    keyId: keyId(id),
+    kind: 'valid',
+    limitUsd: null,
+    remainingUsd: null,
+    resetsAtMs: null,
+    expiresAtMs: null,
+    owner: null,
+    balanceUsd: null,
+    askedAtMs: Date.now(),
+    ...changes,
+  }
+}
+
 /** A want of a first attempt, with what a test cares about changed. */
 export function wantOf(changes: Partial<Want> = {}): Want {
   count += 1
+  const models = changes.models ?? [modelId('vendor/model')]
   return {
     leaseId: leaseId(`lease-${count}`),
     clientId: clientId('tester'),
-    model: modelId('vendor/model'),
+    asked: models[0],
+    models,
+    affinity: null,
+    tokens: 0,
+    waitMs: 0,
     triedKeys: [],
     excludedAccounts: [],
     attempt: 'first',
@@ -31,9 +89,8 @@ export function wantOf(changes: Partial<Want> = {}): Want {
 export async function ask(
   pool: DurableObjectStub<KeyPool>,
   want: Partial<Want> = {},
-): Promise<Grant | Refusal> {
-  const request = { version: 1, wants: [wantOf(want)], settlements: [], lookups: [] } as const
-  const [decision] = (await pool.exchange(request)).decisions
+): Promise<Decision> {
+  const [decision] = (await pool.exchange({ ...NOTHING, wants: [wantOf(want)] })).decisions
   if (decision === undefined) throw new Error('No decision')
   return decision
 }
@@ -54,7 +111,7 @@ export async function give(
   const { leaseId, keyId } = grant
   const settlement = { leaseId, keyId, outcome: 'success', benches: [], suspect: false } as const
   const settlements = [{ ...settlement, ...changes }]
-  await pool.exchange({ version: 1, wants: [], settlements, lookups: [] })
+  await pool.exchange({ ...NOTHING, settlements })
 }
 
 export function failing(...benches: BenchOrder[]): Partial<Settlement> {

@@ -1,7 +1,10 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { keyId, leaseId } from '../../src/balancing/ids.ts'
-import { ask, failing, give, grantOf, newPool, wantOf } from './driver.ts'
+import type { Grant } from '../../src/balancing/decision.ts'
+import { accountId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import type { Settlement } from '../../src/balancing/settlement.ts'
+import type { ExchangeRequest } from '../../src/key-pool/protocol.ts'
+import { ask, failing, give, grantOf, lookupOf, NOTHING, newPool, wantOf } from './driver.ts'
 
 afterEach(() => void vi.useRealTimers())
 
@@ -74,32 +77,39 @@ it('never has more leases out than a key allows, however many ask at once', asyn
   expect(refusal).toMatchObject({ reasons: { at_max_concurrent: 3 } })
 })
 
-it('hands the lookup of a suspected key to one asker', async () => {
+it('hands the lookup of every key to the first who asks, and a key’s again when it is suspected', async () => {
   const pool = newPool()
-  const grants = [await grantOf(pool, 'alpha'), await grantOf(pool, 'alpha')]
-  const settlements = grants.map(({ leaseId, keyId }) => ({
-    ...{ leaseId, keyId, outcome: 'failure' as const, fault: 'key' as const, suspect: true },
-    benches: [
-      { scope: 'key', reason: 'key_rejected', term: { kind: 'for', forMs: 60_000 } } as const,
-    ],
-  }))
-  const exchange = (settlement?: (typeof settlements)[number]) =>
-    pool.exchange({
-      version: 1,
-      wants: [],
-      settlements: settlement === undefined ? [] : [settlement],
-      lookups: [],
-    })
-  const duties = [
-    await exchange(settlements[0]),
-    await exchange(settlements[1]),
-    await exchange(),
-  ].flatMap(({ lookups }) => lookups)
-  expect(duties).toEqual(['alpha'])
-  const found = { keyId: keyId('alpha'), kind: 'rejected' } as const
-  await pool.exchange({ version: 1, wants: [], settlements: [], lookups: [found] })
+  const handedTo = async (changes: Partial<ExchangeRequest> = {}) =>
+    (await pool.exchange({ ...NOTHING, ...changes })).lookups.map(({ keyId }) => keyId)
+  const [first, second] = [await grantOf(pool, 'alpha'), await grantOf(pool, 'alpha')]
+  const known = ['alpha', 'beta', 'gamma'].map((id) => lookupOf(id))
+  expect(await handedTo({ lookups: known })).toEqual([])
+  const suspected = ({ leaseId, keyId }: Grant): Settlement => ({
+    ...{ leaseId, keyId, outcome: 'failure', fault: 'key', suspect: true },
+    benches: [{ scope: 'key', reason: 'key_rejected', term: { kind: 'for', forMs: 60_000 } }],
+  })
+  expect(await handedTo({ settlements: [suspected(first)] })).toEqual(['alpha'])
+  expect(await handedTo({ settlements: [suspected(second)] })).toEqual([])
+  expect(await handedTo()).toEqual([])
+  const found = { keyId: keyId('alpha'), kind: 'rejected', askedAtMs: Date.now() } as const
+  await handedTo({ lookups: [found] })
   const alpha = (await pool.snapshot()).keys.find(({ id }) => id === 'alpha')
   expect(alpha).toMatchObject({ reason: 'key_rejected', clearsAtMs: null })
+})
+
+it('hands nobody the lookup that somebody has, until it is overdue', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  const pool = newPool()
+  const handed = async () => (await pool.exchange(NOTHING)).lookups.length
+  const { lookups } = await pool.exchange(NOTHING)
+  expect(lookups.map(({ keyId }) => keyId)).toEqual(['alpha', 'beta', 'gamma'])
+  expect(lookups.map(({ freshSinceMs }) => freshSinceMs)).toEqual(
+    Array(3).fill(Date.now() - 60_000),
+  )
+  vi.setSystemTime(Date.now() + 59_999)
+  expect(await handed()).toBe(0)
+  vi.setSystemTime(Date.now() + 1)
+  expect(await handed()).toBe(3)
 })
 
 it('understands a request with fields that it does not know', async () => {
@@ -114,7 +124,8 @@ it('a settlement of a lease that nobody knows is harmless', async () => {
   await give(pool, {
     kind: 'grant',
     ...stranger,
-    accountId: (await grantOf(pool, 'beta')).accountId,
+    accountId: accountId('acme'),
+    model: modelId('vendor/model'),
   })
   expect((await pool.snapshot()).usable).toBe(3)
 })
@@ -132,7 +143,8 @@ describe('what it writes', () => {
     await give(pool, await grantOf(pool, 'alpha'), failing())
     expect(await rows()).toEqual([{ kind: 'key', id: 'alpha' }])
     await runInDurableObject(pool, () => void vi.advanceTimersByTime(5_000))
-    const checkpoint = ['byModel', 'counters', 'leases'].map((id) => ({ kind: 'checkpoint', id }))
+    const parts = ['byModel', 'counters', 'generations', 'leases', 'meters']
+    const checkpoint = parts.map((id) => ({ kind: 'checkpoint', id }))
     expect(await rows()).toEqual([...checkpoint, { kind: 'key', id: 'alpha' }])
   })
 

@@ -1,36 +1,11 @@
 import { runInDurableObject } from 'cloudflare:test'
-import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import type { KeyId } from '../../src/balancing/ids.ts'
-import { KeyPool } from '../../src/key-pool/object.ts'
-import { failing, give, grantOf, newPool, wantOf } from './driver.ts'
+import type { KeyPool } from '../../src/key-pool/object.ts'
+import { deployed, failing, give, grantOf, keyOf, newPool, wantOf } from './driver.ts'
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))
 afterEach(() => void vi.useRealTimers())
-
-interface Deployment {
-  readonly keys: readonly object[]
-  readonly strategy?: string
-}
-
-/**
- * The object as the next deployment would bring it up over the same storage, with a configuration
- * of its own. Hashing the keys is asynchronous, and until it is done nothing may be asked.
- */
-async function deployed<T>(
-  pool: DurableObjectStub<KeyPool>,
-  { keys, strategy = 'least-busy' }: Deployment,
-  use: (object: KeyPool) => T,
-): Promise<T> {
-  return await runInDurableObject(pool, async (_, state) => {
-    const secrets = { OPENROUTER_KEYS: JSON.stringify(keys) }
-    const object = new KeyPool(state, { ...env, ...secrets, POLICY: { strategy } } as typeof env)
-    await state.blockConcurrencyWhile(async () => undefined)
-    return use(object)
-  })
-}
-
-const keyOf = (id: string) => ({ id, key: `sk-or-v1-test-${id}` })
 
 /** Keys of the next grants, each given back at once. */
 function inTurn(object: KeyPool, count: number): KeyId[] {
@@ -85,7 +60,7 @@ it('the turn of round-robin goes on where the object before left off', async () 
   const pool = newPool()
   const deployment = {
     keys: [keyOf('alpha'), keyOf('beta'), keyOf('gamma')],
-    strategy: 'round-robin',
+    policy: { strategy: 'round-robin' },
   }
   const first = await deployed(pool, deployment, (object) => {
     const keys = inTurn(object, 4)
@@ -106,7 +81,7 @@ it('the shares of weighted keys are exact across a restart', async () => {
     { ...keyOf('beta'), weight: 2 },
     { ...keyOf('gamma'), weight: 1 },
   ]
-  const deployment = { keys, strategy: 'weighted' }
+  const deployment = { keys, policy: { strategy: 'weighted' } }
   const served: KeyId[] = []
   for (const count of [2, 2, 2]) {
     served.push(

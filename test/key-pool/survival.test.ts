@@ -2,6 +2,7 @@ import { abortAllDurableObjects, evictDurableObject, runInDurableObject } from '
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import { createLedger } from '../../src/balancing/ledger.ts'
 import type { BenchOrder, BenchScope } from '../../src/balancing/settlement.ts'
 import type { KeyPool } from '../../src/key-pool/object.ts'
 import { createStore } from '../../src/key-pool/store.ts'
@@ -85,7 +86,7 @@ describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
   ] as const)('%s stay benched, and only they', async (_, scope, benched, other) => {
     let pool = newPool()
     const triedKeys = [(await grantOf(pool, 'alpha')).keyId, (await grantOf(pool, 'beta')).keyId]
-    const about = (model: string) => ask(pool, { triedKeys, model: modelId(model) })
+    const about = (model: string) => ask(pool, { triedKeys, models: [modelId(model)] })
     const grant = await about(benched)
     if (grant.kind !== 'grant') throw new Error('Refused')
     const inAnHour = { kind: 'until', untilMs: Date.now() + 3_600_000 } as const
@@ -99,7 +100,7 @@ describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
     let pool = newPool()
     const inAnHour = { kind: 'until', untilMs: Date.now() + 3_600_000 } as const
     for (const model of ['vendor/first', 'vendor/second']) {
-      const grant = await ask(pool, { model: modelId(model) })
+      const grant = await ask(pool, { models: [modelId(model)] })
       if (grant.kind !== 'grant') throw new Error('Refused')
       await give(pool, grant, benching(order('model', inAnHour)))
       pool = await afterEnd(pool, end)
@@ -196,10 +197,14 @@ it('a checkpoint that does not fit into a row costs no more than the part that i
       ...lease,
       id: leaseId(`a-lease-with-a-name-of-usual-length-${i}`),
       model: modelId('vendor/model'),
+      tokens: 0,
+      unclaimedMs: null,
       panic: false,
     }))
-    const counters = { turns: 77, retryTokens: 1, keys: [], byKey: [], byClient: [] }
-    store.saveCheckpoint({ counters, byModel: [], leases })
+    const { all } = createLedger()
+    const empty = { keys: [], routes: [], byKey: [], byClient: [] }
+    const counters = { turns: 77, retryTokens: 1, meanCostUsd: 0, all, ...empty }
+    store.saveCheckpoint({ counters, byModel: [], leases, meters: [], generations: [] })
     const rows = storage.sql.exec("SELECT record FROM records WHERE id = 'counters'").toArray()
     expect(String(rows[0]?.record)).toContain('"turns":77')
   })

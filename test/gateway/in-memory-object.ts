@@ -1,0 +1,111 @@
+import type { Decision, Want } from '../../src/balancing/decision.ts'
+import type { LeaseId } from '../../src/balancing/ids.ts'
+import {
+  acquire,
+  claim,
+  report,
+  serveQueue,
+  settle,
+  takeLookups,
+  tick,
+  wakeAtMs,
+} from '../../src/balancing/pool.ts'
+import type { PoolState } from '../../src/balancing/pool-state.ts'
+import type { Lookup, Settlement } from '../../src/balancing/settlement.ts'
+import {
+  AWAIT_MS,
+  type AwaitReply,
+  type ExchangeReply,
+  type ExchangeRequest,
+} from '../../src/key-pool/protocol.ts'
+import type { VirtualTime } from './virtual-time.ts'
+
+/** Everything that the pool was told and said, over all of its object's lives. */
+export interface PoolRecord {
+  /** As often as each was heard. */
+  readonly wants: Want[]
+  /** At once or after a wait; that somebody has to wait is no decision. */
+  readonly decisions: Exclude<Decision, { kind: 'waiting' }>[]
+  readonly settlements: Settlement[]
+  readonly lookups: Lookup[]
+}
+
+/** One life of the pool object. */
+export interface InMemoryObject {
+  readonly state: PoolState
+  exchange(request: ExchangeRequest): ExchangeReply
+  whenDecided(leaseId: LeaseId): Promise<AwaitReply>
+  /** Its timers are gone, and those who are held are never answered. */
+  end(): void
+}
+
+/** The least between two looks at the queue. */
+const MIN_WAKE_MS = 25
+
+/** The real reducer, with what the pool object does around it done in virtual time. */
+export function createInMemoryObject(
+  state: PoolState,
+  time: VirtualTime,
+  random: () => number,
+  record: PoolRecord,
+): InMemoryObject {
+  const held = new Map<LeaseId, { release: () => void; cancel: () => void }>()
+  let cancelWake = (): void => undefined
+
+  const note = (decision: Decision | null) => {
+    if (decision !== null && decision.kind !== 'waiting') record.decisions.push(decision)
+  }
+  const serve = () => {
+    const nowMs = time.nowMs()
+    tick(state, nowMs)
+    serveQueue(state, nowMs, random)
+    for (const [leaseId, { release }] of held) {
+      const waiter = state.queue.get(leaseId)
+      if (waiter === undefined || nowMs >= waiter.deadlineMs) release()
+    }
+    cancelWake()
+    const atMs = wakeAtMs(state)
+    if (atMs !== null) cancelWake = time.timer(Math.max(MIN_WAKE_MS, atMs - nowMs), serve)
+  }
+  const hold = async (leaseId: LeaseId): Promise<void> => {
+    await new Promise<void>((resolve) => {
+      const cancel = time.timer(AWAIT_MS, resolve)
+      const release = () => {
+        cancel()
+        resolve()
+      }
+      held.set(leaseId, { release, cancel })
+    })
+    held.delete(leaseId)
+  }
+
+  return {
+    state,
+    exchange({ wants, settlements, lookups }) {
+      const nowMs = time.nowMs()
+      record.settlements.push(...settlements)
+      for (const settlement of settlements) settle(state, settlement, nowMs, random)
+      record.lookups.push(...lookups)
+      for (const lookup of lookups) report(state, lookup, nowMs)
+      record.wants.push(...wants)
+      const decisions = wants.map((want) => acquire(state, want, nowMs, random))
+      decisions.forEach(note)
+      const due = takeLookups(state, nowMs)
+      serve()
+      return { version: 1, decisions, lookups: due }
+    },
+    async whenDecided(leaseId) {
+      serve()
+      const early = claim(state, leaseId, time.nowMs())
+      if (early?.kind === 'waiting') await hold(leaseId)
+      const decision = early?.kind === 'waiting' ? claim(state, leaseId, time.nowMs()) : early
+      note(decision)
+      return { version: 1, decision }
+    },
+    end() {
+      cancelWake()
+      for (const { cancel } of held.values()) cancel()
+      held.clear()
+    },
+  }
+}

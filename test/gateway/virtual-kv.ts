@@ -1,0 +1,55 @@
+import type { VirtualTime } from './virtual-time.ts'
+
+/** How the namespace treats what it is asked from now on. */
+export type KvState = 'works' | 'cannot_be_read' | 'cannot_be_written' | 'down'
+
+export interface VirtualKv {
+  readonly namespace: KVNamespace
+  /** What is in it: texts by name. */
+  readonly entries: Map<string, string>
+  /** Every name that was read, and every one that was written, failed or not. */
+  readonly reads: string[]
+  readonly writes: string[]
+  /** @param afterMs how long an answer takes */
+  be(state: KvState, afterMs?: number): void
+}
+
+/** As much of a KV namespace as a cache of JSON takes. */
+export function createVirtualKv(time: VirtualTime): VirtualKv {
+  const entries = new Map<string, string>()
+  const reads: string[] = []
+  const writes: string[] = []
+  let state: KvState = 'works'
+  let takesMs = 0
+
+  const answer = async (breaks: KvState): Promise<void> => {
+    if (takesMs > 0) await new Promise<void>((resolve) => void time.timer(takesMs, resolve))
+    if (state === breaks || state === 'down') throw new Error('KV GET failed: 503')
+  }
+  const namespace: Pick<KVNamespace, 'put'> & {
+    get(name: string, type: 'json'): Promise<unknown>
+  } = {
+    async get(name) {
+      reads.push(name)
+      await answer('cannot_be_read')
+      const text = entries.get(name)
+      return text === undefined ? null : JSON.parse(text)
+    },
+    async put(name, value) {
+      writes.push(name)
+      await answer('cannot_be_written')
+      entries.set(name, String(value))
+    },
+  }
+  return {
+    // Nothing else of it is used by what is tested.
+    namespace: namespace as KVNamespace,
+    entries,
+    reads,
+    writes,
+    be(next, afterMs = 0) {
+      state = next
+      takesMs = afterMs
+    },
+  }
+}
