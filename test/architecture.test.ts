@@ -32,7 +32,17 @@ describe('rooms', () => {
     'key-pool': ['balancing', 'config', 'zod', 'cloudflare:workers'],
     gateway: ['balancing', 'config', 'openrouter', 'key-pool'],
     dashboard: ['hono'],
-    http: ['balancing', 'config', 'openrouter', 'key-pool', 'gateway', 'dashboard', 'hono', 'zod'],
+    http: [
+      'balancing',
+      'config',
+      'openrouter',
+      'key-pool',
+      'gateway',
+      'dashboard',
+      'hono',
+      'http-cache-semantics',
+      'zod',
+    ],
     app: ['balancing', 'config', 'openrouter', 'key-pool', 'gateway', 'dashboard', 'http', 'hono'],
     index: ['app', 'config', 'openrouter', 'key-pool', 'gateway', 'http', 'cloudflare:workers'],
   }

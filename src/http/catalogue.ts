@@ -1,8 +1,10 @@
 import type { Context } from 'hono'
-import { gatewayError } from '../gateway/gateway-error.ts'
 import { clientHeaders } from '../openrouter/headers.ts'
+import { type Kept, keep, readKept } from './catalogue-cache.ts'
 import type { HttpEnvironment } from './context.ts'
 import { errorResponse } from './error-response.ts'
+import type { Gateway } from './gateway.ts'
+import { fetchInTime } from './upstream-get.ts'
 
 /** The public lists: fetched without any key, so that they can be the same for everybody. */
 export const CATALOGUE_PATHS = [
@@ -14,48 +16,70 @@ export const CATALOGUE_PATHS = [
 ] as const
 
 /**
- * Serves a public list through Cloudflare's cache, for as long as OpenRouter's
- * own `cache-control` says.
+ * Serves a public list through Cloudflare's cache, for as long as OpenRouter's own
+ * `cache-control` says: at once while it may be stale and is fetched anew in the
+ * background, and also later where OpenRouter allows that and fails.
  */
 export function catalogue(prefix: string) {
+  const renewals = createRenewals()
+
   return async function list(c: Context<HttpEnvironment>): Promise<Response> {
-    const { config, ports } = c.var.gateway
+    const { gateway } = c.var
     const { pathname, search } = new URL(c.req.url)
     // `models/..%2fkeys` is one segment to us and may be two to whoever decodes it behind us.
     if (/%(?:2f|5c)/i.test(pathname)) return await c.notFound()
-    const url = config.upstreamUrl + pathname.slice(prefix.length) + search
-    const cached = await caches.default.match(url).catch(() => undefined)
-    if (cached !== undefined) return new Response(cached.body, cached)
-    const controller = new AbortController()
-    const cancel = ports.timer(config.policy.timeouts.headersMs, () => controller.abort())
-    try {
-      const upstream = await ports.fetch(url, {
-        redirect: 'manual',
-        headers: { accept: 'application/json' },
-        signal: controller.signal,
-      })
-      const response = new Response(upstream.body, {
-        status: upstream.status,
-        headers: clientHeaders(upstream.headers),
-      })
-      if (isCacheable(upstream)) {
-        c.executionCtx.waitUntil(caches.default.put(url, response.clone()).catch(() => undefined))
-      }
-      return response
-    } catch {
-      return errorResponse(
-        c,
-        controller.signal.aborted
-          ? gatewayError('upstream_timeout', 'OpenRouter did not answer in time. Try again.')
-          : gatewayError('upstream_unreachable', 'OpenRouter could not be reached. Try again.'),
-      )
-    } finally {
-      cancel()
-    }
+    const url = gateway.config.upstreamUrl + pathname.slice(prefix.length) + search
+    const kept = await readKept(url)
+    if (kept?.freshness === 'stale') c.executionCtx.waitUntil(renewals.renew(gateway, url))
+    return kept === null || kept.freshness === 'old' ? await fetched(c, url, kept) : kept.response
   }
 }
 
-/** Only what OpenRouter says may be shared; the cache itself heeds the rest of `cache-control`. */
-function isCacheable({ status, headers }: Response): boolean {
-  return status === 200 && /\b(public|s-maxage|max-age)\b/.test(headers.get('cache-control') ?? '')
+/** @param kept what to answer if OpenRouter fails */
+async function fetched(
+  c: Context<HttpEnvironment>,
+  url: string,
+  kept: Kept | null,
+): Promise<Response> {
+  const upstream = await fetchList(c.var.gateway, url)
+  if (kept !== null && (!upstream.ok || upstream.response.status >= 500)) {
+    if (upstream.ok) await upstream.response.body?.cancel()
+    return kept.response
+  }
+  await kept?.response.body?.cancel()
+  if (!upstream.ok) return errorResponse(c, upstream.error)
+  const { response } = upstream
+  c.executionCtx.waitUntil(keep(url, response.clone()))
+  return new Response(response.body, {
+    status: response.status,
+    headers: clientHeaders(response.headers),
+  })
+}
+
+function fetchList(gateway: Gateway, url: string) {
+  return fetchInTime(gateway, url, { accept: 'application/json' })
+}
+
+/** After so long a renewal is taken for dead: the runtime ends background work without a word. */
+const RENEWAL_LASTS_MS = 60_000
+
+/** Fetches in the background, each list once at a time however many callers find it stale. */
+function createRenewals() {
+  const startedAtMs = new Map<string, number>()
+
+  async function renew(gateway: Gateway, url: string): Promise<void> {
+    const nowMs = gateway.ports.nowMs()
+    const lastMs = startedAtMs.get(url)
+    if (lastMs !== undefined && nowMs - lastMs < RENEWAL_LASTS_MS) return
+    startedAtMs.set(url, nowMs)
+    try {
+      const upstream = await fetchList(gateway, url)
+      // What can't be kept, an error above all, leaves the list as it is.
+      if (upstream.ok) await keep(url, upstream.response)
+    } finally {
+      startedAtMs.delete(url)
+    }
+  }
+
+  return { renew }
 }

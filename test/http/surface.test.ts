@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { ANSWER, chat, gatewayInFrontOf, json, reasonOf } from './driver.ts'
+import { ANSWER, chat, gatewayInFrontOf, reasonOf } from './driver.ts'
 
 const never = () => {
   throw new Error('Upstream was called')
@@ -42,89 +42,6 @@ describe('what is not served', () => {
     expect(response.headers.get('content-type')).toBe('application/json')
     expect(await reasonOf(response)).toBe('not_found')
     expect(seen).toEqual([])
-  })
-})
-
-describe('the public lists', () => {
-  const LISTS = [
-    'models',
-    'models/vendor/model/endpoints',
-    'providers',
-    'embeddings/models',
-    'endpoints/zdr',
-  ]
-  const cacheable = { headers: { 'cache-control': 'public, max-age=300', 'set-cookie': 'a=b' } }
-
-  it.each(LISTS)('%s is fetched with no key and nothing of the caller', async (path) => {
-    const { send, seen } = gatewayInFrontOf(() => json({ data: [path] }))
-    const headers = { authorization: 'Bearer anything', cookie: 'c=d', 'x-api-key': 'x' }
-    const response = await send(`/v1/${path}`, { headers })
-    expect(await response.json()).toEqual({ data: [path] })
-    expect(seen[0]?.url).toBe(`http://localhost:9/api/v1/${path}`)
-    expect([...(seen[0]?.headers.keys() ?? [])]).toEqual(['accept'])
-    // A redirect would be asked of whoever it names; it is handed on instead.
-    expect(seen[0]?.redirect).toBe('manual')
-  })
-
-  it('are cached where OpenRouter allows it, each with its query', async () => {
-    const { send, seen } = gatewayInFrontOf(() => json({ data: [seen.length] }, cacheable))
-    const get = async (path: string) => (await send(path)).json()
-    expect(await get('/v1/models?limit=1')).toEqual({ data: [1] })
-    expect(await get('/api/v1/models?limit=1')).toEqual({ data: [1] })
-    expect(await get('/v1/models?limit=2')).toEqual({ data: [2] })
-    const response = await send('/v1/models?limit=2')
-    expect(response.headers.has('set-cookie')).toBe(false)
-    expect(response.headers.get('cache-control')).toBe('public, max-age=300')
-  })
-
-  it.each([
-    ['says nothing of caching', {}],
-    ['forbids it', { headers: { 'cache-control': 'no-store' } }],
-    ['keeps it private', { headers: { 'cache-control': 'private, max-age=300' } }],
-    ['failed', { status: 503, ...cacheable }],
-  ])('are not cached where the answer %s', async (name, init) => {
-    const { send, seen } = gatewayInFrontOf(() => json({ data: [seen.length] }, init))
-    const path = `/v1/models?case=${encodeURIComponent(name)}`
-    await send(path)
-    expect(await (await send(path)).json()).toEqual({ data: [2] })
-  })
-
-  it('that OpenRouter does not give are a 502', async () => {
-    const response = await gatewayInFrontOf(() => Promise.reject(new Error('no route'))).send(
-      '/v1/providers?down',
-    )
-    expect(response.status).toBe(502)
-    expect(await reasonOf(response)).toBe('upstream_unreachable')
-  })
-
-  const patience = { POLICY: { timeouts: { headers_ms: 100 } } }
-
-  it('that OpenRouter does not begin to give in time are a 504', async () => {
-    const { send } = gatewayInFrontOf(
-      ({ signal }) =>
-        new Promise((_, reject) => {
-          signal?.addEventListener('abort', () => reject(signal.reason))
-        }),
-    )
-    const response = await send('/v1/providers?late', {}, patience)
-    expect(response.status).toBe(504)
-    expect(await reasonOf(response)).toBe('upstream_timeout')
-  })
-
-  it('that have begun in time may take longer to come', async () => {
-    const { send } = gatewayInFrontOf(({ signal }) => {
-      const slow = new ReadableStream({
-        start(controller) {
-          signal?.addEventListener('abort', () => controller.error(signal.reason))
-          setTimeout(() => {
-            controller.enqueue(new TextEncoder().encode('{"data":[]}'))
-            controller.close()
-          }, 200)
-        },
-      })
-      return new Response(slow)
-    })
-    expect(await (await send('/v1/providers?slow', {}, patience)).json()).toEqual({ data: [] })
   })
 })
 
