@@ -52,6 +52,9 @@ export interface LeaseBroker {
 
 const SETTLE_AGAIN_MS = 1_000
 
+/** A deployment breaks a waiting request's call once; more than twice is an object that is ill. */
+const MAX_LOST_ANSWERS = 2
+
 /**
  * Leases from the pool object, or, while that can't be reached and the policy is
  * `open`, keys in turn from the isolate's own ring.
@@ -160,13 +163,17 @@ async function waitInQueue(
 ): Promise<Decision | null> {
   const untilMs = ports.nowMs() + want.waitMs
   let decision: Decision | null = { kind: 'waiting', leaseId: want.leaseId }
+  let lostAnswers = 0
   while (decision?.kind === 'waiting' && !gone.aborted) {
     const answer = await unlessAborted(pool.whenDecided(want.leaseId), gone)
     if (answer === null) break
-    if (answer.kind === 'unavailable') return null
-    // An object that has been restarted has lost its queue: back to its end.
+    if (answer.kind === 'unavailable') lostAnswers += 1
+    if (lostAnswers > MAX_LOST_ANSWERS) return null
+    // An object that has been restarted has lost its queue, and breaks the calls that it holds:
+    // back to the end. One that had granted the lease grants it again.
+    const known = answer.kind === 'answer' ? answer.value.decision : null
     const waitMs = Math.max(0, untilMs - ports.nowMs())
-    decision = answer.value.decision ?? (await ask({ ...want, waitMs }, []))
+    decision = known ?? (await ask({ ...want, waitMs }, []))
   }
   return decision
 }
