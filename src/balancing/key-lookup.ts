@@ -53,7 +53,8 @@ export function handOut(
   return {
     // What was handed out and never reported (the Worker died) may still have been asked.
     state: { ...state, duty: { kind: 'out', overdueAtMs: nowMs + refreshMs } },
-    order: { freshSinceMs: Math.max(nowMs - refreshMs, state.doubtedAtMs ?? 0) },
+    // Exactly as old would do for no time at all: another lookup would be due in the same moment.
+    order: { freshSinceMs: Math.max(nowMs - refreshMs + 1, state.doubtedAtMs ?? 0) },
   }
 }
 

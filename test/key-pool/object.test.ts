@@ -104,7 +104,7 @@ it('hands nobody the lookup that somebody has, until it is overdue', async () =>
   const { lookups } = await pool.exchange(NOTHING)
   expect(lookups.map(({ keyId }) => keyId)).toEqual(['alpha', 'beta', 'gamma'])
   expect(lookups.map(({ freshSinceMs }) => freshSinceMs)).toEqual(
-    Array(3).fill(Date.now() - 60_000),
+    Array(3).fill(Date.now() - 60_000 + 1),
   )
   vi.setSystemTime(Date.now() + 59_999)
   expect(await handed()).toBe(0)
