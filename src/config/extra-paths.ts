@@ -1,6 +1,10 @@
 import { listOf, shown, word } from './fields.ts'
 
-/** Paths that answer about accounts, keys or lists: no request to them is an inference. */
+/**
+ * Paths that answer about accounts, keys or lists, or that store something in an
+ * account, where every client of the pool could get at it: no request to them is
+ * an inference.
+ */
 const RESERVED = [
   'key',
   'keys',
@@ -15,9 +19,14 @@ const RESERVED = [
   'observability',
   'scim',
   'generation',
+  'files',
+  'presets',
+  'model',
   'models',
   'providers',
   'endpoints',
+  'datasets',
+  'benchmarks',
 ]
 
 /** What the gateway serves by itself; the public lists among it that RESERVED does not hold. */

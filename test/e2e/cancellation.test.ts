@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DEMO_TOKEN, type Stack, startStack } from '../local/stack.ts'
 import { simulatorControl } from '../simulator/client.ts'
 import { listen } from '../simulator/listen.ts'
+import { REQUESTS, type ShapePath } from '../simulator/shape-requests.ts'
 import { until } from './harness.ts'
 
 /**
@@ -37,12 +38,19 @@ beforeEach(async () => {
   await control.reset()
 })
 
-async function ask(model: string, options: { stream?: boolean; signal?: AbortSignal } = {}) {
-  const { stream = true, signal = null } = options
-  return await fetch(`${stack.gatewayUrl}/api/v1/chat/completions`, {
+interface AskOptions {
+  readonly path?: ShapePath
+  readonly stream?: boolean
+  readonly signal?: AbortSignal
+  readonly more?: object
+}
+
+async function ask(model: string, options: AskOptions = {}) {
+  const { path = '/chat/completions', stream = true, signal = null, more = {} } = options
+  return await fetch(`${stack.gatewayUrl}/api/v1${path}`, {
     method: 'POST',
     headers: { authorization: `Bearer ${DEMO_TOKEN}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model, stream, messages: [{ role: 'user', content: 'Hi' }] }),
+    body: JSON.stringify({ ...REQUESTS[path], model, stream, ...more }),
     signal,
   })
 }
@@ -68,10 +76,12 @@ async function outcomeWithin(ms: number) {
 }
 
 describe('when the client leaves, upstream is told within a second and the key is free again:', () => {
-  test('in the middle of a stream', async () => {
+  const TEXT_STREAMS = ['/chat/completions', '/completions', '/responses', '/messages'] as const
+
+  test.each(TEXT_STREAMS)('in the middle of a stream of %s', async (path) => {
     await control.patchSettings({ answerTokens: 2000, tokensPerSecond: 50 })
     const leaving = new AbortController()
-    const response = await ask('openai/gpt-4o-mini', { signal: leaving.signal })
+    const response = await ask('openai/gpt-4o-mini', { path, signal: leaving.signal })
     const reader = response.body?.getReader()
     await reader?.read()
     leaving.abort()
@@ -116,5 +126,15 @@ test('a client that leaves while upstream is silent holds the key for idle_ms at
   await response.body?.getReader().read()
   leaving.abort()
   expect(await outcomeWithin(IDLE_MS + 1000)).toBe('aborted')
+  expect(await nextStatus()).toBe(200)
+})
+
+test('sound that breaks off breaks off for the client, too: nothing else can say so', async () => {
+  const response = await ask('sim/cut-mid-stream', {
+    path: '/audio/speech',
+    more: { input: 'Hello '.repeat(2_000) },
+  })
+  expect(response.status).toBe(200)
+  await expect(response.arrayBuffer()).rejects.toThrow()
   expect(await nextStatus()).toBe(200)
 })
