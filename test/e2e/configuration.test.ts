@@ -1,6 +1,4 @@
-import { once } from 'node:events'
-import { createServer, type IncomingMessage } from 'node:http'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import {
   errorOf,
   journeyOf,
@@ -13,6 +11,7 @@ import {
   useGateway,
   useSimulator,
 } from './harness.ts'
+import { useRecorder } from './recorder.ts'
 
 const upstream = useSimulator()
 
@@ -141,39 +140,6 @@ test('a POLICY that is a JSON text does as well as a table', async () => {
   expect(journeyOf(response).attempts).toBe(1)
   expect(keyOf(await gateway.settledPool(), 'gamma').total.attempts).toBe(0)
 })
-
-/** An upstream that answers everything well and shows what it was sent, credentials included. */
-function useRecorder() {
-  const requests: IncomingMessage[] = []
-  const server = createServer((request, response) => {
-    requests.push(request)
-    request.resume()
-    response.setHeader('content-type', 'application/json')
-    response.setHeader('set-cookie', '__cf_bm=1; path=/')
-    response.setHeader('x-ratelimit-remaining', '9')
-    response.setHeader('x-openrouter-cache-status', 'MISS')
-    response.setHeader('x-internal-node', 'ord07')
-    response.end('{"id":"gen-1","choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}')
-  })
-  beforeAll(async () => {
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-  })
-  beforeEach(() => {
-    requests.length = 0
-  })
-  afterAll(async () => {
-    server.closeAllConnections()
-    server.close()
-    await once(server, 'close')
-  })
-  const url = () => {
-    const address = server.address()
-    if (address === null || typeof address === 'string') throw new Error('Only within a test')
-    return `http://127.0.0.1:${address.port}/api/v1`
-  }
-  return { requests, url }
-}
 
 describe('headers', () => {
   const recorder = useRecorder()
