@@ -1,0 +1,88 @@
+// What the README tells people to paste is pasted here.
+
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { describe, expect, test } from 'vitest'
+import { DEMO_TOKEN } from '../local/stack.ts'
+import { useGateway, useSimulator } from './harness.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const upstream = useSimulator()
+const gateway = useGateway(upstream, { secrets: { CLIENT_KEYS: `demo:${DEMO_TOKEN}` } })
+
+/** Where the README's gateway is, which `npm start` starts. */
+const ORIGIN = 'http://localhost:8787'
+
+const [, section = ''] = readFileSync(`${root}README.md`, 'utf8').split('\n## Use it\n')
+const [usage = ''] = section.split('\n## ')
+const blocks = [...usage.matchAll(/```(\w+)\n(.*?)```/gs)].map(([, language, text]) => ({
+  language: language ?? '',
+  text: text ?? '',
+}))
+
+const written = (language: string, has: (text: string) => boolean = () => true) =>
+  blocks.filter((block) => block.language === language && has(block.text)).map(({ text }) => text)
+
+const isExport = (text: string) => text.startsWith('export ')
+
+/** What a program prints. Fails if it exits with an error. */
+async function run(command: string, ...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(command, args, { cwd: root, timeout: 20_000 })
+  return stdout
+}
+
+const here = (text: string) => text.replaceAll(ORIGIN, gateway().origin)
+
+/** Runs a module as if it lay in the repository, from which it imports the clients. */
+const runModule = (text: string) => run('node', '--input-type=module', '--eval', text)
+
+const nameOf = (text: string) => /from '([^']+)'/.exec(text)?.[1] ?? text.split('\n')[0] ?? ''
+
+test('the README has a snippet for each client, and none that is not run here', () => {
+  const clients = written('js').map(nameOf)
+  expect(clients).toEqual([
+    'openai',
+    '@anthropic-ai/sdk',
+    '@openrouter/ai-sdk-provider',
+    '@openrouter/sdk',
+  ])
+  expect(written('sh').length).toBeGreaterThanOrEqual(2)
+  expect(blocks.every(({ language }) => ['js', 'sh'].includes(language))).toBe(true)
+})
+
+describe('a snippet', () => {
+  test.each(written('js').map((text) => [nameOf(text), text]))('of %s', async (_, text) => {
+    const printed = await runModule(here(text))
+    const questions = text.match(/'Hello'/g) ?? []
+    expect(printed.match(/You said: Hello/g)).toHaveLength(questions.length)
+  })
+
+  test.each(written('sh', (text) => !isExport(text)).map((text) => [nameOf(text), text]))(
+    'of the shell: %s',
+    async (_, text) => {
+      expect(await run('bash', '-c', here(text))).toContain('You said: Hello')
+    },
+  )
+
+  test('of the environment, which clients read by themselves', async () => {
+    const [exports = ''] = written('sh', isExport)
+    const program = `
+      import Anthropic from '@anthropic-ai/sdk'
+      import OpenAI from 'openai'
+      const messages = [{ role: 'user', content: 'Hello' }]
+      const answers = [
+        await new OpenAI().chat.completions.create({ model: 'openai/gpt-4o-mini', messages }),
+        await new Anthropic().messages.create({
+          model: 'anthropic/claude-sonnet-4.5',
+          max_tokens: 100,
+          messages,
+        }),
+      ]
+      console.log(JSON.stringify(answers))`
+    const script = `${here(exports)}\nexec node --input-type=module --eval "$0"`
+    const printed = await run('bash', '-c', script, program)
+    expect(printed.match(/You said: Hello/g)).toHaveLength(2)
+  })
+})
