@@ -24,11 +24,12 @@ export interface SseScanner {
 }
 
 export interface SseScannerOptions {
-  /** The largest block that is collected; 1 MiB unless told. */
+  /** The largest block that is collected; 8 MiB unless told. */
   readonly maxBlockBytes?: number
 }
 
-const DEFAULT_MAX_BLOCK_BYTES = 1024 * 1024
+/** A picture is some megabytes of base64, and what it cost is told in the same event. */
+const DEFAULT_MAX_BLOCK_BYTES = 8 * 1024 * 1024
 
 const LF = 0x0a
 const CR = 0x0d

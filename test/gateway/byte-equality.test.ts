@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { bytesOf, openStream } from './scripted-upstream.ts'
+import { images } from '../../src/openrouter/images.ts'
+import { bytesOf, openStream, streamOf } from './scripted-upstream.ts'
 import { DONE, EMPTY_DELTA, PROCESSING, ROLE, STREAM_TEXTS, said } from './stream-texts.ts'
 import { createVirtualWorld } from './virtual-world.ts'
 
@@ -148,5 +149,27 @@ describe('the request goes upstream', () => {
       authorization: 'Bearer sk-or-virtual-a',
       'x-title': 'App',
     })
+  })
+})
+
+describe('an event of several megabytes', () => {
+  const picture = (bytes: number) =>
+    `data: ${JSON.stringify({
+      type: 'image_generation.completed',
+      b64_json: 'A'.repeat(bytes),
+      usage: { input_tokens: 5, output_tokens: 1_290, total_tokens: 1_295, cost: 0.04 },
+    })}\n\n${DONE}`
+
+  it.each([
+    ['is read for what it cost', 3_000_000, 0.04],
+    ['that is larger still is passed on unread', 9_000_000, 0],
+  ])('%s', async (_, bytes, costUsd) => {
+    const text = picture(bytes)
+    const world = createVirtualWorld({ shape: images })
+    world.upstream.on('images', streamOf(text))
+    const client = world.send()
+    const report = await world.finish(client)
+    expect((await client.whole()).text).toBe(text)
+    expect(report.usage?.costUsd).toBe(costUsd)
   })
 })
