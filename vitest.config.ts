@@ -2,6 +2,14 @@ import { cloudflareTest } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
 import ClosingLineReporter from './test/closing-line-reporter.ts'
 
+/** Each test starts one workerd or more. */
+const END_TO_END = { environment: 'node', testTimeout: 30_000, hookTimeout: 60_000 } as const
+
+/** What is seen here depends on how long things take: side by side they would measure each other. */
+const TIMED = ['cancellation', 'demo', 'strategies', 'waiting'].map(
+  (name) => `test/e2e/${name}.test.ts`,
+)
+
 export default defineConfig({
   test: {
     // The gateway logs a line for each request; those of a failed test are shown.
@@ -45,13 +53,21 @@ export default defineConfig({
       },
       {
         test: {
+          ...END_TO_END,
           name: 'e2e',
-          environment: 'node',
           include: ['test/{simulator,e2e}/**/*.test.ts'],
-          // Each file starts one workerd or more: side by side they would measure each other.
+          exclude: TIMED,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...END_TO_END,
+          name: 'e2e-timed',
+          include: TIMED,
           fileParallelism: false,
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
+          sequence: { groupOrder: 2 },
         },
       },
     ],
