@@ -1,6 +1,7 @@
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, onTestFinished } from 'vitest'
 import { createTestHarness, type WorkerHandle } from 'wrangler'
+import type { Counters } from '../../src/balancing/ledger.ts'
 import type { PoolSnapshot } from '../../src/balancing/snapshot.ts'
 import { type SimulatorControl, simulatorControl } from '../simulator/client.ts'
 
@@ -257,4 +258,27 @@ export function journeyOf({ headers }: Response) {
 export async function errorOf(response: Response) {
   const { error } = JSON.parse(await response.text())
   return error
+}
+
+/** How the counters of all keys together change over some work. */
+export async function countedOver(gateway: Gateway, work: () => Promise<unknown>) {
+  const counters = async () => {
+    const { keys } = await gateway.settledPool()
+    return (name: Exclude<keyof Counters, 'faults'>) =>
+      keys.reduce((sum, { total }) => sum + total[name], 0)
+  }
+  const before = await counters()
+  await work()
+  const after = await counters()
+  const change = (name: Exclude<keyof Counters, 'faults'>) => after(name) - before(name)
+  return {
+    attempts: change('attempts'),
+    successes: change('successes'),
+    failures: change('failures'),
+    promptTokens: change('promptTokens'),
+    completionTokens: change('completionTokens'),
+    cachedTokens: change('cachedTokens'),
+    reasoningTokens: change('reasoningTokens'),
+    costUsd: change('costUsd'),
+  }
 }

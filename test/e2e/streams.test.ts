@@ -11,6 +11,7 @@ import {
   USAGE,
 } from '../gateway/stream-texts.ts'
 import {
+  countedOver,
   type Gateway,
   journeyOf,
   keyOf,
@@ -64,21 +65,6 @@ async function consume(served: Gateway, model: string) {
     return { text, error }
   }
   return { text, error: null }
-}
-
-/** How a key's counters change over some work. */
-async function countedOver(work: () => Promise<void>) {
-  const before = keyOf(await gateway().settledPool(), 'alpha').total
-  await work()
-  const after = keyOf(await gateway().settledPool(), 'alpha').total
-  return {
-    attempts: after.attempts - before.attempts,
-    successes: after.successes - before.successes,
-    failures: after.failures - before.failures,
-    promptTokens: after.promptTokens - before.promptTokens,
-    completionTokens: after.completionTokens - before.completionTokens,
-    costUsd: after.costUsd - before.costUsd,
-  }
 }
 
 describe('a stream arrives byte for byte as it was sent:', () => {
@@ -172,7 +158,7 @@ describe('an error after the first output', () => {
     'choice-error-in-200?events=3',
     'finish-error?events=3',
   ])('(%s) is passed on as it is, once, and settled once', async (fault) => {
-    const counted = await countedOver(async () => {
+    const counted = await countedOver(gateway(), async () => {
       const response = await gateway().chat({ model: `sim/${fault}`, stream: true })
       expect(journeyOf(response)).toEqual({ key: 'alpha', attempts: 1 })
       const text = await response.text()
@@ -198,7 +184,7 @@ describe('an error after the first output', () => {
 
 describe('a stream that breaks off', () => {
   test('ends with one error event, which OpenAI’s client raises', async () => {
-    const counted = await countedOver(async () => {
+    const counted = await countedOver(gateway(), async () => {
       const response = await gateway().chat({ model: 'sim/cut-mid-stream', stream: true })
       const text = await response.text()
       expect(text).toMatch(/Grüße/)
@@ -240,7 +226,7 @@ describe('a stream that breaks off', () => {
   })
 
   test('after its finish reason is a good answer, even without [DONE]', async () => {
-    const counted = await countedOver(async () => {
+    const counted = await countedOver(gateway(), async () => {
       const response = await play([{ text: said('Hi') + STOP + USAGE }])
       expect(await response.text()).toBe(said('Hi') + STOP + USAGE)
     })
@@ -248,7 +234,7 @@ describe('a stream that breaks off', () => {
   })
 
   test('is cut off when nothing comes for idle_ms, and says so', async () => {
-    const counted = await countedOver(async () => {
+    const counted = await countedOver(gateway(), async () => {
       const beganMs = performance.now()
       const response = await gateway().chat({ model: 'sim/stall', stream: true })
       const text = await response.text()
@@ -275,7 +261,7 @@ describe('usage', () => {
     ['newer', false],
   ] as const)('is counted once (form: %s, streamed: %s)', async (usageForm, stream) => {
     await upstream.control.patchSettings({ usageForm })
-    const counted = await countedOver(async () => {
+    const counted = await countedOver(gateway(), async () => {
       const response = await gateway().chat({ stream })
       await response.text()
     })
