@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { wantOf } from '../balancing/pool-driver.ts'
 import { errorAnswer, openStream, streamOf } from './scripted-upstream.ts'
 import { HELLO } from './stream-texts.ts'
 import { createVirtualWorld, type Sent, START_MS, type WorldOptions } from './virtual-world.ts'
@@ -63,10 +64,21 @@ describe('a request for which no key is free', () => {
   })
 
   it('waits no longer than its own deadline', async () => {
-    const { world } = await occupied({ timeouts: { totalMs: 4_000 } })
+    const { world, free } = await occupied({ timeouts: { totalMs: 4_000 } })
+    free()
+    await world.time.drain()
+    // Somebody else's lease, of a request that may take longer.
+    const lease = world.pool.exchange({
+      version: 1,
+      wants: [wantOf({}, 'somebody')],
+      settlements: [],
+      lookups: [],
+    })
+    await world.time.drain()
+    expect(await lease).toMatchObject({ value: { decisions: [{ kind: 'grant' }] } })
     const sent = await lineUp(world)
     await world.finish(sent)
-    expect(sent.report()?.timings.wait).toBe(4_000)
+    expect(sent.report()).toMatchObject({ outcome: 'failed', timings: { wait: 4_000 } })
   })
 
   it('does not wait where nothing is going to change', async () => {
@@ -169,6 +181,17 @@ describe('a pool that is lost while requests wait', () => {
     world.pool.connect([], 'unreachable')
     expect(await world.finish(sent)).toMatchObject({ outcome: 'answered', degraded: true })
     expect((await sent.whole()).headers.get('x-switchyard-degraded')).toBe('pool')
+  })
+
+  it('again and again leaves them to go on without it, although it answers in between', async () => {
+    const { world } = await occupied()
+    const sent = await lineUp(world)
+    world.pool.connect(['unreachable', 'answers', 'unreachable', 'answers', 'unreachable'])
+    await world.time.advance(1_000)
+    await world.time.advance(3 * 2_000 - 1)
+    expect(sent.report()).toBeNull()
+    await world.time.advance(1)
+    expect(await world.finish(sent)).toMatchObject({ outcome: 'answered', degraded: true })
   })
 
   it('for longer, under `closed`, ends in a 503', async () => {

@@ -49,6 +49,8 @@ describe('the public lists', () => {
     ['forbids it', { headers: { 'cache-control': 'no-store' } }],
     ['keeps it private', { headers: { 'cache-control': 'private, max-age=300' } }],
     ['failed', { status: 503, ...cacheable }],
+    ['says that there is none', { status: 404, ...cacheable }],
+    ['only says how old it is', { headers: { 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT' } }],
   ])('are not cached where the answer %s', async (name, init) => {
     const { send, seen } = gatewayInFrontOf(() => json({ data: [seen.length] }, init))
     const path = `/v1/models?case=${encodeURIComponent(name)}`
