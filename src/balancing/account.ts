@@ -50,6 +50,7 @@ export function merge(from: AccountState, into: AccountState, nowMs: number): vo
   const latest = (a: Bench | null, b: Bench | null) => (b === null ? a : later(a, b, nowMs))
   into.bench = latest(into.bench, from.bench)
   into.freeBench = latest(into.freeBench, from.freeBench)
+  into.hadNoRoom ||= from.hadNoRoom
   for (const [model, bench] of from.modelBenches) {
     into.modelBenches.set(model, later(into.modelBenches.get(model) ?? null, bench, nowMs))
   }

@@ -108,11 +108,15 @@ interface Bounds {
   isFull(candidate: Candidate): boolean
 }
 
+/** So many standard deviations above its share are no chance. */
+const NO_CHANCE = 3
+
 /**
- * Both measures have to say that an account is overloaded. What is in flight
- * changes by chance from moment to moment, and would scatter conversations under
- * even load; the requests of the last minute say nothing against an account that
- * is idle now.
+ * What is in flight changes by chance from moment to moment, and alone would
+ * scatter conversations under even load: that an account is above its bound counts
+ * if it also had too many of the last minute's requests, or if it is so far above
+ * its share that it can't be chance. The requests of the last minute alone say
+ * nothing against an account that is idle now.
  */
 function boundsOf(affinities: Affinities, candidates: readonly Candidate[], nowMs: number): Bounds {
   const sum = (of: (candidate: Candidate) => number) =>
@@ -126,8 +130,12 @@ function boundsOf(affinities: Affinities, candidates: readonly Candidate[], nowM
   return {
     isOverloaded(candidate) {
       const share = candidate.weight / weights
-      const busy = candidate.inFlight + 1 > Math.ceil(MAX_LOAD * (running + 1) * share)
-      return busy && recent(candidate) > MAX_LOAD * recently * share
+      const { inFlight } = candidate
+      const busy = inFlight + 1 > Math.ceil(MAX_LOAD * (running + 1) * share)
+      if (!busy) return false
+      const deviation = Math.sqrt(running * share * (1 - share))
+      const isNoChance = inFlight > running * share + NO_CHANCE * deviation + 1
+      return isNoChance || recent(candidate) > MAX_LOAD * recently * share
     },
     isFull: (candidate) =>
       homes(candidate) + 1 > Math.ceil((MAX_HOMES * (housed + 1) * candidate.weight) / weights),

@@ -11,7 +11,16 @@ export interface Bench {
   /** Whether OpenRouter named the end, or we guessed it. */
   readonly provenance: 'upstream' | 'guess'
   readonly sinceMs: number
+  /** What it hides: a bench that ends sooner, but that no lookup clears; null for none. */
+  readonly hidden: Bench | null
 }
+
+/** What a lookup may show to be over before its time. */
+const CLEARED_BY_LOOKUP: ReadonlySet<BenchReason> = new Set([
+  'key_rejected',
+  'key_spent',
+  'account_out_of_credit',
+])
 
 /**
  * No reset, however it was given, benches anything for longer: a month is the
@@ -33,7 +42,7 @@ const MAX_JITTER = 0.2
 export function benchOf(order: BenchOrder, strikes: number, nowMs: number, random: Random): Bench {
   const { reason, term } = order
   const guess = (ms: number) => nowMs + Math.min(ms * (1 + MAX_JITTER * random()), MAX_BENCH_MS)
-  const common = { reason, sinceMs: nowMs }
+  const common = { reason, sinceMs: nowMs, hidden: null }
   switch (term.kind) {
     case 'until': {
       const untilMs = Math.min(Math.max(term.untilMs, nowMs), nowMs + MAX_BENCH_MS)
@@ -56,9 +65,30 @@ export function isActive(bench: Bench | null, nowMs: number): bench is Bench {
   return bench !== null && (bench.untilMs === null || nowMs < bench.untilMs)
 }
 
-/** Of two benches of one thing, the one that ends later holds. */
+/**
+ * Of two benches of one thing, the one that ends later holds. It remembers the
+ * other, if a lookup may clear it and not that one: a limit does not end because a
+ * bill was paid.
+ */
 export function later(old: Bench | null, next: Bench, nowMs: number): Bench {
   if (!isActive(old, nowMs)) return next
-  if (old.untilMs === null) return old
-  return next.untilMs === null || next.untilMs > old.untilMs ? next : old
+  const [first, last] = endsBefore(old, next) ? [old, next] : [next, old]
+  if (!CLEARED_BY_LOOKUP.has(last.reason)) return last
+  const others = [last.hidden, first, first.hidden].filter(
+    (bench) => isActive(bench, nowMs) && !CLEARED_BY_LOOKUP.has(bench.reason),
+  )
+  const hidden = others.reduce<Bench | null>(
+    (longest, bench) => (longest === null || endsBefore(longest, bench) ? bench : longest),
+    null,
+  )
+  return { ...last, hidden }
+}
+
+function endsBefore(a: Bench, b: Bench | null): boolean {
+  return a.untilMs !== null && (b === null || b.untilMs === null || b.untilMs > a.untilMs)
+}
+
+/** What is left of a bench when a lookup has cleared it. */
+export function cleared({ hidden }: Bench, nowMs: number): Bench | null {
+  return isActive(hidden, nowMs) ? hidden : null
 }

@@ -1,5 +1,6 @@
 import { accountFor, type Candidate } from './affinity.ts'
 import { isActive } from './bench.ts'
+import { awaitsProbe } from './circuit-breaker.ts'
 import type { Refusal, RequestAffinity, Want } from './decision.ts'
 import { type Assessed, type Assessment, assess, type Obstacle } from './eligibility.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
@@ -80,7 +81,11 @@ export function choose(
   const { nowMs, random } = choice
   const { panic } = prospect.assessed
   for (const key of among) key.share = panic ? 1 : shareOf(key.breaker, nowMs)
-  const ready = panic ? among : among.filter((key) => takesPart(key.breaker, nowMs, random))
+  // Panic ends when breakers close, and those close by probes: left to a strategy that prefers one
+  // key, the others would never get theirs, and panic would last for ever.
+  const ready = among.filter((key) =>
+    panic ? awaitsProbe(key.breaker, nowMs) : takesPart(key.breaker, nowMs, random),
+  )
   const candidates = isNonEmpty(ready) ? ready : among
   const together = kept(state, route, candidates, affinity, nowMs)
   return STRATEGIES[route.config.strategy].choose(together, choice)

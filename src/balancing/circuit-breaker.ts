@@ -41,6 +41,12 @@ export function asOf(breaker: Breaker, nowMs: number): Breaker {
     : breaker
 }
 
+/** Whether the next request would be its probe. */
+export function awaitsProbe(breaker: Breaker, nowMs: number): boolean {
+  const now = asOf(breaker, nowMs)
+  return now.kind === 'half_open' && now.probe === null
+}
+
 /** Gives the probe slot of a half-open breaker to a lease; any other breaker is left as it is. */
 export function beginProbe(breaker: Breaker, probe: LeaseId): Breaker {
   return breaker.kind === 'half_open' && breaker.probe === null ? { ...breaker, probe } : breaker

@@ -29,8 +29,9 @@ export interface Obstacle {
 /** How long a lease of a key lasts whose leases have not been seen to end yet. */
 const UNKNOWN_HOLD_MS = 5_000
 
-/** No sooner is it worth coming back for a lease that may end at any moment. */
+/** No sooner is it worth coming back for a lease that may end at any moment, nor any later. */
 const MIN_HOLD_MS = 1_000
+const MAX_HOLD_MS = 60_000
 
 export function isFreeModel(model: ModelId): boolean {
   return model.endsWith(':free')
@@ -97,9 +98,9 @@ export function breakerObstacles(key: KeyState, nowMs: number): readonly Obstacl
 }
 
 /** The end of a lease can't be known. By the key's experience it is over in so long. */
-function busy(reason: Reason, { hold }: KeyState, nowMs: number): Obstacle {
-  const holdMs = hold?.valueMs ?? UNKNOWN_HOLD_MS
-  return { reason, clearsAtMs: nowMs + Math.max(MIN_HOLD_MS, holdMs), maySoon: true }
+function busy(reason: Reason, { meanHoldMs }: KeyState, nowMs: number): Obstacle {
+  const holdMs = Math.min(MAX_HOLD_MS, Math.max(MIN_HOLD_MS, meanHoldMs ?? UNKNOWN_HOLD_MS))
+  return { reason, clearsAtMs: nowMs + holdMs, maySoon: true }
 }
 
 function loadObstacles(

@@ -1,4 +1,4 @@
-import { type Bench, isActive } from './bench.ts'
+import { type Bench, cleared, isActive } from './bench.ts'
 import type { Lookup } from './settlement.ts'
 
 /**
@@ -109,9 +109,11 @@ export function afterLookup(bench: Bench | null, lookup: Lookup, nowMs: number):
     case 'unknown':
       return bench
     case 'valid':
-      return isSuspected || (bench.reason === 'key_spent' && hasRoom(lookup)) ? null : bench
+      return isSuspected || (bench.reason === 'key_spent' && hasRoom(lookup))
+        ? cleared(bench, nowMs)
+        : bench
     case 'rejected':
-      return isSuspected && bench.untilMs !== null ? rejection(nowMs) : bench
+      return isSuspected && bench.untilMs !== null ? rejection(bench, nowMs) : bench
   }
 }
 
@@ -119,13 +121,14 @@ function isBefore(lookup: Lookup, bench: Bench): boolean {
   return lookup.kind !== 'unknown' && lookup.askedAtMs < bench.sinceMs
 }
 
-function rejection(nowMs: number): Bench {
+function rejection({ hidden }: Bench, nowMs: number): Bench {
   return {
     reason: 'key_rejected',
     untilMs: null,
     cure: 'lookup',
     provenance: 'upstream',
     sinceMs: nowMs,
+    hidden,
   }
 }
 
@@ -152,5 +155,5 @@ export function accountAfterLookup(
   if (bench.reason !== 'account_out_of_credit' || isBefore(lookup, bench)) return bench
   const { balanceUsd } = lookup
   const paidUp = balanceUsd === null ? hadNoRoom && hasRoom(lookup) : balanceUsd > 0
-  return paidUp ? null : bench
+  return paidUp ? cleared(bench, nowMs) : bench
 }

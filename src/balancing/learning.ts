@@ -32,7 +32,10 @@ export function learnFromSettlement(
   for (const order of settlement.benches) {
     carryOut(state, key, lease, order, nowMs, random)
   }
-  if (settlement.outcome === 'success' && isSinceStrike(key, lease)) key.strikes = 0
+  if (settlement.outcome === 'success' && key.strikes > 0 && isSinceStrike(key, lease)) {
+    key.strikes = 0
+    state.changes.keys.add(key.id)
+  }
   if (settlement.suspect) key.lookup = doubt(key.lookup, nowMs)
   if (settlement.affordableTokens !== undefined) key.affordableTokens = settlement.affordableTokens
   if (settlement.firstOutputMs !== undefined) {
@@ -40,6 +43,14 @@ export function learnFromSettlement(
   }
   if (lease !== null) correctTokens(key, lease, settlement, nowMs)
   if (settlement.usage !== undefined) learnCost(state, key, settlement.usage, nowMs)
+}
+
+/** How much of the mean time that a lease lasts the latest one makes up. */
+const LATEST_HOLD_SHARE = 0.2
+
+export function learnHold(key: KeyState, heldMs: number): void {
+  const mean = key.meanHoldMs ?? heldMs
+  key.meanHoldMs = mean + LATEST_HOLD_SHARE * (heldMs - mean)
 }
 
 function learnCost(state: PoolState, key: KeyState, usage: Usage, nowMs: number): void {
@@ -199,7 +210,10 @@ function learnFromAnswer(
   const accountBench = accountAfterLookup(account.bench, account.hadNoRoom, lookup, nowMs)
   if (accountBench !== account.bench) state.changes.accounts.add(account.id)
   account.bench = accountBench
-  if (isActive(accountBench, nowMs) && !hasRoom(lookup)) account.hadNoRoom = true
+  if (isActive(accountBench, nowMs) && !hasRoom(lookup) && !account.hadNoRoom) {
+    account.hadNoRoom = true
+    state.changes.accounts.add(account.id)
+  }
   if (owner !== null && owner !== key.owner) {
     key.owner = owner
     state.changes.keys.add(key.id)

@@ -67,8 +67,8 @@ export interface KeyState extends Balanced {
   /** When OpenRouter will stop to accept it; null for never, or not known. */
   expiresAtMs: number | null
   latency: PeakEwma | null
-  /** How long its leases last; null until one has ended. */
-  hold: PeakEwma | null
+  /** How long its leases last, on average and of late; null until one has ended. */
+  meanHoldMs: number | null
   /** The largest request, in tokens, that OpenRouter last said it could still pay for. */
   affordableTokens: number | null
 }
@@ -171,7 +171,7 @@ function createKey(
     spentSinceAskedUsd: 0,
     expiresAtMs: null,
     latency: null,
-    hold: null,
+    meanHoldMs: null,
     rpm: createMeter(config.rpm),
     tpm: createMeter(config.tpm),
     tally: tallyOf(ledger.byKey, config.id, nowMs),

@@ -7,10 +7,9 @@ import type { Decision, Grant, Refusal, Waiting, Want } from './decision.ts'
 import { rememberGeneration } from './generations.ts'
 import type { KeyId, LeaseId, ModelId } from './ids.ts'
 import { handOut, isDue, type LookupOrder } from './key-lookup.ts'
-import { learnFromLookup, learnFromSettlement } from './learning.ts'
+import { learnFromLookup, learnFromSettlement, learnHold } from './learning.ts'
 import { close, expire, type Lease, open } from './leases.ts'
 import { book } from './ledger.ts'
-import { observe } from './peak-ewma.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
 import { canWithdraw, deposit, withdraw } from './retry-budget.ts'
 import type { Random } from './selection.ts'
@@ -239,7 +238,7 @@ export function settle(
   if (key === undefined) return
   if (closing.kind === 'live') {
     key.inFlight -= 1
-    key.hold = observe(key.hold, nowMs - closing.lease.grantedAtMs, nowMs)
+    learnHold(key, nowMs - closing.lease.grantedAtMs)
   }
   learnFromSettlement(state, key, lease, settlement, nowMs, random)
   const { generationId } = settlement

@@ -10,7 +10,7 @@ import { type Lease, open } from './leases.ts'
 import type { Tally } from './ledger.ts'
 import type { Meter } from './meter.ts'
 import type { KeyState, PoolState, RouteState } from './pool-state.ts'
-import { SLOT_MS, type WindowSlot } from './sliding-window.ts'
+import { SLOTS_PER_RECORD, type WindowSlot } from './sliding-window.ts'
 
 /**
  * What a pool writes down to live again. Two kinds, by what losing them costs:
@@ -33,6 +33,7 @@ export interface AccountRecord {
   readonly bench: Bench | null
   readonly freeBench: Bench | null
   readonly modelBenches: ModelsRecord
+  readonly hadNoRoom: boolean
 }
 
 /** Models benched everywhere. */
@@ -46,6 +47,8 @@ export interface CountersRecord {
     readonly lastTurn: number
     readonly credit: Credit
     readonly expiresAtMs: number | null
+    /** When `/key` may be asked about it again. */
+    readonly lookupAtMs: number
   }[]
   readonly routes: readonly RouteRecord[]
   readonly meanCostUsd: number
@@ -58,7 +61,8 @@ export interface CountersRecord {
 export interface RouteRecord {
   readonly models: readonly string[]
   readonly current: KeyId | null
-  readonly smoothedWeights: readonly (readonly [KeyId, number])[]
+  /** By key: its weight, and how far ahead of its turn or behind it is. */
+  readonly smoothedWeights: readonly (readonly [KeyId, number, number])[]
 }
 
 /** What was taken of a key's limits within the last minute, by seconds. */
@@ -102,13 +106,14 @@ export function keyRecord(key: KeyState): KeyRecord {
 /** Whether a record says nothing that a fresh key would not say: its row can go. */
 export function isBlank(record: KeyRecord): boolean {
   const { breaker, bench, strikes, owner } = record
-  const closed = breaker.kind === 'closed' && breaker.failuresAtMs.length === 0
-  return closed && bench === null && strikes === 0 && owner === null
+  const untroubled =
+    breaker.kind === 'closed' && breaker.failuresAtMs.length === 0 && breaker.recoveredAtMs === null
+  return untroubled && bench === null && strikes === 0 && owner === null
 }
 
 export function accountRecord(account: AccountState): AccountRecord {
-  const { bench, freeBench, modelBenches } = account
-  return { bench, freeBench, modelBenches: [...modelBenches] }
+  const { bench, freeBench, modelBenches, hadNoRoom } = account
+  return { bench, freeBench, modelBenches: [...modelBenches], hadNoRoom }
 }
 
 export function checkpoint(state: PoolState): Checkpoint {
@@ -117,11 +122,12 @@ export function checkpoint(state: PoolState): Checkpoint {
     counters: {
       turns: state.turns,
       retryTokens: state.retryBudget.tokens,
-      keys: keys.map(({ id, lastTurn, credit, expiresAtMs }) => ({
+      keys: keys.map(({ id, lastTurn, credit, expiresAtMs, lookup: { duty } }) => ({
         id,
         lastTurn,
         credit,
         expiresAtMs,
+        lookupAtMs: duty.kind === 'due' ? duty.atMs : duty.overdueAtMs,
       })),
       routes: state.routes.map((route) => routeRecord(route, keys)),
       meanCostUsd: state.meanCostUsd,
@@ -141,9 +147,9 @@ function routeRecord({ models, memory }: RouteState, keys: readonly KeyState[]):
   return {
     models,
     current: idAt(memory.current) ?? null,
-    smoothedWeights: [...memory.smoothedWeights].flatMap(([position, weight]) => {
-      const id = idAt(position)
-      return id === undefined ? [] : [[id, weight] as const]
+    smoothedWeights: [...memory.smoothedWeights].flatMap(([position, smoothed]) => {
+      const key = keys[position]
+      return key === undefined ? [] : [[key.id, key.weight, smoothed] as const]
     }),
   }
 }
@@ -152,13 +158,11 @@ function metersRecord({ id, rpm, tpm }: KeyState): MetersRecord[] {
   return rpm === null && tpm === null ? [] : [{ id, rpm: bySeconds(rpm), tpm: bySeconds(tpm) }]
 }
 
-const SLOTS_PER_SECOND = 1000 / SLOT_MS
-
 /** A tenth of the rows, at the price of a second: what was taken counts from the second's end. */
 function bySeconds(meter: Meter | null): WindowSlot[] {
   const seconds = new Map<number, number>()
   for (const { slot, amount } of meter?.window.slots ?? []) {
-    const last = Math.floor(slot / SLOTS_PER_SECOND) * SLOTS_PER_SECOND + SLOTS_PER_SECOND - 1
+    const last = slot - (slot % SLOTS_PER_RECORD) + SLOTS_PER_RECORD - 1
     seconds.set(last, (seconds.get(last) ?? 0) + amount)
   }
   return [...seconds].map(([slot, amount]) => ({ slot, amount }))
@@ -224,23 +228,24 @@ function restoreKey(key: KeyState, record: KeyRecord): void {
 function restoreAccount(account: AccountState, record: AccountRecord): void {
   account.bench = record.bench
   account.freeBench = record.freeBench
+  account.hadNoRoom = record.hadNoRoom
   for (const [model, bench] of record.modelBenches) account.modelBenches.set(model, bench)
 }
 
 function restoreCounters(state: PoolState, counters: CountersRecord): void {
-  const { ledger, policy } = state
+  const { ledger } = state
   state.turns = counters.turns
   state.retryBudget.tokens = counters.retryTokens
   state.meanCostUsd = counters.meanCostUsd
-  for (const { id, lastTurn, credit, expiresAtMs } of counters.keys) {
+  for (const { id, lastTurn, credit, expiresAtMs, lookupAtMs } of counters.keys) {
     const key = state.keys.get(id)
     if (key === undefined) continue
     key.lastTurn = lastTurn
     key.credit = credit
     key.expiresAtMs = expiresAtMs
-    if (credit.kind === 'known') {
-      const next = { kind: 'due', atMs: credit.asOfMs + policy.credit.refreshMs } as const
-      if (key.lookup.doubtedAtMs === null) key.lookup = { ...key.lookup, duty: next }
+    // A key in doubt is looked up at once.
+    if (key.lookup.doubtedAtMs === null) {
+      key.lookup = { ...key.lookup, duty: { kind: 'due', atMs: lookupAtMs } }
     }
   }
   for (const record of counters.routes) restoreRoute(state, record)
@@ -260,9 +265,14 @@ function restoreRoute(state: PoolState, record: RouteRecord): void {
   if (route === undefined) return
   const positionOf = (id: KeyId | null) => (id === null ? undefined : state.keys.get(id)?.position)
   route.memory.current = positionOf(record.current) ?? 0
-  for (const [id, weight] of record.smoothedWeights) {
+  // What a key is owed under other weights, or beside other keys, it is not owed any more.
+  const holds = record.smoothedWeights.every(
+    ([id, weight]) => state.keys.get(id)?.weight === weight,
+  )
+  if (!holds) return
+  for (const [id, , smoothed] of record.smoothedWeights) {
     const position = positionOf(id)
-    if (position !== undefined) route.memory.smoothedWeights.set(position, weight)
+    if (position !== undefined) route.memory.smoothedWeights.set(position, smoothed)
   }
 }
 

@@ -44,9 +44,13 @@ export function take(window: SlidingWindow, amount: number, nowMs: number): void
   window.total += amount
 }
 
+/** What is written down of a window is by seconds: so many slots as one. */
+export const SLOTS_PER_RECORD = 10
+
 /**
  * Gives back part of what was taken at `takenAtMs`. What has left the window
- * since is not there to be given back, so nothing ever falls below zero.
+ * since is not there to be given back, so nothing ever falls below zero. After a
+ * restart it stands in the last slot of its second.
  */
 export function giveBack(
   window: SlidingWindow,
@@ -56,7 +60,11 @@ export function giveBack(
 ): void {
   takenWithin(window, nowMs)
   const slot = Math.floor(takenAtMs / SLOT_MS)
-  const found = window.slots.find((candidate) => candidate.slot === slot)
+  const last = slot - (slot % SLOTS_PER_RECORD) + SLOTS_PER_RECORD - 1
+  const found =
+    leavesAtMs(slot) > nowMs
+      ? window.slots.find((other) => other.slot === slot || other.slot === last)
+      : undefined
   if (found === undefined || amount <= 0) return
   const given = Math.min(amount, found.amount)
   found.amount -= given

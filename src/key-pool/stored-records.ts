@@ -19,12 +19,20 @@ const key = z.string().transform(keyId)
 const client = z.string().transform(clientId)
 const model = z.string().transform(modelId)
 
-const bench = z.object({
+const plainBench = z.object({
   reason: z.enum(['key_rejected', 'key_spent', 'account_out_of_credit', 'account_rate_limited']),
   untilMs: moment.nullable(),
   cure: z.enum(['time', 'lookup']),
   provenance: z.enum(['upstream', 'guess']),
   sinceMs: moment,
+})
+
+/** What a bench hides hides nothing itself: see bench.ts. */
+const bench = plainBench.extend({
+  hidden: plainBench
+    .transform((hidden) => ({ ...hidden, hidden: null }))
+    .nullable()
+    .default(null),
 })
 
 const breaker: z.ZodType<BreakerRecord> = z.discriminatedUnion('kind', [
@@ -50,6 +58,7 @@ export const accountRecordSchema: z.ZodType<AccountRecord> = z.object({
   bench: bench.nullable(),
   freeBench: bench.nullable(),
   modelBenches: modelsRecordSchema,
+  hadNoRoom: z.boolean().default(false),
 })
 
 const counters = z.object({
@@ -103,7 +112,7 @@ const credit = z.discriminatedUnion('kind', [
 const route = z.object({
   models: z.array(z.string()),
   current: key.nullable(),
-  smoothedWeights: z.array(z.tuple([key, z.number()])),
+  smoothedWeights: z.array(z.tuple([key, z.number(), z.number()])).catch([]),
 })
 
 const slots = z.array(z.object({ slot: z.number(), amount: z.number() }))
@@ -114,7 +123,13 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodType<Checkpoi
     turns: z.number(),
     retryTokens: z.number(),
     keys: z.array(
-      z.object({ id: key, lastTurn: z.number(), credit, expiresAtMs: moment.nullable() }),
+      z.object({
+        id: key,
+        lastTurn: z.number(),
+        credit,
+        expiresAtMs: moment.nullable(),
+        lookupAtMs: moment.default(0),
+      }),
     ),
     routes: z.array(route),
     meanCostUsd: z.number(),

@@ -63,6 +63,7 @@ describe('two accounts that turn out to be one', () => {
     cure: 'time',
     provenance: 'upstream',
     sinceMs: START_MS,
+    hidden: null,
   })
 
   it('are benched as the one of them that is benched for longer', () => {

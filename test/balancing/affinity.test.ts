@@ -99,6 +99,19 @@ describe('a conversation', () => {
     expect(kept.length).toBeLessThanOrEqual(Math.ceil((1.25 * 60) / 2))
   })
 
+  it('leaves an account that carries far more than can be chance, however long it has', () => {
+    const pool = drivePool(TWO_ACCOUNTS)
+    const home = accountOf(pool, 'one')
+    // Forty answers that go on and on, none of them of a conversation.
+    const elsewhere = home === 'acme' ? 'globex' : 'acme'
+    for (let i = 0; i < 40; i++) pool.grant({ notAccounts: [elsewhere] })
+    for (let turn = 0; turn < 9; turn++) {
+      pool.wait(60_000)
+      const account = accountOf(pool, 'one')
+      expect(account).toBe(elsewhere)
+    }
+  })
+
   it('takes accounts by the weight of their keys', () => {
     const pool = drivePool([
       { id: 'a', account: 'acme', weight: 3 },

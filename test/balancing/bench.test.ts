@@ -107,6 +107,7 @@ describe('of two benches of one thing', () => {
       cure: endsInMs === null ? 'lookup' : 'time',
       provenance: 'guess',
       sinceMs: T,
+      hidden: null,
     }),
   )
   const endOf = (bench: Bench) => bench.untilMs ?? Number.POSITIVE_INFINITY

@@ -249,3 +249,16 @@ it('a key without a cap that is given one is treated as one with it from then on
   spend(pool, 'a', 1)
   expect(leftOf(pool, 'a')).toBe(2)
 })
+
+it('an answer that was cut, whose cost nobody told, says nothing of what answers cost', () => {
+  const pool = drivePool([{ id: 'a', minCredit: 2 }])
+  pool.lookUp('a', 100)
+  spend(pool, 'a', 2)
+  for (let i = 0; i < 50; i++) spend(pool, 'a', 0, true)
+  pool.wait(REFRESH_MS)
+  handOut(pool)
+  pool.lookUp('a', 5)
+  // At two dollars each, two may run and no third.
+  for (let i = 0; i < 2; i++) pool.grant()
+  expect(pool.refusal().reasons).toEqual({ below_min_credit: 1 })
+})

@@ -77,6 +77,61 @@ describe('a bench of', () => {
   )
 })
 
+describe('a lookup that shows that one bench is over', () => {
+  const REJECTED: BenchOrder = {
+    scope: 'key',
+    reason: 'key_rejected',
+    term: { kind: 'for', forMs: 60_000 },
+  }
+  const SPENT: BenchOrder = {
+    scope: 'key',
+    reason: 'key_spent',
+    term: { kind: 'lookup', lapseMs: null },
+  }
+  const BROKE: BenchOrder = {
+    scope: 'account',
+    reason: 'account_out_of_credit',
+    term: { kind: 'lookup', lapseMs: 300_000 },
+  }
+  const limited = (scope: 'key' | 'account', untilMs: number): BenchOrder => ({
+    scope,
+    reason: 'account_rate_limited',
+    term: { kind: 'until', untilMs },
+  })
+
+  it.each([
+    ['a key that was rejected', REJECTED, 'key'],
+    ['a spent key', SPENT, 'key'],
+    ['an account without credit', BROKE, 'account'],
+  ] as const)('does not end the limit that %s has besides', (_, order, scope) => {
+    for (const limitFirst of [true, false]) {
+      const pool = drivePool(['a'])
+      const [first, second] = [pool.grant(), pool.grant()]
+      const limit = limited(scope, pool.now() + 50_000)
+      pool.shrug(first, limitFirst ? limit : order)
+      pool.shrug(second, limitFirst ? order : limit)
+      pool.wait(1_000)
+      pool.lookUp('a', 5, { balanceUsd: 10 })
+      expect(pool.refusal()).toMatchObject({
+        reasons: { account_rate_limited: 1 },
+        retryAtMs: pool.now() + 49_000,
+      })
+      pool.wait(49_000)
+      expect(pool.grant().keyId).toBe('a')
+    }
+  })
+
+  it('ends both where a lookup can clear both', () => {
+    const pool = drivePool(['a'])
+    const [first, second] = [pool.grant(), pool.grant()]
+    pool.shrug(first, REJECTED)
+    pool.shrug(second, SPENT)
+    pool.wait(1_000)
+    pool.lookUp('a', 5)
+    expect(pool.grant().keyId).toBe('a')
+  })
+})
+
 describe('the moment that a refusal names', () => {
   it('is when the first key is free', () => {
     const pool = drivePool(['a', 'b', 'c'])

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { snapshot } from '../../src/balancing/snapshot.ts'
 import { drivePool } from './pool-driver.ts'
 
 const MINUTE_MS = 60_000
@@ -178,6 +179,24 @@ describe('panic', () => {
     for (let i = 0; i < 50; i++) pool.fail(pool.grant())
     expect(pool.grant().keyId).toBe('a')
   })
+
+  it.each(['priority', 'most-credit', 'credit-threshold'] as const)(
+    'ends by itself when the keys are well, even where %s prefers one of them',
+    (strategy) => {
+      const pool = drivePool(['primary', 's1', 's2', 's3'], { strategy, panicRatio: 0.5 })
+      for (const id of ['s1', 's2', 's3']) pool.trip(id)
+      expect(snapshot(pool.state, pool.now()).panic).toBe(true)
+      pool.wait(MINUTE_MS)
+      for (let i = 0; i < 10; i++) {
+        pool.give(pool.grant())
+        pool.wait(1_000)
+      }
+      expect(snapshot(pool.state, pool.now()).panic).toBe(false)
+      // And a breaker that opens then is heeded.
+      pool.trip('primary')
+      expect(pool.grant().keyId).not.toBe('primary')
+    },
+  )
 
   it('lengthens no cooldown, however many probes fail in it', () => {
     const pool = drivePool(['a'], { panicRatio: 0.5 })

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { accountId } from '../../src/balancing/ids.ts'
 import type { BenchOrder, BenchScope } from '../../src/balancing/settlement.ts'
 import { drivePool, type KeySpec, type RouteSpec } from './pool-driver.ts'
 
@@ -66,6 +67,25 @@ describe('a route', () => {
     const turns = keys('turns/x')
     expect(turns.slice(0, 3)).toEqual(turns.slice(3))
     expect(new Set(turns).size).toBe(3)
+  })
+
+  it('by account takes the keys that turn out to be the account’s', () => {
+    const pool = drivePool(
+      [
+        { id: 'a', account: null },
+        { id: 'b', account: 'acme' },
+      ],
+      {
+        strategy: 'round-robin',
+        routes: [{ models: ['vendor/x'], keys: ['account:acme'] }],
+      },
+    )
+    const keys = () =>
+      new Set(Array.from({ length: 6 }, () => pool.grant({ model: 'vendor/x' }).keyId))
+    expect(keys().size).toBe(1)
+    pool.lookUp('a', null, { owner: accountId('org-1') })
+    pool.lookUp('b', null, { owner: accountId('org-1') })
+    expect(keys().size).toBe(2)
   })
 
   it('is in panic by its own keys', () => {

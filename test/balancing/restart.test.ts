@@ -1,0 +1,141 @@
+import { describe, expect, it } from 'vitest'
+import { accountId } from '../../src/balancing/ids.ts'
+import { takeChanges, takeLookups } from '../../src/balancing/pool.ts'
+import {
+  accountRecord,
+  checkpoint,
+  isBlank,
+  keyRecord,
+  restore,
+} from '../../src/balancing/records.ts'
+import type { BenchOrder } from '../../src/balancing/settlement.ts'
+import { snapshot } from '../../src/balancing/snapshot.ts'
+import { drivePool, type KeySpec, type PoolDriver, usageOf } from './pool-driver.ts'
+
+/** The pool as it comes up again from what was written, with keys that may be configured anew. */
+function restarted(pool: PoolDriver, keys: readonly KeySpec[], setup = {}): PoolDriver {
+  const next = drivePool(keys, setup)
+  next.at(pool.now())
+  const { state } = pool
+  const records = [...state.keys].map(([id, key]) => [id, keyRecord(key)] as const)
+  restore(
+    next.state,
+    {
+      keys: new Map(records.filter(([, record]) => !isBlank(record))),
+      accounts: new Map([...state.accounts].map(([id, account]) => [id, accountRecord(account)])),
+      models: [...state.modelBenches],
+      // What is written is JSON.
+      checkpoint: JSON.parse(JSON.stringify(checkpoint(state))),
+      outdated: false,
+    },
+    next.now(),
+  )
+  return next
+}
+
+const limited: BenchOrder = {
+  scope: 'key',
+  reason: 'account_rate_limited',
+  term: { kind: 'backoff', baseMs: 1_000, maxMs: 60_000 },
+}
+
+describe('after a restart', () => {
+  it('a key whose weight is another owes nothing from before', () => {
+    const setup = { strategy: 'weighted' } as const
+    const pool = drivePool([{ id: 'a', weight: 1_000 }, { id: 'b' }], setup)
+    for (let i = 0; i < 600; i++) pool.give(pool.grant())
+    const next = restarted(pool, [{ id: 'a' }, { id: 'b' }], setup)
+    const served = Array.from({ length: 20 }, () => next.grant().keyId)
+    expect(served.filter((id) => id === 'a')).toHaveLength(10)
+  })
+
+  it('turns by weight go on where they were', () => {
+    const keys = [{ id: 'a', weight: 3 }, { id: 'b', weight: 2 }, { id: 'c' }]
+    const setup = { strategy: 'weighted' } as const
+    const pool = drivePool(keys, setup)
+    const before = Array.from({ length: 4 }, () => pool.grant().keyId)
+    const after = Array.from({ length: 2 }, () => restarted(pool, keys, setup).grant().keyId)
+    expect(after[0]).toBe(after[1])
+    const next = restarted(pool, keys, setup)
+    const six = [...before, next.grant().keyId, next.grant().keyId]
+    for (const [id, turns] of [
+      ['a', 3],
+      ['b', 2],
+      ['c', 1],
+    ] as const) {
+      expect(six.filter((key) => key === id)).toHaveLength(turns)
+    }
+  })
+
+  it('strikes that were forgiven are forgiven', () => {
+    const pool = drivePool(['a'])
+    for (let i = 0; i < 5; i++) {
+      pool.shrug(pool.grant(), limited)
+      pool.wait(120_000)
+    }
+    takeChanges(pool.state)
+    pool.give(pool.grant())
+    // What is not noted as changed is not written.
+    expect(takeChanges(pool.state).keys.map(({ id }) => id)).toEqual(['a'])
+    const next = restarted(pool, [{ id: 'a' }])
+    next.wait(1_000)
+    next.shrug(next.grant(), limited)
+    next.wait(1_200)
+    expect(next.grant().keyId).toBe('a')
+  })
+
+  it.each(['valid', 'rejected', 'unknown'] as const)(
+    'a key is looked up no sooner than it would have been, where the last answer was %s',
+    (kind) => {
+      const pool = drivePool(['a'])
+      const keyId = pool.key('a').id
+      takeLookups(pool.state, pool.now())
+      if (kind === 'valid') pool.lookUp('a', 5)
+      const next = restarted(pool, [{ id: 'a' }])
+      expect(takeLookups(next.state, next.now())).toEqual([])
+      next.wait(60_000)
+      expect(takeLookups(next.state, next.now())).toMatchObject([{ keyId }])
+    },
+  )
+
+  it('tokens that were reserved and not used come back', () => {
+    const keys = [{ id: 'a', tpm: 10_000 }]
+    const pool = drivePool(keys)
+    const lease = pool.grant({ tokens: 9_000, lease: 'before' })
+    pool.wait(500)
+    const next = restarted(pool, keys)
+    next.wait(1_000)
+    next.give(lease, { usage: usageOf(50, 50, 0) })
+    expect(next.refusal({ tokens: 9_901 }).reasons).toEqual({ at_tpm: 1 })
+    next.grant({ tokens: 9_900 })
+  })
+
+  it('a key that has just come back is still let in little by little', () => {
+    const keys = [{ id: 'a' }, { id: 'b' }]
+    const pool = drivePool(keys, { strategy: 'round-robin' })
+    pool.trip('a')
+    pool.wait(60_000)
+    pool.give(pool.grantOf('a'))
+    const next = restarted(pool, keys, { strategy: 'round-robin' })
+    const served = Array.from({ length: 40 }, () => next.grant().keyId)
+    expect(served.filter((id) => id === 'a').length).toBeLessThan(10)
+  })
+
+  it('an account that was seen without room is paid up as soon as it has some', () => {
+    const keys = [{ id: 'a', account: null }]
+    const pool = drivePool(keys)
+    pool.fail(pool.grant(), {
+      scope: 'account',
+      reason: 'account_out_of_credit',
+      term: { kind: 'lookup', lapseMs: 300_000 },
+    })
+    pool.wait(1_000)
+    // It also tells whose key it is: the account gets another name.
+    pool.lookUp('a', 0, { owner: accountId('org-1') })
+    const next = restarted(pool, keys)
+    next.wait(60_000)
+    next.lookUp('a', 25)
+    expect(next.grant().keyId).toBe('a')
+    expect(snapshot(next.state, next.now()).usable).toBe(1)
+  })
+})
