@@ -5,7 +5,7 @@ import { requestId } from 'hono/request-id'
 import { gatewayError } from './gateway/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
 import { authenticate } from './http/authenticate.ts'
-import { CATALOGUE_PATHS, catalogue } from './http/catalogue.ts'
+import { CATALOGUE_PATHS, catalogue, createRenewals } from './http/catalogue.ts'
 import { clientKey } from './http/client-key.ts'
 import type { HttpEnvironment } from './http/context.ts'
 import { errorResponse, PREFIXES } from './http/error-response.ts'
@@ -35,8 +35,9 @@ export function createApp(ports: Ports): Hono<HttpEnvironment> {
   app.use(cors({ origin: '*', allowMethods: ['GET', 'POST'], exposeHeaders: EXPOSED_HEADERS }))
   app.use(configure(ports))
   app.get('/healthz', healthz)
+  const renewals = createRenewals()
   for (const prefix of PREFIXES) {
-    for (const path of CATALOGUE_PATHS) app.get(`${prefix}/${path}`, catalogue(prefix))
+    for (const path of CATALOGUE_PATHS) app.get(`${prefix}/${path}`, catalogue(prefix, renewals))
     for (const path of ['key', 'auth/key']) app.get(`${prefix}/${path}`, authenticate, clientKey)
     app.get(`${prefix}/generation`, authenticate, generation)
     for (const shape of API_SHAPES) {

@@ -106,9 +106,8 @@ export function keyRecord(key: KeyState): KeyRecord {
 /** Whether a record says nothing that a fresh key would not say: its row can go. */
 export function isBlank(record: KeyRecord): boolean {
   const { breaker, bench, strikes, owner } = record
-  const untroubled =
-    breaker.kind === 'closed' && breaker.failuresAtMs.length === 0 && breaker.recoveredAtMs === null
-  return untroubled && bench === null && strikes === 0 && owner === null
+  const closed = breaker.kind === 'closed' && breaker.failuresAtMs.length === 0
+  return closed && bench === null && strikes === 0 && owner === null
 }
 
 export function accountRecord(account: AccountState): AccountRecord {

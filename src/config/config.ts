@@ -91,7 +91,8 @@ function readUpstreamUrl(value: unknown): Read<string> {
     faults: [`UPSTREAM_URL: ${text}`],
   })
   if (url === null) return fault('must be an absolute URL')
-  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+  // A bare `?` or `#` leaves no trace in `search` and `hash`, but would swallow every path.
+  if (url.username !== '' || url.password !== '' || /[?#]/.test(url.href)) {
     return fault('must hold no credentials, query or fragment')
   }
   const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)

@@ -59,7 +59,10 @@ export function word(maxLength: number) {
   // One check, so that what is wrong in two ways is still one fault.
   return z
     .string({ error })
-    .refine((text) => text.length <= maxLength && /^\S+$/.test(text), { error, abort: true })
+    .refine((text) => text.length <= maxLength && /^[^\s\p{Cc}]+$/u.test(text), {
+      error,
+      abort: true,
+    })
 }
 
 /** A list of so many elements; not twice the same where they are texts. */

@@ -68,7 +68,9 @@ export async function attempt(
   const { response } = opened
   const head = { status: response.status, headers: response.headers }
   if (!response.ok) return await readFailure(call, head, limits)
-  if (shape.answers === 'bytes' && !isText(response.headers)) return await awaitBytes(call, head)
+  if (shape.answers === 'bytes' && !isText(response.headers)) {
+    return await awaitBytes(call, head, shape)
+  }
   if (!isEventStream(response.headers)) return await readAnswer(call, head, shape, limits)
   call.arm('first_output', limits.firstOutputMs)
   return await awaitOutput(call, head, shape, reply)
@@ -86,10 +88,14 @@ function isText(headers: Headers): boolean {
 }
 
 /** An answer that cannot be judged by what it holds is good as soon as it begins to come. */
-async function awaitBytes(call: UpstreamCall, head: StreamHead): Promise<Attempt> {
+async function awaitBytes(call: UpstreamCall, head: StreamHead, shape: ApiShape): Promise<Attempt> {
   call.disarm()
   const read = await call.read()
-  return read.kind === 'chunk' ? { kind: 'bytes', head, first: read.bytes } : ended(read)
+  if (read.kind === 'chunk') return { kind: 'bytes', head, first: read.bytes }
+  if (read.kind === 'end' && shape.mayBeEmpty) {
+    return { kind: 'whole', answer: { ...head, body: new Uint8Array(0) }, usage: null }
+  }
+  return ended(read)
 }
 
 function ended(end: Exclude<Opened | Read, { kind: 'response' | 'chunk' }>): Attempt {
@@ -126,6 +132,7 @@ async function readFailure(
 ): Promise<Attempt> {
   call.arm('idle', limits.idleMs)
   const body = await readWhole(call, MAX_ERROR_BODY_BYTES)
+  if (body.kind === 'too_long') return failed({ kind: 'truncated' })
   if (body.kind !== 'body') return ended(body)
   const error = readError(parseJson(body.bytes), head.status)
   return failed({ kind: 'response', ...head, error }, { ...head, body: body.bytes })
@@ -144,9 +151,12 @@ async function readAnswer(
   // Until the first byte only `total_ms` runs: an answer that is not streamed takes its time.
   call.disarm()
   const body = await readWhole(call, MAX_WHOLE_BODY_BYTES, limits.idleMs)
+  // No error is so long: it is an answer, and what it says of usage is not worth the memory.
+  if (body.kind === 'too_long') return { kind: 'bytes', head, first: body.bytes }
   if (body.kind !== 'body') return ended(body)
-  const reading = shape.readWhole(parseJson(body.bytes))
   const answer = { ...head, body: body.bytes }
+  if (body.bytes.length === 0 && shape.mayBeEmpty) return { kind: 'whole', answer, usage: null }
+  const reading = shape.readWhole(parseJson(body.bytes))
   if (reading.error !== null) {
     return failed(failureOf(reading.error, head.headers), answer, reading.usage)
   }

@@ -14,7 +14,8 @@ export function concat(chunks: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * Reads a whole body of at most `maxBytes`; what is longer counts as broken.
+ * Reads a whole body of at most `maxBytes`. Of one that is longer, what has come is given; the
+ * rest can still be read.
  * @param idleMs longest pause between two chunks, from the first on; no such clock if left out
  */
 export async function readWhole(
@@ -22,7 +23,9 @@ export async function readWhole(
   maxBytes: number,
   idleMs?: number,
 ): Promise<
-  { readonly kind: 'body'; readonly bytes: Uint8Array } | Exclude<Read, { kind: 'chunk' | 'end' }>
+  | { readonly kind: 'body'; readonly bytes: Uint8Array }
+  | { readonly kind: 'too_long'; readonly bytes: Uint8Array }
+  | Exclude<Read, { kind: 'chunk' | 'end' }>
 > {
   const chunks: Uint8Array[] = []
   let length = 0
@@ -32,10 +35,7 @@ export async function readWhole(
     if (read.kind !== 'chunk') return read
     chunks.push(read.bytes)
     length += read.bytes.length
-    if (length > maxBytes) {
-      call.close()
-      return { kind: 'broken' }
-    }
+    if (length > maxBytes) return { kind: 'too_long', bytes: concat(chunks) }
     if (idleMs !== undefined) call.arm('idle', idleMs)
   }
 }

@@ -3,6 +3,12 @@ import type { Ports } from './ports.ts'
 /** Comments that come before the commit are passed on as keep-alives after this long. */
 const KEEP_ALIVE_AFTER_MS = 2_000
 
+/** nginx's status for a client that left before its answer. It appears in no client's hands. */
+const CLIENT_CLOSED_REQUEST = 499
+
+/** A response of these can't be made with a body, not even an empty one. */
+const BODILESS: ReadonlySet<number> = new Set([204, 205])
+
 /** A piece of a stream that was held back until the commit, and may have gone out as a keep-alive. */
 export interface HeldBlock {
   readonly bytes: Uint8Array
@@ -26,6 +32,8 @@ export interface ClientReply {
   streaming(): boolean
   /** Answers at once and whole. Only before a stream has begun. */
   whole(head: StreamHead, body: Uint8Array | string): void
+  /** Gives up answering: for a bug that even an error answer meets. */
+  fail(bug: unknown): void
   /** Begins the stream, unless keep-alives have begun it before. */
   begin(head: StreamHead): void
   /** Passes bytes on; resolves when the client has room for more. False when it has left. */
@@ -41,7 +49,7 @@ export interface ClientReply {
    * reach nobody. A stream's own cancellation does the same, where the platform tells of it.
    */
   abandon(): void
-  /** Frees the timer. */
+  /** Frees the timer. A client that left before it was answered gets what nobody will read. */
   close(): void
 }
 
@@ -54,7 +62,7 @@ export function createClientReply(
   decorate: (headers: Headers) => Headers,
   onGone: () => void,
 ): ClientReply {
-  const { promise: response, resolve: settle } = Promise.withResolvers<Response>()
+  const { promise: response, resolve: settle, reject } = Promise.withResolvers<Response>()
   let writer: WritableStreamDefaultWriter<Uint8Array> | null = null
   let due = false
   let waiting: { block: HeldBlock; head: StreamHead }[] = []
@@ -86,8 +94,10 @@ export function createClientReply(
     response,
     streaming: () => writer !== null,
     whole({ status, headers }, body) {
-      settle(new Response(body, { status, headers: decorate(headers) }))
+      const content = BODILESS.has(status) ? null : body
+      settle(new Response(content, { status, headers: decorate(headers) }))
     },
+    fail: reject,
     begin: (head) => void begin(head),
     async write(bytes) {
       if (isAbandoned) return false
@@ -114,6 +124,9 @@ export function createClientReply(
       giveUpWriting()
       writer?.abort().catch(() => undefined)
     },
-    close: cancelTimer,
+    close() {
+      cancelTimer()
+      settle(new Response(null, { status: CLIENT_CLOSED_REQUEST }))
+    },
   }
 }

@@ -13,16 +13,13 @@ import type { Acquired, Leased } from './lease-broker.ts'
 import { nextStep, type Step } from './next-step.ts'
 import { sleep } from './ports.ts'
 import { relay, relayBytes, type StreamEnd } from './relay.ts'
-import { estimateUsage, type Seen, seenOf, settlementsOf } from './settlements.ts'
+import { type Seen, seenOf, settlementsOf, usageOf } from './settlements.ts'
 import { createTimings, serverTiming, type Timings } from './timings.ts'
 import { Trail } from './trail.ts'
 import { createUpstreamCall, type UpstreamCall } from './upstream-call.ts'
 
 /** A lease outlives its request's deadline by this much, so that it never expires under a live call. */
 const LEASE_GRACE_MS = 10_000
-
-/** nginx's status for a client that left before its answer. It appears in no client's hands. */
-const CLIENT_CLOSED_REQUEST = 499
 
 /** A pool that knows keys which this Worker does not (a deployment under way) is not asked for ever. */
 const MAX_UNKNOWN_KEYS = 10
@@ -80,15 +77,11 @@ class JourneyInProgress {
       const word = gatewayError('internal_error', 'The gateway failed. Try again.')
       const owed = this.#held === null ? [] : this.#endOf(this.#held, NOBODY, null)
       this.#call?.close()
-      await Promise.all([
-        this.#say({ kind: 'ours', error: word }),
-        this.#dispatcher.leases.settle(owed),
-      ])
+      const said = this.#say({ kind: 'ours', error: word }).catch((bug) => this.reply.fail(bug))
+      await Promise.all([said, this.#dispatcher.leases.settle(owed)])
       throw error
     } finally {
       this.#request.signal.removeEventListener('abort', this.#onGone)
-      // A client that left before it was answered gets what nobody will read.
-      this.reply.whole({ status: CLIENT_CLOSED_REQUEST, headers: new Headers() }, '')
       this.reply.close()
       this.#call?.close()
     }
@@ -244,8 +237,8 @@ class JourneyInProgress {
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
     const { bodyFor, shape, timeouts } = this.#request
     const end = await relay(this.#opened(), stream, shape, this.reply, timeouts.idleMs)
-    const { usage, events } = stream.watch.summary()
-    return await this.#end(leased, end, usage ?? estimateUsage(bodyFor(leased.model), events))
+    const usage = usageOf(stream.watch.summary(), bodyFor(leased.model))
+    return await this.#end(leased, end, usage)
   }
 
   async #relayBytes(

@@ -45,13 +45,15 @@ function isKeysOrAccounts(blame: Blame): boolean {
   return blame.fault === 'key' || blame.fault === 'account'
 }
 
-function wordOf({ failure, replay }: FailedAttempt): LastWord {
+function wordOf({ failure, blame, replay }: FailedAttempt): LastWord {
   if (failure.kind === 'timeout') {
     const message = 'OpenRouter did not answer in time. Try again.'
     return { kind: 'ours', error: gatewayError('upstream_timeout', message) }
   }
-  // What is no JSON error is a page of the edge: nothing that an API client could read.
-  if (failure.kind === 'response' && failure.error !== null && replay !== null) {
+  // What is no JSON error is a page of the edge, and nothing that an API client could read. But
+  // where the caller is at fault, its status alone keeps the client from trying again.
+  const isTelling = failure.kind === 'response' && failure.error !== null
+  if (replay !== null && (isTelling || blame.fault === 'caller')) {
     return { kind: 'verbatim', replay }
   }
   const message = 'OpenRouter could not be reached, or broke off. Try again.'

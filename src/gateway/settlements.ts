@@ -3,6 +3,7 @@ import type { Blame } from '../openrouter/blame.ts'
 import type { Attempt } from './attempt.ts'
 import type { StreamHead } from './client-reply.ts'
 import type { Leased } from './lease-broker.ts'
+import type { StreamSummary } from './stream-watch.ts'
 
 /** What an attempt showed before it was over. */
 export type Seen = Pick<Settlement, 'firstOutputMs' | 'generationId'>
@@ -35,7 +36,7 @@ export function settlementsOf(
  * The usage of an answer that was cut before it reported any. Prompts average
  * about four bytes a token; an event of a stream is about one token.
  */
-export function estimateUsage(body: Uint8Array, events: number): Usage {
+function estimateUsage(body: Uint8Array, events: number): Usage {
   return {
     promptTokens: Math.ceil(body.length / 4),
     completionTokens: events,
@@ -44,6 +45,20 @@ export function estimateUsage(body: Uint8Array, events: number): Usage {
     costUsd: 0,
     estimated: true,
   }
+}
+
+/**
+ * What a stream used. One of /messages tells of its prompt as it begins: that alone
+ * is no account of an answer that was cut.
+ */
+export function usageOf(
+  { usage, finished, events }: Pick<StreamSummary, 'usage' | 'finished' | 'events'>,
+  body: Uint8Array,
+): Usage {
+  if (usage === null) return estimateUsage(body, events)
+  if (finished) return usage
+  const completionTokens = Math.max(usage.completionTokens, events)
+  return { ...usage, completionTokens, estimated: true }
 }
 
 /**

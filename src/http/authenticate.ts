@@ -27,9 +27,10 @@ const UNAUTHORIZED =
   'Send a client key of this gateway as "Authorization: Bearer <token>". ' +
   'An OpenRouter key is not one; the operator of this gateway gives them out.'
 
-function presentedToken(headers: Headers): string | null {
+/** SDKs that find two credentials in their environment send both, and only one may be ours. */
+function presentedTokens(headers: Headers): string[] {
   const [, bearer] = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '') ?? []
-  return bearer ?? headers.get('x-api-key')
+  return [bearer, headers.get('x-api-key')].filter((token) => typeof token === 'string')
 }
 
 /**
@@ -38,12 +39,12 @@ function presentedToken(headers: Headers): string | null {
  * token's prefix nor its place in the list can be learned by timing.
  */
 async function identify(headers: Headers, clients: readonly Client[]): Promise<ClientId | null> {
-  const token = presentedToken(headers)
-  if (token === null) return null
-  const presented = await sha256(token)
   let found: ClientId | null = null
-  for (const { id, tokenSha256 } of clients) {
-    if (crypto.subtle.timingSafeEqual(presented, tokenSha256)) found = id
+  for (const token of presentedTokens(headers)) {
+    const presented = await sha256(token)
+    for (const { id, tokenSha256 } of clients) {
+      if (crypto.subtle.timingSafeEqual(presented, tokenSha256)) found ??= id
+    }
   }
   return found
 }

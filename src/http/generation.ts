@@ -34,5 +34,10 @@ export async function generation(c: Context<HttpEnvironment>): Promise<Response>
   })
   if (!upstream.ok) return errorResponse(c, upstream.error)
   const { body, status, headers } = upstream.response
+  if ([401, 402, 403].includes(status)) {
+    await body?.cancel()
+    const message = 'OpenRouter refused the key that made that answer. Try again later.'
+    return errorResponse(c, gatewayError('keys_exhausted', message))
+  }
   return new Response(body, { status, headers: clientHeaders(headers) })
 }

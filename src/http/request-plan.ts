@@ -40,7 +40,8 @@ export async function planRequest(
   const asked = modelId(model)
   const sent = aliases.get(model) ?? asked
   const route = routeFor(routes, [asked, sent])
-  const models = [sent, ...route.fallbackModels.filter((fallback) => fallback !== sent)] as const
+  const fallbacks = route.fallbackModels.map((fallback) => aliases.get(fallback) ?? fallback)
+  const models = [sent, ...new Set(fallbacks.filter((fallback) => fallback !== sent))] as const
   const affinity = await affinityOf(route, request)
   const tokens = hasTokenLimits
     ? estimatePromptTokens(json, ports.random) + (maxTokensOf(json) ?? UNBOUNDED_ANSWER_TOKENS)

@@ -16,6 +16,8 @@ export interface ApiShape {
    * which is passed through as it comes; only an answer that says it is JSON is read as such.
    */
   readonly answers: 'json' | 'bytes'
+  /** Whether a good answer may have nothing in it at all. */
+  readonly mayBeEmpty?: true
   /**
    * What of a request stays the same over a conversation's turns, as it stands in
    * the JSON: the system prompt and the first user message. Empty where there is none.

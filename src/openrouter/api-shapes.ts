@@ -16,10 +16,13 @@ const rerank = plainShape('rerank', 'json', (body) => Array.isArray(objectOf(bod
 const speech = plainShape('audio/speech', 'bytes', (body) => isReal(body))
 
 /** JSON, or subtitles and other texts. Of silence the text is empty, though it is still counted. */
-const transcriptions = plainShape('audio/transcriptions', 'bytes', (body) => {
-  const { text, usage } = objectOf(body)
-  return typeof text === 'string' || isJsonObject(usage)
-})
+const transcriptions: ApiShape = {
+  ...plainShape('audio/transcriptions', 'bytes', (body) => {
+    const { text, usage } = objectOf(body)
+    return typeof text === 'string' || isJsonObject(usage)
+  }),
+  mayBeEmpty: true,
+}
 
 /** Every API that is served unasked. */
 export const API_SHAPES: readonly ApiShape[] = [
@@ -37,5 +40,5 @@ export const API_SHAPES: readonly ApiShape[] = [
 
 /** An API that an operator has opened and that nothing is known of: whatever is no error is good. */
 export function unknownShape(path: string): ApiShape {
-  return plainShape(path, 'bytes', (body) => body !== undefined)
+  return { ...plainShape(path, 'bytes', (body) => body !== undefined), mayBeEmpty: true }
 }

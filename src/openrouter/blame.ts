@@ -298,7 +298,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     sign: (signs) =>
       signs.status === 403 ||
       (signs.status === 404 && failedRoutingStep(signs) !== null) ||
-      (isRequestError(signs) && isAboutContent(signs)),
+      (signs.status !== null && isAboutContent(signs)),
     fault: 'caller',
     outcome: 'ignorable',
     effect: noEffect,

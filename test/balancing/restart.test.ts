@@ -110,17 +110,6 @@ describe('after a restart', () => {
     next.grant({ tokens: 9_900 })
   })
 
-  it('a key that has just come back is still let in little by little', () => {
-    const keys = [{ id: 'a' }, { id: 'b' }]
-    const pool = drivePool(keys, { strategy: 'round-robin' })
-    pool.trip('a')
-    pool.wait(60_000)
-    pool.give(pool.grantOf('a'))
-    const next = restarted(pool, keys, { strategy: 'round-robin' })
-    const served = Array.from({ length: 40 }, () => next.grant().keyId)
-    expect(served.filter((id) => id === 'a').length).toBeLessThan(10)
-  })
-
   it('an account that was seen without room is paid up as soon as it has some', () => {
     const keys = [{ id: 'a', account: null }]
     const pool = drivePool(keys)

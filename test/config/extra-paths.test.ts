@@ -36,6 +36,7 @@ describe('extra paths', () => {
   it.each([
     ...['key', 'keys', 'credits', 'activity', 'analytics', 'byok', 'guardrails', 'workspaces'],
     ...['auth', 'organization', 'observability', 'scim', 'generation', 'models', 'providers'],
+    ...['oauth', 'vault', 'containers', 'interns', 'end-users', 'private-endpoints'],
     ...['endpoints', 'files', 'presets', 'model', 'datasets', 'benchmarks'],
   ])('%s and what lies below it is not opened: a key would go along', async (path) => {
     for (const reserved of [path, `${path}/x`, `${path}/x/y`]) {

@@ -41,6 +41,15 @@ const UPSTREAM = answered(503, 'Overloaded')
 const PROVIDER = answered(502, 'Provider returned error', { provider_name: 'Vendor' })
 const RATE_LIMIT = answered(429, 'Rate limit exceeded')
 const CALLER = answered(400, 'Bad request')
+const TOO_LARGE = failedBy(
+  {
+    kind: 'response',
+    status: 413,
+    headers: new Headers({ 'content-type': 'text/html' }),
+    error: null,
+  },
+  { error: { message: 'Too large' } },
+)
 const EDGE = failedBy(
   { kind: 'response', status: 520, headers: new Headers(), error: null },
   '<html>',
@@ -71,6 +80,7 @@ describe('the last word', () => {
     ['a fault of upstream is passed on', [UPSTREAM], '503 Overloaded'],
     ['a rate limit of unknown making is passed on', [RATE_LIMIT], '429 Rate limit exceeded'],
     ['a page of the edge is not', [EDGE], '502 upstream_unreachable'],
+    ['a page that says that the caller is at fault is', [TOO_LARGE], '413 Too large'],
     ['a broken connection has no words', [NETWORK], '502 upstream_unreachable'],
     ['nor has an answer that broke off', [TRUNCATED], '502 upstream_unreachable'],
     ['a clock that ran out is a timeout', [SLOW], '504 upstream_timeout'],

@@ -53,7 +53,8 @@ export function readAlong(
     reader = response.body?.getReader() ?? null
     if (pace === 'along') while (state === 'open') await readOne()
   }
-  void begin()
+  // A server that gives up answering breaks the connection.
+  begin().catch(() => end('broken'))
   const bytes = () => {
     const all = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.bytes.length, 0))
     let at = 0

@@ -67,3 +67,11 @@ describe('a body that cannot be served', () => {
     expect(await reasonOf(response)).toBe('invalid_request')
   })
 })
+
+it.each([204, 205])('an answer of %i, which can have no body, is an answer', async (status) => {
+  const { send, seen } = gatewayInFrontOf(() => new Response(null, { status }))
+  const response = await send('/v1/videos', chat(), { POLICY: { extra_paths: ['videos'] } })
+  expect(response.status).toBe(status)
+  expect(await response.text()).toBe('')
+  expect(seen).toHaveLength(1)
+})

@@ -5,6 +5,8 @@ const answering = () =>
   gatewayInFrontOf(() => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }))
 const CHAT = '/api/v1/chat/completions'
 
+const bearerAnd = (key: string) => ({ authorization: `Bearer ${TOKEN}`, 'x-api-key': key })
+
 it.each([
   ['a bearer token', { authorization: `Bearer ${TOKEN}` }],
   [
@@ -12,6 +14,11 @@ it.each([
     { authorization: `BEARER   ${TOKEN}` },
   ],
   ['x-api-key', { 'x-api-key': TOKEN }],
+  [
+    'x-api-key beside a bearer of somebody else’s',
+    { 'x-api-key': TOKEN, authorization: 'Bearer x' },
+  ],
+  ['a bearer beside an x-api-key of somebody else’s', bearerAnd('sk-ant-x')],
 ])('%s lets a client in', async (_, headers) => {
   const { send, seen } = answering()
   const response = await send(CHAT, chat({ headers }))

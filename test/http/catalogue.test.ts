@@ -157,7 +157,7 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
 
   it('does not wait for a renewal that hangs, and starts no second one meanwhile', async () => {
     const hung = Promise.withResolvers<Response>()
-    const { list, seen, become } = counting()
+    const { send, list, seen, become } = counting()
     await list()
     pass(FRESH_S + 1)
     become(() => hung.promise)
@@ -165,6 +165,7 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
     const first = list()
     await vi.waitFor(() => expect(seen).toHaveLength(2))
     expect(await Promise.all([list(), list(), list()])).toEqual(Array(3).fill({ data: [1] }))
+    expect(await (await send(`/api${path}`)).json()).toEqual({ data: [1] })
     expect(seen).toHaveLength(2)
     hung.resolve(json({ data: ['late'] }, lasting))
     expect(await first).toEqual({ data: [1] })
@@ -242,6 +243,26 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
     expect(await (await send(path, { headers })).json()).toEqual({ data: [1] })
     expect(seen).toHaveLength(1)
   })
+})
+
+it.each(['/v%31/models', '/api/v%31/providers', '/%761/models', '/v1/models/user'])(
+  '%s is no list',
+  async (path) => {
+    const { send, seen } = gatewayInFrontOf(() => json({ data: [] }))
+    const response = await send(path)
+    expect(response.status).toBe(404)
+    expect(await reasonOf(response)).toBe('not_found')
+    expect(seen).toEqual([])
+  },
+)
+
+it('a list that was old when it came says so from the start', async () => {
+  const headers = { 'cache-control': 'public, max-age=300', age: '290' }
+  const { send } = gatewayInFrontOf(() => json({ data: [] }, { headers }))
+  const ages = [await send('/v1/models?old'), await send('/v1/models?old')].map((response) =>
+    response.headers.get('age'),
+  )
+  expect(ages).toEqual(['290', '290'])
 })
 
 it('a list is given although the cache is broken', async () => {

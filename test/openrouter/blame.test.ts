@@ -530,6 +530,7 @@ describe('rows 14 and 15: the caller', () => {
     [403, 'Blocked by guardrail', { patterns: ['ignore all'] }],
     [403, 'Content policy', { error_type: 'content_policy_violation' }],
     [400, 'Content policy', { error_type: 'content_policy_violation' }],
+    [502, 'Content policy', { error_type: 'content_policy_violation' }],
     [403, 'The model refused', { error_type: 'refusal' }],
     [
       403,
