@@ -124,7 +124,7 @@ class JourneyInProgress {
 
   async #acquire(step: Again | null, settlements: readonly Settlement[]): Promise<Acquired> {
     const { ports, leases, maxWaitMs } = this.#dispatcher
-    const { asked, clientId, affinity, tokens } = this.#request
+    const { asked, clientId, affinity, routeKeys, tokens } = this.#request
     const beganMs = ports.nowMs()
     const remainingMs = Math.max(0, this.#remainingMs())
     const want = {
@@ -132,6 +132,7 @@ class JourneyInProgress {
       asked,
       clientId,
       affinity,
+      routeKeys,
       tokens,
       attempt: step?.attempt ?? (this.#trail.isFresh() ? 'first' : 'move'),
       leaseMs: remainingMs + LEASE_GRACE_MS,

@@ -1,5 +1,6 @@
 import type { RequestAffinity } from '../balancing/decision.ts'
 import type { ClientId, ModelId } from '../balancing/ids.ts'
+import type { KeySelector } from '../balancing/routes.ts'
 import type { NonEmpty } from '../balancing/selection.ts'
 import type { Usage } from '../balancing/settlement.ts'
 import type { Timeouts } from '../config/timeouts.ts'
@@ -32,6 +33,8 @@ export interface InferenceRequest {
   readonly timeouts: Timeouts
   readonly maxAttempts: number
   readonly affinity: RequestAffinity | null
+  /** The keys of its route, for when the pool can't be asked; null for all. */
+  readonly routeKeys: readonly KeySelector[] | null
   /** What the prompt and the answer will take of a key's limit, by estimate. */
   readonly tokens: number
   readonly clientId: ClientId

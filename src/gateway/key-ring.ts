@@ -1,5 +1,6 @@
 import { ownAccount } from '../balancing/account.ts'
 import type { AccountId, KeyId } from '../balancing/ids.ts'
+import { type KeySelector, selects } from '../balancing/routes.ts'
 import type { UpstreamKey } from '../config/upstream-keys.ts'
 
 /** How long a key that failed is passed over while the pool cannot be asked. */
@@ -8,6 +9,14 @@ const AVOID_MS = 60_000
 export interface RingKey {
   readonly keyId: KeyId
   readonly accountId: AccountId
+}
+
+/** Which keys a request may have. */
+export interface RingBounds {
+  /** Those that its route selects; null for all. An account counts as it is configured. */
+  readonly routeKeys: readonly KeySelector[] | null
+  readonly triedKeys: readonly KeyId[]
+  readonly excludedAccounts: readonly AccountId[]
 }
 
 /**
@@ -21,12 +30,8 @@ export interface KeyRing {
   secret(id: KeyId): string | null
   /** Remembers a key's (or its account's) failure for a minute. */
   noteFailure(id: KeyId, nowMs: number): void
-  /** The next key in turn that this request has not ruled out, or null. */
-  next(
-    tried: readonly KeyId[],
-    excludedAccounts: readonly AccountId[],
-    nowMs: number,
-  ): RingKey | null
+  /** The next key in turn that serves the request's route and that it has not ruled out, or null. */
+  next(bounds: RingBounds, nowMs: number): RingKey | null
   /** How many keys are not disabled. */
   readonly size: number
 }
@@ -35,16 +40,18 @@ export function createKeyRing(keys: readonly UpstreamKey[]): KeyRing {
   const secrets = new Map(keys.map((key) => [key.config.id, key.secret]))
   const ring = keys
     .filter((key) => !key.config.disabled)
-    .map(({ config: { id, account } }) => ({ id, account: account ?? ownAccount(id) }))
+    .map(({ config: { id, tags, account } }) => ({ id, tags, account: account ?? ownAccount(id) }))
   const failedAtMs = new Map<KeyId, number>()
   let turn = 0
 
   return {
     secret: (id) => secrets.get(id) ?? null,
     noteFailure: (id, nowMs) => void failedAtMs.set(id, nowMs),
-    next(tried, excludedAccounts, nowMs) {
+    next({ routeKeys, triedKeys, excludedAccounts }, nowMs) {
       const inTurn = [...ring.slice(turn), ...ring.slice(0, turn)].filter(
-        (key) => !tried.includes(key.id) && !excludedAccounts.includes(key.account),
+        (key) =>
+          !(triedKeys.includes(key.id) || excludedAccounts.includes(key.account)) &&
+          (routeKeys === null || routeKeys.some((selector) => selects(selector, key))),
       )
       const well = inTurn.filter(
         (key) => nowMs - (failedAtMs.get(key.id) ?? Number.NEGATIVE_INFINITY) >= AVOID_MS,

@@ -12,7 +12,7 @@ import type { Settlement } from '../balancing/settlement.ts'
 import type { PoolClient } from '../key-pool/client.ts'
 import type { ExchangeReply, ExchangeRequest } from '../key-pool/protocol.ts'
 import type { KeyLookups } from './key-lookups.ts'
-import type { KeyRing } from './key-ring.ts'
+import type { KeyRing, RingBounds } from './key-ring.ts'
 import { type Ports, sleep } from './ports.ts'
 
 /** Permission for one attempt. `leaseId` is null when the pool could not be asked. */
@@ -33,6 +33,9 @@ export type Acquired =
   /** The client left while it waited. */
   | { readonly kind: 'client_gone' }
 
+/** What a request wants of the pool, and what it may have without it. */
+export type Wish = Omit<Want, 'leaseId'> & Pick<RingBounds, 'routeKeys'>
+
 export interface LeaseBroker {
   /**
    * Gives back and takes in one step; the settlement is sent whatever comes of the want.
@@ -41,7 +44,7 @@ export interface LeaseBroker {
    * @param onWaited told how long that took, in milliseconds
    */
   acquire(
-    want: Omit<Want, 'leaseId'>,
+    wish: Wish,
     settlements: readonly Settlement[],
     gone: AbortSignal,
     onWaited: (waitedMs: number) => void,
@@ -97,16 +100,13 @@ export function createLeaseBroker(
     await sleep(ports, SETTLE_AGAIN_MS, new AbortController().signal)
     await send(settlements)
   }
-  const withoutPool = ({
-    models,
-    triedKeys,
-    excludedAccounts,
-  }: Omit<Want, 'leaseId'>): Acquired => {
+  const withoutPool = (wish: Wish): Acquired => {
     if (onPoolUnavailable === 'closed') return { kind: 'no_pool' }
-    const [model, fallback] = models
-    const key = ring.next(triedKeys, excludedAccounts, ports.nowMs())
+    const [model, fallback] = wish.models
+    const key = ring.next(wish, ports.nowMs())
     if (key !== null) return { kind: 'leased', ...key, model, leaseId: null }
-    const other = fallback === undefined ? null : ring.next([], [], ports.nowMs())
+    const anew = { ...wish, triedKeys: [], excludedAccounts: [] }
+    const other = fallback === undefined ? null : ring.next(anew, ports.nowMs())
     return other === null || fallback === undefined
       ? { kind: 'no_pool' }
       : { kind: 'leased', ...other, model: fallback, leaseId: null }
@@ -118,11 +118,12 @@ export function createLeaseBroker(
   }
   return {
     settle,
-    async acquire(want, settlements, gone, onWaited) {
+    async acquire(wish, settlements, gone, onWaited) {
       if (isUnreachable) {
         background(settle(settlements))
-        return withoutPool(want)
+        return withoutPool(wish)
       }
+      const { routeKeys: _routeKeys, ...want } = wish
       const asked: Want = { ...want, leaseId: leaseId(ports.uniqueId()) }
       let owed = settlements
       let decision = await ask(asked, settlements)
@@ -144,7 +145,7 @@ export function createLeaseBroker(
           // The object may have granted what we did not hear of; that capacity is not to be lost.
           isUnreachable = true
           background(settle([...owed, unheard(asked.leaseId)]))
-          return withoutPool(want)
+          return withoutPool(wish)
       }
     },
   }

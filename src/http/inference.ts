@@ -28,6 +28,7 @@ export function inference(shape: ApiShape) {
       shape,
       timeouts: route.timeouts,
       maxAttempts: route.maxAttempts,
+      routeKeys: route.keys,
       clientId,
       headers,
       search: new URL(request.url).search,

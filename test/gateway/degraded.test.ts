@@ -43,6 +43,22 @@ describe('while the pool cannot be reached', () => {
     expect(world.keysCalled()).toEqual(['a', 'b', 'c', 'a', 'b', 'c'])
   })
 
+  it('a route keeps to its keys, and has none where those are ruled out', async () => {
+    const keys = ['a', { id: 'b', tags: ['team'] }, { id: 'c', account: 'acme', tags: ['team'] }]
+    const routes: WorldOptions['routes'] = [
+      { models: ['vendor/model'], keys: ['tag:team'] },
+      { models: ['vendor/acme'], keys: ['account:acme'] },
+    ]
+    const world = withoutPool({ keys, routes })
+    for (let i = 0; i < 4; i++) await ask(world)
+    expect(world.keysCalled()).toEqual(['b', 'c', 'b', 'c'])
+    world.upstream.on(CHAT, KEY_SPENT)
+    const sent = world.send({ model: 'vendor/acme' })
+    await world.finish(sent)
+    expect(world.keysCalled().slice(4)).toEqual(['c'])
+    expect((await sent.whole()).status).toBe(502)
+  })
+
   it('a key that failed is passed over for a minute', async () => {
     const world = withoutPool({ keys: ['a', 'b'] })
     world.upstream.on(CHAT, KEY_SPENT, GOOD)

@@ -2,6 +2,7 @@ import type { RequestAffinity } from '../../src/balancing/decision.ts'
 import { clientId, modelId } from '../../src/balancing/ids.ts'
 import { NEVER_LOOKED_UP } from '../../src/balancing/key-lookup.ts'
 import type { PoolConfig, PoolPolicy, PoolState } from '../../src/balancing/pool-state.ts'
+import { routeFor } from '../../src/balancing/routes.ts'
 import { isNonEmpty } from '../../src/balancing/selection.ts'
 import type { StrategyName } from '../../src/balancing/strategy.ts'
 import type { Timeouts } from '../../src/config/timeouts.ts'
@@ -139,7 +140,12 @@ function withoutRoutine({ keys }: PoolState): void {
   for (const key of keys.values()) key.lookup = { ...NEVER_LOOKED_UP, duty: never }
 }
 
-function requestOf(given: SendOptions, options: WorldOptions, nowMs: number): InferenceRequest {
+function requestOf(
+  given: SendOptions,
+  options: WorldOptions,
+  routes: PoolConfig['routes'],
+  nowMs: number,
+): InferenceRequest {
   const model = given.model ?? 'vendor/model'
   const body = bytesOf(given.body ?? JSON.stringify({ model, stream: true }))
   return {
@@ -149,6 +155,7 @@ function requestOf(given: SendOptions, options: WorldOptions, nowMs: number): In
     timeouts: { ...TIMEOUTS, ...options.timeouts },
     maxAttempts: options.maxAttempts ?? 4,
     affinity: given.affinity ?? null,
+    routeKeys: routeFor(routes, [given.asked ?? model, model]).keys,
     tokens: given.tokens ?? 0,
     clientId: clientId('client'),
     bodyFor: (name) => (name === model ? body : withModel(body, name)),
@@ -227,7 +234,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   })
 
   const send = (given: SendOptions = {}): Sent => {
-    const journey = dispatch(dispatcher(), requestOf(given, options, time.nowMs()))
+    const journey = dispatch(dispatcher(), requestOf(given, options, config.routes, time.nowMs()))
     return { ...readAlong(journey.response, time, given.reads ?? 'along'), ...endOf(journey) }
   }
 
