@@ -24,7 +24,8 @@ export type Attempt =
       /** A failed answer may have cost something all the same. */
       readonly usage: Usage | null
     }
-  | { readonly kind: 'client_gone' }
+  /** `usage` is known only where no call was made. */
+  | { readonly kind: 'client_gone'; readonly usage: Usage | null }
 
 /** A stream that has shown its first real output: it is the client's from here on. */
 export interface CommittedStream {
@@ -112,7 +113,7 @@ function ended(end: Exclude<Opened | Read, { kind: 'response' | 'chunk' }>): Att
 
 function stopped(cause: StopCause): Attempt {
   return cause === 'client_gone'
-    ? { kind: 'client_gone' }
+    ? { kind: 'client_gone', usage: null }
     : failed({ kind: 'timeout', clock: cause })
 }
 

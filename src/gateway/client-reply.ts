@@ -49,6 +49,11 @@ export interface ClientReply {
    * reach nobody. A stream's own cancellation does the same, where the platform tells of it.
    */
   abandon(): void
+  /**
+   * Waits for the client no more: a write that does ends at once, and what follows is only put
+   * down for it to read, whenever it may.
+   */
+  hurry(): void
   /** Frees the timer. A client that left before it was answered gets what nobody will read. */
   close(): void
 }
@@ -67,6 +72,7 @@ export function createClientReply(
   let due = false
   let waiting: { block: HeldBlock; head: StreamHead }[] = []
   let isAbandoned = false
+  let isHurried = false
   let giveUpWriting = (): void => undefined
 
   const begin = ({ status, headers }: StreamHead): WritableStreamDefaultWriter<Uint8Array> => {
@@ -106,10 +112,13 @@ export function createClientReply(
         giveUpWriting = () => resolve(false)
         const written = writer?.write(bytes) ?? Promise.resolve()
         written.then(() => resolve(true), giveUpWriting)
+        if (isHurried) resolve(true)
       })
     },
     async end() {
-      if (!isAbandoned) await writer?.close().catch(() => undefined)
+      if (isAbandoned) return
+      const closed = writer?.close().catch(() => undefined)
+      if (!isHurried) await closed
     },
     keepAlive(block, head) {
       if (due) send(block, head)
@@ -123,6 +132,10 @@ export function createClientReply(
       waiting = []
       giveUpWriting()
       writer?.abort().catch(() => undefined)
+    },
+    hurry() {
+      isHurried = true
+      giveUpWriting()
     },
     close() {
       cancelTimer()

@@ -13,7 +13,7 @@ import type { Acquired, Leased } from './lease-broker.ts'
 import { nextStep, type Step } from './next-step.ts'
 import { sleep } from './ports.ts'
 import { relay, relayBytes, type StreamEnd } from './relay.ts'
-import { type Seen, seenOf, settlementsOf, usageOf } from './settlements.ts'
+import { type Seen, seenOf, settlementsOf, UNUSED, usageOf } from './settlements.ts'
 import { createTimings, serverTiming, type Timings } from './timings.ts'
 import { Trail } from './trail.ts'
 import { createUpstreamCall, type UpstreamCall } from './upstream-call.ts'
@@ -101,7 +101,7 @@ class JourneyInProgress {
       const secret = this.#dispatcher.ring.secret(acquired.keyId)
       if (secret === null) {
         unknownKeys += 1
-        settlements = this.#endOf(acquired, NOBODY, null)
+        settlements = this.#endOf(acquired, NOBODY, UNUSED)
         // What the next lease is for has been paid for with this one.
         step = null
         continue
@@ -153,7 +153,7 @@ class JourneyInProgress {
   async #try(leased: Leased, secret: string): Promise<Attempt> {
     const { ports, upstreamUrl } = this.#dispatcher
     const { shape, headers, bodyFor, search, timeouts } = this.#request
-    if (this.#gone.signal.aborted) return { kind: 'client_gone' }
+    if (this.#gone.signal.aborted) return { kind: 'client_gone', usage: UNUSED }
     const { keyId, model } = leased
     this.#lastKey = keyId
     this.#trail.begin(keyId, model)
@@ -162,7 +162,8 @@ class JourneyInProgress {
     outgoing.set('authorization', `Bearer ${secret}`)
     const init = { method: 'POST', headers: outgoing, body, redirect: 'manual' } as const
     const url = `${upstreamUrl}/${shape.path}${search}`
-    this.#call = createUpstreamCall(ports, url, init, Math.max(0, this.#remainingMs()))
+    const totalMs = Math.max(0, this.#remainingMs())
+    this.#call = createUpstreamCall(ports, url, init, totalMs, () => this.reply.hurry())
     const beganMs = ports.nowMs()
     const result = await attempt(this.#call, shape, this.reply, timeouts)
     const tookMs = ports.nowMs() - beganMs
@@ -222,7 +223,7 @@ class JourneyInProgress {
   ): Promise<JourneyReport['outcome']> {
     switch (result.kind) {
       case 'client_gone':
-        await this.#settle(leased, NOBODY, null)
+        await this.#settle(leased, NOBODY, result.usage)
         return 'client_gone'
       case 'whole':
         await this.#say({ kind: 'verbatim', replay: result.answer })

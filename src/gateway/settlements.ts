@@ -32,19 +32,22 @@ export function settlementsOf(
   return [{ ...common, ...note, outcome, fault, benches, suspect }]
 }
 
+/** Of a lease with which no call was made: what was reserved for it is free again. */
+export const UNUSED: Usage = {
+  promptTokens: 0,
+  completionTokens: 0,
+  cachedTokens: 0,
+  reasoningTokens: 0,
+  costUsd: 0,
+  estimated: true,
+}
+
 /**
  * The usage of an answer that was cut before it reported any. Prompts average
  * about four bytes a token; an event of a stream is about one token.
  */
 function estimateUsage(body: Uint8Array, events: number): Usage {
-  return {
-    promptTokens: Math.ceil(body.length / 4),
-    completionTokens: events,
-    cachedTokens: 0,
-    reasoningTokens: 0,
-    costUsd: 0,
-    estimated: true,
-  }
+  return { ...UNUSED, promptTokens: Math.ceil(body.length / 4), completionTokens: events }
 }
 
 /**

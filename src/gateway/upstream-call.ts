@@ -38,11 +38,13 @@ export interface UpstreamCall {
   close(): void
 }
 
+/** @param onTimeUp called when `totalMs` are over, unless the call is closed before */
 export function createUpstreamCall(
   ports: Ports,
   url: string,
   init: RequestInit,
   totalMs: number,
+  onTimeUp: () => void,
 ): UpstreamCall {
   const controller = new AbortController()
   let cause: StopCause | null = null
@@ -60,7 +62,10 @@ export function createUpstreamCall(
     stopped.resolve()
     abandon()
   }
-  const cancelTotal = ports.timer(totalMs, () => stop('total'))
+  const cancelTotal = ports.timer(totalMs, () => {
+    stop('total')
+    onTimeUp()
+  })
   let cancelClock = (): void => undefined
   const stoppedResult = () => (cause === null ? null : ({ kind: 'stopped', cause } as const))
 

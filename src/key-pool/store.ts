@@ -27,8 +27,8 @@ const SCHEMA = `CREATE TABLE IF NOT EXISTS records (
   PRIMARY KEY (kind, id)
 ) WITHOUT ROWID`
 
-/** A row holds 2 MB. A character of JSON may take three bytes, but ids are ASCII and names nearly so. */
-const MAX_CHECKPOINT_CHARACTERS = 1_500_000
+/** A row holds 2 MB, and a character of JSON may take three bytes. */
+const MAX_ROW_CHARACTERS = 600_000
 
 type Kind = 'key' | 'account' | 'models' | 'checkpoint'
 
@@ -85,29 +85,51 @@ export function createStore(storage: DurableObjectStorage): Store {
       void storage.put(OUTDATED, true, { allowUnconfirmed: true })
     },
     saveCheckpoint(checkpoint) {
-      let fits = true
+      // Rows that are written without a pause between them are written all or none.
       for (const [part, record] of Object.entries(checkpoint)) {
-        const json = JSON.stringify(record)
-        if (json.length <= MAX_CHECKPOINT_CHARACTERS) put('checkpoint', part, json)
-        else fits = false
+        const pieces = piecesOf(JSON.stringify(record))
+        for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
+        for (let i = pieces.length; written.has(`checkpoint ${pieceId(part, i)}`); i++) {
+          drop('checkpoint', pieceId(part, i))
+        }
       }
-      // Thousands of requests in flight may not fit; their last state stays, and stays outdated.
-      if (fits) void storage.delete(OUTDATED)
+      void storage.delete(OUTDATED)
     },
   }
 }
 
 type Row = { kind: string; id: string; record: string }
 
+/** The rows of a text that may be too long for one. */
+function piecesOf(text: string): string[] {
+  const count = Math.max(1, Math.ceil(text.length / MAX_ROW_CHARACTERS))
+  return Array.from({ length: count }, (_, i) =>
+    text.slice(i * MAX_ROW_CHARACTERS, (i + 1) * MAX_ROW_CHARACTERS),
+  )
+}
+
+const pieceId = (part: string, i: number) => (i === 0 ? part : `${part}/${i}`)
+
+function textOf(rows: readonly Row[], part: string): string | null {
+  const pieces: string[] = []
+  for (;;) {
+    const row = rows.find(({ id }) => id === pieceId(part, pieces.length))
+    if (row === undefined) break
+    pieces.push(row.record)
+  }
+  return pieces.length === 0 ? null : pieces.join('')
+}
+
 function readRecords(rows: readonly Row[]): Omit<PoolRecords, 'outdated'> {
   const ofKind = (kind: Kind) => rows.filter((row) => row.kind === kind)
-  const read = <T>(row: Row, schema: z.ZodType<T>): T[] => {
-    const parsed = schema.safeParse(parseJson(row.record))
+  const read = <T>({ record }: Pick<Row, 'record'>, schema: z.ZodType<T>): T[] => {
+    const parsed = schema.safeParse(parseJson(record))
     return parsed.success ? [parsed.data] : []
   }
+  const checkpointRows = ofKind('checkpoint')
   const part = <Part extends keyof Checkpoint>(name: Part): Partial<Pick<Checkpoint, Part>> => {
-    const row = ofKind('checkpoint').find(({ id }) => id === name)
-    const [value] = row === undefined ? [] : read(row, checkpointSchemas[name])
+    const record = textOf(checkpointRows, name)
+    const [value] = record === null ? [] : read({ record }, checkpointSchemas[name])
     return value === undefined ? {} : ({ [name]: value } as Partial<Pick<Checkpoint, Part>>)
   }
   return {

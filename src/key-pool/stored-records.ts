@@ -117,7 +117,7 @@ const route = z.object({
 
 const slots = z.array(z.object({ slot: z.number(), amount: z.number() }))
 
-/** The parts of a checkpoint, each a row of its own: a row holds 2 MB at most. */
+/** The parts of a checkpoint, each in rows of its own. */
 export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodType<Checkpoint[Part]> } = {
   counters: z.object({
     turns: z.number(),

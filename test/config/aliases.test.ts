@@ -41,7 +41,7 @@ describe('aliases', () => {
     expect(await aliasFaults(aliases)).toEqual([`POLICY.aliases${fault}`])
   })
 
-  it.each(['', 'two words', 'x'.repeat(257)])('may not be called %j', async (name) => {
+  it.each(['', 'two words', 'nul\u0000', 'x'.repeat(257)])('may not be called %j', async (name) => {
     const [fault, ...others] = await aliasFaults({ [name]: 'x/y' })
     expect(others).toEqual([])
     expect(fault).toMatch(/: must be named by 1 to 256 characters without blanks/)

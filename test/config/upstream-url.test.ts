@@ -21,6 +21,8 @@ it.each([
   'https://user:secret@openrouter.ai/api/v1',
   'https://openrouter.ai/api/v1?key=secret',
   'https://openrouter.ai/api/v1#x',
+  'https://openrouter.ai/api/v1?',
+  'https://openrouter.ai/api/v1#',
   7,
 ])('%j is none: keys would be sent there', async (UPSTREAM_URL) => {
   const faults = await faultsOf({ UPSTREAM_URL })

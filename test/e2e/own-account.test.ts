@@ -91,4 +91,15 @@ describe('GET generation', () => {
     expect((await gateway.send('/v1/generation')).status).toBe(400)
     expect((await upstream.control.stats()).paths['/generation']).toBe(asked)
   })
+
+  test('is not answered with the words for a key that was revoked since', async () => {
+    const gateway = await startGateway(upstream, { keys: ['alpha'] })
+    const response = await gateway.chat({})
+    await response.arrayBuffer()
+    await gateway.settledPool()
+    await upstream.control.patchKey('alpha', { disabled: true })
+    const about = await gateway.send(`/v1/generation?id=${response.headers.get('x-generation-id')}`)
+    expect(about.status).toBe(502)
+    expect(await errorOf(about)).toMatchObject({ metadata: { reason: 'keys_exhausted' } })
+  })
 })

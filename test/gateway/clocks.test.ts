@@ -170,6 +170,25 @@ describe('total_ms', () => {
     ])
   })
 
+  it('ends a stream that its client has stopped reading, which may yet read why', async () => {
+    const world = createVirtualWorld(ONCE)
+    world.upstream.on(CHAT, openStream(said('one'), said('two'), said('three')))
+    const client = world.send({ reads: 'slow' })
+    await world.time.advance(599_999)
+    expect(world.pool.inFlight()).toBe(1)
+    await world.time.advance(1)
+    expect(client.report()).toMatchObject({ outcome: 'failed' })
+    expect(world.pool.inFlight()).toBe(0)
+    expect(world.pool.settlements).toMatchObject([{ outcome: 'ignorable', fault: 'nobody' }])
+    for (let i = 0; i < 5; i++) {
+      client.readOne()
+      await world.time.drain()
+    }
+    expect(errorsIn(client.text())).toMatchObject([{ error: timedOut }])
+    expect(client.state()).toBe('ended')
+    expect(world.time.openTimers()).toBe(0)
+  })
+
   it('counts every attempt and every wait together', async () => {
     const failed: Script = {
       status: 503,

@@ -75,3 +75,20 @@ it.each([204, 205])('an answer of %i, which can have no body, is an answer', asy
   expect(await response.text()).toBe('')
   expect(seen).toHaveLength(1)
 })
+
+it('a fallback may be an alias: its model is sent, and no model twice', async () => {
+  const models: unknown[] = []
+  const { send } = gatewayInFrontOf(({ body }) => {
+    models.push(JSON.parse(new TextDecoder().decode(body)).model)
+    const error = { code: 404, message: 'No endpoints found for that model.' }
+    return Response.json({ error }, { status: 404 })
+  })
+  const POLICY = {
+    aliases: { 'task:fast': 'vendor/fast', 'task:same': 'vendor/model' },
+    routes: [
+      { models: ['*'], fallback_models: ['task:fast', 'vendor/fast', 'task:same', 'vendor/last'] },
+    ],
+  }
+  await send(CHAT, chat(), { POLICY })
+  expect(models).toEqual(['vendor/model', 'vendor/fast', 'vendor/last'])
+})
