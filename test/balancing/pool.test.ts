@@ -109,6 +109,34 @@ describe('max_concurrent', () => {
   })
 })
 
+describe('when a busy key may be free', () => {
+  /** A key of one lease that is taken now, after leases that lasted so long, one after another. */
+  function busyAfter(...heldMs: readonly number[]): number {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
+    for (const ms of heldMs) {
+      const lease = pool.grant()
+      pool.wait(ms)
+      pool.give(lease)
+    }
+    pool.grant()
+    return (pool.refusal().retryAtMs ?? Number.NaN) - pool.now()
+  }
+
+  it('is a guess by how long its leases last', () => {
+    expect(busyAfter()).toBe(5_000)
+    expect(busyAfter(8_000, 8_000)).toBe(8_000)
+  })
+
+  it('is not governed for long by one that lasted for minutes', () => {
+    expect(busyAfter(580_000, ...Array<number>(20).fill(500))).toBeLessThan(10_000)
+  })
+
+  it('is neither a blink nor minutes away', () => {
+    expect(busyAfter(10)).toBe(1_000)
+    expect(busyAfter(580_000)).toBe(60_000)
+  })
+})
+
 describe('the reasons of a refusal', () => {
   it('are counted, each key under the first that excludes it', () => {
     const keys: KeySpec[] = [

@@ -243,6 +243,9 @@ describe('while a deployment is under way', () => {
       'ignorable',
       'success',
     ])
+    // What was reserved for it is free again.
+    const unused = { promptTokens: 0, completionTokens: 0, costUsd: 0 }
+    expect(world.pool.settlements.slice(0, 2)).toMatchObject([{ usage: unused }, { usage: unused }])
     expect(world.pool.inFlight()).toBe(0)
   })
 
