@@ -1,6 +1,6 @@
 import { createApp } from './app.ts'
 import type { Ports } from './gateway/ports.ts'
-import { KeyPool } from './key-pool/object.ts'
+import { KeyPool } from './key-pool/durable-object.ts'
 
 /** The real world. */
 const ports: Ports = {

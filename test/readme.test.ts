@@ -5,13 +5,13 @@ import { describe, expect, it } from 'vitest'
 import { experimental_readRawConfig } from 'wrangler'
 import { z } from 'zod'
 import { REASONS } from '../src/balancing/reasons.ts'
-import { STRATEGY_NAMES } from '../src/balancing/strategy.ts'
+import { STRATEGY_NAMES } from '../src/balancing/strategies/strategy-registry.ts'
 import { readClientKeys } from '../src/config/client-keys.ts'
 import { policySchema } from '../src/config/policy.ts'
-import { selectorFaults } from '../src/config/routes.ts'
+import { selectorFaults } from '../src/config/route-policy.ts'
 import { readUpstreamKeys } from '../src/config/upstream-keys.ts'
-import { GATEWAY_ERRORS } from '../src/gateway/gateway-error.ts'
-import { BLAME_TABLE, NOBODY } from '../src/openrouter/blame.ts'
+import { GATEWAY_ERRORS } from '../src/gateway/answers/gateway-error.ts'
+import { BLAME_TABLE, NOBODY } from '../src/openrouter/failures/blame.ts'
 
 /** What README.md claims in its tables, held against the code. */
 

@@ -1,17 +1,23 @@
-import { accountFor, type Candidate } from './affinity.ts'
-import { isActive } from './bench.ts'
-import { awaitsProbe } from './circuit-breaker.ts'
-import type { Refusal, RequestAffinity, Want } from './decision.ts'
+import { spentToday } from './accounting/ledger.ts'
+import { accountFor, type Candidate } from './affinity/affinity.ts'
+import { byRendezvous } from './affinity/rendezvous-hash.ts'
 import { type Assessed, type Assessment, assess, type Obstacle } from './eligibility.ts'
+import { isActive } from './health/bench.ts'
+import { awaitsProbe } from './health/circuit-breaker.ts'
+import { shareOf, takesPart } from './health/slow-start.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
-import { spentToday } from './ledger.ts'
+import type { Refusal, RequestAffinity, Want } from './lease-request.ts'
 import { type KeyState, membersOf, type PoolState, type RouteState } from './pool-state.ts'
 import { REASONS, type Reason, type ReasonCounts } from './reasons.ts'
-import { byRendezvous } from './rendezvous-hash.ts'
 import { routeFor } from './routes.ts'
-import { type Choice, isNonEmpty, type Memory, type NonEmpty, type Random } from './selection.ts'
-import { shareOf, takesPart } from './slow-start.ts'
-import { STRATEGIES } from './strategy.ts'
+import {
+  type Choice,
+  isNonEmpty,
+  type Memory,
+  type NonEmpty,
+  type Random,
+} from './strategies/strategy.ts'
+import { STRATEGIES } from './strategies/strategy-registry.ts'
 
 /**
  * How a key is chosen, always in this order: limits say which may serve,

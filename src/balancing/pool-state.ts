@@ -1,19 +1,23 @@
-import { type AccountState, accountOf, createAccount } from './account.ts'
-import { type Affinities, createAffinities } from './affinity.ts'
-import type { Bench } from './bench.ts'
-import { type Breaker, type BreakerPolicy, CLOSED } from './circuit-breaker.ts'
-import { type Credit, UNKNOWN_CREDIT } from './credit.ts'
-import type { Generations } from './generations.ts'
+import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
+import type { Generations } from './accounting/generations.ts'
+import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
+import { type Affinities, createAffinities } from './affinity/affinity.ts'
+import { type AccountState, accountOf, createAccount } from './health/account.ts'
+import type { Bench } from './health/bench.ts'
+import { type Breaker, type BreakerPolicy, CLOSED } from './health/circuit-breaker.ts'
+import { type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
-import { type LookupState, NEVER_LOOKED_UP } from './key-lookup.ts'
-import { createLeases, type Leases } from './leases.ts'
-import { createLedger, type Ledger, tallyOf } from './ledger.ts'
-import { createMeter } from './meter.ts'
-import type { PeakEwma } from './peak-ewma.ts'
-import { createRetryBudget, type RetryBudget, type RetryBudgetPolicy } from './retry-budget.ts'
+import { createLeases, type Leases } from './limits/leases.ts'
+import { createMeter } from './limits/meter.ts'
+import {
+  createRetryBudget,
+  type RetryBudget,
+  type RetryBudgetPolicy,
+} from './limits/retry-budget.ts'
+import { createQueue, type WaitingQueue } from './limits/waiting-queue.ts'
 import { type RouteConfig, selects } from './routes.ts'
-import { type Balanced, createMemory, type Memory, type NonEmpty } from './selection.ts'
-import { createQueue, type WaitingQueue } from './waiting-queue.ts'
+import type { PeakEwma } from './strategies/peak-ewma.ts'
+import { type Balanced, createMemory, type Memory, type NonEmpty } from './strategies/strategy.ts'
 
 export interface KeyConfig {
   readonly id: KeyId

@@ -1,6 +1,6 @@
 import type { AccountId, KeyId, ModelId } from './ids.ts'
-import type { NonEmpty } from './selection.ts'
-import type { StrategyName } from './strategy.ts'
+import type { NonEmpty } from './strategies/strategy.ts'
+import type { StrategyName } from './strategies/strategy-registry.ts'
 
 /** What keeps requests together: nothing, a conversation that names itself, or any conversation. */
 export const AFFINITIES = ['none', 'session', 'conversation'] as const

@@ -1,13 +1,13 @@
-import { isActive } from './bench.ts'
-import { asOf, type Breaker } from './circuit-breaker.ts'
-import { creditAsOf } from './credit.ts'
+import { creditAsOf } from './accounting/credit.ts'
+import type { Counters } from './accounting/ledger.ts'
 import { breakerObstacles, type Obstacle, survey } from './eligibility.ts'
+import { isActive } from './health/bench.ts'
+import { asOf, type Breaker } from './health/circuit-breaker.ts'
 import { type AccountId, type KeyId, type ModelId, modelId } from './ids.ts'
-import type { Counters } from './ledger.ts'
-import { shareUsed } from './meter.ts'
-import { valueMs } from './peak-ewma.ts'
+import { shareUsed } from './limits/meter.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
 import { REASONS, type Reason } from './reasons.ts'
+import { valueMs } from './strategies/peak-ewma.ts'
 
 export interface KeySnapshot {
   readonly id: KeyId

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type ModelId, modelId } from '../balancing/ids.ts'
 import { shown } from './fields.ts'
-import { MAX_NAME_LENGTH, modelName, oneModel } from './routes.ts'
+import { MAX_NAME_LENGTH, modelName, oneModel } from './route-policy.ts'
 
 const MAX_ALIASES = 1000
 

@@ -2,7 +2,7 @@ import type { PoolConfig } from '../balancing/pool-state.ts'
 import { type Client, readClientKeys } from './client-keys.ts'
 import { faultsOf } from './fields.ts'
 import { type Policy, policySchema } from './policy.ts'
-import { selectorFaults } from './routes.ts'
+import { selectorFaults } from './route-policy.ts'
 import { readUpstreamKeys, type UpstreamKey } from './upstream-keys.ts'
 
 /** Everything an operator can set, validated. */

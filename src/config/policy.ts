@@ -1,12 +1,12 @@
 import type { ModelId } from '../balancing/ids.ts'
 import type { PoolPolicy } from '../balancing/pool-state.ts'
 import { AFFINITIES } from '../balancing/routes.ts'
-import type { NonEmpty } from '../balancing/selection.ts'
-import { STRATEGY_NAMES } from '../balancing/strategy.ts'
+import type { NonEmpty } from '../balancing/strategies/strategy.ts'
+import { STRATEGY_NAMES } from '../balancing/strategies/strategy-registry.ts'
 import { aliasesOf, aliasFields } from './aliases.ts'
 import { extraPathFields } from './extra-paths.ts'
 import { bounded, boundedInteger, flag, oneOf, section, type Wording } from './fields.ts'
-import { maxAttempts, type RoutePolicy, routeFields, routesOf } from './routes.ts'
+import { maxAttempts, type RoutePolicy, routeFields, routesOf } from './route-policy.ts'
 import { type Timeouts, timeoutFields, timeoutsOf } from './timeouts.ts'
 
 const MIB = 1024 * 1024

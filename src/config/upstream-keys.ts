@@ -3,7 +3,7 @@ import { accountId, type KeyId, keyId } from '../balancing/ids.ts'
 import type { KeyConfig } from '../balancing/pool-state.ts'
 import { faultsOf, nameInSecret, shownIfNumber } from './fields.ts'
 import { maxConcurrent, type Policy, rpm, tpm, usd, weight } from './policy.ts'
-import { SELECTOR_PREFIX } from './routes.ts'
+import { SELECTOR_PREFIX } from './route-policy.ts'
 import { publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
 
 /** An OpenRouter key with its secret. The secret goes to the key ring and nowhere else. */

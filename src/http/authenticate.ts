@@ -2,7 +2,7 @@ import { createMiddleware } from 'hono/factory'
 import { type ClientId, clientId } from '../balancing/ids.ts'
 import type { Client } from '../config/client-keys.ts'
 import { sha256 } from '../config/secrets.ts'
-import { gatewayError } from '../gateway/gateway-error.ts'
+import { gatewayError } from '../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from './context.ts'
 import { errorResponse } from './error-response.ts'
 

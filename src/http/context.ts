@@ -1,6 +1,6 @@
 import type { RequestIdVariables } from 'hono/request-id'
 import type { ClientId } from '../balancing/ids.ts'
-import type { Gateway } from './gateway.ts'
+import type { Gateway } from './composition-root.ts'
 
 /** What the middleware hands to the routes. */
 export interface HttpEnvironment {

@@ -1,8 +1,8 @@
 import type { Context } from 'hono'
-import { answerOf, type GatewayError } from '../gateway/gateway-error.ts'
-import type { ApiShape } from '../openrouter/api-shape.ts'
-import { API_SHAPES } from '../openrouter/api-shapes.ts'
-import { openRouterError } from '../openrouter/openrouter-error.ts'
+import { answerOf, type GatewayError } from '../gateway/answers/gateway-error.ts'
+import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
+import { openRouterError } from '../openrouter/shapes/openrouter-error.ts'
+import { API_SHAPES } from '../openrouter/shapes/shape-registry.ts'
 import type { HttpEnvironment } from './context.ts'
 
 /** The API is the same at both: OpenAI's and OpenRouter's SDKs use the first, Anthropic's adds `/v1`. */

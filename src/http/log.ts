@@ -1,5 +1,5 @@
 import type { ClientId, KeyId } from '../balancing/ids.ts'
-import type { JourneyReport } from '../gateway/journey.ts'
+import type { JourneyReport } from '../gateway/inference-request.ts'
 
 interface RequestLine {
   readonly requestId: string

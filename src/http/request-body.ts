@@ -1,8 +1,8 @@
-import { concat } from '../gateway/body.ts'
-import { type GatewayError, gatewayError } from '../gateway/gateway-error.ts'
+import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
+import { concat } from '../gateway/attempts/body.ts'
 import { isJsonObject, type JsonObject } from '../openrouter/json-value.ts'
-import { withFormModel, withModel } from '../openrouter/model-value.ts'
-import { readFormModel } from '../openrouter/multipart-model.ts'
+import { withFormModel, withModel } from '../openrouter/requests/model-value.ts'
+import { readFormModel } from '../openrouter/requests/multipart-model.ts'
 
 export type BodyRead =
   | { readonly ok: true; readonly bytes: Uint8Array }

@@ -1,5 +1,5 @@
-import type { Decision, Want } from '../balancing/decision.ts'
 import type { LeaseId } from '../balancing/ids.ts'
+import type { Decision, Want } from '../balancing/lease-request.ts'
 import type { HandedLookup } from '../balancing/pool.ts'
 import type { Lookup, Settlement } from '../balancing/settlement.ts'
 

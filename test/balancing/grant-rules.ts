@@ -1,9 +1,9 @@
-import { isActive } from '../../src/balancing/bench.ts'
-import { asOf } from '../../src/balancing/circuit-breaker.ts'
-import { creditAsOf } from '../../src/balancing/credit.ts'
+import { creditAsOf } from '../../src/balancing/accounting/credit.ts'
+import { isActive } from '../../src/balancing/health/bench.ts'
+import { asOf } from '../../src/balancing/health/circuit-breaker.ts'
 import { modelId } from '../../src/balancing/ids.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
-import type { AnyPool } from './any-history.ts'
+import type { AnyPool } from './pool-arbitraries.ts'
 import type { Ask } from './pool-driver.ts'
 
 /** A lease as it was granted, and how all keys stood just before. */

@@ -1,5 +1,5 @@
-import type { Decision, Grant, Refusal, Waiting, Want } from '../../src/balancing/decision.ts'
 import { accountId, clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import type { Decision, Grant, Refusal, Waiting, Want } from '../../src/balancing/lease-request.ts'
 import { acquire, claim, report, serveQueue, settle, tick } from '../../src/balancing/pool.ts'
 import {
   createPool,
@@ -8,9 +8,9 @@ import {
   type PoolState,
 } from '../../src/balancing/pool-state.ts'
 import type { Affinity, KeySelector, RouteConfig } from '../../src/balancing/routes.ts'
-import { isNonEmpty, type NonEmpty, type Random } from '../../src/balancing/selection.ts'
 import type { BenchOrder, Lookup, Settlement, Usage } from '../../src/balancing/settlement.ts'
-import type { StrategyName } from '../../src/balancing/strategy.ts'
+import { isNonEmpty, type NonEmpty, type Random } from '../../src/balancing/strategies/strategy.ts'
+import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import { seededRandom } from './seeded-random.ts'
 
 /** Noon of a day in UTC, so that no test starts on the edge of a day. */

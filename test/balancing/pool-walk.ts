@@ -1,15 +1,15 @@
-import type { Decision, Grant, Refusal } from '../../src/balancing/decision.ts'
 import { accountId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
-import type { Lease } from '../../src/balancing/leases.ts'
+import type { Decision, Grant, Refusal } from '../../src/balancing/lease-request.ts'
+import type { Lease } from '../../src/balancing/limits/leases.ts'
 import { report, takeLookups, tick, wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
-import { type AnyPool, at, type Hint, lookupOf, settlementOf, wishOf } from './any-history.ts'
 import { faultsOf } from './grant-rules.ts'
+import { type AnyPool, at, type Hint, lookupOf, settlementOf, wishOf } from './pool-arbitraries.ts'
 import { PoolAudit, plain } from './pool-audit.ts'
 import { type Ask, drivePool, type PoolDriver } from './pool-driver.ts'
+import { type Waiter, Waiters } from './queue-model.ts'
 import { seededRandom } from './seeded-random.ts'
-import { type Waiter, Waiters } from './waiters.ts'
 
 /** For how long the pool must know that a lease has ended. */
 const REMEMBERED_MS = 120_000

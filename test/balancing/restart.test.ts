@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { accountId } from '../../src/balancing/ids.ts'
-import { takeChanges, takeLookups } from '../../src/balancing/pool.ts'
 import {
   accountRecord,
   checkpoint,
   isBlank,
   keyRecord,
   restore,
-} from '../../src/balancing/records.ts'
+} from '../../src/balancing/checkpoint.ts'
+import { accountId } from '../../src/balancing/ids.ts'
+import { takeChanges, takeLookups } from '../../src/balancing/pool.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'
 import { drivePool, type KeySpec, type PoolDriver, usageOf } from './pool-driver.ts'

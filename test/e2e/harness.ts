@@ -1,7 +1,7 @@
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, onTestFinished } from 'vitest'
 import { createTestHarness, type WorkerHandle } from 'wrangler'
-import type { Counters } from '../../src/balancing/ledger.ts'
+import type { Counters } from '../../src/balancing/accounting/ledger.ts'
 import type { PoolSnapshot } from '../../src/balancing/snapshot.ts'
 import { type SimulatorControl, simulatorControl } from '../simulator/client.ts'
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { images } from '../../src/openrouter/images.ts'
-import { bytesOf, openStream, streamOf } from './scripted-upstream.ts'
+import { images } from '../../src/openrouter/shapes/images.ts'
 import { DONE, EMPTY_DELTA, PROCESSING, ROLE, STREAM_TEXTS, said } from './stream-texts.ts'
+import { bytesOf, openStream, streamOf } from './upstream-script.ts'
 import { createVirtualWorld } from './virtual-world.ts'
 
 const CHAT = 'chat/completions'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { errorAnswer, jsonAnswer, openStream, type Script, streamOf } from './scripted-upstream.ts'
 import { DONE, HELLO, PROCESSING, ROLE, STOP, said, USAGE } from './stream-texts.ts'
+import { errorAnswer, jsonAnswer, openStream, type Script, streamOf } from './upstream-script.ts'
 import {
   createVirtualWorld,
   type SendOptions,
@@ -251,7 +251,7 @@ describe('a bug of ours', () => {
   }
 
   it('gives the client an answer, the pool its lease and the log the error', async () => {
-    const { chatCompletions } = await import('../../src/openrouter/chat-completions.ts')
+    const { chatCompletions } = await import('../../src/openrouter/shapes/chat-completions.ts')
     const { world, sent } = begin(openStream(ROLE), {
       shape: { ...chatCompletions, readEvent: broken },
     })
@@ -267,7 +267,7 @@ describe('a bug of ours', () => {
   })
 
   it('in the middle of a stream ends it with an error event', async () => {
-    const { chatCompletions } = await import('../../src/openrouter/chat-completions.ts')
+    const { chatCompletions } = await import('../../src/openrouter/shapes/chat-completions.ts')
     const { world, sent } = begin(openStream(said('a')), {
       shape: { ...chatCompletions, mayMatter: broken },
     })

@@ -1,13 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import {
-  bytesOf,
-  errorAnswer,
-  jsonAnswer,
-  openStream,
-  type Script,
-  streamOf,
-} from './scripted-upstream.ts'
-import {
   DONE,
   EMPTY_DELTA,
   errorEventOf,
@@ -21,6 +13,14 @@ import {
   thought,
   USAGE,
 } from './stream-texts.ts'
+import {
+  bytesOf,
+  errorAnswer,
+  jsonAnswer,
+  openStream,
+  type Script,
+  streamOf,
+} from './upstream-script.ts'
 import { createVirtualWorld, type WorldOptions } from './virtual-world.ts'
 
 const CHAT = 'chat/completions'

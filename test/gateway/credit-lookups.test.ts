@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { keyId } from '../../src/balancing/ids.ts'
-import { errorAnswer, jsonAnswer, type Script, streamOf } from './scripted-upstream.ts'
 import { DONE, ROLE, STOP, said } from './stream-texts.ts'
+import { errorAnswer, jsonAnswer, type Script, streamOf } from './upstream-script.ts'
 import { createVirtualWorld, keyOf, type VirtualWorld } from './virtual-world.ts'
 
 const CHAT = 'chat/completions'

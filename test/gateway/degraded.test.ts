@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { errorAnswer, openStream, streamOf } from './scripted-upstream.ts'
 import { HELLO, said } from './stream-texts.ts'
+import { errorAnswer, openStream, streamOf } from './upstream-script.ts'
 import {
   createVirtualWorld,
   START_MS,

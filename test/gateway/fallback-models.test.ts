@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { errorAnswer, jsonAnswer, type Script, streamOf } from './scripted-upstream.ts'
 import { DONE, errorEventOf, HELLO } from './stream-texts.ts'
+import { errorAnswer, jsonAnswer, type Script, streamOf } from './upstream-script.ts'
 import { createVirtualWorld, START_MS, type WorldOptions } from './virtual-world.ts'
 
 const CHAT = 'chat/completions'

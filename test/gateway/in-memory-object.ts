@@ -1,5 +1,5 @@
-import type { Decision, Want } from '../../src/balancing/decision.ts'
 import type { LeaseId } from '../../src/balancing/ids.ts'
+import type { Decision, Want } from '../../src/balancing/lease-request.ts'
 import {
   acquire,
   claim,

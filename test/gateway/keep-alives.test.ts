@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { errorAnswer, jsonAnswer, openStream, type Script, streamOf } from './scripted-upstream.ts'
 import {
   DONE,
   errorEventOf,
@@ -10,6 +9,7 @@ import {
   STOP,
   said,
 } from './stream-texts.ts'
+import { errorAnswer, jsonAnswer, openStream, type Script, streamOf } from './upstream-script.ts'
 import { createVirtualWorld, type WorldOptions } from './virtual-world.ts'
 
 const CHAT = 'chat/completions'

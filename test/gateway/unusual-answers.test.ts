@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { API_SHAPES, unknownShape } from '../../src/openrouter/api-shapes.ts'
-import { messages } from '../../src/openrouter/messages.ts'
-import { errorAnswer, openStream, type Script } from './scripted-upstream.ts'
+import { messages } from '../../src/openrouter/shapes/messages.ts'
+import { API_SHAPES, unknownShape } from '../../src/openrouter/shapes/shape-registry.ts'
+import { errorAnswer, openStream, type Script } from './upstream-script.ts'
 import { createVirtualWorld, type WorldOptions } from './virtual-world.ts'
 
 const shapeOf = (path: string) => {

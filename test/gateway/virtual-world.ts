@@ -1,29 +1,29 @@
-import type { RequestAffinity } from '../../src/balancing/decision.ts'
+import { NEVER_LOOKED_UP } from '../../src/balancing/health/lookup-duty.ts'
 import { clientId, modelId } from '../../src/balancing/ids.ts'
-import { NEVER_LOOKED_UP } from '../../src/balancing/key-lookup.ts'
+import type { RequestAffinity } from '../../src/balancing/lease-request.ts'
 import type { PoolConfig, PoolPolicy, PoolState } from '../../src/balancing/pool-state.ts'
 import { routeFor } from '../../src/balancing/routes.ts'
-import { isNonEmpty } from '../../src/balancing/selection.ts'
-import type { StrategyName } from '../../src/balancing/strategy.ts'
+import { isNonEmpty } from '../../src/balancing/strategies/strategy.ts'
+import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
-import type { KnownCredit } from '../../src/gateway/credit-cache.ts'
 import { dispatch } from '../../src/gateway/dispatch.ts'
 import type {
   Dispatcher,
   InferenceRequest,
   Journey,
   JourneyReport,
-} from '../../src/gateway/journey.ts'
-import { createKeyLookups } from '../../src/gateway/key-lookups.ts'
-import { createKeyRing } from '../../src/gateway/key-ring.ts'
-import { createLeaseBroker } from '../../src/gateway/lease-broker.ts'
+} from '../../src/gateway/inference-request.ts'
+import type { KnownCredit } from '../../src/gateway/leases/credit-cache.ts'
+import { createKeyLookups } from '../../src/gateway/leases/key-lookups.ts'
+import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
+import { createLeaseBroker } from '../../src/gateway/leases/lease-broker.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
-import { createCreditCache } from '../../src/http/credit-cache.ts'
-import type { ApiShape } from '../../src/openrouter/api-shape.ts'
-import type { SpillPolicy } from '../../src/openrouter/blame.ts'
-import { chatCompletions } from '../../src/openrouter/chat-completions.ts'
-import { withModel } from '../../src/openrouter/model-value.ts'
+import { createCreditCache } from '../../src/http/kv-credit-cache.ts'
+import type { SpillPolicy } from '../../src/openrouter/failures/blame.ts'
+import { withModel } from '../../src/openrouter/requests/model-value.ts'
+import type { ApiShape } from '../../src/openrouter/shapes/api-shape.ts'
+import { chatCompletions } from '../../src/openrouter/shapes/chat-completions.ts'
 import {
   type KeySpec,
   keyConfig,
@@ -31,9 +31,9 @@ import {
   type RouteSpec,
   routeConfig,
 } from '../balancing/pool-driver.ts'
+import { type ReadingClient, readAlong } from './client-reader.ts'
 import { createInMemoryPool } from './in-memory-pool.ts'
-import { type ReadingClient, readAlong } from './reading-client.ts'
-import { bytesOf, createScriptedUpstream, type UpstreamCallRecord } from './scripted-upstream.ts'
+import { bytesOf, createScriptedUpstream, type UpstreamCallRecord } from './upstream-script.ts'
 import { createVirtualKv } from './virtual-kv.ts'
 import { createVirtualTime } from './virtual-time.ts'
 

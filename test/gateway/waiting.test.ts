@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { wantOf } from '../balancing/pool-driver.ts'
-import { errorAnswer, openStream, streamOf } from './scripted-upstream.ts'
 import { HELLO } from './stream-texts.ts'
+import { errorAnswer, openStream, streamOf } from './upstream-script.ts'
 import { createVirtualWorld, type Sent, START_MS, type WorldOptions } from './virtual-world.ts'
 
 const CHAT = 'chat/completions'

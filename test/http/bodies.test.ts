@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ANSWER, chat, gatewayInFrontOf, reasonOf } from './driver.ts'
+import { ANSWER, chat, gatewayInFrontOf, reasonOf } from './gateway-driver.ts'
 
 const answering = () =>
   gatewayInFrontOf(() => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }))

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { ANSWER, chat, gatewayInFrontOf, reasonOf, TOKEN } from './driver.ts'
+import { ANSWER, chat, gatewayInFrontOf, reasonOf, TOKEN } from './gateway-driver.ts'
 
 const answering = () =>
   gatewayInFrontOf(() => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }))

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { ANSWER, chat, gatewayInFrontOf, json, reasonOf } from './driver.ts'
+import { ANSWER, chat, gatewayInFrontOf, json, reasonOf } from './gateway-driver.ts'
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }))
 afterEach(() => void vi.useRealTimers())

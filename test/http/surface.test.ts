@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { ANSWER, chat, gatewayInFrontOf, reasonOf } from './driver.ts'
+import { ANSWER, chat, gatewayInFrontOf, reasonOf } from './gateway-driver.ts'
 
 const never = () => {
   throw new Error('Upstream was called')

@@ -1,7 +1,7 @@
 import { afterEach, expect, it, vi } from 'vitest'
-import type { Question } from '../../src/balancing/explain.ts'
+import type { Question } from '../../src/balancing/explanation.ts'
 import { keyId, modelId } from '../../src/balancing/ids.ts'
-import { createPoolClient } from '../../src/key-pool/client.ts'
+import { createPoolClient } from '../../src/key-pool/pool-client.ts'
 import {
   ask,
   benching,
@@ -14,7 +14,7 @@ import {
   NOTHING,
   newPool,
   wantOf,
-} from './driver.ts'
+} from './object-driver.ts'
 
 afterEach(() => void vi.useRealTimers())
 

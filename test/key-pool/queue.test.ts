@@ -1,10 +1,10 @@
 import { abortAllDurableObjects, evictDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Decision, Grant, Want } from '../../src/balancing/decision.ts'
 import { keyId, type LeaseId } from '../../src/balancing/ids.ts'
+import type { Decision, Grant, Want } from '../../src/balancing/lease-request.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
-import type { KeyPool } from '../../src/key-pool/object.ts'
+import type { KeyPool } from '../../src/key-pool/durable-object.ts'
 import {
   ask,
   benching,
@@ -17,7 +17,7 @@ import {
   newPool,
   pass,
   wantOf,
-} from './driver.ts'
+} from './object-driver.ts'
 
 // The wake of a queue is a timer, and so is the checkpoint that an eviction would wait for.
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))

@@ -1,12 +1,12 @@
 import { abortAllDurableObjects, evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { createLedger } from '../../src/balancing/accounting/ledger.ts'
 import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
-import { createLedger } from '../../src/balancing/ledger.ts'
 import type { BenchOrder, BenchScope } from '../../src/balancing/settlement.ts'
-import type { KeyPool } from '../../src/key-pool/object.ts'
-import { createStore } from '../../src/key-pool/store.ts'
-import { ask, benching, failing, give, grantOf, lasting, newPool } from './driver.ts'
+import type { KeyPool } from '../../src/key-pool/durable-object.ts'
+import { createStore } from '../../src/key-pool/record-store.ts'
+import { ask, benching, failing, give, grantOf, lasting, newPool } from './object-driver.ts'
 
 /** The two ways in which an object's memory ends: put to rest, or torn down. */
 const ENDS = {

@@ -1,0 +1,165 @@
+import type { ClientId, KeyId, ModelId } from '../ids.ts'
+import type { Fault, Outcome, Usage } from '../settlement.ts'
+
+/** What was done and what it cost, since the counting began. */
+export interface Counters {
+  attempts: number
+  successes: number
+  failures: number
+  ignored: number
+  faults: Partial<Record<Fault, number>>
+  promptTokens: number
+  completionTokens: number
+  cachedTokens: number
+  reasoningTokens: number
+  costUsd: number
+}
+
+/** Counters for ever and for one UTC day, with what was spent in that day's week and month. */
+export interface Tally {
+  readonly total: Counters
+  /** Days since 1970-01-01. */
+  day: number
+  today: Counters
+  weekUsd: number
+  monthUsd: number
+}
+
+/** What was spent, in USD, by OpenRouter's windows: UTC days, weeks from Monday, months. */
+export interface Spending {
+  readonly totalUsd: number
+  readonly todayUsd: number
+  readonly weekUsd: number
+  readonly monthUsd: number
+}
+
+/**
+ * Counters by key, model and client; an account's are the sum of its keys'.
+ * Model names come from callers, so their number is bounded: an app that asks
+ * for random names must not grow the object's memory.
+ */
+export interface Ledger {
+  readonly all: Tally
+  readonly byKey: Map<KeyId, Tally>
+  readonly byModel: Map<string, Tally>
+  readonly byClient: Map<ClientId, Tally>
+}
+
+const MAX_MODELS = 500
+
+/** Where the models beyond the bound are counted. No model has this name. */
+export const OTHER_MODELS = '(other)'
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+export function createLedger(): Ledger {
+  return { all: createTally(0), byKey: new Map(), byModel: new Map(), byClient: new Map() }
+}
+
+function createTally(day: number): Tally {
+  return { total: createCounters(), day, today: createCounters(), weekUsd: 0, monthUsd: 0 }
+}
+
+/** What was spent since midnight UTC, in USD. */
+export function spentToday({ day, today }: Tally, nowMs: number): number {
+  return day === dayOf(nowMs) ? today.costUsd : 0
+}
+
+export function spendingOf(tally: Tally, nowMs: number): Spending {
+  const day = dayOf(nowMs)
+  return {
+    totalUsd: tally.total.costUsd,
+    todayUsd: spentToday(tally, nowMs),
+    weekUsd: weekOf(tally.day) === weekOf(day) ? tally.weekUsd : 0,
+    monthUsd: monthOf(tally.day) === monthOf(day) ? tally.monthUsd : 0,
+  }
+}
+
+/** 1970-01-01 was a Thursday. */
+function weekOf(day: number): number {
+  return Math.floor((day + 3) / 7)
+}
+
+function monthOf(day: number): number {
+  const date = new Date(day * DAY_MS)
+  return date.getUTCFullYear() * 12 + date.getUTCMonth()
+}
+
+function dayOf(nowMs: number): number {
+  return Math.floor(nowMs / DAY_MS)
+}
+
+export function createCounters(): Counters {
+  return {
+    attempts: 0,
+    successes: 0,
+    failures: 0,
+    ignored: 0,
+    faults: {},
+    promptTokens: 0,
+    completionTokens: 0,
+    cachedTokens: 0,
+    reasoningTokens: 0,
+    costUsd: 0,
+  }
+}
+
+export interface Entry {
+  readonly keyId: KeyId
+  /** Unknown for a lease that an object restart forgot: only its key is then counted. */
+  readonly model: ModelId | null
+  readonly clientId: ClientId | null
+  readonly outcome: Outcome
+  readonly fault: Fault | undefined
+  readonly usage: Usage | undefined
+}
+
+/** Books one finished attempt under its key, model and client. */
+export function book(ledger: Ledger, entry: Entry, nowMs: number): void {
+  add(asOfToday(ledger.all, nowMs), entry)
+  add(tallyOf(ledger.byKey, entry.keyId, nowMs), entry)
+  if (entry.model !== null) {
+    const known = ledger.byModel.has(entry.model) || ledger.byModel.size < MAX_MODELS
+    add(tallyOf(ledger.byModel, known ? entry.model : OTHER_MODELS, nowMs), entry)
+  }
+  if (entry.clientId !== null) add(tallyOf(ledger.byClient, entry.clientId, nowMs), entry)
+}
+
+/** The tally of an id, made where there is none. It is the same one from then on. */
+export function tallyOf<Id>(tallies: Map<Id, Tally>, id: Id, nowMs: number): Tally {
+  const known = tallies.get(id)
+  if (known !== undefined) return asOfToday(known, nowMs)
+  const tally = createTally(dayOf(nowMs))
+  tallies.set(id, tally)
+  return tally
+}
+
+function asOfToday(tally: Tally, nowMs: number): Tally {
+  const day = dayOf(nowMs)
+  if (tally.day !== day) {
+    const { weekUsd, monthUsd } = spendingOf(tally, nowMs)
+    Object.assign(tally, { day, today: createCounters(), weekUsd, monthUsd })
+  }
+  return tally
+}
+
+function add(tally: Tally, entry: Entry): void {
+  for (const counters of [tally.total, tally.today]) {
+    counters.attempts += 1
+    if (entry.outcome === 'success') counters.successes += 1
+    else if (entry.outcome === 'failure') counters.failures += 1
+    else counters.ignored += 1
+    if (entry.fault) counters.faults[entry.fault] = (counters.faults[entry.fault] ?? 0) + 1
+    if (entry.usage) addUsage(counters, entry.usage)
+  }
+  tally.weekUsd += entry.usage?.costUsd ?? 0
+  tally.monthUsd += entry.usage?.costUsd ?? 0
+}
+
+function addUsage(counters: Counters, usage: Usage): void {
+  counters.promptTokens += usage.promptTokens
+  counters.completionTokens += usage.completionTokens
+  counters.cachedTokens += usage.cachedTokens
+  counters.reasoningTokens += usage.reasoningTokens
+  counters.costUsd += usage.costUsd
+}

@@ -1,0 +1,174 @@
+import type { AccountId } from '../ids.ts'
+import { byRendezvous } from './rendezvous-hash.ts'
+
+/**
+ * Which account each conversation is with. OpenRouter sends a conversation back
+ * to the provider that has its prompt cached, for each account by itself: a turn
+ * that goes to another account pays for the whole prompt again.
+ *
+ * A conversation begins where rendezvous hashing puts it, with loads bounded as in
+ * Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded loads"
+ * (2016), and stays where it was served last. The places are remembered, because
+ * a bound that is enforced by hashing alone moves a different conversation with
+ * each request; they may be forgotten, since hashing finds most of them again.
+ */
+export interface Affinities {
+  /** In order of last use. */
+  readonly homes: Map<string, Home>
+  readonly loads: Map<AccountId, AccountLoad>
+}
+
+interface Home {
+  readonly account: AccountId
+  readonly usedAtMs: number
+}
+
+interface AccountLoad {
+  /** Conversations whose home it is. */
+  homes: number
+  /** Requests of late: each counts 1 at first and fades. */
+  recent: number
+  recentAtMs: number
+}
+
+/** An account that could serve a request now. */
+export interface Candidate {
+  readonly id: AccountId
+  readonly weight: number
+  readonly inFlight: number
+}
+
+/** What an account may carry of a conversation's requests: this many times its share. */
+const MAX_LOAD = 1.25
+
+/** A conversation that begins has nothing cached yet, so that placing it more evenly costs nothing. */
+const MAX_HOMES = 1.1
+
+/** OpenRouter forgets where a conversation was after ten idle minutes. */
+const HOME_MS = 10 * 60_000
+
+/** About 2 MB. */
+const MAX_REMEMBERED = 10_000
+
+const RECENT_MS = 60_000
+
+export function createAffinities(): Affinities {
+  return { homes: new Map(), loads: new Map() }
+}
+
+/**
+ * The account for a request of a conversation.
+ * @param id anything that is the same for all of its turns
+ * @param candidates not empty
+ */
+export function accountFor(
+  affinities: Affinities,
+  id: string,
+  candidates: readonly Candidate[],
+  nowMs: number,
+): AccountId {
+  const bounds = boundsOf(affinities, candidates, nowMs)
+  const home = homeOf(affinities, id, nowMs)
+  const known = candidates.find((candidate) => candidate.id === home)
+  if (known !== undefined && !bounds.isOverloaded(known)) return known.id
+  const ranked = byRendezvous(id, candidates)
+  const free = ranked.filter((candidate) => !bounds.isOverloaded(candidate))
+  const roomy = free.find((candidate) => !bounds.isFull(candidate))
+  return (roomy ?? free[0] ?? leastLoaded(ranked)).id
+}
+
+/** Remembers where a request of a conversation was sent. */
+export function remember(
+  affinities: Affinities,
+  id: string,
+  account: AccountId,
+  nowMs: number,
+): void {
+  forget(affinities, id)
+  affinities.homes.set(id, { account, usedAtMs: nowMs })
+  loadOf(affinities, account).homes += 1
+  for (const [oldest, { usedAtMs }] of affinities.homes) {
+    const stale = usedAtMs < nowMs - HOME_MS || affinities.homes.size > MAX_REMEMBERED
+    if (!stale) break
+    forget(affinities, oldest)
+  }
+}
+
+/** Counts any request that an account gets. */
+export function countRequest(affinities: Affinities, account: AccountId, nowMs: number): void {
+  const load = loadOf(affinities, account)
+  load.recent = recentOf(load, nowMs) + 1
+  load.recentAtMs = nowMs
+}
+
+interface Bounds {
+  /** More than its part of the requests of late, and of those that run now. */
+  isOverloaded(candidate: Candidate): boolean
+  /** Home to as many conversations as it may be. */
+  isFull(candidate: Candidate): boolean
+}
+
+/** So many standard deviations above its share are no chance. */
+const NO_CHANCE = 3
+
+/**
+ * What is in flight changes by chance from moment to moment, and alone would
+ * scatter conversations under even load: that an account is above its bound counts
+ * if it also had too many of the last minute's requests, or if it is so far above
+ * its share that it can't be chance. The requests of the last minute alone say
+ * nothing against an account that is idle now.
+ */
+function boundsOf(affinities: Affinities, candidates: readonly Candidate[], nowMs: number): Bounds {
+  const sum = (of: (candidate: Candidate) => number) =>
+    candidates.reduce((total, candidate) => total + of(candidate), 0)
+  const recent = ({ id }: Candidate) => recentOf(loadOf(affinities, id), nowMs)
+  const homes = ({ id }: Candidate) => loadOf(affinities, id).homes
+  const weights = sum(({ weight }) => weight)
+  const running = sum(({ inFlight }) => inFlight)
+  const recently = sum(recent)
+  const housed = sum(homes)
+  return {
+    isOverloaded(candidate) {
+      const share = candidate.weight / weights
+      const { inFlight } = candidate
+      const busy = inFlight + 1 > Math.ceil(MAX_LOAD * (running + 1) * share)
+      if (!busy) return false
+      const deviation = Math.sqrt(running * share * (1 - share))
+      const isNoChance = inFlight > running * share + NO_CHANCE * deviation + 1
+      return isNoChance || recent(candidate) > MAX_LOAD * recently * share
+    },
+    isFull: (candidate) =>
+      homes(candidate) + 1 > Math.ceil((MAX_HOMES * (housed + 1) * candidate.weight) / weights),
+  }
+}
+
+function leastLoaded(candidates: readonly Candidate[]): Candidate {
+  return candidates.reduce((least, candidate) =>
+    candidate.inFlight * least.weight < least.inFlight * candidate.weight ? candidate : least,
+  )
+}
+
+function homeOf({ homes }: Affinities, id: string, nowMs: number): AccountId | null {
+  const home = homes.get(id)
+  return home !== undefined && home.usedAtMs >= nowMs - HOME_MS ? home.account : null
+}
+
+function forget(affinities: Affinities, id: string): void {
+  const home = affinities.homes.get(id)
+  if (home === undefined) return
+  affinities.homes.delete(id)
+  loadOf(affinities, home.account).homes -= 1
+}
+
+function loadOf({ loads }: Affinities, account: AccountId): AccountLoad {
+  let load = loads.get(account)
+  if (load === undefined) {
+    load = { homes: 0, recent: 0, recentAtMs: 0 }
+    loads.set(account, load)
+  }
+  return load
+}
+
+function recentOf({ recent, recentAtMs }: AccountLoad, nowMs: number): number {
+  return recent * Math.exp(-Math.max(0, nowMs - recentAtMs) / RECENT_MS)
+}

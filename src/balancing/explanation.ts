@@ -1,0 +1,126 @@
+import { blockageOf, choiceOf, choose, clearsAtMs, outlookFor, routeOf } from './choosing.ts'
+import { type Assessed, assess } from './eligibility.ts'
+import { type AccountId, clientId, type KeyId, leaseId, type ModelId } from './ids.ts'
+import type { Refusal, Want } from './lease-request.ts'
+import type { KeyState, PoolState } from './pool-state.ts'
+import { REASONS, type Reason } from './reasons.ts'
+import type { Affinity } from './routes.ts'
+import type { Choice, Random } from './strategies/strategy.ts'
+import { STRATEGIES, type Strategy, type StrategyName } from './strategies/strategy-registry.ts'
+
+/** A request that is only asked about. */
+export type Question = Pick<Want, 'asked' | 'models' | 'affinity' | 'tokens'>
+
+/** What would be chosen, and why nothing else. */
+export interface Explanation {
+  /** The patterns of the route that takes the model. */
+  readonly route: readonly string[]
+  readonly strategy: StrategyName
+  readonly affinity: Affinity
+  /** Which scores are better under that strategy. */
+  readonly best: Strategy['best']
+  /** Null when no key may serve now. */
+  readonly chosen: {
+    readonly key: KeyId
+    readonly account: AccountId
+    readonly model: ModelId
+  } | null
+  /** Why not, and when one may be free. Null when one is chosen. */
+  readonly refusal: Refusal | null
+  /** Whether breakers are ignored. */
+  readonly panic: boolean
+  /** What the scores and reasons below are about: the model chosen, or the one asked for. */
+  readonly model: ModelId
+  /** Every key of the pool: it has a score if it may serve, and else the reasons against it. */
+  readonly keys: readonly KeyExplanation[]
+  /** How many requests wait. */
+  readonly waiting: number
+}
+
+export type KeyExplanation = {
+  readonly key: KeyId
+  readonly account: AccountId
+} & (
+  | { readonly eligible: true; readonly score: number | null }
+  | {
+      readonly eligible: false
+      /** The one that it is counted under comes first. */
+      readonly reasons: readonly Reason[]
+      readonly clearsAtMs: number | null
+    }
+)
+
+/**
+ * Goes through a choice as it would be made now, without making it: no lease is
+ * taken, no turn is spent, and nothing is remembered.
+ */
+export function explain(
+  state: PoolState,
+  question: Question,
+  nowMs: number,
+  random: Random,
+): Explanation {
+  const want = wantOf(question)
+  const route = routeOf(state, want)
+  const outlook = outlookFor(state, route, want, nowMs)
+  const isServed = outlook.kind === 'served'
+  // Strategies keep notes while they choose: these go into a copy.
+  const notes = { ...route.memory, smoothedWeights: new Map(route.memory.smoothedWeights) }
+  const choice = choiceOf(state, route, notes, nowMs, random)
+  const model = isServed ? outlook.prospect.model : want.models[0]
+  const assessed = assess(state, route, { ...want, model }, nowMs)
+  const { strategy, affinity } = route.config
+  const keys = [...state.keys.values()].map((key) => explainKey(key, assessed, strategy, choice))
+  const chosen = isServed ? choose(state, route, outlook, want.affinity, choice) : null
+  return {
+    route: route.models,
+    strategy,
+    affinity,
+    best: STRATEGIES[strategy].best,
+    chosen: chosen === null ? null : { key: chosen.id, account: chosen.account.id, model },
+    refusal: isServed ? null : blockageOf(outlook.prospects, nowMs).refusal,
+    panic: assessed.panic,
+    model,
+    keys,
+    waiting: state.queue.size,
+  }
+}
+
+function explainKey(
+  key: KeyState,
+  { eligible, excluded }: Assessed,
+  strategy: StrategyName,
+  choice: Choice,
+): KeyExplanation {
+  const name = { key: key.id, account: key.account.id }
+  if (eligible.includes(key)) {
+    return { ...name, eligible: true, score: STRATEGIES[strategy].score(key, choice) }
+  }
+  const against = excluded.find((assessment) => assessment.key === key)
+  if (against === undefined) {
+    return { ...name, eligible: false, reasons: ['not_in_route'], clearsAtMs: null }
+  }
+  const { obstacles } = against
+  return {
+    ...name,
+    eligible: false,
+    reasons: REASONS.filter((reason) => obstacles.some((other) => other.reason === reason)),
+    clearsAtMs: clearsAtMs(against),
+  }
+}
+
+function wantOf({ asked, models, affinity, tokens }: Question): Want {
+  return {
+    leaseId: leaseId('explain'),
+    clientId: clientId('explain'),
+    asked,
+    models,
+    affinity,
+    tokens,
+    triedKeys: [],
+    excludedAccounts: [],
+    attempt: 'first',
+    leaseMs: 0,
+    waitMs: 0,
+  }
+}

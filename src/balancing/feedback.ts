@@ -1,0 +1,245 @@
+import { afterFailedLookup, afterSpending } from './accounting/credit.ts'
+import { accountOf, createAccount, merge } from './health/account.ts'
+import { type Bench, benchOf, isActive, later } from './health/bench.ts'
+import { afterFailure, afterNothing, afterSuccess, asOf } from './health/circuit-breaker.ts'
+import {
+  accountAfterLookup,
+  afterLookup,
+  afterReport,
+  doubt,
+  hasRoom,
+} from './health/lookup-duty.ts'
+import type { ModelId } from './ids.ts'
+import type { Lease } from './limits/leases.ts'
+import { giveBack, take } from './limits/sliding-window.ts'
+import type { KeyState, PoolState } from './pool-state.ts'
+import type { BenchOrder, Lookup, Settlement, Usage } from './settlement.ts'
+import { observe } from './strategies/peak-ewma.ts'
+import type { Random } from './strategies/strategy.ts'
+
+/** What the pool learns of its keys from attempts that ended, and from lookups. */
+
+/** Model names come from callers; benches that ended are swept when there are this many. */
+const MAX_MODEL_BENCHES = 500
+
+/** How much of the mean cost the latest answer makes up. */
+const LATEST_COST_SHARE = 0.05
+
+/** @param lease null if a restart has forgotten it */
+export function learnFromSettlement(
+  state: PoolState,
+  key: KeyState,
+  lease: Lease | null,
+  settlement: Settlement,
+  nowMs: number,
+  random: Random,
+): void {
+  updateBreaker(state, key, lease, settlement, nowMs)
+  for (const order of settlement.benches) {
+    carryOut(state, key, lease, order, nowMs, random)
+  }
+  if (settlement.outcome === 'success' && key.strikes > 0 && isSinceStrike(key, lease)) {
+    key.strikes = 0
+    state.changes.keys.add(key.id)
+  }
+  if (settlement.suspect) key.lookup = doubt(key.lookup, nowMs)
+  if (settlement.affordableTokens !== undefined) key.affordableTokens = settlement.affordableTokens
+  if (settlement.firstOutputMs !== undefined) {
+    key.latency = observe(key.latency, settlement.firstOutputMs, nowMs)
+  }
+  if (lease !== null) correctTokens(key, lease, settlement, nowMs)
+  if (settlement.usage !== undefined) learnCost(state, key, settlement.usage, nowMs)
+}
+
+/** How much of the mean time that a lease lasts the latest one makes up. */
+const LATEST_HOLD_SHARE = 0.2
+
+export function learnHold(key: KeyState, heldMs: number): void {
+  const mean = key.meanHoldMs ?? heldMs
+  key.meanHoldMs = mean + LATEST_HOLD_SHARE * (heldMs - mean)
+}
+
+function learnCost(state: PoolState, key: KeyState, usage: Usage, nowMs: number): void {
+  key.credit = afterSpending(key.credit, usage.costUsd, nowMs)
+  key.spentSinceAskedUsd += usage.costUsd
+  if (usage.estimated) return
+  const share = state.meanCostUsd === 0 ? 1 : LATEST_COST_SHARE
+  state.meanCostUsd += share * (usage.costUsd - state.meanCostUsd)
+}
+
+/** Puts what was really used in the place of what was reserved for it. */
+function correctTokens(key: KeyState, lease: Lease, settlement: Settlement, nowMs: number): void {
+  if (key.tpm === null) return
+  const used = tokensUsed(settlement)
+  if (used === null) return
+  const { window } = key.tpm
+  if (used > lease.tokens) take(window, used - lease.tokens, nowMs)
+  else giveBack(window, lease.tokens - used, lease.grantedAtMs, nowMs)
+}
+
+/** Null where it cannot be known: the client left before anything told, or nothing told. */
+function tokensUsed({ outcome, fault, usage }: Settlement): number | null {
+  if (usage !== undefined) return usage.promptTokens + usage.completionTokens
+  return outcome === 'success' || fault === 'nobody' ? null : 0
+}
+
+function updateBreaker(
+  state: PoolState,
+  key: KeyState,
+  lease: Lease | null,
+  settlement: Settlement,
+  nowMs: number,
+): void {
+  const before = key.breaker
+  const now = asOf(before, nowMs)
+  const { leaseId } = settlement
+  switch (settlement.outcome) {
+    case 'success':
+      key.breaker = afterSuccess(now, leaseId, nowMs)
+      break
+    case 'failure':
+      key.breaker = afterFailure(now, leaseId, lease?.panic ?? false, nowMs, state.policy.breaker)
+      break
+    case 'ignorable':
+      key.breaker = afterNothing(now, leaseId)
+      break
+  }
+  if (key.breaker !== before) state.changes.keys.add(key.id)
+}
+
+function carryOut(
+  state: PoolState,
+  key: KeyState,
+  lease: Lease | null,
+  order: BenchOrder,
+  nowMs: number,
+  random: Random,
+): void {
+  const { account } = key
+  switch (order.scope) {
+    case 'key': {
+      const next = benchOf(order, strike(key, lease, order, nowMs), nowMs, random)
+      key.bench = later(key.bench, next, nowMs)
+      state.changes.keys.add(key.id)
+      return
+    }
+    case 'account':
+      if (!isActive(account.bench, nowMs)) account.hadNoRoom = false
+      account.bench = later(account.bench, benchOf(order, 0, nowMs, random), nowMs)
+      state.changes.accounts.add(account.id)
+      return
+    case 'account_free':
+      account.freeBench = later(account.freeBench, benchOf(order, 0, nowMs, random), nowMs)
+      state.changes.accounts.add(account.id)
+      return
+    case 'account_model':
+      if (lease === null) return
+      benchModel(account.modelBenches, lease.model, benchOf(order, 0, nowMs, random), nowMs)
+      state.changes.accounts.add(account.id)
+      return
+    case 'model':
+      if (lease === null) return
+      benchModel(state.modelBenches, lease.model, benchOf(order, 0, nowMs, random), nowMs)
+      state.changes.models = true
+      return
+  }
+}
+
+/**
+ * How many backoff orders went before this one. Ten requests that were out
+ * together when the limit struck are one strike, not ten: only a lease granted
+ * after the last strike adds to the count.
+ */
+function strike(key: KeyState, lease: Lease | null, order: BenchOrder, nowMs: number): number {
+  if (order.term.kind !== 'backoff') return 0
+  if (lease === null || (key.strikes > 0 && !isSinceStrike(key, lease))) {
+    return Math.max(0, key.strikes - 1)
+  }
+  key.strikes += 1
+  key.struckAtMs = nowMs
+  return key.strikes - 1
+}
+
+/**
+ * Whether a lease can tell how the key is since its last strike. A long answer
+ * that was already running cannot. Nor can a lease of the same millisecond: a
+ * strike benches the key, so it was granted before.
+ */
+function isSinceStrike(key: KeyState, lease: Lease | null): boolean {
+  return lease !== null && lease.grantedAtMs > key.struckAtMs
+}
+
+function benchModel(
+  benches: Map<ModelId, Bench>,
+  model: ModelId,
+  bench: Bench,
+  nowMs: number,
+): void {
+  if (benches.size >= MAX_MODEL_BENCHES) {
+    for (const [name, old] of benches) if (!isActive(old, nowMs)) benches.delete(name)
+  }
+  if (benches.size >= MAX_MODEL_BENCHES && !benches.has(model)) return
+  benches.set(model, later(benches.get(model) ?? null, bench, nowMs))
+}
+
+/** Learns what a lookup found: a key's credit and owner, and whether benches are over. */
+export function learnFromLookup(
+  state: PoolState,
+  key: KeyState,
+  lookup: Lookup,
+  nowMs: number,
+): void {
+  const { refreshMs } = state.policy.credit
+  const bench = afterLookup(key.bench, lookup, nowMs)
+  if (bench !== key.bench) state.changes.keys.add(key.id)
+  key.bench = bench
+  key.lookup = afterReport(key.lookup, lookup, nowMs, refreshMs)
+  if (lookup.kind === 'valid') learnFromAnswer(state, key, lookup, nowMs)
+  else if (lookup.kind === 'unknown') key.credit = afterFailedLookup(key.credit)
+}
+
+function learnFromAnswer(
+  state: PoolState,
+  key: KeyState,
+  lookup: Extract<Lookup, { kind: 'valid' }>,
+  nowMs: number,
+): void {
+  const { limitUsd, remainingUsd, resetsAtMs, askedAtMs, owner } = lookup
+  key.expiresAtMs = lookup.expiresAtMs
+  // An answer that is known already says nothing about what was spent since.
+  if (key.credit.kind === 'unknown' || key.credit.asOfMs !== askedAtMs) {
+    const answer = { kind: 'known', limitUsd, remainingUsd, resetsAtMs, stale: false } as const
+    // What was settled meanwhile may or may not be in the answer; it is safer to count it twice.
+    key.credit = afterSpending({ ...answer, asOfMs: askedAtMs }, key.spentSinceAskedUsd, nowMs)
+  }
+  const { account } = key
+  const accountBench = accountAfterLookup(account.bench, account.hadNoRoom, lookup, nowMs)
+  if (accountBench !== account.bench) state.changes.accounts.add(account.id)
+  account.bench = accountBench
+  if (isActive(accountBench, nowMs) && !hasRoom(lookup) && !account.hadNoRoom) {
+    account.hadNoRoom = true
+    state.changes.accounts.add(account.id)
+  }
+  if (owner !== null && owner !== key.owner) {
+    key.owner = owner
+    state.changes.keys.add(key.id)
+    settleAccounts(state, nowMs)
+  }
+}
+
+/** Puts every key into the account that it belongs to by what is known now. */
+export function settleAccounts(state: PoolState, nowMs: number): void {
+  const keys = [...state.keys.values()]
+  for (const key of keys) {
+    const id = accountOf(key, keys)
+    if (id === key.account.id) continue
+    const account = state.accounts.get(id) ?? createAccount(id)
+    state.accounts.set(id, account)
+    merge(key.account, account, nowMs)
+    key.account = account
+    state.changes.accounts.add(id)
+  }
+  const used = new Set(keys.map(({ account }) => account.id))
+  for (const id of state.accounts.keys()) if (!used.has(id)) state.accounts.delete(id)
+  for (const route of state.routes) route.members = null
+}

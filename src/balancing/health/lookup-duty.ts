@@ -1,0 +1,159 @@
+import type { Lookup } from '../settlement.ts'
+import { type Bench, cleared, isActive } from './bench.ts'
+
+/**
+ * Whether `/key` has to be asked about a key. `out`: somebody has been handed the
+ * duty; while its report may still come, nobody else is asked.
+ */
+export type LookupDuty =
+  | { readonly kind: 'due'; readonly atMs: number }
+  | { readonly kind: 'out'; readonly overdueAtMs: number }
+
+/** What is known of a key's lookups. */
+export interface LookupState {
+  readonly duty: LookupDuty
+  /** When the latest report came, whatever it found; null if none has. */
+  readonly reportedAtMs: number | null
+  /** Since when the key is in doubt and no newer answer has come; null if it is not. */
+  readonly doubtedAtMs: number | null
+  /** When a doubt was last looked into. */
+  readonly verifiedAtMs: number | null
+}
+
+/** Asks for one key, to be carried out by whoever is handed it. */
+export interface LookupOrder {
+  /** An answer of this moment or later will do, whoever asked for it. */
+  readonly freshSinceMs: number
+}
+
+/** A hundred requests that come back with a 401 one after another must not ask a hundred times. */
+const VERIFY_AGAIN_MS = 60_000
+
+/** Every key is due at first: nothing is known of it. */
+export const NEVER_LOOKED_UP: LookupState = {
+  duty: { kind: 'due', atMs: 0 },
+  reportedAtMs: null,
+  doubtedAtMs: null,
+  verifiedAtMs: null,
+}
+
+export function isDue({ duty }: LookupState, nowMs: number): boolean {
+  return nowMs >= (duty.kind === 'due' ? duty.atMs : duty.overdueAtMs)
+}
+
+/**
+ * Hands the duty out.
+ * @param refreshMs how old an answer may be; nobody asks about one key more often
+ */
+export function handOut(
+  state: LookupState,
+  nowMs: number,
+  refreshMs: number,
+): { state: LookupState; order: LookupOrder } {
+  return {
+    // What was handed out and never reported (the Worker died) may still have been asked.
+    state: { ...state, duty: { kind: 'out', overdueAtMs: nowMs + refreshMs } },
+    // Exactly as old would do for no time at all: another lookup would be due in the same moment.
+    order: { freshSinceMs: Math.max(nowMs - refreshMs + 1, state.doubtedAtMs ?? 0) },
+  }
+}
+
+/**
+ * Puts a key in doubt: the answer at hand is void, however fresh. The lookup that
+ * verifies it is due at once, or as soon as the key has rested from the last one.
+ */
+export function doubt(state: LookupState, nowMs: number): LookupState {
+  const doubted = { ...state, doubtedAtMs: nowMs }
+  return state.duty.kind === 'out' ? doubted : { ...doubted, duty: verification(doubted, nowMs) }
+}
+
+function verification({ verifiedAtMs }: LookupState, nowMs: number): LookupDuty {
+  const restedAtMs = verifiedAtMs === null ? nowMs : verifiedAtMs + VERIFY_AGAIN_MS
+  return { kind: 'due', atMs: Math.max(nowMs, restedAtMs) }
+}
+
+/** The state after a report. An answer older than the doubt leaves it standing. */
+export function afterReport(
+  state: LookupState,
+  lookup: Lookup,
+  nowMs: number,
+  refreshMs: number,
+): LookupState {
+  const askedAtMs = lookup.kind === 'unknown' ? nowMs : lookup.askedAtMs
+  const isOlder = state.doubtedAtMs !== null && askedAtMs < state.doubtedAtMs
+  const reported = { ...state, reportedAtMs: nowMs }
+  // It counts as a look all the same: while 401s go on coming in, every answer is older than the
+  // last of them.
+  if (isOlder) return { ...reported, verifiedAtMs: nowMs, duty: verification(state, nowMs) }
+  const wasDoubted = state.doubtedAtMs !== null
+  return {
+    duty: { kind: 'due', atMs: Math.min(askedAtMs, nowMs) + refreshMs },
+    reportedAtMs: nowMs,
+    // A lookup that failed has verified nothing, and is tried again in its turn.
+    doubtedAtMs: lookup.kind === 'unknown' ? state.doubtedAtMs : null,
+    verifiedAtMs: wasDoubted ? nowMs : state.verifiedAtMs,
+  }
+}
+
+/**
+ * A key's bench after `/key` answered. A 401 alone only makes a key suspected
+ * (OpenRouter has answered 401 to valid keys for hours): it takes a request's and,
+ * after that, this second, independent one, and a later answer can always take it
+ * back. A 401 of `/key` while requests are served condemns nobody. An answer from
+ * before the bench says nothing about it.
+ */
+export function afterLookup(bench: Bench | null, lookup: Lookup, nowMs: number): Bench | null {
+  if (!isActive(bench, nowMs) || isBefore(lookup, bench)) return bench
+  const isSuspected = bench.reason === 'key_rejected'
+  switch (lookup.kind) {
+    case 'unknown':
+      return bench
+    case 'valid':
+      return isSuspected || (bench.reason === 'key_spent' && hasRoom(lookup))
+        ? cleared(bench, nowMs)
+        : bench
+    case 'rejected':
+      return isSuspected && bench.untilMs !== null ? rejection(bench, nowMs) : bench
+  }
+}
+
+function isBefore(lookup: Lookup, bench: Bench): boolean {
+  return lookup.kind !== 'unknown' && lookup.askedAtMs < bench.sinceMs
+}
+
+function rejection({ hidden }: Bench, nowMs: number): Bench {
+  return {
+    reason: 'key_rejected',
+    untilMs: null,
+    cure: 'lookup',
+    provenance: 'upstream',
+    sinceMs: nowMs,
+    hidden,
+  }
+}
+
+/** Whether an answer shows a key that may spend something. */
+export function hasRoom({ remainingUsd }: Extract<Lookup, { kind: 'valid' }>): boolean {
+  return remainingUsd === null || remainingUsd > 0
+}
+
+/**
+ * The bench of an account that had no credit, after an answer about one of its
+ * keys. `/key` shows a key's own cap and not the account's balance: a key that
+ * has had room all the while proves nothing, one that had none before and has
+ * some now does, and so does a balance, where OpenRouter shows it.
+ *
+ * @param hadNoRoom whether an answer since the bench began showed a key without room
+ */
+export function accountAfterLookup(
+  bench: Bench | null,
+  hadNoRoom: boolean,
+  lookup: Lookup,
+  nowMs: number,
+): Bench | null {
+  if (lookup.kind !== 'valid' || !isActive(bench, nowMs)) return bench
+  if (bench.reason !== 'account_out_of_credit' || isBefore(lookup, bench)) return bench
+  const { balanceUsd } = lookup
+  const paidUp = balanceUsd === null ? hadNoRoom && hasRoom(lookup) : balanceUsd > 0
+  return paidUp ? cleared(bench, nowMs) : bench
+}

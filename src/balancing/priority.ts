@@ -1,9 +1,0 @@
-import type { Strategy } from './strategy.ts'
-
-/** The first eligible key in configured order: primary and standby. */
-export const priority: Strategy = {
-  choose: (eligible) =>
-    eligible.reduce((first, key) => (key.position < first.position ? key : first)),
-  score: (key) => key.position,
-  best: 'lowest',
-}

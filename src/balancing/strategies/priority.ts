@@ -1,0 +1,9 @@
+import type { Strategy } from './strategy-registry.ts'
+
+/** The first eligible key in configured order: primary and standby. */
+export const priority: Strategy = {
+  choose: (eligible) =>
+    eligible.reduce((first, key) => (key.position < first.position ? key : first)),
+  score: (key) => key.position,
+  best: 'lowest',
+}

@@ -1,0 +1,34 @@
+import { type Balanced, least, type Memory } from './strategy.ts'
+import type { Strategy } from './strategy-registry.ts'
+
+/**
+ * Smooth weighted round-robin, as nginx does it (commit 52327e0627f4, 2012):
+ * every eligible key gains its weight, the one with most is picked and pays the
+ * sum of the weights. Over one period of W = Σ weights each key is picked
+ * exactly `weight` times, and interleaved rather than in runs.
+ *
+ * The exactness does not depend on how ties are broken. A picked key had a
+ * positive value before it paid W, so every value stays above −W; after W
+ * picks a key's value is W·(weight − picks), hence picks ≤ weight, and the sums
+ * agree. So ties may go to the key that has waited longest.
+ */
+export const smoothWeightedRoundRobin: Strategy = {
+  choose(eligible, { memory, random }) {
+    let total = 0
+    for (const key of eligible) {
+      memory.smoothedWeights.set(key.position, due(key, memory))
+      total += key.weight
+    }
+    const owed = (key: Balanced) => memory.smoothedWeights.get(key.position) ?? 0
+    const chosen = least(eligible, (a, b) => owed(b) - owed(a) || a.lastTurn - b.lastTurn, random)
+    memory.smoothedWeights.set(chosen.position, owed(chosen) - total)
+    return chosen
+  },
+  score: (key, { memory }) => Math.max(0, due(key, memory)),
+  best: 'highest',
+}
+
+/** What a key is owed once it has gained its weight. */
+function due(key: Balanced, memory: Memory): number {
+  return (memory.smoothedWeights.get(key.position) ?? 0) + key.weight
+}

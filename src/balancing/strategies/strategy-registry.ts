@@ -1,0 +1,34 @@
+import { creditThreshold } from './credit-threshold.ts'
+import { leastBusy } from './least-busy.ts'
+import { lowestLatency } from './lowest-latency.ts'
+import { lowestUsage } from './lowest-usage.ts'
+import { mostCredit } from './most-credit.ts'
+import { priority } from './priority.ts'
+import { roundRobin } from './round-robin.ts'
+import { smoothWeightedRoundRobin } from './smooth-weighted-round-robin.ts'
+import type { Balanced, Choice, NonEmpty } from './strategy.ts'
+
+/** A way to pick one of the keys that may serve. */
+export interface Strategy {
+  /** Picks. Changes nothing but the choice's memory. */
+  readonly choose: <K extends Balanced>(eligible: NonEmpty<K>, choice: Choice) => K
+  /** How a key stands, for people: never negative and never NaN; null where nothing is known. */
+  readonly score: (key: Balanced, choice: Choice) => number | null
+  /** Which scores are better. */
+  readonly best: 'lowest' | 'highest'
+}
+
+export const STRATEGIES = {
+  'round-robin': roundRobin,
+  weighted: smoothWeightedRoundRobin,
+  'least-busy': leastBusy,
+  'most-credit': mostCredit,
+  'credit-threshold': creditThreshold,
+  'lowest-latency': lowestLatency,
+  'lowest-usage': lowestUsage,
+  priority,
+} as const satisfies Record<string, Strategy>
+
+export type StrategyName = keyof typeof STRATEGIES
+
+export const STRATEGY_NAMES = Object.keys(STRATEGIES) as [StrategyName, ...StrategyName[]]

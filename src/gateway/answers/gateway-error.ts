@@ -1,0 +1,70 @@
+import type { ReasonCounts } from '../../balancing/reasons.ts'
+import type { ApiShape, ErrorNotice } from '../../openrouter/shapes/api-shape.ts'
+
+/** What the gateway itself may answer. A closed list: apps branch on it. */
+export const GATEWAY_ERRORS = {
+  unauthorized: 401,
+  not_found: 404,
+  body_too_large: 413,
+  invalid_request: 400,
+  no_key_available: 503,
+  keys_exhausted: 502,
+  upstream_unreachable: 502,
+  upstream_timeout: 504,
+  gateway_misconfigured: 500,
+  internal_error: 500,
+} as const satisfies Record<string, number>
+
+export type GatewayErrorReason = keyof typeof GATEWAY_ERRORS
+
+/**
+ * An error of ours. The message says what happened and what to do; it is read by
+ * strangers, so it never holds a key, a token, a stack or an internal name.
+ */
+export interface GatewayError {
+  readonly reason: GatewayErrorReason
+  readonly status: number
+  readonly message: string
+  readonly retryAfterMs: number | null
+  readonly metadata: Readonly<Record<string, string | number | ReasonCounts>>
+}
+
+export function gatewayError(
+  reason: GatewayErrorReason,
+  message: string,
+  details: Partial<Pick<GatewayError, 'status' | 'retryAfterMs' | 'metadata'>> = {},
+): GatewayError {
+  return {
+    reason,
+    message,
+    status: details.status ?? GATEWAY_ERRORS[reason],
+    retryAfterMs: details.retryAfterMs ?? null,
+    metadata: details.metadata ?? {},
+  }
+}
+
+/** The error as an API shape can word it. */
+export function noticeOf(error: GatewayError): ErrorNotice {
+  return {
+    code: error.status,
+    message: error.message,
+    metadata: { source: 'switchyard', reason: error.reason, ...error.metadata },
+  }
+}
+
+/** The error as a whole answer. */
+export interface ErrorAnswer {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: string
+}
+
+/** Words an error for a client that speaks this API shape. */
+export function answerOf(error: GatewayError, shape: Pick<ApiShape, 'errorBody'>): ErrorAnswer {
+  const headers = new Headers({ 'content-type': 'application/json' })
+  if (error.retryAfterMs !== null) {
+    // Whole seconds, rounded up: a client that obeys must not come too early.
+    headers.set('retry-after', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))))
+  }
+  return { status: error.status, headers, body: JSON.stringify(shape.errorBody(noticeOf(error))) }
+}

@@ -1,0 +1,121 @@
+import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
+import type { Ports } from '../ports.ts'
+
+export type Clock = Extract<UpstreamFailure, { kind: 'timeout' }>['clock']
+
+/** Why we ended a call ourselves. */
+export type StopCause = 'client_gone' | Clock
+
+export type Opened =
+  | { readonly kind: 'response'; readonly response: Response }
+  | { readonly kind: 'network' }
+  | { readonly kind: 'stopped'; readonly cause: StopCause }
+
+export type Read =
+  | { readonly kind: 'chunk'; readonly bytes: Uint8Array }
+  | { readonly kind: 'end' }
+  | { readonly kind: 'broken' }
+  | { readonly kind: 'stopped'; readonly cause: StopCause }
+
+/**
+ * One upstream call with its clocks. A clock that runs out and a client that
+ * leaves do the same thing, abort the fetch and cancel its body, and the cause is
+ * kept: the pending read then ends in whatever way the platform ends it, and is
+ * reported as what really happened. (Racing each read against a long-lived "gone"
+ * promise would leave one reaction behind per chunk.)
+ */
+export interface UpstreamCall {
+  /** Until response headers. Never throws. */
+  open(): Promise<Opened>
+  /** The next bytes of the body. Never throws. Only after `open` gave a response. */
+  read(): Promise<Read>
+  /** From now on the given clock runs, in place of the one before. */
+  arm(clock: Clock, ms: number): void
+  disarm(): void
+  /** Ends the call, upstream included. Does nothing to a call that is over. */
+  stop(cause: StopCause): void
+  /** Frees timers, and ends the call if it is not over. Safe to call twice. */
+  close(): void
+}
+
+/** @param onTimeUp called when `totalMs` are over, unless the call is closed before */
+export function createUpstreamCall(
+  ports: Ports,
+  url: string,
+  init: RequestInit,
+  totalMs: number,
+  onTimeUp: () => void,
+): UpstreamCall {
+  const controller = new AbortController()
+  let cause: StopCause | null = null
+  const stopped = Promise.withResolvers<void>()
+  let reader: ReadableStreamDefaultReader<Uint8Array> | null = null
+  let over = false
+
+  const abandon = () => {
+    controller.abort()
+    reader?.cancel().catch(() => undefined)
+  }
+  const stop = (why: StopCause) => {
+    if (over || cause !== null) return
+    cause = why
+    stopped.resolve()
+    abandon()
+  }
+  const cancelTotal = ports.timer(totalMs, () => {
+    stop('total')
+    onTimeUp()
+  })
+  let cancelClock = (): void => undefined
+  const stoppedResult = () => (cause === null ? null : ({ kind: 'stopped', cause } as const))
+
+  return {
+    async open() {
+      const response = ports.fetch(url, { ...init, signal: controller.signal }).then(
+        (value): Opened => ({ kind: 'response', response: value }),
+        (): Opened => ({ kind: 'network' }),
+      )
+      const opened = await Promise.race([
+        response,
+        stopped.promise.then((): Opened => ({ kind: 'network' })),
+      ])
+      const early = stoppedResult()
+      if (early !== null) {
+        // A fetch that heeds no signal may still answer; nobody will read that body.
+        void response.then((late) => {
+          if (late.kind === 'response') late.response.body?.cancel().catch(() => undefined)
+        })
+        return early
+      }
+      if (opened.kind === 'response') reader = opened.response.body?.getReader() ?? null
+      return opened
+    },
+    async read() {
+      if (reader === null) return stoppedResult() ?? { kind: 'end' }
+      try {
+        const { done, value } = await reader.read()
+        const early = stoppedResult()
+        if (early !== null) return early
+        if (!done) return { kind: 'chunk', bytes: value }
+        over = true
+        return { kind: 'end' }
+      } catch {
+        const early = stoppedResult()
+        over = true
+        return early ?? { kind: 'broken' }
+      }
+    },
+    arm(clock, ms) {
+      cancelClock()
+      cancelClock = ports.timer(ms, () => stop(clock))
+    },
+    disarm: () => cancelClock(),
+    stop,
+    close() {
+      cancelTotal()
+      cancelClock()
+      if (!over && cause === null) abandon()
+      over = true
+    },
+  }
+}

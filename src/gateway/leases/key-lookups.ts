@@ -1,0 +1,79 @@
+import type { KeyId } from '../../balancing/ids.ts'
+import type { HandedLookup } from '../../balancing/pool.ts'
+import type { Lookup } from '../../balancing/settlement.ts'
+import { readBalance, readKeyLookup } from '../../openrouter/key-info.ts'
+import type { Ports } from '../ports.ts'
+import type { CreditCache } from './credit-cache.ts'
+import type { KeyRing } from './key-ring.ts'
+
+/**
+ * Finds out about keys, all at once: from the shared cache where its answer is
+ * recent enough, else from OpenRouter. A lookup that fails is `unknown`; it never
+ * throws.
+ */
+export type KeyLookups = (orders: readonly HandedLookup[]) => Promise<Lookup[]>
+
+const LOOKUP_TIMEOUT_MS = 10_000
+
+/** `/auth/key` is the old name of `/key`, for an upstream that only knows that one. */
+const PATHS = ['key', 'auth/key'] as const
+
+/** @param onValid told of each answer that OpenRouter itself gave about a good key */
+export function createKeyLookups(
+  ports: Ports,
+  upstreamUrl: string,
+  ring: KeyRing,
+  cache: CreditCache,
+  onValid: (answer: Extract<Lookup, { kind: 'valid' }>) => void,
+): KeyLookups {
+  const get = async (path: string, secret: string) => {
+    const controller = new AbortController()
+    const cancel = ports.timer(LOOKUP_TIMEOUT_MS, () => controller.abort())
+    try {
+      const response = await ports.fetch(`${upstreamUrl}/${path}`, {
+        headers: { authorization: `Bearer ${secret}` },
+        redirect: 'manual',
+        signal: controller.signal,
+      })
+      const body: unknown = await response.json().catch(() => undefined)
+      return { status: response.status, body }
+    } catch {
+      return { status: 0, body: undefined }
+    } finally {
+      cancel()
+    }
+  }
+  const askKey = async (keyId: KeyId, secret: string, askedAtMs: number): Promise<Lookup> => {
+    for (const path of PATHS) {
+      const { status, body } = await get(path, secret)
+      if (status === 404) continue
+      const found = readKeyLookup(status, body, askedAtMs)
+      if (found.kind === 'unknown') return { keyId, kind: 'unknown' }
+      return found.kind === 'rejected'
+        ? { keyId, askedAtMs, ...found }
+        : { keyId, askedAtMs, balanceUsd: null, ...found }
+    }
+    return { keyId, kind: 'unknown' }
+  }
+  const lookUp = async ({ keyId, freshSinceMs, withBalance }: HandedLookup): Promise<Lookup> => {
+    const secret = ring.secret(keyId)
+    if (secret === null) return { keyId, kind: 'unknown' }
+    const cached = withBalance ? null : await cache.read(keyId)
+    if (cached !== null && cached.askedAtMs >= freshSinceMs) return cached
+    // Two clocks that differ by a little must not make an answer older than its question.
+    const askedAtMs = Math.max(ports.nowMs(), freshSinceMs)
+    const [found, balanceUsd] = await Promise.all([
+      askKey(keyId, secret, askedAtMs),
+      withBalance ? balanceOf(secret) : null,
+    ])
+    if (found.kind !== 'valid') return found
+    onValid(found)
+    await cache.write(found)
+    return { ...found, balanceUsd }
+  }
+  const balanceOf = async (secret: string) => {
+    const { status, body } = await get('credits', secret)
+    return readBalance(status, body)
+  }
+  return (orders) => Promise.all(orders.map(lookUp))
+}

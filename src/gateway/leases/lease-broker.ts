@@ -1,0 +1,200 @@
+import {
+  type AccountId,
+  type KeyId,
+  keyId,
+  type LeaseId,
+  leaseId,
+  type ModelId,
+} from '../../balancing/ids.ts'
+import type { Decision, Refusal, Want } from '../../balancing/lease-request.ts'
+import type { HandedLookup } from '../../balancing/pool.ts'
+import type { Settlement } from '../../balancing/settlement.ts'
+import type { PoolClient } from '../../key-pool/pool-client.ts'
+import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
+import { type Ports, sleep } from '../ports.ts'
+import type { KeyLookups } from './key-lookups.ts'
+import type { KeyRing, RingBounds } from './key-ring.ts'
+
+/** Permission for one attempt. `leaseId` is null when the pool could not be asked. */
+export interface Leased {
+  readonly kind: 'leased'
+  readonly keyId: KeyId
+  readonly accountId: AccountId
+  /** Which of the models that were asked for it is for. */
+  readonly model: ModelId
+  readonly leaseId: LeaseId | null
+}
+
+export type Acquired =
+  | Leased
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
+  /** The pool can't be reached, and this gateway is told not to go on without it, or can't. */
+  | { readonly kind: 'no_pool' }
+  /** The client left while it waited. */
+  | { readonly kind: 'client_gone' }
+
+/** What a request wants of the pool, and what it may have without it. */
+export type Wish = Omit<Want, 'leaseId'> & Pick<RingBounds, 'routeKeys'>
+
+export interface LeaseBroker {
+  /**
+   * Gives back and takes in one step; the settlement is sent whatever comes of the want.
+   * Where no key is free it waits in the pool's queue.
+   * @param gone aborted when the client leaves: its place in the queue is then given up
+   * @param onWaited told how long that took, in milliseconds
+   */
+  acquire(
+    wish: Wish,
+    settlements: readonly Settlement[],
+    gone: AbortSignal,
+    onWaited: (waitedMs: number) => void,
+  ): Promise<Acquired>
+  /** Gives a lease back. Tries twice: a lost settlement holds capacity until the lease expires. */
+  settle(settlements: readonly Settlement[]): Promise<void>
+}
+
+const SETTLE_AGAIN_MS = 1_000
+
+/** A deployment breaks a waiting request's call once; more than twice is an object that is ill. */
+const MAX_LOST_ANSWERS = 2
+
+/**
+ * Leases from the pool object, or, while that can't be reached and the policy is
+ * `open`, keys in turn from the isolate's own ring.
+ *
+ * One broker serves one request: an object that does not answer costs a request two seconds, so
+ * that its next attempts go without, and it is the next request that asks again.
+ *
+ * @param background keeps the Worker alive for work that nobody waits for
+ */
+export function createLeaseBroker(
+  ports: Ports,
+  pool: PoolClient,
+  ring: KeyRing,
+  lookups: KeyLookups,
+  onPoolUnavailable: 'open' | 'closed',
+  background: (work: Promise<void>) => void,
+): LeaseBroker {
+  let isUnreachable = false
+  const exchange = async (request: Omit<ExchangeRequest, 'version'>) => {
+    const answer = await pool.exchange({ version: 1, ...request })
+    isUnreachable = answer.kind === 'unavailable'
+    return answer.kind === 'answer' ? answer.value : null
+  }
+  const takeDuties = (reply: ExchangeReply) => {
+    if (reply.lookups.length > 0) background(report(reply.lookups))
+  }
+  const report = async (orders: readonly HandedLookup[]) => {
+    const found = await lookups(orders)
+    const answer = await exchange({ wants: [], settlements: [], lookups: found })
+    // The reply may hand out more: whatever was due beyond what fits in one step.
+    if (answer !== null) takeDuties(answer)
+  }
+  const send = async (settlements: readonly Settlement[]) => {
+    const answer = await exchange({ wants: [], settlements, lookups: [] })
+    if (answer !== null) takeDuties(answer)
+    return answer !== null
+  }
+  const settle = async (settlements: readonly Settlement[]) => {
+    if (settlements.length === 0 || (await send(settlements))) return
+    await sleep(ports, SETTLE_AGAIN_MS, new AbortController().signal)
+    await send(settlements)
+  }
+  const withoutPool = (wish: Wish): Acquired => {
+    if (onPoolUnavailable === 'closed') return { kind: 'no_pool' }
+    const [model, fallback] = wish.models
+    const key = ring.next(wish, ports.nowMs())
+    if (key !== null) return { kind: 'leased', ...key, model, leaseId: null }
+    const anew = { ...wish, triedKeys: [], excludedAccounts: [] }
+    const other = fallback === undefined ? null : ring.next(anew, ports.nowMs())
+    return other === null || fallback === undefined
+      ? { kind: 'no_pool' }
+      : { kind: 'leased', ...other, model: fallback, leaseId: null }
+  }
+  const ask = async (want: Want, settlements: readonly Settlement[]) => {
+    const answer = await exchange({ wants: [want], settlements, lookups: [] })
+    if (answer !== null) takeDuties(answer)
+    return answer?.decisions[0] ?? null
+  }
+  return {
+    settle,
+    async acquire(wish, settlements, gone, onWaited) {
+      if (isUnreachable) {
+        background(settle(settlements))
+        return withoutPool(wish)
+      }
+      const { routeKeys: _routeKeys, ...want } = wish
+      const asked: Want = { ...want, leaseId: leaseId(ports.uniqueId()) }
+      let owed = settlements
+      let decision = await ask(asked, settlements)
+      if (decision?.kind === 'waiting') {
+        owed = []
+        const beganMs = ports.nowMs()
+        decision = await waitInQueue(ports, pool, ask, asked, gone)
+        onWaited(ports.nowMs() - beganMs)
+      }
+      switch (decision?.kind) {
+        case 'grant':
+          return { ...decision, kind: 'leased' }
+        case 'refusal':
+          return { kind: 'refused', refusal: decision }
+        case 'waiting':
+          background(settle([unheard(asked.leaseId)]))
+          return { kind: 'client_gone' }
+        case undefined:
+          // The object may have granted what we did not hear of; that capacity is not to be lost.
+          isUnreachable = true
+          background(settle([...owed, unheard(asked.leaseId)]))
+          return withoutPool(wish)
+      }
+    },
+  }
+}
+
+/**
+ * Asks again and again, until a request that waits is decided.
+ * @returns `waiting` if the client left first; null when the pool is lost
+ */
+async function waitInQueue(
+  ports: Ports,
+  pool: PoolClient,
+  ask: (want: Want, settlements: readonly Settlement[]) => Promise<Decision | null>,
+  want: Want,
+  gone: AbortSignal,
+): Promise<Decision | null> {
+  const untilMs = ports.nowMs() + want.waitMs
+  let decision: Decision | null = { kind: 'waiting', leaseId: want.leaseId }
+  let lostAnswers = 0
+  while (decision?.kind === 'waiting' && !gone.aborted) {
+    const answer = await unlessAborted(pool.whenDecided(want.leaseId), gone)
+    if (answer === null) break
+    if (answer.kind === 'unavailable') lostAnswers += 1
+    if (lostAnswers > MAX_LOST_ANSWERS) return null
+    // An object that has been restarted has lost its queue, and breaks the calls that it holds:
+    // back to the end. One that had granted the lease grants it again.
+    const known = answer.kind === 'answer' ? answer.value.decision : null
+    const waitMs = Math.max(0, untilMs - ports.nowMs())
+    decision = known ?? (await ask({ ...want, waitMs }, []))
+  }
+  return decision
+}
+
+/** Null if the signal is aborted first. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  if (signal.aborted) return null
+  let onAbort = (): void => undefined
+  const aborted = new Promise<null>((resolve) => {
+    onAbort = () => resolve(null)
+    signal.addEventListener('abort', onAbort)
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** Ends a lease that was asked for and never heard of. */
+function unheard(id: LeaseId): Settlement {
+  return { leaseId: id, keyId: keyId(''), outcome: 'ignorable', benches: [], suspect: false }
+}

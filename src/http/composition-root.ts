@@ -1,0 +1,98 @@
+import type { KeyId } from '../balancing/ids.ts'
+import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
+import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
+import type { Dispatcher } from '../gateway/inference-request.ts'
+import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
+import { createKeyLookups } from '../gateway/leases/key-lookups.ts'
+import { createKeyRing, type KeyRing } from '../gateway/leases/key-ring.ts'
+import { createLeaseBroker } from '../gateway/leases/lease-broker.ts'
+import type { Ports } from '../gateway/ports.ts'
+import { createPoolClient, type PoolClient } from '../key-pool/pool-client.ts'
+import { createCreditCache } from './kv-credit-cache.ts'
+import { logExpiry } from './log.ts'
+
+/** The parts of the gateway that live as long as the isolate. */
+export interface Gateway {
+  readonly config: Config
+  readonly pool: PoolClient
+  readonly ring: KeyRing
+  readonly credit: CreditCache
+  readonly ports: Ports
+  /** Whether any key has a limit of tokens, so that it is worth while to count a request's. */
+  readonly hasTokenLimits: boolean
+  /** Keys that this isolate has warned about, with the day of the warning. */
+  readonly warned: Map<KeyId, number>
+}
+
+export type GatewayResult =
+  | { readonly ok: true; readonly gateway: Gateway }
+  | { readonly ok: false; readonly faults: readonly string[] }
+
+const gateways = new WeakMap<object, GatewayResult>()
+
+/**
+ * The gateway of an environment, made once per isolate. The finished result is
+ * kept, not its promise: a promise that another request created may never settle
+ * once that request is over.
+ *
+ * @param onFaults told of a faulty configuration, once
+ */
+export async function gatewayOf(
+  env: Env,
+  ports: Ports,
+  onFaults: (faults: readonly string[]) => void,
+): Promise<GatewayResult> {
+  const known = gateways.get(env)
+  if (known !== undefined) return known
+  const result = createGateway(await readConfig({ ...env }), env, ports)
+  const settled = gateways.get(env)
+  if (settled !== undefined) return settled
+  gateways.set(env, result)
+  if (!result.ok) onFaults(result.faults)
+  return result
+}
+
+function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayResult {
+  if (!result.ok) return result
+  const { config } = result
+  return {
+    ok: true,
+    gateway: {
+      config,
+      ports,
+      pool: createPoolClient(env.KEY_POOL),
+      ring: createKeyRing(config.keys),
+      credit: createCreditCache(env.CREDIT),
+      hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
+      warned: new Map(),
+    },
+  }
+}
+
+/** What one request needs to be dispatched. */
+export function dispatcherOf(
+  gateway: Gateway,
+  background: (work: Promise<unknown>) => void,
+): Dispatcher {
+  const { config, pool, ring, credit, ports } = gateway
+  const { upstreamUrl, policy } = config
+  const lookups = createKeyLookups(ports, upstreamUrl, ring, credit, (answer) =>
+    warnOfExpiry(gateway, answer),
+  )
+  const { onPoolUnavailable, spillFreeTier, spillPolicy, queue } = policy
+  const leases = createLeaseBroker(ports, pool, ring, lookups, onPoolUnavailable, background)
+  const spill = { freeTier: spillFreeTier, policy: spillPolicy }
+  return { ports, leases, ring, upstreamUrl, spill, maxWaitMs: queue.maxWaitMs }
+}
+
+const DAY_MS = 24 * 60 * 60_000
+
+/** Once a day and isolate: the log is where somebody is told while there is time to do something. */
+function warnOfExpiry({ ports, warned }: Gateway, { keyId, expiresAtMs }: KnownCredit): void {
+  const nowMs = ports.nowMs()
+  if (expiresAtMs === null || expiresAtMs - nowMs >= EXPIRY_WARNING_MS) return
+  const day = Math.floor(nowMs / DAY_MS)
+  if (warned.get(keyId) === day) return
+  warned.set(keyId, day)
+  logExpiry(keyId, expiresAtMs)
+}

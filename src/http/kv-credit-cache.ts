@@ -1,0 +1,39 @@
+import { z } from 'zod'
+import { accountId, keyId } from '../balancing/ids.ts'
+import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
+
+/** As it stands in KV: parsed, not cast, since another release may have written it. */
+const stored = z.object({
+  limitUsd: z.number().nullable(),
+  remainingUsd: z.number().nullable(),
+  resetsAtMs: z.number().nullable(),
+  expiresAtMs: z.number().nullable(),
+  owner: z.string().nullable(),
+  askedAtMs: z.number(),
+})
+
+/** Long enough to be there after any outage; a key that was taken out is forgotten some day. */
+const KEEP_S = 30 * 24 * 60 * 60
+
+/** The credit cache in Workers KV, under each key's public id. */
+export function createCreditCache(kv: KVNamespace): CreditCache {
+  return {
+    async read(id) {
+      const parsed = stored.safeParse(await kv.get(id, 'json').catch(() => null))
+      if (!parsed.success) return null
+      const { owner, ...rest } = parsed.data
+      return {
+        ...rest,
+        kind: 'valid',
+        keyId: keyId(id),
+        owner: owner === null ? null : accountId(owner),
+        balanceUsd: null,
+      }
+    },
+    async write({ keyId: id, limitUsd, remainingUsd, resetsAtMs, ...rest }: KnownCredit) {
+      const { expiresAtMs, owner, askedAtMs } = rest
+      const value = { limitUsd, remainingUsd, resetsAtMs, expiresAtMs, owner, askedAtMs }
+      await kv.put(id, JSON.stringify(value), { expirationTtl: KEEP_S }).catch(() => undefined)
+    },
+  }
+}

@@ -1,0 +1,47 @@
+import type { Context } from 'hono'
+import { dispatch } from '../../gateway/dispatch.ts'
+import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
+import { dispatcherOf } from '../composition-root.ts'
+import type { HttpEnvironment } from '../context.ts'
+import { errorResponse } from '../error-response.ts'
+import { logBug, logRequest } from '../log.ts'
+import { readModel, readRequestBody } from '../request-body.ts'
+import { planRequest, unknownAlias } from '../request-plan.ts'
+
+/** The route of one API shape: read, dispatch, answer. */
+export function inference(shape: ApiShape) {
+  return async function infer(c: Context<HttpEnvironment>): Promise<Response> {
+    const { gateway, clientId, startedAtMs, authMs, requestId } = c.var
+    const request = c.req.raw
+    const body = await readRequestBody(request, gateway.config.policy.maxBodyBytes)
+    if (!body.ok) return errorResponse(c, body.error)
+    const read = readModel(body.bytes, request.headers.get('content-type') ?? '')
+    if (!read.ok) return errorResponse(c, read.error)
+    const { model } = read
+    const mistake = unknownAlias(model, gateway.config.policy.aliases)
+    if (mistake !== null) return errorResponse(c, mistake)
+    const { headers } = request
+    const { route, ...plan } = await planRequest(gateway, { ...read, ...body, shape, headers })
+    const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+    const journey = dispatch(dispatcherOf(gateway, background), {
+      ...plan,
+      shape,
+      timeouts: route.timeouts,
+      maxAttempts: route.maxAttempts,
+      routeKeys: route.keys,
+      clientId,
+      headers,
+      search: new URL(request.url).search,
+      signal: request.signal,
+      startedAtMs,
+      authMs,
+    })
+    const about = { requestId, clientId, model, startedAtMs }
+    const finished = journey.finished.then(
+      (report) => logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() }),
+      (bug) => logBug(requestId, bug),
+    )
+    background(finished)
+    return await journey.response
+  }
+}

@@ -1,0 +1,61 @@
+import type { Spending } from '../balancing/accounting/ledger.ts'
+import type { Explanation, Question } from '../balancing/explanation.ts'
+import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { PoolSnapshot } from '../balancing/snapshot.ts'
+import type { KeyPool } from './durable-object.ts'
+import type { AwaitReply, AwaitRequest, ExchangeReply, ExchangeRequest } from './protocol.ts'
+
+/** How long the Worker waits for the pool object before it goes on without it. */
+const GIVE_UP_MS = 2_000
+
+/** Leaves room to shard: later each shard holds a share of the pool's keys. */
+const OBJECT_NAME = 'pool/default/0'
+
+/** `unavailable`: the object threw, is overloaded, or took longer than two seconds. */
+export type PoolAnswer<T> =
+  | { readonly kind: 'answer'; readonly value: T }
+  | { readonly kind: 'unavailable' }
+
+export interface PoolClient {
+  exchange(request: ExchangeRequest): Promise<PoolAnswer<ExchangeReply>>
+  /** Held by the object for as long as `AWAIT_MS` while there is nothing to say. */
+  whenDecided(leaseId: AwaitRequest): Promise<PoolAnswer<AwaitReply>>
+  explain(question: Question): Promise<PoolAnswer<Explanation>>
+  spending(clientId: ClientId): Promise<PoolAnswer<Spending>>
+  keyForGeneration(id: string, clientId: ClientId): Promise<PoolAnswer<KeyId | null>>
+  snapshot(): Promise<PoolAnswer<PoolSnapshot>>
+}
+
+/**
+ * The Worker's side of the pool object. A fresh stub per call, since one that has
+ * thrown stays broken; no retries by the runtime, since those may go on for ten
+ * seconds, and we have better to do: go on without it.
+ */
+export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): PoolClient {
+  const stub = () => namespace.getByName(OBJECT_NAME, { retry: { maxRetries: 0 } })
+  return {
+    exchange: (request) => withinLimit(async () => await stub().exchange(request)),
+    whenDecided: (leaseId) => withinLimit(async () => await stub().whenDecided(leaseId)),
+    explain: (question) => withinLimit(async () => await stub().explain(question)),
+    spending: (clientId) => withinLimit(async () => await stub().spending(clientId)),
+    keyForGeneration: (id, clientId) =>
+      withinLimit(async () => await stub().keyForGeneration(id, clientId)),
+    snapshot: () => withinLimit(async () => await stub().snapshot()),
+  }
+}
+
+async function withinLimit<T>(call: () => Promise<T>): Promise<PoolAnswer<T>> {
+  let timer: number | null = null
+  const gaveUp = new Promise<PoolAnswer<T>>((resolve) => {
+    timer = setTimeout(() => resolve({ kind: 'unavailable' }), GIVE_UP_MS)
+  })
+  const answer = call().then(
+    (value): PoolAnswer<T> => ({ kind: 'answer', value }),
+    (): PoolAnswer<T> => ({ kind: 'unavailable' }),
+  )
+  try {
+    return await Promise.race([answer, gaveUp])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,361 @@
+import type {
+  BenchOrder,
+  BenchReason,
+  BenchScope,
+  BenchTerm,
+  Fault,
+  Outcome,
+} from '../../balancing/settlement.ts'
+import { endOfUtcWindow } from '../utc-window.ts'
+import {
+  affordableTokens,
+  type FailureSigns,
+  failedRoutingStep,
+  hasLimitSource,
+  hasReason,
+  isAboutContent,
+  isAccountPolicy,
+  isBudgetExceeded,
+  isDailyFreeTierLimit,
+  isFreeTierLimit,
+  isProviders,
+  isTooLargeForBudget,
+  isWithoutAnswer,
+  judgesRequest,
+  signsOf,
+} from './failure-signs.ts'
+import { keyLimitTerm } from './key-limit.ts'
+import type { UpstreamFailure } from './upstream-failure.ts'
+
+/**
+ * What the request may do after a failure.
+ * - `none`: the answer goes to the caller.
+ * - `fallback`: another model, if the request has one; else as `none`.
+ * - `move`: another key at once and free; none that shares what failed.
+ * - `retry`: another key, paid from the retry budget, after a backoff, or after `waitMs` where
+ *   upstream said how long. `once`: no more than one such retry for this request and model, and
+ *   then another model.
+ */
+export type Next =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'fallback' }
+  | { readonly kind: 'move'; readonly exclude: 'key' | 'account' }
+  | {
+      readonly kind: 'retry'
+      readonly limit: 'attempts' | 'once'
+      readonly waitMs: number | null
+    }
+
+/** Which row of the table spoke; for the log, and for the policies that loosen rows 10 and 13. */
+export type BlameRowId =
+  | '1'
+  | '2'
+  | '3'
+  | '4'
+  | '5'
+  | '6'
+  | '7'
+  | '8'
+  | '9'
+  | '10'
+  | '11'
+  | '12'
+  | '13'
+  | '13b'
+  | '14'
+  | '15'
+  | '16'
+  | '17'
+
+/** Whose fault a failed attempt was, and what follows. */
+export interface Blame {
+  readonly row: BlameRowId
+  readonly fault: Fault
+  readonly outcome: Outcome
+  readonly benches: readonly BenchOrder[]
+  /** True when the key itself is in doubt and has to be looked up. */
+  readonly suspect: boolean
+  /** The request size, in tokens, that the key or account can still pay for. */
+  readonly affordableTokens?: number
+  readonly next: Next
+}
+
+/** What a failure does to the pool. */
+export interface BlameEffect {
+  readonly benches?: readonly BenchOrder[]
+  readonly suspect?: boolean
+  readonly affordableTokens?: number
+}
+
+export interface BlameRow {
+  readonly row: BlameRowId
+  readonly sign: (signs: FailureSigns) => boolean
+  readonly fault: Fault
+  readonly outcome: Outcome
+  readonly effect: (signs: FailureSigns) => BlameEffect
+  readonly next: (signs: FailureSigns, spill: SpillPolicy) => Next
+}
+
+/** What an operator may allow that is forbidden by default: see rows 10 and 13. */
+export interface SpillPolicy {
+  /** A free-tier limit of one account may be got round by another. */
+  readonly freeTier: boolean
+  /** What one account's data policy or guardrail forbids, another may do. */
+  readonly policy: boolean
+}
+
+const BYOK_BENCH_MS = 60_000
+const MODEL_BENCH_MS = 15_000
+const SUSPECT_BENCH_MS = 60_000
+const BUDGET_BENCH_MS = 300_000
+const CREDIT_LAPSE_MS = 300_000
+const BACKOFF = { kind: 'backoff', baseMs: 1000, maxMs: 60_000 } as const
+/** What is held by running requests comes free as they end; this is a guess at how soon. */
+const IN_FLIGHT_BENCH_MS = 10_000
+
+const noEffect = (): BlameEffect => ({})
+const stop = (): Next => ({ kind: 'none' })
+const otherModel = (): Next => ({ kind: 'fallback' })
+const otherKey = (): Next => ({ kind: 'move', exclude: 'key' })
+const otherAccount = (): Next => ({ kind: 'move', exclude: 'account' })
+const retryWithHint = ({ resetAtMs, nowMs }: FailureSigns): Next => ({
+  kind: 'retry',
+  limit: 'attempts',
+  waitMs: resetAtMs === null ? null : resetAtMs - nowMs,
+})
+
+const bench = (scope: BenchScope, reason: BenchReason, term: BenchTerm): BlameEffect => ({
+  benches: [{ scope, reason, term }],
+})
+const untilReset = ({ resetAtMs }: FailureSigns, otherwise: BenchTerm): BenchTerm =>
+  resetAtMs === null ? otherwise : { kind: 'until', untilMs: resetAtMs }
+const sizeNote = (signs: FailureSigns): BlameEffect => {
+  const tokens = affordableTokens(signs)
+  return tokens === null ? {} : { affordableTokens: tokens }
+}
+
+/**
+ * Whose fault a failure is, first match wins. The order matters as much as the rows: the more
+ * specific sign stands before the status that it refines. https://openrouter.ai/docs/api-reference/errors
+ */
+export const BLAME_TABLE: readonly BlameRow[] = [
+  {
+    row: '1',
+    sign: isWithoutAnswer,
+    fault: 'upstream',
+    outcome: 'failure',
+    effect: noEffect,
+    next: retryWithHint,
+  },
+  {
+    row: '2',
+    sign: ({ error }) => error?.isByok === true,
+    fault: 'account',
+    outcome: 'ignorable',
+    effect: (signs) =>
+      judgesRequest(signs)
+        ? {}
+        : bench('account_model', 'account_rate_limited', { kind: 'for', forMs: BYOK_BENCH_MS }),
+    next: otherAccount,
+  },
+  {
+    row: '3',
+    sign: isProviders,
+    fault: 'provider',
+    outcome: 'ignorable',
+    effect: (signs) =>
+      judgesRequest(signs)
+        ? {}
+        : bench(
+            'model',
+            'account_rate_limited',
+            untilReset(signs, { kind: 'for', forMs: MODEL_BENCH_MS }),
+          ),
+    next: () => ({ kind: 'retry', limit: 'once', waitMs: null }),
+  },
+  {
+    row: '4',
+    sign: ({ status }) => status === 401,
+    fault: 'key',
+    outcome: 'failure',
+    effect: () => ({
+      ...bench('key', 'key_rejected', { kind: 'for', forMs: SUSPECT_BENCH_MS }),
+      suspect: true,
+    }),
+    next: otherKey,
+  },
+  {
+    row: '5',
+    sign: (signs) =>
+      signs.status === 403 &&
+      (/^\s*key limit exceeded/i.test(signs.message) || hasLimitSource(signs, 'key_limit')),
+    fault: 'key',
+    outcome: 'ignorable',
+    effect: ({ message, nowMs }) => bench('key', 'key_spent', keyLimitTerm(message, nowMs)),
+    next: otherKey,
+  },
+  {
+    row: '6',
+    sign: (signs) => signs.status === 402 && hasLimitSource(signs, 'key_limit'),
+    fault: 'key',
+    outcome: 'ignorable',
+    effect: sizeNote,
+    next: otherKey,
+  },
+  {
+    row: '7',
+    sign: (signs) =>
+      signs.status === 402 &&
+      (hasLimitSource(signs, 'in_flight_budget') || hasReason(signs, 'in_flight_budget_exhausted')),
+    fault: 'account',
+    outcome: 'ignorable',
+    effect: (signs) =>
+      bench(
+        'account',
+        'account_rate_limited',
+        untilReset(signs, { kind: 'for', forMs: IN_FLIGHT_BENCH_MS }),
+      ),
+    next: otherAccount,
+  },
+  {
+    row: '8',
+    sign: (signs) => signs.status === 402 && isTooLargeForBudget(signs),
+    fault: 'account',
+    outcome: 'ignorable',
+    effect: sizeNote,
+    next: otherAccount,
+  },
+  {
+    row: '9',
+    sign: ({ status }) => status === 402,
+    fault: 'account',
+    outcome: 'ignorable',
+    effect: () =>
+      bench('account', 'account_out_of_credit', { kind: 'lookup', lapseMs: CREDIT_LAPSE_MS }),
+    next: otherAccount,
+  },
+  {
+    row: '10',
+    sign: (signs) => signs.status === 429 && isFreeTierLimit(signs),
+    fault: 'account',
+    outcome: 'ignorable',
+    effect: (signs) => {
+      const window = isDailyFreeTierLimit(signs) ? 'day' : 'minute'
+      const untilMs = endOfUtcWindow(window, signs.nowMs)
+      return bench(
+        'account_free',
+        'account_rate_limited',
+        untilReset(signs, { kind: 'until', untilMs }),
+      )
+    },
+    next: (_signs, { freeTier }) => (freeTier ? otherAccount() : otherModel()),
+  },
+  {
+    row: '11',
+    sign: (signs) =>
+      signs.status === 429 &&
+      (hasLimitSource(signs, 'new_account') || /new-account-rpm\//i.test(signs.message)),
+    fault: 'account',
+    outcome: 'ignorable',
+    effect: (signs) => {
+      const untilMs = endOfUtcWindow('minute', signs.nowMs)
+      return bench(
+        'account_model',
+        'account_rate_limited',
+        untilReset(signs, { kind: 'until', untilMs }),
+      )
+    },
+    next: otherAccount,
+  },
+  {
+    row: '12',
+    sign: ({ status }) => status === 429,
+    fault: 'unknown',
+    outcome: 'failure',
+    effect: (signs) => bench('key', 'account_rate_limited', untilReset(signs, BACKOFF)),
+    // The wait that was asked for is served by the key's bench; another key need not serve it.
+    next: () => ({ kind: 'retry', limit: 'attempts', waitMs: null }),
+  },
+  {
+    row: '13',
+    sign: isAccountPolicy,
+    fault: 'policy',
+    outcome: 'ignorable',
+    effect: noEffect,
+    // A policy is there to protect; an account with a laxer one would undo it.
+    next: (_signs, { policy }) => (policy ? otherAccount() : stop()),
+  },
+  {
+    row: '13b',
+    sign: isBudgetExceeded,
+    fault: 'account',
+    outcome: 'ignorable',
+    effect: () => bench('account', 'account_rate_limited', { kind: 'for', forMs: BUDGET_BENCH_MS }),
+    next: otherAccount,
+  },
+  {
+    row: '14',
+    sign: (signs) =>
+      signs.status === 403 ||
+      (signs.status === 404 && failedRoutingStep(signs) !== null) ||
+      (signs.status !== null && isAboutContent(signs)),
+    fault: 'caller',
+    outcome: 'ignorable',
+    effect: noEffect,
+    next: stop,
+  },
+  {
+    row: '15',
+    sign: isRequestError,
+    fault: 'caller',
+    outcome: 'ignorable',
+    effect: noEffect,
+    next: ({ status }) => (status === 404 ? otherModel() : stop()),
+  },
+  {
+    row: '16',
+    sign: ({ status }) => status !== null,
+    fault: 'upstream',
+    outcome: 'failure',
+    effect: noEffect,
+    next: retryWithHint,
+  },
+]
+
+/** A 4xx that no earlier row took, known to us or not; 408 alone is about time, not the request. */
+function isRequestError({ status }: FailureSigns): boolean {
+  return status !== null && status >= 400 && status < 500 && status !== 408
+}
+
+/** Row 17: the client went away, or our own queue, limits, clock or shutdown ended the request. */
+export const NOBODY: Blame = {
+  row: '17',
+  fault: 'nobody',
+  outcome: 'ignorable',
+  benches: [],
+  suspect: false,
+  next: { kind: 'none' },
+}
+
+/**
+ * Finds whose fault a failure was. What no row takes (our own clock over the whole request) is
+ * nobody's.
+ * @param context `nowMs`: epoch milliseconds, against which resets and windows are reckoned.
+ */
+export function blame(
+  failure: UpstreamFailure,
+  { nowMs, spill }: { readonly nowMs: number; readonly spill: SpillPolicy },
+): Blame {
+  const signs = signsOf(failure, nowMs)
+  const row = BLAME_TABLE.find(({ sign }) => sign(signs))
+  if (row === undefined) return NOBODY
+  return {
+    row: row.row,
+    fault: row.fault,
+    outcome: row.outcome,
+    benches: [],
+    suspect: false,
+    ...row.effect(signs),
+    next: row.next(signs, spill),
+  }
+}

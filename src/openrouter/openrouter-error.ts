@@ -1,7 +1,0 @@
-import type { ErrorNotice } from './api-shape.ts'
-import type { JsonObject } from './json-value.ts'
-
-/** An error in OpenRouter's own shape, which all of its APIs have but Anthropic's. */
-export function openRouterError({ code, message, metadata }: ErrorNotice): JsonObject {
-  return { error: { code, message, metadata: metadata ?? {} } }
-}

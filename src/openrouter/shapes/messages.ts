@@ -1,0 +1,98 @@
+import { readError } from '../failures/upstream-failure.ts'
+import { isJsonObject, type JsonObject, listOf, objectOf, textOf } from '../json-value.ts'
+import type { SseEvent } from '../sse.ts'
+import { readUsage } from '../usage.ts'
+import {
+  type ApiShape,
+  type ErrorNotice,
+  type EventReading,
+  SILENT,
+  type WholeReading,
+} from './api-shape.ts'
+import { errorOf, identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
+
+/**
+ * The start of a message holds the usage of its prompt, a delta of the message that of the
+ * answer, with the reason for its end. Null values say nothing, and are in every one of them.
+ */
+const SIGNS =
+  /(?:"usage|"error|stop_reason)"\s*:(?!\s*null)|"type"\s*:\s*"error"|message_stop|\[DONE\]|\\u/
+
+/**
+ * Anthropic's messages. OpenRouter ends their stream with a `[DONE]` after
+ * `message_stop`, which Anthropic does not have.
+ * https://docs.anthropic.com/en/api/messages-streaming
+ */
+export const messages: ApiShape = {
+  path: 'messages',
+  answers: 'json',
+  openingOf,
+  readEvent,
+  mayMatter: mayMatterBy(SIGNS),
+  readWhole,
+  errorEvent: (notice) => `event: error\ndata: ${JSON.stringify(errorBody(notice))}\n\n`,
+  errorBody,
+}
+
+/** How many tokens a message would have: no inference, and no cost. */
+export const countTokens: ApiShape = {
+  ...messages,
+  path: 'messages/count_tokens',
+  readWhole: (body) => ({
+    answer: typeof objectOf(body).input_tokens === 'number',
+    error: readError(body, null),
+    usage: null,
+  }),
+}
+
+function openingOf({ system, messages: said }: JsonObject): readonly unknown[] {
+  const first = listOf(said).find((message) => objectOf(message).role === 'user')
+  return [system, first].filter((part) => part !== undefined)
+}
+
+function readEvent({ data }: SseEvent): EventReading {
+  if (isDone(data)) return { ...SILENT, done: true }
+  const event = parseObject(data)
+  if (event === null) return SILENT
+  const message = objectOf(event.message)
+  const delta = objectOf(event.delta)
+  return {
+    // A block begins empty, unless it is the call of a tool, whose name it begins with.
+    output: isReal(event.content_block) || (event.type === 'content_block_delta' && isReal(delta)),
+    finished: event.type === 'message_delta' && textOf(delta.stop_reason) !== null,
+    done: event.type === 'message_stop',
+    error: errorOf(event),
+    usage: readUsage(event.usage ?? message.usage),
+    ...identityOf(message),
+  }
+}
+
+function readWhole(body: unknown): WholeReading {
+  const answer = objectOf(body)
+  return {
+    // A model may well end its turn without a word; without either, nobody has answered.
+    answer: listOf(answer.content).some(isJsonObject) || textOf(answer.stop_reason) !== null,
+    error: errorOf(answer),
+    usage: readUsage(answer.usage),
+    ...identityOf(answer),
+  }
+}
+
+const TYPES: ReadonlyMap<number, string> = new Map([
+  [401, 'authentication_error'],
+  [402, 'billing_error'],
+  [403, 'permission_error'],
+  [404, 'not_found_error'],
+  [408, 'timeout_error'],
+  [413, 'request_too_large'],
+  [429, 'rate_limit_error'],
+  [503, 'overloaded_error'],
+  [504, 'timeout_error'],
+  [524, 'timeout_error'],
+  [529, 'overloaded_error'],
+])
+
+function errorBody({ code, message, metadata }: ErrorNotice): JsonObject {
+  const type = TYPES.get(code) ?? (code < 500 ? 'invalid_request_error' : 'api_error')
+  return { type: 'error', error: { type, message, metadata: metadata ?? {} }, request_id: null }
+}

@@ -1,0 +1,65 @@
+import { type JsonObject, objectOf, textOf } from '../json-value.ts'
+import type { SseEvent } from '../sse.ts'
+import { readUsage } from '../usage.ts'
+import { type ApiShape, type EventReading, SILENT, type WholeReading } from './api-shape.ts'
+import { errorOf, identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
+import { openRouterError } from './openrouter-error.ts'
+
+const SIGNS =
+  /"(?:usage|error)"\s*:(?!\s*null)|"type"\s*:\s*"error"|\.(?:completed|done)"|\[DONE\]|\\u/
+
+/**
+ * An API of one question and one answer: vectors, ranks, pictures, sound. Its
+ * answers have an error or usage where the others have theirs; if they are
+ * streamed, an event that ends in `completed` or `done` is the last of them.
+ *
+ * @param isAnswer whether JSON without an error is what was asked for
+ */
+export function plainShape(
+  path: string,
+  answers: ApiShape['answers'],
+  isAnswer: (body: unknown) => boolean,
+): ApiShape {
+  return {
+    path,
+    answers,
+    openingOf: () => [],
+    readEvent,
+    mayMatter: mayMatterBy(SIGNS),
+    readWhole: (body) => readWhole(body, isAnswer),
+    errorEvent: (notice) => `data: ${JSON.stringify(openRouterError(notice))}\n\ndata: [DONE]\n\n`,
+    errorBody: openRouterError,
+  }
+}
+
+function readWhole(body: unknown, isAnswer: (body: unknown) => boolean): WholeReading {
+  const answer = objectOf(body)
+  return {
+    answer: isAnswer(body),
+    error: errorOf(answer),
+    usage: usageIn(answer),
+    ...identityOf(answer),
+  }
+}
+
+function readEvent({ data }: SseEvent): EventReading {
+  if (isDone(data)) return { ...SILENT, done: true }
+  const event = parseObject(data)
+  // What is no JSON object may be the answer all the same, in a shape that nobody told us of.
+  if (event === null) return { ...SILENT, output: data.trim() !== '' }
+  const { usage: _usage, error: _error, id: _id, model: _model, ...content } = event
+  return {
+    output: isReal(content),
+    finished: /\.(?:completed|done)$/.test(textOf(event.type) ?? ''),
+    done: false,
+    error: errorOf(event),
+    usage: usageIn(event),
+    ...identityOf(event),
+  }
+}
+
+/** At the top, or in the part that stands for the whole answer. */
+function usageIn(body: JsonObject) {
+  const places = [body, body.response, body.message, body.data].map(objectOf)
+  return places.map(({ usage }) => readUsage(usage)).find((usage) => usage !== null) ?? null
+}

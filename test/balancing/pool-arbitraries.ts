@@ -1,0 +1,209 @@
+import fc from 'fast-check'
+import { accountId } from '../../src/balancing/ids.ts'
+import type { HandedLookup } from '../../src/balancing/pool.ts'
+import type {
+  BenchOrder,
+  BenchReason,
+  BenchScope,
+  BenchTerm,
+  Lookup,
+  Settlement,
+} from '../../src/balancing/settlement.ts'
+import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
+import {
+  type Ask,
+  type KeySpec,
+  type RouteSpec,
+  type Setup,
+  usageOf,
+  validLookup,
+} from './pool-driver.ts'
+
+export interface AnyPool {
+  readonly keys: readonly KeySpec[]
+  readonly setup: Setup
+}
+
+const HAPPENINGS = [
+  'ask',
+  'ask-again',
+  'settle',
+  'settle-twice',
+  'wait',
+  'pause',
+  'look-up',
+  'leave',
+] as const
+
+/** What happens next, in numbers that the walk reads as it can: so that any part of a history is one. */
+export interface Hint {
+  readonly what: (typeof HAPPENINGS)[number]
+  readonly pick: number
+  readonly detail: number
+}
+
+export const MODELS = ['vendor/a', 'vendor/b', 'vendor/a:free'] as const
+const OWNERS = ['org-1', 'org-2'] as const
+const SCOPES: readonly BenchScope[] = ['key', 'account', 'account_free', 'account_model', 'model']
+
+const anyKey = fc.record({
+  account: fc.constantFrom('acme', 'globex', 'initech', null),
+  tags: fc.subarray(['x', 'y']),
+  weight: fc.integer({ min: 1, max: 4 }),
+  maxConcurrent: fc.option(fc.integer({ min: 1, max: 4 }), { freq: 2 }),
+  rpm: fc.option(fc.integer({ min: 1, max: 8 }), { freq: 2 }),
+  tpm: fc.option(fc.integer({ min: 50, max: 400 }), { freq: 2 }),
+  minCredit: fc.constantFrom(0, 0, 1),
+  disabled: fc.nat({ max: 9 }).map((n) => n === 0),
+})
+
+/** None of them takes every model: that is left to the pool's last route. */
+const anyRoute = fc.record({
+  models: fc.constantFrom<RouteSpec['models'][]>(
+    ['vendor/a*'],
+    ['vendor/b'],
+    ['vendor/a'],
+    ['an-alias'],
+  ),
+  keys: fc.option(
+    fc.oneof(
+      fc.subarray(['k0', 'k1', 'k3', 'tag:x', 'account:acme'], { minLength: 1 }),
+      fc.subarray(['account:globex', 'account:org-1', 'account:org-2'], { minLength: 1 }),
+    ),
+  ),
+  strategy: fc.constantFrom(...STRATEGY_NAMES),
+})
+
+export const anyPool: fc.Arbitrary<AnyPool> = fc.record({
+  keys: fc
+    .array(anyKey, { minLength: 1, maxLength: 6 })
+    .map((keys) => keys.map((key, i) => ({ ...key, id: `k${i}` }))),
+  setup: fc.record({
+    strategy: fc.constantFrom(...STRATEGY_NAMES),
+    routes: fc.oneof(fc.constant([]), fc.array(anyRoute, { maxLength: 2 })),
+    panicRatio: fc.constantFrom(0, 0.5, 1),
+    breaker: fc.constantFrom(
+      { failures: 2, windowMs: 60_000, cooldownMs: 10_000, maxCooldownMs: 40_000 },
+      { failures: 1, windowMs: 1_000, cooldownMs: 60_000, maxCooldownMs: 900_000 },
+    ),
+    retryBudget: fc.constantFrom(
+      { ratio: 0.2, minPerSecond: 0.1 },
+      { ratio: 0, minPerSecond: 0 },
+      { ratio: 1, minPerSecond: 2 },
+    ),
+    credit: fc.constantFrom({ refreshMs: 60_000 }, { refreshMs: 30_000, thresholdUsd: 2 }),
+    queue: fc.constantFrom(
+      { maxWaiting: 100, maxWaitMs: 10_000 },
+      { maxWaiting: 2, maxWaitMs: 30_000 },
+      { maxWaiting: 0, maxWaitMs: 10_000 },
+    ),
+  }),
+})
+
+const weighed = (weight: number, ...whats: Hint['what'][]) => ({
+  weight,
+  arbitrary: fc.constantFrom(...whats),
+})
+
+export const anyHistory: fc.Arbitrary<Hint[]> = fc.array(
+  fc.record({
+    what: fc.oneof(
+      weighed(7, 'ask'),
+      weighed(5, 'settle'),
+      weighed(3, 'pause', 'wait'),
+      weighed(2, 'ask-again', 'settle-twice', 'leave'),
+      weighed(1, 'look-up'),
+    ),
+    pick: fc.nat({ max: 1_000 }),
+    detail: fc.nat({ max: 1_000_000 }),
+  }),
+  // Left to itself fast-check prefers histories of a handful of steps, in which no breaker opens.
+  { maxLength: 150, size: 'max' },
+)
+
+/** What one request asks for. */
+export function wishOf({ pick, detail }: Hint, lease: string): Ask {
+  const [first, ...rest] = [pick, pick + 1, pick + 2].map((i) => at(MODELS, i) ?? MODELS[0])
+  const models = [first ?? MODELS[0], ...rest.slice(0, detail % 3)]
+  return {
+    lease,
+    client: `client-${detail % 3}`,
+    models,
+    asked: detail % 8 === 1 ? 'an-alias' : (models[0] ?? MODELS[0]),
+    attempt: at(['first', 'first', 'move', 'retry'], detail) ?? 'first',
+    tried: detail % 4 === 0 ? [`k${pick % 6}`] : [],
+    notAccounts: detail % 7 === 0 ? ['acme'] : [],
+    tokens: at([0, 20, 60, 150, 350], pick + detail) ?? 0,
+    affinity:
+      at([null, 'talk-1', 'talk-2', { kind: 'cache', id: 'body' } as const], detail >> 3) ?? null,
+    leaseMs: detail % 5 === 0 ? 5_000 : 300_000,
+    waitMs: at([0, 0, 4_000, 60_000], detail >> 5) ?? 0,
+  }
+}
+
+/** Any of the items, or none if there is none. */
+export function at<T>(items: readonly T[], index: number): T | undefined {
+  return items.length === 0 ? undefined : items[index % items.length]
+}
+
+/** A 401. */
+const SUSPECTED: BenchOrder = {
+  scope: 'key',
+  reason: 'key_rejected',
+  term: { kind: 'for', forMs: 60_000 },
+}
+
+/** How one attempt ended, and what it taught. */
+export function settlementOf(detail: number, nowMs: number): Partial<Settlement> {
+  // Eighths of a dollar add up without rounding.
+  const usage = usageOf(detail % 100, detail % 10, (detail % 16) / 8)
+  switch (detail % 6) {
+    case 0:
+      return { outcome: 'success', usage, firstOutputMs: detail % 3_000 }
+    case 1:
+      return { outcome: 'success', ...(detail % 4 === 1 ? {} : { usage }) }
+    case 2:
+      return { outcome: 'ignorable', fault: detail % 4 === 0 ? 'nobody' : 'caller' }
+    case 3:
+      return { outcome: 'failure', fault: 'upstream', ...(detail % 4 === 3 ? { usage } : {}) }
+    case 4:
+      return { outcome: 'failure', fault: 'unknown', benches: [benchOrder(detail, nowMs)] }
+    default:
+      return detail % 12 === 5
+        ? { outcome: 'failure', fault: 'key', benches: [SUSPECTED], suspect: true }
+        : { outcome: 'ignorable', fault: 'key', benches: [benchOrder(detail, nowMs)] }
+  }
+}
+
+function benchOrder(detail: number, nowMs: number): BenchOrder {
+  const turn = Math.floor(detail / 6)
+  const terms: readonly BenchTerm[] = [
+    { kind: 'until', untilMs: nowMs + (turn % 90_000) - 10_000 },
+    { kind: 'for', forMs: 15_000 },
+    { kind: 'backoff', baseMs: 1_000, maxMs: 60_000 },
+    { kind: 'lookup', lapseMs: turn % 8 === 3 ? null : 300_000 },
+  ]
+  const term = at(terms, turn) ?? { kind: 'for', forMs: 1 }
+  // Only a key's own bench can wait for a lookup without an end: nothing else has lookups.
+  const endless = term.kind === 'lookup' && term.lapseMs === null
+  const scope = endless ? 'key' : (at(SCOPES, turn) ?? 'key')
+  const broke = term.kind === 'lookup' && scope === 'account'
+  const passing: BenchReason = broke ? 'account_out_of_credit' : 'account_rate_limited'
+  const reason: BenchReason = endless ? 'key_spent' : passing
+  return { scope, reason, term }
+}
+
+/** What a lookup finds; sometimes it is an answer that somebody else got a moment ago. */
+export function lookupOf(order: HandedLookup, detail: number, nowMs: number): Lookup {
+  const { keyId } = order
+  const askedAtMs = detail % 5 === 0 ? Math.max(order.freshSinceMs, nowMs - 10_000) : nowMs
+  if (detail % 6 === 0) return { keyId, kind: 'rejected', askedAtMs }
+  if (detail % 6 === 1) return { keyId, kind: 'unknown' }
+  const owner = at([null, ...OWNERS], detail >> 4) ?? null
+  const remainingUsd = detail % 9 === 0 ? null : (detail % 7) - 1
+  return validLookup(keyId, remainingUsd, askedAtMs, {
+    resetsAtMs: detail % 3 === 0 ? nowMs + 30_000 : null,
+    owner: owner === null ? null : accountId(owner),
+    balanceUsd: order.withBalance && detail % 8 < 3 ? (detail % 5) - 1 : null,
+  })
+}

@@ -1,0 +1,131 @@
+import { runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { vi } from 'vitest'
+import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import type { Decision, Grant, Want } from '../../src/balancing/lease-request.ts'
+import type { BenchOrder, Lookup, Settlement } from '../../src/balancing/settlement.ts'
+import type { PoolSnapshot } from '../../src/balancing/snapshot.ts'
+import { KeyPool } from '../../src/key-pool/durable-object.ts'
+
+export const NOTHING = { version: 1, wants: [], settlements: [], lookups: [] } as const
+
+let count = 0
+
+/** An object of its own for each test: storage is shared by the tests of a file. */
+export function newPool(): DurableObjectStub<KeyPool> {
+  count += 1
+  return env.KEY_POOL.getByName(`pool/test/${count}`)
+}
+
+interface Deployment {
+  readonly keys: readonly object[]
+  readonly policy?: object
+}
+
+/**
+ * The object as the next deployment would bring it up over the same storage, with a configuration
+ * of its own. Hashing the keys is asynchronous, and until it is done nothing may be asked.
+ */
+export async function deployed<T>(
+  pool: DurableObjectStub<KeyPool>,
+  { keys, policy = {} }: Deployment,
+  use: (object: KeyPool) => T,
+): Promise<T> {
+  return await runInDurableObject(pool, async (_, state) => {
+    const secrets = { OPENROUTER_KEYS: JSON.stringify(keys) }
+    const object = new KeyPool(state, { ...env, ...secrets, POLICY: policy } as typeof env)
+    await state.blockConcurrencyWhile(async () => undefined)
+    return use(object)
+  })
+}
+
+/** A key as it is configured. */
+export const keyOf = (id: string) => ({ id, key: `sk-or-v1-test-${id}` })
+
+/** Lets time pass for the object's timers; for tests that hold the clock. */
+export async function pass(pool: DurableObjectStub<KeyPool>, ms: number): Promise<void> {
+  await runInDurableObject(pool, () => void vi.advanceTimersByTime(ms))
+}
+
+/** What `/key` says now of a key without a cap, with what a test cares about changed. */
+export function lookupOf(
+  id: string,
+  changes: Partial<Extract<Lookup, { kind: 'valid' }>> = {},
+): Lookup {
+  return {
+    keyId: keyId(id),
+    kind: 'valid',
+    limitUsd: null,
+    remainingUsd: null,
+    resetsAtMs: null,
+    expiresAtMs: null,
+    owner: null,
+    balanceUsd: null,
+    askedAtMs: Date.now(),
+    ...changes,
+  }
+}
+
+/** A want of a first attempt, with what a test cares about changed. */
+export function wantOf(changes: Partial<Want> = {}): Want {
+  count += 1
+  const models = changes.models ?? [modelId('vendor/model')]
+  return {
+    leaseId: leaseId(`lease-${count}`),
+    clientId: clientId('tester'),
+    asked: models[0],
+    models,
+    affinity: null,
+    tokens: 0,
+    waitMs: 0,
+    triedKeys: [],
+    excludedAccounts: [],
+    attempt: 'first',
+    leaseMs: 600_000,
+    ...changes,
+  }
+}
+
+export async function ask(
+  pool: DurableObjectStub<KeyPool>,
+  want: Partial<Want> = {},
+): Promise<Decision> {
+  const [decision] = (await pool.exchange({ ...NOTHING, wants: [wantOf(want)] })).decisions
+  if (decision === undefined) throw new Error('No decision')
+  return decision
+}
+
+/** Takes a lease on a certain key, by ruling the others out. */
+export async function grantOf(pool: DurableObjectStub<KeyPool>, key: string): Promise<Grant> {
+  const others = ['alpha', 'beta', 'gamma'].filter((id) => id !== key).map(keyId)
+  const decision = await ask(pool, { triedKeys: others })
+  if (decision.kind !== 'grant') throw new Error(`${key} was refused`)
+  return decision
+}
+
+export async function give(
+  pool: DurableObjectStub<KeyPool>,
+  grant: Grant,
+  changes: Partial<Settlement> = {},
+): Promise<void> {
+  const { leaseId, keyId } = grant
+  const settlement = { leaseId, keyId, outcome: 'success', benches: [], suspect: false } as const
+  const settlements = [{ ...settlement, ...changes }]
+  await pool.exchange({ ...NOTHING, settlements })
+}
+
+export function failing(...benches: BenchOrder[]): Partial<Settlement> {
+  return { outcome: 'failure', fault: 'upstream', benches }
+}
+
+export function benching(order: BenchOrder): Partial<Settlement> {
+  return { outcome: 'ignorable', fault: 'account', benches: [order] }
+}
+
+/** What of a snapshot must outlive the object. */
+export function lasting({ keys, panic }: PoolSnapshot) {
+  return {
+    panic,
+    keys: keys.map(({ id, reason, clearsAtMs, breaker }) => ({ id, reason, clearsAtMs, breaker })),
+  }
+}
