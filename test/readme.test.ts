@@ -221,7 +221,7 @@ describe('the other lists', () => {
   })
 
   it('name every header that the gateway adds', () => {
-    const set = ['src/app.ts', 'src/gateway/dispatch.ts']
+    const set = ['src/app.ts', 'src/gateway/journey.ts']
       .flatMap((path) => source(path).match(/(?:x-switchyard-[a-z]+|x-request-id|server-timing)/g))
       .filter((name) => name !== null)
     expect(firstCells('header').toSorted()).toEqual([...new Set(set)].toSorted())

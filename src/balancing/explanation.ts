@@ -1,10 +1,10 @@
-import { blockageOf, choiceOf, choose, clearsAtMs, outlookFor, routeOf } from './choosing.ts'
 import { type Assessed, assess } from './eligibility.ts'
 import { type AccountId, clientId, type KeyId, leaseId, type ModelId } from './ids.ts'
 import type { Refusal, Want } from './lease-request.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
 import { REASONS, type Reason } from './reasons.ts'
 import type { Affinity } from './routes.ts'
+import { blockageOf, choiceOf, choose, clearsAtMs, outlookFor, routeOf } from './selection.ts'
 import type { Choice, Random } from './strategies/strategy.ts'
 import { STRATEGIES, type Strategy, type StrategyName } from './strategies/strategy-registry.ts'
 

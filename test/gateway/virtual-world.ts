@@ -7,13 +7,13 @@ import { isNonEmpty } from '../../src/balancing/strategies/strategy.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
-import { dispatch } from '../../src/gateway/dispatch.ts'
 import type {
   Dispatcher,
   InferenceRequest,
   Journey,
   JourneyReport,
 } from '../../src/gateway/inference-request.ts'
+import { dispatch } from '../../src/gateway/journey.ts'
 import type { KnownCredit } from '../../src/gateway/leases/credit-cache.ts'
 import { createKeyLookups } from '../../src/gateway/leases/key-lookups.ts'
 import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'

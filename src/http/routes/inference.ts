@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import { dispatch } from '../../gateway/dispatch.ts'
+import { dispatch } from '../../gateway/journey.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import { dispatcherOf } from '../composition-root.ts'
 import type { HttpEnvironment } from '../context.ts'
