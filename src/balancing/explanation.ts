@@ -2,11 +2,12 @@ import { type Assessed, assess } from './eligibility.ts'
 import { type AccountId, clientId, type KeyId, leaseId, type ModelId } from './ids.ts'
 import type { Refusal, Want } from './lease-request.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
+import type { Random } from './random.ts'
 import { REASONS, type Reason } from './reasons.ts'
 import type { Affinity } from './routes.ts'
 import { blockageOf, choiceOf, choose, clearsAtMs, outlookFor, routeOf } from './selection.ts'
-import type { Choice, Random } from './strategies/strategy.ts'
-import { STRATEGIES, type Strategy, type StrategyName } from './strategies/strategy-registry.ts'
+import type { Choice, Strategy } from './strategies/strategy.ts'
+import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 
 /** A request that is only asked about. */
 export type Question = Pick<Want, 'asked' | 'models' | 'affinity' | 'tokens'>

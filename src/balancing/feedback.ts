@@ -2,20 +2,16 @@ import { afterFailedLookup, afterSpending } from './accounting/credit.ts'
 import { accountOf, createAccount, merge } from './health/account.ts'
 import { type Bench, benchOf, isActive, later } from './health/bench.ts'
 import { afterFailure, afterNothing, afterSuccess, asOf } from './health/circuit-breaker.ts'
-import {
-  accountAfterLookup,
-  afterLookup,
-  afterReport,
-  doubt,
-  hasRoom,
-} from './health/lookup-duty.ts'
+import type { Lookup } from './health/key-report.ts'
+import { accountAfterLookup, afterLookup, hasRoom } from './health/key-report.ts'
+import { afterReport, doubt } from './health/lookup-duty.ts'
 import type { ModelId } from './ids.ts'
 import type { Lease } from './limits/leases.ts'
 import { giveBack, take } from './limits/sliding-window.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
-import type { BenchOrder, Lookup, Settlement, Usage } from './settlement.ts'
+import type { Random } from './random.ts'
+import type { BenchOrder, Settlement, Usage } from './settlement.ts'
 import { observe } from './strategies/peak-ewma.ts'
-import type { Random } from './strategies/strategy.ts'
 
 /** What the pool learns of its keys from attempts that ended, and from lookups. */
 

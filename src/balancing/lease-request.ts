@@ -1,6 +1,6 @@
 import type { AccountId, ClientId, KeyId, LeaseId, ModelId } from './ids.ts'
+import type { NonEmpty } from './non-empty.ts'
 import type { ReasonCounts } from './reasons.ts'
-import type { NonEmpty } from './strategies/strategy.ts'
 
 /** What a request asks of the pool. */
 export interface Want {

@@ -15,9 +15,11 @@ import {
   type RetryBudgetPolicy,
 } from './limits/retry-budget.ts'
 import { createQueue, type WaitingQueue } from './limits/waiting-queue.ts'
+import type { NonEmpty } from './non-empty.ts'
+import type { Random } from './random.ts'
 import { type RouteConfig, selects } from './routes.ts'
 import type { PeakEwma } from './strategies/peak-ewma.ts'
-import { type Balanced, createMemory, type Memory, type NonEmpty } from './strategies/strategy.ts'
+import { type Balanced, createMemory, type Memory } from './strategies/strategy.ts'
 
 export interface KeyConfig {
   readonly id: KeyId
@@ -111,6 +113,14 @@ export interface PoolState {
   /** Grants so far: the clock of "in turn". */
   turns: number
   readonly changes: Changes
+}
+
+/** What one decision is made of besides the request: the state that it may change, the time, and chance. */
+export interface Step {
+  readonly state: PoolState
+  /** Epoch milliseconds. */
+  readonly nowMs: number
+  readonly random: Random
 }
 
 /** A pool in which nothing has happened yet. */

@@ -1,5 +1,5 @@
 import type { AccountId, KeyId, ModelId } from './ids.ts'
-import type { NonEmpty } from './strategies/strategy.ts'
+import type { NonEmpty } from './non-empty.ts'
 import type { StrategyName } from './strategies/strategy-registry.ts'
 
 /** What keeps requests together: nothing, a conversation that names itself, or any conversation. */

@@ -7,16 +7,12 @@ import { awaitsProbe } from './health/circuit-breaker.ts'
 import { shareOf, takesPart } from './health/slow-start.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import type { Refusal, RequestAffinity, Want } from './lease-request.ts'
+import { isNonEmpty, type NonEmpty } from './non-empty.ts'
 import { type KeyState, membersOf, type PoolState, type RouteState } from './pool-state.ts'
+import type { Random } from './random.ts'
 import { REASONS, type Reason, type ReasonCounts } from './reasons.ts'
 import { routeFor } from './routes.ts'
-import {
-  type Choice,
-  isNonEmpty,
-  type Memory,
-  type NonEmpty,
-  type Random,
-} from './strategies/strategy.ts'
+import type { Choice, Memory } from './strategies/strategy.ts'
 import { STRATEGIES } from './strategies/strategy-registry.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { AccountId, KeyId, LeaseId } from './ids.ts'
+import type { KeyId, LeaseId } from './ids.ts'
 
 /**
  * How an attempt ended, for the breaker. Two arms are not enough: a caller's own
@@ -81,23 +81,3 @@ export interface Settlement {
   /** OpenRouter's id of the answer. */
   readonly generationId?: string
 }
-
-/** What `GET /key` said about a key. `unknown` when the lookup itself failed. */
-export type Lookup =
-  | {
-      readonly keyId: KeyId
-      readonly kind: 'valid'
-      /** The key's spending cap in USD, and what is left of it; null for a key without one. */
-      readonly limitUsd: number | null
-      readonly remainingUsd: number | null
-      /** When the cap begins anew; null where it never does. */
-      readonly resetsAtMs: number | null
-      readonly expiresAtMs: number | null
-      /** Who pays for the key, by OpenRouter's name for them. */
-      readonly owner: AccountId | null
-      /** What the account has left, where OpenRouter shows it; null where it doesn't. */
-      readonly balanceUsd: number | null
-      readonly askedAtMs: number
-    }
-  | { readonly keyId: KeyId; readonly kind: 'rejected'; readonly askedAtMs: number }
-  | { readonly keyId: KeyId; readonly kind: 'unknown' }

@@ -1,7 +1,7 @@
 import type { ModelId } from '../balancing/ids.ts'
+import type { NonEmpty } from '../balancing/non-empty.ts'
 import type { PoolPolicy } from '../balancing/pool-state.ts'
 import { AFFINITIES } from '../balancing/routes.ts'
-import type { NonEmpty } from '../balancing/strategies/strategy.ts'
 import { STRATEGY_NAMES } from '../balancing/strategies/strategy-registry.ts'
 import { aliasesOf, aliasFields } from './aliases.ts'
 import { extraPathFields } from './extra-paths.ts'

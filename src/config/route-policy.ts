@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import { accountId, keyId, modelId } from '../balancing/ids.ts'
+import { isNonEmpty, type NonEmpty } from '../balancing/non-empty.ts'
 import { AFFINITIES, type KeySelector, type RouteConfig } from '../balancing/routes.ts'
-import { isNonEmpty, type NonEmpty } from '../balancing/strategies/strategy.ts'
 import { STRATEGY_NAMES } from '../balancing/strategies/strategy-registry.ts'
 import { boundedInteger, listOf, oneOf, section, shown, word } from './fields.ts'
 import { someTimeoutFields, type Timeouts, timeoutsOf } from './timeouts.ts'

@@ -1,7 +1,7 @@
 import { type ModelId, modelId } from '../balancing/ids.ts'
 import type { RequestAffinity } from '../balancing/lease-request.ts'
+import type { NonEmpty } from '../balancing/non-empty.ts'
 import { routeFor } from '../balancing/routes.ts'
-import type { NonEmpty } from '../balancing/strategies/strategy.ts'
 import type { RoutePolicy } from '../config/route-policy.ts'
 import { sha256Hex } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'

@@ -1,7 +1,8 @@
+import type { Lookup } from '../balancing/health/key-report.ts'
 import type { LeaseId } from '../balancing/ids.ts'
 import type { Decision, Want } from '../balancing/lease-request.ts'
 import type { HandedLookup } from '../balancing/pool.ts'
-import type { Lookup, Settlement } from '../balancing/settlement.ts'
+import type { Settlement } from '../balancing/settlement.ts'
 
 /**
  * What Workers and the pool object say to each other. After a deployment new

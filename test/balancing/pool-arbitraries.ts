@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import type { Lookup } from '../../src/balancing/health/key-report.ts'
 import { accountId } from '../../src/balancing/ids.ts'
 import type { HandedLookup } from '../../src/balancing/pool.ts'
 import type {
@@ -6,7 +7,6 @@ import type {
   BenchReason,
   BenchScope,
   BenchTerm,
-  Lookup,
   Settlement,
 } from '../../src/balancing/settlement.ts'
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'

@@ -1,5 +1,7 @@
+import type { Lookup } from '../../src/balancing/health/key-report.ts'
 import { accountId, clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Decision, Grant, Refusal, Waiting, Want } from '../../src/balancing/lease-request.ts'
+import { isNonEmpty, type NonEmpty } from '../../src/balancing/non-empty.ts'
 import { acquire, claim, report, serveQueue, settle, tick } from '../../src/balancing/pool.ts'
 import {
   createPool,
@@ -7,9 +9,9 @@ import {
   type PoolPolicy,
   type PoolState,
 } from '../../src/balancing/pool-state.ts'
+import type { Random } from '../../src/balancing/random.ts'
 import type { Affinity, KeySelector, RouteConfig } from '../../src/balancing/routes.ts'
-import type { BenchOrder, Lookup, Settlement, Usage } from '../../src/balancing/settlement.ts'
-import { isNonEmpty, type NonEmpty, type Random } from '../../src/balancing/strategies/strategy.ts'
+import type { BenchOrder, Settlement, Usage } from '../../src/balancing/settlement.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import { seededRandom } from './seeded-random.ts'
 

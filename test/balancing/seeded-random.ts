@@ -1,4 +1,4 @@
-import type { Random } from '../../src/balancing/strategies/strategy.ts'
+import type { Random } from '../../src/balancing/random.ts'
 
 /** Uniform numbers in [0, 1) that depend on the seed alone (mulberry32). */
 export function seededRandom(seed: number): Random {

@@ -1,3 +1,4 @@
+import type { Lookup } from '../../src/balancing/health/key-report.ts'
 import type { LeaseId } from '../../src/balancing/ids.ts'
 import type { Decision, Want } from '../../src/balancing/lease-request.ts'
 import {
@@ -11,7 +12,7 @@ import {
   wakeAtMs,
 } from '../../src/balancing/pool.ts'
 import type { PoolState } from '../../src/balancing/pool-state.ts'
-import type { Lookup, Settlement } from '../../src/balancing/settlement.ts'
+import type { Settlement } from '../../src/balancing/settlement.ts'
 import {
   AWAIT_MS,
   type AwaitReply,

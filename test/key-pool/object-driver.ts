@@ -1,9 +1,10 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { vi } from 'vitest'
+import type { Lookup } from '../../src/balancing/health/key-report.ts'
 import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Decision, Grant, Want } from '../../src/balancing/lease-request.ts'
-import type { BenchOrder, Lookup, Settlement } from '../../src/balancing/settlement.ts'
+import type { BenchOrder, Settlement } from '../../src/balancing/settlement.ts'
 import type { PoolSnapshot } from '../../src/balancing/snapshot.ts'
 import { KeyPool } from '../../src/key-pool/durable-object.ts'
 

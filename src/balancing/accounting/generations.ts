@@ -1,5 +1,5 @@
+import type { Bench } from '../health/bench.ts'
 import type { ClientId, KeyId } from '../ids.ts'
-import type { KeyState, PoolState } from '../pool-state.ts'
 
 /**
  * Which key made which answer. OpenRouter tells about a generation only to keys of
@@ -11,6 +11,21 @@ export interface Generation {
   readonly keyId: KeyId
   readonly clientId: ClientId
   readonly atMs: number
+}
+
+/** A key, as far as asking about a generation needs it. */
+interface GenerationKey {
+  readonly id: KeyId
+  /** Compared by identity: keys of one account share it. */
+  readonly account: object
+  readonly config: { readonly disabled: boolean }
+  readonly bench: Bench | null
+}
+
+/** What is known of generations, and the keys that may ask about one. */
+export interface GenerationSource {
+  readonly generations: Generations
+  readonly keys: ReadonlyMap<KeyId, GenerationKey>
 }
 
 const REMEMBER_MS = 24 * 60 * 60_000
@@ -42,20 +57,20 @@ export function rememberGeneration(
  * @returns null if it is not known, or was another client's
  */
 export function keyForGeneration(
-  state: PoolState,
+  { generations, keys }: GenerationSource,
   id: string,
   clientId: ClientId,
   nowMs: number,
 ): KeyId | null {
-  const generation = state.generations.get(id)
+  const generation = generations.get(id)
   if (generation === undefined || generation.clientId !== clientId) return null
   if (generation.atMs < nowMs - REMEMBER_MS) return null
-  const own = state.keys.get(generation.keyId)
+  const own = keys.get(generation.keyId)
   if (own === undefined) return null
-  const sisters = [...state.keys.values()].filter(({ account }) => account === own.account)
+  const sisters = [...keys.values()].filter(({ account }) => account === own.account)
   return (isWell(own) ? own : (sisters.find(isWell) ?? own)).id
 }
 
-function isWell({ config, bench }: KeyState): boolean {
+function isWell({ config, bench }: GenerationKey): boolean {
   return !config.disabled && bench?.reason !== 'key_rejected'
 }

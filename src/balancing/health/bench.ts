@@ -1,5 +1,5 @@
+import type { Random } from '../random.ts'
 import type { BenchOrder, BenchReason } from '../settlement.ts'
-import type { Random } from '../strategies/strategy.ts'
 
 /** Something taken out of play for a while, with who said for how long. */
 export interface Bench {

@@ -1,4 +1,4 @@
-import type { Random } from '../strategies/strategy.ts'
+import type { Random } from '../random.ts'
 import type { Breaker } from './circuit-breaker.ts'
 
 /** How long a recovered key takes to get its whole share back. */

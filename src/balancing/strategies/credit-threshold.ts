@@ -1,6 +1,6 @@
+import type { NonEmpty } from '../non-empty.ts'
 import { creditOf, mostCredit } from './most-credit.ts'
-import type { Balanced, NonEmpty } from './strategy.ts'
-import type { Strategy } from './strategy-registry.ts'
+import type { Balanced, Strategy } from './strategy.ts'
 
 /**
  * Spends one key's credit down to the threshold before it touches the next: for

@@ -1,5 +1,5 @@
-import { least } from './strategy.ts'
-import type { Strategy } from './strategy-registry.ts'
+import { least } from './minimum.ts'
+import type { Strategy } from './strategy.ts'
 
 /**
  * Fewest leases in flight per unit of weight (weighted least-connections, as in

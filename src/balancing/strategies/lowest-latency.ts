@@ -1,6 +1,7 @@
+import type { NonEmpty } from '../non-empty.ts'
+import { least } from './minimum.ts'
 import { valueMs } from './peak-ewma.ts'
-import { type Balanced, type Choice, least, type NonEmpty } from './strategy.ts'
-import type { Strategy } from './strategy-registry.ts'
+import type { Balanced, Choice, Strategy } from './strategy.ts'
 
 /**
  * Two keys drawn at random, and the better of them (Mitzenmacher, "The power of

@@ -1,7 +1,7 @@
 import { spentToday } from '../accounting/ledger.ts'
 import { shareUsed } from '../limits/meter.ts'
-import { type Balanced, type Choice, least } from './strategy.ts'
-import type { Strategy } from './strategy-registry.ts'
+import { least } from './minimum.ts'
+import type { Balanced, Choice, Strategy } from './strategy.ts'
 
 /**
  * The key that has used least of what it may use: the fuller of its two limits

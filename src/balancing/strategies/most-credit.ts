@@ -1,6 +1,6 @@
 import { spendableUsd } from '../accounting/credit.ts'
-import { type Balanced, type Choice, least } from './strategy.ts'
-import type { Strategy } from './strategy-registry.ts'
+import { least } from './minimum.ts'
+import type { Balanced, Choice, Strategy } from './strategy.ts'
 
 /**
  * The key that has most left to spend. A key without a cap has more than any

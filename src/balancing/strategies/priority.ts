@@ -1,4 +1,4 @@
-import type { Strategy } from './strategy-registry.ts'
+import type { Strategy } from './strategy.ts'
 
 /** The first eligible key in configured order: primary and standby. */
 export const priority: Strategy = {

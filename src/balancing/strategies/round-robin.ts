@@ -1,5 +1,5 @@
-import { least } from './strategy.ts'
-import type { Strategy } from './strategy-registry.ts'
+import { least } from './minimum.ts'
+import type { Strategy } from './strategy.ts'
 
 /**
  * Each eligible key in turn, as "the one whose last turn is longest ago".

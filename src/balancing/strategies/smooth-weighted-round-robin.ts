@@ -1,5 +1,5 @@
-import { type Balanced, least, type Memory } from './strategy.ts'
-import type { Strategy } from './strategy-registry.ts'
+import { least } from './minimum.ts'
+import type { Balanced, Memory, Strategy } from './strategy.ts'
 
 /**
  * Smooth weighted round-robin, as nginx does it (commit 52327e0627f4, 2012):

@@ -6,17 +6,7 @@ import { mostCredit } from './most-credit.ts'
 import { priority } from './priority.ts'
 import { roundRobin } from './round-robin.ts'
 import { smoothWeightedRoundRobin } from './smooth-weighted-round-robin.ts'
-import type { Balanced, Choice, NonEmpty } from './strategy.ts'
-
-/** A way to pick one of the keys that may serve. */
-export interface Strategy {
-  /** Picks. Changes nothing but the choice's memory. */
-  readonly choose: <K extends Balanced>(eligible: NonEmpty<K>, choice: Choice) => K
-  /** How a key stands, for people: never negative and never NaN; null where nothing is known. */
-  readonly score: (key: Balanced, choice: Choice) => number | null
-  /** Which scores are better. */
-  readonly best: 'lowest' | 'highest'
-}
+import type { Strategy } from './strategy.ts'
 
 export const STRATEGIES = {
   'round-robin': roundRobin,

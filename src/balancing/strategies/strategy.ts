@@ -1,10 +1,9 @@
 import type { Credit } from '../accounting/credit.ts'
 import type { Tally } from '../accounting/ledger.ts'
 import type { Meter } from '../limits/meter.ts'
+import type { NonEmpty } from '../non-empty.ts'
+import type { Random } from '../random.ts'
 import type { PeakEwma } from './peak-ewma.ts'
-
-/** A source of uniform numbers in [0, 1), like `Math.random`; seeded in tests. */
-export type Random = () => number
 
 /** What a strategy sees of a key. */
 export interface Balanced {
@@ -54,33 +53,12 @@ export function createMemory(): Memory {
   return { smoothedWeights: new Map(), current: 0 }
 }
 
-export type NonEmpty<T> = readonly [T, ...T[]]
-
-export function isNonEmpty<T>(items: readonly T[]): items is NonEmpty<T> {
-  return items.length > 0
-}
-
-/**
- * The least item by `compare`, ties broken uniformly at random in one pass
- * (reservoir sampling of size one: Vitter, "Random Sampling with a Reservoir",
- * 1985). Breaking ties by list order would send every quiet pool's traffic to
- * its first key.
- *
- * @param compare negative when `a` should be chosen before `b`, 0 for a tie
- */
-export function least<T>(items: NonEmpty<T>, compare: (a: T, b: T) => number, random: Random): T {
-  let chosen = items[0]
-  let ties = 1
-  for (let i = 1; i < items.length; i++) {
-    const item = items[i] as T
-    const order = compare(item, chosen)
-    if (order < 0) {
-      chosen = item
-      ties = 1
-    } else if (order === 0) {
-      ties += 1
-      if (random() * ties < 1) chosen = item
-    }
-  }
-  return chosen
+/** A way to pick one of the keys that may serve. */
+export interface Strategy {
+  /** Picks. Changes nothing but the choice's memory. */
+  readonly choose: <K extends Balanced>(eligible: NonEmpty<K>, choice: Choice) => K
+  /** How a key stands, for people: never negative and never NaN; null where nothing is known. */
+  readonly score: (key: Balanced, choice: Choice) => number | null
+  /** Which scores are better. */
+  readonly best: 'lowest' | 'highest'
 }

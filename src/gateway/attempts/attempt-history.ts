@@ -1,5 +1,5 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
-import { isNonEmpty, type NonEmpty } from '../../balancing/strategies/strategy.ts'
+import { isNonEmpty, type NonEmpty } from '../../balancing/non-empty.ts'
 import type { Blame } from '../../openrouter/failures/blame.ts'
 import type { FailedAttempt } from '../final-answer.ts'
 import type { Step } from './next-step.ts'

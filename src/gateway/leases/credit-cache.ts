@@ -1,5 +1,5 @@
+import type { Lookup } from '../../balancing/health/key-report.ts'
 import type { KeyId } from '../../balancing/ids.ts'
-import type { Lookup } from '../../balancing/settlement.ts'
 
 /** An answer of `/key` that proved the key good. */
 export type KnownCredit = Extract<Lookup, { kind: 'valid' }>

@@ -1,6 +1,6 @@
+import type { Lookup } from '../../balancing/health/key-report.ts'
 import type { KeyId } from '../../balancing/ids.ts'
 import type { HandedLookup } from '../../balancing/pool.ts'
-import type { Lookup } from '../../balancing/settlement.ts'
 import { readBalance, readKeyLookup } from '../../openrouter/key-info.ts'
 import type { Ports } from '../ports.ts'
 import type { CreditCache } from './credit-cache.ts'

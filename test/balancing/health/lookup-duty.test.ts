@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import type { Lookup } from '../../../src/balancing/health/key-report.ts'
 import { accountId, keyId } from '../../../src/balancing/ids.ts'
 import { report, takeLookups } from '../../../src/balancing/pool.ts'
-import type { BenchOrder, Lookup } from '../../../src/balancing/settlement.ts'
+import type { BenchOrder } from '../../../src/balancing/settlement.ts'
 import { drivePool, type PoolDriver } from '../pool-driver.ts'
 
 const REFRESH_MS = 60_000

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { isNonEmpty } from '../../../src/balancing/non-empty.ts'
 import { priority } from '../../../src/balancing/strategies/priority.ts'
-import { isNonEmpty } from '../../../src/balancing/strategies/strategy.ts'
 import { drivePool } from '../pool-driver.ts'
 import { anyKeys, choiceOf, nonEmpty } from './strategy-driver.ts'
 

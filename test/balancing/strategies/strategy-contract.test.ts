@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Strategy } from '../../../src/balancing/strategies/strategy.ts'
 import {
   STRATEGIES,
   STRATEGY_NAMES,
-  type Strategy,
   type StrategyName,
 } from '../../../src/balancing/strategies/strategy-registry.ts'
 import {

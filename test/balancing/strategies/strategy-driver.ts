@@ -4,15 +4,14 @@ import { createLedger, type Tally, tallyOf } from '../../../src/balancing/accoun
 import { keyId } from '../../../src/balancing/ids.ts'
 import { createMeter, type Meter } from '../../../src/balancing/limits/meter.ts'
 import { take } from '../../../src/balancing/limits/sliding-window.ts'
+import { isNonEmpty, type NonEmpty } from '../../../src/balancing/non-empty.ts'
 import type { PeakEwma } from '../../../src/balancing/strategies/peak-ewma.ts'
+import type { Strategy } from '../../../src/balancing/strategies/strategy.ts'
 import {
   type Balanced,
   type Choice,
   createMemory,
-  isNonEmpty,
-  type NonEmpty,
 } from '../../../src/balancing/strategies/strategy.ts'
-import type { Strategy } from '../../../src/balancing/strategies/strategy-registry.ts'
 import { START_MS } from '../pool-driver.ts'
 import { seededRandom } from '../seeded-random.ts'
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import type { Lookup } from '../../../src/balancing/health/key-report.ts'
 import { type KeyId, keyId } from '../../../src/balancing/ids.ts'
-import type { Lookup } from '../../../src/balancing/settlement.ts'
 import { HELLO } from '../stream-texts.ts'
 import { errorAnswer, jsonAnswer, type Script, streamOf } from '../upstream-script.ts'
 import { createVirtualWorld, START_MS, secretOf, UPSTREAM_URL } from '../virtual-world.ts'

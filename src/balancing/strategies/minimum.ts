@@ -1,0 +1,27 @@
+import type { NonEmpty } from '../non-empty.ts'
+import type { Random } from '../random.ts'
+
+/**
+ * The least item by `compare`, ties broken uniformly at random in one pass
+ * (reservoir sampling of size one: Vitter, "Random Sampling with a Reservoir",
+ * 1985). Breaking ties by list order would send every quiet pool's traffic to
+ * its first key.
+ *
+ * @param compare negative when `a` should be chosen before `b`, 0 for a tie
+ */
+export function least<T>(items: NonEmpty<T>, compare: (a: T, b: T) => number, random: Random): T {
+  let chosen = items[0]
+  let ties = 1
+  for (let i = 1; i < items.length; i++) {
+    const item = items[i] as T
+    const order = compare(item, chosen)
+    if (order < 0) {
+      chosen = item
+      ties = 1
+    } else if (order === 0) {
+      ties += 1
+      if (random() * ties < 1) chosen = item
+    }
+  }
+  return chosen
+}
