@@ -4,26 +4,37 @@ import { asOf } from './health/circuit-breaker.ts'
 import { isPanic } from './health/panic.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { roomAtMs } from './limits/meter.ts'
-import { type KeyState, membersOf, type PoolState, type RouteState } from './pool-state.ts'
+import {
+  type KeyState,
+  membersOf,
+  type PoolState,
+  type RouteState,
+  type Step,
+} from './pool-state.ts'
 import type { Reason } from './reasons.ts'
 
-/** What a request asks of a key, beyond being free. */
-export interface Needs {
+/** What one request requires of a key. */
+export interface Requirements {
   readonly model: ModelId
   readonly triedKeys: readonly KeyId[]
   /** Accounts that were themselves at fault for an attempt of this request. */
   readonly excludedAccounts: readonly AccountId[]
   /** Tokens that it takes from a key's limit per minute. */
   readonly tokens: number
+  /** Keys that an earlier request waits for: this one may not take their tokens. */
+  readonly claimedKeys: ReadonlySet<KeyId>
 }
 
-/** Something that keeps a key from serving. */
-export interface Obstacle {
+/** No key is claimed by an earlier request. */
+export const NO_CLAIMS: ReadonlySet<KeyId> = new Set()
+
+/** One reason why a key may not serve, and when it ends. */
+export interface Exclusion {
   readonly reason: Reason
-  /** When it will have ended by itself, as well as can be known; null if it doesn't. */
+  /** When it ends by itself, as well as can be known; null if no passing of time ends it. */
   readonly clearsAtMs: number | null
   /** Whether it may end at any moment before that, as a running request may. */
-  readonly maySoon: boolean
+  readonly mayClearSooner: boolean
 }
 
 /** How long a lease of a key lasts whose leases have not been seen to end yet. */
@@ -41,31 +52,31 @@ export function isFreeModel(model: ModelId): boolean {
  * Shared by every key without obstacles, which is nearly every key of nearly
  * every request, so that the scan of a healthy pool stays cheap.
  */
-const NONE: readonly Obstacle[] = []
+const NONE: readonly Exclusion[] = []
 
-const until = (reason: Reason, clearsAtMs: number | null): Obstacle => ({
+const until = (reason: Reason, clearsAtMs: number | null): Exclusion => ({
   reason,
   clearsAtMs,
-  maySoon: false,
+  mayClearSooner: false,
 })
 
 /** Benches that stand in the way of this key for this model, whatever they bench. */
-function benchObstacles(key: KeyState, model: ModelId, nowMs: number): readonly Obstacle[] {
+function benchExclusions(key: KeyState, model: ModelId, nowMs: number): readonly Exclusion[] {
   const { account } = key
   const freeBench = isFreeModel(model) ? account.freeBench : null
   const modelBench = account.modelBenches.get(model) ?? null
   if (!(key.bench || account.bench || freeBench || modelBench)) return NONE
   return [key.bench, account.bench, freeBench, modelBench]
     .filter((bench) => isActive(bench, nowMs))
-    .map(benchObstacle)
+    .map(benchExclusion)
 }
 
-function benchObstacle(bench: Bench): Obstacle {
+function benchExclusion(bench: Bench): Exclusion {
   return until(bench.reason, bench.cure === 'time' ? bench.untilMs : null)
 }
 
 /** A credit that nobody knows keeps no key from serving. */
-function creditObstacles(key: KeyState, nowMs: number): readonly Obstacle[] {
+function creditExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
   if (key.credit.kind === 'unknown' || key.credit.remainingUsd === null) return NONE
   const credit = creditAsOf(key.credit, nowMs)
   if (credit.kind === 'unknown' || credit.remainingUsd === null) return NONE
@@ -78,14 +89,14 @@ function creditObstacles(key: KeyState, nowMs: number): readonly Obstacle[] {
  * What excludes a key whatever the load and the breakers: the state of the key
  * and its account. Panic is measured over the keys for which this is empty.
  */
-function standingObstacles(key: KeyState, model: ModelId, nowMs: number): readonly Obstacle[] {
-  const benches = benchObstacles(key, model, nowMs)
-  const credit = creditObstacles(key, nowMs)
+function standingExclusions(key: KeyState, model: ModelId, nowMs: number): readonly Exclusion[] {
+  const benches = benchExclusions(key, model, nowMs)
+  const credit = creditExclusions(key, nowMs)
   if (!key.config.disabled && benches.length + credit.length === 0) return NONE
   return [...(key.config.disabled ? [until('disabled', null)] : NONE), ...benches, ...credit]
 }
 
-export function breakerObstacles(key: KeyState, nowMs: number): readonly Obstacle[] {
+export function breakerExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
   const breaker = asOf(key.breaker, nowMs)
   switch (breaker.kind) {
     case 'closed':
@@ -98,109 +109,116 @@ export function breakerObstacles(key: KeyState, nowMs: number): readonly Obstacl
 }
 
 /** The end of a lease can't be known. By the key's experience it is over in so long. */
-function busy(reason: Reason, { meanHoldMs }: KeyState, nowMs: number): Obstacle {
+function busy(reason: Reason, { meanHoldMs }: KeyState, nowMs: number): Exclusion {
   const holdMs = Math.min(MAX_HOLD_MS, Math.max(MIN_HOLD_MS, meanHoldMs ?? UNKNOWN_HOLD_MS))
-  return { reason, clearsAtMs: nowMs + holdMs, maySoon: true }
+  return { reason, clearsAtMs: nowMs + holdMs, mayClearSooner: true }
 }
 
-function loadObstacles(
+function loadExclusions(
   state: PoolState,
   key: KeyState,
   tokens: number,
   nowMs: number,
-): readonly Obstacle[] {
+): readonly Exclusion[] {
   const { config, inFlight, rpm, tpm, credit } = key
-  const obstacles: Obstacle[] = []
+  const exclusions: Exclusion[] = []
   if (config.maxConcurrent !== null && inFlight >= config.maxConcurrent) {
-    obstacles.push(busy('at_max_concurrent', key, nowMs))
+    exclusions.push(busy('at_max_concurrent', key, nowMs))
   }
   const requestAtMs = rpm === null ? nowMs : roomAtMs(rpm, 1, nowMs)
-  if (requestAtMs !== nowMs) obstacles.push(until('at_rpm', requestAtMs))
+  if (requestAtMs !== nowMs) exclusions.push(until('at_rpm', requestAtMs))
   const tokensAtMs = tpm === null ? nowMs : roomAtMs(tpm, tokens, nowMs)
-  if (tokensAtMs !== nowMs) obstacles.push(until('at_tpm', tokensAtMs))
+  if (tokensAtMs !== nowMs) exclusions.push(until('at_tpm', tokensAtMs))
   if (credit.kind === 'known' && inFlight > 0) {
     // What runs will be paid from the same credit. If it costs less than it is reckoned with,
     // there is room again as soon as it has ended.
     const left = spendableUsd(credit, inFlight * state.meanCostUsd, nowMs)
     if (left !== null && left <= config.minCreditUsd) {
-      obstacles.push(busy('below_min_credit', key, nowMs))
+      exclusions.push(busy('below_min_credit', key, nowMs))
     }
   }
-  return obstacles.length === 0 ? NONE : obstacles
+  return exclusions.length === 0 ? NONE : exclusions
 }
 
-function requestObstacles(key: KeyState, needs: Needs): readonly Obstacle[] {
-  const tried = needs.triedKeys.includes(key.id) || needs.excludedAccounts.includes(key.account.id)
-  return tried ? [until('already_tried', null)] : NONE
+function requestExclusions(key: KeyState, request: Requirements): readonly Exclusion[] {
+  const isTried =
+    request.triedKeys.includes(key.id) || request.excludedAccounts.includes(key.account.id)
+  return isTried ? [until('already_tried', null)] : NONE
 }
 
-/** The keys of a route as one model finds them, whatever the load and the request. */
-export interface Survey {
-  readonly seen: readonly { readonly key: KeyState; readonly lasting: readonly Obstacle[] }[]
-  /** How many keys nothing but load or a breaker excludes. */
+/** A key of the route, with what excludes it whatever the load and the request. */
+export interface StandingKey {
+  readonly key: KeyState
+  readonly exclusions: readonly Exclusion[]
+}
+
+/** The keys of a route, filtered for one model by all that neither load nor the request decides. */
+export interface StandingFilter {
+  readonly keys: readonly StandingKey[]
+  /** How many keys only load or a breaker may exclude. */
   readonly standing: number
-  /** Whether breakers are to be ignored; see panic.ts. */
+  /** Whether breakers are ignored; see panic.ts. */
   readonly panic: boolean
 }
 
-export function survey(state: PoolState, route: RouteState, model: ModelId, nowMs: number): Survey {
+/** The first half of the filter. Panic is measured here, before load plays a part. */
+export function filterStanding(
+  { state, nowMs }: Omit<Step, 'random'>,
+  route: RouteState,
+  model: ModelId,
+): StandingFilter {
   let standing = 0
   let closed = 0
-  const seen = membersOf(state, route).map((key) => {
-    const lasting = standingObstacles(key, model, nowMs)
-    if (lasting.length === 0) {
+  const keys = membersOf(state, route).map((key) => {
+    const exclusions = standingExclusions(key, model, nowMs)
+    if (exclusions.length === 0) {
       standing += 1
       if (key.breaker.kind === 'closed') closed += 1
     }
-    return { key, lasting }
+    return { key, exclusions }
   })
-  return { seen, standing, panic: isPanic(standing, closed, state.policy.panicRatio) }
+  return { keys, standing, panic: isPanic(standing, closed, state.policy.panicRatio) }
 }
 
-/** A key that may not serve this request, with everything against it. */
-export interface Assessment {
+/** A key that may not serve this request, with every reason for it. */
+export interface ExcludedKey {
   readonly key: KeyState
-  readonly obstacles: readonly Obstacle[]
+  readonly exclusions: readonly Exclusion[]
 }
 
-/** The keys for one request: who may serve, why not the others, and whether breakers count. */
-export interface Assessed {
-  readonly eligible: KeyState[]
-  /** Keys of the route. What is not in it is not listed one by one. */
-  readonly excluded: Assessment[]
+/** The keys of a route, filtered for one request. */
+export interface FilterResult {
+  readonly candidates: KeyState[]
+  /** Keys of the route only: those outside it are counted, not listed. */
+  readonly excluded: ExcludedKey[]
   /** How many keys the route does not select. */
-  readonly outside: number
+  readonly outsideRoute: number
   readonly panic: boolean
 }
 
-/**
- * @param claimed keys whose tokens an earlier request waits for: this one may not take them
- */
-export function assess(
-  state: PoolState,
+/** The whole filter: which keys may serve this request, and why not the others. */
+export function filterKeys(
+  step: Omit<Step, 'random'>,
   route: RouteState,
-  needs: Needs,
-  nowMs: number,
-  claimed: ReadonlySet<KeyId> = NOT_CLAIMED,
-): Assessed {
-  const { seen, standing, panic } = survey(state, route, needs.model, nowMs)
-  // With every key benched there is no panic yet. But the first to come off its bench will be
-  // alone, and in panic if its breaker is open: its breaker puts off nothing.
-  const alone = standing === 0 && state.policy.panicRatio > 0
-  const eligible: KeyState[] = []
-  const excluded: Assessment[] = []
-  for (const { key, lasting } of seen) {
-    const request = requestObstacles(key, needs)
-    const breaker = panic || alone ? NONE : breakerObstacles(key, nowMs)
-    const load = loadObstacles(state, key, needs.tokens, nowMs)
-    const queued = claimed.has(key.id) ? [busy('at_tpm', key, nowMs)] : NONE
-    if (lasting.length + request.length + breaker.length + load.length + queued.length === 0) {
-      eligible.push(key)
+  requirements: Requirements,
+): FilterResult {
+  const { state, nowMs } = step
+  const { keys, standing, panic } = filterStanding(step, route, requirements.model)
+  // With every key benched there is no panic yet. But the first key to come off its bench will be
+  // alone, and an open breaker would then mean panic. So the breaker does not delay that key.
+  const ignoresBreakers = panic || (standing === 0 && state.policy.panicRatio > 0)
+  const candidates: KeyState[] = []
+  const excluded: ExcludedKey[] = []
+  for (const { key, exclusions } of keys) {
+    const request = requestExclusions(key, requirements)
+    const breaker = ignoresBreakers ? NONE : breakerExclusions(key, nowMs)
+    const load = loadExclusions(state, key, requirements.tokens, nowMs)
+    const claim = requirements.claimedKeys.has(key.id) ? [busy('at_tpm', key, nowMs)] : NONE
+    if (exclusions.length + request.length + breaker.length + load.length + claim.length === 0) {
+      candidates.push(key)
     } else {
-      excluded.push({ key, obstacles: [...lasting, ...request, ...breaker, ...load, ...queued] })
+      excluded.push({ key, exclusions: [...exclusions, ...request, ...breaker, ...load, ...claim] })
     }
   }
-  return { eligible, excluded, outside: state.keys.size - seen.length, panic }
+  return { candidates, excluded, outsideRoute: state.keys.size - keys.length, panic }
 }
-
-const NOT_CLAIMED: ReadonlySet<KeyId> = new Set()

@@ -1,16 +1,16 @@
-import { type Assessed, assess } from './eligibility.ts'
+import { type FilterResult, filterKeys, NO_CLAIMS } from './eligibility.ts'
 import { type AccountId, clientId, type KeyId, leaseId, type ModelId } from './ids.ts'
-import type { Refusal, Want } from './lease-request.ts'
+import type { LeaseRequest, Refusal } from './lease-request.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
 import type { Random } from './random.ts'
 import { REASONS, type Reason } from './reasons.ts'
 import type { Affinity } from './routes.ts'
-import { blockageOf, choiceOf, choose, clearsAtMs, outlookFor, routeOf } from './selection.ts'
+import { choiceOf, clearsAtMs, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
 import type { Choice, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 
 /** A request that is only asked about. */
-export type Question = Pick<Want, 'asked' | 'models' | 'affinity' | 'tokens'>
+export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens'>
 
 /** What would be chosen, and why nothing else. */
 export interface Explanation {
@@ -61,26 +61,29 @@ export function explain(
   nowMs: number,
   random: Random,
 ): Explanation {
-  const want = wantOf(question)
-  const route = routeOf(state, want)
-  const outlook = outlookFor(state, route, want, nowMs)
-  const isServed = outlook.kind === 'served'
-  // Strategies keep notes while they choose: these go into a copy.
-  const notes = { ...route.memory, smoothedWeights: new Map(route.memory.smoothedWeights) }
-  const choice = choiceOf(state, route, notes, nowMs, random)
-  const model = isServed ? outlook.prospect.model : want.models[0]
-  const assessed = assess(state, route, { ...want, model }, nowMs)
+  const step = { state, nowMs, random }
+  const request = leaseRequestOf(question)
+  const route = routeOf(state, request)
+  const selected = selectModel(step, route, request)
+  const isServed = selected.kind === 'served'
+  // A strategy changes its memory when it chooses: this one changes a copy.
+  const memory = { ...route.memory, smoothedWeights: new Map(route.memory.smoothedWeights) }
+  const model = isServed ? selected.model : request.models[0]
+  const filtered = filterKeys(step, route, { ...request, model, claimedKeys: NO_CLAIMS })
   const { strategy, affinity } = route.config
-  const keys = [...state.keys.values()].map((key) => explainKey(key, assessed, strategy, choice))
-  const chosen = isServed ? choose(state, route, outlook, want.affinity, choice) : null
+  const choice = choiceOf(step, route, memory)
+  const keys = [...state.keys.values()].map((key) => explainKey(key, filtered, strategy, choice))
+  const chosen = isServed
+    ? selectKey(step, selected, { route, affinity: request.affinity, memory })
+    : null
   return {
     route: route.models,
     strategy,
     affinity,
     best: STRATEGIES[strategy].best,
     chosen: chosen === null ? null : { key: chosen.id, account: chosen.account.id, model },
-    refusal: isServed ? null : blockageOf(outlook.prospects, nowMs).refusal,
-    panic: assessed.panic,
+    refusal: isServed ? null : noCandidate(selected.models, nowMs).refusal,
+    panic: filtered.panic,
     model,
     keys,
     waiting: state.queue.size,
@@ -89,28 +92,28 @@ export function explain(
 
 function explainKey(
   key: KeyState,
-  { eligible, excluded }: Assessed,
+  { candidates, excluded }: FilterResult,
   strategy: StrategyName,
   choice: Choice,
 ): KeyExplanation {
   const name = { key: key.id, account: key.account.id }
-  if (eligible.includes(key)) {
+  if (candidates.includes(key)) {
     return { ...name, eligible: true, score: STRATEGIES[strategy].score(key, choice) }
   }
-  const against = excluded.find((assessment) => assessment.key === key)
+  const against = excluded.find((other) => other.key === key)
   if (against === undefined) {
     return { ...name, eligible: false, reasons: ['not_in_route'], clearsAtMs: null }
   }
-  const { obstacles } = against
+  const { exclusions } = against
   return {
     ...name,
     eligible: false,
-    reasons: REASONS.filter((reason) => obstacles.some((other) => other.reason === reason)),
+    reasons: REASONS.filter((reason) => exclusions.some((other) => other.reason === reason)),
     clearsAtMs: clearsAtMs(against),
   }
 }
 
-function wantOf({ asked, models, affinity, tokens }: Question): Want {
+function leaseRequestOf({ asked, models, affinity, tokens }: Question): LeaseRequest {
   return {
     leaseId: leaseId('explain'),
     clientId: clientId('explain'),

@@ -2,14 +2,13 @@ import { afterFailedLookup, afterSpending } from './accounting/credit.ts'
 import { accountOf, createAccount, merge } from './health/account.ts'
 import { type Bench, benchOf, isActive, later } from './health/bench.ts'
 import { afterFailure, afterNothing, afterSuccess, asOf } from './health/circuit-breaker.ts'
-import type { Lookup } from './health/key-report.ts'
-import { accountAfterLookup, afterLookup, hasRoom } from './health/key-report.ts'
+import type { KeyReport } from './health/key-report.ts'
+import { accountBenchAfterReport, benchAfterReport, hasRoom } from './health/key-report.ts'
 import { afterReport, doubt } from './health/lookup-duty.ts'
 import type { ModelId } from './ids.ts'
 import type { Lease } from './limits/leases.ts'
 import { giveBack, take } from './limits/sliding-window.ts'
-import type { KeyState, PoolState } from './pool-state.ts'
-import type { Random } from './random.ts'
+import type { KeyState, PoolState, Step } from './pool-state.ts'
 import type { BenchOrder, Settlement, Usage } from './settlement.ts'
 import { observe } from './strategies/peak-ewma.ts'
 
@@ -23,17 +22,14 @@ const LATEST_COST_SHARE = 0.05
 
 /** @param lease null if a restart has forgotten it */
 export function learnFromSettlement(
-  state: PoolState,
+  step: Step,
   key: KeyState,
   lease: Lease | null,
   settlement: Settlement,
-  nowMs: number,
-  random: Random,
 ): void {
-  updateBreaker(state, key, lease, settlement, nowMs)
-  for (const order of settlement.benches) {
-    carryOut(state, key, lease, order, nowMs, random)
-  }
+  const { state, nowMs } = step
+  updateBreaker(step, key, lease, settlement)
+  for (const order of settlement.benches) applyBench(step, key, lease, order)
   if (settlement.outcome === 'success' && key.strikes > 0 && isSinceStrike(key, lease)) {
     key.strikes = 0
     state.changes.keys.add(key.id)
@@ -80,11 +76,10 @@ function tokensUsed({ outcome, fault, usage }: Settlement): number | null {
 }
 
 function updateBreaker(
-  state: PoolState,
+  { state, nowMs }: Step,
   key: KeyState,
   lease: Lease | null,
   settlement: Settlement,
-  nowMs: number,
 ): void {
   const before = key.breaker
   const now = asOf(before, nowMs)
@@ -93,9 +88,11 @@ function updateBreaker(
     case 'success':
       key.breaker = afterSuccess(now, leaseId, nowMs)
       break
-    case 'failure':
-      key.breaker = afterFailure(now, leaseId, lease?.panic ?? false, nowMs, state.policy.breaker)
+    case 'failure': {
+      const failure = { leaseId, panic: lease?.panic ?? false }
+      key.breaker = afterFailure(now, failure, nowMs, state.policy.breaker)
       break
+    }
     case 'ignorable':
       key.breaker = afterNothing(now, leaseId)
       break
@@ -103,13 +100,11 @@ function updateBreaker(
   if (key.breaker !== before) state.changes.keys.add(key.id)
 }
 
-function carryOut(
-  state: PoolState,
+function applyBench(
+  { state, nowMs, random }: Step,
   key: KeyState,
   lease: Lease | null,
   order: BenchOrder,
-  nowMs: number,
-  random: Random,
 ): void {
   const { account } = key
   switch (order.scope) {
@@ -179,14 +174,14 @@ function benchModel(
 }
 
 /** Learns what a lookup found: a key's credit and owner, and whether benches are over. */
-export function learnFromLookup(
+export function learnFromReport(
   state: PoolState,
   key: KeyState,
-  lookup: Lookup,
+  lookup: KeyReport,
   nowMs: number,
 ): void {
   const { refreshMs } = state.policy.credit
-  const bench = afterLookup(key.bench, lookup, nowMs)
+  const bench = benchAfterReport(key.bench, lookup, nowMs)
   if (bench !== key.bench) state.changes.keys.add(key.id)
   key.bench = bench
   key.lookup = afterReport(key.lookup, lookup, nowMs, refreshMs)
@@ -197,7 +192,7 @@ export function learnFromLookup(
 function learnFromAnswer(
   state: PoolState,
   key: KeyState,
-  lookup: Extract<Lookup, { kind: 'valid' }>,
+  lookup: Extract<KeyReport, { kind: 'valid' }>,
   nowMs: number,
 ): void {
   const { limitUsd, remainingUsd, resetsAtMs, askedAtMs, owner } = lookup
@@ -209,7 +204,7 @@ function learnFromAnswer(
     key.credit = afterSpending({ ...answer, asOfMs: askedAtMs }, key.spentSinceAskedUsd, nowMs)
   }
   const { account } = key
-  const accountBench = accountAfterLookup(account.bench, account.hadNoRoom, lookup, nowMs)
+  const accountBench = accountBenchAfterReport(account.bench, account.hadNoRoom, lookup, nowMs)
   if (accountBench !== account.bench) state.changes.accounts.add(account.id)
   account.bench = accountBench
   if (isActive(accountBench, nowMs) && !hasRoom(lookup) && !account.hadNoRoom) {

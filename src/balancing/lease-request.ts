@@ -2,8 +2,8 @@ import type { AccountId, ClientId, KeyId, LeaseId, ModelId } from './ids.ts'
 import type { NonEmpty } from './non-empty.ts'
 import type { ReasonCounts } from './reasons.ts'
 
-/** What a request asks of the pool. */
-export interface Want {
+/** What a journey asks of the pool for one attempt. */
+export interface LeaseRequest {
   /** Minted by the asker: asking again with the same id grants nothing twice. */
   readonly leaseId: LeaseId
   readonly clientId: ClientId
@@ -45,7 +45,7 @@ export interface Grant {
   readonly leaseId: LeaseId
   readonly keyId: KeyId
   readonly accountId: AccountId
-  /** One of the models of the want. */
+  /** One of the models of the request. */
   readonly model: ModelId
 }
 

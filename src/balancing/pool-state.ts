@@ -19,7 +19,7 @@ import type { NonEmpty } from './non-empty.ts'
 import type { Random } from './random.ts'
 import { type RouteConfig, selects } from './routes.ts'
 import type { PeakEwma } from './strategies/peak-ewma.ts'
-import { type Balanced, createMemory, type Memory } from './strategies/strategy.ts'
+import { type Candidate, createMemory, type Memory } from './strategies/strategy.ts'
 
 export interface KeyConfig {
   readonly id: KeyId
@@ -52,7 +52,7 @@ export interface PoolConfig {
   readonly policy: PoolPolicy
 }
 
-export interface KeyState extends Balanced {
+export interface KeyState extends Candidate {
   readonly id: KeyId
   readonly config: KeyConfig
   account: AccountState
@@ -132,7 +132,8 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     const id = accountOf({ id: key.id, config: key, owner: null }, [])
     const account = accounts.get(id) ?? createAccount(id)
     accounts.set(id, account)
-    keys.set(key.id, createKey(key, position, account, ledger, nowMs))
+    const tally = tallyOf(ledger.byKey, key.id, nowMs)
+    keys.set(key.id, createKey(key, { position, account, tally }))
   }
   const route = (route: RouteConfig) => ({
     config: route,
@@ -161,10 +162,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
 
 function createKey(
   config: KeyConfig,
-  position: number,
-  account: AccountState,
-  ledger: Ledger,
-  nowMs: number,
+  { position, account, tally }: Pick<KeyState, 'position' | 'account' | 'tally'>,
 ): KeyState {
   return {
     id: config.id,
@@ -188,7 +186,7 @@ function createKey(
     meanHoldMs: null,
     rpm: createMeter(config.rpm),
     tpm: createMeter(config.tpm),
-    tally: tallyOf(ledger.byKey, config.id, nowMs),
+    tally,
     affordableTokens: null,
   }
 }

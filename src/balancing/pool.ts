@@ -1,21 +1,21 @@
 import { rememberGeneration } from './accounting/generations.ts'
 import { book } from './accounting/ledger.ts'
 import { countRequest, remember } from './affinity/affinity.ts'
-import { learnFromLookup, learnFromSettlement, learnHold } from './feedback.ts'
+import { learnFromReport, learnFromSettlement, learnHold } from './feedback.ts'
 import type { AccountState } from './health/account.ts'
 import { type Bench, isActive } from './health/bench.ts'
 import { afterNothing, asOf, beginProbe } from './health/circuit-breaker.ts'
-import type { Lookup } from './health/key-report.ts'
-import { handOut, isDue, type LookupOrder } from './health/lookup-duty.ts'
+import type { KeyReport } from './health/key-report.ts'
+import { handOut, isDue, type LookupDuty } from './health/lookup-duty.ts'
 import type { KeyId, LeaseId, ModelId } from './ids.ts'
-import type { Decision, Grant, Refusal, Waiting, Want } from './lease-request.ts'
+import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
 import { close, expire, type Lease, open } from './limits/leases.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
 import { take } from './limits/sliding-window.ts'
 import { isAbandoned, laneOf } from './limits/waiting-queue.ts'
-import type { KeyState, PoolState } from './pool-state.ts'
+import type { KeyState, PoolState, Step } from './pool-state.ts'
 import type { Random } from './random.ts'
-import { type Blockage, blockageOf, choiceOf, choose, outlookFor, routeOf } from './selection.ts'
+import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
 import type { Settlement } from './settlement.ts'
 
 /**
@@ -36,22 +36,21 @@ export interface ChangedRecords {
   readonly models: ReadonlyMap<ModelId, Bench> | null
 }
 
-/** A key to be looked up by whoever is handed this. */
-export interface HandedLookup extends LookupOrder {
-  readonly keyId: KeyId
-  /** Whether the account's own balance should be asked for too, where OpenRouter tells it. */
-  readonly withBalance: boolean
-}
-
 /** Decides which key serves and takes a lease on it, or lets the request wait, or refuses it. */
-export function acquire(state: PoolState, want: Want, nowMs: number, random: Random): Decision {
+export function acquire(
+  state: PoolState,
+  request: LeaseRequest,
+  nowMs: number,
+  random: Random,
+): Decision {
   tick(state, nowMs)
-  const known = claim(state, want.leaseId, nowMs)
+  const known = claim(state, request.leaseId, nowMs)
   if (known !== null) return known
-  const claimed = serveQueue(state, nowMs, random)
-  const decided = behind(state, want, nowMs) ?? decide(state, want, claimed, nowMs, random)
-  if (decided.kind !== 'blocked') return decided
-  return enqueue(state, want, decided, nowMs) ?? decided.refusal
+  const claimedKeys = serveQueue(state, nowMs, random)
+  const decided =
+    behind(state, request, nowMs) ?? decide({ state, nowMs, random }, request, claimedKeys)
+  if (decided.kind !== 'no_candidate') return decided
+  return enqueue(state, request, decided, nowMs) ?? decided.refusal
 }
 
 /**
@@ -64,7 +63,7 @@ export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decisi
   if (state.leases.ended.has(leaseId)) return refused('ended')
   const waiter = state.queue.get(leaseId)
   if (waiter === undefined) return null
-  waiter.seenAtMs = nowMs
+  waiter.lastPolledAtMs = nowMs
   if (nowMs < waiter.deadlineMs) return { kind: 'waiting', leaseId }
   state.queue.delete(leaseId)
   return waiter.refusal
@@ -83,50 +82,52 @@ function pickUp(state: PoolState, lease: Lease, nowMs: number): Lease {
  * @returns keys that one of them waits for, and which have room for smaller requests than its own
  */
 export function serveQueue(state: PoolState, nowMs: number, random: Random): Set<KeyId> {
-  const claimed = new Set<KeyId>()
-  const blocked = new Map<string, Refusal>()
+  const step = { state, nowMs, random }
+  const claimedKeys = new Set<KeyId>()
+  const refusedLanes = new Map<string, Refusal>()
   for (const [leaseId, waiter] of state.queue) {
     if (isAbandoned(waiter, nowMs)) {
       state.queue.delete(leaseId)
       continue
     }
-    const ahead = blocked.get(waiter.lane)
+    const ahead = refusedLanes.get(waiter.lane)
     if (ahead !== undefined) waiter.refusal = ahead
     if (nowMs >= waiter.deadlineMs || ahead !== undefined) continue
-    const decided = decide(state, waiter.want, claimed, nowMs, random)
+    const decided = decide(step, waiter.request, claimedKeys)
     switch (decided.kind) {
       case 'grant':
         state.queue.delete(leaseId)
-        setAside(state, leaseId, nowMs)
+        reserveForWaiter(state, leaseId, nowMs)
         break
       case 'refusal':
         // The retry budget drips: there may be something in it before the time is up.
         waiter.refusal = decided
         break
-      case 'blocked':
-        blocked.set(waiter.lane, decided.refusal)
+      case 'no_candidate':
+        refusedLanes.set(waiter.lane, decided.refusal)
         waiter.refusal = decided.refusal
-        for (const key of decided.shortOfTokens) claimed.add(key)
+        for (const key of decided.shortOfTokens) claimedKeys.add(key)
     }
   }
-  return claimed
+  return claimedKeys
 }
 
 /** Keeps a lease for who waited for it, and for no longer than a living asker needs. */
-function setAside(state: PoolState, leaseId: LeaseId, nowMs: number): void {
+function reserveForWaiter(state: PoolState, leaseId: LeaseId, nowMs: number): void {
   const lease = state.leases.live.get(leaseId)
   if (lease === undefined) return
   const unclaimedMs = lease.expiresAtMs - lease.grantedAtMs
   open(state.leases, { ...lease, unclaimedMs, expiresAtMs: nowMs + PICK_UP_MS })
 }
 
-/** What keeps a request that comes after others of its lane from being served before them. */
-function behind(state: PoolState, want: Want, nowMs: number): Blockage | null {
+/** A request that comes after others of its lane is not served before them. */
+function behind(state: PoolState, request: LeaseRequest, nowMs: number): NoCandidate | null {
   if (state.queue.size === 0) return null
-  const lane = laneOf(want)
+  const lane = laneOf(request)
   for (const waiter of state.queue.values()) {
     if (waiter.lane === lane && nowMs < waiter.deadlineMs) {
-      return { kind: 'blocked', refusal: waiter.refusal, mayEndAtMs: nowMs, shortOfTokens: [] }
+      const { refusal } = waiter
+      return { kind: 'no_candidate', refusal, mayClearAtMs: nowMs, shortOfTokens: [] }
     }
   }
   return null
@@ -134,66 +135,63 @@ function behind(state: PoolState, want: Want, nowMs: number): Blockage | null {
 
 function enqueue(
   state: PoolState,
-  want: Want,
-  { refusal, mayEndAtMs }: Blockage,
+  request: LeaseRequest,
+  { refusal, mayClearAtMs }: NoCandidate,
   nowMs: number,
 ): Waiting | null {
   const { maxWaiting, maxWaitMs } = state.policy.queue
-  const deadlineMs = nowMs + Math.min(want.waitMs, maxWaitMs)
-  const isWorthWhile = mayEndAtMs !== null && mayEndAtMs < deadlineMs
+  const deadlineMs = nowMs + Math.min(request.waitMs, maxWaitMs)
+  const isWorthWhile = mayClearAtMs !== null && mayClearAtMs < deadlineMs
   if (!isWorthWhile || state.queue.size >= maxWaiting) return null
-  state.queue.set(want.leaseId, {
-    want,
-    lane: laneOf(want),
+  state.queue.set(request.leaseId, {
+    request,
+    lane: laneOf(request),
     deadlineMs,
-    seenAtMs: nowMs,
+    lastPolledAtMs: nowMs,
     refusal,
   })
-  return { kind: 'waiting', leaseId: want.leaseId }
+  return { kind: 'waiting', leaseId: request.leaseId }
 }
 
 function decide(
-  state: PoolState,
-  want: Want,
-  claimed: ReadonlySet<KeyId>,
-  nowMs: number,
-  random: Random,
-): Grant | Refusal | Blockage {
-  const route = routeOf(state, want)
-  const outlook = outlookFor(state, route, want, nowMs, claimed)
-  if (outlook.kind === 'unserved') return blockageOf(outlook.prospects, nowMs)
-  const { model, assessed } = outlook.prospect
+  step: Step,
+  request: LeaseRequest,
+  claimedKeys: ReadonlySet<KeyId>,
+): Grant | Refusal | NoCandidate {
+  const { state, nowMs } = step
+  const route = routeOf(state, request)
+  const selected = selectModel(step, route, request, claimedKeys)
+  if (selected.kind === 'unserved') return noCandidate(selected.models, nowMs)
+  const { model, filtered } = selected
   // Another model is no retry of what failed.
-  const isRetry = want.attempt === 'retry' && model === want.models[0]
+  const isRetry = request.attempt === 'retry' && model === request.models[0]
   const { retryBudget, policy } = state
   // Asked before a key is chosen: choosing takes a turn, which a refused retry must not cost.
   if (isRetry && !canWithdraw(retryBudget, policy.retryBudget, nowMs)) {
     return refused('retry_budget')
   }
-  const choice = choiceOf(state, route, route.memory, nowMs, random)
-  const key = choose(state, route, outlook, want.affinity, choice)
+  const { affinity } = request
+  const key = selectKey(step, selected, { route, affinity, memory: route.memory })
   // Paid at the grant, so that a request which has to ask often pays in once.
-  if (want.attempt === 'first') deposit(retryBudget, policy.retryBudget, nowMs)
+  if (request.attempt === 'first') deposit(retryBudget, policy.retryBudget, nowMs)
   if (isRetry) withdraw(retryBudget)
-  return granted(state, grant(state, key, model, want, assessed.panic, nowMs))
+  return granted(state, grant(step, key, request, { model, panic: filtered.panic }))
 }
 
 function grant(
-  state: PoolState,
+  { state, nowMs }: Step,
   key: KeyState,
-  model: ModelId,
-  want: Want,
-  panic: boolean,
-  nowMs: number,
+  request: LeaseRequest,
+  { model, panic }: Pick<Lease, 'model' | 'panic'>,
 ): Lease {
   const lease: Lease = {
-    id: want.leaseId,
+    id: request.leaseId,
     keyId: key.id,
-    clientId: want.clientId,
+    clientId: request.clientId,
     model,
     grantedAtMs: nowMs,
-    expiresAtMs: nowMs + want.leaseMs,
-    tokens: want.tokens,
+    expiresAtMs: nowMs + request.leaseMs,
+    tokens: request.tokens,
     unclaimedMs: null,
     panic,
   }
@@ -203,10 +201,10 @@ function grant(
   key.inFlight += 1
   key.breaker = beginProbe(asOf(key.breaker, nowMs), lease.id)
   if (key.rpm !== null) take(key.rpm.window, 1, nowMs)
-  if (key.tpm !== null) take(key.tpm.window, want.tokens, nowMs)
+  if (key.tpm !== null) take(key.tpm.window, request.tokens, nowMs)
   countRequest(state.affinities, key.account.id, nowMs)
-  if (want.affinity?.kind === 'conversation') {
-    remember(state.affinities, want.affinity.id, key.account.id, nowMs)
+  if (request.affinity?.kind === 'conversation') {
+    remember(state.affinities, request.affinity.id, key.account.id, nowMs)
   }
   return lease
 }
@@ -241,7 +239,7 @@ export function settle(
     key.inFlight -= 1
     learnHold(key, nowMs - closing.lease.grantedAtMs)
   }
-  learnFromSettlement(state, key, lease, settlement, nowMs, random)
+  learnFromSettlement({ state, nowMs, random }, key, lease, settlement)
   const { generationId } = settlement
   if (generationId !== undefined && lease !== null) {
     const { keyId, clientId } = lease
@@ -282,26 +280,26 @@ export function wakeAtMs(state: PoolState): number | null {
 }
 
 /** Hands out the lookups that are due, each to one asker at a time, a few per step. */
-export function takeLookups(state: PoolState, nowMs: number): HandedLookup[] {
+export function takeLookupDuties(state: PoolState, nowMs: number): LookupDuty[] {
   const { refreshMs } = state.policy.credit
-  const handed: HandedLookup[] = []
+  const handed: LookupDuty[] = []
   for (const key of state.keys.values()) {
     if (handed.length === LOOKUPS_PER_STEP) break
     if (key.config.disabled || !isDue(key.lookup, nowMs)) continue
-    const { state: lookup, order } = handOut(key.lookup, nowMs, refreshMs)
+    const { state: lookup, freshSinceMs } = handOut(key.lookup, nowMs, refreshMs)
     key.lookup = lookup
     key.spentSinceAskedUsd = 0
     const { bench } = key.account
     const withBalance = isActive(bench, nowMs) && bench.reason === 'account_out_of_credit'
-    handed.push({ ...order, keyId: key.id, withBalance })
+    handed.push({ keyId: key.id, freshSinceMs, withBalance })
   }
   return handed
 }
 
 /** Learns what a lookup found. */
-export function report(state: PoolState, lookup: Lookup, nowMs: number): void {
+export function report(state: PoolState, lookup: KeyReport, nowMs: number): void {
   const key = state.keys.get(lookup.keyId)
-  if (key !== undefined) learnFromLookup(state, key, lookup, nowMs)
+  if (key !== undefined) learnFromReport(state, key, lookup, nowMs)
 }
 
 /** Takes the records that have to be written before this step is answered. */

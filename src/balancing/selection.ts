@@ -1,105 +1,126 @@
 import { spentToday } from './accounting/ledger.ts'
-import { accountFor, type Candidate } from './affinity/affinity.ts'
+import { type AccountCandidate, accountFor } from './affinity/affinity.ts'
 import { byRendezvous } from './affinity/rendezvous-hash.ts'
-import { type Assessed, type Assessment, assess, type Obstacle } from './eligibility.ts'
+import {
+  type ExcludedKey,
+  type Exclusion,
+  type FilterResult,
+  filterKeys,
+  NO_CLAIMS,
+} from './eligibility.ts'
 import { isActive } from './health/bench.ts'
 import { awaitsProbe } from './health/circuit-breaker.ts'
 import { shareOf, takesPart } from './health/slow-start.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
-import type { Refusal, RequestAffinity, Want } from './lease-request.ts'
+import type { LeaseRequest, Refusal, RequestAffinity } from './lease-request.ts'
 import { isNonEmpty, type NonEmpty } from './non-empty.ts'
-import { type KeyState, membersOf, type PoolState, type RouteState } from './pool-state.ts'
-import type { Random } from './random.ts'
+import {
+  type KeyState,
+  membersOf,
+  type PoolState,
+  type RouteState,
+  type Step,
+} from './pool-state.ts'
 import { REASONS, type Reason, type ReasonCounts } from './reasons.ts'
 import { routeFor } from './routes.ts'
 import type { Choice, Memory } from './strategies/strategy.ts'
 import { STRATEGIES } from './strategies/strategy-registry.ts'
 
 /**
- * How a key is chosen, always in this order: limits say which may serve,
- * modifiers narrow that set, the strategy picks one of what is left.
+ * How a key is chosen, always in this order: the filter says which keys may serve,
+ * the modifiers (probes, slow start, affinity) narrow that set, the strategy picks
+ * one of what is left.
  */
 
-/** A model with its keys as they stand. */
-export interface Prospect {
+/** One of a request's models, with the route's keys filtered for it. */
+export interface ModelCandidates {
   readonly model: ModelId
-  readonly assessed: Assessed
+  readonly filtered: FilterResult
 }
 
-/** What a request meets: a model that can be sent, or why none can. */
-export type Outlook =
-  | { readonly kind: 'served'; readonly prospect: Prospect; readonly among: NonEmpty<KeyState> }
-  /** The model asked for comes first. */
-  | { readonly kind: 'unserved'; readonly prospects: readonly Prospect[] }
+/** The first of a request's models that a key may serve, or why no key may serve any of them. */
+export type ModelSelection =
+  | {
+      readonly kind: 'served'
+      readonly model: ModelId
+      readonly filtered: FilterResult
+      readonly candidates: NonEmpty<KeyState>
+    }
+  /** In the order of the request: the model asked for comes first. */
+  | { readonly kind: 'unserved'; readonly models: readonly ModelCandidates[] }
 
-export function routeOf(state: PoolState, want: Pick<Want, 'asked' | 'models'>): RouteState {
-  return routeFor(state.routes, [want.asked, want.models[0]])
+export function routeOf(
+  state: PoolState,
+  request: Pick<LeaseRequest, 'asked' | 'models'>,
+): RouteState {
+  return routeFor(state.routes, [request.asked, request.models[0]])
 }
 
 /**
- * The limits: the first of the request's models for which a key may serve. Models
- * that are benched come last, and are sent all the same when there is no other: a
- * bench only chooses between models.
+ * Filters the keys for each of the request's models until one has a candidate.
+ * Benched models come last. They are sent all the same when there is no other: a
+ * model's bench only chooses between models.
  *
- * @param claimed keys that an earlier request waits for
+ * @param claimedKeys keys that an earlier request waits for
  */
-export function outlookFor(
-  state: PoolState,
+export function selectModel(
+  step: Omit<Step, 'random'>,
   route: RouteState,
-  want: Want,
-  nowMs: number,
-  claimed?: ReadonlySet<KeyId>,
-): Outlook {
-  const [asked] = want.models
-  const isPutOff = (model: ModelId) => {
-    // The one more try that a provider's fault allows is of the model that was just benched.
-    const insists = model === asked && want.attempt === 'retry'
+  request: LeaseRequest,
+  claimedKeys: ReadonlySet<KeyId> = NO_CLAIMS,
+): ModelSelection {
+  const { state, nowMs } = step
+  const [first] = request.models
+  const isBenched = (model: ModelId) => {
+    // After a provider's fault the benched model itself gets one more try.
+    const insists = model === first && request.attempt === 'retry'
     return !insists && isActive(state.modelBenches.get(model) ?? null, nowMs)
   }
-  const ordered = want.models.toSorted((a, b) => Number(isPutOff(a)) - Number(isPutOff(b)))
-  const prospects: Prospect[] = []
+  const ordered = request.models.toSorted((a, b) => Number(isBenched(a)) - Number(isBenched(b)))
+  const unserved: ModelCandidates[] = []
   for (const model of ordered) {
-    const ruledOut = model === asked ? want : { triedKeys: [], excludedAccounts: [] }
-    const { triedKeys, excludedAccounts } = ruledOut
-    const needs = { model, triedKeys, excludedAccounts, tokens: want.tokens }
-    const assessed = assess(state, route, needs, nowMs, claimed)
-    const prospect = { model, assessed }
-    const { eligible } = assessed
-    if (isNonEmpty(eligible)) return { kind: 'served', prospect, among: eligible }
-    prospects.push(prospect)
+    const { triedKeys, excludedAccounts } =
+      model === first ? request : { triedKeys: [], excludedAccounts: [] }
+    const requirements = { model, triedKeys, excludedAccounts, tokens: request.tokens, claimedKeys }
+    const filtered = filterKeys(step, route, requirements)
+    const { candidates } = filtered
+    if (isNonEmpty(candidates)) return { kind: 'served', model, filtered, candidates }
+    unserved.push({ model, filtered })
   }
-  const place = ({ model }: Prospect) => want.models.indexOf(model)
-  return { kind: 'unserved', prospects: prospects.toSorted((a, b) => place(a) - place(b)) }
+  const place = ({ model }: ModelCandidates) => request.models.indexOf(model)
+  return { kind: 'unserved', models: unserved.toSorted((a, b) => place(a) - place(b)) }
 }
 
-/** The modifiers and the strategy. */
-export function choose(
-  state: PoolState,
-  route: RouteState,
-  { prospect, among }: Extract<Outlook, { kind: 'served' }>,
-  affinity: RequestAffinity | null,
-  choice: Choice,
+/** What the modifiers and the strategy look at beside the candidates. */
+export interface KeySelection {
+  readonly route: RouteState
+  readonly affinity: RequestAffinity | null
+  /** What the route's strategy remembers. Selecting changes it. */
+  readonly memory: Memory
+}
+
+/** The modifiers and the strategy: picks one of the candidates. */
+export function selectKey(
+  step: Step,
+  { candidates, filtered: { panic } }: Extract<ModelSelection, { kind: 'served' }>,
+  { route, affinity, memory }: KeySelection,
 ): KeyState {
-  const { nowMs, random } = choice
-  const { panic } = prospect.assessed
-  for (const key of among) key.share = panic ? 1 : shareOf(key.breaker, nowMs)
-  // Panic ends when breakers close, and those close by probes: left to a strategy that prefers one
-  // key, the others would never get theirs, and panic would last for ever.
-  const ready = among.filter((key) =>
+  const { nowMs, random } = step
+  for (const key of candidates) key.share = panic ? 1 : shareOf(key.breaker, nowMs)
+  // Panic ends when breakers close, and a breaker closes by its probe. A strategy that prefers one
+  // key would never probe the others, and panic would not end. So in panic probes go first.
+  const ready = candidates.filter((key) =>
     panic ? awaitsProbe(key.breaker, nowMs) : takesPart(key.breaker, nowMs, random),
   )
-  const candidates = isNonEmpty(ready) ? ready : among
-  const together = kept(state, route, candidates, affinity, nowMs)
-  return STRATEGIES[route.config.strategy].choose(together, choice)
+  const narrowed = narrowByAffinity(step, route, isNonEmpty(ready) ? ready : candidates, affinity)
+  return STRATEGIES[route.config.strategy].choose(narrowed, choiceOf(step, route, memory))
 }
 
-/** @param memory what the strategy remembers, and changes by choosing */
+/** @param memory what the strategy remembers, and changes when it chooses */
 export function choiceOf(
-  state: PoolState,
+  { state, nowMs, random }: Step,
   route: RouteState,
   memory: Memory,
-  nowMs: number,
-  random: Random,
 ): Choice {
   return {
     nowMs,
@@ -113,19 +134,18 @@ export function choiceOf(
 }
 
 /** The candidates that affinity leaves: those of one account, one of them, or all. */
-function kept(
-  state: PoolState,
+function narrowByAffinity(
+  { state, nowMs }: Step,
   route: RouteState,
   candidates: NonEmpty<KeyState>,
   affinity: RequestAffinity | null,
-  nowMs: number,
 ): NonEmpty<KeyState> {
   if (affinity === null || candidates.length === 1) return candidates
   if (affinity.kind === 'cache') {
     const [key] = byRendezvous(affinity.id, candidates)
     return key === undefined ? candidates : [key]
   }
-  const accounts = candidateAccounts(membersOf(state, route), candidates)
+  const accounts = accountCandidates(membersOf(state, route), candidates)
   const account = accountFor(state.affinities, affinity.id, accounts, nowMs)
   const ofAccount = candidates.filter((key) => key.account.id === account)
   return isNonEmpty(ofAccount) ? ofAccount : candidates
@@ -136,10 +156,10 @@ function kept(
  * does not make an account able to bear more, so it weighs what its keys weigh on
  * average.
  */
-function candidateAccounts(
+function accountCandidates(
   members: readonly KeyState[],
   candidates: readonly KeyState[],
-): Candidate[] {
+): AccountCandidate[] {
   const accounts = new Map<AccountId, { weights: number; keys: number; inFlight: number }>()
   for (const { account, weight } of candidates) {
     const sum = accounts.get(account.id) ?? { weights: 0, keys: 0, inFlight: 0 }
@@ -156,58 +176,62 @@ function candidateAccounts(
   }))
 }
 
-/** Why no key may serve, and when one may. */
-export interface Blockage {
-  readonly kind: 'blocked'
+/** No key may serve: why, and when one may. */
+export interface NoCandidate {
+  readonly kind: 'no_candidate'
   readonly refusal: Refusal
-  /** The earliest moment at which it is worth while to look again; null for never. */
-  readonly mayEndAtMs: number | null
+  /** The earliest moment at which the filter may find a candidate; null for never. */
+  readonly mayClearAtMs: number | null
   /** Keys that will serve as soon as they have tokens left for so large a request. */
   readonly shortOfTokens: readonly KeyId[]
 }
 
-export function blockageOf(prospects: readonly Prospect[], nowMs: number): Blockage {
-  const excluded = prospects.flatMap(({ assessed }) => assessed.excluded)
+export function noCandidate(models: readonly ModelCandidates[], nowMs: number): NoCandidate {
+  const excluded = models.flatMap(({ filtered }) => filtered.excluded)
   return {
-    kind: 'blocked',
+    kind: 'no_candidate',
     refusal: {
       kind: 'refusal',
       cause: 'no_key',
-      reasons: countReasons(prospects[0]?.assessed),
+      reasons: countReasons(models[0]?.filtered),
       retryAtMs: earliest(excluded.map(clearsAtMs)),
     },
-    mayEndAtMs: earliest(excluded.map((assessment) => mayClearAtMs(assessment, nowMs))),
+    mayClearAtMs: earliest(excluded.map((key) => mayClearAtMs(key, nowMs))),
     shortOfTokens: excluded
-      .filter(({ obstacles }) =>
-        obstacles.every(({ reason, clearsAtMs }) => reason === 'at_tpm' && clearsAtMs !== null),
+      .filter(({ exclusions }) =>
+        exclusions.every(({ reason, clearsAtMs }) => reason === 'at_tpm' && clearsAtMs !== null),
       )
       .map(({ key }) => key.id),
   }
 }
 
-function countReasons(assessed: Assessed | undefined): ReasonCounts {
+function countReasons(filtered: FilterResult | undefined): ReasonCounts {
   const counts: ReasonCounts = {}
-  if (assessed === undefined) return counts
-  if (assessed.outside > 0) counts.not_in_route = assessed.outside
-  for (const { obstacles } of assessed.excluded) {
-    const reason = firstReason(obstacles)
+  if (filtered === undefined) return counts
+  if (filtered.outsideRoute > 0) counts.not_in_route = filtered.outsideRoute
+  for (const { exclusions } of filtered.excluded) {
+    const reason = firstReason(exclusions)
     if (reason !== null) counts[reason] = (counts[reason] ?? 0) + 1
   }
   return counts
 }
 
 /** The reason that a key is reported under. */
-function firstReason(obstacles: readonly Obstacle[]): Reason | null {
-  return REASONS.find((reason) => obstacles.some((obstacle) => obstacle.reason === reason)) ?? null
+function firstReason(exclusions: readonly Exclusion[]): Reason | null {
+  return (
+    REASONS.find((reason) => exclusions.some((exclusion) => exclusion.reason === reason)) ?? null
+  )
 }
 
-/** A key is free when the last of its obstacles is gone; never, if one of them doesn't go. */
-export function clearsAtMs({ obstacles }: Assessment): number | null {
-  return latest(obstacles.map((obstacle) => obstacle.clearsAtMs))
+/** A key is free when the last of its exclusions has ended; never, if one of them does not end. */
+export function clearsAtMs({ exclusions }: ExcludedKey): number | null {
+  return latest(exclusions.map((exclusion) => exclusion.clearsAtMs))
 }
 
-function mayClearAtMs({ obstacles }: Assessment, nowMs: number): number | null {
-  return latest(obstacles.map(({ clearsAtMs, maySoon }) => (maySoon ? nowMs : clearsAtMs)))
+function mayClearAtMs({ exclusions }: ExcludedKey, nowMs: number): number | null {
+  return latest(
+    exclusions.map(({ clearsAtMs, mayClearSooner }) => (mayClearSooner ? nowMs : clearsAtMs)),
+  )
 }
 
 /** The last of some moments; null if one of them is. */

@@ -1,6 +1,6 @@
 import { creditAsOf } from './accounting/credit.ts'
 import type { Counters } from './accounting/ledger.ts'
-import { breakerObstacles, type Obstacle, survey } from './eligibility.ts'
+import { breakerExclusions, type Exclusion, filterStanding } from './eligibility.ts'
 import { isActive } from './health/bench.ts'
 import { asOf, type Breaker } from './health/circuit-breaker.ts'
 import { type AccountId, type KeyId, type ModelId, modelId } from './ids.ts'
@@ -62,10 +62,11 @@ const NO_MODEL = modelId('')
 /** The pool as an operator wants to see it. Changes nothing. */
 export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
   const route = state.routes.at(-1) ?? state.routes[0]
-  const { seen, panic } = survey(state, route, NO_MODEL, nowMs)
-  const keys = seen.map(({ key, lasting }) => {
-    const obstacle = first(panic ? lasting : [...lasting, ...breakerObstacles(key, nowMs)])
-    return keySnapshot(key, obstacle, nowMs)
+  const { keys: standing, panic } = filterStanding({ state, nowMs }, route, NO_MODEL)
+  const keys = standing.map(({ key, exclusions }) => {
+    const breaker = panic ? [] : breakerExclusions(key, nowMs)
+    const exclusion = first([...exclusions, ...breaker])
+    return keySnapshot(key, exclusion, nowMs)
   })
   return {
     panic,
@@ -78,13 +79,13 @@ export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
   }
 }
 
-function keySnapshot(key: KeyState, obstacle: Obstacle | undefined, nowMs: number): KeySnapshot {
+function keySnapshot(key: KeyState, exclusion: Exclusion | undefined, nowMs: number): KeySnapshot {
   const { expiresAtMs, latency, rpm, tpm } = key
   return {
     id: key.id,
     account: key.account.id,
-    reason: obstacle?.reason ?? null,
-    clearsAtMs: obstacle?.clearsAtMs ?? null,
+    reason: exclusion?.reason ?? null,
+    clearsAtMs: exclusion?.clearsAtMs ?? null,
     breaker: asOf(key.breaker, nowMs).kind,
     inFlight: key.inFlight,
     credit: creditSnapshot(key, nowMs),
@@ -105,6 +106,6 @@ function creditSnapshot(key: KeyState, nowMs: number): CreditSnapshot | null {
   return { limitUsd, remainingUsd, resetsAtMs, asOfMs, stale }
 }
 
-function first(obstacles: readonly Obstacle[]): Obstacle | undefined {
-  return obstacles.toSorted((a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason))[0]
+function first(exclusions: readonly Exclusion[]): Exclusion | undefined {
+  return exclusions.toSorted((a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason))[0]
 }

@@ -17,7 +17,7 @@ export interface FailedAttempt {
 }
 
 /** What the caller gets in the end: upstream's own words, or ours. */
-export type LastWord =
+export type FinalAnswer =
   | { readonly kind: 'verbatim'; readonly replay: Replay }
   | { readonly kind: 'ours'; readonly error: GatewayError }
 
@@ -29,11 +29,11 @@ export type LastWord =
  * @param refusal why there was no further attempt; null if the pool did not refuse one, or could
  *   not be asked
  */
-export function lastWord(
+export function finalAnswer(
   failures: readonly FailedAttempt[],
   refusal: Refusal | null,
   nowMs: number,
-): LastWord {
+): FinalAnswer {
   const telling = failures.findLast(({ blame }) => !isKeysOrAccounts(blame))
   if (telling !== undefined) return wordOf(telling)
   const error =
@@ -45,7 +45,7 @@ function isKeysOrAccounts(blame: Blame): boolean {
   return blame.fault === 'key' || blame.fault === 'account'
 }
 
-function wordOf({ failure, blame, replay }: FailedAttempt): LastWord {
+function wordOf({ failure, blame, replay }: FailedAttempt): FinalAnswer {
   if (failure.kind === 'timeout') {
     const message = 'OpenRouter did not answer in time. Try again.'
     return { kind: 'ours', error: gatewayError('upstream_timeout', message) }

@@ -13,7 +13,7 @@ import type { LeaseBroker } from './leases/lease-broker.ts'
 import type { Ports } from './ports.ts'
 
 /** What one request's journey needs of the gateway. */
-export interface Dispatcher {
+export interface JourneyContext {
   readonly ports: Ports
   readonly leases: LeaseBroker
   readonly ring: KeyRing

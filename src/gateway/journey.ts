@@ -8,13 +8,24 @@ import { type ClientReply, createClientReply } from './answers/client-reply.ts'
 import { answerOf, gatewayError, noticeOf } from './answers/gateway-error.ts'
 import { createTimings, serverTiming, type Timings } from './answers/timings.ts'
 import { type Attempt, attempt, type CommittedStream } from './attempts/attempt.ts'
-import { Trail } from './attempts/attempt-history.ts'
-import { type Seen, seenOf, settlementsOf, UNUSED, usageOf } from './attempts/attempt-settlement.ts'
+import { AttemptHistory } from './attempts/attempt-history.ts'
+import {
+  type Observation,
+  observationOf,
+  settlementsOf,
+  UNUSED,
+  usageOf,
+} from './attempts/attempt-settlement.ts'
 import { nextStep, type Step } from './attempts/next-step.ts'
 import { relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
-import { asEvent, type FailedAttempt, type LastWord, lastWord } from './final-answer.ts'
-import type { Dispatcher, InferenceRequest, Journey, JourneyReport } from './inference-request.ts'
+import { asEvent, type FailedAttempt, type FinalAnswer, finalAnswer } from './final-answer.ts'
+import type {
+  InferenceRequest,
+  Journey,
+  JourneyContext,
+  JourneyReport,
+} from './inference-request.ts'
 import type { Acquired, Leased } from './leases/lease-broker.ts'
 import { sleep } from './ports.ts'
 
@@ -27,18 +38,18 @@ const MAX_UNKNOWN_KEYS = 10
 /**
  * One request's journey: lease a key, call, look, and either answer or move on.
  * The loop decides nothing itself; it carries what `blame`, `nextStep`,
- * `lastWord` and the pool decide.
+ * `finalAnswer` and the pool decide.
  */
-export function dispatch(dispatcher: Dispatcher, request: InferenceRequest): Journey {
-  const journey = new JourneyInProgress(dispatcher, request)
+export function startJourney(context: JourneyContext, request: InferenceRequest): Journey {
+  const journey = new JourneyInProgress(context, request)
   return { response: journey.reply.response, finished: journey.run() }
 }
 
 class JourneyInProgress {
-  readonly #dispatcher: Dispatcher
+  readonly #context: JourneyContext
   readonly #request: InferenceRequest
   readonly #timings: Timings
-  readonly #trail: Trail
+  readonly #history: AttemptHistory
   readonly #gone = new AbortController()
   readonly reply: ClientReply
   readonly #onGone = () => {
@@ -52,17 +63,17 @@ class JourneyInProgress {
   /** Settlements on their way that nothing waits for until the end. */
   readonly #settling: Promise<void>[] = []
   #lastKey: KeyId | null = null
-  #seen: Seen = {}
+  #observation: Observation = {}
   #degraded = false
   #usage: Usage | null = null
 
-  constructor(dispatcher: Dispatcher, request: InferenceRequest) {
-    this.#dispatcher = dispatcher
+  constructor(context: JourneyContext, request: InferenceRequest) {
+    this.#context = context
     this.#request = request
-    this.#trail = new Trail(request.models)
+    this.#history = new AttemptHistory(request.models)
     this.#timings = createTimings(request.authMs)
     const decorate = (headers: Headers) => this.#decorate(headers)
-    this.reply = createClientReply(dispatcher.ports, decorate, this.#onGone)
+    this.reply = createClientReply(context.ports, decorate, this.#onGone)
     if (request.signal.aborted) this.#onGone()
     request.signal.addEventListener('abort', this.#onGone)
   }
@@ -78,7 +89,7 @@ class JourneyInProgress {
       const owed = this.#held === null ? [] : this.#endOf(this.#held, NOBODY, null)
       this.#call?.close()
       const said = this.#say({ kind: 'ours', error: word }).catch((bug) => this.reply.fail(bug))
-      await Promise.all([said, this.#dispatcher.leases.settle(owed)])
+      await Promise.all([said, this.#context.leases.settle(owed)])
       throw error
     } finally {
       this.#request.signal.removeEventListener('abort', this.#onGone)
@@ -97,8 +108,8 @@ class JourneyInProgress {
         return await this.#conclude(acquired.kind === 'refused' ? acquired.refusal : null, [])
       }
       this.#held = acquired
-      this.#trail.lease(acquired.keyId, acquired.model)
-      const secret = this.#dispatcher.ring.secret(acquired.keyId)
+      this.#history.lease(acquired.keyId, acquired.model)
+      const secret = this.#context.ring.secret(acquired.keyId)
       if (secret === null) {
         unknownKeys += 1
         settlements = this.#endOf(acquired, NOBODY, UNUSED)
@@ -113,7 +124,7 @@ class JourneyInProgress {
       const next = this.#nextStep(failed)
       if (next.kind === 'give_up') return await this.#conclude(null, settlements)
       if (next.waitMs > 0) {
-        this.#settling.push(this.#dispatcher.leases.settle(settlements))
+        this.#settling.push(this.#context.leases.settle(settlements))
         settlements = []
         await this.#wait(next.waitMs)
       }
@@ -123,18 +134,18 @@ class JourneyInProgress {
   }
 
   async #acquire(step: Again | null, settlements: readonly Settlement[]): Promise<Acquired> {
-    const { ports, leases, maxWaitMs } = this.#dispatcher
+    const { ports, leases, maxWaitMs } = this.#context
     const { asked, clientId, affinity, routeKeys, tokens } = this.#request
     const beganMs = ports.nowMs()
     const remainingMs = Math.max(0, this.#remainingMs())
     const want = {
-      ...this.#trail.ruledOut(),
+      ...this.#history.ruledOut(),
       asked,
       clientId,
       affinity,
       routeKeys,
       tokens,
-      attempt: step?.attempt ?? (this.#trail.isFresh() ? 'first' : 'move'),
+      attempt: step?.attempt ?? (this.#history.isFresh() ? 'first' : 'move'),
       leaseMs: remainingMs + LEASE_GRACE_MS,
       waitMs: Math.min(maxWaitMs, remainingMs),
     } as const
@@ -146,17 +157,17 @@ class JourneyInProgress {
     this.#timings.acquire += ports.nowMs() - beganMs - waitedMs
     this.#degraded ||= acquired.kind === 'no_pool' || isWithoutLease(acquired)
     const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
-    return isUnpaid && this.#trail.fallBackUnpaid() ? await this.#acquire(null, []) : acquired
+    return isUnpaid && this.#history.fallBackUnpaid() ? await this.#acquire(null, []) : acquired
   }
 
   /** Makes one upstream call, unless the client left while the key was being leased. */
   async #try(leased: Leased, secret: string): Promise<Attempt> {
-    const { ports, upstreamUrl } = this.#dispatcher
+    const { ports, upstreamUrl } = this.#context
     const { shape, headers, bodyFor, search, timeouts } = this.#request
     if (this.#gone.signal.aborted) return { kind: 'client_gone', usage: UNUSED }
     const { keyId, model } = leased
     this.#lastKey = keyId
-    this.#trail.begin(keyId, model)
+    this.#history.begin(keyId, model)
     const body = bodyFor(model)
     const outgoing = upstreamHeaders(headers)
     outgoing.set('authorization', `Bearer ${secret}`)
@@ -168,7 +179,7 @@ class JourneyInProgress {
     const result = await attempt(this.#call, shape, this.reply, timeouts)
     const tookMs = ports.nowMs() - beganMs
     this.#timings.upstream += tookMs
-    this.#seen = seenOf(result, tookMs)
+    this.#observation = observationOf(result, tookMs)
     if (result.kind !== 'stream') this.reply.dropKeepAlives()
     if (result.kind === 'failed') this.#call.close()
     return result
@@ -178,16 +189,16 @@ class JourneyInProgress {
     const { keyId, accountId } = leased
     const verdict = this.#blame(keyId, failure)
     const failed = { keyId, accountId, failure, blame: verdict, replay }
-    this.#trail.failures.push(failed)
+    this.#history.failures.push(failed)
     return failed
   }
 
   /** Finds whose fault a failure was, and notes it for the log and for the key ring. */
   #blame(keyId: KeyId, failure: UpstreamFailure): Blame {
-    const { ports, ring, spill } = this.#dispatcher
+    const { ports, ring, spill } = this.#context
     const verdict = blame(failure, { nowMs: ports.nowMs(), spill })
     const { fault, outcome } = verdict
-    this.#trail.note(verdict)
+    this.#history.note(verdict)
     if (outcome === 'failure' || fault === 'key' || fault === 'account') {
       ring.noteFailure(keyId, ports.nowMs())
     }
@@ -198,19 +209,19 @@ class JourneyInProgress {
     const step = nextStep(
       failed.blame,
       {
-        ...this.#trail.standing(),
+        ...this.#history.standing(),
         maxAttempts: this.#request.maxAttempts,
         remainingMs: this.#remainingMs(),
       },
-      this.#dispatcher.ports.random,
+      this.#context.ports.random,
     )
     if (step.kind === 'give_up' || this.#gone.signal.aborted) return { kind: 'give_up' }
-    this.#trail.follow(step, failed)
+    this.#history.follow(step, failed)
     return step
   }
 
   async #wait(ms: number): Promise<void> {
-    const { ports } = this.#dispatcher
+    const { ports } = this.#context
     const beganMs = ports.nowMs()
     await sleep(ports, ms, this.#gone.signal)
     this.#timings.wait += ports.nowMs() - beganMs
@@ -286,16 +297,16 @@ class JourneyInProgress {
     refusal: Refusal | null,
     settlements: readonly Settlement[],
   ): Promise<JourneyReport['outcome']> {
-    const { leases, ports } = this.#dispatcher
+    const { leases, ports } = this.#context
     const settled = leases.settle(settlements)
     if (!this.#gone.signal.aborted) {
-      await this.#say(lastWord(this.#trail.failures, refusal, ports.nowMs()))
+      await this.#say(finalAnswer(this.#history.failures, refusal, ports.nowMs()))
     }
     await settled
     return this.#gone.signal.aborted ? 'client_gone' : 'failed'
   }
 
-  async #say(word: LastWord): Promise<void> {
+  async #say(word: FinalAnswer): Promise<void> {
     const { shape } = this.#request
     if (word.kind === 'verbatim') {
       const { replay } = word
@@ -314,28 +325,28 @@ class JourneyInProgress {
 
   async #settle(leased: Leased, verdict: Blame | null, usage: Usage | null): Promise<void> {
     this.#usage = usage
-    await this.#dispatcher.leases.settle(this.#endOf(leased, verdict, usage))
+    await this.#context.leases.settle(this.#endOf(leased, verdict, usage))
   }
 
   /** What the pool is to be told of a lease that is not held any more. */
   #endOf(leased: Leased, verdict: Blame | null, usage: Usage | null): Settlement[] {
     this.#held = null
-    const seen = this.#seen
-    this.#seen = {}
+    const seen = this.#observation
+    this.#observation = {}
     return settlementsOf(leased, verdict, usage, seen)
   }
 
   #remainingMs(): number {
     const { startedAtMs, timeouts } = this.#request
-    return startedAtMs + timeouts.totalMs - this.#dispatcher.ports.nowMs()
+    return startedAtMs + timeouts.totalMs - this.#context.ports.nowMs()
   }
 
   /** Every answer goes through here, so that no way of answering shows upstream's own headers. */
   #decorate(headers: Headers): Headers {
     const decorated = clientHeaders(headers)
-    decorated.set('x-switchyard-attempts', String(this.#trail.attempts.length))
+    decorated.set('x-switchyard-attempts', String(this.#history.attempts.length))
     if (this.#lastKey !== null) decorated.set('x-switchyard-key', this.#lastKey)
-    const sent = this.#trail.attempts.at(-1)?.model
+    const sent = this.#history.attempts.at(-1)?.model
     if (sent !== undefined && sent !== this.#request.asked) {
       decorated.set('x-switchyard-model', sent)
     }
@@ -347,7 +358,7 @@ class JourneyInProgress {
   #report(outcome: JourneyReport['outcome']): JourneyReport {
     return {
       outcome,
-      attempts: this.#trail.attempts,
+      attempts: this.#history.attempts,
       degraded: this.#degraded,
       timings: this.#timings,
       usage: this.#usage,

@@ -1,7 +1,7 @@
 import type { KeyId } from '../balancing/ids.ts'
 import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
 import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
-import type { Dispatcher } from '../gateway/inference-request.ts'
+import type { JourneyContext } from '../gateway/inference-request.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
 import { createKeyLookups } from '../gateway/leases/key-lookups.ts'
 import { createKeyRing, type KeyRing } from '../gateway/leases/key-ring.ts'
@@ -70,10 +70,10 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayRes
 }
 
 /** What one request needs to be dispatched. */
-export function dispatcherOf(
+export function journeyContextOf(
   gateway: Gateway,
   background: (work: Promise<unknown>) => void,
-): Dispatcher {
+): JourneyContext {
   const { config, pool, ring, credit, ports } = gateway
   const { upstreamUrl, policy } = config
   const lookups = createKeyLookups(ports, upstreamUrl, ring, credit, (answer) =>

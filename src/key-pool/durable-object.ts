@@ -11,7 +11,7 @@ import {
   serveQueue,
   settle,
   takeChanges,
-  takeLookups,
+  takeLookupDuties,
   tick,
   wakeAtMs,
 } from '../balancing/pool.ts'
@@ -70,7 +70,7 @@ export class KeyPool extends DurableObject<Env> {
     for (const settlement of request.settlements) settle(pool, settlement, nowMs, Math.random)
     for (const lookup of request.lookups) report(pool, lookup, nowMs)
     const decisions = request.wants.map((want) => acquire(pool, want, nowMs, Math.random))
-    const lookups = takeLookups(pool, nowMs)
+    const lookups = takeLookupDuties(pool, nowMs)
     this.#serve(pool, nowMs)
     this.#write(pool)
     return { version: 1, decisions, lookups }

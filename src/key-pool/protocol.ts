@@ -1,7 +1,7 @@
-import type { Lookup } from '../balancing/health/key-report.ts'
+import type { KeyReport } from '../balancing/health/key-report.ts'
+import type { LookupDuty } from '../balancing/health/lookup-duty.ts'
 import type { LeaseId } from '../balancing/ids.ts'
-import type { Decision, Want } from '../balancing/lease-request.ts'
-import type { HandedLookup } from '../balancing/pool.ts'
+import type { Decision, LeaseRequest } from '../balancing/lease-request.ts'
 import type { Settlement } from '../balancing/settlement.ts'
 
 /**
@@ -11,9 +11,9 @@ import type { Settlement } from '../balancing/settlement.ts'
  */
 export interface ExchangeRequest {
   readonly version: 1
-  readonly wants: readonly Want[]
+  readonly wants: readonly LeaseRequest[]
   readonly settlements: readonly Settlement[]
-  readonly lookups: readonly Lookup[]
+  readonly lookups: readonly KeyReport[]
 }
 
 export interface ExchangeReply {
@@ -21,7 +21,7 @@ export interface ExchangeReply {
   /** One for each want, in their order. */
   readonly decisions: readonly Decision[]
   /** Keys that this asker, and nobody else, should now look up and report. */
-  readonly lookups: readonly HandedLookup[]
+  readonly lookups: readonly LookupDuty[]
 }
 
 /**

@@ -4,7 +4,7 @@ import { readError } from './failures/upstream-failure.ts'
 import { endOfUtcWindow, type UtcWindow } from './utc-window.ts'
 
 /** What `GET /key` said about a key. */
-export type KeyLookup =
+export type KeyInfo =
   | ({ readonly kind: 'valid' } & KeyStatus)
   | { readonly kind: 'rejected' }
   | { readonly kind: 'unknown' }
@@ -46,7 +46,7 @@ const RESETS: ReadonlyMap<string | null | undefined, UtcWindow> = new Map([
  * @param body the parsed JSON, or anything else where there was none.
  * @param nowMs when it was asked: the cap's window is the one of that moment
  */
-export function readKeyLookup(status: number, body: unknown, nowMs: number): KeyLookup {
+export function readKeyInfo(status: number, body: unknown, nowMs: number): KeyInfo {
   if (status === 401) {
     const error = readError(body, status)
     return error !== null && error.providerName === null

@@ -11,32 +11,32 @@ export interface Granted {
   readonly keyId: string
   readonly model: string
   readonly panic: boolean
-  readonly wish: Ask
+  readonly request: Ask
   readonly keys: readonly KeyState[]
   readonly nowMs: number
 }
 
 /** What is wrong with a grant, by rules that are written down here once more and more simply. */
 export function faultsOf(granted: Granted, { keys: specs, setup }: AnyPool): string[] {
-  const { keyId, model, panic, wish, keys, nowMs } = granted
+  const { keyId, model, panic, request, keys, nowMs } = granted
   const key = keys.find(({ id }) => id === keyId)
   if (key === undefined) return ['a key was granted that is not there']
-  const route = keysFor(wish, keys, setup)
+  const route = keysFor(request, keys, setup)
   const standing = route.filter((other) => stands(other, model, nowMs))
   const closed = standing.filter(({ breaker }) => breaker.kind === 'closed')
   const breaker = asOf(key.breaker, nowMs)
-  const isFirstModel = model === wish.models?.[0]
+  const isFirstModel = model === request.models?.[0]
   const spec = specs.find(({ id }) => id === keyId)
   const rules: readonly [holds: boolean, fault: string][] = [
-    [wish.models?.includes(model) === true, 'a model was granted that nobody named'],
+    [request.models?.includes(model) === true, 'a model was granted that nobody named'],
     [route.includes(key), 'a key was granted that is not in the route'],
     [spec?.disabled !== true, 'a disabled key was granted'],
     [
-      !(isFirstModel && wish.tried?.includes(keyId)),
+      !(isFirstModel && request.tried?.includes(keyId)),
       'a key that was tried was granted again for the same model',
     ],
     [
-      !(isFirstModel && wish.notAccounts?.includes(key.account.id)),
+      !(isFirstModel && request.notAccounts?.includes(key.account.id)),
       'an account at fault was granted',
     ],
     [!isBenched(key, model, nowMs), 'a benched key was granted'],

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
-import type { Lookup } from '../../src/balancing/health/key-report.ts'
+import type { KeyReport } from '../../src/balancing/health/key-report.ts'
+import type { LookupDuty } from '../../src/balancing/health/lookup-duty.ts'
 import { accountId } from '../../src/balancing/ids.ts'
-import type { HandedLookup } from '../../src/balancing/pool.ts'
 import type {
   BenchOrder,
   BenchReason,
@@ -16,7 +16,7 @@ import {
   type RouteSpec,
   type Setup,
   usageOf,
-  validLookup,
+  validReport,
 } from './pool-driver.ts'
 
 export interface AnyPool {
@@ -122,7 +122,7 @@ export const anyHistory: fc.Arbitrary<Hint[]> = fc.array(
 )
 
 /** What one request asks for. */
-export function wishOf({ pick, detail }: Hint, lease: string): Ask {
+export function requestOf({ pick, detail }: Hint, lease: string): Ask {
   const [first, ...rest] = [pick, pick + 1, pick + 2].map((i) => at(MODELS, i) ?? MODELS[0])
   const models = [first ?? MODELS[0], ...rest.slice(0, detail % 3)]
   return {
@@ -194,14 +194,14 @@ function benchOrder(detail: number, nowMs: number): BenchOrder {
 }
 
 /** What a lookup finds; sometimes it is an answer that somebody else got a moment ago. */
-export function lookupOf(order: HandedLookup, detail: number, nowMs: number): Lookup {
+export function keyReportOf(order: LookupDuty, detail: number, nowMs: number): KeyReport {
   const { keyId } = order
   const askedAtMs = detail % 5 === 0 ? Math.max(order.freshSinceMs, nowMs - 10_000) : nowMs
   if (detail % 6 === 0) return { keyId, kind: 'rejected', askedAtMs }
   if (detail % 6 === 1) return { keyId, kind: 'unknown' }
   const owner = at([null, ...OWNERS], detail >> 4) ?? null
   const remainingUsd = detail % 9 === 0 ? null : (detail % 7) - 1
-  return validLookup(keyId, remainingUsd, askedAtMs, {
+  return validReport(keyId, remainingUsd, askedAtMs, {
     resetsAtMs: detail % 3 === 0 ? nowMs + 30_000 : null,
     owner: owner === null ? null : accountId(owner),
     balanceUsd: order.withBalance && detail % 8 < 3 ? (detail % 5) - 1 : null,

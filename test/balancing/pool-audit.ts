@@ -48,13 +48,13 @@ export class PoolAudit {
     this.#initialRetryTokens = pool.state.retryBudget.tokens
   }
 
-  granted(lease: Lease, wish: Ask): void {
+  granted(lease: Lease, request: Ask): void {
     const nowMs = this.#pool.now()
-    if (wish.attempt === 'first') this.#requests += 1
+    if (request.attempt === 'first') this.#requests += 1
     // Another model is no retry of what failed.
-    if (wish.attempt === 'retry' && lease.model === wish.models?.[0]) this.#retries += 1
+    if (request.attempt === 'retry' && lease.model === request.models?.[0]) this.#retries += 1
     const minute = this.#minutes.get(lease.keyId)
-    minute?.grant(lease.id, wish.tokens ?? 0, nowMs)
+    minute?.grant(lease.id, request.tokens ?? 0, nowMs)
     const taken = minute?.since(nowMs - WINDOW_MS)
     const { rpm, tpm } = this.#specOf(lease.keyId)
     this.#expect((taken?.requests ?? 0) <= (rpm ?? Infinity), `${lease.keyId} is over its rpm`)
@@ -150,10 +150,10 @@ export class PoolAudit {
     const nowMs = this.#pool.now()
     const minute = this.#minutes.get(id)
     const counted = Math.round(shareUsed(meter, nowMs) * meter.limit)
-    const least = minute?.since(nowMs - WINDOW_MS)[what] ?? 0
+    const minimumBy = minute?.since(nowMs - WINDOW_MS)[what] ?? 0
     const most = minute?.since(nowMs - WINDOW_MS - METER_ERROR_MS)[what] ?? 0
     const { slots, total } = meter.window
-    this.#expect(counted >= least, `${id} forgets ${what}: ${counted} of ${least}`)
+    this.#expect(counted >= minimumBy, `${id} forgets ${what}: ${counted} of ${minimumBy}`)
     this.#expect(counted <= most, `${id} invents ${what}: ${counted} for ${most}`)
     this.#expect(
       slots.every(({ amount }) => amount >= 0),
@@ -222,12 +222,12 @@ export class PoolAudit {
     const nowMs = this.#pool.now()
     const [first] = state.queue.values()
     const [next] = waiting
-    if (first === undefined || next === undefined || first.want.leaseId !== next.lease) return
-    this.#expect(!this.#wouldGrantAt(nowMs, next.wish), 'the first waits although a key is free')
+    if (first === undefined || next === undefined || first.request.leaseId !== next.lease) return
+    this.#expect(!this.#wouldGrantAt(nowMs, next.request), 'the first waits although a key is free')
   }
 
   /** What is wrong with a refusal that was given just now. */
-  faultsOfRefusal(refusal: Refusal, wish: Ask): string[] {
+  faultsOfRefusal(refusal: Refusal, request: Ask): string[] {
     const nowMs = this.#pool.now()
     const { retryAtMs, reasons, cause } = refusal
     if (cause !== 'no_key') return []
@@ -239,30 +239,30 @@ export class PoolAudit {
     const counted = Object.values(reasons).reduce((sum, count) => sum + count, 0)
     expect(counted === this.#config.keys.length, 'a refusal did not account for every key')
     const { state } = this.#pool
-    const route = keysFor(wish, [...state.keys.values()], this.#config.setup)
+    const route = keysFor(request, [...state.keys.values()], this.#config.setup)
     const outside = state.keys.size - route.length
     // Who comes behind others is given their answer.
     const isOwn = state.queue.size === 0
     expect(!isOwn || (reasons.not_in_route ?? 0) === outside, 'a refusal is of another route')
-    if (retryAtMs === null || !this.#isForeseeable(wish, retryAtMs)) return faults
-    expect(!this.#wouldGrantAt(retryAtMs - 1, wish), 'a key was free before the moment named')
-    expect(this.#wouldGrantAt(retryAtMs, wish), 'no key was free at the moment named')
+    if (retryAtMs === null || !this.#isForeseeable(request, retryAtMs)) return faults
+    expect(!this.#wouldGrantAt(retryAtMs - 1, request), 'a key was free before the moment named')
+    expect(this.#wouldGrantAt(retryAtMs, request), 'no key was free at the moment named')
     return faults
   }
 
   /** Leases end when their answers do, and lookups when they do: then the moment is a guess. */
-  #isForeseeable(wish: Ask, retryAtMs: number): boolean {
+  #isForeseeable(request: Ask, retryAtMs: number): boolean {
     const { state } = this.#pool
     const nowMs = this.#pool.now()
-    const isPersonal = (wish.tried?.length ?? 0) + (wish.notAccounts?.length ?? 0) > 0
-    if (isPersonal || wish.attempt === 'retry' || state.queue.size > 0) return false
-    const keys = keysFor(wish, [...state.keys.values()], this.#config.setup)
+    const isPersonal = (request.tried?.length ?? 0) + (request.notAccounts?.length ?? 0) > 0
+    if (isPersonal || request.attempt === 'retry' || state.queue.size > 0) return false
+    const keys = keysFor(request, [...state.keys.values()], this.#config.setup)
     // Who is at a limit still counts for panic, so that panic may come or go before anybody is free.
     const isBroken = keys.some(({ breaker }) => breaker.kind !== 'closed')
     const isLimited = keys.some(
       ({ rpm, tpm }) =>
         (rpm !== null && roomAtMs(rpm, 1, nowMs) !== nowMs) ||
-        (tpm !== null && roomAtMs(tpm, wish.tokens ?? 0, nowMs) !== nowMs),
+        (tpm !== null && roomAtMs(tpm, request.tokens ?? 0, nowMs) !== nowMs),
     )
     if (state.policy.panicRatio > 0 && isBroken && isLimited) return false
     return keys.every((key) => {
@@ -277,12 +277,12 @@ export class PoolAudit {
     })
   }
 
-  #wouldGrantAt(atMs: number, wish: Ask): boolean {
+  #wouldGrantAt(atMs: number, request: Ask): boolean {
     const twin = drivePool([])
     Object.assign(twin.state, structuredClone(this.#pool.state))
     twin.state.queue.clear()
     twin.at(atMs)
-    return twin.ask({ ...wish, lease: 'imagined', waitMs: 0 }).kind === 'grant'
+    return twin.ask({ ...request, lease: 'imagined', waitMs: 0 }).kind === 'grant'
   }
 }
 

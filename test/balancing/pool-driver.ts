@@ -1,6 +1,12 @@
-import type { Lookup } from '../../src/balancing/health/key-report.ts'
+import type { KeyReport } from '../../src/balancing/health/key-report.ts'
 import { accountId, clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
-import type { Decision, Grant, Refusal, Waiting, Want } from '../../src/balancing/lease-request.ts'
+import type {
+  Decision,
+  Grant,
+  LeaseRequest,
+  Refusal,
+  Waiting,
+} from '../../src/balancing/lease-request.ts'
 import { isNonEmpty, type NonEmpty } from '../../src/balancing/non-empty.ts'
 import { acquire, claim, report, serveQueue, settle, tick } from '../../src/balancing/pool.ts'
 import {
@@ -103,40 +109,40 @@ export interface Ask {
   /** The model to send, and those that may take its place. */
   readonly models?: readonly string[]
   readonly asked?: string
-  readonly attempt?: Want['attempt']
+  readonly attempt?: LeaseRequest['attempt']
   readonly tried?: readonly string[]
   readonly notAccounts?: readonly string[]
   readonly tokens?: number
   /** A text is the id of a conversation. */
-  readonly affinity?: Want['affinity'] | string
+  readonly affinity?: LeaseRequest['affinity'] | string
   readonly leaseMs?: number
   readonly waitMs?: number
 }
 
 /** @param lease its id where the wish has none */
-export function wantOf(wish: Ask, lease: string): Want {
-  const models = (wish.models ?? [wish.model ?? 'vendor/model']).map(modelId)
+export function leaseRequestOf(request: Ask, lease: string): LeaseRequest {
+  const models = (request.models ?? [request.model ?? 'vendor/model']).map(modelId)
   if (!isNonEmpty(models)) throw new Error('a request names a model')
-  const { affinity = null } = wish
+  const { affinity = null } = request
   return {
-    leaseId: leaseId(wish.lease ?? lease),
-    clientId: clientId(wish.client ?? 'client'),
-    asked: modelId(wish.asked ?? models[0]),
+    leaseId: leaseId(request.lease ?? lease),
+    clientId: clientId(request.client ?? 'client'),
+    asked: modelId(request.asked ?? models[0]),
     models,
-    attempt: wish.attempt ?? 'first',
-    triedKeys: (wish.tried ?? []).map(keyId),
-    excludedAccounts: (wish.notAccounts ?? []).map(accountId),
-    tokens: wish.tokens ?? 0,
+    attempt: request.attempt ?? 'first',
+    triedKeys: (request.tried ?? []).map(keyId),
+    excludedAccounts: (request.notAccounts ?? []).map(accountId),
+    tokens: request.tokens ?? 0,
     affinity: typeof affinity === 'string' ? { kind: 'conversation', id: affinity } : affinity,
-    leaseMs: wish.leaseMs ?? 600_000,
-    waitMs: wish.waitMs ?? 0,
+    leaseMs: request.leaseMs ?? 600_000,
+    waitMs: request.waitMs ?? 0,
   }
 }
 
-type ValidLookup = Extract<Lookup, { kind: 'valid' }>
+type ValidLookup = Extract<KeyReport, { kind: 'valid' }>
 
 /** What `/key` says of a key with so much left, and no more than that. */
-export function validLookup(
+export function validReport(
   id: string,
   remainingUsd: number | null,
   askedAtMs: number,
@@ -186,26 +192,26 @@ export function drivePool(
   let nowMs = START_MS
   let minted = 0
 
-  function ask(wish: Ask = {}): Decision {
+  function ask(request: Ask = {}): Decision {
     minted += 1
-    return acquire(state, wantOf(wish, `lease-${minted}`), nowMs, random)
+    return acquire(state, leaseRequestOf(request, `lease-${minted}`), nowMs, random)
   }
 
-  function grant(wish: Ask = {}): Grant {
-    const answer = ask(wish)
+  function grant(request: Ask = {}): Grant {
+    const answer = ask(request)
     if (answer.kind !== 'grant') throw new Error(`not granted: ${JSON.stringify(answer)}`)
     return answer
   }
 
-  function refusal(wish: Ask = {}): Refusal {
-    const answer = ask(wish)
+  function refusal(request: Ask = {}): Refusal {
+    const answer = ask(request)
     if (answer.kind !== 'refusal') throw new Error(`not refused: ${JSON.stringify(answer)}`)
     return answer
   }
 
   /** A place in the queue, for as long as the policy lets a request wait unless the wish says less. */
-  function waiting(wish: Ask = {}): Waiting {
-    const answer = ask({ waitMs: state.policy.queue.maxWaitMs, ...wish })
+  function waiting(request: Ask = {}): Waiting {
+    const answer = ask({ waitMs: state.policy.queue.maxWaitMs, ...request })
     if (answer.kind !== 'waiting') throw new Error(`not waiting: ${JSON.stringify(answer)}`)
     return answer
   }
@@ -223,9 +229,9 @@ export function drivePool(
   }
 
   /** A lease on one key and no other. */
-  function grantOf(id: string, wish: Ask = {}): Grant {
+  function grantOf(id: string, request: Ask = {}): Grant {
     const others = [...state.keys.keys()].filter((other) => other !== id)
-    return grant({ ...wish, tried: others })
+    return grant({ ...request, tried: others })
   }
 
   function give(lease: Grant, told: Partial<Settlement> = {}): void {
@@ -257,7 +263,7 @@ export function drivePool(
 
   /** A lookup made and reported now. */
   function lookUp(id: string, remainingUsd: number | null, more: Partial<ValidLookup> = {}): void {
-    report(state, validLookup(id, remainingUsd, nowMs, more), nowMs)
+    report(state, validReport(id, remainingUsd, nowMs, more), nowMs)
   }
 
   return {

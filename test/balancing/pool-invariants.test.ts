@@ -138,8 +138,8 @@ describe('with equal keys and no faults', () => {
             Array.from({ length: 20 * count }, () => 2),
           )
           // One of them draws by lot.
-          const least = strategy === 'lowest-latency' ? 3 : 18
-          for (const had of shares(ids, served)) expect(had).toBeGreaterThanOrEqual(least)
+          const minimumBy = strategy === 'lowest-latency' ? 3 : 18
+          for (const had of shares(ids, served)) expect(had).toBeGreaterThanOrEqual(minimumBy)
         }),
         { numRuns: 30 },
       )

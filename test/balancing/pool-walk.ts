@@ -1,11 +1,18 @@
 import { accountId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Decision, Grant, Refusal } from '../../src/balancing/lease-request.ts'
 import type { Lease } from '../../src/balancing/limits/leases.ts'
-import { report, takeLookups, tick, wakeAtMs } from '../../src/balancing/pool.ts'
+import { report, takeLookupDuties, tick, wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { faultsOf } from './grant-rules.ts'
-import { type AnyPool, at, type Hint, lookupOf, settlementOf, wishOf } from './pool-arbitraries.ts'
+import {
+  type AnyPool,
+  at,
+  type Hint,
+  keyReportOf,
+  requestOf,
+  settlementOf,
+} from './pool-arbitraries.ts'
 import { PoolAudit, plain } from './pool-audit.ts'
 import { type Ask, drivePool, type PoolDriver } from './pool-driver.ts'
 import { type Waiter, Waiters } from './queue-model.ts'
@@ -23,7 +30,7 @@ const ASK_AGAIN_MS = 1_000
 export interface Issued {
   readonly lease: string
   readonly keyId: string
-  readonly wish: Ask
+  readonly request: Ask
   readonly grantedAtMs: number
   /** Whoever waited for it is gone without a word. */
   readonly silent: boolean
@@ -73,7 +80,7 @@ export class PoolWalk {
   #carryOut(hint: Hint): void {
     switch (hint.what) {
       case 'ask':
-        this.#ask(wishOf(hint, `asked-${this.transcript.length}`), hint.detail % 6 === 0)
+        this.#ask(requestOf(hint, `asked-${this.transcript.length}`), hint.detail % 6 === 0)
         break
       case 'ask-again':
         this.#askAgain(hint)
@@ -122,7 +129,7 @@ export class PoolWalk {
   }
 
   /** Does something that may grant leases, and looks at each that was granted by it. */
-  #watch<T>(wish: Ask | null, act: () => T): T {
+  #watch<T>(request: Ask | null, act: () => T): T {
     const { state } = this.pool
     const nowMs = this.pool.now()
     tick(state, nowMs)
@@ -134,7 +141,7 @@ export class PoolWalk {
     const probed = new Set<string>()
     for (const lease of granted) {
       const waited = this.#waiters.of(lease.id)
-      const asked = waited?.wish ?? wish
+      const asked = waited?.request ?? request
       if (asked === null) this.#blame('a lease was granted that nobody asked for')
       else this.#checkGrant(lease, asked, before, probed)
       this.#fault(
@@ -147,23 +154,23 @@ export class PoolWalk {
     return done
   }
 
-  #checkGrant(lease: Lease, wish: Ask, keys: readonly KeyState[], probed: Set<string>): void {
+  #checkGrant(lease: Lease, request: Ask, keys: readonly KeyState[], probed: Set<string>): void {
     const nowMs = this.pool.now()
     const { model, panic } = lease
-    const granted = { keyId: lease.keyId, model, panic, wish, keys, nowMs }
+    const granted = { keyId: lease.keyId, model, panic, request, keys, nowMs }
     for (const fault of faultsOf(granted, this.#config)) this.#blame(fault)
     const { breaker } = this.pool.key(lease.keyId)
     if (breaker.kind === 'half_open' && !panic) {
       this.#fault(!probed.has(lease.keyId), 'two probes were let through at once')
       probed.add(lease.keyId)
     }
-    const overtaken = this.#waiters.overtakenBy(lease.id, wish, nowMs)
+    const overtaken = this.#waiters.overtakenBy(lease.id, request, nowMs)
     this.#fault(overtaken === undefined, `${lease.id} overtook ${overtaken?.lease}`)
     const [first] = this.#waiters.alive(nowMs)
-    if (first !== undefined && first.lease !== lease.id && first.wish.attempt !== 'retry') {
+    if (first !== undefined && first.lease !== lease.id && first.request.attempt !== 'retry') {
       // What is free goes to whoever waits longest and can use it, whatever they compete for.
-      const fits = (first.wish.tokens ?? 0) <= (wish.tokens ?? 0)
-      const inItsPlace = { ...granted, wish: first.wish }
+      const fits = (first.request.tokens ?? 0) <= (request.tokens ?? 0)
+      const inItsPlace = { ...granted, request: first.request }
       const couldHaveIt = fits && faultsOf(inItsPlace, this.#config).length === 0
       this.#fault(!couldHaveIt, `${lease.id} has what ${first.lease} waits for`)
     }
@@ -171,12 +178,12 @@ export class PoolWalk {
     const known = this.#issued.get(lease.id)
     this.#fault(known === undefined || this.#isForgotten(known), 'an ended lease was granted again')
     if (panic) this.met.add('panic')
-    if (model !== wish.models?.[0]) this.met.add('fallback')
-    this.#audit.granted(lease, wish)
+    if (model !== request.models?.[0]) this.met.add('fallback')
+    this.#audit.granted(lease, request)
     this.#issued.set(lease.id, {
       lease: lease.id,
       keyId: lease.keyId,
-      wish,
+      request,
       grantedAtMs: nowMs,
       silent: waited?.silent ?? false,
       grant: null,
@@ -189,16 +196,16 @@ export class PoolWalk {
     return this.pool.now() - (settledAtMs ?? expiresAtMs) > REMEMBERED_MS
   }
 
-  #ask(wish: Ask, silent: boolean): void {
-    const answer = this.#watch(wish, () => this.pool.ask(wish))
+  #ask(request: Ask, silent: boolean): void {
+    const answer = this.#watch(request, () => this.pool.ask(request))
     this.transcript.push(answer)
-    this.#take(wish, answer, silent)
+    this.#take(request, answer, silent)
   }
 
   /** What an asker makes of an answer. */
-  #take(wish: Ask, answer: Decision, silent: boolean): void {
+  #take(request: Ask, answer: Decision, silent: boolean): void {
     const nowMs = this.pool.now()
-    const lease = wish.lease ?? ''
+    const lease = request.lease ?? ''
     switch (answer.kind) {
       case 'grant': {
         const issued = this.#issued.get(lease)
@@ -209,36 +216,36 @@ export class PoolWalk {
         const held = issued.grant ?? answer
         this.#fault(held.keyId === answer.keyId, 'one lease id holds two leases')
         this.#fault(issued.keyId === answer.keyId, 'a grant names another key than its lease')
-        if (issued.grant === null) issued.expiresAtMs = nowMs + (wish.leaseMs ?? 0)
+        if (issued.grant === null) issued.expiresAtMs = nowMs + (request.leaseMs ?? 0)
         issued.grant = answer
         return
       }
       case 'waiting': {
         const { maxWaitMs } = this.pool.state.policy.queue
-        const deadlineMs = nowMs + Math.min(wish.waitMs ?? 0, maxWaitMs)
+        const deadlineMs = nowMs + Math.min(request.waitMs ?? 0, maxWaitMs)
         this.#fault(deadlineMs > nowMs, 'somebody waits who did not want to')
-        this.#waiters.add({ lease, wish, deadlineMs, silent, seenAtMs: nowMs })
+        this.#waiters.add({ lease, request, deadlineMs, silent, lastPolledAtMs: nowMs })
         return
       }
       case 'refusal':
-        this.#checkRefusal(answer, wish)
+        this.#checkRefusal(answer, request)
     }
   }
 
   #askAgain({ pick }: Hint): void {
     const issued = at([...this.#issued.values()], pick)
     if (issued === undefined || this.#waiters.of(issued.lease) !== undefined) return
-    const { wish } = issued
+    const { request } = issued
     const nowMs = this.pool.now()
     const wasLive = isLive(issued, nowMs)
-    const answer = this.#watch(wish, () => this.pool.ask(wish))
+    const answer = this.#watch(request, () => this.pool.ask(request))
     this.transcript.push(answer)
     if (wasLive) this.#fault(answer.kind === 'grant', 'a live lease was refused to its holder')
     else if (answer.kind === 'refusal' && answer.cause === 'ended') return
     else this.#fault(this.#isForgotten(issued), 'an ended lease was asked for with success')
     // It begins anew.
     if (answer.kind === 'waiting') this.#issued.delete(issued.lease)
-    this.#take(wish, answer, true)
+    this.#take(request, answer, true)
   }
 
   #settle({ pick, detail }: Hint): void {
@@ -294,14 +301,14 @@ export class PoolWalk {
   #leave({ pick }: Hint): void {
     const left = at([...this.#waiters.all(), ...this.#unfetched()], pick)
     if (left === undefined) return
-    const { lease, wish } = left
+    const { lease, request } = left
     const issued = this.#unfetched().find((other) => other.lease === lease)
     const unheard: Grant = {
       kind: 'grant',
       leaseId: leaseId(lease),
       keyId: keyId(''),
       accountId: accountId(''),
-      model: modelId(wish.models?.[0] ?? ''),
+      model: modelId(request.models?.[0] ?? ''),
     }
     this.#waiters.remove(lease)
     if (issued === undefined) this.#watch(null, () => this.pool.shrug(unheard))
@@ -335,13 +342,13 @@ export class PoolWalk {
   #fetch(issued: Issued): void {
     const answer = this.#watch(null, () => this.pool.inquire(issued.lease))
     this.transcript.push(answer)
-    if (answer?.kind === 'grant') this.#take(issued.wish, answer, false)
+    if (answer?.kind === 'grant') this.#take(issued.request, answer, false)
     else this.#blame('a lease that was kept for somebody is not there')
   }
 
   #inquire(waiter: Waiter): void {
     const nowMs = this.pool.now()
-    const { lease, wish, deadlineMs } = waiter
+    const { lease, request, deadlineMs } = waiter
     if (waiter.silent) {
       if (this.#waiters.isAbandoned(waiter, nowMs)) this.#waiters.remove(lease)
       return
@@ -349,13 +356,13 @@ export class PoolWalk {
     const wasAbandoned = this.#waiters.isAbandoned(waiter, nowMs)
     const answer = this.#watch(null, () => this.pool.inquire(lease))
     this.transcript.push(answer)
-    waiter.seenAtMs = nowMs
+    waiter.lastPolledAtMs = nowMs
     if (answer?.kind === 'waiting') {
       this.#fault(nowMs < deadlineMs, 'somebody waits past the deadline')
       return
     }
     this.#waiters.remove(lease)
-    if (answer?.kind === 'grant') this.#take(wish, answer, false)
+    if (answer?.kind === 'grant') this.#take(request, answer, false)
     else if (answer === null) this.#fault(wasAbandoned, 'somebody who waits was forgotten')
     else {
       this.met.add('timed out')
@@ -367,14 +374,14 @@ export class PoolWalk {
   #lookUp({ pick, detail }: Hint): void {
     const { state } = this.pool
     const nowMs = this.pool.now()
-    const orders = takeLookups(state, nowMs)
-    const again = takeLookups(state, nowMs).map((order) => order.keyId)
+    const orders = takeLookupDuties(state, nowMs)
+    const again = takeLookupDuties(state, nowMs).map((order) => order.keyId)
     this.#fault(
       !orders.some((order) => again.includes(order.keyId)),
       'one lookup was handed out twice',
     )
     for (const [i, order] of orders.entries()) {
-      const found = lookupOf(order, pick + detail + i, nowMs)
+      const found = keyReportOf(order, pick + detail + i, nowMs)
       // An answer that somebody else got already is used without asking.
       if (found.kind === 'unknown' || found.askedAtMs === nowMs) this.#audit.asked(order.keyId)
       // Now and then a Worker dies before it can report.
@@ -385,9 +392,9 @@ export class PoolWalk {
     }
   }
 
-  #checkRefusal(refusal: Refusal, wish: Ask): void {
+  #checkRefusal(refusal: Refusal, request: Ask): void {
     for (const reason of Object.keys(refusal.reasons)) this.met.add(reason)
-    for (const what of this.#audit.faultsOfRefusal(refusal, wish)) this.#blame(what)
+    for (const what of this.#audit.faultsOfRefusal(refusal, request)) this.#blame(what)
   }
 }
 

@@ -6,11 +6,11 @@ const ABANDONED_MS = 5_000
 /** Somebody who was told to wait. */
 export interface Waiter {
   readonly lease: string
-  readonly wish: Ask
+  readonly request: Ask
   readonly deadlineMs: number
   /** Its Worker is gone: it never asks again. */
   readonly silent: boolean
-  seenAtMs: number
+  lastPolledAtMs: number
 }
 
 /** Those who wait, in the order in which they came, by what they were told and not by the pool's books. */
@@ -38,7 +38,8 @@ export class Waiters {
   /** Those who still have a claim to be served. */
   alive(nowMs: number): readonly Waiter[] {
     return this.#all.filter(
-      ({ deadlineMs, seenAtMs }) => nowMs < deadlineMs && nowMs - seenAtMs <= ABANDONED_MS,
+      ({ deadlineMs, lastPolledAtMs }) =>
+        nowMs < deadlineMs && nowMs - lastPolledAtMs <= ABANDONED_MS,
     )
   }
 
@@ -46,21 +47,21 @@ export class Waiters {
    * Who came before a request, competes with it for the same keys in the same
    * way, and still waits. A retry may be waiting for the retry budget instead.
    */
-  overtakenBy(lease: string, wish: Ask, nowMs: number): Waiter | undefined {
+  overtakenBy(lease: string, request: Ask, nowMs: number): Waiter | undefined {
     const place = this.#all.findIndex((waiter) => waiter.lease === lease)
     const before = place === -1 ? this.#all : this.#all.slice(0, place)
     const alive = this.alive(nowMs)
     return before.find(
       (other) =>
         alive.includes(other) &&
-        other.wish.attempt !== 'retry' &&
-        laneOf(other.wish) === laneOf(wish),
+        other.request.attempt !== 'retry' &&
+        laneOf(other.request) === laneOf(request),
     )
   }
 
   /** Drops those whom the pool may have forgotten, so that it is their time to begin anew. */
-  isAbandoned({ seenAtMs }: Waiter, nowMs: number): boolean {
-    return nowMs - seenAtMs > ABANDONED_MS
+  isAbandoned({ lastPolledAtMs }: Waiter, nowMs: number): boolean {
+    return nowMs - lastPolledAtMs > ABANDONED_MS
   }
 }
 

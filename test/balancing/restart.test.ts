@@ -7,7 +7,7 @@ import {
   restore,
 } from '../../src/balancing/checkpoint.ts'
 import { accountId } from '../../src/balancing/ids.ts'
-import { takeChanges, takeLookups } from '../../src/balancing/pool.ts'
+import { takeChanges, takeLookupDuties } from '../../src/balancing/pool.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'
 import { drivePool, type KeySpec, type PoolDriver, usageOf } from './pool-driver.ts'
@@ -89,12 +89,12 @@ describe('after a restart', () => {
     (kind) => {
       const pool = drivePool(['a'])
       const keyId = pool.key('a').id
-      takeLookups(pool.state, pool.now())
+      takeLookupDuties(pool.state, pool.now())
       if (kind === 'valid') pool.lookUp('a', 5)
       const next = restarted(pool, [{ id: 'a' }])
-      expect(takeLookups(next.state, next.now())).toEqual([])
+      expect(takeLookupDuties(next.state, next.now())).toEqual([])
       next.wait(60_000)
-      expect(takeLookups(next.state, next.now())).toMatchObject([{ keyId }])
+      expect(takeLookupDuties(next.state, next.now())).toMatchObject([{ keyId }])
     },
   )
 

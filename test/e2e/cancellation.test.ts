@@ -71,7 +71,7 @@ async function nextStatus(): Promise<number> {
 
 /** How the first request ended, in upstream's eyes. */
 async function outcomeWithin(ms: number) {
-  const { log } = await control.waitFor((seen) => seen.log[0]?.outcome !== 'open', ms)
+  const { log } = await control.waitFor((received) => received.log[0]?.outcome !== 'open', ms)
   return log[0]?.outcome
 }
 

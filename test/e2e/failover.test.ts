@@ -136,7 +136,10 @@ describe('a key that OpenRouter refuses', () => {
     const first = await gateway.chat({})
     expect(first.status).toBe(200)
     expect(journeyOf(first)).toEqual({ key: 'gamma', attempts: 2 })
-    const pool = await until(gateway.pool, (seen) => keyOf(seen, 'alpha').clearsAtMs === null)
+    const pool = await until(
+      gateway.pool,
+      (received) => keyOf(received, 'alpha').clearsAtMs === null,
+    )
     expect(keyOf(pool, 'alpha')).toMatchObject({ reason: 'key_rejected', breaker: 'closed' })
     expect(journeyOf(await gateway.chat({}))).toEqual({ key: 'gamma', attempts: 1 })
     // Once as any key is looked up at first, and once because of the 401.
@@ -150,7 +153,7 @@ describe('a key that OpenRouter refuses', () => {
     await upstream.control.rule({ fault: '401', match: { key: 'alpha' }, times: 1 })
     const gateway = await startGateway(upstream)
     expect(journeyOf(await gateway.chat({}))).toEqual({ key: 'gamma', attempts: 2 })
-    const pool = await until(gateway.pool, (seen) => keyOf(seen, 'alpha').reason === null)
+    const pool = await until(gateway.pool, (received) => keyOf(received, 'alpha').reason === null)
     expect(keyOf(pool, 'alpha').total).toMatchObject({ failures: 1, faults: { key: 1 } })
     expect(journeyOf(await gateway.chat({}))).toEqual({ key: 'alpha', attempts: 1 })
   })
@@ -319,7 +322,7 @@ describe('when every key fails', () => {
     const gateway = await startGateway(upstream, { keys: ['alpha'] })
     const first = await gateway.chat({})
     expect(await codesOf(first)).toEqual({ status: 502, code: 502, reason: 'keys_exhausted' })
-    await until(gateway.pool, (seen) => keyOf(seen, 'alpha').clearsAtMs === null)
+    await until(gateway.pool, (received) => keyOf(received, 'alpha').clearsAtMs === null)
     const second = await gateway.chat({})
     expect(await codesOf(second)).toEqual({ status: 503, code: 503, reason: 'no_key_available' })
     expect(second.headers.get('retry-after')).toBeNull()

@@ -223,17 +223,17 @@ async function poolOf(worker: WorkerHandle): Promise<PoolSnapshot> {
 const POLL_EVERY_MS = 20
 
 /** Looks again and again until what it sees is right; throws with what it last saw. */
-export async function until<Seen>(
-  look: () => Promise<Seen>,
-  isRight: (seen: Seen) => boolean,
+export async function until<Observation>(
+  look: () => Promise<Observation>,
+  isRight: (received: Observation) => boolean,
   timeoutMs = 5000,
-): Promise<Seen> {
+): Promise<Observation> {
   const deadlineMs = Date.now() + timeoutMs
   for (;;) {
-    const seen = await look()
-    if (isRight(seen)) return seen
+    const received = await look()
+    if (isRight(received)) return received
     if (Date.now() >= deadlineMs) {
-      throw new Error(`Not within ${timeoutMs} ms: ${JSON.stringify(seen)}`)
+      throw new Error(`Not within ${timeoutMs} ms: ${JSON.stringify(received)}`)
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_EVERY_MS))
   }

@@ -35,7 +35,7 @@ test('of two hundred requests at once no key ever serves more than its five', as
       },
     })
   }
-  const { stats } = await upstream.control.waitFor((seen) => seen.stats.openNow === 0)
+  const { stats } = await upstream.control.waitFor((received) => received.stats.openNow === 0)
   expect(stats.maxOpen).toBeLessThanOrEqual(15)
   for (const name of ['alpha', 'gamma', 'delta']) {
     expect(stats.perKey[name]?.maxOpen).toBeLessThanOrEqual(5)

@@ -25,14 +25,16 @@ const BENCHING = new Map<string, (typeof NAMES)[number]>([
 const SECRETS = [TOKEN, ...NAMES.map(secretOf), ...NAMES.map((name) => `simulated-${name}`)]
 
 /** Everything of an answer that a caller sees. */
-async function seenOf(response: Response): Promise<string> {
+async function observationOf(response: Response): Promise<string> {
   return JSON.stringify([...response.headers]) + (await response.text())
 }
 
 async function provokeEverything(gateway: Gateway): Promise<string[]> {
-  const seen: string[] = []
+  const received: string[] = []
   const sendAll = async (bodies: readonly object[]) => {
-    seen.push(...(await Promise.all(bodies.map((body) => gateway.chat(body).then(seenOf)))))
+    received.push(
+      ...(await Promise.all(bodies.map((body) => gateway.chat(body).then(observationOf)))),
+    )
   }
   const names = await upstream.control.faults()
   const bodies = names
@@ -42,12 +44,14 @@ async function provokeEverything(gateway: Gateway): Promise<string[]> {
   for (const [fault, key] of BENCHING) await upstream.control.rule({ fault, match: { key } })
   await sendAll(Array.from({ length: 8 }, () => ({})))
   const asStranger = { authorization: `Bearer ${secretOf('alpha')}` }
-  seen.push(await seenOf(await gateway.chat({}, asStranger)))
-  seen.push(await seenOf(await gateway.send('/v1/keys')))
-  seen.push(await seenOf(await gateway.send('/v1/models')))
-  seen.push(await seenOf(await gateway.send('/healthz')))
-  seen.push(await seenOf(await gateway.send('/v1/chat/completions', { method: 'POST', body: '{' })))
-  return seen
+  received.push(await observationOf(await gateway.chat({}, asStranger)))
+  received.push(await observationOf(await gateway.send('/v1/keys')))
+  received.push(await observationOf(await gateway.send('/v1/models')))
+  received.push(await observationOf(await gateway.send('/healthz')))
+  received.push(
+    await observationOf(await gateway.send('/v1/chat/completions', { method: 'POST', body: '{' })),
+  )
+  return received
 }
 
 test('whatever goes wrong, no secret is in any answer, log line, stored row or name of an object', async () => {

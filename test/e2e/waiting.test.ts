@@ -31,7 +31,9 @@ describe('requests that no key can serve now', () => {
     )
     expect(answers.map(({ response }) => response.status)).toEqual(Array(50).fill(200))
     for (const { i, text } of answers) expect(text).toContain(`number ${i}`)
-    const { stats, log } = await upstream.control.waitFor((seen) => seen.stats.openNow === 0)
+    const { stats, log } = await upstream.control.waitFor(
+      (received) => received.stats.openNow === 0,
+    )
     expect(stats.perKey.alpha?.maxOpen).toBe(2)
     const order = log
       .filter(({ path }) => path === '/chat/completions')

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { accountId, keyId } from '../../src/balancing/ids.ts'
 import type { Refusal } from '../../src/balancing/lease-request.ts'
-import { asEvent, type FailedAttempt, lastWord } from '../../src/gateway/final-answer.ts'
+import { asEvent, type FailedAttempt, finalAnswer } from '../../src/gateway/final-answer.ts'
 import { blame } from '../../src/openrouter/failures/blame.ts'
 import { readError, type UpstreamFailure } from '../../src/openrouter/failures/upstream-failure.ts'
 import { chatCompletions } from '../../src/openrouter/shapes/chat-completions.ts'
@@ -65,7 +65,7 @@ function refusal(retryAtMs: number | null): Refusal {
 
 /** Upstream's words are named by their message, ours by status and reason. */
 function wordOf(failures: readonly FailedAttempt[], given: Refusal | null = null): string {
-  const word = lastWord(failures, given, START_MS)
+  const word = finalAnswer(failures, given, START_MS)
   if (word.kind === 'ours') return `${word.error.status} ${word.error.reason}`
   const body: { error: { message: string } } = JSON.parse(
     new TextDecoder().decode(word.replay.body),
@@ -103,14 +103,14 @@ describe('the last word', () => {
   }
 
   it('is passed on to the byte', () => {
-    expect(lastWord([CALLER], null, START_MS)).toEqual({
+    expect(finalAnswer([CALLER], null, START_MS)).toEqual({
       kind: 'verbatim',
       replay: CALLER.replay,
     })
   })
 
   it('without any attempt says when to come back, where time will cure it', () => {
-    const word = lastWord([], refusal(START_MS + 5_500), START_MS)
+    const word = finalAnswer([], refusal(START_MS + 5_500), START_MS)
     expect(word).toMatchObject({
       error: {
         reason: 'no_key_available',
@@ -122,7 +122,7 @@ describe('the last word', () => {
   })
 
   it('without any attempt is 503 where it will not', () => {
-    const word = lastWord([], refusal(null), START_MS)
+    const word = finalAnswer([], refusal(null), START_MS)
     expect(word).toMatchObject({ error: { reason: 'no_key_available', status: 503 } })
     expect(word).toMatchObject({ error: { retryAfterMs: null } })
   })
@@ -132,7 +132,7 @@ describe('the last word', () => {
   })
 
   it('after keys that failed says when one will be free', () => {
-    expect(lastWord([KEY, KEY], refusal(START_MS + 9_000), START_MS)).toMatchObject({
+    expect(finalAnswer([KEY, KEY], refusal(START_MS + 9_000), START_MS)).toMatchObject({
       error: { retryAfterMs: 9_000, metadata: { attempts: 2, reasons: { key_spent: 2 } } },
     })
   })
@@ -143,17 +143,17 @@ describe('the last word', () => {
         headers: { 'X-RateLimit-Reset': String(START_MS + seconds * 1_000) },
       })
     const failures = [limited(50), limited(20), KEY]
-    expect(lastWord(failures, null, START_MS)).toMatchObject({
+    expect(finalAnswer(failures, null, START_MS)).toMatchObject({
       error: { reason: 'keys_exhausted', retryAfterMs: 20_000 },
     })
     // What the pool says about the keys that were not tried goes first.
-    expect(lastWord(failures, refusal(START_MS + 1_000), START_MS)).toMatchObject({
+    expect(finalAnswer(failures, refusal(START_MS + 1_000), START_MS)).toMatchObject({
       error: { retryAfterMs: 1_000 },
     })
   })
 
   it('never counts a moment that has passed as a negative time', () => {
-    const word = lastWord([], refusal(START_MS - 1), START_MS)
+    const word = finalAnswer([], refusal(START_MS - 1), START_MS)
     expect(word).toMatchObject({ error: { retryAfterMs: 0 } })
   })
 })

@@ -1,13 +1,13 @@
-import type { Lookup } from '../../src/balancing/health/key-report.ts'
+import type { KeyReport } from '../../src/balancing/health/key-report.ts'
 import type { LeaseId } from '../../src/balancing/ids.ts'
-import type { Decision, Want } from '../../src/balancing/lease-request.ts'
+import type { Decision, LeaseRequest } from '../../src/balancing/lease-request.ts'
 import {
   acquire,
   claim,
   report,
   serveQueue,
   settle,
-  takeLookups,
+  takeLookupDuties,
   tick,
   wakeAtMs,
 } from '../../src/balancing/pool.ts'
@@ -24,11 +24,11 @@ import type { VirtualTime } from './virtual-time.ts'
 /** Everything that the pool was told and said, over all of its object's lives. */
 export interface PoolRecord {
   /** As often as each was heard. */
-  readonly wants: Want[]
+  readonly wants: LeaseRequest[]
   /** At once or after a wait; that somebody has to wait is no decision. */
   readonly decisions: Exclude<Decision, { kind: 'waiting' }>[]
   readonly settlements: Settlement[]
-  readonly lookups: Lookup[]
+  readonly lookups: KeyReport[]
 }
 
 /** One life of the pool object. */
@@ -91,7 +91,7 @@ export function createInMemoryObject(
       record.wants.push(...wants)
       const decisions = wants.map((want) => acquire(state, want, nowMs, random))
       decisions.forEach(note)
-      const due = takeLookups(state, nowMs)
+      const due = takeLookupDuties(state, nowMs)
       serve()
       return { version: 1, decisions, lookups: due }
     },

@@ -70,9 +70,9 @@ function expectKeysAreChosenFairly(world: VirtualWorld, sent: Sent, maxAttempts:
 /** What the client has is of the last attempt alone, and ends with at most one error event. */
 function expectNothingWasRetriedAfterOutput(world: VirtualWorld, sent: Sent): void {
   const text = sent.text()
-  const seen = new Set(Array.from(text.matchAll(/output of (\d+)/g), (match) => match[1]))
+  const received = new Set(Array.from(text.matchAll(/output of (\d+)/g), (match) => match[1]))
   const last = world.keysCalled().length - 1
-  if (seen.size > 0) expect([...seen]).toEqual([String(last)])
+  if (received.size > 0) expect([...received]).toEqual([String(last)])
   const isStream = sent.response()?.headers.get('content-type') === 'text/event-stream'
   if (!isStream || sent.state() !== 'ended') return
   // A stream that was cut in the middle of an event holds one that is no JSON.

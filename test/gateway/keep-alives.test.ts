@@ -144,7 +144,7 @@ describe('after keep-alives', () => {
     expect(world.pool.inFlight()).toBe(0)
   })
 
-  const lastWords: readonly [name: string, script: Script, error: object][] = [
+  const finalAnswers: readonly [name: string, script: Script, error: object][] = [
     ['an error event', slowFailure(errorEventOf(400, 'Bad model')), { message: 'Bad model' }],
     ['an error event and an end', slowFailure(errorEventOf(400, 'No') + DONE), { message: 'No' }],
     [
@@ -163,7 +163,7 @@ describe('after keep-alives', () => {
       { code: 502, metadata: { source: 'switchyard', reason: 'keys_exhausted' } },
     ],
   ]
-  for (const [name, script, error] of lastWords) {
+  for (const [name, script, error] of finalAnswers) {
     it(`the last word is one error event and the end: ${name}`, async () => {
       const first = slowFailure(errorEventOf(403, 'Key limit exceeded'))
       const { client, world } = await begin([first, script], { keys: ['a', 'b'] })

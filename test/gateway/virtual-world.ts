@@ -8,12 +8,12 @@ import type { StrategyName } from '../../src/balancing/strategies/strategy-regis
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
 import type {
-  Dispatcher,
   InferenceRequest,
   Journey,
+  JourneyContext,
   JourneyReport,
 } from '../../src/gateway/inference-request.ts'
-import { dispatch } from '../../src/gateway/journey.ts'
+import { startJourney } from '../../src/gateway/journey.ts'
 import type { KnownCredit } from '../../src/gateway/leases/credit-cache.ts'
 import { createKeyLookups } from '../../src/gateway/leases/key-lookups.ts'
 import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
@@ -217,7 +217,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   )
 
   /** As in production, every request has a lease broker of its own. */
-  const dispatcher = (): Dispatcher => ({
+  const context = (): JourneyContext => ({
     ports,
     ring,
     upstreamUrl: UPSTREAM_URL,
@@ -234,7 +234,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   })
 
   const send = (given: SendOptions = {}): Sent => {
-    const journey = dispatch(dispatcher(), requestOf(given, options, config.routes, time.nowMs()))
+    const journey = startJourney(context(), requestOf(given, options, config.routes, time.nowMs()))
     return { ...readAlong(journey.response, time, given.reads ?? 'along'), ...endOf(journey) }
   }
 

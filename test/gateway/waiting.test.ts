@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { wantOf } from '../balancing/pool-driver.ts'
+import { leaseRequestOf } from '../balancing/pool-driver.ts'
 import { HELLO } from './stream-texts.ts'
 import { errorAnswer, openStream, streamOf } from './upstream-script.ts'
 import { createVirtualWorld, type Sent, START_MS, type WorldOptions } from './virtual-world.ts'
@@ -70,7 +70,7 @@ describe('a request for which no key is free', () => {
     // Somebody else's lease, of a request that may take longer.
     const lease = world.pool.exchange({
       version: 1,
-      wants: [wantOf({}, 'somebody')],
+      wants: [leaseRequestOf({}, 'somebody')],
       settlements: [],
       lookups: [],
     })

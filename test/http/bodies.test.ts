@@ -33,11 +33,11 @@ describe('a body that cannot be served', () => {
     ['a model of absurd length', JSON.stringify({ model: 'm'.repeat(257) })],
     ['broken UTF-8', new Uint8Array([0x7b, 0xff, 0xfe, 0x7d])],
   ])('%s gets a 400 that says what is wrong, and goes nowhere', async (_, body) => {
-    const { send, seen } = answering()
+    const { send, received } = answering()
     const response = await send(CHAT, chat({ body }))
     expect(response.status).toBe(400)
     expect(await reasonOf(response)).toBe('invalid_request')
-    expect(seen).toEqual([])
+    expect(received).toEqual([])
     expect((await send(CHAT, chat())).status).toBe(200)
   })
 
@@ -45,14 +45,14 @@ describe('a body that cannot be served', () => {
     ['announced', (bytes: number) => new Uint8Array(bytes).fill(0x20)],
     ['not announced', streamed],
   ])('one that is too large gets a 413, its length being %s', async (_, bodyOf) => {
-    const { send, seen } = answering()
+    const { send, received } = answering()
     const policy = { POLICY: { max_body_bytes: 100_000 } }
     const response = await send(CHAT, chat({ body: bodyOf(100_001) }), policy)
     expect(response.status).toBe(413)
     expect(await reasonOf(response)).toBe('body_too_large')
     // As large as allowed is read, and found to be no JSON.
     expect((await send(CHAT, chat({ body: bodyOf(100_000) }), policy)).status).toBe(400)
-    expect(seen).toEqual([])
+    expect(received).toEqual([])
   })
 
   it('one that ends before it is complete gets a 400', async () => {
@@ -69,11 +69,11 @@ describe('a body that cannot be served', () => {
 })
 
 it.each([204, 205])('an answer of %i, which can have no body, is an answer', async (status) => {
-  const { send, seen } = gatewayInFrontOf(() => new Response(null, { status }))
+  const { send, received } = gatewayInFrontOf(() => new Response(null, { status }))
   const response = await send('/v1/videos', chat(), { POLICY: { extra_paths: ['videos'] } })
   expect(response.status).toBe(status)
   expect(await response.text()).toBe('')
-  expect(seen).toHaveLength(1)
+  expect(received).toHaveLength(1)
 })
 
 it('a fallback may be an alias: its model is sent, and no model twice', async () => {

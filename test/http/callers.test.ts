@@ -20,12 +20,12 @@ it.each([
   ],
   ['a bearer beside an x-api-key of somebody else’s', bearerAnd('sk-ant-x')],
 ])('%s lets a client in', async (_, headers) => {
-  const { send, seen } = answering()
+  const { send, received } = answering()
   const response = await send(CHAT, chat({ headers }))
   expect(response.status).toBe(200)
   expect(await response.text()).toBe(ANSWER)
-  expect(seen[0]?.headers.get('authorization')).toMatch(/^Bearer sk-or-v1-test-/)
-  expect(seen[0]?.headers.has('x-api-key')).toBe(false)
+  expect(received[0]?.headers.get('authorization')).toMatch(/^Bearer sk-or-v1-test-/)
+  expect(received[0]?.headers.has('x-api-key')).toBe(false)
 })
 
 it.each([
@@ -41,12 +41,12 @@ it.each([
   ['the same token twice', { authorization: `Bearer ${TOKEN} ${TOKEN}` }],
   ['a key of the pool', { authorization: 'Bearer sk-or-v1-test-alpha' }],
 ])('%s is refused and goes nowhere', async (_, headers) => {
-  const { send, seen } = answering()
+  const { send, received } = answering()
   const response = await send(CHAT, chat({ headers }))
   expect(response.status).toBe(401)
   expect(response.headers.get('www-authenticate')).toBe('Bearer')
   expect(await reasonOf(response)).toBe('unauthorized')
-  expect(seen).toEqual([])
+  expect(received).toEqual([])
 })
 
 it('who is not let in does not get their body read, however large or broken it is', async () => {

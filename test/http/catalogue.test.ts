@@ -23,18 +23,18 @@ describe('the public lists', () => {
   const cacheable = { headers: { 'cache-control': 'public, max-age=300', 'set-cookie': 'a=b' } }
 
   it.each(LISTS)('%s is fetched with no key and nothing of the caller', async (path) => {
-    const { send, seen } = gatewayInFrontOf(() => json({ data: [path] }))
+    const { send, received } = gatewayInFrontOf(() => json({ data: [path] }))
     const headers = { authorization: 'Bearer anything', cookie: 'c=d', 'x-api-key': 'x' }
     const response = await send(`/v1/${path}`, { headers })
     expect(await response.json()).toEqual({ data: [path] })
-    expect(seen[0]?.url).toBe(`http://localhost:9/api/v1/${path}`)
-    expect([...(seen[0]?.headers.keys() ?? [])]).toEqual(['accept'])
+    expect(received[0]?.url).toBe(`http://localhost:9/api/v1/${path}`)
+    expect([...(received[0]?.headers.keys() ?? [])]).toEqual(['accept'])
     // A redirect would be asked of whoever it names; it is handed on instead.
-    expect(seen[0]?.redirect).toBe('manual')
+    expect(received[0]?.redirect).toBe('manual')
   })
 
   it('are cached where OpenRouter allows it, each with its query', async () => {
-    const { send, seen } = gatewayInFrontOf(() => json({ data: [seen.length] }, cacheable))
+    const { send, received } = gatewayInFrontOf(() => json({ data: [received.length] }, cacheable))
     const get = async (path: string) => (await send(path)).json()
     expect(await get('/v1/models?limit=1')).toEqual({ data: [1] })
     expect(await get('/api/v1/models?limit=1')).toEqual({ data: [1] })
@@ -52,7 +52,7 @@ describe('the public lists', () => {
     ['says that there is none', { status: 404, ...cacheable }],
     ['only says how old it is', { headers: { 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT' } }],
   ])('are not cached where the answer %s', async (name, init) => {
-    const { send, seen } = gatewayInFrontOf(() => json({ data: [seen.length] }, init))
+    const { send, received } = gatewayInFrontOf(() => json({ data: [received.length] }, init))
     const path = `/v1/models?case=${encodeURIComponent(name)}`
     await send(path)
     expect(await (await send(path)).json()).toEqual({ data: [2] })
@@ -110,7 +110,7 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
   function counting() {
     let trouble: (() => Response | Promise<Response>) | null = null
     const gateway = gatewayInFrontOf(() =>
-      trouble === null ? json({ data: [gateway.seen.length] }, lasting) : trouble(),
+      trouble === null ? json({ data: [gateway.received.length] }, lasting) : trouble(),
     )
     const list = async () => (await gateway.send(path)).json()
     const become = (next: typeof trouble) => {
@@ -120,7 +120,7 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
   }
 
   it('is served from the cache while it is fresh, and says how old it is', async () => {
-    const { send, seen } = counting()
+    const { send, received } = counting()
     await send(path)
     pass(FRESH_S - 1)
     const response = await send(path)
@@ -129,63 +129,63 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
     expect(response.headers.get('cache-control')).toBe(cacheControl)
     expect(response.headers.get('content-type')).toBe('application/json')
     expect([...response.headers.keys()].filter((name) => name.includes('policy'))).toEqual([])
-    expect(seen).toHaveLength(1)
+    expect(received).toHaveLength(1)
   })
 
   it('that had an age when it came is fresh for as much less', async () => {
-    const { send, seen } = gatewayInFrontOf(() =>
+    const { send, received } = gatewayInFrontOf(() =>
       json({ data: [] }, { headers: { ...lasting.headers, age: '200' } }),
     )
     await send(path)
     pass(99)
     expect((await send(path)).headers.get('age')).toBe('299')
-    expect(seen).toHaveLength(1)
+    expect(received).toHaveLength(1)
     pass(2)
     await send(path)
-    expect(seen).toHaveLength(2)
+    expect(received).toHaveLength(2)
   })
 
   it('is then served at once, and fetched anew behind the caller’s back', async () => {
-    const { list, seen } = counting()
+    const { list, received } = counting()
     await list()
     pass(FRESH_S)
     expect(await list()).toEqual({ data: [1] })
-    expect(seen).toHaveLength(2)
+    expect(received).toHaveLength(2)
     expect(await list()).toEqual({ data: [2] })
-    expect(seen).toHaveLength(2)
+    expect(received).toHaveLength(2)
   })
 
   it('does not wait for a renewal that hangs, and starts no second one meanwhile', async () => {
     const hung = Promise.withResolvers<Response>()
-    const { send, list, seen, become } = counting()
+    const { send, list, received, become } = counting()
     await list()
     pass(FRESH_S + 1)
     become(() => hung.promise)
     // What goes on in the background ends with the test's request: the first is awaited last.
     const first = list()
-    await vi.waitFor(() => expect(seen).toHaveLength(2))
+    await vi.waitFor(() => expect(received).toHaveLength(2))
     expect(await Promise.all([list(), list(), list()])).toEqual(Array(3).fill({ data: [1] }))
     expect(await (await send(`/api${path}`)).json()).toEqual({ data: [1] })
-    expect(seen).toHaveLength(2)
+    expect(received).toHaveLength(2)
     hung.resolve(json({ data: ['late'] }, lasting))
     expect(await first).toEqual({ data: [1] })
     expect(await list()).toEqual({ data: ['late'] })
   })
 
   it('tries again a minute after a renewal that was never heard of again', async () => {
-    const { send, list, seen, become } = counting()
+    const { send, list, received, become } = counting()
     await list()
     pass(FRESH_S + 1)
     become(() => Promise.withResolvers<Response>().promise)
     void send(path)
-    await vi.waitFor(() => expect(seen).toHaveLength(2))
+    await vi.waitFor(() => expect(received).toHaveLength(2))
     become(null)
     pass(59)
     await list()
-    expect(seen).toHaveLength(2)
+    expect(received).toHaveLength(2)
     pass(1)
     await list()
-    expect(seen).toHaveLength(3)
+    expect(received).toHaveLength(3)
   })
 
   it.each([
@@ -237,22 +237,22 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
   })
 
   it('is no other for a caller who wants no cache, or who sends cookies', async () => {
-    const { send, list, seen } = counting()
+    const { send, list, received } = counting()
     await list()
     const headers = { 'cache-control': 'no-cache', pragma: 'no-cache', cookie: 'a=b' }
     expect(await (await send(path, { headers })).json()).toEqual({ data: [1] })
-    expect(seen).toHaveLength(1)
+    expect(received).toHaveLength(1)
   })
 })
 
 it.each(['/v%31/models', '/api/v%31/providers', '/%761/models', '/v1/models/user'])(
   '%s is no list',
   async (path) => {
-    const { send, seen } = gatewayInFrontOf(() => json({ data: [] }))
+    const { send, received } = gatewayInFrontOf(() => json({ data: [] }))
     const response = await send(path)
     expect(response.status).toBe(404)
     expect(await reasonOf(response)).toBe('not_found')
-    expect(seen).toEqual([])
+    expect(received).toEqual([])
   },
 )
 

@@ -54,7 +54,7 @@ const servedBy = (response: Response) => ({
 describe('while the pool object cannot be reached', () => {
   it('keys of the configuration serve in turn, and the answer says so', async () => {
     const { bindings } = deployment()
-    const { send, seen } = inHaste(answer)
+    const { send, received } = inHaste(answer)
     const served = await Promise.all(Array.from({ length: 6 }, () => send(CHAT, chat(), bindings)))
     expect(served.map(servedBy)).toEqual(
       ['alpha', 'beta', 'gamma', 'alpha', 'beta', 'gamma'].map((key) => ({
@@ -63,7 +63,7 @@ describe('while the pool object cannot be reached', () => {
         degraded: 'pool',
       })),
     )
-    expect(seen.map(({ headers }) => headers.get('authorization'))).toEqual(
+    expect(received.map(({ headers }) => headers.get('authorization'))).toEqual(
       served.map((response) => `Bearer sk-or-v1-test-${servedBy(response).key}`),
     )
   })
@@ -102,11 +102,11 @@ describe('while the pool object cannot be reached', () => {
 
   it('a policy that is closed refuses, says that it is not the caller’s fault, and asks again', async () => {
     const { bindings, reach } = deployment({ on_pool_unavailable: 'closed' })
-    const { send, seen } = inHaste(answer)
+    const { send, received } = inHaste(answer)
     const refused = await send(CHAT, chat(), bindings)
     expect(refused.status).toBe(503)
     expect(await reasonOf(refused)).toBe('no_key_available')
-    expect(seen).toEqual([])
+    expect(received).toEqual([])
     reach(true)
     expect(servedBy(await send(CHAT, chat(), bindings))).toMatchObject({
       status: 200,

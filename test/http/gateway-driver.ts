@@ -36,7 +36,7 @@ export function gatewayInFrontOf(
   changes: Partial<Ports> = {},
   lookup: (request: UpstreamRequest) => Response | Promise<Response> = () => json(UNCAPPED),
 ) {
-  const seen: UpstreamRequest[] = []
+  const received: UpstreamRequest[] = []
   const lookups: UpstreamRequest[] = []
   const ports: Ports = {
     async fetch(url, init) {
@@ -44,7 +44,7 @@ export function gatewayInFrontOf(
       const body = init.body instanceof Uint8Array ? init.body.slice() : new Uint8Array(0)
       const request = { url, headers: new Headers(init.headers), body, redirect, signal }
       const isLookup = LOOKUPS.test(new URL(url).pathname)
-      const calls = isLookup ? lookups : seen
+      const calls = isLookup ? lookups : received
       calls.push(request)
       return await (isLookup ? lookup(request) : upstream(request))
     },
@@ -78,7 +78,7 @@ export function gatewayInFrontOf(
     await waitOnExecutionContext(context)
     return new Response(body, response)
   }
-  return { send, seen, lookups }
+  return { send, received, lookups }
 }
 
 /** A request for a chat completion. */

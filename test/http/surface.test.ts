@@ -32,7 +32,7 @@ describe('what is not served', () => {
     ['GET', '/metrics'],
     ['GET', '/control/log'],
   ])('%s %s is a 404 in OpenRouter’s shape and goes nowhere', async (method, path) => {
-    const { send, seen } = gatewayInFrontOf(never)
+    const { send, received } = gatewayInFrontOf(never)
     const response = await send(path, {
       ...chat(),
       method,
@@ -41,7 +41,7 @@ describe('what is not served', () => {
     expect(response.status).toBe(404)
     expect(response.headers.get('content-type')).toBe('application/json')
     expect(await reasonOf(response)).toBe('not_found')
-    expect(seen).toEqual([])
+    expect(received).toEqual([])
   })
 })
 

@@ -1,7 +1,15 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { accountId, clientId, keyId, modelId } from '../../src/balancing/ids.ts'
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
-import { benching, deployed, keyOf, lookupOf, NOTHING, newPool, wantOf } from './object-driver.ts'
+import {
+  benching,
+  deployed,
+  keyOf,
+  keyReportOf,
+  leaseRequestOf,
+  NOTHING,
+  newPool,
+} from './object-driver.ts'
 
 // Records that came with limits, credit, routes and generations, across the end of an object. The
 // checkpoint is written when the clock is told to move.
@@ -10,8 +18,8 @@ afterEach(() => void vi.useRealTimers())
 
 const CHECKPOINT_MS = 5_000
 
-function grantFrom(object: KeyPool, ...given: Parameters<typeof wantOf>) {
-  const [decision] = object.exchange({ ...NOTHING, wants: [wantOf(...given)] }).decisions
+function grantFrom(object: KeyPool, ...given: Parameters<typeof leaseRequestOf>) {
+  const [decision] = object.exchange({ ...NOTHING, wants: [leaseRequestOf(...given)] }).decisions
   return decision
 }
 
@@ -27,7 +35,7 @@ it('what a key has left, and when it expires', async () => {
   const expiresAtMs = Date.now() + 3 * 24 * 60 * 60_000
   const credit = { limitUsd: 20, remainingUsd: 12.5, resetsAtMs: Date.now() + 3_600_000 }
   await deployed(pool, { keys }, (object) => {
-    object.exchange({ ...NOTHING, lookups: [lookupOf('alpha', { ...credit, expiresAtMs })] })
+    object.exchange({ ...NOTHING, lookups: [keyReportOf('alpha', { ...credit, expiresAtMs })] })
     vi.advanceTimersByTime(CHECKPOINT_MS)
   })
   const key = await deployed(pool, { keys }, (object) => keyIn(object, 'alpha'))
@@ -38,7 +46,7 @@ it('so that no key is looked up again before its answer is old', async () => {
   const pool = newPool()
   const keys = [keyOf('alpha'), keyOf('beta')]
   await deployed(pool, { keys }, (object) => {
-    object.exchange({ ...NOTHING, lookups: [lookupOf('alpha'), lookupOf('beta')] })
+    object.exchange({ ...NOTHING, lookups: [keyReportOf('alpha'), keyReportOf('beta')] })
     vi.advanceTimersByTime(CHECKPOINT_MS)
   })
   const due = () =>
@@ -56,7 +64,7 @@ it('who pays for a key, as OpenRouter told, without waiting for a checkpoint', a
   const keys = [keyOf('alpha'), keyOf('beta'), keyOf('gamma')]
   await deployed(pool, { keys }, (object) => {
     const owner = accountId('org_1')
-    const lookups = [lookupOf('alpha', { owner }), lookupOf('beta', { owner })]
+    const lookups = [keyReportOf('alpha', { owner }), keyReportOf('beta', { owner })]
     object.exchange({ ...NOTHING, lookups })
     const grant = grantFrom(object, { triedKeys: [keyId('beta'), keyId('gamma')] })
     if (grant?.kind !== 'grant') throw new Error('Refused')
@@ -101,7 +109,7 @@ it('which key credit-threshold is on, route by route', async () => {
     routes: [{ models: ['other/*'], strategy: 'credit-threshold' }],
   }
   const credit = (id: string, remainingUsd: number) =>
-    lookupOf(id, { limitUsd: 100, remainingUsd, askedAtMs: Date.now() })
+    keyReportOf(id, { limitUsd: 100, remainingUsd, askedAtMs: Date.now() })
   await deployed(pool, { keys, policy }, (object) => {
     const lookups = [credit('alpha', 0.5), credit('beta', 50), credit('gamma', 50)]
     object.exchange({ ...NOTHING, lookups })
@@ -149,7 +157,7 @@ it('a lease that was put aside for who waited, and nobody came for, is free agai
   const pool = newPool()
   const keys = [{ ...keyOf('alpha'), max_concurrent: 1 }]
   await deployed(pool, { keys }, (object) => {
-    const wants = [wantOf(), wantOf({ waitMs: 10_000 })]
+    const wants = [leaseRequestOf(), leaseRequestOf({ waitMs: 10_000 })]
     const [first] = object.exchange({ ...NOTHING, wants }).decisions
     if (first?.kind !== 'grant') throw new Error('Refused')
     vi.advanceTimersByTime(4_000)

@@ -2,7 +2,15 @@ import { runInDurableObject } from 'cloudflare:test'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import type { KeyId } from '../../src/balancing/ids.ts'
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
-import { deployed, failing, give, grantOf, keyOf, newPool, wantOf } from './object-driver.ts'
+import {
+  deployed,
+  failing,
+  give,
+  grantOf,
+  keyOf,
+  leaseRequestOf,
+  newPool,
+} from './object-driver.ts'
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))
 afterEach(() => void vi.useRealTimers())
@@ -10,7 +18,7 @@ afterEach(() => void vi.useRealTimers())
 /** Keys of the next grants, each given back at once. */
 function inTurn(object: KeyPool, count: number): KeyId[] {
   return Array.from({ length: count }, () => {
-    const request = { version: 1, wants: [wantOf()], settlements: [], lookups: [] } as const
+    const request = { version: 1, wants: [leaseRequestOf()], settlements: [], lookups: [] } as const
     const [decision] = object.exchange(request).decisions
     if (decision?.kind !== 'grant') throw new Error('Refused')
     const settlement = { outcome: 'success', benches: [], suspect: false } as const

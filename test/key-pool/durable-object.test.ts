@@ -4,7 +4,16 @@ import { accountId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Grant } from '../../src/balancing/lease-request.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import type { ExchangeRequest } from '../../src/key-pool/protocol.ts'
-import { ask, failing, give, grantOf, lookupOf, NOTHING, newPool, wantOf } from './object-driver.ts'
+import {
+  ask,
+  failing,
+  give,
+  grantOf,
+  keyReportOf,
+  leaseRequestOf,
+  NOTHING,
+  newPool,
+} from './object-driver.ts'
 
 afterEach(() => void vi.useRealTimers())
 
@@ -44,7 +53,7 @@ it('counts a settlement that is sent twice once', async () => {
 
 it('grants one lease for a want that is asked twice, and none for one that is over', async () => {
   const pool = newPool()
-  const want = wantOf()
+  const want = leaseRequestOf()
   const request = { version: 1, wants: [want], settlements: [], lookups: [] } as const
   const [first] = (await pool.exchange(request)).decisions
   const [second] = (await pool.exchange(request)).decisions
@@ -82,7 +91,7 @@ it('hands the lookup of every key to the first who asks, and a key’s again whe
   const handedTo = async (changes: Partial<ExchangeRequest> = {}) =>
     (await pool.exchange({ ...NOTHING, ...changes })).lookups.map(({ keyId }) => keyId)
   const [first, second] = [await grantOf(pool, 'alpha'), await grantOf(pool, 'alpha')]
-  const known = ['alpha', 'beta', 'gamma'].map((id) => lookupOf(id))
+  const known = ['alpha', 'beta', 'gamma'].map((id) => keyReportOf(id))
   expect(await handedTo({ lookups: known })).toEqual([])
   const suspected = ({ leaseId, keyId }: Grant): Settlement => ({
     ...{ leaseId, keyId, outcome: 'failure', fault: 'key', suspect: true },
@@ -113,7 +122,7 @@ it('hands nobody the lookup that somebody has, until it is overdue', async () =>
 })
 
 it('understands a request with fields that it does not know', async () => {
-  const future = { ...wantOf(), estimateTokens: 5 }
+  const future = { ...leaseRequestOf(), estimateTokens: 5 }
   const request = { version: 1, wants: [future], settlements: [], lookups: [], hints: [1] } as const
   expect((await newPool().exchange(request)).decisions[0]?.kind).toBe('grant')
 })

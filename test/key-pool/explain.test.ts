@@ -10,10 +10,10 @@ import {
   give,
   grantOf,
   keyOf,
-  lookupOf,
+  keyReportOf,
+  leaseRequestOf,
   NOTHING,
   newPool,
-  wantOf,
 } from './object-driver.ts'
 
 afterEach(() => void vi.useRealTimers())
@@ -107,7 +107,7 @@ it('takes no lease, no turn and no part of a limit, however often it is asked', 
       expect(object.snapshot()).toEqual(before)
       const [decision] = object.exchange({
         ...NOTHING,
-        wants: [wantOf({ tokens: 1_000 })],
+        wants: [leaseRequestOf({ tokens: 1_000 })],
       }).decisions
       const key = decision?.kind === 'grant' ? decision.keyId : null
       return { key, explained: explanations.map(({ chosen }) => chosen?.key) }
@@ -124,8 +124,8 @@ it('takes no lease, no turn and no part of a limit, however often it is asked', 
 it('counts those who wait, and shows no secret', async () => {
   const pool = newPool()
   const triedKeys = ['alpha', 'beta'].map(keyId)
-  const wants = Array.from({ length: 53 }, () => wantOf({ triedKeys, waitMs: 10_000 }))
-  await pool.exchange({ ...NOTHING, wants, lookups: [lookupOf('gamma', { owner: null })] })
+  const wants = Array.from({ length: 53 }, () => leaseRequestOf({ triedKeys, waitMs: 10_000 }))
+  await pool.exchange({ ...NOTHING, wants, lookups: [keyReportOf('gamma', { owner: null })] })
   const explanation = await pool.explain(questionOf())
   expect(explanation.waiting).toBe(3)
   expect(JSON.stringify(explanation)).not.toMatch(/sk-or-|sy-test-token/)

@@ -1,9 +1,9 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { vi } from 'vitest'
-import type { Lookup } from '../../src/balancing/health/key-report.ts'
+import type { KeyReport } from '../../src/balancing/health/key-report.ts'
 import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
-import type { Decision, Grant, Want } from '../../src/balancing/lease-request.ts'
+import type { Decision, Grant, LeaseRequest } from '../../src/balancing/lease-request.ts'
 import type { BenchOrder, Settlement } from '../../src/balancing/settlement.ts'
 import type { PoolSnapshot } from '../../src/balancing/snapshot.ts'
 import { KeyPool } from '../../src/key-pool/durable-object.ts'
@@ -49,10 +49,10 @@ export async function pass(pool: DurableObjectStub<KeyPool>, ms: number): Promis
 }
 
 /** What `/key` says now of a key without a cap, with what a test cares about changed. */
-export function lookupOf(
+export function keyReportOf(
   id: string,
-  changes: Partial<Extract<Lookup, { kind: 'valid' }>> = {},
-): Lookup {
+  changes: Partial<Extract<KeyReport, { kind: 'valid' }>> = {},
+): KeyReport {
   return {
     keyId: keyId(id),
     kind: 'valid',
@@ -68,7 +68,7 @@ export function lookupOf(
 }
 
 /** A want of a first attempt, with what a test cares about changed. */
-export function wantOf(changes: Partial<Want> = {}): Want {
+export function leaseRequestOf(changes: Partial<LeaseRequest> = {}): LeaseRequest {
   count += 1
   const models = changes.models ?? [modelId('vendor/model')]
   return {
@@ -89,9 +89,9 @@ export function wantOf(changes: Partial<Want> = {}): Want {
 
 export async function ask(
   pool: DurableObjectStub<KeyPool>,
-  want: Partial<Want> = {},
+  want: Partial<LeaseRequest> = {},
 ): Promise<Decision> {
-  const [decision] = (await pool.exchange({ ...NOTHING, wants: [wantOf(want)] })).decisions
+  const [decision] = (await pool.exchange({ ...NOTHING, wants: [leaseRequestOf(want)] })).decisions
   if (decision === undefined) throw new Error('No decision')
   return decision
 }

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { accountId, keyId, modelId } from '../../src/balancing/ids.ts'
 import type { BenchOrder, BenchScope, Settlement } from '../../src/balancing/settlement.ts'
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
-import { give, grantOf, lasting, newPool, wantOf } from './object-driver.ts'
+import { give, grantOf, lasting, leaseRequestOf, newPool } from './object-driver.ts'
 
 // The checkpoint never fires here: what is compared has to be on disk without it.
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))
@@ -20,7 +20,7 @@ const MODELS = ['vendor/model', 'vendor/model:free', 'vendor/other'] as const
 async function prospects(pool: Pool) {
   const wants = KEYS.flatMap((key) =>
     MODELS.map((model) =>
-      wantOf({
+      leaseRequestOf({
         models: [modelId(model)],
         triedKeys: KEYS.filter((other) => other !== key).map(keyId),
       }),
@@ -84,7 +84,7 @@ it('whatever has happened, the object that comes after decides as the one before
       let pool = newPool()
       for (const { key, model, outcome, benches, passesMs, end } of steps) {
         const triedKeys = KEYS.filter((other) => other !== key).map(keyId)
-        const want = wantOf({ models: [modelId(model)], triedKeys })
+        const want = leaseRequestOf({ models: [modelId(model)], triedKeys })
         const request = { version: 1, wants: [want], settlements: [], lookups: [] } as const
         const [decision] = (await pool.exchange(request)).decisions
         // A key that is benched is settled all the same: a long answer may end after the bench began.

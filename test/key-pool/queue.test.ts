@@ -2,7 +2,7 @@ import { abortAllDurableObjects, evictDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { keyId, type LeaseId } from '../../src/balancing/ids.ts'
-import type { Decision, Grant, Want } from '../../src/balancing/lease-request.ts'
+import type { Decision, Grant, LeaseRequest } from '../../src/balancing/lease-request.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
 import {
@@ -12,11 +12,11 @@ import {
   give,
   grantOf,
   keyOf,
-  lookupOf,
+  keyReportOf,
+  leaseRequestOf,
   NOTHING,
   newPool,
   pass,
-  wantOf,
 } from './object-driver.ts'
 
 // The wake of a queue is a timer, and so is the checkpoint that an eviction would wait for.
@@ -31,7 +31,9 @@ const MAX_CONCURRENT = 50
 
 /** Takes every lease that gamma has. */
 async function fill(pool: Pool, leaseMs = 600_000): Promise<Grant[]> {
-  const wants = Array.from({ length: MAX_CONCURRENT }, () => wantOf({ ...ONLY_GAMMA, leaseMs }))
+  const wants = Array.from({ length: MAX_CONCURRENT }, () =>
+    leaseRequestOf({ ...ONLY_GAMMA, leaseMs }),
+  )
   const { decisions } = await pool.exchange({ ...NOTHING, wants })
   return decisions.map(grantIn)
 }
@@ -42,7 +44,7 @@ function grantIn(decision: Decision | null | undefined): Grant {
 }
 
 /** Takes a place in the queue. */
-async function line(pool: Pool, want: Partial<Want> = {}): Promise<LeaseId> {
+async function line(pool: Pool, want: Partial<LeaseRequest> = {}): Promise<LeaseId> {
   const decision = await ask(pool, { ...ONLY_GAMMA, waitMs: 10_000, ...want })
   if (decision.kind !== 'waiting') throw new Error(`Not waiting: ${JSON.stringify(decision)}`)
   return decision.leaseId
@@ -109,7 +111,7 @@ describe('who waits is told at once', () => {
     await give(pool, await grantOf(pool, 'beta'), benching(spent))
     await fill(pool)
     const call = await held(pool, await line(pool, { triedKeys: [keyId('alpha')] }))
-    const lookups = [lookupOf('beta', { limitUsd: 5, remainingUsd: 4, askedAtMs: Date.now() })]
+    const lookups = [keyReportOf('beta', { limitUsd: 5, remainingUsd: 4, askedAtMs: Date.now() })]
     await pool.exchange({ ...NOTHING, lookups })
     expect(await call.answer).toMatchObject({ kind: 'grant', keyId: 'beta' })
   })
@@ -154,7 +156,7 @@ describe('who waits', () => {
     const settlement = { outcome: 'success', benches: [], suspect: false } as const
     const { decisions } = await pool.exchange({
       ...NOTHING,
-      wants: [wantOf({ ...ONLY_GAMMA, waitMs: 10_000 })],
+      wants: [leaseRequestOf({ ...ONLY_GAMMA, waitMs: 10_000 })],
       settlements: [{ leaseId: given, keyId: key, ...settlement }],
     })
     expect(decisions).toMatchObject([{ kind: 'waiting' }])
@@ -225,7 +227,7 @@ describe('who waits', () => {
     const policy = { queue: { max_waiting: 2 } }
     const kinds = await deployed(newPool(), { keys, policy }, (object) =>
       Array.from({ length: 5 }, () => {
-        const wants = [wantOf({ waitMs: 10_000 })]
+        const wants = [leaseRequestOf({ waitMs: 10_000 })]
         return object.exchange({ ...NOTHING, wants }).decisions[0]
       }),
     )
@@ -243,7 +245,7 @@ describe('who waits', () => {
     const keys = [{ ...keyOf('only'), max_concurrent: 1 }]
     const policy = { queue: { max_wait_ms: 3_000 } }
     const kinds = await deployed(newPool(), { keys, policy }, async (object) => {
-      const wants = [wantOf(), wantOf({ waitMs: 60_000 })]
+      const wants = [leaseRequestOf(), leaseRequestOf({ waitMs: 60_000 })]
       const [, waiting] = object.exchange({ ...NOTHING, wants }).decisions
       if (waiting?.kind !== 'waiting') throw new Error('Not waiting')
       vi.advanceTimersByTime(2_500)

@@ -33,44 +33,50 @@ export function titleOf(number: number): string {
 
 /** Sends one request and reads its answer to the end. Never throws: a failure is an outcome. */
 export async function send(client: OpenAI, number: number, streamed: boolean): Promise<Sent> {
-  const seen: Seen = { headers: undefined, output: false }
+  const received: Observation = { headers: undefined, output: false }
   try {
-    await (streamed ? readStream(client, number, seen) : readWhole(client, number, seen))
-    return { number, streamed, outcome: 'answered', failure: null, ...fromHeaders(seen.headers) }
+    await (streamed ? readStream(client, number, received) : readWhole(client, number, received))
+    return {
+      number,
+      streamed,
+      outcome: 'answered',
+      failure: null,
+      ...fromHeaders(received.headers),
+    }
   } catch (error) {
-    const outcome = seen.output ? 'failed_after_output' : 'failed_before_output'
-    const headers = seen.headers ?? (error instanceof APIError ? error.headers : undefined)
+    const outcome = received.output ? 'failed_after_output' : 'failed_before_output'
+    const headers = received.headers ?? (error instanceof APIError ? error.headers : undefined)
     return { number, streamed, outcome, failure: reasonOf(error), ...fromHeaders(headers) }
   }
 }
 
 /** What has come so far: it is wanted when the rest does not come. */
-interface Seen {
+interface Observation {
   headers: Headers | undefined
   /** Whether there was anything to read for whoever asked. */
   output: boolean
 }
 
-async function readStream(client: OpenAI, number: number, seen: Seen): Promise<void> {
+async function readStream(client: OpenAI, number: number, received: Observation): Promise<void> {
   const body = { model: STREAMED_MODEL, messages: messagesOf(number), stream: true } as const
   const { data, response } = await client.chat.completions
     .create(body, optionsOf(number))
     .withResponse()
-  seen.headers = response.headers
+  received.headers = response.headers
   let finished = false
   for await (const { choices } of data) {
-    seen.output ||= choices.some(({ delta }) => (delta.content ?? '') !== '')
+    received.output ||= choices.some(({ delta }) => (delta.content ?? '') !== '')
     finished ||= choices.some(({ finish_reason }) => finish_reason !== null)
   }
-  if (!seen.output || !finished) throw new Error('the stream ended before its answer did')
+  if (!received.output || !finished) throw new Error('the stream ended before its answer did')
 }
 
-async function readWhole(client: OpenAI, number: number, seen: Seen): Promise<void> {
+async function readWhole(client: OpenAI, number: number, received: Observation): Promise<void> {
   const body = { model: WHOLE_MODEL, messages: messagesOf(number) }
   const { data, response } = await client.chat.completions
     .create(body, optionsOf(number))
     .withResponse()
-  seen.headers = response.headers
+  received.headers = response.headers
   if (!data.choices[0]?.message.content) throw new Error('an answer without content')
 }
 

@@ -22,7 +22,7 @@ const sent = (number: number, fields: Partial<Sent> = {}): Sent => ({
 })
 
 let seq = 0
-const seen = (number: number, fields: Partial<LogEntry> = {}): LogEntry => ({
+const received = (number: number, fields: Partial<LogEntry> = {}): LogEntry => ({
   seq: ++seq,
   at: '2026-01-01T00:00:00.000Z',
   endedAt: '2026-01-01T00:00:01.000Z',
@@ -56,7 +56,7 @@ describe('demoResult', () => {
         { key: 'beta', row: null, fault: null },
       ],
     })
-    const log = [seen(1, refused), seen(1), seen(2), seen(3)]
+    const log = [received(1, refused), received(1), received(2), received(3)]
     const requests = [sent(1, { attempts: 2 }), sent(2), sent(3)]
     const result = resultOf(requests, log, `[wrangler:info] Ready\n${line}\n`)
     expect(result).toMatchObject({ answered: 3, attempts: 4, rescued: 1, failures: [] })
@@ -76,7 +76,7 @@ describe('demoResult', () => {
   it('calls a stream that was cut after its first output unavoidable', () => {
     const cut = { outcome: 'failed', error: 'cut-mid-stream', fault: 'cut-mid-stream' } as const
     const request = sent(1, { outcome: 'failed_after_output', failure: 'upstream_unreachable' })
-    const result = resultOf([request], [seen(1, cut)])
+    const result = resultOf([request], [received(1, cut)])
     expect(result.failures).toEqual([
       { number: 1, reason: 'upstream_unreachable', unavoidable: true },
     ])
@@ -86,7 +86,7 @@ describe('demoResult', () => {
   it('is surprised by any other failure, even after output', () => {
     const early = sent(1, { outcome: 'failed_before_output', failure: '502 keys_exhausted' })
     const late = sent(2, { outcome: 'failed_after_output', failure: 'upstream_timeout' })
-    const result = resultOf([early, late], [seen(1), seen(2)])
+    const result = resultOf([early, late], [received(1), received(2)])
     expect(result.surprises).toEqual([
       'request 1 failed: 502 keys_exhausted',
       'request 2 failed: upstream_timeout',
@@ -94,7 +94,7 @@ describe('demoResult', () => {
   })
 
   it('is surprised where headers and upstream disagree', () => {
-    const result = resultOf([sent(1, { key: 'alpha', degraded: true })], [seen(1), seen(1)])
+    const result = resultOf([sent(1, { key: 'alpha', degraded: true })], [received(1), received(1)])
     expect(result.surprises).toEqual([
       'request 1: the header says 1 attempts, upstream saw 2',
       'request 1: the header says key alpha, upstream saw beta',
@@ -106,7 +106,7 @@ describe('demoResult', () => {
     const requests = Array.from({ length: 20 }, (_, i) => sent(i + 1))
     const result = resultOf(
       requests,
-      requests.map(({ number }) => seen(number)),
+      requests.map(({ number }) => received(number)),
     )
     expect(result.acquireMs).toEqual({ p50: 10, p95: 19 })
   })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { readBalance, readKeyLookup } from '../../src/openrouter/key-info.ts'
+import { readBalance, readKeyInfo } from '../../src/openrouter/key-info.ts'
 
 /** A Saturday. */
 const NOW = Date.parse('2026-11-21T10:20:30.500Z')
@@ -20,11 +20,11 @@ const answer = {
   },
 }
 const withData = (data: Record<string, unknown>) => ({ data: { ...answer.data, ...data } })
-const read = (data: Record<string, unknown>) => readKeyLookup(200, withData(data), NOW)
+const read = (data: Record<string, unknown>) => readKeyInfo(200, withData(data), NOW)
 
 describe('readKeyLookup', () => {
   it('reads the cap, what is left of it, its reset, the key’s end and who pays', () => {
-    expect(readKeyLookup(200, answer, NOW)).toEqual({
+    expect(readKeyInfo(200, answer, NOW)).toEqual({
       kind: 'valid',
       limitUsd: 20,
       remainingUsd: 7.31,
@@ -37,7 +37,7 @@ describe('readKeyLookup', () => {
   it('takes no cap for unlimited, not for empty', () => {
     const uncapped = { kind: 'valid', limitUsd: null, remainingUsd: null, resetsAtMs: null }
     expect(read({ limit: null, limit_remaining: null, limit_reset: null })).toMatchObject(uncapped)
-    expect(readKeyLookup(200, { data: {} }, NOW)).toEqual({
+    expect(readKeyInfo(200, { data: {} }, NOW)).toEqual({
       ...uncapped,
       expiresAtMs: null,
       owner: null,
@@ -89,7 +89,7 @@ describe('readKeyLookup', () => {
 
   it('takes a 401 with OpenRouter’s error for a rejected key', () => {
     const error = { code: 401, message: 'User not found.' }
-    expect(readKeyLookup(401, { error }, NOW)).toEqual({ kind: 'rejected' })
+    expect(readKeyInfo(401, { error }, NOW)).toEqual({ kind: 'rejected' })
   })
 
   it.each([
@@ -112,13 +112,13 @@ describe('readKeyLookup', () => {
     [200, withData({ limit_remaining: undefined })],
     [200, withData({ limit: '20' })],
   ])('learns nothing from a %i with %j', (status, body) => {
-    expect(readKeyLookup(status, body, NOW)).toEqual({ kind: 'unknown' })
+    expect(readKeyInfo(status, body, NOW)).toEqual({ kind: 'unknown' })
   })
 
   it('never throws, and neither rejects nor confirms a key by any other status', () => {
     fc.assert(
       fc.property(fc.integer({ min: 100, max: 599 }), fc.anything(), (status, body) => {
-        const { kind } = readKeyLookup(status, body, NOW)
+        const { kind } = readKeyInfo(status, body, NOW)
         if (kind === 'rejected') expect(status).toBe(401)
         if (kind === 'valid') expect(status).toBe(200)
       }),
@@ -143,7 +143,7 @@ describe('readKeyLookup', () => {
     )
     fc.assert(
       fc.property(fields, (data) => {
-        const found = readKeyLookup(200, { data }, NOW)
+        const found = readKeyInfo(200, { data }, NOW)
         if (found.kind !== 'valid') {
           // A cap of which nothing says what is left is the one thing that cannot be used.
           expect(found.kind).toBe('unknown')

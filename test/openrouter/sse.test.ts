@@ -26,7 +26,7 @@ function cut(bytes: Uint8Array, at: readonly number[]): Uint8Array[] {
 }
 
 /** What a reader of the stream sees: comments that hold nothing but line ends don't count. */
-function seen(blocks: readonly SseBlock[]): string[] {
+function received(blocks: readonly SseBlock[]): string[] {
   return blocks
     .map(({ kind, bytes }) => ({ kind, text: decoder.decode(bytes) }))
     .filter(({ kind, text }) => kind !== 'comment' || text.trim() !== '')
@@ -94,11 +94,11 @@ describe('the scanner', () => {
     MESSAGES_STREAM,
   ])('sees the same wherever a stream is cut in two (%#)', (text) => {
     const bytes = bytesOf(text)
-    const whole = seen(scan(createSseScanner(), [bytes]))
+    const whole = received(scan(createSseScanner(), [bytes]))
     for (let at = 0; at <= bytes.length; at += 1) {
       const scanner = createSseScanner()
       const blocks = scan(scanner, cut(bytes, [at]))
-      expect(seen(blocks)).toEqual(whole)
+      expect(received(blocks)).toEqual(whole)
       expect(joined([...blocks.map((block) => block.bytes), scanner.tail()])).toEqual(bytes)
       expect(scanner.atBoundary()).toBe(true)
     }
@@ -107,12 +107,12 @@ describe('the scanner', () => {
   it.each(SHORT)('sees the same wherever a short stream is cut in three: %j', (text) => {
     const bytes = bytesOf(text)
     const all = createSseScanner()
-    const whole = seen(scan(all, [bytes]))
+    const whole = received(scan(all, [bytes]))
     for (let first = 0; first <= bytes.length; first += 1) {
       for (let second = first; second <= bytes.length; second += 1) {
         const scanner = createSseScanner()
         const blocks = scan(scanner, cut(bytes, [first, second]))
-        expect(seen(blocks)).toEqual(whole)
+        expect(received(blocks)).toEqual(whole)
         expect(joined([...blocks.map((block) => block.bytes), scanner.tail()])).toEqual(bytes)
         expect(scanner.tail()).toEqual(all.tail())
         expect(scanner.atBoundary()).toBe(all.atBoundary())
@@ -129,7 +129,7 @@ describe('the scanner', () => {
         scanner,
         [...bytes].map((byte) => Uint8Array.of(byte)),
       )
-      expect(seen(blocks)).toEqual(seen(scan(createSseScanner(), [bytes])))
+      expect(received(blocks)).toEqual(received(scan(createSseScanner(), [bytes])))
       expect(joined([...blocks.map((block) => block.bytes), scanner.tail()])).toEqual(bytes)
     },
   )
@@ -166,7 +166,7 @@ describe('the scanner', () => {
 
   it('gives an event out as soon as its blank line has come, also where CR ends lines', () => {
     const scanner = createSseScanner()
-    expect(seen(scanner.push(bytesOf('data: a\r\n\r')))).toEqual(['event data: a'])
+    expect(received(scanner.push(bytesOf('data: a\r\n\r')))).toEqual(['event data: a'])
     expect(scanner.atBoundary()).toBe(true)
     expect(scanner.push(bytesOf('\ndata: b\r\r')).map(({ kind }) => kind)).toEqual([
       'comment',
@@ -222,7 +222,7 @@ describe('a block that is too large', () => {
     expect(new Set(blocks.map(({ kind }) => kind))).toEqual(new Set(['oversized']))
     expect(joined(blocks.map(({ bytes }) => bytes))).toEqual(long)
     expect(scanner.atBoundary()).toBe(true)
-    expect(seen(scanner.push(after))).toEqual(['event data: ok'])
+    expect(received(scanner.push(after))).toEqual(['event data: ok'])
   })
 
   it('is too large from the first byte over the limit, and not before', () => {

@@ -60,13 +60,13 @@ export function simulatorControl(
     log,
     stats,
     /** Polls until the predicate holds; throws with what was last seen after `timeoutMs`. */
-    async waitFor(predicate: (seen: Observed) => boolean, timeoutMs = 5000): Promise<Observed> {
+    async waitFor(predicate: (received: Observed) => boolean, timeoutMs = 5000): Promise<Observed> {
       const deadlineMs = Date.now() + timeoutMs
       for (;;) {
-        const seen = { stats: await stats(), log: await log() }
-        if (predicate(seen)) return seen
+        const received = { stats: await stats(), log: await log() }
+        if (predicate(received)) return received
         if (Date.now() >= deadlineMs) {
-          throw new Error(`Not within ${timeoutMs} ms: ${JSON.stringify(seen.stats)}`)
+          throw new Error(`Not within ${timeoutMs} ms: ${JSON.stringify(received.stats)}`)
         }
         await new Promise((resolve) => setTimeout(resolve, POLL_EVERY_MS))
       }

@@ -69,7 +69,7 @@ describe('the log', () => {
   it('counts what is open, per key and in all, and lookups apart', async () => {
     await control.patchSettings({ ttftMs: 200 })
     const open = [chat(), chat(), chat({}, DELTA)]
-    const { stats } = await control.waitFor((seen) => seen.stats.openNow === 3)
+    const { stats } = await control.waitFor((received) => received.stats.openNow === 3)
     expect(stats.perKey.alpha?.openNow).toBe(2)
     for (const response of await Promise.all(open)) await response.text()
     await get('/api/v1/key', ALPHA)

@@ -90,8 +90,8 @@ function paramsOf(query: string): Record<string, unknown> {
 
 function answered(visit: Visit, shape: ApiShape, call: Call, model: Model): Reply {
   const settings = settingsOf(visit)
-  const wish = cacheWish(visit)
-  const hit = wish === null ? null : cachedAnswer(visit, wish)
+  const request = cacheWish(visit)
+  const hit = request === null ? null : cachedAnswer(visit, request)
   if (hit !== null) {
     visit.simulation.journal.countHit(visit.entry)
     const { answer, headers } = hit
@@ -103,11 +103,11 @@ function answered(visit: Visit, shape: ApiShape, call: Call, model: Model): Repl
   const answer = answerTo(call, model, settings, at)
   visit.remember = () => {
     keepPrompt(visit, call)
-    if (wish !== null) keepAnswer(visit, wish, answer)
+    if (request !== null) keepAnswer(visit, request, answer)
     visit.simulation.journal.countPrompt(visit.entry, answer.usage)
   }
   const pacing = pacingOf(visit.key, settings, visit.simulation.random)
-  const headers = wish === null ? {} : missHeaders(wish)
+  const headers = request === null ? {} : missHeaders(request)
   return perform({ call, model, answer, pacing }, headers)
 }
 

@@ -32,7 +32,7 @@ it.each(['hang', 'slow-headers', 'hang-after-headers', 'comments-then-hang', 'st
     await control.waitFor(({ stats }) => stats.openNow === 1)
     leaving.abort()
     await expect(read).rejects.toThrow('abort')
-    const { log, stats } = await control.waitFor((seen) => seen.stats.openNow === 0)
+    const { log, stats } = await control.waitFor((received) => received.stats.openNow === 0)
     expect(log[0]).toMatchObject({ outcome: 'aborted', error: fault, endedAt: expect.any(String) })
     expect(stats.perKey.alpha).toMatchObject({ requests: 1, aborted: 1, completed: 0, failed: 0 })
   },

@@ -14,7 +14,7 @@ import { countRequest } from './rate-limits.ts'
 import { errorContext, type Visit } from './visit.ts'
 import type { Account, Key } from './world.ts'
 
-interface Wish {
+interface LeaseDraft {
   readonly visit: Visit
   readonly call: Call
   readonly model: Model
@@ -30,18 +30,20 @@ interface Wish {
 export function refused(visit: Visit, call: Call, model: Model): Refusal | null {
   const { key, account } = visit
   if (key === null || account === null) return null
-  const wish = { visit, call, model, key, account, boundUsd: boundUsd(call, model) }
-  const refusal = capReached(wish) ?? accountEmpty(wish) ?? tooLarge(wish) ?? overRate(wish)
-  return refusal ?? reserved(wish)
+  const request = { visit, call, model, key, account, boundUsd: boundUsd(call, model) }
+  const refusal =
+    capReached(request) ?? accountEmpty(request) ?? tooLarge(request) ?? overRate(request)
+  return refusal ?? reserved(request)
 }
 
-const contextOf = (wish: Wish) => errorContext(wish.visit, { model: wish.call.model })
+const contextOf = (request: LeaseDraft) =>
+  errorContext(request.visit, { model: request.call.model })
 
-function capReached(wish: Wish): Refusal | null {
-  const { key } = wish
-  const { nowMs } = wish.visit
+function capReached(request: LeaseDraft): Refusal | null {
+  const { key } = request
+  const { nowMs } = request.visit
   if (key.limitUsd === null || limitRemainingUsd(key, nowMs) !== 0) return null
-  const answer = keyLimit(contextOf(wish), {
+  const answer = keyLimit(contextOf(request), {
     reset: key.limitReset,
     usedUsd: usedOfLimitUsd(key, nowMs),
     limitUsd: key.limitUsd,
@@ -51,45 +53,45 @@ function capReached(wish: Wish): Refusal | null {
 }
 
 /** An empty account may still use free models; one in debt may not. */
-function accountEmpty(wish: Wish): Refusal | null {
-  const { account, call } = wish
+function accountEmpty(request: LeaseDraft): Refusal | null {
+  const { account, call } = request
   if (account.balanceUsd > 0 || (account.balanceUsd === 0 && isFree(call.model))) return null
   const everPurchased = account.purchasedUsd > 0
   const label = everPurchased ? 'credits-402' : 'never-purchased-402'
-  return { answer: outOfCredits(contextOf(wish), everPurchased), label }
+  return { answer: outOfCredits(contextOf(request), everPurchased), label }
 }
 
-function tooLarge(wish: Wish): Refusal | null {
-  const remainingUsd = limitRemainingUsd(wish.key, wish.visit.nowMs)
-  if (remainingUsd !== null && wish.boundUsd > remainingUsd) {
-    return unaffordable(wish, 'key', remainingUsd)
+function tooLarge(request: LeaseDraft): Refusal | null {
+  const remainingUsd = limitRemainingUsd(request.key, request.visit.nowMs)
+  if (remainingUsd !== null && request.boundUsd > remainingUsd) {
+    return unaffordable(request, 'key', remainingUsd)
   }
-  if (wish.boundUsd > wish.account.balanceUsd) {
-    return unaffordable(wish, 'account', wish.account.balanceUsd)
+  if (request.boundUsd > request.account.balanceUsd) {
+    return unaffordable(request, 'account', request.account.balanceUsd)
   }
   return null
 }
 
-function unaffordable(wish: Wish, payer: 'key' | 'account', usd: number): Refusal {
-  const { call, model } = wish
+function unaffordable(request: LeaseDraft, payer: 'key' | 'account', usd: number): Refusal {
+  const { call, model } = request
   const left = usd - call.promptTokens * model.promptUsd
   const affordable =
     model.completionUsd === 0 ? 0 : Math.max(0, Math.floor(left / model.completionUsd))
   const requested = call.maxTokens ?? model.maxOutputTokens
-  const answer = canOnlyAfford(contextOf(wish), payer, { requested, affordable })
+  const answer = canOnlyAfford(contextOf(request), payer, { requested, affordable })
   return { answer, label: payer === 'key' ? 'key-limit-402' : 'afford-402' }
 }
 
-function overRate(wish: Wish): Refusal | null {
-  const { visit, account, call } = wish
+function overRate(request: LeaseDraft): Refusal | null {
+  const { visit, account, call } = request
   const model = { id: call.model, free: isFree(call.model) }
   const passed = countRequest(visit.simulation.rates, account, model, visit.nowMs)
   if (passed === null) return null
-  return { answer: rateLimited(contextOf(wish), passed), label: `${passed.limit}-429` }
+  return { answer: rateLimited(contextOf(request), passed), label: `${passed.limit}-429` }
 }
 
-function reserved(wish: Wish): Refusal | null {
-  const { visit, account, boundUsd } = wish
+function reserved(request: LeaseDraft): Refusal | null {
+  const { visit, account, boundUsd } = request
   const { inFlightUsd } = visit.simulation
   const before = inFlightUsd.get(account.id) ?? 0
   const budget = account.inFlightBudgetUsd
@@ -97,7 +99,7 @@ function reserved(wish: Wish): Refusal | null {
     return { answer: weightExceedsBudget(), label: 'weight-402' }
   }
   if (budget !== null && before + boundUsd > budget) {
-    return { answer: inFlightBudget(contextOf(wish)), label: 'in-flight-402' }
+    return { answer: inFlightBudget(contextOf(request)), label: 'in-flight-402' }
   }
   inFlightUsd.set(account.id, round(before + boundUsd))
   visit.release = () => {

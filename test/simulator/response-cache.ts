@@ -41,11 +41,11 @@ export function cacheWish(visit: Visit): CacheWish | null {
  */
 export function cachedAnswer(
   visit: Visit,
-  wish: CacheWish,
+  request: CacheWish,
 ): { answer: Answer; headers: Record<string, string> } | null {
   const { responseCache } = visit.simulation
-  if (wish.clear) responseCache.delete(wish.name)
-  const kept = responseCache.get(wish.name)
+  if (request.clear) responseCache.delete(request.name)
+  const kept = responseCache.get(request.name)
   if (kept === undefined) return null
   const ageS = Math.floor((visit.nowMs - kept.atMs) / 1000)
   if (ageS >= kept.ttlS) return null
@@ -66,12 +66,16 @@ export function cachedAnswer(
   }
 }
 
-export const missHeaders = (wish: CacheWish): Record<string, string> => ({
+export const missHeaders = (request: CacheWish): Record<string, string> => ({
   'x-openrouter-cache-status': 'MISS',
-  'x-openrouter-cache-ttl': String(wish.ttlS),
+  'x-openrouter-cache-ttl': String(request.ttlS),
 })
 
 /** Keeps a good answer, once it has been given in full. */
-export function keepAnswer(visit: Visit, wish: CacheWish, answer: Answer): void {
-  visit.simulation.responseCache.set(wish.name, { answer, atMs: visit.nowMs, ttlS: wish.ttlS })
+export function keepAnswer(visit: Visit, request: CacheWish, answer: Answer): void {
+  visit.simulation.responseCache.set(request.name, {
+    answer,
+    atMs: visit.nowMs,
+    ttlS: request.ttlS,
+  })
 }

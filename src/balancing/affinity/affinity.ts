@@ -32,7 +32,7 @@ interface AccountLoad {
 }
 
 /** An account that could serve a request now. */
-export interface Candidate {
+export interface AccountCandidate {
   readonly id: AccountId
   readonly weight: number
   readonly inFlight: number
@@ -64,7 +64,7 @@ export function createAffinities(): Affinities {
 export function accountFor(
   affinities: Affinities,
   id: string,
-  candidates: readonly Candidate[],
+  candidates: readonly AccountCandidate[],
   nowMs: number,
 ): AccountId {
   const bounds = boundsOf(affinities, candidates, nowMs)
@@ -103,9 +103,9 @@ export function countRequest(affinities: Affinities, account: AccountId, nowMs: 
 
 interface Bounds {
   /** More than its part of the requests of late, and of those that run now. */
-  isOverloaded(candidate: Candidate): boolean
+  isOverloaded(candidate: AccountCandidate): boolean
   /** Home to as many conversations as it may be. */
-  isFull(candidate: Candidate): boolean
+  isFull(candidate: AccountCandidate): boolean
 }
 
 /** So many standard deviations above its share are no chance. */
@@ -118,11 +118,15 @@ const NO_CHANCE = 3
  * its share that it can't be chance. The requests of the last minute alone say
  * nothing against an account that is idle now.
  */
-function boundsOf(affinities: Affinities, candidates: readonly Candidate[], nowMs: number): Bounds {
-  const sum = (of: (candidate: Candidate) => number) =>
+function boundsOf(
+  affinities: Affinities,
+  candidates: readonly AccountCandidate[],
+  nowMs: number,
+): Bounds {
+  const sum = (of: (candidate: AccountCandidate) => number) =>
     candidates.reduce((total, candidate) => total + of(candidate), 0)
-  const recent = ({ id }: Candidate) => recentOf(loadOf(affinities, id), nowMs)
-  const homes = ({ id }: Candidate) => loadOf(affinities, id).homes
+  const recent = ({ id }: AccountCandidate) => recentOf(loadOf(affinities, id), nowMs)
+  const homes = ({ id }: AccountCandidate) => loadOf(affinities, id).homes
   const weights = sum(({ weight }) => weight)
   const running = sum(({ inFlight }) => inFlight)
   const recently = sum(recent)
@@ -142,9 +146,11 @@ function boundsOf(affinities: Affinities, candidates: readonly Candidate[], nowM
   }
 }
 
-function leastLoaded(candidates: readonly Candidate[]): Candidate {
-  return candidates.reduce((least, candidate) =>
-    candidate.inFlight * least.weight < least.inFlight * candidate.weight ? candidate : least,
+function leastLoaded(candidates: readonly AccountCandidate[]): AccountCandidate {
+  return candidates.reduce((minimumBy, candidate) =>
+    candidate.inFlight * minimumBy.weight < minimumBy.inFlight * candidate.weight
+      ? candidate
+      : minimumBy,
   )
 }
 

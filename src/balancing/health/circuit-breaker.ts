@@ -62,14 +62,19 @@ export function afterSuccess(breaker: Breaker, lease: LeaseId, nowMs: number): B
     : breaker
 }
 
-/**
- * @param panic whether the lease was granted in panic (see panic.ts): the fault is
- * then upstream's, and a failed probe must not lengthen the key's cooldown
- */
+/** One failed call. */
+export interface BreakerFailure {
+  readonly leaseId: LeaseId
+  /**
+   * Whether the lease was granted in panic (see panic.ts): the fault is then upstream's, and a
+   * failed probe must not lengthen the key's cooldown.
+   */
+  readonly panic: boolean
+}
+
 export function afterFailure(
   breaker: Breaker,
-  lease: LeaseId,
-  panic: boolean,
+  { leaseId, panic }: BreakerFailure,
   nowMs: number,
   policy: BreakerPolicy,
 ): Breaker {
@@ -79,7 +84,7 @@ export function afterFailure(
     case 'open':
       return breaker
     case 'half_open': {
-      if (breaker.probe !== lease) return breaker
+      if (breaker.probe !== leaseId) return breaker
       const factor = panic ? 1 : 2
       const cooldownMs = Math.min(breaker.cooldownMs * factor, policy.maxCooldownMs)
       return { kind: 'open', untilMs: nowMs + cooldownMs, cooldownMs }

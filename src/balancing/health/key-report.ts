@@ -2,7 +2,7 @@ import type { AccountId, KeyId } from '../ids.ts'
 import { type Bench, cleared, isActive } from './bench.ts'
 
 /** What `GET /key` said about a key. `unknown` when the lookup itself failed. */
-export type Lookup =
+export type KeyReport =
   | {
       readonly keyId: KeyId
       readonly kind: 'valid'
@@ -28,7 +28,11 @@ export type Lookup =
  * back. A 401 of `/key` while requests are served condemns nobody. An answer from
  * before the bench says nothing about it.
  */
-export function afterLookup(bench: Bench | null, lookup: Lookup, nowMs: number): Bench | null {
+export function benchAfterReport(
+  bench: Bench | null,
+  lookup: KeyReport,
+  nowMs: number,
+): Bench | null {
   if (!isActive(bench, nowMs) || isBefore(lookup, bench)) return bench
   const isSuspected = bench.reason === 'key_rejected'
   switch (lookup.kind) {
@@ -43,7 +47,7 @@ export function afterLookup(bench: Bench | null, lookup: Lookup, nowMs: number):
   }
 }
 
-function isBefore(lookup: Lookup, bench: Bench): boolean {
+function isBefore(lookup: KeyReport, bench: Bench): boolean {
   return lookup.kind !== 'unknown' && lookup.askedAtMs < bench.sinceMs
 }
 
@@ -59,7 +63,7 @@ function rejection({ hidden }: Bench, nowMs: number): Bench {
 }
 
 /** Whether an answer shows a key that may spend something. */
-export function hasRoom({ remainingUsd }: Extract<Lookup, { kind: 'valid' }>): boolean {
+export function hasRoom({ remainingUsd }: Extract<KeyReport, { kind: 'valid' }>): boolean {
   return remainingUsd === null || remainingUsd > 0
 }
 
@@ -71,10 +75,10 @@ export function hasRoom({ remainingUsd }: Extract<Lookup, { kind: 'valid' }>): b
  *
  * @param hadNoRoom whether an answer since the bench began showed a key without room
  */
-export function accountAfterLookup(
+export function accountBenchAfterReport(
   bench: Bench | null,
   hadNoRoom: boolean,
-  lookup: Lookup,
+  lookup: KeyReport,
   nowMs: number,
 ): Bench | null {
   if (lookup.kind !== 'valid' || !isActive(bench, nowMs)) return bench

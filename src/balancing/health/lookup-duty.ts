@@ -1,16 +1,17 @@
-import type { Lookup } from './key-report.ts'
+import type { KeyId } from '../ids.ts'
+import type { KeyReport } from './key-report.ts'
 
 /**
  * Whether `/key` has to be asked about a key. `out`: somebody has been handed the
  * duty; while its report may still come, nobody else is asked.
  */
-export type LookupDuty =
+export type DutyState =
   | { readonly kind: 'due'; readonly atMs: number }
   | { readonly kind: 'out'; readonly overdueAtMs: number }
 
 /** What is known of a key's lookups. */
 export interface LookupState {
-  readonly duty: LookupDuty
+  readonly duty: DutyState
   /** When the latest report came, whatever it found; null if none has. */
   readonly reportedAtMs: number | null
   /** Since when the key is in doubt and no newer answer has come; null if it is not. */
@@ -19,10 +20,13 @@ export interface LookupState {
   readonly verifiedAtMs: number | null
 }
 
-/** Asks for one key, to be carried out by whoever is handed it. */
-export interface LookupOrder {
-  /** An answer of this moment or later will do, whoever asked for it. */
+/** The order to ask `GET /key` about one key, given to one Worker at a time. */
+export interface LookupDuty {
+  readonly keyId: KeyId
+  /** An answer of this moment or later is fresh enough, whoever asked for it. Epoch milliseconds. */
   readonly freshSinceMs: number
+  /** Whether to ask for the account's own balance too, where OpenRouter shows it. */
+  readonly withBalance: boolean
 }
 
 /** A hundred requests that come back with a 401 one after another must not ask a hundred times. */
@@ -48,12 +52,12 @@ export function handOut(
   state: LookupState,
   nowMs: number,
   refreshMs: number,
-): { state: LookupState; order: LookupOrder } {
+): { state: LookupState; freshSinceMs: number } {
   return {
     // What was handed out and never reported (the Worker died) may still have been asked.
     state: { ...state, duty: { kind: 'out', overdueAtMs: nowMs + refreshMs } },
     // Exactly as old would do for no time at all: another lookup would be due in the same moment.
-    order: { freshSinceMs: Math.max(nowMs - refreshMs + 1, state.doubtedAtMs ?? 0) },
+    freshSinceMs: Math.max(nowMs - refreshMs + 1, state.doubtedAtMs ?? 0),
   }
 }
 
@@ -66,7 +70,7 @@ export function doubt(state: LookupState, nowMs: number): LookupState {
   return state.duty.kind === 'out' ? doubted : { ...doubted, duty: verification(doubted, nowMs) }
 }
 
-function verification({ verifiedAtMs }: LookupState, nowMs: number): LookupDuty {
+function verification({ verifiedAtMs }: LookupState, nowMs: number): DutyState {
   const restedAtMs = verifiedAtMs === null ? nowMs : verifiedAtMs + VERIFY_AGAIN_MS
   return { kind: 'due', atMs: Math.max(nowMs, restedAtMs) }
 }
@@ -74,7 +78,7 @@ function verification({ verifiedAtMs }: LookupState, nowMs: number): LookupDuty 
 /** The state after a report. An answer older than the doubt leaves it standing. */
 export function afterReport(
   state: LookupState,
-  lookup: Lookup,
+  lookup: KeyReport,
   nowMs: number,
   refreshMs: number,
 ): LookupState {

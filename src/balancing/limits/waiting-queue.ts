@@ -1,13 +1,13 @@
 import type { LeaseId } from '../ids.ts'
-import type { Refusal, Want } from '../lease-request.ts'
+import type { LeaseRequest, Refusal } from '../lease-request.ts'
 
 /** A request that no key could serve when it came, and that one may serve soon. */
 export interface Waiter {
-  readonly want: Want
+  readonly request: LeaseRequest
   readonly lane: string
   readonly deadlineMs: number
   /** When its asker was last heard of. */
-  seenAtMs: number
+  lastPolledAtMs: number
   /** Why it could not be served when it was last looked at: the answer, should its time run out. */
   refusal: Refusal
 }
@@ -25,8 +25,8 @@ export function createQueue(): WaitingQueue {
   return new Map()
 }
 
-export function isAbandoned({ seenAtMs }: Waiter, nowMs: number): boolean {
-  return nowMs - seenAtMs > ABANDONED_MS
+export function isAbandoned({ lastPolledAtMs }: Waiter, nowMs: number): boolean {
+  return nowMs - lastPolledAtMs > ABANDONED_MS
 }
 
 /**
@@ -34,6 +34,6 @@ export function isAbandoned({ seenAtMs }: Waiter, nowMs: number): boolean {
  * order is strict: who came later is not served before, not even where a smaller
  * request would fit in.
  */
-export function laneOf({ models, asked, triedKeys, excludedAccounts }: Want): string {
+export function laneOf({ models, asked, triedKeys, excludedAccounts }: LeaseRequest): string {
   return JSON.stringify([asked, models, triedKeys, excludedAccounts])
 }

@@ -1,6 +1,6 @@
 import type { NonEmpty } from '../non-empty.ts'
 import { creditOf, mostCredit } from './most-credit.ts'
-import type { Balanced, Strategy } from './strategy.ts'
+import type { Candidate, Strategy } from './strategy.ts'
 
 /**
  * Spends one key's credit down to the threshold before it touches the next: for
@@ -34,7 +34,7 @@ export const creditThreshold: Strategy = {
 }
 
 /** In configured order, beginning at a position and going round. */
-function inOrder<K extends Balanced>(keys: NonEmpty<K>, from: number): NonEmpty<K> {
+function inOrder<K extends Candidate>(keys: NonEmpty<K>, from: number): NonEmpty<K> {
   const lap = (key: K) => (key.position >= from ? 0 : 1)
   const ordered = keys.toSorted((a, b) => lap(a) - lap(b) || a.position - b.position)
   return ordered as unknown as NonEmpty<K>

@@ -1,4 +1,4 @@
-import { least } from './minimum.ts'
+import { minimumBy } from './minimum.ts'
 import type { Strategy } from './strategy.ts'
 
 /**
@@ -12,7 +12,7 @@ import type { Strategy } from './strategy.ts'
  */
 export const leastBusy: Strategy = {
   choose: (eligible, { random }) =>
-    least(
+    minimumBy(
       eligible,
       (a, b) =>
         a.inFlight * b.weight * b.share - b.inFlight * a.weight * a.share ||

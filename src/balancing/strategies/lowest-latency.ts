@@ -1,7 +1,7 @@
 import type { NonEmpty } from '../non-empty.ts'
-import { least } from './minimum.ts'
+import { minimumBy } from './minimum.ts'
 import { valueMs } from './peak-ewma.ts'
-import type { Balanced, Choice, Strategy } from './strategy.ts'
+import type { Candidate, Choice, Strategy } from './strategy.ts'
 
 /**
  * Two keys drawn at random, and the better of them (Mitzenmacher, "The power of
@@ -13,7 +13,7 @@ import type { Balanced, Choice, Strategy } from './strategy.ts'
 export const lowestLatency: Strategy = {
   choose(eligible, choice) {
     const pair = twoOf(eligible, choice)
-    return least(
+    return minimumBy(
       pair,
       (a, b) =>
         load(a, choice) - load(b, choice) || a.inFlight - b.inFlight || a.lastTurn - b.lastTurn,
@@ -31,13 +31,13 @@ export const lowestLatency: Strategy = {
  */
 const UNMEASURED_MS = 1e9
 
-function load({ latency, inFlight }: Balanced, { nowMs }: Choice): number {
+function load({ latency, inFlight }: Candidate, { nowMs }: Choice): number {
   const latencyMs = valueMs(latency, nowMs)
   if (latencyMs !== null) return latencyMs * (inFlight + 1)
   return inFlight === 0 ? 0 : UNMEASURED_MS * inFlight
 }
 
-function twoOf<K extends Balanced>(keys: NonEmpty<K>, { random }: Choice): NonEmpty<K> {
+function twoOf<K extends Candidate>(keys: NonEmpty<K>, { random }: Choice): NonEmpty<K> {
   if (keys.length < 3) return keys
   const first = Math.floor(random() * keys.length)
   const other = Math.floor(random() * (keys.length - 1))

@@ -1,7 +1,7 @@
 import { spentToday } from '../accounting/ledger.ts'
 import { shareUsed } from '../limits/meter.ts'
-import { least } from './minimum.ts'
-import type { Balanced, Choice, Strategy } from './strategy.ts'
+import { minimumBy } from './minimum.ts'
+import type { Candidate, Choice, Strategy } from './strategy.ts'
 
 /**
  * The key that has used least of what it may use: the fuller of its two limits
@@ -11,7 +11,7 @@ import type { Balanced, Choice, Strategy } from './strategy.ts'
  */
 export const lowestUsage: Strategy = {
   choose: (eligible, choice) =>
-    least(
+    minimumBy(
       eligible,
       (a, b) =>
         usedShare(a, choice) - usedShare(b, choice) ||
@@ -23,7 +23,7 @@ export const lowestUsage: Strategy = {
   best: 'lowest',
 }
 
-function usedShare(key: Balanced, choice: Choice): number {
+function usedShare(key: Candidate, choice: Choice): number {
   const { nowMs, meanCostUsd, spentTodayUsd } = choice
   const shares = [key.rpm, key.tpm].flatMap((meter) =>
     meter === null ? [] : [shareUsed(meter, nowMs)],

@@ -9,7 +9,11 @@ import type { Random } from '../random.ts'
  *
  * @param compare negative when `a` should be chosen before `b`, 0 for a tie
  */
-export function least<T>(items: NonEmpty<T>, compare: (a: T, b: T) => number, random: Random): T {
+export function minimumBy<T>(
+  items: NonEmpty<T>,
+  compare: (a: T, b: T) => number,
+  random: Random,
+): T {
   let chosen = items[0]
   let ties = 1
   for (let i = 1; i < items.length; i++) {

@@ -1,6 +1,6 @@
 import { spendableUsd } from '../accounting/credit.ts'
-import { least } from './minimum.ts'
-import type { Balanced, Choice, Strategy } from './strategy.ts'
+import { minimumBy } from './minimum.ts'
+import type { Candidate, Choice, Strategy } from './strategy.ts'
 
 /**
  * The key that has most left to spend. A key without a cap has more than any
@@ -9,7 +9,7 @@ import type { Balanced, Choice, Strategy } from './strategy.ts'
  */
 export const mostCredit: Strategy = {
   choose: (eligible, choice) =>
-    least(
+    minimumBy(
       eligible,
       (a, b) => compareCredit(creditOf(a, choice), creditOf(b, choice)) || a.lastTurn - b.lastTurn,
       choice.random,
@@ -19,7 +19,7 @@ export const mostCredit: Strategy = {
 }
 
 /** What a key can be reckoned to have left, in USD; null where nothing is known. */
-export function creditOf(key: Balanced, { meanCostUsd, nowMs }: Choice): number | null {
+export function creditOf(key: Candidate, { meanCostUsd, nowMs }: Choice): number | null {
   return spendableUsd(key.credit, key.inFlight * meanCostUsd, nowMs)
 }
 

@@ -1,4 +1,4 @@
-import { least } from './minimum.ts'
+import { minimumBy } from './minimum.ts'
 import type { Strategy } from './strategy.ts'
 
 /**
@@ -9,7 +9,7 @@ import type { Strategy } from './strategy.ts'
  * the same strict rotation while all keys are eligible.
  */
 export const roundRobin: Strategy = {
-  choose: (eligible, { random }) => least(eligible, (a, b) => a.lastTurn - b.lastTurn, random),
+  choose: (eligible, { random }) => minimumBy(eligible, (a, b) => a.lastTurn - b.lastTurn, random),
   score: (key) => key.lastTurn,
   best: 'lowest',
 }

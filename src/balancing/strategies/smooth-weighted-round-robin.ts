@@ -1,5 +1,5 @@
-import { least } from './minimum.ts'
-import type { Balanced, Memory, Strategy } from './strategy.ts'
+import { minimumBy } from './minimum.ts'
+import type { Candidate, Memory, Strategy } from './strategy.ts'
 
 /**
  * Smooth weighted round-robin, as nginx does it (commit 52327e0627f4, 2012):
@@ -19,8 +19,12 @@ export const smoothWeightedRoundRobin: Strategy = {
       memory.smoothedWeights.set(key.position, due(key, memory))
       total += key.weight
     }
-    const owed = (key: Balanced) => memory.smoothedWeights.get(key.position) ?? 0
-    const chosen = least(eligible, (a, b) => owed(b) - owed(a) || a.lastTurn - b.lastTurn, random)
+    const owed = (key: Candidate) => memory.smoothedWeights.get(key.position) ?? 0
+    const chosen = minimumBy(
+      eligible,
+      (a, b) => owed(b) - owed(a) || a.lastTurn - b.lastTurn,
+      random,
+    )
     memory.smoothedWeights.set(chosen.position, owed(chosen) - total)
     return chosen
   },
@@ -29,6 +33,6 @@ export const smoothWeightedRoundRobin: Strategy = {
 }
 
 /** What a key is owed once it has gained its weight. */
-function due(key: Balanced, memory: Memory): number {
+function due(key: Candidate, memory: Memory): number {
   return (memory.smoothedWeights.get(key.position) ?? 0) + key.weight
 }

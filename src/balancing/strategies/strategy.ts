@@ -6,7 +6,7 @@ import type { Random } from '../random.ts'
 import type { PeakEwma } from './peak-ewma.ts'
 
 /** What a strategy sees of a key. */
-export interface Balanced {
+export interface Candidate {
   /** Place in the configuration, from 0. */
   readonly position: number
   /** Relative share, at least 1. */
@@ -32,7 +32,7 @@ export interface Choice {
   readonly random: Random
   readonly memory: Memory
   /** All keys that could come into question, whether or not they may serve now. */
-  readonly members: readonly Balanced[]
+  readonly members: readonly Candidate[]
   /** Credit below which `credit-threshold` moves on, in USD. */
   readonly thresholdUsd: number
   /** What an answer of this pool costs on average: what a running one is likely to. */
@@ -56,9 +56,9 @@ export function createMemory(): Memory {
 /** A way to pick one of the keys that may serve. */
 export interface Strategy {
   /** Picks. Changes nothing but the choice's memory. */
-  readonly choose: <K extends Balanced>(eligible: NonEmpty<K>, choice: Choice) => K
+  readonly choose: <K extends Candidate>(eligible: NonEmpty<K>, choice: Choice) => K
   /** How a key stands, for people: never negative and never NaN; null where nothing is known. */
-  readonly score: (key: Balanced, choice: Choice) => number | null
+  readonly score: (key: Candidate, choice: Choice) => number | null
   /** Which scores are better. */
   readonly best: 'lowest' | 'highest'
 }

@@ -16,7 +16,7 @@ export interface AttemptNote {
  * What one request has tried so far. Keys and accounts are ruled out for the model
  * that they failed with: with another model, all of them may be tried again.
  */
-export class Trail {
+export class AttemptHistory {
   /** The model that is being tried, and those after it. */
   #models: NonEmpty<ModelId>
   #triedKeys: KeyId[] = []

@@ -6,7 +6,7 @@ import type { Attempt } from './attempt.ts'
 import type { StreamSummary } from './stream-watch.ts'
 
 /** What an attempt showed before it was over. */
-export type Seen = Pick<Settlement, 'firstOutputMs' | 'generationId'>
+export type Observation = Pick<Settlement, 'firstOutputMs' | 'generationId'>
 
 /**
  * What the pool is told of an attempt: nothing, if it was made without the pool.
@@ -17,14 +17,14 @@ export function settlementsOf(
   { leaseId, keyId }: Leased,
   verdict: Blame | null,
   usage: Usage | null,
-  seen: Seen,
+  observation: Observation,
 ): Settlement[] {
   if (leaseId === null) return []
   const common = {
     leaseId,
     keyId,
     ...(usage === null ? {} : { usage }),
-    ...seen,
+    ...observation,
   }
   if (verdict === null) return [{ ...common, outcome: 'success', benches: [], suspect: false }]
   const { outcome, fault, benches, suspect, affordableTokens } = verdict
@@ -68,7 +68,7 @@ export function usageOf(
  * What an attempt tells of its key. A refusal comes quickly and says nothing of how
  * fast the key is; a clock that ran out says that it is at least as slow as that.
  */
-export function seenOf(result: Attempt, tookMs: number): Seen {
+export function observationOf(result: Attempt, tookMs: number): Observation {
   switch (result.kind) {
     case 'client_gone':
       return {}

@@ -186,8 +186,8 @@ async function awaitOutput(
     if (read.kind !== 'chunk') return ended(read)
     chunks.push(read.bytes)
     heldBytes += read.bytes.length
-    const seen = look(read.bytes, watch, blocks, (block) => reply.keepAlive(block, head))
-    const verdict = seen === 'undecided' && heldBytes > MAX_HELD_BYTES ? 'commit' : seen
+    const decided = look(read.bytes, watch, blocks, (block) => reply.keepAlive(block, head))
+    const verdict = decided === 'undecided' && heldBytes > MAX_HELD_BYTES ? 'commit' : decided
     // What is decided goes out whole, or not at all: no comment of it may go out beside it.
     if (verdict !== 'undecided') reply.dropKeepAlives()
     switch (verdict) {

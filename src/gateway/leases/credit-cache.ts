@@ -1,8 +1,8 @@
-import type { Lookup } from '../../balancing/health/key-report.ts'
+import type { KeyReport } from '../../balancing/health/key-report.ts'
 import type { KeyId } from '../../balancing/ids.ts'
 
 /** An answer of `/key` that proved the key good. */
-export type KnownCredit = Extract<Lookup, { kind: 'valid' }>
+export type KnownCredit = Extract<KeyReport, { kind: 'valid' }>
 
 /**
  * The last answer about each key, shared by all isolates wherever they run. It

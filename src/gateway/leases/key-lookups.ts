@@ -1,7 +1,7 @@
-import type { Lookup } from '../../balancing/health/key-report.ts'
+import type { KeyReport } from '../../balancing/health/key-report.ts'
+import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
 import type { KeyId } from '../../balancing/ids.ts'
-import type { HandedLookup } from '../../balancing/pool.ts'
-import { readBalance, readKeyLookup } from '../../openrouter/key-info.ts'
+import { readBalance, readKeyInfo } from '../../openrouter/key-info.ts'
 import type { Ports } from '../ports.ts'
 import type { CreditCache } from './credit-cache.ts'
 import type { KeyRing } from './key-ring.ts'
@@ -11,7 +11,7 @@ import type { KeyRing } from './key-ring.ts'
  * recent enough, else from OpenRouter. A lookup that fails is `unknown`; it never
  * throws.
  */
-export type KeyLookups = (orders: readonly HandedLookup[]) => Promise<Lookup[]>
+export type KeyLookups = (orders: readonly LookupDuty[]) => Promise<KeyReport[]>
 
 const LOOKUP_TIMEOUT_MS = 10_000
 
@@ -24,7 +24,7 @@ export function createKeyLookups(
   upstreamUrl: string,
   ring: KeyRing,
   cache: CreditCache,
-  onValid: (answer: Extract<Lookup, { kind: 'valid' }>) => void,
+  onValid: (answer: Extract<KeyReport, { kind: 'valid' }>) => void,
 ): KeyLookups {
   const get = async (path: string, secret: string) => {
     const controller = new AbortController()
@@ -43,11 +43,11 @@ export function createKeyLookups(
       cancel()
     }
   }
-  const askKey = async (keyId: KeyId, secret: string, askedAtMs: number): Promise<Lookup> => {
+  const askKey = async (keyId: KeyId, secret: string, askedAtMs: number): Promise<KeyReport> => {
     for (const path of PATHS) {
       const { status, body } = await get(path, secret)
       if (status === 404) continue
-      const found = readKeyLookup(status, body, askedAtMs)
+      const found = readKeyInfo(status, body, askedAtMs)
       if (found.kind === 'unknown') return { keyId, kind: 'unknown' }
       return found.kind === 'rejected'
         ? { keyId, askedAtMs, ...found }
@@ -55,7 +55,7 @@ export function createKeyLookups(
     }
     return { keyId, kind: 'unknown' }
   }
-  const lookUp = async ({ keyId, freshSinceMs, withBalance }: HandedLookup): Promise<Lookup> => {
+  const lookUp = async ({ keyId, freshSinceMs, withBalance }: LookupDuty): Promise<KeyReport> => {
     const secret = ring.secret(keyId)
     if (secret === null) return { keyId, kind: 'unknown' }
     const cached = withBalance ? null : await cache.read(keyId)

@@ -1,3 +1,4 @@
+import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
 import {
   type AccountId,
   type KeyId,
@@ -6,8 +7,7 @@ import {
   leaseId,
   type ModelId,
 } from '../../balancing/ids.ts'
-import type { Decision, Refusal, Want } from '../../balancing/lease-request.ts'
-import type { HandedLookup } from '../../balancing/pool.ts'
+import type { Decision, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
 import type { Settlement } from '../../balancing/settlement.ts'
 import type { PoolClient } from '../../key-pool/pool-client.ts'
 import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
@@ -34,7 +34,7 @@ export type Acquired =
   | { readonly kind: 'client_gone' }
 
 /** What a request wants of the pool, and what it may have without it. */
-export type Wish = Omit<Want, 'leaseId'> & Pick<RingBounds, 'routeKeys'>
+export type LeaseDraft = Omit<LeaseRequest, 'leaseId'> & Pick<RingBounds, 'routeKeys'>
 
 export interface LeaseBroker {
   /**
@@ -44,7 +44,7 @@ export interface LeaseBroker {
    * @param onWaited told how long that took, in milliseconds
    */
   acquire(
-    wish: Wish,
+    draft: LeaseDraft,
     settlements: readonly Settlement[],
     gone: AbortSignal,
     onWaited: (waitedMs: number) => void,
@@ -84,7 +84,7 @@ export function createLeaseBroker(
   const takeDuties = (reply: ExchangeReply) => {
     if (reply.lookups.length > 0) background(report(reply.lookups))
   }
-  const report = async (orders: readonly HandedLookup[]) => {
+  const report = async (orders: readonly LookupDuty[]) => {
     const found = await lookups(orders)
     const answer = await exchange({ wants: [], settlements: [], lookups: found })
     // The reply may hand out more: whatever was due beyond what fits in one step.
@@ -100,31 +100,31 @@ export function createLeaseBroker(
     await sleep(ports, SETTLE_AGAIN_MS, new AbortController().signal)
     await send(settlements)
   }
-  const withoutPool = (wish: Wish): Acquired => {
+  const withoutPool = (draft: LeaseDraft): Acquired => {
     if (onPoolUnavailable === 'closed') return { kind: 'no_pool' }
-    const [model, fallback] = wish.models
-    const key = ring.next(wish, ports.nowMs())
+    const [model, fallback] = draft.models
+    const key = ring.next(draft, ports.nowMs())
     if (key !== null) return { kind: 'leased', ...key, model, leaseId: null }
-    const anew = { ...wish, triedKeys: [], excludedAccounts: [] }
+    const anew = { ...draft, triedKeys: [], excludedAccounts: [] }
     const other = fallback === undefined ? null : ring.next(anew, ports.nowMs())
     return other === null || fallback === undefined
       ? { kind: 'no_pool' }
       : { kind: 'leased', ...other, model: fallback, leaseId: null }
   }
-  const ask = async (want: Want, settlements: readonly Settlement[]) => {
+  const ask = async (want: LeaseRequest, settlements: readonly Settlement[]) => {
     const answer = await exchange({ wants: [want], settlements, lookups: [] })
     if (answer !== null) takeDuties(answer)
     return answer?.decisions[0] ?? null
   }
   return {
     settle,
-    async acquire(wish, settlements, gone, onWaited) {
+    async acquire(draft, settlements, gone, onWaited) {
       if (isUnreachable) {
         background(settle(settlements))
-        return withoutPool(wish)
+        return withoutPool(draft)
       }
-      const { routeKeys: _routeKeys, ...want } = wish
-      const asked: Want = { ...want, leaseId: leaseId(ports.uniqueId()) }
+      const { routeKeys: _routeKeys, ...want } = draft
+      const asked: LeaseRequest = { ...want, leaseId: leaseId(ports.uniqueId()) }
       let owed = settlements
       let decision = await ask(asked, settlements)
       if (decision?.kind === 'waiting') {
@@ -145,7 +145,7 @@ export function createLeaseBroker(
           // The object may have granted what we did not hear of; that capacity is not to be lost.
           isUnreachable = true
           background(settle([...owed, unheard(asked.leaseId)]))
-          return withoutPool(wish)
+          return withoutPool(draft)
       }
     },
   }
@@ -158,8 +158,8 @@ export function createLeaseBroker(
 async function waitInQueue(
   ports: Ports,
   pool: PoolClient,
-  ask: (want: Want, settlements: readonly Settlement[]) => Promise<Decision | null>,
-  want: Want,
+  ask: (want: LeaseRequest, settlements: readonly Settlement[]) => Promise<Decision | null>,
+  want: LeaseRequest,
   gone: AbortSignal,
 ): Promise<Decision | null> {
   const untilMs = ports.nowMs() + want.waitMs

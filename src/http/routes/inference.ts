@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
-import { dispatch } from '../../gateway/journey.ts'
+import { startJourney } from '../../gateway/journey.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
-import { dispatcherOf } from '../composition-root.ts'
+import { journeyContextOf } from '../composition-root.ts'
 import type { HttpEnvironment } from '../context.ts'
 import { errorResponse } from '../error-response.ts'
 import { logBug, logRequest } from '../log.ts'
@@ -23,7 +23,7 @@ export function inference(shape: ApiShape) {
     const { headers } = request
     const { route, ...plan } = await planRequest(gateway, { ...read, ...body, shape, headers })
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-    const journey = dispatch(dispatcherOf(gateway, background), {
+    const journey = startJourney(journeyContextOf(gateway, background), {
       ...plan,
       shape,
       timeouts: route.timeouts,

@@ -8,7 +8,7 @@ import {
   spendableUsd,
   UNKNOWN_CREDIT,
 } from '../../../src/balancing/accounting/credit.ts'
-import { report, takeLookups } from '../../../src/balancing/pool.ts'
+import { report, takeLookupDuties } from '../../../src/balancing/pool.ts'
 import { snapshot } from '../../../src/balancing/snapshot.ts'
 import {
   drivePool,
@@ -16,7 +16,7 @@ import {
   type PoolDriver,
   START_MS,
   usageOf,
-  validLookup,
+  validReport,
 } from '../pool-driver.ts'
 
 const REFRESH_MS = 60_000
@@ -96,7 +96,7 @@ const leftOf = (pool: PoolDriver, id: string) =>
   snapshot(pool.state, pool.now()).keys.find((key) => key.id === id)?.credit?.remainingUsd
 
 /** Hands out the lookups that are due; what comes back is for the test to say. */
-const handOut = (pool: PoolDriver) => takeLookups(pool.state, pool.now())
+const handOut = (pool: PoolDriver) => takeLookupDuties(pool.state, pool.now())
 
 describe('the credit of a pool’s keys', () => {
   it('falls between two lookups with each answer, and follows the next lookup', () => {
@@ -135,11 +135,11 @@ describe('the credit of a pool’s keys', () => {
   it('is not raised again by an answer that is known already', () => {
     const pool = drivePool(['a'])
     const askedAtMs = pool.now()
-    report(pool.state, validLookup('a', 10, askedAtMs), pool.now())
+    report(pool.state, validReport('a', 10, askedAtMs), pool.now())
     spend(pool, 'a', 4)
     pool.wait(REFRESH_MS)
     handOut(pool)
-    report(pool.state, validLookup('a', 10, askedAtMs), pool.now())
+    report(pool.state, validReport('a', 10, askedAtMs), pool.now())
     expect(leftOf(pool, 'a')).toBe(6)
   })
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { takeLookups } from '../../../src/balancing/pool.ts'
+import { takeLookupDuties } from '../../../src/balancing/pool.ts'
 import type { BenchOrder } from '../../../src/balancing/settlement.ts'
 import { drivePool, type PoolDriver } from '../pool-driver.ts'
 
@@ -26,7 +26,7 @@ describe('an account out of credit', () => {
       { id: 'b', account: 'globex' },
     ])
     pool.shrug(pool.grantOf('a1'), BROKE)
-    const asked = takeLookups(pool.state, pool.now()).map(({ keyId: id, withBalance }) => [
+    const asked = takeLookupDuties(pool.state, pool.now()).map(({ keyId: id, withBalance }) => [
       id,
       withBalance,
     ])

@@ -24,7 +24,8 @@ const T = 1_000_000
 
 function failures(atMs: readonly number[], policy = POLICY, from: Breaker = CLOSED): Breaker {
   return atMs.reduce<Breaker>(
-    (breaker, ms, i) => afterFailure(asOf(breaker, ms), leaseId(`f${i}`), false, ms, policy),
+    (breaker, ms, i) =>
+      afterFailure(asOf(breaker, ms), { leaseId: leaseId(`f${i}`), panic: false }, ms, policy),
     from,
   )
 }
@@ -35,9 +36,9 @@ const opened = failures([T, T, T])
 const AFTER = {
   success: (breaker: Breaker, lease: LeaseId, nowMs: number) => afterSuccess(breaker, lease, nowMs),
   failure: (breaker: Breaker, lease: LeaseId, nowMs: number, policy: BreakerPolicy) =>
-    afterFailure(breaker, lease, false, nowMs, policy),
+    afterFailure(breaker, { leaseId: lease, panic: false }, nowMs, policy),
   'failure in panic': (breaker: Breaker, lease: LeaseId, nowMs: number, policy: BreakerPolicy) =>
-    afterFailure(breaker, lease, true, nowMs, policy),
+    afterFailure(breaker, { leaseId: lease, panic: true }, nowMs, policy),
   nothing: (breaker: Breaker, lease: LeaseId) => afterNothing(breaker, lease),
   probe: (breaker: Breaker, lease: LeaseId) => beginProbe(breaker, lease),
 } as const
@@ -111,7 +112,7 @@ describe('an open breaker', () => {
   it('takes no probe and learns nothing from calls that began before it opened', () => {
     expect(beginProbe(opened, PROBE)).toEqual(opened)
     expect(afterSuccess(opened, STALE, T + 1)).toEqual(opened)
-    expect(afterFailure(opened, STALE, false, T + 1, POLICY)).toEqual(opened)
+    expect(afterFailure(opened, { leaseId: STALE, panic: false }, T + 1, POLICY)).toEqual(opened)
     expect(afterNothing(opened, STALE)).toEqual(opened)
   })
 
@@ -139,7 +140,7 @@ describe('a half-open breaker', () => {
   })
 
   it('opens for twice as long at the failure of its probe', () => {
-    expect(afterFailure(probing, PROBE, false, late, POLICY)).toEqual({
+    expect(afterFailure(probing, { leaseId: PROBE, panic: false }, late, POLICY)).toEqual({
       kind: 'open',
       untilMs: late + 120_000,
       cooldownMs: 120_000,
@@ -154,7 +155,7 @@ describe('a half-open breaker', () => {
       cooldowns.push(breaker.cooldownMs)
       const { untilMs } = breaker
       breaker = beginProbe(asOf(breaker, untilMs), PROBE)
-      breaker = afterFailure(breaker, PROBE, false, untilMs, POLICY)
+      breaker = afterFailure(breaker, { leaseId: PROBE, panic: false }, untilMs, POLICY)
     }
     expect(cooldowns).toEqual([60_000, 120_000, 240_000, 480_000, 900_000, 900_000])
     const reopenedAtMs = 10 ** 8
@@ -166,7 +167,7 @@ describe('a half-open breaker', () => {
   })
 
   it('is lengthened by no probe that went out in panic', () => {
-    expect(afterFailure(probing, PROBE, true, late, POLICY)).toEqual({
+    expect(afterFailure(probing, { leaseId: PROBE, panic: true }, late, POLICY)).toEqual({
       kind: 'open',
       untilMs: late + 60_000,
       cooldownMs: 60_000,
@@ -182,7 +183,7 @@ describe('a half-open breaker', () => {
   it('learns nothing from any call but its probe', () => {
     for (const breaker of [probing, afterNothing(probing, PROBE)]) {
       expect(afterSuccess(breaker, STALE, late)).toEqual(breaker)
-      expect(afterFailure(breaker, STALE, false, late, POLICY)).toEqual(breaker)
+      expect(afterFailure(breaker, { leaseId: STALE, panic: false }, late, POLICY)).toEqual(breaker)
       expect(afterNothing(breaker, STALE)).toEqual(breaker)
     }
   })

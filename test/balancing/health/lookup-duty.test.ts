@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import type { Lookup } from '../../../src/balancing/health/key-report.ts'
+import type { KeyReport } from '../../../src/balancing/health/key-report.ts'
 import { accountId, keyId } from '../../../src/balancing/ids.ts'
-import { report, takeLookups } from '../../../src/balancing/pool.ts'
+import { report, takeLookupDuties } from '../../../src/balancing/pool.ts'
 import type { BenchOrder } from '../../../src/balancing/settlement.ts'
 import { drivePool, type PoolDriver } from '../pool-driver.ts'
 
@@ -17,12 +17,12 @@ const SPENT: BenchOrder = {
   reason: 'key_spent',
   term: { kind: 'lookup', lapseMs: null },
 }
-const orders = (pool: PoolDriver) => takeLookups(pool.state, pool.now())
+const orders = (pool: PoolDriver) => takeLookupDuties(pool.state, pool.now())
 const due = (pool: PoolDriver) => orders(pool).map((order) => order.keyId)
 
 /** A lookup that ended badly, made and reported now. */
 function tell(pool: PoolDriver, id: string, kind: 'rejected' | 'unknown'): void {
-  const lookup: Lookup =
+  const lookup: KeyReport =
     kind === 'rejected'
       ? { keyId: keyId(id), kind, askedAtMs: pool.now() }
       : { keyId: keyId(id), kind }

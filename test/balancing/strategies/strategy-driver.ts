@@ -8,7 +8,7 @@ import { isNonEmpty, type NonEmpty } from '../../../src/balancing/non-empty.ts'
 import type { PeakEwma } from '../../../src/balancing/strategies/peak-ewma.ts'
 import type { Strategy } from '../../../src/balancing/strategies/strategy.ts'
 import {
-  type Balanced,
+  type Candidate,
   type Choice,
   createMemory,
 } from '../../../src/balancing/strategies/strategy.ts'
@@ -18,7 +18,7 @@ import { seededRandom } from '../seeded-random.ts'
 const DAY_MS = 86_400_000
 
 /** A key as strategies see it, which a test may change. */
-export interface Key extends Balanced {
+export interface Key extends Candidate {
   position: number
   weight: number
   inFlight: number

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { Lookup } from '../../../src/balancing/health/key-report.ts'
+import type { KeyReport } from '../../../src/balancing/health/key-report.ts'
 import { type KeyId, keyId } from '../../../src/balancing/ids.ts'
 import { HELLO } from '../stream-texts.ts'
 import { errorAnswer, jsonAnswer, type Script, streamOf } from '../upstream-script.ts'
@@ -26,7 +26,7 @@ const KNOWN = {
 async function lookUp(answers: Readonly<Record<string, Script>>, id: KeyId = keyId('a')) {
   const world = createVirtualWorld()
   for (const [path, script] of Object.entries(answers)) world.upstream.on(path, script)
-  let found: Lookup[] | null = null
+  let found: KeyReport[] | null = null
   world
     .lookups([{ keyId: id, freshSinceMs: START_MS - 60_000, withBalance: false }])
     .then((value) => {
