@@ -1,20 +1,11 @@
-import type { AccountId, KeyId } from '../balancing/ids.ts'
 import type { Refusal } from '../balancing/lease-request.ts'
 import type { Blame } from '../openrouter/failures/blame.ts'
-import { readError, type UpstreamFailure } from '../openrouter/failures/upstream-failure.ts'
+import { readError } from '../openrouter/failures/upstream-failure.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import { type GatewayError, gatewayError, noticeOf } from './answers/gateway-error.ts'
 import { isEventStream, type Replay } from './attempts/attempt.ts'
+import type { FailedAttempt } from './attempts/attempt-history.ts'
 import { parseJson } from './attempts/body.ts'
-
-/** One attempt that failed, with whose fault it was. */
-export interface FailedAttempt {
-  readonly keyId: KeyId
-  readonly accountId: AccountId
-  readonly failure: UpstreamFailure
-  readonly blame: Blame
-  readonly replay: Replay | null
-}
 
 /** What the caller gets in the end: upstream's own words, or ours. */
 export type FinalAnswer =
@@ -22,7 +13,7 @@ export type FinalAnswer =
   | { readonly kind: 'ours'; readonly error: GatewayError }
 
 /**
- * The last word after attempts that all failed. An error that is about the
+ * The final answer after attempts that all failed. An error that is about the
  * request, the model or the provider is passed on as it came. A key's or an
  * account's is not: its 401 or 402 would tell the app that *its* key is bad.
  *
@@ -35,7 +26,7 @@ export function finalAnswer(
   nowMs: number,
 ): FinalAnswer {
   const telling = failures.findLast(({ blame }) => !isKeysOrAccounts(blame))
-  if (telling !== undefined) return wordOf(telling)
+  if (telling !== undefined) return answerToFailure(telling)
   const error =
     failures.length > 0 ? keysExhausted(failures, refusal, nowMs) : noKey(refusal, nowMs)
   return { kind: 'ours', error }
@@ -45,7 +36,7 @@ function isKeysOrAccounts(blame: Blame): boolean {
   return blame.fault === 'key' || blame.fault === 'account'
 }
 
-function wordOf({ failure, blame, replay }: FailedAttempt): FinalAnswer {
+function answerToFailure({ failure, blame, replay }: FailedAttempt): FinalAnswer {
   if (failure.kind === 'timeout') {
     const message = 'OpenRouter did not answer in time. Try again.'
     return { kind: 'ours', error: gatewayError('upstream_timeout', message) }

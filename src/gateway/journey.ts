@@ -8,7 +8,7 @@ import { type ClientReply, createClientReply } from './answers/client-reply.ts'
 import { answerOf, gatewayError, noticeOf } from './answers/gateway-error.ts'
 import { createTimings, serverTiming, type Timings } from './answers/timings.ts'
 import { type Attempt, attempt, type CommittedStream } from './attempts/attempt.ts'
-import { AttemptHistory } from './attempts/attempt-history.ts'
+import { AttemptHistory, type FailedAttempt } from './attempts/attempt-history.ts'
 import {
   type Observation,
   observationOf,
@@ -16,10 +16,10 @@ import {
   UNUSED,
   usageOf,
 } from './attempts/attempt-settlement.ts'
-import { nextStep, type Step } from './attempts/next-step.ts'
-import { relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
+import { type NextStep, nextStep } from './attempts/next-step.ts'
+import { type RelayEnds, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
-import { asEvent, type FailedAttempt, type FinalAnswer, finalAnswer } from './final-answer.ts'
+import { asEvent, type FinalAnswer, finalAnswer } from './final-answer.ts'
 import type {
   InferenceRequest,
   Journey,
@@ -85,11 +85,13 @@ class JourneyInProgress {
       return this.#report(outcome)
     } catch (error) {
       // A bug of ours: the client still gets an answer, the pool its lease, and the log the error.
-      const word = gatewayError('internal_error', 'The gateway failed. Try again.')
+      const answer = gatewayError('internal_error', 'The gateway failed. Try again.')
       const owed = this.#held === null ? [] : this.#endOf(this.#held, NOBODY, null)
       this.#call?.close()
-      const said = this.#say({ kind: 'ours', error: word }).catch((bug) => this.reply.fail(bug))
-      await Promise.all([said, this.#context.leases.settle(owed)])
+      const answered = this.#answer({ kind: 'ours', error: answer }).catch((bug) =>
+        this.reply.fail(bug),
+      )
+      await Promise.all([answered, this.#context.leases.settle(owed)])
       throw error
     } finally {
       this.#request.signal.removeEventListener('abort', this.#onGone)
@@ -138,7 +140,7 @@ class JourneyInProgress {
     const { asked, clientId, affinity, routeKeys, tokens } = this.#request
     const beganMs = ports.nowMs()
     const remainingMs = Math.max(0, this.#remainingMs())
-    const want = {
+    const draft = {
       ...this.#history.ruledOut(),
       asked,
       clientId,
@@ -150,7 +152,7 @@ class JourneyInProgress {
       waitMs: Math.min(maxWaitMs, remainingMs),
     } as const
     let waitedMs = 0
-    const acquired = await leases.acquire(want, settlements, this.#gone.signal, (ms) => {
+    const acquired = await leases.acquire(draft, settlements, this.#gone.signal, (ms) => {
       waitedMs = ms
     })
     this.#timings.wait += waitedMs
@@ -174,7 +176,10 @@ class JourneyInProgress {
     const init = { method: 'POST', headers: outgoing, body, redirect: 'manual' } as const
     const url = `${upstreamUrl}/${shape.path}${search}`
     const totalMs = Math.max(0, this.#remainingMs())
-    this.#call = createUpstreamCall(ports, url, init, totalMs, () => this.reply.hurry())
+    this.#call = createUpstreamCall(ports, url, init, {
+      totalMs,
+      onTimeUp: () => this.reply.hurry(),
+    })
     const beganMs = ports.nowMs()
     const result = await attempt(this.#call, shape, this.reply, timeouts)
     const tookMs = ports.nowMs() - beganMs
@@ -205,7 +210,7 @@ class JourneyInProgress {
     return verdict
   }
 
-  #nextStep(failed: FailedAttempt): Step {
+  #nextStep(failed: FailedAttempt): NextStep {
     const step = nextStep(
       failed.blame,
       {
@@ -237,7 +242,7 @@ class JourneyInProgress {
         await this.#settle(leased, NOBODY, result.usage)
         return 'client_gone'
       case 'whole':
-        await this.#say({ kind: 'verbatim', replay: result.answer })
+        await this.#answer({ kind: 'verbatim', replay: result.answer })
         await this.#settle(leased, null, result.usage)
         return 'answered'
       case 'stream':
@@ -248,8 +253,8 @@ class JourneyInProgress {
   }
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
-    const { bodyFor, shape, timeouts } = this.#request
-    const end = await relay(this.#opened(), stream, shape, this.reply, timeouts.idleMs)
+    const { bodyFor, shape } = this.#request
+    const end = await relay(this.#ends(), stream, shape)
     const usage = usageOf(stream.watch.summary(), bodyFor(leased.model))
     return await this.#end(leased, end, usage)
   }
@@ -258,14 +263,13 @@ class JourneyInProgress {
     leased: Leased,
     { head, first }: Extract<Attempt, { kind: 'bytes' }>,
   ): Promise<JourneyReport['outcome']> {
-    const { idleMs } = this.#request.timeouts
-    const end = await relayBytes(this.#opened(), head, first, this.reply, idleMs)
+    const end = await relayBytes(this.#ends(), head, first)
     return await this.#end(leased, end, null)
   }
 
-  #opened(): UpstreamCall {
+  #ends(): RelayEnds {
     if (this.#call === null) throw new Error('An answer without a call')
-    return this.#call
+    return { call: this.#call, reply: this.reply, idleMs: this.#request.timeouts.idleMs }
   }
 
   async #end(
@@ -292,7 +296,7 @@ class JourneyInProgress {
     }
   }
 
-  /** Answers with the last word, and gives back what is still held. */
+  /** Sends the final answer, and gives back what is still held. */
   async #conclude(
     refusal: Refusal | null,
     settlements: readonly Settlement[],
@@ -300,21 +304,21 @@ class JourneyInProgress {
     const { leases, ports } = this.#context
     const settled = leases.settle(settlements)
     if (!this.#gone.signal.aborted) {
-      await this.#say(finalAnswer(this.#history.failures, refusal, ports.nowMs()))
+      await this.#answer(finalAnswer(this.#history.failures, refusal, ports.nowMs()))
     }
     await settled
     return this.#gone.signal.aborted ? 'client_gone' : 'failed'
   }
 
-  async #say(word: FinalAnswer): Promise<void> {
+  async #answer(answer: FinalAnswer): Promise<void> {
     const { shape } = this.#request
-    if (word.kind === 'verbatim') {
-      const { replay } = word
+    if (answer.kind === 'verbatim') {
+      const { replay } = answer
       if (!this.reply.streaming()) return this.reply.whole(replay, replay.body)
       await this.reply.write(asEvent(replay, shape))
       return await this.reply.end()
     }
-    const { error } = word
+    const { error } = answer
     if (this.reply.streaming()) {
       await this.reply.write(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
       return await this.reply.end()
@@ -374,7 +378,7 @@ const OUTCOMES = {
   failed: 'failed',
 } as const satisfies Record<StreamEnd['kind'], JourneyReport['outcome']>
 
-type Again = Extract<Step, { kind: 'again' }>
+type Again = Extract<NextStep, { kind: 'again' }>
 
 function isWithoutLease(acquired: Acquired): boolean {
   return acquired.kind === 'leased' && acquired.leaseId === null

@@ -76,11 +76,15 @@ export function journeyContextOf(
 ): JourneyContext {
   const { config, pool, ring, credit, ports } = gateway
   const { upstreamUrl, policy } = config
-  const lookups = createKeyLookups(ports, upstreamUrl, ring, credit, (answer) =>
-    warnOfExpiry(gateway, answer),
-  )
+  const lookups = createKeyLookups({
+    ports,
+    upstreamUrl,
+    ring,
+    cache: credit,
+    onValid: (answer) => warnOfExpiry(gateway, answer),
+  })
   const { onPoolUnavailable, spillFreeTier, spillPolicy, queue } = policy
-  const leases = createLeaseBroker(ports, pool, ring, lookups, onPoolUnavailable, background)
+  const leases = createLeaseBroker({ ports, pool, ring, lookups, onPoolUnavailable, background })
   const spill = { freeTier: spillFreeTier, policy: spillPolicy }
   return { ports, leases, ring, upstreamUrl, spill, maxWaitMs: queue.maxWaitMs }
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { accountId, keyId } from '../../src/balancing/ids.ts'
 import type { Refusal } from '../../src/balancing/lease-request.ts'
-import { asEvent, type FailedAttempt, finalAnswer } from '../../src/gateway/final-answer.ts'
+import type { FailedAttempt } from '../../src/gateway/attempts/attempt-history.ts'
+import { asEvent, finalAnswer } from '../../src/gateway/final-answer.ts'
 import { blame } from '../../src/openrouter/failures/blame.ts'
 import { readError, type UpstreamFailure } from '../../src/openrouter/failures/upstream-failure.ts'
 import { chatCompletions } from '../../src/openrouter/shapes/chat-completions.ts'
@@ -65,16 +66,16 @@ function refusal(retryAtMs: number | null): Refusal {
 
 /** Upstream's words are named by their message, ours by status and reason. */
 function wordOf(failures: readonly FailedAttempt[], given: Refusal | null = null): string {
-  const word = finalAnswer(failures, given, START_MS)
-  if (word.kind === 'ours') return `${word.error.status} ${word.error.reason}`
+  const answer = finalAnswer(failures, given, START_MS)
+  if (answer.kind === 'ours') return `${answer.error.status} ${answer.error.reason}`
   const body: { error: { message: string } } = JSON.parse(
-    new TextDecoder().decode(word.replay.body),
+    new TextDecoder().decode(answer.replay.body),
   )
-  return `${word.replay.status} ${body.error.message}`
+  return `${answer.replay.status} ${body.error.message}`
 }
 
 describe('the last word', () => {
-  const table: readonly [name: string, failures: FailedAttempt[], word: string][] = [
+  const table: readonly [name: string, failures: FailedAttempt[], answer: string][] = [
     ['a fault of the caller is passed on', [CALLER], '400 Bad request'],
     ['a fault of the provider is passed on', [PROVIDER], '502 Provider returned error'],
     ['a fault of upstream is passed on', [UPSTREAM], '503 Overloaded'],
@@ -94,11 +95,11 @@ describe('the last word', () => {
     ['even if it has no words', [UPSTREAM, NETWORK], '502 upstream_unreachable'],
     ['even if it is our own clock', [KEY, LATE], '504 upstream_timeout'],
   ]
-  for (const [name, failures, word] of table) {
+  for (const [name, failures, answer] of table) {
     it(name, () => {
-      expect(wordOf(failures)).toBe(word)
+      expect(wordOf(failures)).toBe(answer)
       // A refused further attempt changes nothing about what the attempts have shown.
-      expect(wordOf(failures, refusal(START_MS + 5_000))).toBe(word)
+      expect(wordOf(failures, refusal(START_MS + 5_000))).toBe(answer)
     })
   }
 
@@ -110,8 +111,8 @@ describe('the last word', () => {
   })
 
   it('without any attempt says when to come back, where time will cure it', () => {
-    const word = finalAnswer([], refusal(START_MS + 5_500), START_MS)
-    expect(word).toMatchObject({
+    const answer = finalAnswer([], refusal(START_MS + 5_500), START_MS)
+    expect(answer).toMatchObject({
       error: {
         reason: 'no_key_available',
         status: 429,
@@ -122,9 +123,9 @@ describe('the last word', () => {
   })
 
   it('without any attempt is 503 where it will not', () => {
-    const word = finalAnswer([], refusal(null), START_MS)
-    expect(word).toMatchObject({ error: { reason: 'no_key_available', status: 503 } })
-    expect(word).toMatchObject({ error: { retryAfterMs: null } })
+    const answer = finalAnswer([], refusal(null), START_MS)
+    expect(answer).toMatchObject({ error: { reason: 'no_key_available', status: 503 } })
+    expect(answer).toMatchObject({ error: { retryAfterMs: null } })
   })
 
   it('without any attempt and without a pool is 503', () => {
@@ -153,8 +154,8 @@ describe('the last word', () => {
   })
 
   it('never counts a moment that has passed as a negative time', () => {
-    const word = finalAnswer([], refusal(START_MS - 1), START_MS)
-    expect(word).toMatchObject({ error: { retryAfterMs: 0 } })
+    const answer = finalAnswer([], refusal(START_MS - 1), START_MS)
+    expect(answer).toMatchObject({ error: { retryAfterMs: 0 } })
   })
 })
 

@@ -208,13 +208,13 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   const kv = createVirtualKv(time)
   const background: Promise<unknown>[] = []
   const learned: KnownCredit[] = []
-  const lookups = createKeyLookups(
+  const lookups = createKeyLookups({
     ports,
-    UPSTREAM_URL,
+    upstreamUrl: UPSTREAM_URL,
     ring,
-    createCreditCache(kv.namespace),
-    (answer) => void learned.push(answer),
-  )
+    cache: createCreditCache(kv.namespace),
+    onValid: (answer) => void learned.push(answer),
+  })
 
   /** As in production, every request has a lease broker of its own. */
   const context = (): JourneyContext => ({
@@ -223,14 +223,14 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     upstreamUrl: UPSTREAM_URL,
     spill: { freeTier: false, policy: false, ...options.spill },
     maxWaitMs: config.policy.queue.maxWaitMs,
-    leases: createLeaseBroker(
+    leases: createLeaseBroker({
       ports,
       pool,
       ring,
       lookups,
-      options.onPoolUnavailable ?? 'open',
-      (work) => void background.push(work),
-    ),
+      onPoolUnavailable: options.onPoolUnavailable ?? 'open',
+      background: (work) => void background.push(work),
+    }),
   })
 
   const send = (given: SendOptions = {}): Sent => {

@@ -1,8 +1,18 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
 import { isNonEmpty, type NonEmpty } from '../../balancing/non-empty.ts'
 import type { Blame } from '../../openrouter/failures/blame.ts'
-import type { FailedAttempt } from '../final-answer.ts'
-import type { Step } from './next-step.ts'
+import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
+import type { Replay } from './attempt.ts'
+import type { NextStep } from './next-step.ts'
+
+/** One attempt that failed, with whose fault it was. */
+export interface FailedAttempt {
+  readonly keyId: KeyId
+  readonly accountId: AccountId
+  readonly failure: UpstreamFailure
+  readonly blame: Blame
+  readonly replay: Replay | null
+}
 
 /** One attempt, and whose fault it was if it failed. */
 export interface AttemptNote {
@@ -80,7 +90,7 @@ export class AttemptHistory {
   }
 
   /** Takes a step onwards from the latest failure. */
-  follow(step: Extract<Step, { kind: 'again' }>, { accountId, blame }: FailedAttempt): void {
+  follow(step: Extract<NextStep, { kind: 'again' }>, { accountId, blame }: FailedAttempt): void {
     if (step.exclude === 'account') this.#excludedAccounts.push(accountId)
     if (step.attempt === 'retry') this.#retries += 1
     if (blame.next.kind === 'retry' && blame.next.limit === 'once') this.#providerRetried = true

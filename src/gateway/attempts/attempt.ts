@@ -10,7 +10,7 @@ import { concat, parseJson, readWhole } from './body.ts'
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts'
 import type { Opened, Read, StopCause, UpstreamCall } from './upstream-call.ts'
 
-/** An upstream's answer as it came, to be passed on should it be the last word. */
+/** An upstream's answer as it came, to be passed on should it become the final answer. */
 export interface Replay extends StreamHead {
   readonly body: Uint8Array
 }
@@ -196,13 +196,20 @@ async function awaitOutput(
       case 'commit':
         // What was held is written next, at the client's pace, which no clock of upstream's times.
         call.disarm()
-        return { kind: 'stream', stream: { head, watch, held: unsent(chunks, blocks, watch) } }
+        return { kind: 'stream', stream: { head, watch, held: unsent({ watch, chunks, blocks }) } }
       case 'empty':
         return failed({ kind: 'truncated' }, null, watch.summary().usage)
       case 'error':
-        return await readErrorTail(call, head, watch, chunks, blocks)
+        return await readErrorTail(call, head, { watch, chunks, blocks })
     }
   }
+}
+
+/** A stream as it was held back so far: as chunks, and the same bytes as blocks. */
+interface HeldStream {
+  readonly watch: StreamWatch
+  readonly chunks: Uint8Array[]
+  readonly blocks: HeldBlock[]
 }
 
 type Verdict = 'undecided' | 'commit' | 'empty' | 'error'
@@ -230,11 +237,7 @@ function look(
 }
 
 /** What the client has not got yet: everything as it came, or all but the keep-alives. */
-function unsent(
-  chunks: readonly Uint8Array[],
-  blocks: readonly HeldBlock[],
-  watch: StreamWatch,
-): Uint8Array[] {
+function unsent({ watch, chunks, blocks }: HeldStream): Uint8Array[] {
   if (blocks.every((block) => !block.sent)) return [...chunks]
   const unsentBlocks = blocks.filter((block) => !block.sent).map((block) => block.bytes)
   return [...unsentBlocks, watch.tail()].filter((bytes) => bytes.length > 0)
@@ -244,9 +247,7 @@ function unsent(
 async function readErrorTail(
   call: UpstreamCall,
   head: StreamHead,
-  watch: StreamWatch,
-  chunks: Uint8Array[],
-  blocks: HeldBlock[],
+  { watch, chunks, blocks }: HeldStream,
 ): Promise<Attempt> {
   call.arm('idle', MAX_ERROR_TAIL_MS)
   for (let read = await call.read(); read.kind === 'chunk'; read = await call.read()) {
@@ -257,7 +258,7 @@ async function readErrorTail(
   if (error === null) return failed({ kind: 'truncated' })
   return failed(
     failureOf(error, head.headers),
-    { ...head, body: concat(unsent(chunks, blocks, watch)) },
+    { ...head, body: concat(unsent({ watch, chunks, blocks })) },
     usage,
   )
 }

@@ -2,7 +2,7 @@ import type { Blame } from '../../openrouter/failures/blame.ts'
 import { fullJitterBackoffMs } from './backoff.ts'
 
 /** What the request does after a failed attempt. */
-export type Step =
+export type NextStep =
   | { readonly kind: 'give_up' }
   | {
       readonly kind: 'again'
@@ -28,10 +28,10 @@ export interface Standing {
   readonly remainingMs: number
 }
 
-const GIVE_UP: Step = { kind: 'give_up' }
+const GIVE_UP: NextStep = { kind: 'give_up' }
 
 /** Decides whether, when and where a failed request goes next. */
-export function nextStep(blame: Blame, standing: Standing, random: () => number): Step {
+export function nextStep(blame: Blame, standing: Standing, random: () => number): NextStep {
   const { next } = blame
   if (standing.attempts >= standing.maxAttempts || standing.remainingMs <= 0) return GIVE_UP
   switch (next.kind) {
@@ -52,7 +52,7 @@ export function nextStep(blame: Blame, standing: Standing, random: () => number)
 }
 
 /** The next model is free: it is bounded by how many the route names. */
-function otherModel({ hasFallback }: Standing): Step {
+function otherModel({ hasFallback }: Standing): NextStep {
   return hasFallback
     ? { kind: 'again', attempt: 'move', exclude: 'key', model: 'next', waitMs: 0 }
     : GIVE_UP

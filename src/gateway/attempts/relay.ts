@@ -14,20 +14,26 @@ export type StreamEnd =
   | { readonly kind: 'out_of_time' }
   | { readonly kind: 'failed'; readonly failure: UpstreamFailure }
 
+/** Between whom an answer is relayed. */
+export interface RelayEnds {
+  readonly call: UpstreamCall
+  readonly reply: ClientReply
+  /** The longest pause between two chunks of upstream's, in milliseconds. */
+  readonly idleMs: number
+}
+
 /**
  * Passes a committed stream through, chunk by chunk as it comes, and says how it
- * ended. The client's own stream is left open, to be ended by the caller. Nothing can be retried any more: a failure becomes one error event, and
- * only where upstream did not send one itself.
+ * ended. Nothing can be retried any more: a failure becomes one error event, and only where
+ * upstream did not send one itself. The client's own stream is left open: whoever calls this ends it.
  *
  * The idle clock runs while bytes are awaited, not while a slow client makes us
  * wait: that pause is not upstream's.
  */
 export async function relay(
-  call: UpstreamCall,
+  { call, reply, idleMs }: RelayEnds,
   { head, watch, held }: CommittedStream,
   shape: ApiShape,
-  reply: ClientReply,
-  idleMs: number,
 ): Promise<StreamEnd> {
   reply.begin(head)
   for (const chunk of held) {
@@ -53,11 +59,9 @@ export async function relay(
  * so in it: the client's connection is broken off, too, so that half of it is not taken for whole.
  */
 export async function relayBytes(
-  call: UpstreamCall,
+  { call, reply, idleMs }: RelayEnds,
   head: StreamHead,
   first: Uint8Array,
-  reply: ClientReply,
-  idleMs: number,
 ): Promise<StreamEnd> {
   reply.begin(head)
   for (let bytes = first; ; ) {

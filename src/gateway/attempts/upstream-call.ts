@@ -38,13 +38,18 @@ export interface UpstreamCall {
   close(): void
 }
 
-/** @param onTimeUp called when `totalMs` are over, unless the call is closed before */
+/** How long a call may take, all in all. */
+export interface TotalClock {
+  readonly totalMs: number
+  /** Called when `totalMs` are over, unless the call is closed before. */
+  onTimeUp(): void
+}
+
 export function createUpstreamCall(
   ports: Ports,
   url: string,
   init: RequestInit,
-  totalMs: number,
-  onTimeUp: () => void,
+  { totalMs, onTimeUp }: TotalClock,
 ): UpstreamCall {
   const controller = new AbortController()
   let cause: StopCause | null = null

@@ -18,14 +18,17 @@ const LOOKUP_TIMEOUT_MS = 10_000
 /** `/auth/key` is the old name of `/key`, for an upstream that only knows that one. */
 const PATHS = ['key', 'auth/key'] as const
 
-/** @param onValid told of each answer that OpenRouter itself gave about a good key */
-export function createKeyLookups(
-  ports: Ports,
-  upstreamUrl: string,
-  ring: KeyRing,
-  cache: CreditCache,
-  onValid: (answer: Extract<KeyReport, { kind: 'valid' }>) => void,
-): KeyLookups {
+export interface KeyLookupParts {
+  readonly ports: Ports
+  readonly upstreamUrl: string
+  readonly ring: KeyRing
+  readonly cache: CreditCache
+  /** Called with each answer about a good key that came from OpenRouter itself, not from the cache. */
+  onValid(answer: Extract<KeyReport, { kind: 'valid' }>): void
+}
+
+export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
+  const { ports, upstreamUrl, ring, cache, onValid } = parts
   const get = async (path: string, secret: string) => {
     const controller = new AbortController()
     const cancel = ports.timer(LOOKUP_TIMEOUT_MS, () => controller.abort())

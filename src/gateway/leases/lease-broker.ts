@@ -33,12 +33,12 @@ export type Acquired =
   /** The client left while it waited. */
   | { readonly kind: 'client_gone' }
 
-/** What a request wants of the pool, and what it may have without it. */
+/** A lease request before it has an id, with what the request may have while the pool can't be reached. */
 export type LeaseDraft = Omit<LeaseRequest, 'leaseId'> & Pick<RingBounds, 'routeKeys'>
 
 export interface LeaseBroker {
   /**
-   * Gives back and takes in one step; the settlement is sent whatever comes of the want.
+   * Gives back and takes in one step; the settlement is sent whatever comes of the request.
    * Where no key is free it waits in the pool's queue.
    * @param gone aborted when the client leaves: its place in the queue is then given up
    * @param onWaited told how long that took, in milliseconds
@@ -58,6 +58,17 @@ const SETTLE_AGAIN_MS = 1_000
 /** A deployment breaks a waiting request's call once; more than twice is an object that is ill. */
 const MAX_LOST_ANSWERS = 2
 
+export interface LeaseBrokerParts {
+  readonly ports: Ports
+  readonly pool: PoolClient
+  readonly ring: KeyRing
+  readonly lookups: KeyLookups
+  /** What a request does while the pool can't be reached. */
+  readonly onPoolUnavailable: 'open' | 'closed'
+  /** Keeps the Worker alive for work that no request waits for. */
+  background(work: Promise<void>): void
+}
+
 /**
  * Leases from the pool object, or, while that can't be reached and the policy is
  * `open`, keys in turn from the isolate's own ring.
@@ -65,16 +76,9 @@ const MAX_LOST_ANSWERS = 2
  * One broker serves one request: an object that does not answer costs a request two seconds, so
  * that its next attempts go without, and it is the next request that asks again.
  *
- * @param background keeps the Worker alive for work that nobody waits for
  */
-export function createLeaseBroker(
-  ports: Ports,
-  pool: PoolClient,
-  ring: KeyRing,
-  lookups: KeyLookups,
-  onPoolUnavailable: 'open' | 'closed',
-  background: (work: Promise<void>) => void,
-): LeaseBroker {
+export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
+  const { ports, pool, ring, lookups, onPoolUnavailable, background } = parts
   let isUnreachable = false
   const exchange = async (request: Omit<ExchangeRequest, 'version'>) => {
     const answer = await pool.exchange({ version: 1, ...request })
@@ -111,8 +115,8 @@ export function createLeaseBroker(
       ? { kind: 'no_pool' }
       : { kind: 'leased', ...other, model: fallback, leaseId: null }
   }
-  const ask = async (want: LeaseRequest, settlements: readonly Settlement[]) => {
-    const answer = await exchange({ wants: [want], settlements, lookups: [] })
+  const ask = async (request: LeaseRequest, settlements: readonly Settlement[]) => {
+    const answer = await exchange({ wants: [request], settlements, lookups: [] })
     if (answer !== null) takeDuties(answer)
     return answer?.decisions[0] ?? null
   }
@@ -123,14 +127,14 @@ export function createLeaseBroker(
         background(settle(settlements))
         return withoutPool(draft)
       }
-      const { routeKeys: _routeKeys, ...want } = draft
-      const asked: LeaseRequest = { ...want, leaseId: leaseId(ports.uniqueId()) }
+      const { routeKeys: _routeKeys, ...rest } = draft
+      const request: LeaseRequest = { ...rest, leaseId: leaseId(ports.uniqueId()) }
       let owed = settlements
-      let decision = await ask(asked, settlements)
+      let decision = await ask(request, settlements)
       if (decision?.kind === 'waiting') {
         owed = []
         const beganMs = ports.nowMs()
-        decision = await waitInQueue(ports, pool, ask, asked, gone)
+        decision = await waitInQueue({ ports, pool, ask }, request, gone)
         onWaited(ports.nowMs() - beganMs)
       }
       switch (decision?.kind) {
@@ -139,16 +143,20 @@ export function createLeaseBroker(
         case 'refusal':
           return { kind: 'refused', refusal: decision }
         case 'waiting':
-          background(settle([unheard(asked.leaseId)]))
+          background(settle([unheard(request.leaseId)]))
           return { kind: 'client_gone' }
         case undefined:
           // The object may have granted what we did not hear of; that capacity is not to be lost.
           isUnreachable = true
-          background(settle([...owed, unheard(asked.leaseId)]))
+          background(settle([...owed, unheard(request.leaseId)]))
           return withoutPool(draft)
       }
     },
   }
+}
+
+interface PoolAccess extends Pick<LeaseBrokerParts, 'ports' | 'pool'> {
+  ask(request: LeaseRequest, settlements: readonly Settlement[]): Promise<Decision | null>
 }
 
 /**
@@ -156,17 +164,15 @@ export function createLeaseBroker(
  * @returns `waiting` if the client left first; null when the pool is lost
  */
 async function waitInQueue(
-  ports: Ports,
-  pool: PoolClient,
-  ask: (want: LeaseRequest, settlements: readonly Settlement[]) => Promise<Decision | null>,
-  want: LeaseRequest,
+  { ports, pool, ask }: PoolAccess,
+  request: LeaseRequest,
   gone: AbortSignal,
 ): Promise<Decision | null> {
-  const untilMs = ports.nowMs() + want.waitMs
-  let decision: Decision | null = { kind: 'waiting', leaseId: want.leaseId }
+  const untilMs = ports.nowMs() + request.waitMs
+  let decision: Decision | null = { kind: 'waiting', leaseId: request.leaseId }
   let lostAnswers = 0
   while (decision?.kind === 'waiting' && !gone.aborted) {
-    const answer = await unlessAborted(pool.whenDecided(want.leaseId), gone)
+    const answer = await unlessAborted(pool.whenDecided(request.leaseId), gone)
     if (answer === null) break
     if (answer.kind === 'unavailable') lostAnswers += 1
     if (lostAnswers > MAX_LOST_ANSWERS) return null
@@ -174,7 +180,7 @@ async function waitInQueue(
     // back to the end. One that had granted the lease grants it again.
     const known = answer.kind === 'answer' ? answer.value.decision : null
     const waitMs = Math.max(0, untilMs - ports.nowMs())
-    decision = known ?? (await ask({ ...want, waitMs }, []))
+    decision = known ?? (await ask({ ...request, waitMs }, []))
   }
   return decision
 }
