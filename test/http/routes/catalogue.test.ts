@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { gatewayInFrontOf, json, reasonOf } from './gateway-driver.ts'
+import { gatewayInFrontOf, json, reasonOf } from '../gateway-driver.ts'
 
 const IMPATIENT = { POLICY: { timeouts: { headers_ms: 100 } } }
 
