@@ -9,9 +9,6 @@ import { type Attachment, visitPrompt } from './prompt-parts.ts'
 const SAMPLES = 128
 const SAMPLE_LENGTH = 256
 
-/** Standard errors of the samples' mean that the estimate of a sampled prompt is raised by. */
-const MARGIN = 2
-
 /**
  * No text has fewer tokens than one for so many characters. Blanks in a row have, but tokenx counts
  * them as nothing however many they are, and then as many as one likes would pass for nothing.
@@ -54,8 +51,17 @@ const OPTIONS: TokenEstimationOptions = {
  * for reservations, which are corrected by the usage that comes back. Tokenizers differ by far more
  * than this is wrong, for most texts.
  *
- * Of a long prompt only samples are counted. They lie at random places, one in each of equal
- * stretches: whoever knew the places could put anything between them.
+ * Of a long prompt only samples are counted: tokenx takes some 100 ms for a megabyte of English and
+ * 1.2 s for ten, samples take 2 ms of either. They lie at random places, one in each of equal
+ * stretches: whoever knew the places could put anything between them. (Measured with a megabyte of
+ * Chinese that had blanks where fixed samples lay: they saw 15 % of its tokens, and requests like it
+ * used 4.4 times the `tpm` of their key; random ones kept within it.)
+ *
+ * What the samples show is not raised by a margin. (Measured with megabytes of chats, documents, code,
+ * JSON and logs: two standard errors made estimates 2 % to 8.5 % too high on average and 16 % at worst,
+ * and without them they are off by 0.7 % to 2 % and by 7 %. At a key that was offered 1.3 times its
+ * `tpm` in such prompts the margin cost up to 1 % of the requests served, and took up to 3 % off the
+ * most tokens that a minute had.)
  * @param random as `Math.random`
  * @returns a whole number, 0 where there is no prompt
  */
@@ -124,13 +130,8 @@ function createSampler(length: number, random: () => number): TokenCounter {
   let sample = 0
   let start = startOf(0)
   let counted = 0
-  let sum = 0
-  let sumOfSquares = 0
 
   const finishSample = () => {
-    sum += counted
-    sumOfSquares += counted ** 2
-    counted = 0
     sample += 1
     start = sample < SAMPLES ? startOf(sample) : Number.POSITIVE_INFINITY
   }
@@ -147,11 +148,5 @@ function createSampler(length: number, random: () => number): TokenCounter {
     position = end
   }
 
-  const tokens = () => {
-    const mean = sum / SAMPLES
-    const variance = Math.max(0, sumOfSquares / SAMPLES - mean ** 2)
-    return (mean + MARGIN * Math.sqrt(variance / SAMPLES)) * (length / SAMPLE_LENGTH)
-  }
-
-  return { read, tokens }
+  return { read, tokens: () => counted * (length / (SAMPLES * SAMPLE_LENGTH)) }
 }

@@ -275,6 +275,21 @@ describe('a prompt that is too long to be counted whole', () => {
     expect(Math.max(...estimates)).toBeLessThan(2 * whole)
   })
 
+  it('is on average what counting the whole gives', () => {
+    // Prose and all that is dense in turn, each piece short enough to be counted whole.
+    const pieces = DENSE.map(([, text]) => PROSE.repeat(100) + text.slice(0, 4000))
+    const whole = pieces.reduce((sum, piece) => sum + ofText(piece), 0)
+    const text = pieces.join('')
+    for (const times of [1, 10]) {
+      const estimates = Array.from({ length: 50 }, (_, seed) => ofText(text.repeat(times), seed))
+      const mean = estimates.reduce((sum, tokens) => sum + tokens, 0) / estimates.length
+      expect(mean / (times * whole)).toBeGreaterThan(0.98)
+      expect(mean / (times * whole)).toBeLessThan(1.03)
+      expect(Math.min(...estimates) / mean).toBeGreaterThan(0.85)
+      expect(Math.max(...estimates) / mean).toBeLessThan(1.15)
+    }
+  })
+
   it('cannot be blown up with blanks for nothing', () => {
     for (const blank of [' ', '\n', '\t', ' \n']) {
       expect(ofText(blank.repeat(1_000_000))).toBeGreaterThan(100_000)
