@@ -117,6 +117,15 @@ const NO_CHANCE = 3
  * if it also had too many of the last minute's requests, or if it is so far above
  * its share that it can't be chance. The requests of the last minute alone say
  * nothing against an account that is idle now.
+ *
+ * Measured by simulation, as the share of turns that stay with their account. In
+ * flight alone: 80 % instead of 97.5 % (100 conversations over ten even accounts).
+ * Without the rule of chance: 100 % instead of 94 %, but where one of three accounts
+ * answers five times as slowly (500 conversations), the busiest has 2.0 instead of
+ * 1.3 times its share in flight, and the mean answer takes 21.8 s instead of 15.3 s.
+ * At worst the rule costs a tenth: 85 % stay instead of 94 %, where every 4 minutes
+ * 20 long requests can only go to one of two accounts (60 conversations that speak
+ * every 3 minutes).
  */
 function boundsOf(
   affinities: Affinities,
