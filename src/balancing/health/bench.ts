@@ -69,6 +69,13 @@ export function isActive(bench: Bench | null, nowMs: number): bench is Bench {
  * Of two benches of one thing, the one that ends later holds. It remembers the
  * other, if a lookup may clear it and not that one: a limit does not end because a
  * bill was paid.
+ *
+ * It is remembered because a reset that OpenRouter named is kept exactly, not because
+ * it saves much. Measured by simulation at 5 requests a second: where limits and empty
+ * keys come apart from each other, none is ever covered; where each limit of ten
+ * minutes comes together with an empty key that is topped up after one, forgetting
+ * makes 2.5 instead of 1.4 attempts fail in 1,000 requests with one key, 4.7 instead
+ * of 2.7 with two. As many requests are served either way.
  */
 export function later(old: Bench | null, next: Bench, nowMs: number): Bench {
   if (!isActive(old, nowMs)) return next
