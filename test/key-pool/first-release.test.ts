@@ -94,12 +94,7 @@ it('a window of failures goes on filling', async () => {
 it.each([
   ['the free models of an account', 'gamma', FREE, 'account_rate_limited'],
   ['one model of an account', 'gamma', {}, 'account_rate_limited'],
-  [
-    'an account out of credit, whose lease still runs',
-    'epsilon',
-    OTHER,
-    'account_out_of_credit',
-  ],
+  ['an account out of credit, whose lease still runs', 'epsilon', OTHER, 'account_out_of_credit'],
 ] as const)('%s: still excluded', async (_, id, request, reason) => {
   const decision = await restored((object) => ask(object, id, request))
   expect(decision).toMatchObject({ kind: 'refusal', reasons: { [reason]: 1 } })

@@ -1,0 +1,85 @@
+import { runInDurableObject } from 'cloudflare:test'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { KeyPool } from '../../src/key-pool/durable-object.ts'
+import * as names from '../wire-names.ts'
+import { FIRST_RELEASE_ROWS, WRITTEN_AT_MS } from './first-release-rows.ts'
+import { deployed, keyOf, leaseRequestOf, NOTHING, newPool } from './object-driver.ts'
+
+// What today's code writes down has the names that it had in the first release.
+
+beforeEach(
+  () =>
+    void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'], now: WRITTEN_AT_MS }),
+)
+afterEach(() => void vi.useRealTimers())
+
+interface Row extends Record<string, string> {
+  kind: string
+  id: string
+  record: string
+}
+
+/** The rows after a pool with all of that was read and written again. */
+async function rewritten(): Promise<readonly Row[]> {
+  const pool = newPool()
+  await runInDurableObject(pool, (_, { storage }) => {
+    const insert = 'INSERT OR REPLACE INTO records (kind, id, record) VALUES (?, ?, ?)'
+    for (const row of FIRST_RELEASE_ROWS) storage.sql.exec(insert, ...row)
+  })
+  const keys = [
+    { ...keyOf('alpha'), account: 'acme', rpm: 100, tpm: 100_000 },
+    { ...keyOf('beta'), account: 'acme', weight: 3 },
+    { ...keyOf('gamma'), account: 'globex' },
+    keyOf('delta'),
+    { ...keyOf('epsilon'), account: 'initech' },
+  ]
+  await deployed(pool, { keys, policy: { strategy: 'weighted' } }, (object) => {
+    // A settlement that changes each key's record, so that every one is written anew.
+    for (let i = 0; i < 9; i++) {
+      const [decision] = object.exchange({ ...NOTHING, wants: [leaseRequestOf()] }).decisions
+      if (decision?.kind !== 'grant') continue
+      const { leaseId, keyId } = decision
+      const scopes = ['key', 'account', 'account_free', 'account_model', 'model'] as const
+      const benches = scopes.map((scope) => ({
+        scope,
+        reason: 'account_rate_limited' as const,
+        term: { kind: 'until' as const, untilMs: Date.now() + 1_000 },
+      }))
+      const ended = { outcome: 'failure', fault: 'upstream', benches, suspect: false } as const
+      object.exchange({ ...NOTHING, settlements: [{ leaseId, keyId, ...ended }] })
+    }
+    object.exchange({ ...NOTHING, wants: [leaseRequestOf()] })
+    vi.advanceTimersByTime(5_000)
+  })
+  return await runInDurableObject(pool, (_, { storage }) =>
+    storage.sql.exec<Row>('SELECT kind, id, record FROM records').toArray(),
+  )
+}
+
+it('stored fields and the parts of a checkpoint keep their names', async () => {
+  const rows = await rewritten()
+  const parts = rows.filter(({ kind }) => kind === 'checkpoint').map(({ id }) => id)
+  expect(parts.toSorted()).toEqual(names.CHECKPOINT_PARTS)
+  expect([...new Set(rows.map(({ kind }) => kind))].toSorted()).toEqual(
+    Object.keys(names.STORED_FIELDS).toSorted(),
+  )
+  for (const [kind, expected] of Object.entries(names.STORED_FIELDS)) {
+    const records = rows.filter((row) => row.kind === kind).map((row) => JSON.parse(row.record))
+    expect([...names.fieldNames(records)].toSorted(), kind).toEqual(expected)
+  }
+})
+
+it('so did the first release', () => {
+  for (const [kind, expected] of Object.entries(names.STORED_FIELDS)) {
+    const records = FIRST_RELEASE_ROWS.filter(([of]) => of === kind)
+    const written = names.fieldNames(records.map(([, , record]) => JSON.parse(record)))
+    expect([...written].toSorted(), kind).toEqual(expected)
+  }
+})
+
+it('the object answers under the same names', () => {
+  const methods = Object.getOwnPropertyNames(KeyPool.prototype).filter(
+    (name) => name !== 'constructor',
+  )
+  expect(methods.toSorted()).toEqual(names.OBJECT_METHODS)
+})

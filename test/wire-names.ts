@@ -1,0 +1,116 @@
+/**
+ * Names that outlive a deployment. For some minutes after one, Workers of the new version talk to an
+ * object of the old, and the other way round; stored rows are read by later versions, and log lines,
+ * headers and reasons by programs of other people. So a rename in the code stops here: a name may be
+ * added, and none may be changed.
+ */
+
+/** Fields of what a Worker sends to the pool's object. */
+export const EXCHANGE_REQUEST = ['lookups', 'settlements', 'version', 'wants'] as const
+
+export const LEASE_REQUEST = [
+  ...['affinity', 'asked', 'attempt', 'clientId', 'excludedAccounts', 'leaseId', 'leaseMs'],
+  ...['models', 'tokens', 'triedKeys', 'waitMs'],
+] as const
+
+export const AFFINITY = ['id', 'kind'] as const
+
+export const SETTLEMENT = [
+  ...['affordableTokens', 'benches', 'fault', 'firstOutputMs', 'generationId', 'keyId'],
+  ...['leaseId', 'outcome', 'suspect', 'usage'],
+] as const
+
+export const USAGE = [
+  ...['cachedTokens', 'completionTokens', 'costUsd', 'estimated', 'promptTokens'],
+  'reasoningTokens',
+] as const
+
+export const BENCH_ORDER = ['reason', 'scope', 'term'] as const
+
+/** A key report; one of a key that was refused, and one of a lookup that failed, has fewer. */
+export const KEY_REPORT = [
+  ...['askedAtMs', 'balanceUsd', 'expiresAtMs', 'keyId', 'kind', 'limitUsd', 'owner'],
+  ...['remainingUsd', 'resetsAtMs'],
+] as const
+
+/** Fields of what the object answers. */
+export const EXCHANGE_REPLY = ['decisions', 'lookups', 'version'] as const
+
+export const GRANT = ['accountId', 'keyId', 'kind', 'leaseId', 'model'] as const
+
+export const REFUSAL = ['cause', 'kind', 'reasons', 'retryAtMs'] as const
+
+export const WAITING = ['kind', 'leaseId'] as const
+
+export const AWAIT_REPLY = ['decision', 'version'] as const
+
+export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
+
+/** Methods of the object. */
+export const OBJECT_METHODS = [
+  ...['exchange', 'explain', 'keyForGeneration', 'snapshot', 'spending', 'whenDecided'],
+] as const
+
+/** Every field of a stored row, at any depth, by the kind of the row. */
+export const STORED_FIELDS = {
+  key: [
+    ...['bench', 'breaker', 'cooldownMs', 'cure', 'failuresAtMs', 'hidden', 'kind', 'owner'],
+    ...['provenance', 'reason', 'recoveredAtMs', 'sinceMs', 'strikes', 'struckAtMs', 'untilMs'],
+  ],
+  account: [
+    ...['bench', 'cure', 'freeBench', 'hadNoRoom', 'hidden', 'modelBenches', 'provenance'],
+    ...['reason', 'sinceMs', 'untilMs'],
+  ],
+  models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
+  checkpoint: [
+    ...['all', 'amount', 'asOfMs', 'atMs', 'attempts', 'byClient', 'byKey', 'cachedTokens'],
+    ...['clientId', 'completionTokens', 'costUsd', 'credit', 'current', 'day', 'expiresAtMs'],
+    ...['failures', 'faults', 'grantedAtMs', 'id', 'ignored', 'keyId', 'keys', 'kind', 'lastTurn'],
+    ...['limitUsd', 'lookupAtMs', 'meanCostUsd', 'model', 'models', 'monthUsd', 'panic'],
+    ...['promptTokens', 'reasoningTokens', 'remainingUsd', 'resetsAtMs', 'retryTokens', 'routes'],
+    ...['rpm', 'slot', 'smoothedWeights', 'stale', 'successes', 'today', 'tokens', 'total', 'tpm'],
+    ...['turns', 'unclaimedMs', 'weekUsd'],
+  ],
+} as const
+
+/** Ids of the rows of a checkpoint. */
+export const CHECKPOINT_PARTS = ['byModel', 'counters', 'generations', 'leases', 'meters'] as const
+
+/** Fields of the line that is logged for each request, at its top. */
+export const LOG_LINE = [
+  ...['attempts', 'client', 'degraded', 'duration_ms', 'message', 'model', 'outcome'],
+  ...['request_id', 'timings_ms', 'usage'],
+] as const
+
+export const LOG_ATTEMPT = ['fault', 'key', 'model', 'row'] as const
+
+export const LOG_TIMINGS = ['acquire', 'auth', 'upstream', 'wait'] as const
+
+export const REASON_NAMES = [
+  ...['disabled', 'not_in_route', 'already_tried', 'key_rejected', 'key_spent'],
+  ...['account_out_of_credit', 'account_rate_limited', 'below_min_credit', 'breaker_open'],
+  ...['half_open_busy', 'at_max_concurrent', 'at_rpm', 'at_tpm'],
+] as const
+
+export const ERROR_NAMES = [
+  ...['unauthorized', 'not_found', 'body_too_large', 'invalid_request', 'no_key_available'],
+  ...['keys_exhausted', 'upstream_unreachable', 'upstream_timeout', 'gateway_misconfigured'],
+  'internal_error',
+] as const
+
+export const HEADER_NAMES = [
+  ...['server-timing', 'x-request-id', 'x-switchyard-attempts', 'x-switchyard-degraded'],
+  ...['x-switchyard-key', 'x-switchyard-model'],
+] as const
+
+/** Every name of a field, at any depth. Keys of maps (faults by name) are names of other lists. */
+export function fieldNames(value: unknown, into: Set<string> = new Set()): Set<string> {
+  if (Array.isArray(value)) for (const item of value) fieldNames(item, into)
+  else if (typeof value === 'object' && value !== null) {
+    for (const [name, item] of Object.entries(value)) {
+      into.add(name)
+      if (name !== 'faults') fieldNames(item, into)
+    }
+  }
+  return into
+}
