@@ -24,7 +24,7 @@ export async function readClientKeys(
   const list = readList('CLIENT_KEYS', value, pair)
   const faults = [...list.faults]
   const clients: Client[] = []
-  const seen = new Map<string, string>()
+  const known = new Map<string, string>()
   for (const { where, value } of list.entries) {
     const parsed = entry.safeParse(value)
     if (!parsed.success) {
@@ -37,9 +37,9 @@ export async function readClientKeys(
       ['id', data.id],
       ['token', `${tokenSha256}`],
     ] as const) {
-      const first = seen.get(`${what} ${mark}`)
+      const first = known.get(`${what} ${mark}`)
       if (first !== undefined) faults.push(`${where}: the same ${what} as ${first}`)
-      seen.set(`${what} ${mark}`, first ?? where)
+      known.set(`${what} ${mark}`, first ?? where)
     }
     clients.push({ id: clientId(data.id), tokenSha256 })
   }

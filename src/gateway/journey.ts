@@ -335,9 +335,9 @@ class JourneyInProgress {
   /** What the pool is to be told of a lease that is not held any more. */
   #endOf(leased: Leased, verdict: Blame | null, usage: Usage | null): Settlement[] {
     this.#held = null
-    const seen = this.#observation
+    const observation = this.#observation
     this.#observation = {}
-    return settlementsOf(leased, verdict, usage, seen)
+    return settlementsOf(leased, verdict, usage, observation)
   }
 
   #remainingMs(): number {

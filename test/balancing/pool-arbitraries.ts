@@ -74,7 +74,7 @@ const anyRoute = fc.record({
   strategy: fc.constantFrom(...STRATEGY_NAMES),
 })
 
-export const anyPool: fc.Arbitrary<AnyPool> = fc.record({
+export const poolArbitrary: fc.Arbitrary<AnyPool> = fc.record({
   keys: fc
     .array(anyKey, { minLength: 1, maxLength: 6 })
     .map((keys) => keys.map((key, i) => ({ ...key, id: `k${i}` }))),
@@ -105,7 +105,7 @@ const weighed = (weight: number, ...whats: Hint['what'][]) => ({
   arbitrary: fc.constantFrom(...whats),
 })
 
-export const anyHistory: fc.Arbitrary<Hint[]> = fc.array(
+export const historyArbitrary: fc.Arbitrary<Hint[]> = fc.array(
   fc.record({
     what: fc.oneof(
       weighed(7, 'ask'),

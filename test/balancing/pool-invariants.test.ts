@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { REASONS } from '../../src/balancing/reasons.ts'
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
-import { type AnyPool, anyHistory, anyPool, type Hint } from './pool-arbitraries.ts'
+import { type AnyPool, type Hint, historyArbitrary, poolArbitrary } from './pool-arbitraries.ts'
 import { drivePool } from './pool-driver.ts'
 import { PoolWalk } from './pool-walk.ts'
 import { seededRandom } from './seeded-random.ts'
@@ -27,7 +27,7 @@ function walked(pool: AnyPool, seed: number, history: readonly Hint[]) {
 describe('whatever happens to a pool', () => {
   it('limits hold, nobody excluded is granted, the budget is kept and the books agree', () => {
     fc.assert(
-      fc.property(anyPool, fc.nat(), anyHistory, (pool, seed, history) => {
+      fc.property(poolArbitrary, fc.nat(), historyArbitrary, (pool, seed, history) => {
         const walk = walked(pool, seed, history)
         expect(walk.faults()).toEqual([])
       }),
@@ -37,7 +37,7 @@ describe('whatever happens to a pool', () => {
 
   it('every lease ends: once traffic stops, nothing is in flight and no probe is out', () => {
     fc.assert(
-      fc.property(anyPool, fc.nat(), anyHistory, (pool, seed, history) => {
+      fc.property(poolArbitrary, fc.nat(), historyArbitrary, (pool, seed, history) => {
         const walk = walked(pool, seed, history)
         walk.stopTraffic()
         const keys = [...walk.pool.state.keys.values()]
@@ -52,7 +52,7 @@ describe('whatever happens to a pool', () => {
 
   it('every key that is only benched or broken serves again in time', () => {
     fc.assert(
-      fc.property(anyPool, fc.nat(), anyHistory, (pool, seed, history) => {
+      fc.property(poolArbitrary, fc.nat(), historyArbitrary, (pool, seed, history) => {
         const walk = walked(pool, seed, history)
         walk.stopTraffic()
         for (const { id } of pool.keys) walk.pool.lookUp(id, null)
@@ -68,7 +68,7 @@ describe('whatever happens to a pool', () => {
 
   it('the same seed and the same history make the same decisions', () => {
     fc.assert(
-      fc.property(anyPool, fc.nat(), anyHistory, (pool, seed, history) => {
+      fc.property(poolArbitrary, fc.nat(), historyArbitrary, (pool, seed, history) => {
         const first = walked(pool, seed, history)
         const second = walked(pool, seed, history)
         expect(second.transcript).toEqual(first.transcript)
@@ -100,7 +100,7 @@ const shares = (ids: readonly string[], served: readonly string[]) =>
 
 it('the histories above reach every reason for a refusal, the queue, fallbacks and panic', () => {
   const met = new Set<string>()
-  const samples = fc.sample(fc.tuple(anyPool, anyHistory), { numRuns: 150, seed: 1 })
+  const samples = fc.sample(fc.tuple(poolArbitrary, historyArbitrary), { numRuns: 150, seed: 1 })
   for (const [pool, history] of samples) {
     const walk = walked(pool, 1, history)
     for (const reason of walk.met) met.add(reason)

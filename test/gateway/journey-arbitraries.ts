@@ -4,7 +4,7 @@ import { DONE, errorEventOf, PROCESSING, ROLE, STOP, said, USAGE } from './strea
 import { errorAnswer, jsonAnswer, openStream, type Script, streamOf } from './upstream-script.ts'
 
 /** What may happen to one request. */
-export interface AnyJourney {
+export interface JourneyPlan {
   /** How upstream answers, attempt by attempt. */
   readonly scripts: readonly Script[]
   /** How the pool object answers, exchange by exchange; after that it answers at once. */
@@ -132,7 +132,7 @@ const leaving: fc.Arbitrary<Leaving | null> = fc.oneof(
   },
 )
 
-export const anyJourney: fc.Arbitrary<AnyJourney> = fc.record({
+export const journeyArbitrary: fc.Arbitrary<JourneyPlan> = fc.record({
   scripts,
   connections,
   leaving,

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { tick } from '../../src/balancing/pool.ts'
 import { seededRandom } from '../balancing/seeded-random.ts'
-import { type AnyJourney, anyJourney, type Leaving } from './journey-arbitraries.ts'
+import { type JourneyPlan, journeyArbitrary, type Leaving } from './journey-arbitraries.ts'
 import { errorsIn } from './stream-texts.ts'
 import { createVirtualWorld, type KeySpec, type Sent, type VirtualWorld } from './virtual-world.ts'
 
@@ -29,7 +29,7 @@ async function leave(sent: Sent, client: AbortController, by: Leaving['by']): Pr
 }
 
 /** Lives one journey through, until nothing of it is left to happen. */
-async function live({ scripts, connections, leaving, maxAttempts, seed }: AnyJourney) {
+async function live({ scripts, connections, leaving, maxAttempts, seed }: JourneyPlan) {
   const random = seededRandom(seed)
   const world = createVirtualWorld({ keys: KEYS, maxAttempts, random })
   world.upstream.on('chat/completions', ...scripts)
@@ -110,7 +110,7 @@ function expectLeasesCameBack({ pool, time }: VirtualWorld): void {
 describe('whatever upstream, the pool and the client do', () => {
   it('a request ends, gives back its leases once, and keeps to the rules', async () => {
     await fc.assert(
-      fc.asyncProperty(anyJourney, async (any) => {
+      fc.asyncProperty(journeyArbitrary, async (any) => {
         const { world, sent } = await live(any)
         expect(sent.report()).not.toBeNull()
         expectItEnds(world, sent)

@@ -17,7 +17,7 @@ const KEYS = ['alpha', 'beta', 'gamma'] as const
 const MODELS = ['vendor/model', 'vendor/model:free', 'vendor/other'] as const
 
 /** Which key would be given for which model, and why not the others. Leaves nothing leased. */
-async function prospects(pool: Pool) {
+async function outcomes(pool: Pool) {
   const wants = KEYS.flatMap((key) =>
     MODELS.map((model) =>
       leaseRequestOf({
@@ -44,7 +44,7 @@ async function prospects(pool: Pool) {
 
 const everything = async (pool: Pool) => ({
   shown: lasting(await pool.snapshot()),
-  prospects: await prospects(pool),
+  outcomes: await outcomes(pool),
 })
 
 // Built with `map`: fast-check's records have no prototype, which RPC does not carry.
@@ -107,7 +107,7 @@ it('whatever has happened, the object that comes after decides as the one before
         await (end === 'crash' ? abortAllDurableObjects() : evictDurableObject(pool))
         pool = env.KEY_POOL.get(pool.id)
         expect(await everything(pool)).toEqual(before)
-        benched += before.prospects.filter((prospect) => 'reasons' in prospect).length
+        benched += before.outcomes.filter((outcome) => 'reasons' in outcome).length
         vi.setSystemTime(Date.now() + passesMs)
       }
     }),

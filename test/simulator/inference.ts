@@ -9,7 +9,7 @@ import { type Pacing, pacingOf, stepsOf } from './pacing.ts'
 import { cachedTokens, keepPrompt } from './prompt-cache.ts'
 import { refused } from './refusal.ts'
 import { json, type Reply, type Scene } from './reply.ts'
-import { cachedAnswer, cacheWish, keepAnswer, missHeaders } from './response-cache.ts'
+import { cacheDirective, cachedAnswer, keepAnswer, missHeaders } from './response-cache.ts'
 import { scripted } from './scripts.ts'
 import { errorContext, settingsOf, type Visit } from './visit.ts'
 
@@ -90,7 +90,7 @@ function paramsOf(query: string): Record<string, unknown> {
 
 function answered(visit: Visit, shape: ApiShape, call: Call, model: Model): Reply {
   const settings = settingsOf(visit)
-  const request = cacheWish(visit)
+  const request = cacheDirective(visit)
   const hit = request === null ? null : cachedAnswer(visit, request)
   if (hit !== null) {
     visit.simulation.journal.countHit(visit.entry)

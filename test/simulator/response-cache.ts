@@ -16,14 +16,14 @@ interface Kept {
 export type ResponseCache = Map<string, Kept>
 
 /** A request that wants the cache: what it is looked up by, and how long its answer would be kept. */
-export interface CacheWish {
+export interface CacheDirective {
   readonly name: string
   readonly ttlS: number
   readonly clear: boolean
 }
 
 /** What the request's `X-OpenRouter-Cache*` headers ask for; null where they ask for nothing. */
-export function cacheWish(visit: Visit): CacheWish | null {
+export function cacheDirective(visit: Visit): CacheDirective | null {
   const { path, headers, body, model } = visit.entry
   if (headers['x-openrouter-cache'] !== 'true' || !CACHED_PATHS.includes(path)) return null
   const asked = Number(headers['x-openrouter-cache-ttl'] ?? DEFAULT_TTL_S)
@@ -41,7 +41,7 @@ export function cacheWish(visit: Visit): CacheWish | null {
  */
 export function cachedAnswer(
   visit: Visit,
-  request: CacheWish,
+  request: CacheDirective,
 ): { answer: Answer; headers: Record<string, string> } | null {
   const { responseCache } = visit.simulation
   if (request.clear) responseCache.delete(request.name)
@@ -66,13 +66,13 @@ export function cachedAnswer(
   }
 }
 
-export const missHeaders = (request: CacheWish): Record<string, string> => ({
+export const missHeaders = (request: CacheDirective): Record<string, string> => ({
   'x-openrouter-cache-status': 'MISS',
   'x-openrouter-cache-ttl': String(request.ttlS),
 })
 
 /** Keeps a good answer, once it has been given in full. */
-export function keepAnswer(visit: Visit, request: CacheWish, answer: Answer): void {
+export function keepAnswer(visit: Visit, request: CacheDirective, answer: Answer): void {
   visit.simulation.responseCache.set(request.name, {
     answer,
     atMs: visit.nowMs,
