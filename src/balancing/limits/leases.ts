@@ -1,6 +1,6 @@
 import type { ClientId, KeyId, LeaseId, ModelId } from '../ids.ts'
 
-/** Permission for one upstream attempt. It holds capacity until it is settled or expires. */
+/** Permission for one upstream attempt. A lease holds capacity until it is settled or expires. */
 export interface Lease {
   readonly id: LeaseId
   readonly keyId: KeyId
@@ -8,22 +8,21 @@ export interface Lease {
   readonly model: ModelId
   readonly grantedAtMs: number
   readonly expiresAtMs: number
-  /** Tokens taken from the key's limit for it, to be corrected when it ends. */
+  /** Tokens that the lease took from the key's limit. The settlement corrects them. */
   readonly tokens: number
-  /** Its whole term, in ms, while nobody has come for it yet: it was granted to a request that waited. */
+  /** The whole term, in milliseconds, of a waiter's lease until it is fetched; otherwise null. */
   readonly unclaimedMs: number | null
-  /** Granted while breakers were ignored: its failure lengthens no cooldown. */
+  /** Granted in panic: a failure of this lease lengthens no cooldown. */
   readonly panic: boolean
 }
 
 /**
- * Every lease ends exactly once. Ended ones are remembered for a while, so that
- * a settlement that is sent twice counts once, and a lease id that is asked for
- * again after its end is not granted a second time.
+ * Every lease ends exactly once. Ended leases are remembered for a while, for two reasons:
+ * a settlement that is sent twice counts once, and the id of an ended lease is not granted again.
  */
 export interface Leases {
   readonly live: Map<LeaseId, Lease>
-  /** In order of their end. `lease` is kept only where its usage is still owed (it expired). */
+  /** In order of their end. `owed` is a lease that expired and is not settled yet, or null. */
   readonly ended: Map<LeaseId, { readonly endedAtMs: number; readonly owed: Lease | null }>
   /** No live lease expires before this moment. */
   nextExpiryMs: number
@@ -32,13 +31,15 @@ export interface Leases {
 /** Longer than any retry of a settlement (Workers cut `waitUntil` after 30 s). */
 const REMEMBER_ENDED_MS = 120_000
 
-/** Bounds memory at any request rate: about 10 MB of ids. */
+/** Bounds the memory at any request rate. This many ids take about 10 MB. */
 const MAX_ENDED = 50_000
 
+/** No leases. */
 export function createLeases(): Leases {
   return { live: new Map(), ended: new Map(), nextExpiryMs: Number.POSITIVE_INFINITY }
 }
 
+/** Adds a lease, or replaces the one with the same id. */
 export function open(leases: Leases, lease: Lease): void {
   leases.live.set(lease.id, lease)
   leases.nextExpiryMs = Math.min(leases.nextExpiryMs, lease.expiresAtMs)
@@ -47,9 +48,9 @@ export function open(leases: Leases, lease: Lease): void {
 /**
  * What a settlement finds:
  * - `live`: the lease was open and is closed now
- * - `expired`: it had expired, and this is the first word of it since
- * - `forgotten`: unknown, so from before a restart of the object
- * - `duplicate`: it was settled before
+ * - `expired`: the lease had expired, and this is its first settlement
+ * - `forgotten`: the lease is unknown, for example since a restart of the object
+ * - `duplicate`: the lease was settled before
  */
 export type Closing =
   | { readonly kind: 'live'; readonly lease: Lease }
@@ -57,6 +58,7 @@ export type Closing =
   | { readonly kind: 'forgotten' }
   | { readonly kind: 'duplicate' }
 
+/** Ends a lease for its settlement. */
 export function close(leases: Leases, id: LeaseId, nowMs: number): Closing {
   const lease = leases.live.get(id)
   if (lease !== undefined) {
@@ -75,8 +77,8 @@ export function close(leases: Leases, id: LeaseId, nowMs: number): Closing {
 }
 
 /**
- * Ends the leases whose time is over and returns them. Costs nothing until the
- * first of them is due, then one pass over those that are open.
+ * Ends the overdue leases and returns them. The cost is one comparison until the first lease is
+ * due, and then one pass over the live leases.
  */
 export function expire(leases: Leases, nowMs: number): Lease[] {
   if (nowMs < leases.nextExpiryMs) return []

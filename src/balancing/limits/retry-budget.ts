@@ -1,7 +1,7 @@
 /**
- * A pool-wide budget for retries of upstream faults (finagle's `RetryBudget`):
- * requests pay in, retries pay out, so that retries can amplify an outage by a
- * known share and no more. A token bucket; nothing but two numbers.
+ * A pool-wide budget for retries of upstream faults (finagle's `RetryBudget`). Requests pay in and
+ * retries are paid from it, so retries can amplify an outage only by a known share. It is a token
+ * bucket: one token pays for one retry.
  */
 export interface RetryBudget {
   tokens: number
@@ -9,16 +9,17 @@ export interface RetryBudget {
 }
 
 export interface RetryBudgetPolicy {
-  /** What each request deposits, 0–1. */
+  /** How much of a token each request pays in, 0 to 1. */
   readonly ratio: number
-  /** What drips in by itself, so that a quiet pool may retry too. */
+  /** How many tokens come in each second without requests, so that a quiet pool can retry too. */
   readonly minPerSecond: number
 }
 
-/** How much drip, and how many requests' deposits, may be saved up for a burst. */
+/** The budget saves tokens for a burst: those of this many seconds or requests, if that is more. */
 const SAVED_SECONDS = 10
 const SAVED_REQUESTS = 100
 
+/** A budget that starts with the tokens of `SAVED_SECONDS`. */
 export function createRetryBudget(policy: RetryBudgetPolicy, nowMs: number): RetryBudget {
   return { tokens: policy.minPerSecond * SAVED_SECONDS, atMs: nowMs }
 }
@@ -31,12 +32,12 @@ function refill(budget: RetryBudget, policy: RetryBudgetPolicy, deposit: number,
   budget.atMs = Math.max(budget.atMs, nowMs)
 }
 
-/** Counts one request (not one attempt). */
+/** Pays in for one request (not for one attempt). */
 export function deposit(budget: RetryBudget, policy: RetryBudgetPolicy, nowMs: number): void {
   refill(budget, policy, policy.ratio, nowMs)
 }
 
-/** Whether one retry can be paid for now. */
+/** Whether the budget can pay for one retry now. */
 export function canWithdraw(
   budget: RetryBudget,
   policy: RetryBudgetPolicy,
@@ -46,7 +47,7 @@ export function canWithdraw(
   return budget.tokens >= 1
 }
 
-/** Pays for one retry. Call only after `canWithdraw` said yes at the same moment. */
+/** Pays for one retry. Call this only after `canWithdraw` returned true at the same moment. */
 export function withdraw(budget: RetryBudget): void {
   budget.tokens -= 1
 }

@@ -1,13 +1,13 @@
 /**
- * How much was taken within the last minute, exactly enough that no minute ever
- * holds more than a limit. Two counters that fade into each other (as many rate
- * limiters keep them) are smaller, but let bursts through at the seam; a log of
- * every request is exact, but has no bound. This is a log of tenths of seconds:
- * what was taken in one counts until the end of that tenth has left the window,
- * so it errs by a tenth, and always on the safe side.
+ * How much was taken within the last minute, exact enough that no minute exceeds a limit.
+ *
+ * Many rate limiters weight two counters. That needs less memory, but it lets bursts through where
+ * one counter replaces the other. A log of every request is exact, but its memory has no bound.
+ * This is a log of slots of a tenth of a second. An amount counts until the end of its slot is a
+ * minute old. So an amount counts up to a tenth of a second too long, and never too short.
  */
 export interface SlidingWindow {
-  /** In order of time; at most as many as there are slots in a window. */
+  /** In order of time; at most one per slot of the window. */
   slots: WindowSlot[]
   total: number
 }
@@ -20,11 +20,12 @@ export interface WindowSlot {
 export const WINDOW_MS = 60_000
 export const SLOT_MS = 100
 
+/** A window in which nothing was taken. */
 export function createWindow(): SlidingWindow {
   return { slots: [], total: 0 }
 }
 
-/** What counts at this moment. */
+/** The amount that counts at this moment. Drops the slots that have left the window. */
 export function takenWithin(window: SlidingWindow, nowMs: number): number {
   const { slots } = window
   const gone = slots.findIndex(({ slot }) => leavesAtMs(slot) > nowMs)
@@ -33,24 +34,25 @@ export function takenWithin(window: SlidingWindow, nowMs: number): number {
   return window.total
 }
 
+/** Takes an amount now. */
 export function take(window: SlidingWindow, amount: number, nowMs: number): void {
   if (amount <= 0) return
   takenWithin(window, nowMs)
   const last = window.slots.at(-1)
-  // A clock that was set back must not bring the order of the slots into disorder.
+  // After the clock was set back, the last slot is used again, so the slots stay in order.
   const slot = Math.max(Math.floor(nowMs / SLOT_MS), last?.slot ?? Number.NEGATIVE_INFINITY)
   if (last?.slot === slot) last.amount += amount
   else window.slots.push({ slot, amount })
   window.total += amount
 }
 
-/** What is written down of a window is by seconds: so many slots as one. */
+/** A checkpoint stores a window by seconds. It merges this many slots into one. */
 export const SLOTS_PER_RECORD = 10
 
 /**
- * Gives back part of what was taken at `takenAtMs`. What has left the window
- * since is not there to be given back, so nothing ever falls below zero. After a
- * restart it stands in the last slot of its second.
+ * Gives back part of what was taken at `takenAtMs`. An amount that has left the window is not given
+ * back, so no slot falls below zero. After a restart the amount is in the last slot of its second,
+ * so that slot is searched too.
  */
 export function giveBack(
   window: SlidingWindow,
@@ -72,8 +74,8 @@ export function giveBack(
 }
 
 /**
- * The earliest moment at which `amount` more stays within `limit`; null if it
- * never does, since it is more than the limit by itself.
+ * The earliest moment, in epoch milliseconds, at which `amount` more stays within `limit`.
+ * @returns null if the amount alone is more than the limit
  */
 export function fitsAtMs(
   window: SlidingWindow,

@@ -3,14 +3,14 @@ import { creditOf, mostCredit } from './most-credit.ts'
 import type { Candidate, Strategy } from './strategy.ts'
 
 /**
- * Spends one key's credit down to the threshold before it touches the next: for
- * credit that expires, or for a key that has to be used up first. It begins with
- * the first key in configured order and moves on in that order, round and round;
- * when every key is below, the one that has most serves.
+ * Spends one key's credit down to the threshold before it uses the next key. This is for credit
+ * that expires, or for a key that has to be used up first. It begins with the first key in
+ * configured order, moves on in that order, and begins again after the last. If no key has the
+ * threshold, the key with the most credit serves. If no credit is known, the order decides.
  *
- * A current key that has credit and cannot serve for another reason (busy, benched)
- * is stood in for by the next, and stays the current one. It stays so, too, while
- * nothing is known of its credit: that is no evidence that it is low.
+ * The current key may have credit but be unable to serve for another reason (busy, benched). Then
+ * the next key with credit serves in its place, and the current key stays the current one. It also
+ * stays while its credit is unknown, because that is no evidence of low credit.
  */
 export const creditThreshold: Strategy = {
   choose(eligible, choice) {
@@ -33,7 +33,7 @@ export const creditThreshold: Strategy = {
   best: 'highest',
 }
 
-/** In configured order, beginning at a position and going round. */
+/** In configured order from a position on, and then from the start up to that position. */
 function inOrder<K extends Candidate>(keys: NonEmpty<K>, from: number): NonEmpty<K> {
   const lap = (key: K) => (key.position >= from ? 0 : 1)
   const ordered = keys.toSorted((a, b) => lap(a) - lap(b) || a.position - b.position)

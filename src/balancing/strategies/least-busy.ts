@@ -2,13 +2,13 @@ import { minimumBy } from './minimum.ts'
 import type { Strategy } from './strategy.ts'
 
 /**
- * Fewest leases in flight per unit of weight (weighted least-connections, as in
- * LVS `wlc`). Compared by cross-multiplication, so that nothing is divided; ties
- * go in turn, so that a pool that never has two requests at once still rotates.
+ * The key with the fewest leases in flight per unit of weight (weighted least-connections, as in
+ * LVS `wlc`). Keys are compared by cross-multiplication, so nothing is divided. Ties go in turn, so
+ * a pool that never has two requests at once still rotates.
  *
- * A key that recovers counts by its share of its weight (as Envoy scales weights
- * in slow start): it comes back empty, and would otherwise win every choice that
- * it takes part in until it is as full as the others.
+ * A key in slow start counts with its share of its weight (as Envoy scales weights in slow start).
+ * The key comes back empty. With its full weight it would win every choice in which it takes part,
+ * until it is as full as the others.
  */
 export const leastBusy: Strategy = {
   choose: (eligible, { random }) =>

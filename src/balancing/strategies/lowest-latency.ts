@@ -4,11 +4,11 @@ import { valueMs } from './peak-ewma.ts'
 import type { Candidate, Choice, Strategy } from './strategy.ts'
 
 /**
- * Two keys drawn at random, and the better of them (Mitzenmacher, "The power of
- * two choices in randomized load balancing", 2001): nearly as good as the best of
- * all, and without the herd that runs to whichever key was measured fastest last.
- * Better is the lower time to first output, times the requests that would then be
- * in flight (finagle's peak EWMA balancer).
+ * Draws two keys at random and picks the better one (Mitzenmacher, "The power of two choices in
+ * randomized load balancing", 2001). That is nearly as good as the best of all keys. It also avoids
+ * the herd effect, where every request goes to the key that was last measured as the fastest.
+ * The better key has the lower product of its time to first output and the requests that would then
+ * be in flight (finagle's peak EWMA balancer).
  */
 export const lowestLatency: Strategy = {
   choose(eligible, choice) {
@@ -25,9 +25,9 @@ export const lowestLatency: Strategy = {
 }
 
 /**
- * What a key stands for while it is being measured for the first time, or again: worse than
- * any measured one, so that a key which may be slow is tried with one request and
- * not with a hundred.
+ * The load per request in flight of a key without a measurement. It is worse than any measured key.
+ * An idle key without a measurement has load 0 and is tried at once. So a key that may be slow is
+ * tried with one request and not with a hundred.
  */
 const UNMEASURED_MS = 1e9
 

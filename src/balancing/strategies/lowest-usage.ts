@@ -4,10 +4,10 @@ import { minimumBy } from './minimum.ts'
 import type { Candidate, Choice, Strategy } from './strategy.ts'
 
 /**
- * The key that has used least of what it may use: the fuller of its two limits
- * per minute counts, since that is the one it will meet. A key without limits is
- * measured by its share of what the pool has spent today. Equal ones go by what
- * is in flight, then in turn.
+ * The key with the lowest used share of its limits per minute. Of a key's two limits the fuller one
+ * counts, because the key will reach that one first. A key without limits is measured by its share
+ * of today's spending of the pool, with the expected cost of its running requests. Ties go to the
+ * key with fewer leases in flight, and then in turn.
  */
 export const lowestUsage: Strategy = {
   choose: (eligible, choice) =>

@@ -2,12 +2,11 @@ import type { NonEmpty } from '../non-empty.ts'
 import type { Random } from '../random.ts'
 
 /**
- * The least item by `compare`, ties broken uniformly at random in one pass
- * (reservoir sampling of size one: Vitter, "Random Sampling with a Reservoir",
- * 1985). Breaking ties by list order would send every quiet pool's traffic to
- * its first key.
+ * The least item by `compare`. Ties are broken uniformly at random in one pass (reservoir sampling
+ * of size one: Vitter, "Random Sampling with a Reservoir", 1985). With ties broken by list order,
+ * all traffic of a quiet pool would go to its first key.
  *
- * @param compare negative when `a` should be chosen before `b`, 0 for a tie
+ * @param compare negative if `a` should be chosen before `b`, 0 for a tie
  */
 export function minimumBy<T>(
   items: NonEmpty<T>,

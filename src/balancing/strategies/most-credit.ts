@@ -3,9 +3,8 @@ import { minimumBy } from './minimum.ts'
 import type { Candidate, Choice, Strategy } from './strategy.ts'
 
 /**
- * The key that has most left to spend. A key without a cap has more than any
- * other; one that nothing is known about comes last, since it may be empty.
- * Equal ones take turns.
+ * The key with the most credit left. A key without a cap has more than any key with one. A key with
+ * unknown credit comes last, because it may be empty. Equal keys take turns.
  */
 export const mostCredit: Strategy = {
   choose: (eligible, choice) =>
@@ -18,12 +17,12 @@ export const mostCredit: Strategy = {
   best: 'highest',
 }
 
-/** What a key can be reckoned to have left, in USD; null where nothing is known. */
+/** What a key has left after the expected cost of its running requests, in USD; null if unknown. */
 export function creditOf(key: Candidate, { meanCostUsd, nowMs }: Choice): number | null {
   return spendableUsd(key.credit, key.inFlight * meanCostUsd, nowMs)
 }
 
-/** Most first, unknown last. A subtraction would make two uncapped keys a NaN. */
+/** Most first, unknown last. For two uncapped keys a subtraction would give NaN. */
 function compareCredit(a: number | null, b: number | null): number {
   if (a === b) return 0
   if (a === null) return 1

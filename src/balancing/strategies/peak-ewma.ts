@@ -1,8 +1,7 @@
 /**
- * A moving average that believes bad news at once and good news slowly: a sample
- * above the average replaces it, one below pulls it down by how much time has
- * passed (finagle's `PeakEwma`). Left alone it decays towards zero, so that a key
- * that was slow once is tried again some day.
+ * A moving average that follows bad news at once and good news slowly (finagle's `PeakEwma`).
+ * A sample above the average replaces it. A lower sample pulls it down, by more if more time has
+ * passed. Without samples the average decays towards zero, so a key that was slow is tried again.
  */
 export interface PeakEwma {
   readonly valueMs: number
@@ -10,11 +9,12 @@ export interface PeakEwma {
 }
 
 /**
- * In how long the past loses most of its weight. finagle's is ten seconds for calls
- * of milliseconds; the first word of an answer takes a second or more.
+ * The time after which the past has lost most of its weight: 1/e is left. finagle uses ten seconds
+ * for calls that take milliseconds. The first output of an answer takes a second or more.
  */
 const DECAY_MS = 30_000
 
+/** The average after a sample. The first sample is the first average. */
 export function observe(average: PeakEwma | null, sampleMs: number, nowMs: number): PeakEwma {
   const sample = Math.max(0, sampleMs)
   if (average === null || sample >= average.valueMs) return { valueMs: sample, atMs: nowMs }
@@ -23,12 +23,12 @@ export function observe(average: PeakEwma | null, sampleMs: number, nowMs: numbe
 }
 
 /**
- * How old an average may be. It would decay to nothing if it were left to, and what
- * weighs nothing is given everything: older than this, it is no measurement.
+ * An average that is older than this no longer counts as a measurement. It would go on decaying to
+ * nearly zero, and a key whose latency is nearly zero gets every request.
  */
 const FORGOTTEN_MS = 2 * DECAY_MS
 
-/** The average as of now, in milliseconds; null if it is from too long ago. */
+/** The average as of now, in milliseconds; null without a measurement that is recent enough. */
 export function valueMs(average: PeakEwma | null, nowMs: number): number | null {
   if (average === null || nowMs - average.atMs > FORGOTTEN_MS) return null
   return average.valueMs * keptSince(average.atMs, nowMs)

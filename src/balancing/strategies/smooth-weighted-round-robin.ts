@@ -2,15 +2,15 @@ import { minimumBy } from './minimum.ts'
 import type { Candidate, Memory, Strategy } from './strategy.ts'
 
 /**
- * Smooth weighted round-robin, as nginx does it (commit 52327e0627f4, 2012):
- * every eligible key gains its weight, the one with most is picked and pays the
- * sum of the weights. Over one period of W = Σ weights each key is picked
- * exactly `weight` times, and interleaved rather than in runs.
+ * Smooth weighted round-robin, as nginx does it (commit 52327e0627f4, 2012). At each choice every
+ * eligible key gains its weight. The key with the highest value is picked and pays the sum of the
+ * weights, W. Over one period of W choices each key is picked exactly `weight` times, and its turns
+ * are interleaved with those of the others.
  *
- * The exactness does not depend on how ties are broken. A picked key had a
- * positive value before it paid W, so every value stays above −W; after W
- * picks a key's value is W·(weight − picks), hence picks ≤ weight, and the sums
- * agree. So ties may go to the key that has waited longest.
+ * The exactness does not depend on how ties are broken. A picked key had a positive value before it
+ * paid W, so every value stays above −W. After W picks a key's value is W·(weight − picks), hence
+ * picks ≤ weight. Both sum to W, so picks = weight. So ties may go to the key whose last turn was
+ * longest ago.
  */
 export const smoothWeightedRoundRobin: Strategy = {
   choose(eligible, { memory, random }) {
@@ -32,7 +32,7 @@ export const smoothWeightedRoundRobin: Strategy = {
   best: 'highest',
 }
 
-/** What a key is owed once it has gained its weight. */
+/** The value of a key after it has gained its weight. */
 function due(key: Candidate, memory: Memory): number {
   return (memory.smoothedWeights.get(key.position) ?? 0) + key.weight
 }

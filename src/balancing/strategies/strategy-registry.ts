@@ -8,6 +8,7 @@ import { roundRobin } from './round-robin.ts'
 import { smoothWeightedRoundRobin } from './smooth-weighted-round-robin.ts'
 import type { Strategy } from './strategy.ts'
 
+/** Every strategy, by the name that operators configure. */
 export const STRATEGIES = {
   'round-robin': roundRobin,
   weighted: smoothWeightedRoundRobin,

@@ -5,60 +5,61 @@ import type { NonEmpty } from '../non-empty.ts'
 import type { Random } from '../random.ts'
 import type { PeakEwma } from './peak-ewma.ts'
 
-/** What a strategy sees of a key. */
+/** A key that may serve, as a strategy sees it. */
 export interface Candidate {
   /** Place in the configuration, from 0. */
   readonly position: number
   /** Relative share, at least 1. */
   readonly weight: number
-  /** Leases out now: what is running, not what has finished. */
+  /** The number of live leases. */
   readonly inFlight: number
-  /** Sequence number of the last grant, 0 if there was none: the lower, the longer ago. */
+  /** Sequence number of the key's last grant; 0 if it had none. A lower number is longer ago. */
   readonly lastTurn: number
-  /** How much of its weight a key can carry now, above 0: less than 1 only while it recovers. */
+  /** How much of its weight the key can carry now, above 0. Below 1 only in slow start. */
   readonly share: number
   readonly credit: Credit
   /** Time to first output; null while unmeasured. */
   readonly latency: PeakEwma | null
-  /** Requests, and tokens, of the last minute against the key's limits; null without a limit. */
+  /** The requests, and the tokens, of the last minute against the limits; null without a limit. */
   readonly rpm: Meter | null
   readonly tpm: Meter | null
   readonly tally: Tally
 }
 
-/** What a strategy may know besides the keys, at one choice. */
+/** What a strategy may know at one choice, besides the keys. */
 export interface Choice {
   readonly nowMs: number
   readonly random: Random
   readonly memory: Memory
-  /** All keys that could come into question, whether or not they may serve now. */
+  /** All keys of the route, whether or not they may serve now. */
   readonly members: readonly Candidate[]
   /** Credit below which `credit-threshold` moves on, in USD. */
   readonly thresholdUsd: number
-  /** What an answer of this pool costs on average: what a running one is likely to. */
+  /** What an answer of this pool costs on average, in USD: the expected cost of a running one. */
   readonly meanCostUsd: number
-  /** What the whole pool has spent since midnight UTC. */
+  /** What the whole pool has spent since midnight UTC, in USD. */
   readonly spentTodayUsd: number
 }
 
-/** What a strategy remembers from one choice to the next, for one route. Only `choose` changes it. */
+/** What a strategy remembers between choices, for one route. `score` does not change it. */
 export interface Memory {
-  /** By position: what smooth weighted round-robin owes each key. */
+  /** The values of smooth weighted round-robin, by the position of the key. */
   readonly smoothedWeights: Map<number, number>
-  /** Position of the key that `credit-threshold` is on. */
+  /** The position of the current key of `credit-threshold`. */
   current: number
 }
 
+/** The memory of a strategy that has not chosen yet. */
 export function createMemory(): Memory {
   return { smoothedWeights: new Map(), current: 0 }
 }
 
-/** A way to pick one of the keys that may serve. */
+/** A way to pick one of the candidates. */
 export interface Strategy {
-  /** Picks. Changes nothing but the choice's memory. */
+  /** Picks a key. It changes nothing but the choice's memory. */
   readonly choose: <K extends Candidate>(eligible: NonEmpty<K>, choice: Choice) => K
-  /** How a key stands, for people: never negative and never NaN; null where nothing is known. */
+  /** How good a key is, for operators to read: never negative, never NaN; null if unknown. */
   readonly score: (key: Candidate, choice: Choice) => number | null
-  /** Which scores are better. */
+  /** Whether lower or higher scores are better. */
   readonly best: 'lowest' | 'highest'
 }
