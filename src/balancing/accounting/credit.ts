@@ -1,26 +1,26 @@
 /**
- * What a key may still spend, as `/key` last said, less what was seen to be spent
- * since. It is the key's own cap: `/key` does not show its account's balance.
+ * What a key may still spend: the amount of the last lookup, less the spending that was settled
+ * since. This is about the key's own cap, because `/key` does not show its account's balance.
  */
 export type Credit =
   | { readonly kind: 'unknown' }
   | {
       readonly kind: 'known'
-      /** The cap in USD; null for a key without one. */
+      /** The cap in USD; null for a key without a cap. */
       readonly limitUsd: number | null
-      /** What is left of it; null for a key without one. Never below zero. */
+      /** What is left of the cap, in USD, never below zero; null for a key without a cap. */
       readonly remainingUsd: number | null
-      /** When the cap begins anew; null where it never does. */
+      /** When the cap resets; null if it never does. */
       readonly resetsAtMs: number | null
       /** When OpenRouter was asked. */
       readonly asOfMs: number
-      /** Whether the latest attempt to ask again has failed. */
+      /** Whether the latest lookup failed. */
       readonly stale: boolean
     }
 
 export const UNKNOWN_CREDIT: Credit = { kind: 'unknown' }
 
-/** The credit as of now: past its reset a cap is whole again, whether or not anybody has asked. */
+/** The credit as of now. After its reset a cap is whole again, even before the next lookup. */
 export function creditAsOf(credit: Credit, nowMs: number): Credit {
   if (credit.kind === 'unknown') return credit
   const { resetsAtMs } = credit
@@ -29,25 +29,25 @@ export function creditAsOf(credit: Credit, nowMs: number): Credit {
     : { ...credit, remainingUsd: credit.limitUsd, resetsAtMs: null }
 }
 
-/** Takes what an answer cost from what is known. */
+/** The credit after an answer that cost `costUsd`. */
 export function afterSpending(credit: Credit, costUsd: number, nowMs: number): Credit {
   const now = creditAsOf(credit, nowMs)
   if (now.kind === 'unknown' || now.remainingUsd === null) return now
   return { ...now, remainingUsd: Math.max(0, now.remainingUsd - costUsd) }
 }
 
-/** A lookup that failed proves nothing: the last answer stands, marked as old. */
+/** A failed lookup proves nothing. The last answer stays, and is marked as stale. */
 export function afterFailedLookup(credit: Credit): Credit {
   return credit.kind === 'unknown' ? credit : { ...credit, stale: true }
 }
 
 /**
- * The dollars to reckon with: what is left, less what running requests will
- * probably take. Without that last part every choice between two settlements
- * would go to the same key, and drain it past its end.
+ * What a key can spend on new requests, in USD: what is left, less the expected cost of its running
+ * requests. Without this subtraction every choice between two settlements would go to the same key,
+ * which would then spend more than it has.
  *
- * @param expectedUsd what the key's running requests will cost, by experience
- * @returns infinity for a key without a cap, null where nothing is known
+ * @param expectedUsd what the key's running requests will probably cost
+ * @returns infinity for a key without a cap, null if the credit is unknown
  */
 export function spendableUsd(credit: Credit, expectedUsd: number, nowMs: number): number | null {
   const now = creditAsOf(credit, nowMs)

@@ -2,8 +2,8 @@ import type { Bench } from '../health/bench.ts'
 import type { ClientId, KeyId } from '../ids.ts'
 
 /**
- * Which key made which answer. OpenRouter tells about a generation only to keys of
- * the account that paid for it, and the gateway only to the client that asked for it.
+ * Which key made which answer, by the generation's id. OpenRouter shows a generation only to keys
+ * of the account that paid for it. The gateway shows it only to the client that requested it.
  */
 export type Generations = Map<string, Generation>
 
@@ -13,7 +13,7 @@ export interface Generation {
   readonly atMs: number
 }
 
-/** A key, as far as asking about a generation needs it. */
+/** What a query about a generation needs of a key. */
 interface GenerationKey {
   readonly id: KeyId
   /** Compared by identity: keys of one account share it. */
@@ -22,7 +22,7 @@ interface GenerationKey {
   readonly bench: Bench | null
 }
 
-/** What is known of generations, and the keys that may ask about one. */
+/** The known generations, and the pool's keys. */
 export interface GenerationSource {
   readonly generations: Generations
   readonly keys: ReadonlyMap<KeyId, GenerationKey>
@@ -30,12 +30,13 @@ export interface GenerationSource {
 
 const REMEMBER_MS = 24 * 60 * 60_000
 
-/** About 1 MB, and as much again in the checkpoint. */
+/** This many take about 1 MB, and as much again in the checkpoint. */
 const MAX_REMEMBERED = 10_000
 
-/** OpenRouter's ids have some 40 characters; what is longer is not one. */
+/** OpenRouter's ids have about 40 characters. A longer text than this is no such id. */
 const MAX_ID_LENGTH = 80
 
+/** Remembers a generation for a day, and forgets those that are too old or too many. */
 export function rememberGeneration(
   generations: Generations,
   id: string,
@@ -52,9 +53,10 @@ export function rememberGeneration(
 }
 
 /**
- * A key that can ask about a generation: the one that made it, or another of its
- * account where that has gone.
- * @returns null if it is not known, or was another client's
+ * A key that can ask OpenRouter about a generation: the key that made it, or another key of its
+ * account if that key is disabled or rejected.
+ * @returns null if the generation is unknown or too old, if another client requested it, or if the
+ * key that made it is no longer configured
  */
 export function keyForGeneration(
   { generations, keys }: GenerationSource,

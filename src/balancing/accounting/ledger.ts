@@ -1,7 +1,7 @@
 import type { ClientId, KeyId, ModelId } from '../ids.ts'
 import type { Fault, Outcome, Usage } from '../settlement.ts'
 
-/** What was done and what it cost, since the counting began. */
+/** Counts of attempts by outcome and fault, with their tokens and their cost. */
 export interface Counters {
   attempts: number
   successes: number
@@ -15,7 +15,7 @@ export interface Counters {
   costUsd: number
 }
 
-/** Counters for ever and for one UTC day, with what was spent in that day's week and month. */
+/** Counters in total and for one UTC day, with the spending of that day's week and month. */
 export interface Tally {
   readonly total: Counters
   /** Days since 1970-01-01. */
@@ -25,7 +25,7 @@ export interface Tally {
   monthUsd: number
 }
 
-/** What was spent, in USD, by OpenRouter's windows: UTC days, weeks from Monday, months. */
+/** Spending in USD, by OpenRouter's windows: UTC days, weeks that begin on Monday, months. */
 export interface Spending {
   readonly totalUsd: number
   readonly todayUsd: number
@@ -34,9 +34,9 @@ export interface Spending {
 }
 
 /**
- * Counters by key, model and client; an account's are the sum of its keys'.
- * Model names come from callers, so their number is bounded: an app that asks
- * for random names must not grow the object's memory.
+ * Counters by key, model and client. An account's counters are the sums over its keys.
+ * Model names come from callers, so their number is bounded. A client that sends random model names
+ * must not grow the object's memory.
  */
 export interface Ledger {
   readonly all: Tally
@@ -47,11 +47,12 @@ export interface Ledger {
 
 const MAX_MODELS = 500
 
-/** Where the models beyond the bound are counted. No model has this name. */
+/** The entry for all models beyond the bound. No model has this name. */
 export const OTHER_MODELS = '(other)'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
+/** A ledger without entries. */
 export function createLedger(): Ledger {
   return { all: createTally(0), byKey: new Map(), byModel: new Map(), byClient: new Map() }
 }
@@ -65,6 +66,7 @@ export function spentToday({ day, today }: Tally, nowMs: number): number {
   return day === dayOf(nowMs) ? today.costUsd : 0
 }
 
+/** What a tally says of the spending in the current UTC day, week and month. */
 export function spendingOf(tally: Tally, nowMs: number): Spending {
   const day = dayOf(nowMs)
   return {
@@ -75,7 +77,7 @@ export function spendingOf(tally: Tally, nowMs: number): Spending {
   }
 }
 
-/** 1970-01-01 was a Thursday. */
+/** The number of a week. Day 0, 1970-01-01, was a Thursday, and weeks begin on Monday. */
 function weekOf(day: number): number {
   return Math.floor((day + 3) / 7)
 }
@@ -89,6 +91,7 @@ function dayOf(nowMs: number): number {
   return Math.floor(nowMs / DAY_MS)
 }
 
+/** Counters at zero. */
 export function createCounters(): Counters {
   return {
     attempts: 0,
@@ -104,9 +107,10 @@ export function createCounters(): Counters {
   }
 }
 
+/** One finished attempt, for the ledger. */
 export interface Entry {
   readonly keyId: KeyId
-  /** Unknown for a lease that an object restart forgot: only its key is then counted. */
+  /** Null, like `clientId`, for a lease that a restart forgot: only its key is counted. */
   readonly model: ModelId | null
   readonly clientId: ClientId | null
   readonly outcome: Outcome
@@ -125,7 +129,7 @@ export function book(ledger: Ledger, entry: Entry, nowMs: number): void {
   if (entry.clientId !== null) add(tallyOf(ledger.byClient, entry.clientId, nowMs), entry)
 }
 
-/** The tally of an id, made where there is none. It is the same one from then on. */
+/** The tally of an id. It is created once, and every later call returns the same object. */
 export function tallyOf<Id>(tallies: Map<Id, Tally>, id: Id, nowMs: number): Tally {
   const known = tallies.get(id)
   if (known !== undefined) return asOfToday(known, nowMs)

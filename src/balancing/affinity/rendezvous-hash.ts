@@ -1,11 +1,13 @@
 /**
- * Rendezvous hashing, also called highest random weight (Thaler and Ravishankar,
- * 1998): every node draws a number for an id, and the highest wins. When a node
- * comes or goes, only the ids that it wins change places; there is no ring to
- * keep, and each isolate and each restart arrives at the same answer.
+ * Rendezvous hashing, also called highest random weight (Thaler and Ravishankar, 1998). Every node
+ * draws a pseudo-random number for an id, and the highest number wins. If a node comes or goes,
+ * only the ids that it wins move. There is no ring to keep, and each isolate and each restart
+ * computes the same result.
  *
- * With weights as in Schindelhauer and Schomaker, "Weighted distributed hash
- * tables" (2005): a node's share of the ids is its share of the weights.
+ * Weights work as in Schindelhauer and Schomaker, "Weighted distributed hash tables" (2005): a
+ * node's share of the ids is its share of the weights.
+ *
+ * @returns the nodes, the winner first
  */
 export function byRendezvous<T extends { readonly id: string; readonly weight: number }>(
   id: string,
@@ -23,8 +25,8 @@ function uniform(text: string): number {
 }
 
 /**
- * FNV-1a over the UTF-16 units, with MurmurHash3's finalizer: FNV alone leaves
- * texts that differ in their last letters close together. No secret depends on it.
+ * FNV-1a over the UTF-16 units, with MurmurHash3's finalizer. FNV alone gives close numbers to
+ * texts that differ only in their last letters. No secret depends on this hash.
  */
 function hash32(text: string): number {
   let hash = 0x811c9dc5

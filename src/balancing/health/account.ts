@@ -1,27 +1,28 @@
 import { type AccountId, accountId, type KeyId, type ModelId } from '../ids.ts'
 import { type Bench, later } from './bench.ts'
 
-/** Who pays for some keys, with what is put aside for all of them at once. */
+/** An account, with the benches that exclude all of its keys at once. */
 export interface AccountState {
   readonly id: AccountId
   bench: Bench | null
-  /** For `:free` models only. */
+  /** Excludes the keys for `:free` models only. */
   freeBench: Bench | null
   readonly modelBenches: Map<ModelId, Bench>
-  /** Whether a lookup during the present bench showed one of its keys without room. */
+  /** Whether a lookup during the current bench showed a key of the account without room. */
   hadNoRoom: boolean
 }
 
+/** An account without benches. */
 export function createAccount(id: AccountId): AccountState {
   return { id, bench: null, freeBench: null, modelBenches: new Map(), hadNoRoom: false }
 }
 
-/** `/` is not allowed in a configured account, so that this can't be mistaken for one. */
+/** An account for one key alone. A configured account has no `/`, so the names cannot collide. */
 export function ownAccount(key: KeyId): AccountId {
   return accountId(`own/${key}`)
 }
 
-/** A key, as far as it says whose it is. */
+/** What shows the account of a key. */
 interface Owned {
   readonly id: KeyId
   readonly config: { readonly account: AccountId | null }
@@ -29,10 +30,14 @@ interface Owned {
 }
 
 /**
- * The account that a key belongs to: as configured, else that of a configured key
- * with the same owner, else its owner, else its own. Where the configuration
- * divides one owner's keys into several accounts, it does so on purpose, and does
- * not say which of them a further key belongs to.
+ * The account that a key belongs to. The first of these that exists:
+ * 1. the account that is configured for the key
+ * 2. the account that is configured for other keys of the same owner, if it is only one
+ * 3. the key's owner
+ * 4. an account for this key alone
+ *
+ * If the configuration divides one owner's keys into several accounts, it does so on purpose. It
+ * does not say to which of them a further key belongs.
  */
 export function accountOf(key: Owned, all: readonly Owned[]): AccountId {
   if (key.config.account !== null) return key.config.account
@@ -45,7 +50,7 @@ export function accountOf(key: Owned, all: readonly Owned[]): AccountId {
   return configured.size === 1 && only !== undefined ? only : owner
 }
 
-/** What was put aside for one account holds for the account that it turns out to be. */
+/** Adds the benches of one account to another, when a key turns out to belong to the other. */
 export function merge(from: AccountState, into: AccountState, nowMs: number): void {
   const latest = (a: Bench | null, b: Bench | null) => (b === null ? a : later(a, b, nowMs))
   into.bench = latest(into.bench, from.bench)

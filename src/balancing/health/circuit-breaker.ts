@@ -1,8 +1,8 @@
 import type { LeaseId } from '../ids.ts'
 
 /**
- * A key's circuit breaker (Nygard, "Release It!", 2007), with time evaluated
- * lazily: nothing happens when a cooldown ends, it is noticed when somebody asks.
+ * A key's circuit breaker (Nygard, "Release It!", 2007). Time is evaluated lazily: no timer runs,
+ * and `asOf` notices that a cooldown has ended.
  *
  * ```
  *            failures in the window            cooldown over
@@ -15,9 +15,9 @@ import type { LeaseId } from '../ids.ts'
 export type Breaker =
   | {
       readonly kind: 'closed'
-      /** When the latest failures happened, oldest first; never more than open the breaker. */
+      /** When the latest failures happened, oldest first. Fewer than open the breaker. */
       readonly failuresAtMs: readonly number[]
-      /** When a probe closed it, or null if it never was open: see slow-start.ts. */
+      /** When a probe closed the breaker; null if it was never open. See slow-start.ts. */
       readonly recoveredAtMs: number | null
     }
   | { readonly kind: 'open'; readonly untilMs: number; readonly cooldownMs: number }
@@ -32,29 +32,30 @@ export interface BreakerPolicy {
   readonly maxCooldownMs: number
 }
 
+/** The breaker of a key that never failed. */
 export const CLOSED: Breaker = { kind: 'closed', failuresAtMs: [], recoveredAtMs: null }
 
-/** The breaker as of now: an open one whose cooldown is over is half-open. */
+/** The breaker as of now: an open breaker is half-open once its cooldown is over. */
 export function asOf(breaker: Breaker, nowMs: number): Breaker {
   return breaker.kind === 'open' && nowMs >= breaker.untilMs
     ? { kind: 'half_open', probe: null, cooldownMs: breaker.cooldownMs }
     : breaker
 }
 
-/** Whether the next request would be its probe. */
+/** Whether the next request would be the breaker's probe. */
 export function awaitsProbe(breaker: Breaker, nowMs: number): boolean {
   const now = asOf(breaker, nowMs)
   return now.kind === 'half_open' && now.probe === null
 }
 
-/** Gives the probe slot of a half-open breaker to a lease; any other breaker is left as it is. */
+/** Makes a lease the probe of a half-open breaker that has none. Changes no other breaker. */
 export function beginProbe(breaker: Breaker, probe: LeaseId): Breaker {
   return breaker.kind === 'half_open' && breaker.probe === null ? { ...breaker, probe } : breaker
 }
 
 /**
- * Only the probe's success closes a breaker. A call that was admitted before
- * the breaker opened says how the key was then, not how it is.
+ * The breaker after a success. Only the probe's success closes a breaker. A call that began before
+ * the breaker opened shows how the key was then, not how it is now.
  */
 export function afterSuccess(breaker: Breaker, lease: LeaseId, nowMs: number): Breaker {
   return breaker.kind === 'half_open' && breaker.probe === lease
@@ -66,12 +67,13 @@ export function afterSuccess(breaker: Breaker, lease: LeaseId, nowMs: number): B
 export interface BreakerFailure {
   readonly leaseId: LeaseId
   /**
-   * Whether the lease was granted in panic (see panic.ts): the fault is then upstream's, and a
+   * Whether the lease was granted in panic (see panic.ts). In panic the fault is upstream's, so a
    * failed probe must not lengthen the key's cooldown.
    */
   readonly panic: boolean
 }
 
+/** The breaker after a failure. Only the probe's failure changes a breaker that is not closed. */
 export function afterFailure(
   breaker: Breaker,
   { leaseId, panic }: BreakerFailure,
@@ -93,9 +95,8 @@ export function afterFailure(
 }
 
 /**
- * The window is the last `failures` moments, compared with the clock: it moves
- * with time, so ten idle minutes forget what a window advanced by calls would
- * still hold against the key.
+ * The window holds moments of failures and moves with the clock. After ten idle minutes the old
+ * failures are forgotten. A window that moved with calls would still count them.
  */
 function afterClosedFailure(
   breaker: Extract<Breaker, { kind: 'closed' }>,
@@ -111,9 +112,9 @@ function afterClosedFailure(
 }
 
 /**
- * A probe that proved nothing (the caller's mistake, a client that left, a lease
- * that expired) gives its slot back. Without this arm one lost probe would wedge
- * the key for good.
+ * The breaker after an attempt that proved nothing: the caller's mistake, a client that left, a
+ * lease that expired. If this was the probe, the next request becomes the probe. Otherwise one lost
+ * probe would keep the key out of use without end.
  */
 export function afterNothing(breaker: Breaker, lease: LeaseId): Breaker {
   return breaker.kind === 'half_open' && breaker.probe === lease

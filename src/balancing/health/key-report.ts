@@ -1,20 +1,20 @@
 import type { AccountId, KeyId } from '../ids.ts'
 import { type Bench, cleared, isActive } from './bench.ts'
 
-/** What `GET /key` said about a key. `unknown` when the lookup itself failed. */
+/** What a lookup by `GET /key` found. `unknown` if the lookup itself failed. */
 export type KeyReport =
   | {
       readonly keyId: KeyId
       readonly kind: 'valid'
-      /** The key's spending cap in USD, and what is left of it; null for a key without one. */
+      /** The key's spending cap in USD, and what is left of it; null for a key without a cap. */
       readonly limitUsd: number | null
       readonly remainingUsd: number | null
-      /** When the cap begins anew; null where it never does. */
+      /** When the cap resets; null if it never does. */
       readonly resetsAtMs: number | null
       readonly expiresAtMs: number | null
-      /** Who pays for the key, by OpenRouter's name for them. */
+      /** Who pays for the key, by OpenRouter's name. */
       readonly owner: AccountId | null
-      /** What the account has left, where OpenRouter shows it; null where it doesn't. */
+      /** The account's balance in USD; null if OpenRouter does not show it. */
       readonly balanceUsd: number | null
       readonly askedAtMs: number
     }
@@ -22,11 +22,12 @@ export type KeyReport =
   | { readonly keyId: KeyId; readonly kind: 'unknown' }
 
 /**
- * A key's bench after `/key` answered. A 401 alone only makes a key suspected
- * (OpenRouter has answered 401 to valid keys for hours): it takes a request's and,
- * after that, this second, independent one, and a later answer can always take it
- * back. A 401 of `/key` while requests are served condemns nobody. An answer from
- * before the bench says nothing about it.
+ * A key's bench after a key report.
+ *
+ * One 401 only makes a key suspected, because OpenRouter has answered 401 to valid keys for hours.
+ * A key counts as rejected after two independent answers: a 401 to a request, and after that a 401
+ * to this lookup. A later valid answer always ends the rejection. A 401 of `/key` alone, while
+ * requests succeed, benches no key. An answer from before the bench says nothing about the bench.
  */
 export function benchAfterReport(
   bench: Bench | null,
@@ -62,18 +63,19 @@ function rejection({ hidden }: Bench, nowMs: number): Bench {
   }
 }
 
-/** Whether an answer shows a key that may spend something. */
+/** Whether a report shows that the key may still spend something. */
 export function hasRoom({ remainingUsd }: Extract<KeyReport, { kind: 'valid' }>): boolean {
   return remainingUsd === null || remainingUsd > 0
 }
 
 /**
- * The bench of an account that had no credit, after an answer about one of its
- * keys. `/key` shows a key's own cap and not the account's balance: a key that
- * has had room all the while proves nothing, one that had none before and has
- * some now does, and so does a balance, where OpenRouter shows it.
+ * The bench of an account that had no credit, after a report about one of its keys.
  *
- * @param hadNoRoom whether an answer since the bench began showed a key without room
+ * `/key` shows a key's own cap and not the account's balance. So a key that had room all the time
+ * proves nothing. Two things prove that the account has credit again: a positive balance, if
+ * OpenRouter shows it, or else room now after a report without room during this bench.
+ *
+ * @param hadNoRoom whether a report since the bench began showed a key without room
  */
 export function accountBenchAfterReport(
   bench: Bench | null,

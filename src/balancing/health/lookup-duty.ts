@@ -2,37 +2,37 @@ import type { KeyId } from '../ids.ts'
 import type { KeyReport } from './key-report.ts'
 
 /**
- * Whether `/key` has to be asked about a key. `out`: somebody has been handed the
- * duty; while its report may still come, nobody else is asked.
+ * Whether a key has to be looked up. `due`: from `atMs` on. `out`: a Worker has the duty. Until
+ * `overdueAtMs` its report may still come, so no other Worker gets the duty.
  */
 export type DutyState =
   | { readonly kind: 'due'; readonly atMs: number }
   | { readonly kind: 'out'; readonly overdueAtMs: number }
 
-/** What is known of a key's lookups. */
+/** What the pool knows of a key's lookups. */
 export interface LookupState {
   readonly duty: DutyState
-  /** When the latest report came, whatever it found; null if none has. */
+  /** When the latest report came, whatever it found; null if none came yet. */
   readonly reportedAtMs: number | null
-  /** Since when the key is in doubt and no newer answer has come; null if it is not. */
+  /** When the key came into doubt, while no newer answer has come; null if it is not in doubt. */
   readonly doubtedAtMs: number | null
-  /** When a doubt was last looked into. */
+  /** When the last report came for a key in doubt, whatever it found. */
   readonly verifiedAtMs: number | null
 }
 
 /** The order to ask `GET /key` about one key, given to one Worker at a time. */
 export interface LookupDuty {
   readonly keyId: KeyId
-  /** An answer of this moment or later is fresh enough, whoever asked for it. Epoch milliseconds. */
+  /** An answer of this moment (epoch milliseconds) or later is fresh enough, whoever got it. */
   readonly freshSinceMs: number
-  /** Whether to ask for the account's own balance too, where OpenRouter shows it. */
+  /** Whether to ask for the account's balance too, if OpenRouter shows it. */
   readonly withBalance: boolean
 }
 
-/** A hundred requests that come back with a 401 one after another must not ask a hundred times. */
+/** A hundred requests that end with a 401 one after another must not cause a hundred lookups. */
 const VERIFY_AGAIN_MS = 60_000
 
-/** Every key is due at first: nothing is known of it. */
+/** At first every key is due, because nothing is known of it. */
 export const NEVER_LOOKED_UP: LookupState = {
   duty: { kind: 'due', atMs: 0 },
   reportedAtMs: null,
@@ -40,13 +40,15 @@ export const NEVER_LOOKED_UP: LookupState = {
   verifiedAtMs: null,
 }
 
+/** Whether the duty may be handed out: it is due, or its report is overdue. */
 export function isDue({ duty }: LookupState, nowMs: number): boolean {
   return nowMs >= (duty.kind === 'due' ? duty.atMs : duty.overdueAtMs)
 }
 
 /**
- * Hands the duty out.
- * @param refreshMs how old an answer may be; nobody asks about one key more often
+ * Hands out the duty.
+ * @param refreshMs how old an answer may be, in milliseconds. A key that is not in doubt is not
+ * looked up more often
  */
 export function handOut(
   state: LookupState,
@@ -54,16 +56,18 @@ export function handOut(
   refreshMs: number,
 ): { state: LookupState; freshSinceMs: number } {
   return {
-    // What was handed out and never reported (the Worker died) may still have been asked.
+    // If the Worker dies before its report, it may still have asked OpenRouter. So the duty is not
+    // handed out again before `refreshMs` have passed.
     state: { ...state, duty: { kind: 'out', overdueAtMs: nowMs + refreshMs } },
-    // Exactly as old would do for no time at all: another lookup would be due in the same moment.
+    // With an answer that is exactly `refreshMs` old, the next lookup would be due at once.
     freshSinceMs: Math.max(nowMs - refreshMs + 1, state.doubtedAtMs ?? 0),
   }
 }
 
 /**
- * Puts a key in doubt: the answer at hand is void, however fresh. The lookup that
- * verifies it is due at once, or as soon as the key has rested from the last one.
+ * Puts a key in doubt. The last answer no longer counts, even if it is fresh. A lookup to verify
+ * the key is due at once, or `VERIFY_AGAIN_MS` after the last verification. If a Worker already has
+ * the duty, its report decides what follows.
  */
 export function doubt(state: LookupState, nowMs: number): LookupState {
   const doubted = { ...state, doubtedAtMs: nowMs }
@@ -75,7 +79,7 @@ function verification({ verifiedAtMs }: LookupState, nowMs: number): DutyState {
   return { kind: 'due', atMs: Math.max(nowMs, restedAtMs) }
 }
 
-/** The state after a report. An answer older than the doubt leaves it standing. */
+/** The state after a report. An answer that is older than the doubt does not end the doubt. */
 export function afterReport(
   state: LookupState,
   lookup: KeyReport,
@@ -85,14 +89,14 @@ export function afterReport(
   const askedAtMs = lookup.kind === 'unknown' ? nowMs : lookup.askedAtMs
   const isOlder = state.doubtedAtMs !== null && askedAtMs < state.doubtedAtMs
   const reported = { ...state, reportedAtMs: nowMs }
-  // It counts as a look all the same: while 401s go on coming in, every answer is older than the
-  // last of them.
+  // This report still counts as a verification. While 401s keep coming in, every answer is older
+  // than the latest 401, and the lookups would follow each other without a pause.
   if (isOlder) return { ...reported, verifiedAtMs: nowMs, duty: verification(state, nowMs) }
   const wasDoubted = state.doubtedAtMs !== null
   return {
     duty: { kind: 'due', atMs: Math.min(askedAtMs, nowMs) + refreshMs },
     reportedAtMs: nowMs,
-    // A lookup that failed has verified nothing, and is tried again in its turn.
+    // A failed lookup does not end the doubt. The next lookup comes after the usual time.
     doubtedAtMs: lookup.kind === 'unknown' ? state.doubtedAtMs : null,
     verifiedAtMs: wasDoubted ? nowMs : state.verifiedAtMs,
   }
