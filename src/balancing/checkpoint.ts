@@ -13,12 +13,12 @@ import { SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
 import type { KeyState, PoolState, RouteState } from './pool-state.ts'
 
 /**
- * What a pool writes down to live again. Two kinds, by what losing them costs:
- * a key's and an account's records are written in the step that changed them; the
- * checkpoint every few seconds.
+ * What a pool stores to survive a restart. There are two kinds, by the cost of losing them. The
+ * records of keys, accounts and benched models are stored in the step that changed them. The
+ * checkpoint is stored every few seconds.
  */
 
-/** A half-open breaker is recorded as an open one whose time is over: a restart probes again. */
+/** A half-open breaker is stored as an open one whose cooldown is over. A restart probes again. */
 export type BreakerRecord = Exclude<Breaker, { kind: 'half_open' }>
 
 export interface KeyRecord {
@@ -47,7 +47,7 @@ export interface CountersRecord {
     readonly lastTurn: number
     readonly credit: Credit
     readonly expiresAtMs: number | null
-    /** When `/key` may be asked about it again. */
+    /** When the next lookup of the key is due, in epoch milliseconds. */
     readonly lookupAtMs: number
   }[]
   readonly routes: readonly RouteRecord[]
@@ -57,21 +57,22 @@ export interface CountersRecord {
   readonly byClient: readonly (readonly [ClientId, Tally])[]
 }
 
-/** What the strategy of a route remembers. A route is known by the models that it takes. */
+/** What the strategy of a route remembers. The route's model patterns identify the route. */
 export interface RouteRecord {
   readonly models: readonly string[]
   readonly current: KeyId | null
-  /** By key: its weight, and how far ahead of its turn or behind it is. */
+  /** For each key: its weight, and its value in smooth weighted round-robin. */
   readonly smoothedWeights: readonly (readonly [KeyId, number, number])[]
 }
 
-/** What was taken of a key's limits within the last minute, by seconds. */
+/** What was taken of a key's limits within the last minute, by seconds. See `SLOTS_PER_RECORD`. */
 export interface MetersRecord {
   readonly id: KeyId
   readonly rpm: readonly WindowSlot[]
   readonly tpm: readonly WindowSlot[]
 }
 
+/** The part of the pool that is stored every few seconds. */
 export interface Checkpoint {
   readonly counters: CountersRecord
   readonly byModel: readonly (readonly [string, Tally])[]
@@ -80,15 +81,17 @@ export interface Checkpoint {
   readonly generations: readonly (readonly [string, Generation])[]
 }
 
+/** All that was stored of a pool. */
 export interface PoolRecords {
   readonly keys: ReadonlyMap<KeyId, KeyRecord>
   readonly accounts: ReadonlyMap<AccountId, AccountRecord>
   readonly models: ModelsRecord
   readonly checkpoint: Partial<Checkpoint>
-  /** Whether something happened after the checkpoint, so that it is not how things stood in the end. */
+  /** Whether something happened after the checkpoint, so that it is not the pool's last state. */
   readonly outdated: boolean
 }
 
+/** What is stored of a key in the step that changed it. */
 export function keyRecord(key: KeyState): KeyRecord {
   const { breaker, bench, strikes, struckAtMs, owner } = key
   return {
@@ -103,18 +106,20 @@ export function keyRecord(key: KeyState): KeyRecord {
   }
 }
 
-/** Whether a record says nothing that a fresh key would not say: its row can go. */
+/** Whether a record equals that of a fresh key, so that its row can be deleted. */
 export function isBlank(record: KeyRecord): boolean {
   const { breaker, bench, strikes, owner } = record
   const closed = breaker.kind === 'closed' && breaker.failuresAtMs.length === 0
   return closed && bench === null && strikes === 0 && owner === null
 }
 
+/** What is stored of an account in the step that changed it. */
 export function accountRecord(account: AccountState): AccountRecord {
   const { bench, freeBench, modelBenches, hadNoRoom } = account
   return { bench, freeBench, modelBenches: [...modelBenches], hadNoRoom }
 }
 
+/** What is stored of the pool every few seconds. */
 export function checkpoint(state: PoolState): Checkpoint {
   const keys = [...state.keys.values()]
   return {
@@ -157,7 +162,7 @@ function metersRecord({ id, rpm, tpm }: KeyState): MetersRecord[] {
   return rpm === null && tpm === null ? [] : [{ id, rpm: bySeconds(rpm), tpm: bySeconds(tpm) }]
 }
 
-/** A tenth of the rows, at the price of a second: what was taken counts from the second's end. */
+/** Merges slots into seconds. That is a tenth of the rows, but an amount counts a second longer. */
 function bySeconds(meter: Meter | null): WindowSlot[] {
   const seconds = new Map<number, number>()
   for (const { slot, amount } of meter?.window.slots ?? []) {
@@ -168,10 +173,10 @@ function bySeconds(meter: Meter | null): WindowSlot[] {
 }
 
 /**
- * Puts what was written down back into a fresh pool. Records of keys and
- * accounts that are no longer configured are passed over. Leases come back too:
- * an object that rests between two requests must not forget a stream that is
- * still running, or a key's `max_concurrent` would hold only on busy days.
+ * Puts the stored records into a fresh pool. Records of keys and accounts that are no longer
+ * configured are skipped. Leases are restored too: an idle object may be evicted between two
+ * requests and must not forget a stream that is still running. Otherwise a key's `max_concurrent`
+ * would hold only while traffic keeps the object in memory.
  */
 export function restore(state: PoolState, records: PoolRecords, nowMs: number): void {
   for (const [id, record] of records.keys) {
@@ -200,14 +205,14 @@ function restoreCheckpoint(
   for (const lease of leases ?? []) restoreLease(state, outdated ? inDoubt(lease, nowMs) : lease)
 }
 
-/** A lease that may be over keeps its place for this long at least. */
+/** A lease that may have ended already holds its capacity for at least this long. */
 const IN_DOUBT_MS = 10_000
 
 /**
- * A lease of an outdated checkpoint may have been given back since, and nobody
- * will say so again: kept to its full term, it would hold capacity for minutes
- * after a crash under load. So it gets as long again as it has lasted: brief
- * requests are soon forgotten, and a stream that has run for long may go on.
+ * A lease of an outdated checkpoint may have been settled since, and no Worker will settle it
+ * again. With its full term it would hold capacity for minutes after a crash under load. So its
+ * remaining term is at most the time that it has lasted so far, or `IN_DOUBT_MS` if that is longer.
+ * The lease of a short request expires soon, and a long stream may go on.
  */
 function inDoubt(lease: Lease, nowMs: number): Lease {
   const againMs = Math.max(IN_DOUBT_MS, nowMs - lease.grantedAtMs)
@@ -242,7 +247,7 @@ function restoreCounters(state: PoolState, counters: CountersRecord): void {
     key.lastTurn = lastTurn
     key.credit = credit
     key.expiresAtMs = expiresAtMs
-    // A key in doubt is looked up at once.
+    // A key in doubt is looked up at once, so its duty keeps its own time.
     if (key.lookup.doubtedAtMs === null) {
       key.lookup = { ...key.lookup, duty: { kind: 'due', atMs: lookupAtMs } }
     }
@@ -251,7 +256,8 @@ function restoreCounters(state: PoolState, counters: CountersRecord): void {
   Object.assign(ledger.all, counters.all)
   for (const [id, tally] of counters.byKey) {
     const key = state.keys.get(id)
-    // A key's own tally is the one that its strategy looks at.
+    // Strategies read `key.tally`, which is also the ledger's tally of this key. So it is filled
+    // in place and not replaced.
     if (key === undefined) ledger.byKey.set(id, tally)
     else Object.assign(key.tally, tally)
   }
@@ -264,7 +270,8 @@ function restoreRoute(state: PoolState, record: RouteRecord): void {
   if (route === undefined) return
   const positionOf = (id: KeyId | null) => (id === null ? undefined : state.keys.get(id)?.position)
   route.memory.current = positionOf(record.current) ?? 0
-  // What a key is owed under other weights, or beside other keys, it is not owed any more.
+  // The values hold only among the same keys with the same weights. They are dropped if one of
+  // these keys is gone or its weight has changed.
   const holds = record.smoothedWeights.every(
     ([id, weight]) => state.keys.get(id)?.weight === weight,
   )

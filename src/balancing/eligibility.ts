@@ -17,11 +17,11 @@ import type { Reason } from './reasons.ts'
 export interface Requirements {
   readonly model: ModelId
   readonly triedKeys: readonly KeyId[]
-  /** Accounts that were themselves at fault for an attempt of this request. */
+  /** Accounts whose fault an attempt of this request was. */
   readonly excludedAccounts: readonly AccountId[]
-  /** Tokens that it takes from a key's limit per minute. */
+  /** Tokens that the request takes from the key's limit per minute. */
   readonly tokens: number
-  /** Keys that an earlier request waits for: this one may not take their tokens. */
+  /** Keys whose tokens an earlier request waits for. This request may not use them. */
   readonly claimedKeys: ReadonlySet<KeyId>
 }
 
@@ -31,26 +31,27 @@ export const NO_CLAIMS: ReadonlySet<KeyId> = new Set()
 /** One reason why a key may not serve, and when it ends. */
 export interface Exclusion {
   readonly reason: Reason
-  /** When it ends by itself, as well as can be known; null if no passing of time ends it. */
+  /** When it will probably end by itself, in epoch milliseconds; null if time does not end it. */
   readonly clearsAtMs: number | null
-  /** Whether it may end at any moment before that, as a running request may. */
+  /** Whether it may end before that moment, because a running request may end at any time. */
   readonly mayClearSooner: boolean
 }
 
-/** How long a lease of a key lasts whose leases have not been seen to end yet. */
+/** How long a lease is expected to last on a key that has no settled lease yet. */
 const UNKNOWN_HOLD_MS = 5_000
 
-/** No sooner is it worth coming back for a lease that may end at any moment, nor any later. */
+/** Bounds of the expected lease time. A retry outside them would come too soon or too late. */
 const MIN_HOLD_MS = 1_000
 const MAX_HOLD_MS = 60_000
 
+/** Whether a model is one of OpenRouter's `:free` variants, which have rate limits of their own. */
 export function isFreeModel(model: ModelId): boolean {
   return model.endsWith(':free')
 }
 
 /**
- * Shared by every key without obstacles, which is nearly every key of nearly
- * every request, so that the scan of a healthy pool stays cheap.
+ * One empty list for every key without exclusions. That is nearly every key of nearly every
+ * request, so filtering a healthy pool allocates almost nothing.
  */
 const NONE: readonly Exclusion[] = []
 
@@ -60,7 +61,7 @@ const until = (reason: Reason, clearsAtMs: number | null): Exclusion => ({
   mayClearSooner: false,
 })
 
-/** Benches that stand in the way of this key for this model, whatever they bench. */
+/** The benches that exclude this key for this model: the key's own and those of its account. */
 function benchExclusions(key: KeyState, model: ModelId, nowMs: number): readonly Exclusion[] {
   const { account } = key
   const freeBench = isFreeModel(model) ? account.freeBench : null
@@ -75,7 +76,7 @@ function benchExclusion(bench: Bench): Exclusion {
   return until(bench.reason, bench.cure === 'time' ? bench.untilMs : null)
 }
 
-/** A credit that nobody knows keeps no key from serving. */
+/** Unknown credit excludes no key. */
 function creditExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
   if (key.credit.kind === 'unknown' || key.credit.remainingUsd === null) return NONE
   const credit = creditAsOf(key.credit, nowMs)
@@ -86,8 +87,8 @@ function creditExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
 }
 
 /**
- * What excludes a key whatever the load and the breakers: the state of the key
- * and its account. Panic is measured over the keys for which this is empty.
+ * The standing exclusions: those that come from the state of the key and its account, and not from
+ * load, breakers or the request. Panic is measured over the keys that have none.
  */
 function standingExclusions(key: KeyState, model: ModelId, nowMs: number): readonly Exclusion[] {
   const benches = benchExclusions(key, model, nowMs)
@@ -96,6 +97,7 @@ function standingExclusions(key: KeyState, model: ModelId, nowMs: number): reado
   return [...(key.config.disabled ? [until('disabled', null)] : NONE), ...benches, ...credit]
 }
 
+/** The exclusion by the key's circuit breaker, as a list of none or one. */
 export function breakerExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
   const breaker = asOf(key.breaker, nowMs)
   switch (breaker.kind) {
@@ -108,7 +110,7 @@ export function breakerExclusions(key: KeyState, nowMs: number): readonly Exclus
   }
 }
 
-/** The end of a lease can't be known. By the key's experience it is over in so long. */
+/** The end of a running lease is unknown. The guess is the key's mean lease time, within bounds. */
 function busy(reason: Reason, { meanHoldMs }: KeyState, nowMs: number): Exclusion {
   const holdMs = Math.min(MAX_HOLD_MS, Math.max(MIN_HOLD_MS, meanHoldMs ?? UNKNOWN_HOLD_MS))
   return { reason, clearsAtMs: nowMs + holdMs, mayClearSooner: true }
@@ -130,8 +132,8 @@ function loadExclusions(
   const tokensAtMs = tpm === null ? nowMs : roomAtMs(tpm, tokens, nowMs)
   if (tokensAtMs !== nowMs) exclusions.push(until('at_tpm', tokensAtMs))
   if (credit.kind === 'known' && inFlight > 0) {
-    // What runs will be paid from the same credit. If it costs less than it is reckoned with,
-    // there is room again as soon as it has ended.
+    // Running requests are paid from the same credit, so their expected cost is subtracted. If one
+    // costs less than expected, the key may have credit again when that request ends.
     const left = spendableUsd(credit, inFlight * state.meanCostUsd, nowMs)
     if (left !== null && left <= config.minCreditUsd) {
       exclusions.push(busy('below_min_credit', key, nowMs))
@@ -146,22 +148,22 @@ function requestExclusions(key: KeyState, request: Requirements): readonly Exclu
   return isTried ? [until('already_tried', null)] : NONE
 }
 
-/** A key of the route, with what excludes it whatever the load and the request. */
+/** A key of the route, with its standing exclusions. */
 export interface StandingKey {
   readonly key: KeyState
   readonly exclusions: readonly Exclusion[]
 }
 
-/** The keys of a route, filtered for one model by all that neither load nor the request decides. */
+/** The keys of a route with their standing exclusions for one model. */
 export interface StandingFilter {
   readonly keys: readonly StandingKey[]
-  /** How many keys only load or a breaker may exclude. */
+  /** How many keys have no standing exclusion. */
   readonly standing: number
   /** Whether breakers are ignored; see panic.ts. */
   readonly panic: boolean
 }
 
-/** The first half of the filter. Panic is measured here, before load plays a part. */
+/** The first half of the filter. Load plays no part in panic, so panic is measured here. */
 export function filterStanding(
   { state, nowMs }: Omit<Step, 'random'>,
   route: RouteState,
@@ -180,7 +182,7 @@ export function filterStanding(
   return { keys, standing, panic: isPanic(standing, closed, state.policy.panicRatio) }
 }
 
-/** A key that may not serve this request, with every reason for it. */
+/** A key that may not serve this request, with all its exclusions. */
 export interface ExcludedKey {
   readonly key: KeyState
   readonly exclusions: readonly Exclusion[]
@@ -189,14 +191,14 @@ export interface ExcludedKey {
 /** The keys of a route, filtered for one request. */
 export interface FilterResult {
   readonly candidates: KeyState[]
-  /** Keys of the route only: those outside it are counted, not listed. */
+  /** Only keys of the route. Keys outside the route are counted, not listed. */
   readonly excluded: ExcludedKey[]
   /** How many keys the route does not select. */
   readonly outsideRoute: number
   readonly panic: boolean
 }
 
-/** The whole filter: which keys may serve this request, and why not the others. */
+/** The whole filter: which keys may serve this request, and why the others may not. */
 export function filterKeys(
   step: Omit<Step, 'random'>,
   route: RouteState,
@@ -204,8 +206,9 @@ export function filterKeys(
 ): FilterResult {
   const { state, nowMs } = step
   const { keys, standing, panic } = filterStanding(step, route, requirements.model)
-  // With every key benched there is no panic yet. But the first key to come off its bench will be
-  // alone, and an open breaker would then mean panic. So the breaker does not delay that key.
+  // While every key has a standing exclusion, there is no panic. But the first key to come off its
+  // bench will be alone. If its breaker is open then, that is panic, and panic ignores breakers.
+  // So a breaker must not delay the moment that a refusal names.
   const ignoresBreakers = panic || (standing === 0 && state.policy.panicRatio > 0)
   const candidates: KeyState[] = []
   const excluded: ExcludedKey[] = []

@@ -9,35 +9,36 @@ import { choiceOf, clearsAtMs, noCandidate, routeOf, selectKey, selectModel } fr
 import type { Choice, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 
-/** A request that is only asked about. */
+/** A request of which an operator asks how it would be decided. */
 export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens'>
 
-/** What would be chosen, and why nothing else. */
+/** Which key would be chosen, and why no other. */
 export interface Explanation {
-  /** The patterns of the route that takes the model. */
+  /** The model patterns of the request's route. */
   readonly route: readonly string[]
   readonly strategy: StrategyName
   readonly affinity: Affinity
-  /** Which scores are better under that strategy. */
+  /** Whether lower or higher scores are better under that strategy. */
   readonly best: Strategy['best']
-  /** Null when no key may serve now. */
+  /** Null if no key may serve now. */
   readonly chosen: {
     readonly key: KeyId
     readonly account: AccountId
     readonly model: ModelId
   } | null
-  /** Why not, and when one may be free. Null when one is chosen. */
+  /** Why no key may serve, and when a key may be free. Null if a key is chosen. */
   readonly refusal: Refusal | null
   /** Whether breakers are ignored. */
   readonly panic: boolean
-  /** What the scores and reasons below are about: the model chosen, or the one asked for. */
+  /** The model of the scores and reasons below: the chosen one, or else the requested one. */
   readonly model: ModelId
-  /** Every key of the pool: it has a score if it may serve, and else the reasons against it. */
+  /** Every key of the pool: with a score if it may serve, otherwise with the reasons against it. */
   readonly keys: readonly KeyExplanation[]
-  /** How many requests wait. */
+  /** The number of requests in the queue. */
   readonly waiting: number
 }
 
+/** Why a key may serve, or may not. */
 export type KeyExplanation = {
   readonly key: KeyId
   readonly account: AccountId
@@ -45,15 +46,15 @@ export type KeyExplanation = {
   | { readonly eligible: true; readonly score: number | null }
   | {
       readonly eligible: false
-      /** The one that it is counted under comes first. */
+      /** The first of them is the one under which the key is counted. */
       readonly reasons: readonly Reason[]
       readonly clearsAtMs: number | null
     }
 )
 
 /**
- * Goes through a choice as it would be made now, without making it: no lease is
- * taken, no turn is spent, and nothing is remembered.
+ * Goes through a decision as it would be made now with an empty queue, without making it: no lease
+ * is granted, no turn is spent, and nothing is remembered.
  */
 export function explain(
   state: PoolState,
@@ -66,7 +67,7 @@ export function explain(
   const route = routeOf(state, request)
   const selected = selectModel(step, route, request)
   const isServed = selected.kind === 'served'
-  // A strategy changes its memory when it chooses: this one changes a copy.
+  // A strategy changes its memory when it chooses. Here it changes a copy.
   const memory = { ...route.memory, smoothedWeights: new Map(route.memory.smoothedWeights) }
   const model = isServed ? selected.model : request.models[0]
   const filtered = filterKeys(step, route, { ...request, model, claimedKeys: NO_CLAIMS })

@@ -12,15 +12,21 @@ import type { KeyState, PoolState, Step } from './pool-state.ts'
 import type { BenchOrder, Settlement, Usage } from './settlement.ts'
 import { observe } from './strategies/peak-ewma.ts'
 
-/** What the pool learns of its keys from attempts that ended, and from lookups. */
+/** What the pool learns of its keys from settlements and from key reports. */
 
-/** Model names come from callers; benches that ended are swept when there are this many. */
+/**
+ * Model names come from callers, so the number of benched models is bounded. At this number ended
+ * benches are removed. If it is still reached, no further model is benched.
+ */
 const MAX_MODEL_BENCHES = 500
 
-/** How much of the mean cost the latest answer makes up. */
+/** The weight of the latest answer in the mean cost. */
 const LATEST_COST_SHARE = 0.05
 
-/** @param lease null if a restart has forgotten it */
+/**
+ * Learns from an attempt that ended.
+ * @param lease null if a restart has forgotten it
+ */
 export function learnFromSettlement(
   step: Step,
   key: KeyState,
@@ -43,9 +49,10 @@ export function learnFromSettlement(
   if (settlement.usage !== undefined) learnCost(state, key, settlement.usage, nowMs)
 }
 
-/** How much of the mean time that a lease lasts the latest one makes up. */
+/** The weight of the latest lease in the mean lease time. */
 const LATEST_HOLD_SHARE = 0.2
 
+/** Learns how long a lease of the key lasted. */
 export function learnHold(key: KeyState, heldMs: number): void {
   const mean = key.meanHoldMs ?? heldMs
   key.meanHoldMs = mean + LATEST_HOLD_SHARE * (heldMs - mean)
@@ -59,7 +66,7 @@ function learnCost(state: PoolState, key: KeyState, usage: Usage, nowMs: number)
   state.meanCostUsd += share * (usage.costUsd - state.meanCostUsd)
 }
 
-/** Puts what was really used in the place of what was reserved for it. */
+/** Replaces the tokens that were reserved by those that were really used. */
 function correctTokens(key: KeyState, lease: Lease, settlement: Settlement, nowMs: number): void {
   if (key.tpm === null) return
   const used = tokensUsed(settlement)
@@ -69,7 +76,10 @@ function correctTokens(key: KeyState, lease: Lease, settlement: Settlement, nowM
   else giveBack(window, lease.tokens - used, lease.grantedAtMs, nowMs)
 }
 
-/** Null where it cannot be known: the client left before anything told, or nothing told. */
+/**
+ * The tokens that an attempt used. A failure that reports no usage used none. Null if unknown:
+ * a success that reports no usage, or an attempt with the fault `nobody`.
+ */
 function tokensUsed({ outcome, fault, usage }: Settlement): number | null {
   if (usage !== undefined) return usage.promptTokens + usage.completionTokens
   return outcome === 'success' || fault === 'nobody' ? null : 0
@@ -137,9 +147,9 @@ function applyBench(
 }
 
 /**
- * How many backoff orders went before this one. Ten requests that were out
- * together when the limit struck are one strike, not ten: only a lease granted
- * after the last strike adds to the count.
+ * How many strikes came before this order. A `backoff` order is a strike. But ten requests that
+ * were running together when the limit was reached are one strike, not ten: only a lease that was
+ * granted after the last strike adds to the count.
  */
 function strike(key: KeyState, lease: Lease | null, order: BenchOrder, nowMs: number): number {
   if (order.term.kind !== 'backoff') return 0
@@ -152,9 +162,9 @@ function strike(key: KeyState, lease: Lease | null, order: BenchOrder, nowMs: nu
 }
 
 /**
- * Whether a lease can tell how the key is since its last strike. A long answer
- * that was already running cannot. Nor can a lease of the same millisecond: a
- * strike benches the key, so it was granted before.
+ * Whether a lease was granted after the key's last strike, so that its outcome shows the key's
+ * state since then. A long answer that was already running does not show it. Neither does a lease
+ * of the same millisecond: a strike benches the key, so that lease was granted before the strike.
  */
 function isSinceStrike(key: KeyState, lease: Lease | null): boolean {
   return lease !== null && lease.grantedAtMs > key.struckAtMs
@@ -173,7 +183,7 @@ function benchModel(
   benches.set(model, later(benches.get(model) ?? null, bench, nowMs))
 }
 
-/** Learns what a lookup found: a key's credit and owner, and whether benches are over. */
+/** Learns from a key report: the key's credit and owner, and whether benches have ended. */
 export function learnFromReport(
   state: PoolState,
   key: KeyState,
@@ -197,10 +207,11 @@ function learnFromAnswer(
 ): void {
   const { limitUsd, remainingUsd, resetsAtMs, askedAtMs, owner } = lookup
   key.expiresAtMs = lookup.expiresAtMs
-  // An answer that is known already says nothing about what was spent since.
+  // An answer that the pool already knows says nothing about later spending.
   if (key.credit.kind === 'unknown' || key.credit.asOfMs !== askedAtMs) {
     const answer = { kind: 'known', limitUsd, remainingUsd, resetsAtMs, stale: false } as const
-    // What was settled meanwhile may or may not be in the answer; it is safer to count it twice.
+    // The answer may or may not include spending that was settled since the duty was handed out.
+    // It is safer to count that spending twice.
     key.credit = afterSpending({ ...answer, asOfMs: askedAtMs }, key.spentSinceAskedUsd, nowMs)
   }
   const { account } = key
@@ -218,7 +229,7 @@ function learnFromAnswer(
   }
 }
 
-/** Puts every key into the account that it belongs to by what is known now. */
+/** Moves every key to its account by what is known now, and drops accounts without keys. */
 export function settleAccounts(state: PoolState, nowMs: number): void {
   const keys = [...state.keys.values()]
   for (const key of keys) {

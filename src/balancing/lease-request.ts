@@ -4,42 +4,44 @@ import type { ReasonCounts } from './reasons.ts'
 
 /** What a journey asks of the pool for one attempt. */
 export interface LeaseRequest {
-  /** Minted by the asker: asking again with the same id grants nothing twice. */
+  /** Created by the Worker. A repeated request with the same id is granted only once. */
   readonly leaseId: LeaseId
   readonly clientId: ClientId
-  /** The model by the caller's own name for it; with the one sent it finds the route. */
+  /** The caller's own name for the model. This name and `models[0]` select the route. */
   readonly asked: ModelId
-  /** The model to send, and those that may take its place, in this order. */
+  /** The model to send, and then its fallbacks in this order. */
   readonly models: NonEmpty<ModelId>
   /** Keys that this request has tried with the first of these models. */
   readonly triedKeys: readonly KeyId[]
-  /** Accounts that were themselves at fault for one of those attempts. */
+  /** Accounts whose fault one of those attempts was. */
   readonly excludedAccounts: readonly AccountId[]
-  /** What keeps it together with others; null where nothing does. */
+  /** With which requests this one stays together; null if with none. */
   readonly affinity: RequestAffinity | null
-  /** Tokens to take from a key's limit per minute: the prompt's and the answer's, estimated. */
+  /** Tokens to take from the key's limit per minute: an estimate for the prompt and the answer. */
   readonly tokens: number
   /**
-   * `first` pays into the retry budget, `retry` (an upstream fault) is paid from it,
-   * `move` (a key's or account's fault) is free: it is bounded by the pool.
+   * - `first`: pays into the retry budget
+   * - `retry`: after an upstream fault; paid from the retry budget
+   * - `move`: after a fault of a key or an account; free, since the number of keys bounds it
    */
   readonly attempt: 'first' | 'move' | 'retry'
-  /** How long the lease may be held before it expires. */
+  /** How long the lease may be held before it expires, in milliseconds. */
   readonly leaseMs: number
-  /** How long it may wait for a key. */
+  /** How long the request may wait for a key, in milliseconds. */
   readonly waitMs: number
 }
 
 /**
- * `conversation` goes to one account, whose prompt cache it fills; `cache` to one
- * key, which OpenRouter's response cache belongs to. The id is a hash: what was
- * said stays out of the pool.
+ * `conversation` keeps requests with one account, because prompt caches belong to an account.
+ * `cache` keeps them with one key, because OpenRouter's response cache belongs to a key.
+ * The id is a hash, so the pool never sees what was said.
  */
 export interface RequestAffinity {
   readonly kind: 'conversation' | 'cache'
   readonly id: string
 }
 
+/** The pool's yes: a lease. */
 export interface Grant {
   readonly kind: 'grant'
   readonly leaseId: LeaseId
@@ -49,16 +51,25 @@ export interface Grant {
   readonly model: ModelId
 }
 
+/** The pool's no. */
 export interface Refusal {
   readonly kind: 'refusal'
-  /** `ended`: this lease id was granted before and is over. */
+  /**
+   * - `no_key`: no key may serve
+   * - `retry_budget`: the budget does not pay for this retry
+   * - `ended`: this lease id was granted before, and the lease has ended
+   */
   readonly cause: 'no_key' | 'retry_budget' | 'ended'
+  /** Empty unless the cause is `no_key`. */
   readonly reasons: ReasonCounts
-  /** The earliest moment at which a key may be free; null when no passing of time frees one. */
+  /**
+   * The earliest moment at which a key may be free, in epoch milliseconds. Null if time alone
+   * frees no key, and for every cause but `no_key`.
+   */
   readonly retryAtMs: number | null
 }
 
-/** In the queue: to be asked for again, by the same lease id, until it is decided. */
+/** The request is queued. The Worker asks again with the same lease id until it is decided. */
 export interface Waiting {
   readonly kind: 'waiting'
   readonly leaseId: LeaseId

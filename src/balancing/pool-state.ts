@@ -23,20 +23,21 @@ import { type Candidate, createMemory, type Memory } from './strategies/strategy
 
 export interface KeyConfig {
   readonly id: KeyId
-  /** Who pays, as configured; null where it is to be learned. */
+  /** The configured account; null if the pool has to learn it from a lookup. */
   readonly account: AccountId | null
   readonly tags: readonly string[]
   readonly weight: number
-  /** Most leases at once, or null for no limit. */
+  /** The most leases at the same time; null for no limit. */
   readonly maxConcurrent: number | null
-  /** Requests, and tokens, that may be begun in any 60 s; null for no limit. */
+  /** The most requests, and the most tokens, that may start in any 60 s; null for no limit. */
   readonly rpm: number | null
   readonly tpm: number | null
-  /** A key whose credit is at or below this, in USD, is left alone. */
+  /** The key does not serve while its credit is at or below this. */
   readonly minCreditUsd: number
   readonly disabled: boolean
 }
 
+/** The settings that apply to the whole pool. */
 export interface PoolPolicy {
   readonly breaker: BreakerPolicy
   readonly panicRatio: number
@@ -47,60 +48,62 @@ export interface PoolPolicy {
 
 export interface PoolConfig {
   readonly keys: readonly KeyConfig[]
-  /** First match wins; the last takes every model. */
+  /** The first match wins. The last route takes every model. */
   readonly routes: NonEmpty<RouteConfig>
   readonly policy: PoolPolicy
 }
 
+/** A key, with all that the pool knows of it. */
 export interface KeyState extends Candidate {
   readonly id: KeyId
   readonly config: KeyConfig
   account: AccountState
-  /** Who pays, by OpenRouter's name for them; null until it is learned. */
+  /** Who pays, by OpenRouter's name; null until a lookup shows it. */
   owner: AccountId | null
   inFlight: number
   lastTurn: number
   share: number
   breaker: Breaker
   bench: Bench | null
-  /** Rate limits in a row that named no reset; doubles the guess. */
+  /** Consecutive rate limits without a named reset. Each of them doubles the next bench. */
   strikes: number
   struckAtMs: number
   lookup: LookupState
   credit: Credit
-  /** What it was seen to spend since the lookup that is on its way was handed out, in USD. */
+  /** Spending that was settled since the latest lookup duty was handed out. */
   spentSinceAskedUsd: number
-  /** When OpenRouter will stop to accept it; null for never, or not known. */
+  /** When OpenRouter stops accepting the key; null for never, or if it is unknown. */
   expiresAtMs: number | null
   latency: PeakEwma | null
-  /** How long its leases last, on average and of late; null until one has ended. */
+  /** Moving average of how long its leases last; null until the first live lease is settled. */
   meanHoldMs: number | null
-  /** The largest request, in tokens, that OpenRouter last said it could still pay for. */
+  /** The largest request, in tokens, that the key can still pay for, as OpenRouter last said. */
   affordableTokens: number | null
 }
 
+/** A route, with what its strategy remembers. */
 export interface RouteState {
   readonly config: RouteConfig
   readonly models: RouteConfig['models']
   readonly memory: Memory
-  /** The keys that it selects, found when first asked for; null after an account was learned. */
+  /** The keys that the route selects. Null until they are needed, and after accounts changed. */
   members: readonly KeyState[] | null
 }
 
-/** What has to be written down before the step that changed it is answered. */
+/** Which records must be stored before the pool answers the step that changed them. */
 export interface Changes {
   readonly keys: Set<KeyId>
   readonly accounts: Set<AccountId>
   models: boolean
 }
 
-/** The whole pool. Plain data, changed only by this folder's reducer. */
+/** The whole pool as plain data. Only the functions of this folder change it. */
 export interface PoolState {
   readonly policy: PoolPolicy
   readonly keys: ReadonlyMap<KeyId, KeyState>
   readonly accounts: Map<AccountId, AccountState>
   readonly routes: NonEmpty<RouteState>
-  /** A model benched everywhere. It only chooses between a route's models, never excludes a key. */
+  /** Models benched everywhere. Such a bench orders a request's models. It excludes no key. */
   readonly modelBenches: Map<ModelId, Bench>
   readonly leases: Leases
   readonly queue: WaitingQueue
@@ -108,14 +111,14 @@ export interface PoolState {
   readonly retryBudget: RetryBudget
   readonly ledger: Ledger
   readonly generations: Generations
-  /** What an answer has cost of late, on average, in USD. */
+  /** Moving average of what an answer costs. */
   meanCostUsd: number
-  /** Grants so far: the clock of "in turn". */
+  /** The number of grants so far. It is the clock by which keys take turns. */
   turns: number
   readonly changes: Changes
 }
 
-/** What one decision is made of besides the request: the state that it may change, the time, and chance. */
+/** What a decision needs besides the request: the state, which it may change, time and chance. */
 export interface Step {
   readonly state: PoolState
   /** Epoch milliseconds. */

@@ -19,24 +19,24 @@ import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from '
 import type { Settlement } from './settlement.ts'
 
 /**
- * The reducer: every decision about the pool is one of these synchronous steps
- * over plain data, so nothing can come between choosing a key and counting it.
+ * The reducer. Every decision about the pool is one of these synchronous steps over plain data.
+ * So no other step can run between choosing a key and counting its lease.
  */
 
-/** So that one request does not end up looking after the whole pool. */
+/** The most lookups for one exchange, so that one request does not look up the whole pool. */
 const LOOKUPS_PER_STEP = 4
 
-/** How long a lease for a request that waited is kept for it to be fetched. */
+/** How long a lease for a waiter is kept until the waiter's Worker fetches it. */
 const PICK_UP_MS = 5_000
 
-/** What one step changed of what must not be lost; `models` is null where no model's bench did. */
+/** The records that a step changed and that must not be lost; `models` is null if unchanged. */
 export interface ChangedRecords {
   readonly keys: readonly KeyState[]
   readonly accounts: readonly AccountState[]
   readonly models: ReadonlyMap<ModelId, Bench> | null
 }
 
-/** Decides which key serves and takes a lease on it, or lets the request wait, or refuses it. */
+/** Decides one lease request: grants a lease, puts the request in the queue, or refuses it. */
 export function acquire(
   state: PoolState,
   request: LeaseRequest,
@@ -54,8 +54,8 @@ export function acquire(
 }
 
 /**
- * What has become of a lease that was asked for before; null if it was not, or a
- * restart has forgotten it. Who waits calls this again and again.
+ * The state of a lease that was requested before. A waiter's Worker calls this every second.
+ * @returns null if the pool knows no such lease and no such waiter, for example after a restart
  */
 export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decision | null {
   const lease = state.leases.live.get(leaseId)
@@ -69,7 +69,7 @@ export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decisi
   return waiter.refusal
 }
 
-/** The term of a lease that was granted to a request in the queue begins when it is fetched. */
+/** The term of a waiter's lease begins when the lease is fetched. */
 function pickUp(state: PoolState, lease: Lease, nowMs: number): Lease {
   if (lease.unclaimedMs === null) return lease
   const fetched = { ...lease, unclaimedMs: null, expiresAtMs: nowMs + lease.unclaimedMs }
@@ -78,8 +78,8 @@ function pickUp(state: PoolState, lease: Lease, nowMs: number): Lease {
 }
 
 /**
- * Gives free keys to those who wait, first come first served.
- * @returns keys that one of them waits for, and which have room for smaller requests than its own
+ * Grants free keys to the waiters, first come, first served.
+ * @returns keys whose tokens a waiter waits for, and which may still have room for smaller requests
  */
 export function serveQueue(state: PoolState, nowMs: number, random: Random): Set<KeyId> {
   const step = { state, nowMs, random }
@@ -100,7 +100,7 @@ export function serveQueue(state: PoolState, nowMs: number, random: Random): Set
         reserveForWaiter(state, leaseId, nowMs)
         break
       case 'refusal':
-        // The retry budget drips: there may be something in it before the time is up.
+        // The retry budget refills with time. It may pay for this retry before the deadline.
         waiter.refusal = decided
         break
       case 'no_candidate':
@@ -112,7 +112,7 @@ export function serveQueue(state: PoolState, nowMs: number, random: Random): Set
   return claimedKeys
 }
 
-/** Keeps a lease for who waited for it, and for no longer than a living asker needs. */
+/** Keeps a lease for a waiter, for as long as a Worker that still runs needs to fetch it. */
 function reserveForWaiter(state: PoolState, leaseId: LeaseId, nowMs: number): void {
   const lease = state.leases.live.get(leaseId)
   if (lease === undefined) return
@@ -120,7 +120,7 @@ function reserveForWaiter(state: PoolState, leaseId: LeaseId, nowMs: number): vo
   open(state.leases, { ...lease, unclaimedMs, expiresAtMs: nowMs + PICK_UP_MS })
 }
 
-/** A request that comes after others of its lane is not served before them. */
+/** Holds a request back if its lane has waiters, with the refusal of the first of them. */
 function behind(state: PoolState, request: LeaseRequest, nowMs: number): NoCandidate | null {
   if (state.queue.size === 0) return null
   const lane = laneOf(request)
@@ -163,16 +163,17 @@ function decide(
   const selected = selectModel(step, route, request, claimedKeys)
   if (selected.kind === 'unserved') return noCandidate(selected.models, nowMs)
   const { model, filtered } = selected
-  // Another model is no retry of what failed.
+  // A lease for another model does not retry the failed one, so the budget does not pay for it.
   const isRetry = request.attempt === 'retry' && model === request.models[0]
   const { retryBudget, policy } = state
-  // Asked before a key is chosen: choosing takes a turn, which a refused retry must not cost.
+  // Checked before a key is chosen: choosing changes the strategy's memory, and a refused retry
+  // must not.
   if (isRetry && !canWithdraw(retryBudget, policy.retryBudget, nowMs)) {
     return refused('retry_budget')
   }
   const { affinity } = request
   const key = selectKey(step, selected, { route, affinity, memory: route.memory })
-  // Paid at the grant, so that a request which has to ask often pays in once.
+  // Paid in at the grant, so a request that waits and is tried several times pays in once.
   if (request.attempt === 'first') deposit(retryBudget, policy.retryBudget, nowMs)
   if (isRetry) withdraw(retryBudget)
   return granted(state, grant(step, key, request, { model, panic: filtered.panic }))
@@ -220,7 +221,7 @@ function refused(cause: 'retry_budget' | 'ended'): Refusal {
   return { kind: 'refusal', cause, reasons: {}, retryAtMs: null }
 }
 
-/** Gives a lease back and learns from its attempt. A second settlement of one lease does nothing. */
+/** Gives a lease back and learns from its attempt. A second settlement of a lease does nothing. */
 export function settle(
   state: PoolState,
   settlement: Settlement,
@@ -228,7 +229,7 @@ export function settle(
   random: Random,
 ): void {
   tick(state, nowMs)
-  // Who gives up waiting settles what was never granted, and never will be.
+  // A waiter that gives up settles its lease id. Then that lease must never be granted.
   state.queue.delete(settlement.leaseId)
   const closing = close(state.leases, settlement.leaseId, nowMs)
   if (closing.kind === 'duplicate') return
@@ -259,7 +260,7 @@ export function settle(
   )
 }
 
-/** Lets time pass: leases whose time is over end, and the capacity they held is free again. */
+/** Lets time pass: overdue leases expire, and the capacity that they held is free again. */
 export function tick(state: PoolState, nowMs: number): void {
   for (const lease of expire(state.leases, nowMs)) {
     const key = state.keys.get(lease.keyId)
@@ -269,7 +270,10 @@ export function tick(state: PoolState, nowMs: number): void {
   }
 }
 
-/** When something happens by itself that those who wait should know of; null while nobody waits. */
+/**
+ * The next moment, in epoch milliseconds, at which time alone may decide a waiter: a lease expires,
+ * a deadline passes, or a key may be free. Null while the queue is empty.
+ */
 export function wakeAtMs(state: PoolState): number | null {
   if (state.queue.size === 0) return null
   let earliestMs = state.leases.nextExpiryMs
@@ -279,7 +283,7 @@ export function wakeAtMs(state: PoolState): number | null {
   return earliestMs
 }
 
-/** Hands out the lookups that are due, each to one asker at a time, a few per step. */
+/** Hands out the lookup duties that are due, a few per step, and each to one Worker at a time. */
 export function takeLookupDuties(state: PoolState, nowMs: number): LookupDuty[] {
   const { refreshMs } = state.policy.credit
   const handed: LookupDuty[] = []
@@ -296,13 +300,13 @@ export function takeLookupDuties(state: PoolState, nowMs: number): LookupDuty[] 
   return handed
 }
 
-/** Learns what a lookup found. */
+/** Learns from a key report. */
 export function report(state: PoolState, lookup: KeyReport, nowMs: number): void {
   const key = state.keys.get(lookup.keyId)
   if (key !== undefined) learnFromReport(state, key, lookup, nowMs)
 }
 
-/** Takes the records that have to be written before this step is answered. */
+/** Takes the records that must be stored before the pool answers this step. */
 export function takeChanges(state: PoolState): ChangedRecords {
   const { changes, modelBenches } = state
   const keys = [...changes.keys].flatMap((id) => state.keys.get(id) ?? [])

@@ -1,6 +1,6 @@
 /**
- * Why a key may not serve a request: a closed list. A key that several reasons
- * exclude is reported under the first of them.
+ * Why a key may not serve a request: a closed list. If several reasons exclude a key, the pool
+ * reports the reason that comes first in this list.
  */
 export const REASONS = [
   'disabled',
@@ -20,5 +20,5 @@ export const REASONS = [
 
 export type Reason = (typeof REASONS)[number]
 
-/** How many keys each reason kept from serving. Only reasons that occurred are present. */
+/** How many keys each reason excluded. Only reasons that occurred are present. */
 export type ReasonCounts = Partial<Record<Reason, number>>

@@ -2,32 +2,37 @@ import type { AccountId, KeyId, ModelId } from './ids.ts'
 import type { NonEmpty } from './non-empty.ts'
 import type { StrategyName } from './strategies/strategy-registry.ts'
 
-/** What keeps requests together: nothing, a conversation that names itself, or any conversation. */
+/**
+ * Which requests stay together:
+ * - `none`: no requests
+ * - `session`: the requests of a conversation that the caller names
+ * - `conversation`: also those of an unnamed conversation, which is recognized by its beginning
+ */
 export const AFFINITIES = ['none', 'session', 'conversation'] as const
 export type Affinity = (typeof AFFINITIES)[number]
 
-/** Part of a pool's keys, as an operator names it: `team-a`, `tag:batch`, `account:acme`. */
+/** Selects keys of a pool. Operators write it as `team-a`, `tag:batch` or `account:acme`. */
 export type KeySelector =
   | { readonly kind: 'id'; readonly id: KeyId }
   | { readonly kind: 'tag'; readonly tag: string }
   | { readonly kind: 'account'; readonly account: AccountId }
 
-/** How requests for some models are served. Whatever a route leaves open is the pool's. */
+/** How requests for some models are served, with the pool's settings already filled in. */
 export interface RouteConfig {
-  /** Exact names, or beginnings that end in `*`. */
+  /** Exact names, or prefixes that end in `*`. */
   readonly models: NonEmpty<string>
-  /** Which keys may serve; null for all of them. */
+  /** Which keys may serve; null for all keys. */
   readonly keys: readonly KeySelector[] | null
   readonly strategy: StrategyName
   readonly affinity: Affinity
-  /** Tried in this order when the model asked for cannot be had. */
+  /** Tried in this order when the requested model is not available. */
   readonly fallbackModels: readonly ModelId[]
 }
 
 /**
- * The first route that one of the names matches. A request may have two: the alias it came with
- * and the model that this stands for, and a route may be written for either. The last route of a
- * pool takes every model, so there always is one.
+ * The first route that matches one of the names. A request may have two names: an alias, and the
+ * model behind the alias. A route may be written for either. The last route of a pool takes every
+ * model, so there always is a route.
  */
 export function routeFor<R extends Pick<RouteConfig, 'models'>>(
   routes: NonEmpty<R>,
@@ -39,12 +44,12 @@ export function routeFor<R extends Pick<RouteConfig, 'models'>>(
   return found ?? (routes[routes.length - 1] as R)
 }
 
-/** `anthropic/*` takes all that starts so; without a star the name has to be the same. */
+/** `anthropic/*` matches names that begin with `anthropic/`. A pattern without a star is exact. */
 export function matchesModel(pattern: string, name: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern
 }
 
-/** Whether a selector takes a key. */
+/** Whether a selector selects a key. */
 export function selects(
   selector: KeySelector,
   key: { readonly id: KeyId; readonly tags: readonly string[]; readonly account: AccountId },

@@ -27,9 +27,10 @@ import type { Choice, Memory } from './strategies/strategy.ts'
 import { STRATEGIES } from './strategies/strategy-registry.ts'
 
 /**
- * How a key is chosen, always in this order: the filter says which keys may serve,
- * the modifiers (probes, slow start, affinity) narrow that set, the strategy picks
- * one of what is left.
+ * How a key is chosen, always in this order:
+ * 1. The filter says which keys may serve: the candidates.
+ * 2. The modifiers (probes, slow start, affinity) narrow the candidates.
+ * 3. The strategy picks one of the candidates that are left.
  */
 
 /** One of a request's models, with the route's keys filtered for it. */
@@ -38,7 +39,7 @@ export interface ModelCandidates {
   readonly filtered: FilterResult
 }
 
-/** The first of a request's models that a key may serve, or why no key may serve any of them. */
+/** The first of a request's models that has a candidate, or why none of the models has one. */
 export type ModelSelection =
   | {
       readonly kind: 'served'
@@ -46,9 +47,10 @@ export type ModelSelection =
       readonly filtered: FilterResult
       readonly candidates: NonEmpty<KeyState>
     }
-  /** In the order of the request: the model asked for comes first. */
+  /** In the order of the request: the requested model comes first. */
   | { readonly kind: 'unserved'; readonly models: readonly ModelCandidates[] }
 
+/** The route of a request, by its model's name and its alias. */
 export function routeOf(
   state: PoolState,
   request: Pick<LeaseRequest, 'asked' | 'models'>,
@@ -58,8 +60,8 @@ export function routeOf(
 
 /**
  * Filters the keys for each of the request's models until one has a candidate.
- * Benched models come last. They are sent all the same when there is no other: a
- * model's bench only chooses between models.
+ * Benched models come last. A benched model is still sent if no other model has a candidate,
+ * because a model's bench only orders models.
  *
  * @param claimedKeys keys that an earlier request waits for
  */
@@ -72,7 +74,7 @@ export function selectModel(
   const { state, nowMs } = step
   const [first] = request.models
   const isBenched = (model: ModelId) => {
-    // After a provider's fault the benched model itself gets one more try.
+    // A provider's fault benches the model, and the retry that follows is for this same model.
     const insists = model === first && request.attempt === 'retry'
     return !insists && isActive(state.modelBenches.get(model) ?? null, nowMs)
   }
@@ -91,11 +93,11 @@ export function selectModel(
   return { kind: 'unserved', models: unserved.toSorted((a, b) => place(a) - place(b)) }
 }
 
-/** What the modifiers and the strategy look at beside the candidates. */
+/** What the modifiers and the strategy need besides the candidates. */
 export interface KeySelection {
   readonly route: RouteState
   readonly affinity: RequestAffinity | null
-  /** What the route's strategy remembers. Selecting changes it. */
+  /** What the route's strategy remembers. A selection changes it. */
   readonly memory: Memory
 }
 
@@ -116,7 +118,10 @@ export function selectKey(
   return STRATEGIES[route.config.strategy].choose(narrowed, choiceOf(step, route, memory))
 }
 
-/** @param memory what the strategy remembers, and changes when it chooses */
+/**
+ * What the strategy of a route may know at this moment.
+ * @param memory what the strategy remembers, and changes when it chooses
+ */
 export function choiceOf(
   { state, nowMs, random }: Step,
   route: RouteState,
@@ -133,7 +138,7 @@ export function choiceOf(
   }
 }
 
-/** The candidates that affinity leaves: those of one account, one of them, or all. */
+/** The candidates that affinity leaves: one key, the keys of one account, or all. */
 function narrowByAffinity(
   { state, nowMs }: Step,
   route: RouteState,
@@ -152,9 +157,8 @@ function narrowByAffinity(
 }
 
 /**
- * The accounts of the candidates, with what all of their keys carry. A second key
- * does not make an account able to bear more, so it weighs what its keys weigh on
- * average.
+ * The accounts of the candidates, with the leases of all their keys in the route. A second key
+ * gives an account no more capacity, so an account's weight is the mean weight of its candidates.
  */
 function accountCandidates(
   members: readonly KeyState[],
@@ -176,16 +180,17 @@ function accountCandidates(
   }))
 }
 
-/** No key may serve: why, and when one may. */
+/** No key may serve: why, and when a key may serve again. */
 export interface NoCandidate {
   readonly kind: 'no_candidate'
   readonly refusal: Refusal
-  /** The earliest moment at which the filter may find a candidate; null for never. */
+  /** The earliest moment at which the filter may find a candidate; null if waiting is no help. */
   readonly mayClearAtMs: number | null
-  /** Keys that will serve as soon as they have tokens left for so large a request. */
+  /** Keys that are excluded only because they have too few tokens left for this request now. */
   readonly shortOfTokens: readonly KeyId[]
 }
 
+/** Sums up why no model has a candidate. The counts are those of the requested model. */
 export function noCandidate(models: readonly ModelCandidates[], nowMs: number): NoCandidate {
   const excluded = models.flatMap(({ filtered }) => filtered.excluded)
   return {
@@ -216,14 +221,14 @@ function countReasons(filtered: FilterResult | undefined): ReasonCounts {
   return counts
 }
 
-/** The reason that a key is reported under. */
+/** The reason under which a key is reported. */
 function firstReason(exclusions: readonly Exclusion[]): Reason | null {
   return (
     REASONS.find((reason) => exclusions.some((exclusion) => exclusion.reason === reason)) ?? null
   )
 }
 
-/** A key is free when the last of its exclusions has ended; never, if one of them does not end. */
+/** When the last exclusion of a key ends; null if one of its exclusions does not end by itself. */
 export function clearsAtMs({ exclusions }: ExcludedKey): number | null {
   return latest(exclusions.map((exclusion) => exclusion.clearsAtMs))
 }
@@ -234,7 +239,7 @@ function mayClearAtMs({ exclusions }: ExcludedKey, nowMs: number): number | null
   )
 }
 
-/** The last of some moments; null if one of them is. */
+/** The last of some moments; null if any of them is null. */
 function latest(moments: readonly (number | null)[]): number | null {
   return moments.reduce(
     (last, moment) => (last === null || moment === null ? null : Math.max(last, moment)),
@@ -242,7 +247,7 @@ function latest(moments: readonly (number | null)[]): number | null {
   )
 }
 
-/** The first of some moments; null if all of them are. */
+/** The first of some moments; null if all of them are null. */
 function earliest(moments: readonly (number | null)[]): number | null {
   const known = moments.filter((moment) => moment !== null)
   return known.length === 0 ? null : Math.min(...known)

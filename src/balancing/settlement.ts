@@ -1,13 +1,16 @@
 import type { KeyId, LeaseId } from './ids.ts'
 
 /**
- * How an attempt ended, for the breaker. Two arms are not enough: a caller's own
- * mistake proves nothing about the key, and counting it as either a success or a
- * failure would close or open a breaker on no evidence.
+ * How an attempt ended, for the circuit breaker. Two outcomes are not enough. A caller's own
+ * mistake proves nothing about the key: as a success it would close a breaker without evidence,
+ * as a failure it would open one.
  */
 export type Outcome = 'success' | 'failure' | 'ignorable'
 
-/** Whose fault a failed attempt was. `unknown` is a rate limit that names nobody. */
+/**
+ * Whose fault a failed attempt was. `unknown` is a rate limit that does not say whose limit it
+ * is. `nobody` is a client that left, or the gateway's own queue, limits, clock or shutdown.
+ */
 export type Fault =
   | 'upstream'
   | 'provider'
@@ -19,12 +22,12 @@ export type Fault =
   | 'nobody'
 
 /**
- * What a bench takes out of play. `account_free` covers the `:free` models of an
- * account, `account_model` one model of an account, `model` one model everywhere.
+ * What is benched. `account_free` benches the `:free` models of an account, `account_model` one
+ * model of an account, `model` one model everywhere.
  */
 export type BenchScope = 'key' | 'account' | 'account_free' | 'account_model' | 'model'
 
-/** The reasons under which a benched key is reported. */
+/** The reason that is reported for a key while the bench excludes it. */
 export type BenchReason =
   | 'key_rejected'
   | 'key_spent'
@@ -32,13 +35,14 @@ export type BenchReason =
   | 'account_rate_limited'
 
 /**
- * How long a bench lasts.
- * - `until`: a moment that OpenRouter named; kept exactly.
- * - `for`: our own guess; jittered, so that a fleet of keys does not return in one instant.
- * - `backoff`: `baseMs` doubling to `maxMs` with each consecutive order of this kind on the same key.
- * - `lookup`: until a lookup shows room; no passing of time cures it. `lapseMs` is set where no
- *   lookup can be relied on to tell (`/key` does not show an account's balance): the bench then
- *   lapses, and the next request is the look.
+ * How long a bench lasts. Every guess is jittered, so that a fleet of keys does not return at once.
+ * - `until`: a moment that OpenRouter named; not jittered.
+ * - `for`: a guess.
+ * - `backoff`: a guess that doubles from `baseMs` to `maxMs` with each consecutive order of this
+ *   kind on the same key. For every other scope than `key` it is always `baseMs`.
+ * - `lookup`: until a lookup shows room; time does not cure it. `lapseMs` is set if lookups may
+ *   never show it (`/key` does not show an account's balance). The bench then ends after this
+ *   guess, and the next request is the test.
  */
 export type BenchTerm =
   | { readonly kind: 'until'; readonly untilMs: number }
@@ -46,13 +50,14 @@ export type BenchTerm =
   | { readonly kind: 'backoff'; readonly baseMs: number; readonly maxMs: number }
   | { readonly kind: 'lookup'; readonly lapseMs: number | null }
 
+/** Asks the pool to bench something. */
 export interface BenchOrder {
   readonly scope: BenchScope
   readonly reason: BenchReason
   readonly term: BenchTerm
 }
 
-/** Tokens and money of one answer. `estimated` when the answer was cut before it reported any. */
+/** Tokens and cost of one answer. `estimated` if the answer did not report them completely. */
 export interface Usage {
   readonly promptTokens: number
   readonly completionTokens: number
@@ -62,22 +67,25 @@ export interface Usage {
   readonly estimated: boolean
 }
 
-/** Gives a lease back, with what its attempt taught. Applied at most once per lease id. */
+/** Gives a lease back, with what its attempt taught. The pool applies it once per lease id. */
 export interface Settlement {
   readonly leaseId: LeaseId
-  /** Which key served: a lease that an object restart forgot is still counted. */
+  /** The key that served. By it the pool counts an attempt even if a restart forgot the lease. */
   readonly keyId: KeyId
   readonly outcome: Outcome
   /** Absent on success. */
   readonly fault?: Fault
   readonly benches: readonly BenchOrder[]
-  /** True when the key itself is in doubt (a 401): it has to be looked up before it is believed. */
+  /** True if the key itself is in doubt (a 401). A lookup has to verify the key. */
   readonly suspect: boolean
-  /** The request size, in tokens, that OpenRouter said the key or account can still pay for. */
+  /** The largest request, in tokens, that the key or account can pay for, as OpenRouter said. */
   readonly affordableTokens?: number
   readonly usage?: Usage
-  /** From the call to the first output; absent where none came. Milliseconds. */
+  /**
+   * From the call to the first output, or to the timeout that ended the attempt, in milliseconds.
+   * Absent if the attempt failed in another way.
+   */
   readonly firstOutputMs?: number
-  /** OpenRouter's id of the answer. */
+  /** OpenRouter's id of the answer's generation. */
   readonly generationId?: string
 }

@@ -9,57 +9,60 @@ import type { KeyState, PoolState } from './pool-state.ts'
 import { REASONS, type Reason } from './reasons.ts'
 import { valueMs } from './strategies/peak-ewma.ts'
 
+/** A key as operators see it. */
 export interface KeySnapshot {
   readonly id: KeyId
   readonly account: AccountId
-  /** Why it would not serve now, or null. Load is not a reason here: a busy key is a usable one. */
+  /** Why the key may not serve now, or null. Load is no reason here: a busy key is still usable. */
   readonly reason: Reason | null
-  /** When that ends by itself, or null. */
+  /** When that reason ends by itself, in epoch milliseconds, or null. */
   readonly clearsAtMs: number | null
   readonly breaker: Breaker['kind']
   readonly inFlight: number
-  /** Null while nobody has found out. */
+  /** Null while it is unknown. */
   readonly credit: CreditSnapshot | null
   readonly expiresAtMs: number | null
-  /** Whether it expires within a week. */
+  /** Whether it expires within `EXPIRY_WARNING_MS`, or has expired. */
   readonly expiresSoon: boolean
   /** Peak EWMA of the time to first output; null while unmeasured. */
   readonly latencyMs: number | null
-  /** Shares of its limits that are used; null without a limit. */
+  /** The used shares of its limits per minute; null without a limit. */
   readonly rpmUsed: number | null
   readonly tpmUsed: number | null
   readonly affordableTokens: number | null
   readonly total: Counters
 }
 
+/** A key's credit as operators see it. */
 export interface CreditSnapshot {
-  /** The cap, and what is left of it; null for a key without one. */
+  /** The cap, and what is left of it; null for a key without a cap. */
   readonly limitUsd: number | null
   readonly remainingUsd: number | null
   readonly resetsAtMs: number | null
   readonly asOfMs: number
-  /** Whether OpenRouter could not be asked again when it was time to. */
+  /** Whether the latest lookup failed, so that the numbers are old. */
   readonly stale: boolean
 }
 
+/** The pool as operators see it. */
 export interface PoolSnapshot {
   readonly panic: boolean
-  /** Keys that could serve some request now. */
+  /** The number of keys without a reason against them. Load is not considered. */
   readonly usable: number
-  /** Requests in the queue. */
+  /** The number of requests in the queue. */
   readonly waiting: number
-  /** Models that are benched everywhere, with the end of it. */
+  /** Models that are benched everywhere, and when their bench ends. */
   readonly benchedModels: readonly { readonly model: ModelId; readonly untilMs: number | null }[]
   readonly keys: readonly KeySnapshot[]
 }
 
-/** How long before a key expires its operator is to be warned. */
+/** How long before a key expires its operator is warned: a week. */
 export const EXPIRY_WARNING_MS = 7 * 24 * 60 * 60_000
 
-/** No caller's model has an empty name: benches of single models don't count against a key here. */
+/** No model has an empty name. So benches of single models exclude no key in a snapshot. */
 const NO_MODEL = modelId('')
 
-/** The pool as an operator wants to see it. Changes nothing. */
+/** The pool as operators see it. Taking a snapshot influences no decision. */
 export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
   const route = state.routes.at(-1) ?? state.routes[0]
   const { keys: standing, panic } = filterStanding({ state, nowMs }, route, NO_MODEL)
