@@ -6,8 +6,8 @@ interface Taken {
 }
 
 /**
- * What was taken of one key's limits per minute, grant by grant: exact, and
- * without bound, as the pool's own meters must not be.
+ * What was taken of one key's limits per minute, grant by grant. It is exact, and its memory has no
+ * bound. The pool's own meters must have one.
  */
 export class ExactMinute {
   readonly #taken: Taken[] = []
@@ -16,7 +16,7 @@ export class ExactMinute {
     this.#taken.push({ leaseId, atMs, requests: 1, tokens })
   }
 
-  /** What was really used replaces what was reserved; more of it is taken now, not then. */
+  /** Replaces the reserved tokens by the used ones. An excess is taken now, not at the grant. */
   correct(leaseId: string, usedTokens: number, atMs: number): void {
     const reserved = this.#taken.findLast((taken) => taken.leaseId === leaseId)
     if (reserved === undefined) return
@@ -25,7 +25,7 @@ export class ExactMinute {
     else reserved.tokens = usedTokens
   }
 
-  /** What was taken after a moment. */
+  /** The requests and tokens that were taken after a moment. */
   since(afterMs: number): { requests: number; tokens: number } {
     const late = this.#taken.filter(({ atMs }) => atMs > afterMs)
     return {

@@ -6,7 +6,7 @@ import type { KeyState } from '../../src/balancing/pool-state.ts'
 import type { AnyPool } from './pool-arbitraries.ts'
 import type { Ask } from './pool-driver.ts'
 
-/** A lease as it was granted, and how all keys stood just before. */
+/** A lease as it was granted, and the state of all keys just before. */
 export interface Granted {
   readonly keyId: string
   readonly model: string
@@ -16,7 +16,7 @@ export interface Granted {
   readonly nowMs: number
 }
 
-/** What is wrong with a grant, by rules that are written down here once more and more simply. */
+/** What is wrong with a grant. The rules are written here a second time, and more simply. */
 export function faultsOf(granted: Granted, { keys: specs, setup }: AnyPool): string[] {
   const { keyId, model, panic, request, keys, nowMs } = granted
   const key = keys.find(({ id }) => id === keyId)
@@ -71,7 +71,7 @@ function isBenched(key: KeyState, model: string, nowMs: number): boolean {
   return benches.some((bench) => isActive(bench, nowMs))
 }
 
-/** The keys of the first route that takes the model by either of its names. */
+/** The keys of the first route that matches either name of the model. */
 export function keysFor(
   { asked, models }: Ask,
   keys: readonly KeyState[],

@@ -35,7 +35,10 @@ const HAPPENINGS = [
   'leave',
 ] as const
 
-/** What happens next, in numbers that the walk reads as it can: so that any part of a history is one. */
+/**
+ * What happens next. The walk maps the numbers to whatever exists at that moment. So every part of
+ * a history is a valid history, and fast-check can shrink it.
+ */
 export interface Hint {
   readonly what: (typeof HAPPENINGS)[number]
   readonly pick: number
@@ -57,7 +60,7 @@ const anyKey = fc.record({
   disabled: fc.nat({ max: 9 }).map((n) => n === 0),
 })
 
-/** None of them takes every model: that is left to the pool's last route. */
+/** No route here takes every model. Only the pool's last route does. */
 const anyRoute = fc.record({
   models: fc.constantFrom<RouteSpec['models'][]>(
     ['vendor/a*'],
@@ -117,11 +120,11 @@ export const historyArbitrary: fc.Arbitrary<Hint[]> = fc.array(
     pick: fc.nat({ max: 1_000 }),
     detail: fc.nat({ max: 1_000_000 }),
   }),
-  // Left to itself fast-check prefers histories of a handful of steps, in which no breaker opens.
+  // By default fast-check prefers histories of a few steps, in which no breaker opens.
   { maxLength: 150, size: 'max' },
 )
 
-/** What one request asks for. */
+/** The lease request that a hint stands for. */
 export function requestOf({ pick, detail }: Hint, lease: string): Ask {
   const [first, ...rest] = [pick, pick + 1, pick + 2].map((i) => at(MODELS, i) ?? MODELS[0])
   const models = [first ?? MODELS[0], ...rest.slice(0, detail % 3)]
@@ -141,7 +144,7 @@ export function requestOf({ pick, detail }: Hint, lease: string): Ask {
   }
 }
 
-/** Any of the items, or none if there is none. */
+/** One of the items, chosen by any index; undefined if there are no items. */
 export function at<T>(items: readonly T[], index: number): T | undefined {
   return items.length === 0 ? undefined : items[index % items.length]
 }
@@ -153,7 +156,7 @@ const SUSPECTED: BenchOrder = {
   term: { kind: 'for', forMs: 60_000 },
 }
 
-/** How one attempt ended, and what it taught. */
+/** The settlement that a number stands for. */
 export function settlementOf(detail: number, nowMs: number): Partial<Settlement> {
   // Eighths of a dollar add up without rounding.
   const usage = usageOf(detail % 100, detail % 10, (detail % 16) / 8)
@@ -184,7 +187,7 @@ function benchOrder(detail: number, nowMs: number): BenchOrder {
     { kind: 'lookup', lapseMs: turn % 8 === 3 ? null : 300_000 },
   ]
   const term = at(terms, turn) ?? { kind: 'for', forMs: 1 }
-  // Only a key's own bench can wait for a lookup without an end: nothing else has lookups.
+  // Only a key's own bench may have no end but a lookup, because only keys are looked up.
   const endless = term.kind === 'lookup' && term.lapseMs === null
   const scope = endless ? 'key' : (at(SCOPES, turn) ?? 'key')
   const broke = term.kind === 'lookup' && scope === 'account'
@@ -193,7 +196,7 @@ function benchOrder(detail: number, nowMs: number): BenchOrder {
   return { scope, reason, term }
 }
 
-/** What a lookup finds; sometimes it is an answer that somebody else got a moment ago. */
+/** What a lookup finds. Sometimes it is an answer that another Worker got a moment ago. */
 export function keyReportOf(order: LookupDuty, detail: number, nowMs: number): KeyReport {
   const { keyId } = order
   const askedAtMs = detail % 5 === 0 ? Math.max(order.freshSinceMs, nowMs - 10_000) : nowMs

@@ -15,7 +15,7 @@ import { type Ask, drivePool, type KeySpec, type PoolDriver, START_MS } from './
 import type { Issued } from './pool-walk.ts'
 import type { Waiter } from './queue-model.ts'
 
-/** By how much the pool's meters may err, on the safe side. */
+/** How much too long the pool's meters may count an amount. They may never count it too short. */
 const METER_ERROR_MS = 100
 
 interface Booked {
@@ -24,7 +24,7 @@ interface Booked {
   costUsd: number
 }
 
-/** Books about one pool, kept from outside, and what disagrees with them. */
+/** Keeps its own books about a pool from outside, and finds where the pool disagrees with them. */
 export class PoolAudit {
   readonly #config: AnyPool
   readonly #pool: PoolDriver
@@ -51,7 +51,7 @@ export class PoolAudit {
   granted(lease: Lease, request: Ask): void {
     const nowMs = this.#pool.now()
     if (request.attempt === 'first') this.#requests += 1
-    // Another model is no retry of what failed.
+    // A lease for another model is not a retry of the failed one.
     if (request.attempt === 'retry' && lease.model === request.models?.[0]) this.#retries += 1
     const minute = this.#minutes.get(lease.keyId)
     minute?.grant(lease.id, request.tokens ?? 0, nowMs)
@@ -61,7 +61,7 @@ export class PoolAudit {
     this.#expect((taken?.tokens ?? 0) <= (tpm ?? Infinity), `${lease.keyId} is over its tpm`)
   }
 
-  /** @param isKnown whether the pool still knows of the lease */
+  /** @param isKnown whether the pool still knows the lease */
   settled(issued: Issued, told: Partial<Settlement>, isKnown: boolean): void {
     const nowMs = this.#pool.now()
     const { usage, outcome, fault } = told
@@ -73,12 +73,12 @@ export class PoolAudit {
     booked.costUsd += usage?.costUsd ?? 0
     if (told.suspect) this.#doubtedAtMs.set(issued.keyId, nowMs)
     if (!isKnown) this.#forgotten += 1
-    // What nobody told of is taken to be what was reserved, unless the attempt failed.
+    // Without a usage the reserved tokens count as used, unless the attempt failed.
     const isTold = usage !== undefined || !(outcome === 'success' || fault === 'nobody')
     if (isKnown && isTold) this.#minutes.get(issued.keyId)?.correct(issued.lease, tokens, nowMs)
   }
 
-  /** OpenRouter was asked about a key. */
+  /** Notes that OpenRouter was asked about a key. */
   asked(id: string): void {
     const nowMs = this.#pool.now()
     const { refreshMs } = this.#pool.state.policy.credit
@@ -96,8 +96,8 @@ export class PoolAudit {
   }
 
   /**
-   * What is wrong now, and what was found to be since this was last asked.
-   * @param isServed whether those who wait have been given what is free
+   * The faults that exist now, and those that were found since the last call.
+   * @param isServed whether the waiters have already got the free keys
    */
   faults(
     live: readonly Issued[],
@@ -144,7 +144,7 @@ export class PoolAudit {
     )
   }
 
-  /** A meter counts all of the last minute, and nothing that was over a tenth of a second ago. */
+  /** A meter counts all of the last minute, and nothing that is a tenth of a second older. */
   #checkMeter({ id }: KeyState, meter: Meter | null, what: 'requests' | 'tokens'): void {
     if (meter === null) return
     const nowMs = this.#pool.now()
@@ -226,7 +226,7 @@ export class PoolAudit {
     this.#expect(!this.#wouldGrantAt(nowMs, next.request), 'the first waits although a key is free')
   }
 
-  /** What is wrong with a refusal that was given just now. */
+  /** What is wrong with a refusal that the pool just gave. */
   faultsOfRefusal(refusal: Refusal, request: Ask): string[] {
     const nowMs = this.#pool.now()
     const { retryAtMs, reasons, cause } = refusal
@@ -241,7 +241,7 @@ export class PoolAudit {
     const { state } = this.#pool
     const route = keysFor(request, [...state.keys.values()], this.#config.setup)
     const outside = state.keys.size - route.length
-    // Who comes behind others is given their answer.
+    // A request behind the waiters of its lane gets their refusal.
     const isOwn = state.queue.size === 0
     expect(!isOwn || (reasons.not_in_route ?? 0) === outside, 'a refusal is of another route')
     if (retryAtMs === null || !this.#isForeseeable(request, retryAtMs)) return faults
@@ -250,14 +250,14 @@ export class PoolAudit {
     return faults
   }
 
-  /** Leases end when their answers do, and lookups when they do: then the moment is a guess. */
+  /** Whether `retryAtMs` is exact. If it depends on running requests or lookups, it is a guess. */
   #isForeseeable(request: Ask, retryAtMs: number): boolean {
     const { state } = this.#pool
     const nowMs = this.#pool.now()
     const isPersonal = (request.tried?.length ?? 0) + (request.notAccounts?.length ?? 0) > 0
     if (isPersonal || request.attempt === 'retry' || state.queue.size > 0) return false
     const keys = keysFor(request, [...state.keys.values()], this.#config.setup)
-    // Who is at a limit still counts for panic, so that panic may come or go before anybody is free.
+    // A key at a limit still counts for panic. So panic may begin or end before a key is free.
     const isBroken = keys.some(({ breaker }) => breaker.kind !== 'closed')
     const isLimited = keys.some(
       ({ rpm, tpm }) =>
@@ -295,7 +295,7 @@ function bookedIn(tallies: Iterable<Tally>): Booked {
   }
 }
 
-/** State as plain JSON can show it, so that two states can be compared by value. */
+/** A state in the form of plain JSON, so that two states can be compared by value. */
 export function plain(value: unknown): unknown {
   if (value instanceof Map) return [...value].map(([name, entry]) => [name, plain(entry)])
   if (value instanceof Set) return [...value]

@@ -21,7 +21,7 @@ const twoAccounts = () =>
     { id: 'b1', account: 'b' },
   ])
 
-/** The keys that serve a model now. */
+/** The keys that serve a model now, in order of their ids. */
 function served(pool: PoolDriver, model: string): string[] {
   const leases = Array.from({ length: 12 }, () => pool.grant({ model }))
   for (const lease of leases) pool.give(lease)
@@ -201,7 +201,7 @@ it('an account out of money is tried again after its bench lapses', () => {
   pool.shrug(pool.grant(), { scope: 'account', reason: 'account_out_of_credit', term })
   pool.wait(299_999)
   pool.refusal()
-  // The lapse is a guess, so stretched by up to a fifth.
+  // The lapse is a guess, so jitter adds up to a fifth.
   pool.wait(60_001)
   expect(pool.grant().keyId).toBe('a')
 })
@@ -215,7 +215,7 @@ it('a bench is never shortened by a later order with an earlier end', () => {
 })
 
 describe('backing off from rate limits that name no reset', () => {
-  /** For how long the key is benched now, in whole seconds, jitter cut off. */
+  /** How long the key is still benched, in milliseconds. */
   const benchedForMs = (pool: PoolDriver) => (pool.refusal().retryAtMs ?? 0) - pool.now()
   const gentle = () =>
     drivePool(

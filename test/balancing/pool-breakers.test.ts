@@ -138,7 +138,7 @@ describe('panic', () => {
   })
 
   it('counts no key that something else excludes', () => {
-    // Of the four keys that are not spent, two are open: half, so no panic.
+    // Of the four keys that are not spent, two have an open breaker. That is half, so no panic.
     const pool = drivePool(five, { panicRatio: 0.5 })
     pool.shrug(pool.grantOf('e'), {
       scope: 'key',
@@ -192,7 +192,7 @@ describe('panic', () => {
         pool.wait(1_000)
       }
       expect(snapshot(pool.state, pool.now()).panic).toBe(false)
-      // And a breaker that opens then is heeded.
+      // After the panic, a breaker that opens is respected.
       pool.trip('primary')
       expect(pool.grant().keyId).not.toBe('primary')
     },

@@ -21,12 +21,12 @@ import type { BenchOrder, Settlement, Usage } from '../../src/balancing/settleme
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import { seededRandom } from './seeded-random.ts'
 
-/** Noon of a day in UTC, so that no test starts on the edge of a day. */
+/** Noon in UTC, so that no test starts close to the end of a day. */
 export const START_MS = Date.UTC(2026, 0, 15, 12)
 
 export interface KeySpec {
   readonly id: string
-  /** An account of its own where none is given; null where it is to be learned. */
+  /** If it is not given, the key has an account of its own. Null if the pool has to learn it. */
   readonly account?: string | null
   readonly tags?: readonly string[]
   readonly weight?: number
@@ -39,15 +39,15 @@ export interface KeySpec {
 
 export interface RouteSpec {
   readonly models: NonEmpty<string>
-  /** As an operator writes them: an id, `tag:x` or `account:x`. All keys where none are given. */
+  /** As operators write them: an id, `tag:x` or `account:x`. If they are not given, all keys. */
   readonly keys?: readonly string[] | null
-  /** The pool's where none is given. */
+  /** If it is not given, the pool's strategy. */
   readonly strategy?: StrategyName
   readonly affinity?: Affinity
   readonly fallback?: readonly string[]
 }
 
-/** What is not given is the default; routes are followed by one that takes every model. */
+/** A setting that is not given has its default. A last route for every model is added. */
 export interface Setup extends Partial<Omit<PoolPolicy, 'credit' | 'queue'>> {
   readonly strategy?: StrategyName
   readonly routes?: readonly RouteSpec[]
@@ -55,7 +55,7 @@ export interface Setup extends Partial<Omit<PoolPolicy, 'credit' | 'queue'>> {
   readonly queue?: Partial<PoolPolicy['queue']>
 }
 
-/** The contract's defaults, but for panic: with few keys it would hide what breakers do. */
+/** The contract's defaults, except that panic is off: with few keys it would hide the breakers. */
 export const POLICY: PoolPolicy = {
   breaker: { failures: 3, windowMs: 60_000, cooldownMs: 60_000, maxCooldownMs: 900_000 },
   panicRatio: 0,
@@ -104,22 +104,22 @@ function selectorOf(text: string): KeySelector {
 export interface Ask {
   readonly lease?: string
   readonly client?: string
-  /** The model to send, by which its route is found too, unless the next two say otherwise. */
+  /** The model to send, which also selects the route. `models` and `asked` override this. */
   readonly model?: string
-  /** The model to send, and those that may take its place. */
+  /** The model to send, and then its fallbacks. */
   readonly models?: readonly string[]
   readonly asked?: string
   readonly attempt?: LeaseRequest['attempt']
   readonly tried?: readonly string[]
   readonly notAccounts?: readonly string[]
   readonly tokens?: number
-  /** A text is the id of a conversation. */
+  /** A string is the id of a conversation. */
   readonly affinity?: LeaseRequest['affinity'] | string
   readonly leaseMs?: number
   readonly waitMs?: number
 }
 
-/** @param lease its id where the wish has none */
+/** @param lease the lease id, if the request has none */
 export function leaseRequestOf(request: Ask, lease: string): LeaseRequest {
   const models = (request.models ?? [request.model ?? 'vendor/model']).map(modelId)
   if (!isNonEmpty(models)) throw new Error('a request names a model')
@@ -141,7 +141,7 @@ export function leaseRequestOf(request: Ask, lease: string): LeaseRequest {
 
 type ValidLookup = Extract<KeyReport, { kind: 'valid' }>
 
-/** What `/key` says of a key with so much left, and no more than that. */
+/** A valid key report of a key with this much left. Everything else is null unless it is given. */
 export function validReport(
   id: string,
   remainingUsd: number | null,
@@ -181,7 +181,7 @@ function poolOf(specs: readonly KeySpec[], setup: Setup): PoolState {
   )
 }
 
-/** A pool on a clock that only the test moves. */
+/** A pool with a clock that only the test moves. */
 export function drivePool(
   keys: readonly (string | KeySpec)[],
   setup: Setup = {},
@@ -209,26 +209,26 @@ export function drivePool(
     return answer
   }
 
-  /** A place in the queue, for as long as the policy lets a request wait unless the wish says less. */
+  /** A place in the queue. The request waits as long as the policy allows, unless it says less. */
   function waiting(request: Ask = {}): Waiting {
     const answer = ask({ waitMs: state.policy.queue.maxWaitMs, ...request })
     if (answer.kind !== 'waiting') throw new Error(`not waiting: ${JSON.stringify(answer)}`)
     return answer
   }
 
-  /** What happens when the pool's object wakes: time has passed, and free keys go to who waits. */
+  /** What the pool's object does when it wakes: leases expire, and free keys go to the waiters. */
   function wake(): void {
     tick(state, nowMs)
     serveQueue(state, nowMs, random)
   }
 
-  /** What has become of a request that waits; asking also shows that somebody still does. */
+  /** The decision for a waiter. The question also shows that its Worker is still there. */
   function inquire(lease: string): Decision | null {
     wake()
     return claim(state, leaseId(lease), nowMs)
   }
 
-  /** A lease on one key and no other. */
+  /** A lease on this key, and on no other. */
   function grantOf(id: string, request: Ask = {}): Grant {
     const others = [...state.keys.keys()].filter((other) => other !== id)
     return grant({ ...request, tried: others })
@@ -251,17 +251,17 @@ export function drivePool(
     give(lease, { outcome: 'failure', fault: 'upstream', benches })
   }
 
-  /** What the caller did wrong, or anything else that says nothing of the key's health. */
+  /** Settles a mistake of the caller, which says nothing about the key's health. */
   function shrug(lease: Grant, ...benches: BenchOrder[]): void {
     give(lease, { outcome: 'ignorable', fault: 'caller', benches })
   }
 
-  /** Opens one key's breaker by failing it as often as the policy says. */
+  /** Opens a key's breaker with as many failures as the policy requires. */
   function trip(id: string): void {
     for (let i = 0; i < state.policy.breaker.failures; i++) fail(grantOf(id))
   }
 
-  /** A lookup made and reported now. */
+  /** Reports a valid lookup that was made now. */
   function lookUp(id: string, remainingUsd: number | null, more: Partial<ValidLookup> = {}): void {
     report(state, validReport(id, remainingUsd, nowMs, more), nowMs)
   }

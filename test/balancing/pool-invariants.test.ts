@@ -8,9 +8,8 @@ import { PoolWalk } from './pool-walk.ts'
 import { seededRandom } from './seeded-random.ts'
 
 /**
- * What must hold of a pool after every step of any history (design: "What must
- * always hold"). A failure prints the seed, the pool and the shortest history
- * that fast-check found to break it.
+ * What must be true of a pool after every step of any history (design: "What must always hold").
+ * A failure prints the seed, the pool and the shortest failing history that fast-check found.
  */
 
 const RUNS = { numRuns: 150 }
@@ -79,10 +78,10 @@ describe('whatever happens to a pool', () => {
   })
 })
 
-/** For each turn, how long its answer takes, in turns. */
+/** For each turn: how many turns its answer takes. */
 const anyTraffic = fc.array(fc.nat({ max: 12 }), { minLength: 1, maxLength: 150 })
 
-/** Serves the traffic without faults; tells which key had each turn. */
+/** Serves the traffic without faults. Returns the key of each turn. */
 function serve(pool: ReturnType<typeof drivePool>, traffic: readonly number[]): string[] {
   const ends = new Map<number, (() => void)[]>()
   return traffic.map((turns, now) => {
@@ -137,7 +136,7 @@ describe('with equal keys and no faults', () => {
             pool,
             Array.from({ length: 20 * count }, () => 2),
           )
-          // One of them draws by lot.
+          // `lowest-latency` draws at random.
           const minimumBy = strategy === 'lowest-latency' ? 3 : 18
           for (const had of shares(ids, served)) expect(had).toBeGreaterThanOrEqual(minimumBy)
         }),

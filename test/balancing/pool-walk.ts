@@ -18,13 +18,13 @@ import { type Ask, drivePool, type PoolDriver } from './pool-driver.ts'
 import { type Waiter, Waiters } from './queue-model.ts'
 import { seededRandom } from './seeded-random.ts'
 
-/** For how long the pool must know that a lease has ended. */
+/** How long the pool must remember that a lease has ended. */
 const REMEMBERED_MS = 120_000
 
-/** For how long a lease is kept for somebody who waited for it. */
+/** How long the pool keeps a lease for its waiter. */
 const PICK_UP_MS = 5_000
 
-/** How often somebody who waits asks what has become of it. */
+/** How often a waiter's Worker asks for the decision. */
 const ASK_AGAIN_MS = 1_000
 
 export interface Issued {
@@ -32,16 +32,16 @@ export interface Issued {
   readonly keyId: string
   readonly request: Ask
   readonly grantedAtMs: number
-  /** Whoever waited for it is gone without a word. */
+  /** Whether the waiter's Worker is gone and does not fetch the lease. */
   readonly silent: boolean
-  /** Null until who waited for it has fetched it. */
+  /** The grant as the Worker got it; null until the Worker fetched it. */
   grant: Grant | null
   expiresAtMs: number
-  /** When it was settled, or null; a lease that expired can still be settled, once. */
+  /** When it was settled, or null. An expired lease can still be settled once. */
   settledAtMs: number | null
 }
 
-/** One history of one pool, beside a much simpler account of what the pool may be doing. */
+/** One history of one pool, next to a much simpler model of what the pool may do. */
 export class PoolWalk {
   static on(pool: AnyPool, seed: number): PoolWalk {
     return new PoolWalk(pool, drivePool(pool.keys, pool.setup, seededRandom(seed)))
@@ -49,7 +49,7 @@ export class PoolWalk {
 
   readonly pool: PoolDriver
   readonly transcript: unknown[] = []
-  /** What this history has reached: the reasons of its refusals, and a few rarer things. */
+  /** What this history has reached: the reasons of its refusals, and some rare events. */
   readonly met = new Set<string>()
   readonly #config: AnyPool
   readonly #audit: PoolAudit
@@ -64,15 +64,15 @@ export class PoolWalk {
     this.#audit = new PoolAudit(config, pool)
   }
 
-  /** Everything that was seen and must not be. */
+  /** Everything that the pool did and must not do. */
   faults(): readonly string[] {
     return this.#faults
   }
 
   step(hint: Hint): void {
     this.#carryOut(hint)
-    // As the pool's object does at the end of whatever it is asked. It may be asked several things
-    // at once: a settlement and a want, say.
+    // The pool's object serves its queue at the end of each exchange. One exchange may hold several
+    // things, for example a settlement and a lease request.
     this.#isServed = hint.what !== 'settle' || hint.pick % 2 === 0
     if (this.#isServed) this.#watch(null, () => this.pool.wake())
   }
@@ -106,7 +106,7 @@ export class PoolWalk {
     }
   }
 
-  /** Everybody goes away: no lease is settled, and nobody asks again. */
+  /** All Workers go away: no lease is settled, and no waiter asks again. */
   stopTraffic(): void {
     this.pool.wait(10 ** 6)
     this.pool.wake()
@@ -128,7 +128,7 @@ export class PoolWalk {
     if (!holds) this.#blame(what)
   }
 
-  /** Does something that may grant leases, and looks at each that was granted by it. */
+  /** Does something that may grant leases, and checks each lease that it granted. */
   #watch<T>(request: Ask | null, act: () => T): T {
     const { state } = this.pool
     const nowMs = this.pool.now()
@@ -168,7 +168,7 @@ export class PoolWalk {
     this.#fault(overtaken === undefined, `${lease.id} overtook ${overtaken?.lease}`)
     const [first] = this.#waiters.alive(nowMs)
     if (first !== undefined && first.lease !== lease.id && first.request.attempt !== 'retry') {
-      // What is free goes to whoever waits longest and can use it, whatever they compete for.
+      // A free key goes to the longest waiter that can use it, in whatever lane that waiter is.
       const fits = (first.request.tokens ?? 0) <= (request.tokens ?? 0)
       const inItsPlace = { ...granted, request: first.request }
       const couldHaveIt = fits && faultsOf(inItsPlace, this.#config).length === 0
@@ -202,7 +202,7 @@ export class PoolWalk {
     this.#take(request, answer, silent)
   }
 
-  /** What an asker makes of an answer. */
+  /** What a Worker does with a decision. */
   #take(request: Ask, answer: Decision, silent: boolean): void {
     const nowMs = this.pool.now()
     const lease = request.lease ?? ''
@@ -243,7 +243,7 @@ export class PoolWalk {
     if (wasLive) this.#fault(answer.kind === 'grant', 'a live lease was refused to its holder')
     else if (answer.kind === 'refusal' && answer.cause === 'ended') return
     else this.#fault(this.#isForgotten(issued), 'an ended lease was asked for with success')
-    // It begins anew.
+    // The pool has forgotten the lease, so the request waits like a new one.
     if (answer.kind === 'waiting') this.#issued.delete(issued.lease)
     this.#take(request, answer, true)
   }
@@ -275,7 +275,7 @@ export class PoolWalk {
     this.#watch(null, () => this.pool.give(grant, told))
   }
 
-  /** All that says how a key is, as of now. */
+  /** The health of a key as of now, as text. */
   #health(key: KeyState): string {
     const { bench, strikes, lookup, credit, latency, account } = key
     tick(this.pool.state, this.pool.now())
@@ -297,7 +297,7 @@ export class PoolWalk {
     this.#fault(same, 'a second settlement changed something')
   }
 
-  /** A client that waits goes away; its Worker does not know whether a key has been granted. */
+  /** The client of a waiter leaves. Its Worker does not know whether a key has been granted. */
   #leave({ pick }: Hint): void {
     const left = at([...this.#waiters.all(), ...this.#unfetched()], pick)
     if (left === undefined) return
@@ -318,7 +318,7 @@ export class PoolWalk {
     this.#fault(after?.kind === 'refusal', 'who left is still waited for')
   }
 
-  /** Time passes; whoever waits asks again each second, and the pool wakes when it wants to. */
+  /** Time passes. The waiters' Workers ask again each second, and the pool wakes when it has to. */
   #pass(ms: number): void {
     const endMs = this.pool.now() + ms
     while (this.pool.now() < endMs) {
@@ -382,9 +382,9 @@ export class PoolWalk {
     )
     for (const [i, order] of orders.entries()) {
       const found = keyReportOf(order, pick + detail + i, nowMs)
-      // An answer that somebody else got already is used without asking.
+      // An answer that another Worker already got is used without asking OpenRouter.
       if (found.kind === 'unknown' || found.askedAtMs === nowMs) this.#audit.asked(order.keyId)
-      // Now and then a Worker dies before it can report.
+      // Some Workers die before they can report.
       if ((pick + i) % 8 === 0) continue
       report(state, found, nowMs)
       const owner = found.kind === 'valid' ? found.owner : null

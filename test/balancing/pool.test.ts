@@ -110,7 +110,7 @@ describe('max_concurrent', () => {
 })
 
 describe('when a busy key may be free', () => {
-  /** A key of one lease that is taken now, after leases that lasted so long, one after another. */
+  /** After leases that lasted this long: the milliseconds until a busy key may be free. */
   function busyAfter(...heldMs: readonly number[]): number {
     const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
     for (const ms of heldMs) {

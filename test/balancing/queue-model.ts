@@ -1,19 +1,19 @@
 import type { Ask } from './pool-driver.ts'
 
-/** For how long the pool keeps the place of somebody who does not ask again. */
+/** How long the pool keeps a waiter whose Worker does not ask again. */
 const ABANDONED_MS = 5_000
 
-/** Somebody who was told to wait. */
+/** A request that the pool answered with `waiting`. */
 export interface Waiter {
   readonly lease: string
   readonly request: Ask
   readonly deadlineMs: number
-  /** Its Worker is gone: it never asks again. */
+  /** Whether its Worker is gone and never asks again. */
   readonly silent: boolean
   lastPolledAtMs: number
 }
 
-/** Those who wait, in the order in which they came, by what they were told and not by the pool's books. */
+/** The waiters in order of arrival, by the pool's answers and not by the pool's own queue. */
 export class Waiters {
   #all: Waiter[] = []
 
@@ -35,7 +35,7 @@ export class Waiters {
     return this.#all.find((waiter) => waiter.lease === lease)
   }
 
-  /** Those who still have a claim to be served. */
+  /** The waiters that must still be served. */
   alive(nowMs: number): readonly Waiter[] {
     return this.#all.filter(
       ({ deadlineMs, lastPolledAtMs }) =>
@@ -44,8 +44,8 @@ export class Waiters {
   }
 
   /**
-   * Who came before a request, competes with it for the same keys in the same
-   * way, and still waits. A retry may be waiting for the retry budget instead.
+   * An earlier waiter of the request's lane that still waits. Retries are left out, because a retry
+   * may be waiting for the retry budget.
    */
   overtakenBy(lease: string, request: Ask, nowMs: number): Waiter | undefined {
     const place = this.#all.findIndex((waiter) => waiter.lease === lease)
@@ -59,7 +59,7 @@ export class Waiters {
     )
   }
 
-  /** Drops those whom the pool may have forgotten, so that it is their time to begin anew. */
+  /** Whether the pool may have dropped a waiter, because its Worker did not ask again in time. */
   isAbandoned({ lastPolledAtMs }: Waiter, nowMs: number): boolean {
     return nowMs - lastPolledAtMs > ABANDONED_MS
   }

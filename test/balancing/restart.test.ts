@@ -12,7 +12,7 @@ import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'
 import { drivePool, type KeySpec, type PoolDriver, usageOf } from './pool-driver.ts'
 
-/** The pool as it comes up again from what was written, with keys that may be configured anew. */
+/** The pool after a restart from its records, possibly with another configuration of its keys. */
 function restarted(pool: PoolDriver, keys: readonly KeySpec[], setup = {}): PoolDriver {
   const next = drivePool(keys, setup)
   next.at(pool.now())
@@ -24,7 +24,7 @@ function restarted(pool: PoolDriver, keys: readonly KeySpec[], setup = {}): Pool
       keys: new Map(records.filter(([, record]) => !isBlank(record))),
       accounts: new Map([...state.accounts].map(([id, account]) => [id, accountRecord(account)])),
       models: [...state.modelBenches],
-      // What is written is JSON.
+      // Records are stored as JSON.
       checkpoint: JSON.parse(JSON.stringify(checkpoint(state))),
       outdated: false,
     },
@@ -75,7 +75,7 @@ describe('after a restart', () => {
     }
     takeChanges(pool.state)
     pool.give(pool.grant())
-    // What is not noted as changed is not written.
+    // A record is stored only if it is noted as changed.
     expect(takeChanges(pool.state).keys.map(({ id }) => id)).toEqual(['a'])
     const next = restarted(pool, [{ id: 'a' }])
     next.wait(1_000)
@@ -119,7 +119,7 @@ describe('after a restart', () => {
       term: { kind: 'lookup', lapseMs: 300_000 },
     })
     pool.wait(1_000)
-    // It also tells whose key it is: the account gets another name.
+    // The report also shows the key's owner, so the account gets another name.
     pool.lookUp('a', 0, { owner: accountId('org-1') })
     const next = restarted(pool, keys)
     next.wait(60_000)

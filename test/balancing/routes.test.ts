@@ -95,7 +95,7 @@ describe('a route', () => {
       routes: [{ models: ['vendor/x'], keys: ['tag:cheap'] }],
     })
     for (const id of ['a', 'b']) pool.trip(id)
-    // None of the route's is well, so their breakers are ignored; one of three is, which will do.
+    // No key of the route is closed: panic there. Of the pool's three keys one is closed: no panic.
     expect(pool.grant({ model: 'vendor/x' }).keyId).toBe('a')
     expect(pool.grant({ model: 'vendor/y' }).keyId).toBe('c')
   })

@@ -1,6 +1,6 @@
 import type { Random } from '../../src/balancing/random.ts'
 
-/** Uniform numbers in [0, 1) that depend on the seed alone (mulberry32). */
+/** Uniform numbers in [0, 1) that depend only on the seed (mulberry32). */
 export function seededRandom(seed: number): Random {
   let state = seed >>> 0
   return () => {

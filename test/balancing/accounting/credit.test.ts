@@ -95,7 +95,7 @@ function spend(pool: PoolDriver, id: string, costUsd: number, estimated = false)
 const leftOf = (pool: PoolDriver, id: string) =>
   snapshot(pool.state, pool.now()).keys.find((key) => key.id === id)?.credit?.remainingUsd
 
-/** Hands out the lookups that are due; what comes back is for the test to say. */
+/** Hands out the lookup duties that are due. The test itself makes the key reports. */
 const handOut = (pool: PoolDriver) => takeLookupDuties(pool.state, pool.now())
 
 describe('the credit of a pool’s keys', () => {
@@ -208,7 +208,7 @@ describe('min_credit', () => {
     pool.wait(REFRESH_MS)
     handOut(pool)
     pool.lookUp('a', 5)
-    // Answers cost a dollar: three may run, and the fourth would have to be paid from what is kept.
+    // An answer costs a dollar. Three may run. The fourth would need the credit that must stay.
     const running = [1, 2, 3].map(() => pool.grantOf('a'))
     const refusal = pool.refusal({ tried: ['other'] })
     expect(refusal.reasons).toMatchObject({ below_min_credit: 1 })
@@ -258,7 +258,7 @@ it('an answer that was cut, whose cost nobody told, says nothing of what answers
   pool.wait(REFRESH_MS)
   handOut(pool)
   pool.lookUp('a', 5)
-  // At two dollars each, two may run and no third.
+  // An answer costs two dollars, so two may run, but not three.
   for (let i = 0; i < 2; i++) pool.grant()
   expect(pool.refusal().reasons).toEqual({ below_min_credit: 1 })
 })

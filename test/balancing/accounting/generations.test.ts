@@ -5,7 +5,7 @@ import { drivePool, type PoolDriver } from '../pool-driver.ts'
 
 const DAY_MS = 24 * 60 * 60_000
 
-/** One answer for a client, made by one key. */
+/** Serves one answer to a client with one key. */
 function answered(pool: PoolDriver, generationId: string, key = 'a', client = 'me'): void {
   pool.give(pool.grantOf(key, { client }), { generationId })
 }

@@ -37,7 +37,7 @@ const anyEntry = fc.record({
   clientId: fc.constantFrom('c1', 'c2').map(clientId),
   outcome: fc.constantFrom<Outcome[]>('success', 'failure', 'ignorable'),
   fault: fc.constantFrom<Entry['fault'][]>(undefined, 'upstream', 'caller', 'key'),
-  // Millionths of a dollar as whole eighths add up without rounding.
+  // Eighths of a dollar are exact as doubles, so they add up without rounding.
   usage: fc.option(
     fc
       .tuple(fc.nat({ max: 10_000 }), fc.nat({ max: 10_000 }), fc.nat({ max: 800 }))

@@ -17,7 +17,7 @@ const accountOf = (pool: PoolDriver, conversation: string): string => {
   return lease.accountId
 }
 
-/** So many conversations of so many turns, in any order, one after another. */
+/** Serves the turns of some conversations one after another, in random order. */
 function talk(pool: PoolDriver, conversations: number, turns: number, seed = 1) {
   const random = seededRandom(seed)
   const pending = Array.from({ length: conversations * turns }, (_, i) => i % conversations)
@@ -72,7 +72,7 @@ describe('a conversation', () => {
     const other = accountOf(pool, 'one')
     expect(other).not.toBe(home)
     pool.wait(6_000)
-    // Its prompt is cached there now.
+    // The conversation's prompt is now cached at the other account.
     expect(accountOf(pool, 'one')).toBe(other)
   })
 
@@ -92,7 +92,7 @@ describe('a conversation', () => {
     const others = Array.from({ length: 400 }, (_, i) => `other-${i}`)
     const neighbours = others.filter((other) => accountOf(pool, other) === home)
     pool.wait(5 * 60_000)
-    // For some minutes only those of one account have had anything to say, and long answers.
+    // After some quiet minutes only conversations of one account have turns, with long answers.
     const leases = neighbours.slice(0, 60).map((affinity) => pool.grant({ affinity }))
     const kept = leases.filter(({ accountId }) => accountId === home)
     expect(kept.length).toBeGreaterThan(30)
@@ -102,7 +102,7 @@ describe('a conversation', () => {
   it('leaves an account that carries far more than can be chance, however long it has', () => {
     const pool = drivePool(TWO_ACCOUNTS)
     const home = accountOf(pool, 'one')
-    // Forty answers that go on and on, none of them of a conversation.
+    // Forty answers that do not end. None of them belongs to a conversation.
     const elsewhere = home === 'acme' ? 'globex' : 'acme'
     for (let i = 0; i < 40; i++) pool.grant({ notAccounts: [elsewhere] })
     for (let turn = 0; turn < 9; turn++) {

@@ -25,7 +25,7 @@ function sharesOf(ids: readonly string[], among: readonly Node[], place = 0): nu
   return [...wins.values()]
 }
 
-/** Five standard deviations of a binomial distribution: by chance once in a million. */
+/** Five standard deviations of a binomial distribution. Chance exceeds them once in a million. */
 const slackOf = (count: number, share: number) => 5 * Math.sqrt(count * share * (1 - share))
 
 describe('rendezvous hashing', () => {

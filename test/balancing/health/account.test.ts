@@ -17,7 +17,7 @@ const owned = (id: string, account: string | null, owner: string | null) => ({
   owner: owner === null ? null : accountId(owner),
 })
 
-/** The account of the first of some keys. */
+/** The account of the first key, among all these keys. */
 function accountOfFirst(...keys: readonly ReturnType<typeof owned>[]) {
   const [first] = keys
   return first === undefined ? null : accountOf(first, keys)
@@ -56,7 +56,7 @@ describe('the account of a key', () => {
   })
 
   it('cannot be mistaken for a configured one by the name of its key', () => {
-    // A configured account has no slash.
+    // A configured account has no slash in its name.
     expect(ownAccount(keyId('acme'))).toContain('/')
   })
 })

@@ -19,7 +19,7 @@ const order = (term: BenchTerm): BenchOrder => ({
   term,
 })
 
-/** How long the term benches, with the least and with the most jitter. */
+/** How long a term benches, with the least and with the most jitter, in milliseconds. */
 function lengthsMs(term: BenchTerm, strikes = 0): (number | null)[] {
   return [0, 1 - Number.EPSILON].map((drawn) => {
     const { untilMs } = benchOf(order(term), strikes, T, () => drawn)

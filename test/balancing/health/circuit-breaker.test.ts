@@ -32,7 +32,7 @@ function failures(atMs: readonly number[], policy = POLICY, from: Breaker = CLOS
 
 const opened = failures([T, T, T])
 
-/** What can happen to a breaker, by name. */
+/** Every event that can change a breaker, by name. */
 const AFTER = {
   success: (breaker: Breaker, lease: LeaseId, nowMs: number) => afterSuccess(breaker, lease, nowMs),
   failure: (breaker: Breaker, lease: LeaseId, nowMs: number, policy: BreakerPolicy) =>
@@ -43,7 +43,7 @@ const AFTER = {
   probe: (breaker: Breaker, lease: LeaseId) => beginProbe(breaker, lease),
 } as const
 
-/** Half-open at the end of its first cooldown, with `PROBE` on its way. */
+/** Half-open after its first cooldown, with `PROBE` as its probe. */
 const probing = beginProbe(asOf(opened, T + 60_000), PROBE)
 
 describe('a closed breaker', () => {

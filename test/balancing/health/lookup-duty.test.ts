@@ -20,7 +20,7 @@ const SPENT: BenchOrder = {
 const orders = (pool: PoolDriver) => takeLookupDuties(pool.state, pool.now())
 const due = (pool: PoolDriver) => orders(pool).map((order) => order.keyId)
 
-/** A lookup that ended badly, made and reported now. */
+/** Reports a lookup that was made now and found no valid key. */
 function tell(pool: PoolDriver, id: string, kind: 'rejected' | 'unknown'): void {
   const lookup: KeyReport =
     kind === 'rejected'
@@ -29,7 +29,7 @@ function tell(pool: PoolDriver, id: string, kind: 'rejected' | 'unknown'): void 
   report(pool.state, lookup, pool.now())
 }
 
-/** A pool whose keys were all looked up just now. */
+/** A pool whose keys have all just been looked up. */
 function known(...keys: Parameters<typeof drivePool>[0]): PoolDriver {
   const pool = drivePool(keys)
   for (let round = due(pool); round.length > 0; round = due(pool)) {
@@ -38,7 +38,7 @@ function known(...keys: Parameters<typeof drivePool>[0]): PoolDriver {
   return pool
 }
 
-/** A key answers 401. */
+/** Settles an attempt that got a 401. */
 function suspect(pool: PoolDriver, id: string): void {
   const told = { outcome: 'failure', fault: 'key', benches: [SUSPECTED], suspect: true } as const
   pool.give(pool.grantOf(id), told)
@@ -116,7 +116,7 @@ describe('the duty to look a key up', () => {
     const pool = drivePool(['a'])
     const [order] = orders(pool)
     expect(order).toMatchObject({ keyId: 'a', withBalance: false })
-    // It is good for a while yet: else whoever took it would be handed the next lookup at once.
+    // The answer stays fresh for a moment. Otherwise the next lookup would be due at once.
     pool.lookUp('a', 5, { askedAtMs: order?.freshSinceMs ?? 0 })
     expect(due(pool)).toEqual([])
     pool.wait(1)
@@ -144,7 +144,8 @@ describe('the duty to look a key up', () => {
       }
       pool.wait(120)
     }
-    // Two minutes: at the start and a minute later. The next are due as they end.
+    // In two minutes each key is due at the start and a minute later. The third time would be at
+    // their end.
     expect(asked.toSorted().join('')).toBe('aabbcc')
   })
 })
@@ -362,7 +363,7 @@ it('an answer tells who pays, unless the configuration does', () => {
   ])
   for (const id of ['a', 'b']) pool.lookUp(id, null, { owner: accountId('org-1') })
   expect(pool.key('b').account.id).toBe('acme')
-  // Its owner's other key is acme's, so it is too.
+  // The owner's other key belongs to acme, so this key does too.
   expect(pool.key('a').account.id).toBe('acme')
 })
 

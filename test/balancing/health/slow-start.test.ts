@@ -64,14 +64,14 @@ it('does not flood a recovered key of a large pool because it comes back empty',
     for (const lease of kept) if (lease.keyId !== 'k0') pool.give(lease)
     return pool.key('k0').inFlight
   }
-  // Every other key holds ten.
+  // Every other key has ten leases.
   expect(inFlightAfter(0)).toBeLessThanOrEqual(2)
   expect(inFlightAfter(5_000)).toBeLessThanOrEqual(6)
   expect(inFlightAfter(5_000)).toBeGreaterThanOrEqual(10)
 })
 
 describe.each(STRATEGY_NAMES)('under %s', (strategy) => {
-  /** How many of 400 turns, ten per second apart, a key has after it recovered. */
+  /** How many of 400 turns at one moment a key has, some time after its recovery. */
   function turnsAfter(recoveryMs: number, keys: readonly string[]): number {
     const pool = drivePool(keys, { strategy })
     pool.trip('a')
@@ -88,7 +88,7 @@ describe.each(STRATEGY_NAMES)('under %s', (strategy) => {
 
   it('a recovered key gets few turns at first, more later, and its whole share in the end', () => {
     const [atOnce, halfway, afterwards] = [0, 5_000, 10_000].map((ms) => turnsAfter(ms, ['a', 'b']))
-    // One of these two prefers the first key, the other stays with it.
+    // `priority` prefers the first key, and `credit-threshold` stays with it.
     const share = strategy === 'priority' || strategy === 'credit-threshold' ? 400 : 200
     expect(atOnce).toBeGreaterThan(0)
     expect(atOnce).toBeLessThan(share / 3)

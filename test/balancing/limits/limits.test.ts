@@ -9,7 +9,7 @@ const MINUTE_MS = 60_000
 const RPM = 60
 const TPM = 10_000
 
-/** How much of each limit is taken, as operators are shown it. */
+/** How much of each limit is used, as operators see it. */
 function fullness(pool: PoolDriver) {
   const [key] = snapshot(pool.state, pool.now()).keys
   if (key === undefined) throw new Error('No key')
@@ -19,7 +19,7 @@ function fullness(pool: PoolDriver) {
   }
 }
 
-/** Asks for a key five times as often as its limits allow, and reckons exactly what it was given. */
+/** Asks for a key about five times as often as its limits allow, and counts exactly what it got. */
 function burst(seed: number, tokensOf: (random: () => number) => { asked: number; used: number }) {
   const random = seededRandom(seed)
   const pool = drivePool([{ id: 'a', rpm: RPM, tpm: TPM }], {}, random)
@@ -100,7 +100,7 @@ describe('tokens per minute', () => {
     driven.wait(30_000)
     driven.give(large, { usage: usageOf(5_000, 4_000, 0) })
     expect(fullness(driven).tokens).toBe(9_500)
-    // What was asked for at the start leaves first.
+    // The tokens that were reserved at the grant leave the window first.
     driven.wait(30_100)
     expect(fullness(driven).tokens).toBe(8_500)
   })

@@ -12,7 +12,7 @@ import {
 const T = 1_000_000
 const POLICY: RetryBudgetPolicy = { ratio: 0.2, minPerSecond: 2 }
 
-/** Retries until the budget says no. */
+/** Retries until the budget is empty. Returns the number of retries. */
 function spend(budget: RetryBudget, policy: RetryBudgetPolicy, nowMs: number): number {
   let retries = 0
   while (canWithdraw(budget, policy, nowMs) && retries < 10_000) {
@@ -109,7 +109,7 @@ describe('the retry budget', () => {
             withdraw(budget)
           }
           const dripped = ((nowMs - T) / 1000) * policy.minPerSecond
-          // The sums are of doubles; the slack is far below one retry.
+          // Sums of doubles are inexact. The slack is far below one retry.
           expect(retries).toBeLessThanOrEqual(initial + requests * policy.ratio + dripped + 1e-6)
           expect(budget.tokens).toBeGreaterThanOrEqual(0)
         }

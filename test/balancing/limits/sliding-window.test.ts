@@ -11,11 +11,11 @@ import {
 import { ExactMinute } from '../exact-minute.ts'
 
 const MINUTE_MS = 60_000
-/** By how much a window may be late, and never early. */
+/** How late an amount may leave a window. It must never leave early. */
 const ERROR_MS = 100
 const T = 1_800_000_000_000
 
-/** Something that is taken, and what is really used of it. */
+/** An amount that is taken, and how much of it is really used. */
 interface Happening {
   readonly afterMs: number
   readonly amount: number
@@ -34,7 +34,7 @@ const anyHappenings: fc.Arbitrary<Happening[]> = fc.array(
   { maxLength: 60, size: 'max' },
 )
 
-/** A window beside an exact log of the same takes; whatever does not fit is not taken. */
+/** A window next to an exact log of the same amounts. An amount that does not fit is not taken. */
 class Twin {
   readonly window: SlidingWindow = createWindow()
   readonly exact = new ExactMinute()
@@ -48,7 +48,7 @@ class Twin {
     this.limit = limit
   }
 
-  /** @returns whether it fitted in */
+  /** @returns whether the amount fitted */
   happen({ afterMs, amount, usedPercent, settledAfterMs }: Happening): boolean {
     this.#passUntil(this.nowMs + afterMs)
     if (fitsAtMs(this.window, this.limit, amount, this.nowMs) !== this.nowMs) return false
@@ -225,7 +225,7 @@ describe('a sliding window', () => {
     const window = createWindow()
     const backMs = 30_000
     let taken = 0
-    // By a clock that is right this is one minute. The one that is asked is set back during it.
+    // By a correct clock this lasts one minute. The window's clock is set back during that minute.
     for (let ms = 0; ms < MINUTE_MS; ms += 500) {
       const nowMs = T + ms - (ms >= 10_000 ? backMs : 0)
       if (fitsAtMs(window, 30, 1, nowMs) === nowMs) {

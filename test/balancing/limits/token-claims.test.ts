@@ -19,7 +19,7 @@ describe('a request that waits for tokens', () => {
     pool.waiting({ model: 'x', tokens: 350 })
     pool.grant({ model: 'y', tokens: 50 })
     expect(pool.refusal({ model: 'y', tokens: 10 }).reasons).toEqual({ at_tpm: 2 })
-    // There would be room for these, and for ever a little too little for the one that waits.
+    // The key has room for these. But if they were served, the waiter would never get enough room.
     for (let i = 0; i < 10; i++) {
       pool.wait(1_000)
       pool.wake()

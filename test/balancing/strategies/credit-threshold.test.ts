@@ -15,7 +15,7 @@ function poolWith(credits: Record<string, number | null>): PoolDriver {
   return pool
 }
 
-/** Sends requests of one price, one after another, and tells who served them. */
+/** Sends requests of one price, one after another. Returns the ids of the keys that served. */
 function spend(pool: PoolDriver, requests: number, costUsd: number): string {
   return Array.from({ length: requests }, () => {
     const lease = pool.grant()
@@ -24,7 +24,7 @@ function spend(pool: PoolDriver, requests: number, costUsd: number): string {
   }).join('')
 }
 
-/** A fresh lookup, later than the last one. */
+/** Reports a new lookup, which is later than the last one. */
 function topUp(pool: PoolDriver, id: string, remainingUsd: number): void {
   pool.wait(1)
   pool.lookUp(id, remainingUsd)
@@ -43,7 +43,7 @@ describe('credit-threshold', () => {
 
   it('stays while the key has the threshold or more, and moves on when it has less', () => {
     const pool = poolWith({ a: 3, b: 9, c: 9 })
-    // 3, 2, 1 and then 0 dollars are left on a.
+    // Key a has 3, 2, 1 and then 0 dollars left.
     expect(spend(pool, 6, 1)).toBe('aaabbb')
   })
 
@@ -93,7 +93,7 @@ describe('credit-threshold', () => {
     const pool = poolWith({ a: 5, b: 50 })
     spend(pool, 1, 1)
     const burst = Array.from({ length: 10 }, () => pool.grant().keyId).join('')
-    // Four dollars are left, and each of these is likely to cost one.
+    // Key a has four dollars left, and each request will probably cost one.
     expect(burst).toBe('aaaabbbbbb')
   })
 

@@ -16,8 +16,8 @@ interface Served {
 }
 
 /**
- * So many callers, each of whom asks again as soon as it is answered, for so long.
- * @param latencyMs of a key at a moment; an answer takes that long in all, give or take a tenth
+ * Serves a number of callers for a time. Each caller asks again as soon as it has its answer.
+ * @param latencyMs how long an answer of a key takes at a moment, with up to a tenth more or less
  */
 function serve(
   pool: PoolDriver,
@@ -85,7 +85,8 @@ describe('lowest-latency', () => {
   it('draws two of many: the fastest gets most, only the slowest nothing', () => {
     const keys = keysOf(...[100, 200, 300, 400, 500].map((ms) => measured(ms)))
     const picks = play(lowestLatency, 10_000, choiceOf(5), () => keys)
-    // Of the ten pairs the fastest wins four, the next three, and so on. The deviation is below 50.
+    // Of the ten pairs the fastest key wins four, the next three, and so on. The standard deviation
+    // is below 50.
     for (const [i, share] of sharesOf(picks, keys).entries()) {
       expect(Math.abs(share - (4 - i) * 1_000)).toBeLessThan(200)
     }
@@ -95,7 +96,7 @@ describe('lowest-latency', () => {
     for (let seed = 0; seed < 50; seed++) {
       const keys = keysOf(measured(50), measured(50), measured(50), null)
       const picks = play(lowestLatency, 40, choiceOf(seed), () => keys)
-      // It is in half of the pairs: forty misses would be one in a million millions.
+      // Half of the pairs contain the key, so forty misses have a probability of 2^-40.
       expect(picks).toContain(3)
     }
   })
@@ -128,8 +129,8 @@ describe('lowest-latency', () => {
     expect(lowestLatency.choose(nonEmpty(keysOf(measured(0))), choiceOf(1)).position).toBe(0)
   })
 
-  // A decayed measurement wins every comparison until it is renewed: the first answer after the
-  // pause finds a hundred requests behind it.
+  // A decayed measurement would win every comparison until its renewal. A hundred requests would be
+  // on this key before the first answer after the pause.
   it('tries a key whose measurement is from long ago with a few requests first', () => {
     const keys = keysOf(measured(500), measured(500, 10 * 60_000))
     hold(lowestLatency, 100, choiceOf(1), keys)
@@ -154,7 +155,8 @@ describe('traffic under lowest-latency', () => {
     for (const seed of [1, 2, 3]) {
       const served = serve(pool('ab', seed), 12, 120_000, fiveTimesSlower)
       const share = countOf(served, 'b') / served.length
-      // Loads are equal with about ten requests on one and one on the other: a twentieth at most.
+      // The loads are equal with about ten requests on a and one on b. An answer of b takes five
+      // times as long, so b gets a twentieth at most.
       expect(share).toBeGreaterThan(0.01)
       expect(share).toBeLessThan(0.06)
     }
@@ -163,7 +165,7 @@ describe('traffic under lowest-latency', () => {
   it('tries the slow key again now and then even if there is never more than one request', () => {
     const served = serve(pool('ab'), 1, 600_000, fiveTimesSlower)
     const turns = served.filter(({ key }) => key === 'b').map(({ atMs }) => atMs - START_MS)
-    // A fivefold latency has decayed to its fifth after 48 s.
+    // A latency that is five times higher decays to a fifth in 48 s.
     const pauses = turns.slice(1).map((atMs, i) => atMs - (turns[i] ?? 0))
     expect(turns.length).toBeGreaterThan(8)
     expect(turns.length / served.length).toBeLessThan(0.01)

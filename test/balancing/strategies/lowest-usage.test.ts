@@ -61,7 +61,7 @@ describe('lowest-usage', () => {
   it('reckons with what runs: a burst does not all go to the thriftiest key', () => {
     const keys = [4, 1].map((usd, position) => keyAt(position, { tally: tallyWith(usd) }))
     hold(lowestUsage, 11, choiceOf(1, { meanCostUsd: 1, spentTodayUsd: 5 }), keys)
-    // Three more make them equal; the others are shared.
+    // Three requests on the second key make both equal. The other eight are shared.
     expect(keys.map(({ inFlight }) => inFlight)).toEqual([4, 7])
   })
 
@@ -86,7 +86,7 @@ describe('lowest-usage', () => {
     const pool = drivePool(['a', 'b', 'c'], { strategy: 'lowest-usage' })
     for (let i = 0; i < 300; i++) {
       const lease = pool.grant()
-      // Answers of one key are ten times as dear.
+      // Answers of key a cost ten times as much.
       const costUsd = lease.keyId === 'a' ? 0.5 : 0.05
       pool.give(lease, { usage: usageOf(10, 10, costUsd) })
       pool.wait(10)

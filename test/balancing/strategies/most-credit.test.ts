@@ -10,7 +10,7 @@ const UNKNOWN: Credit = { kind: 'unknown' }
 const keysWith = (...credits: Credit[]): Key[] =>
   credits.map((credit, position) => keyAt(position, { credit }))
 
-/** Who serves, and who would if those before were away, for each of some seeds. */
+/** The ranking of the keys: who serves, and who serves without those. One entry per result. */
 function ranking(credits: readonly Credit[], more: Partial<Choice> = {}): string[] {
   const ranked = Array.from({ length: 30 }, (_, seed) => {
     let left = keysWith(...credits)
@@ -56,7 +56,7 @@ describe('most-credit', () => {
   it('reckons with what runs: a burst levels the keys instead of draining the richest', () => {
     const keys = keysWith(creditOf(10), creditOf(6), creditOf(1))
     hold(mostCredit, 10, choiceOf(1, { meanCostUsd: 1 }), keys)
-    // 10 and 6 less so many leases of a dollar leaves both with 3.
+    // Seven leases of a dollar on the key with 10, and three on the key with 6, leave both with 3.
     expect(keys.map(({ inFlight }) => inFlight)).toEqual([7, 3, 0])
   })
 
@@ -80,7 +80,8 @@ describe('most-credit', () => {
       served.push(lease.keyId)
       pool.give(lease, { usage: usageOf(10, 10, 1) })
     }
-    // a alone down to b; both in turn down to c.
+    // Key a serves alone until it has as much as b. Then both serve in turn until they have as much
+    // as c.
     expect(served.slice(0, 3).join('')).toBe('aaa')
     expect(served.slice(3).toSorted().join('')).toBe('aaabbb')
     expect(pool.key('a').credit).toMatchObject({ remainingUsd: 3 })

@@ -5,7 +5,7 @@ import { observe, type PeakEwma, valueMs } from '../../../src/balancing/strategi
 const T = 1_800_000_000_000
 const SECOND_MS = 1_000
 
-/** Samples, each so long after the one before. */
+/** The average after some samples, each with its time since the sample before. */
 function averageOf(...samples: readonly (readonly [gapMs: number, sampleMs: number])[]) {
   let nowMs = T
   let average: PeakEwma | null = null

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { roundRobin } from '../../../src/balancing/strategies/round-robin.ts'
 import { choiceOf, equal, keysOf, play, sharesOf } from './strategy-driver.ts'
 
-/** By how much the lead of one key over another swings at most, while both stay eligible. */
+/** How far the lead of one key over another varies at most, while both stay eligible. */
 function widestLead(
   picks: readonly number[],
   present: readonly (readonly number[])[],

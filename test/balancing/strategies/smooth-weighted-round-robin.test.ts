@@ -44,7 +44,8 @@ describe('weighted', () => {
             .join('')
             .split(' ')
           const longest = Math.max(...runs.map((run) => run.length))
-          // The others' turns cut a period into as many gaps, which have to hold this key's.
+          // The turns of the other keys leave as many gaps in a period. This key's turns have to
+          // fit into these gaps.
           const needed = Math.ceil(weight / (period - weight))
           expect(longest).toBeLessThanOrEqual(2 * needed)
         }

@@ -23,15 +23,15 @@ import {
 } from './strategy-driver.ts'
 
 /**
- * What every strategy promises, and then what those promise that are meant to
- * share: each strategy's own promises are in a file of its own name.
+ * What every strategy promises, and then what the strategies promise that share the load. The
+ * promises of a single strategy are in the test file with its name.
  */
 
-/** They prefer some key for ever by definition. */
+/** These always prefer one key, by definition. */
 const PREFERRING: readonly StrategyName[] = ['priority', 'credit-threshold']
-/** It draws by lot, so its shares are even by the law of large numbers only. */
+/** It draws at random, so its shares are even only by the law of large numbers. */
 const DRAWING: readonly StrategyName[] = ['lowest-latency']
-/** The contract says of these that they respect weights. */
+/** These respect weights, by the contract. */
 const WEIGHING: readonly StrategyName[] = ['weighted', 'least-busy']
 
 const others = (...lists: readonly (readonly StrategyName[])[]) =>
@@ -150,7 +150,7 @@ describe.each(others(WEIGHING))('%s, which knows no weights,', (name) => {
   })
 })
 
-/** These pick the best score, so that the scores explain the choice. */
+/** These pick the best score, so the scores explain the choice. */
 describe.each(others(DRAWING, ['credit-threshold']))('%s', (name) => {
   const strategy: Strategy = STRATEGIES[name]
 
@@ -162,7 +162,7 @@ describe.each(others(DRAWING, ['credit-threshold']))('%s', (name) => {
         const costs = keys.map((key) => sign * (strategy.score(key, before) ?? sign * Infinity))
         const chosen = strategy.choose(nonEmpty(keys), anyChoice(keys))
         const cost = costs[chosen.position] ?? Number.NaN
-        // Where two quotients are compared by products, the last digit may differ.
+        // A strategy may compare products, not quotients. Then the last digit may differ.
         const minimumBy = Math.min(...costs)
         expect(cost === minimumBy || cost <= minimumBy + Math.abs(minimumBy) * 1e-9).toBe(true)
       }),
@@ -179,7 +179,7 @@ describe.each(SHARING)('%s, as one that shares,', (name) => {
       { length: 600 },
       (_, seed) => strategy.choose(nonEmpty(equal(6)), choiceOf(seed)).position,
     )
-    // 100 each are expected, with a standard deviation of 9.
+    // Each key is expected 100 times, with a standard deviation of 9.
     for (const share of sharesOf(firsts, equal(6))) {
       expect(share).toBeGreaterThan(60)
       expect(share).toBeLessThan(140)
@@ -190,7 +190,7 @@ describe.each(SHARING)('%s, as one that shares,', (name) => {
     const keys = equal(5)
     const ordered = (turn: number) => (turn % 2 ? keys : keys.toReversed())
     const shares = sharesOf(play(strategy, 500, choiceOf(5), ordered), keys)
-    // In turn it is 100 each. Drawn in pairs, of which the longer idle one wins, it is nearly so.
+    // In turn each key has 100. If pairs are drawn and the longer idle key wins, it has nearly 100.
     const slack = DRAWING.includes(name) ? 30 : 0
     for (const share of shares) expect(Math.abs(share - 100)).toBeLessThanOrEqual(slack)
   })
@@ -296,7 +296,7 @@ describe.each(WEIGHING)('%s, which respects weights,', (name) => {
   })
 })
 
-/** The most turns from one of a key's turns, or the start, to its next, or the end. */
+/** The longest wait of a key, in turns. The start and the end count like turns of the key. */
 function longestWait(picks: readonly number[], position: number, end: number): number {
   const turns = [-1, ...picks.flatMap((pick, i) => (pick === position ? [i] : [])), end]
   return Math.max(...turns.slice(1).map((turn, i) => turn - (turns[i] ?? 0)))

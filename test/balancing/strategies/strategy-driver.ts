@@ -17,7 +17,7 @@ import { seededRandom } from '../seeded-random.ts'
 
 const DAY_MS = 86_400_000
 
-/** A key as strategies see it, which a test may change. */
+/** A key as strategies see it. A test may change it. */
 export interface Key extends Candidate {
   position: number
   weight: number
@@ -70,7 +70,7 @@ export function meterWith(limit: number, ...takes: [amount: number, agoMs: numbe
   return meter
 }
 
-/** A key that has spent so much on the day of `atMs`. */
+/** The tally of a key that has spent this much on the day of `atMs`. */
 export function tallyWith(costUsd: number, atMs: number = START_MS): Tally {
   const tally = tallyOf(createLedger().byKey, keyId('k'), atMs)
   tally.today.costUsd = costUsd
@@ -96,7 +96,7 @@ export function nonEmpty<T>(items: readonly T[]): NonEmpty<T> {
   return items
 }
 
-/** Takes `turns` turns, each settled before the next, and tells who had them. */
+/** Takes turns, each settled before the next. Returns the position of the key of each turn. */
 export function play(
   strategy: Strategy,
   turns: number,
@@ -111,7 +111,7 @@ export function play(
   })
 }
 
-/** As many leases, none of which is given back. */
+/** Takes leases and settles none of them. Returns the position of the key of each lease. */
 export function hold(
   strategy: Strategy,
   leases: number,
@@ -149,12 +149,12 @@ const anyCredit: fc.Arbitrary<Credit> = fc.oneof(
 const anyLatency: fc.Arbitrary<PeakEwma | null> = fc.option(
   fc.record({
     valueMs: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 1e6, noNaN: true })),
-    // A clock that was set back makes a sample that lies ahead.
+    // After a clock was set back, a sample may lie in the future.
     atMs: fc.integer({ min: START_MS - 10 * DAY_MS, max: START_MS + 5_000 }),
   }),
 )
 
-/** Not used, partly used, full, or over where estimates proved too low. */
+/** Unused, partly used, full, or over the limit because estimates were too low. */
 const anyMeter: fc.Arbitrary<Meter | null> = fc.option(
   fc
     .tuple(
@@ -168,7 +168,7 @@ const anyTally = fc
   .tuple(anyUsd, fc.constantFrom(START_MS, START_MS - DAY_MS))
   .map(([costUsd, atMs]) => tallyWith(costUsd, atMs))
 
-/** A key in any state that a pool can bring it into. */
+/** A key in any state that it can have in a pool. */
 export const anyKey: fc.Arbitrary<Omit<Key, 'position'>> = fc.record({
   weight: fc.integer({ min: 1, max: 1000 }),
   inFlight: fc.nat({ max: 5000 }),
@@ -185,7 +185,7 @@ export const anyKeys: fc.Arbitrary<Key[]> = fc
   .array(anyKey, { minLength: 1, maxLength: 20 })
   .map((keys) => keys.map((key, position) => ({ ...key, position })))
 
-/** A pool's memory and means, whatever has happened; the same each time, for the keys that it has. */
+/** A choice after any past of the pool. For the same keys it is the same at each call. */
 export const anyChoice: fc.Arbitrary<(members: readonly Key[]) => Choice> = fc
   .record({
     seed: fc.integer(),
