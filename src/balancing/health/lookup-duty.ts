@@ -23,7 +23,7 @@ export interface LookupState {
 /** The order to ask `GET /key` about one key, given to one Worker at a time. */
 export interface LookupDuty {
   readonly keyId: KeyId
-  /** An answer of this moment (epoch milliseconds) or later is fresh enough, whoever got it. */
+  /** An answer of this moment or later is fresh enough, from any Worker. Epoch milliseconds. */
   readonly freshSinceMs: number
   /** Whether to ask for the account's balance too, if OpenRouter shows it. */
   readonly withBalance: boolean
