@@ -150,10 +150,10 @@ export class PoolAudit {
     const nowMs = this.#pool.now()
     const minute = this.#minutes.get(id)
     const counted = Math.round(shareUsed(meter, nowMs) * meter.limit)
-    const minimumBy = minute?.since(nowMs - WINDOW_MS)[what] ?? 0
+    const least = minute?.since(nowMs - WINDOW_MS)[what] ?? 0
     const most = minute?.since(nowMs - WINDOW_MS - METER_ERROR_MS)[what] ?? 0
     const { slots, total } = meter.window
-    this.#expect(counted >= minimumBy, `${id} forgets ${what}: ${counted} of ${minimumBy}`)
+    this.#expect(counted >= least, `${id} forgets ${what}: ${counted} of ${least}`)
     this.#expect(counted <= most, `${id} invents ${what}: ${counted} for ${most}`)
     this.#expect(
       slots.every(({ amount }) => amount >= 0),

@@ -156,10 +156,8 @@ function boundsOf(
 }
 
 function leastLoaded(candidates: readonly AccountCandidate[]): AccountCandidate {
-  return candidates.reduce((minimumBy, candidate) =>
-    candidate.inFlight * minimumBy.weight < minimumBy.inFlight * candidate.weight
-      ? candidate
-      : minimumBy,
+  return candidates.reduce((least, candidate) =>
+    candidate.inFlight * least.weight < least.inFlight * candidate.weight ? candidate : least,
   )
 }
 
