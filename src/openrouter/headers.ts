@@ -1,4 +1,4 @@
-/** Names that end in `*` stand for all that start so. */
+/** A lower-case header name. A name that ends in `*` matches all names with this beginning. */
 type NamePattern = string
 
 const FORWARDED: readonly NamePattern[] = [
@@ -25,11 +25,10 @@ const RETURNED: readonly NamePattern[] = [
 ]
 
 /**
- * The caller's headers that go upstream: an allow-list, since whatever a caller
- * or a proxy before us invents next must not reach OpenRouter, where
- * `x-api-key` would even win over the key that we set. The answer is asked for
- * uncompressed, so that events arrive as they were written instead of as a
- * compressor flushes them.
+ * The caller's headers that go upstream. This is an allow-list: an unknown header of a caller, or
+ * of a proxy before the gateway, must not reach OpenRouter. There, `x-api-key` would even win over
+ * the gateway's own key. The request asks for an uncompressed answer: a compressor would hold
+ * events back until it flushes.
  */
 export function upstreamHeaders(incoming: Headers): Headers {
   const headers = only(FORWARDED, incoming)
@@ -37,7 +36,7 @@ export function upstreamHeaders(incoming: Headers): Headers {
   return headers
 }
 
-/** The headers of OpenRouter's answer that the caller gets to see. No cookie is among them. */
+/** The headers of OpenRouter's answer that the caller gets. Cookies are not among them. */
 export function clientHeaders(upstream: Headers): Headers {
   return only(RETURNED, upstream)
 }

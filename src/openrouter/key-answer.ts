@@ -2,8 +2,8 @@ import type { Spending } from '../balancing/accounting/ledger.ts'
 import type { JsonObject } from './json-value.ts'
 
 /**
- * A client key of the gateway, worded as OpenRouter words one of its own in the
- * answer of `GET /key`. Fields that mean nothing here have the value that says so.
+ * The answer of `GET /key` for a client key of the gateway, in OpenRouter's form. A field that has
+ * no meaning for a client key has the value for "none". Amounts are in USD.
  * https://openrouter.ai/docs/api-reference/limits
  */
 export function keyAnswer(label: string, spending: Spending): JsonObject {
@@ -30,8 +30,8 @@ export function keyAnswer(label: string, spending: Spending): JsonObject {
       organization_id: null,
       workspace_id: null,
       expires_at: null,
-      // OpenRouter's own client takes no answer without the next two. Both are about accounts,
-      // which are not the client's.
+      // OpenRouter's own client rejects an answer without the next two fields. They describe an
+      // account, and a client has none.
       allowed_data_regions: ['global'],
       free_model_daily_requests: { used: 0, limit: 0, remaining: 0 },
       rate_limit: {

@@ -10,13 +10,13 @@ export type KeyInfo =
   | { readonly kind: 'unknown' }
 
 export interface KeyStatus {
-  /** The spending cap in USD, and what is left of it. `null` is an uncapped key, not an empty one. */
+  /** The spending cap in USD, and what is left of it. `null` means no cap; it does not mean 0. */
   readonly limitUsd: number | null
   readonly remainingUsd: number | null
-  /** When the cap begins anew; null where it never does. */
+  /** When the cap resets, in epoch milliseconds; null if it never resets. */
   readonly resetsAtMs: number | null
   readonly expiresAtMs: number | null
-  /** Who pays: the organisation, else the person who made the key. */
+  /** The account that pays: the organisation, or else the user who created the key. */
   readonly owner: AccountId | null
 }
 
@@ -25,7 +25,7 @@ const keyAnswer = z.object({
   data: z.object({
     limit: z.number().nullish(),
     limit_remaining: z.number().nullish(),
-    // What is not known of these must not cost us the rest of the answer.
+    // An unexpected value in one of these fields must not make the rest of the answer unusable.
     limit_reset: z.string().nullish().catch(null),
     expires_at: z.string().nullish().catch(null),
     organization_id: z.string().nullish().catch(null),
@@ -40,11 +40,10 @@ const RESETS: ReadonlyMap<string | null | undefined, UtcWindow> = new Map([
 ])
 
 /**
- * Judges the answer of `GET /key`. Only an answer that is clearly OpenRouter's
- * proves anything about the key: a page of the edge, an outage or a shape that
- * we do not know leaves it as it was.
- * @param body the parsed JSON, or anything else where there was none.
- * @param nowMs when it was asked: the cap's window is the one of that moment
+ * Reads the answer of `GET /key`. Only an answer that is clearly OpenRouter's proves something
+ * about the key. A page of the CDN, an outage or an unknown form gives `unknown`.
+ * @param body the parsed JSON, or any other value if the answer was not JSON
+ * @param nowMs the moment of the call, in epoch milliseconds: it selects the cap's window
  */
 export function readKeyInfo(status: number, body: unknown, nowMs: number): KeyInfo {
   if (status === 401) {
@@ -62,7 +61,7 @@ export function readKeyInfo(status: number, body: unknown, nowMs: number): KeyIn
   return {
     kind: 'valid',
     limitUsd: limit,
-    // A cap is overdrawn by the requests that were running when it was reached.
+    // Requests that were running when the key reached its cap may overdraw it.
     remainingUsd: remaining === null ? null : Math.max(0, remaining),
     resetsAtMs: window === undefined ? null : endOfUtcWindow(window, nowMs),
     expiresAtMs: momentOf(rest.expires_at),
@@ -80,8 +79,8 @@ const creditsAnswer = z.object({
 })
 
 /**
- * What an account has left, in USD, by the answer of `GET /credits`; null where it
- * does not tell. By its documentation OpenRouter shows it to management keys only.
+ * The balance of an account, in USD, from the answer of `GET /credits`; null if the answer does not
+ * give it. According to OpenRouter's documentation, only management keys may read it.
  */
 export function readBalance(status: number, body: unknown): number | null {
   const answer = creditsAnswer.safeParse(body)

@@ -1,10 +1,10 @@
 /**
  * Cuts a stream of server-sent events into blocks without changing a byte.
  *
- * A block ends with a blank line. An `event` holds at least one field, a
- * `comment` only comments or nothing at all. A block of more than
- * `maxBlockBytes` is not collected: its bytes are handed out as they come, as
- * any number of `oversized` pieces.
+ * A block ends with a blank line. An `event` has at least one field. A `comment`
+ * has only comment lines, or no line at all. The scanner does not collect a block
+ * of more than `maxBlockBytes`: it returns the bytes as they arrive, in one or more
+ * `oversized` pieces.
  */
 export interface SseBlock {
   readonly kind: 'comment' | 'event' | 'oversized'
@@ -13,22 +13,22 @@ export interface SseBlock {
 
 export interface SseScanner {
   /**
-   * Takes the next bytes of the stream and returns the blocks that they complete. Blocks refer
-   * to the chunk's memory where they can, so that the caller must not write to it afterwards.
+   * Takes the next bytes of the stream and returns the blocks that they complete. A block may
+   * share memory with the chunk, so the caller must not change the chunk afterwards.
    */
   push(chunk: Uint8Array): SseBlock[]
-  /** True between two blocks, where an event of our own could be put into the stream. */
+  /** True between two blocks. Only there can the gateway put its own event into the stream. */
   atBoundary(): boolean
-  /** The bytes of the block that is not complete yet and were not handed out. */
+  /** The bytes of the incomplete block that `push` has not returned yet. */
   tail(): Uint8Array
 }
 
 export interface SseScannerOptions {
-  /** The largest block that is collected; 8 MiB unless told. */
+  /** The largest block that is collected, in bytes. The default is 8 MiB. */
   readonly maxBlockBytes?: number
 }
 
-/** A picture is some megabytes of base64, and what it cost is told in the same event. */
+/** An image is some megabytes of base64, and the same event reports its cost. */
 const DEFAULT_MAX_BLOCK_BYTES = 8 * 1024 * 1024
 
 const LF = 0x0a
@@ -43,7 +43,7 @@ export function createSseScanner(options: SseScannerOptions = {}): SseScanner {
   let isOversized = false
   let isBoundary = true
 
-  /** Hands out a complete block whose last part is `part`. */
+  /** Returns a complete block whose last part is `part`. */
   const finish = (part: Uint8Array): SseBlock => {
     const kind = finder.takeKind()
     const oversized = isOversized || kept.length() + part.length > maxBlockBytes
@@ -51,7 +51,7 @@ export function createSseScanner(options: SseScannerOptions = {}): SseScanner {
     return { kind: oversized ? 'oversized' : kind, bytes: kept.take(part) }
   }
 
-  /** Keeps the start of a block whose end is still to come, or lets it go if it grows too large. */
+  /** Keeps the start of an incomplete block, or returns it at once if the block is too large. */
   const keep = (part: Uint8Array): SseBlock[] => {
     if (!isOversized && kept.length() + part.length <= maxBlockBytes) {
       kept.add(part)
@@ -67,8 +67,8 @@ export function createSseScanner(options: SseScannerOptions = {}): SseScanner {
     const entry = finder.enter(chunk)
     let start = 0
     if (isBoundary && entry > 0 && chunk[0] === LF) {
-      // The second half of a CRLF whose block is gone already: to wait for this byte would hold
-      // back every event of a stream that ends its lines with CR alone.
+      // The LF of a CRLF whose block has been returned already. If the scanner waited for this
+      // byte, it would delay every event of a stream that ends its lines with CR alone.
       blocks.push({ kind: 'comment', bytes: chunk.subarray(0, 1) })
       start = 1
     }
@@ -84,7 +84,7 @@ export function createSseScanner(options: SseScannerOptions = {}): SseScanner {
   return { push, atBoundary: () => isBoundary, tail: kept.peek }
 }
 
-/** Finds where blocks end, over any number of chunks, and what they are. */
+/** Finds where blocks end, across chunks, and the kind of each block. */
 function createBlockFinder() {
   let markBytes = 0
   let kind: 'comment' | 'event' = 'comment'
@@ -97,12 +97,12 @@ function createBlockFinder() {
     if (firstByte !== COLON) kind = 'event'
   }
 
-  /** A byte order mark may stand at the very start, and may come in pieces. */
+  /** A stream may begin with a byte order mark, and chunks may split the mark. */
   const skipMark = (chunk: Uint8Array): number => {
     let at = 0
     while (at < chunk.length && markBytes < BYTE_ORDER_MARK.length) {
       if (chunk[at] !== BYTE_ORDER_MARK[markBytes]) {
-        // A part of one is no mark but the name of a field that nobody knows.
+        // An incomplete mark is no mark: its bytes begin the name of an unknown field.
         if (markBytes > 0) startLine(BYTE_ORDER_MARK[0])
         markBytes = BYTE_ORDER_MARK.length
         return at
@@ -113,14 +113,14 @@ function createBlockFinder() {
     return at
   }
 
-  /** How many bytes at the chunk's start belong to what came before its first line. */
+  /** How many bytes of the chunk come before its first line: a mark, or the LF of a CRLF. */
   const enter = (chunk: Uint8Array): number => {
     if (!isAfterCr) return skipMark(chunk)
     isAfterCr = false
     return chunk[0] === LF ? 1 : 0
   }
 
-  /** Where the block that `from` lies in ends, or -1 if it goes on beyond the chunk. */
+  /** The end of the block that contains `from`, or -1 if the block continues after the chunk. */
   const next = (chunk: Uint8Array, from: number): number => {
     let at = from
     while (at < chunk.length) {
@@ -145,7 +145,7 @@ function createBlockFinder() {
   return { enter, next, takeKind }
 }
 
-/** Where the line's bytes end: at its CR or LF, or with the chunk. */
+/** The end of the line's bytes: its CR or LF, or the end of the chunk. */
 function lineEnd(chunk: Uint8Array, from: number): number {
   let at = from
   while (at < chunk.length && chunk[at] !== LF && chunk[at] !== CR) at += 1
@@ -157,9 +157,8 @@ function afterLineEnd(chunk: Uint8Array, end: number): number {
 }
 
 /**
- * Bytes that wait for more. The memory doubles as it fills, so that a block is
- * joined in linear time however small the pieces are that it comes in, and a
- * piece costs no more than its bytes.
+ * The bytes of an incomplete block. The memory doubles when it is full, so joining
+ * a block takes linear time even if it arrives in very small pieces.
  */
 function createBuffer() {
   const MIN_CAPACITY = 1024
@@ -180,7 +179,7 @@ function createBuffer() {
   return {
     add,
     length: () => length,
-    /** What is kept followed by `part`; nothing is kept then. */
+    /** Returns the kept bytes followed by `part`, and empties the buffer. */
     take: (part: Uint8Array): Uint8Array => {
       if (length === 0) return part
       add(part)
@@ -193,9 +192,9 @@ function createBuffer() {
   }
 }
 
-/** One event of a stream, as the field parser of the HTML standard sees it. */
+/** One event of a stream, parsed by the rules of the HTML standard. */
 export interface SseEvent {
-  /** `message` where the stream named none. */
+  /** `message` if the stream gives no name. */
   readonly event: string
   /** The lines of data, joined by LF. */
   readonly data: string
@@ -205,8 +204,8 @@ const decoder = new TextDecoder()
 
 /**
  * Parses the bytes of one block of the scanner, with or without the blank
- * line that ends it. Bytes that are no UTF-8 become U+FFFD; fields other than
- * `event` and `data` steer reconnection, which a POST does not do.
+ * line that ends it. Bytes that are not UTF-8 become U+FFFD. All fields except
+ * `event` and `data` are ignored: they control reconnection, which a POST does not do.
  * https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
  * @returns null for a block without data: comments, or an event that is never dispatched.
  */
@@ -224,7 +223,7 @@ export function parseSseEvent(bytes: Uint8Array): SseEvent | null {
     : { event: event === '' ? 'message' : event, data: data.join('\n') }
 }
 
-/** One space after the colon belongs to the syntax, any further one to the value. */
+/** One space after the colon belongs to the syntax. Further spaces belong to the value. */
 function valueAfter(line: string, colon: number): string {
   if (colon === -1) return ''
   return line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1)

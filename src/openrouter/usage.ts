@@ -4,9 +4,9 @@ import { isJsonObject, objectOf } from './json-value.ts'
 /**
  * Reads the usage of any of OpenRouter's API shapes: `prompt_tokens` and
  * `completion_tokens` of chat, completions and embeddings, `input_tokens` and
- * `output_tokens` of /responses and /messages. Numbers that are absent, negative
- * or no numbers count as 0.
- * @returns tokens and US dollars, or null where the value reports neither.
+ * `output_tokens` of /responses and /messages. A value that is absent, negative
+ * or not a number counts as 0.
+ * @returns tokens and US dollars, or null if the value reports neither.
  */
 export function readUsage(value: unknown): Usage | null {
   if (!isJsonObject(value)) return null
@@ -31,7 +31,7 @@ export function readUsage(value: unknown): Usage | null {
   }
 }
 
-/** Anthropic counts what it read from and wrote to its cache beside `input_tokens`, not within. */
+/** Anthropic's `input_tokens` does not include the tokens read from and written to its cache. */
 function inputTokens(usage: Record<string, unknown>): number | null {
   const fresh = countOf(usage.input_tokens)
   if (fresh === null) return null
@@ -50,9 +50,9 @@ function countOf(value: unknown): number | null {
 }
 
 /**
- * Usage of a stream that reports it in parts: Anthropic's says at the start what
- * the prompt was, and at the end what the answer was. Whatever is told twice only
- * grows, so that the larger of two numbers is the later one.
+ * Joins the usage of a stream that reports it in parts: Anthropic's reports the prompt at the
+ * start and the answer at the end. A number that is reported twice only grows, so the larger of
+ * the two is the later one.
  */
 export function mergeUsage(earlier: Usage | null, later: Usage | null): Usage | null {
   if (earlier === null || later === null) return later ?? earlier

@@ -1,14 +1,14 @@
-/** The fixed windows that OpenRouter counts in. They are aligned to UTC; weeks start on Monday. */
+/** The fixed windows of OpenRouter's limits. They are aligned to UTC; weeks start on Monday. */
 export type UtcWindow = 'minute' | 'day' | 'week' | 'month'
 
 const MINUTE_MS = 60_000
 const DAY_MS = 24 * 60 * MINUTE_MS
 const WEEK_MS = 7 * DAY_MS
 
-/** The epoch was a Thursday; the first Monday after it: */
+/** The epoch was a Thursday. This is the first Monday after it. */
 const FIRST_MONDAY_MS = 4 * DAY_MS
 
-/** When the window that holds `nowMs` ends: always after it, in epoch milliseconds. */
+/** The end of the window that contains `nowMs`, in epoch milliseconds; always after `nowMs`. */
 export function endOfUtcWindow(window: UtcWindow, nowMs: number): number {
   switch (window) {
     case 'minute':

@@ -145,7 +145,7 @@ describe('readKeyLookup', () => {
       fc.property(fields, (data) => {
         const found = readKeyInfo(200, { data }, NOW)
         if (found.kind !== 'valid') {
-          // A cap of which nothing says what is left is the one thing that cannot be used.
+          // Only a cap without its remaining amount is unusable.
           expect(found.kind).toBe('unknown')
           expect(data.limit ?? null).not.toBeNull()
           expect(data.limit_remaining ?? null).toBeNull()

@@ -15,7 +15,7 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
   return Uint8Array.from(parts.flatMap((part) => [...part]))
 }
 
-/** Feeds the pieces, in memory of their own, and gives all blocks. */
+/** Feeds copies of the pieces to the scanner and returns all blocks. */
 function scan(scanner: SseScanner, pieces: readonly Uint8Array[]): SseBlock[] {
   return pieces.flatMap((piece) => scanner.push(piece.slice()))
 }
@@ -25,7 +25,7 @@ function cut(bytes: Uint8Array, at: readonly number[]): Uint8Array[] {
   return edges.slice(1).map((end, index) => bytes.subarray(edges[index], end))
 }
 
-/** What a reader of the stream sees: comments that hold nothing but line ends don't count. */
+/** The stream as a reader sees it: comments with only line ends do not count. */
 function received(blocks: readonly SseBlock[]): string[] {
   return blocks
     .map(({ kind, bytes }) => ({ kind, text: decoder.decode(bytes) }))

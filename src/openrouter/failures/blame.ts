@@ -30,11 +30,12 @@ import type { UpstreamFailure } from './upstream-failure.ts'
 /**
  * What the request may do after a failure.
  * - `none`: the answer goes to the caller.
- * - `fallback`: another model, if the request has one; else as `none`.
- * - `move`: another key at once and free; none that shares what failed.
- * - `retry`: another key, paid from the retry budget, after a backoff, or after `waitMs` where
- *   upstream said how long. `once`: no more than one such retry for this request and model, and
- *   then another model.
+ * - `fallback`: try another model if the request has one, else as `none`.
+ * - `move`: try another key at once, without paying from the retry budget. `exclude` says whether
+ *   only the failed key is excluded, or all keys of its account.
+ * - `retry`: try another key and pay from the retry budget. First wait `waitMs` if upstream named a
+ *   wait, else a backoff. `once` allows one such retry for this request and model, then another
+ *   model.
  */
 export type Next =
   | { readonly kind: 'none' }
@@ -46,7 +47,7 @@ export type Next =
       readonly waitMs: number | null
     }
 
-/** Which row of the table spoke; for the log, and for the policies that loosen rows 10 and 13. */
+/** The row of the table that matched. The request log shows it. */
 export type BlameRowId =
   | '1'
   | '2'
@@ -67,13 +68,13 @@ export type BlameRowId =
   | '16'
   | '17'
 
-/** Whose fault a failed attempt was, and what follows. */
+/** Whose fault a failed attempt was, and the consequences for the pool and for the request. */
 export interface Blame {
   readonly row: BlameRowId
   readonly fault: Fault
   readonly outcome: Outcome
   readonly benches: readonly BenchOrder[]
-  /** True when the key itself is in doubt and has to be looked up. */
+  /** True if the key may be invalid: `GET /key` must check it. */
   readonly suspect: boolean
   /** The request size, in tokens, that the key or account can still pay for. */
   readonly affordableTokens?: number
@@ -96,11 +97,11 @@ export interface BlameRow {
   readonly next: (signs: FailureSigns, spill: SpillPolicy) => Next
 }
 
-/** What an operator may allow that is forbidden by default: see rows 10 and 13. */
+/** Moves to another account that are forbidden by default; an operator may allow them. */
 export interface SpillPolicy {
-  /** A free-tier limit of one account may be got round by another. */
+  /** Row 10: after a free-tier limit of one account, use another account. */
   readonly freeTier: boolean
-  /** What one account's data policy or guardrail forbids, another may do. */
+  /** Row 13: after a refusal by one account's data policy or guardrail, use another account. */
   readonly policy: boolean
 }
 
@@ -110,7 +111,7 @@ const SUSPECT_BENCH_MS = 60_000
 const BUDGET_BENCH_MS = 300_000
 const CREDIT_LAPSE_MS = 300_000
 const BACKOFF = { kind: 'backoff', baseMs: 1000, maxMs: 60_000 } as const
-/** What is held by running requests comes free as they end; this is a guess at how soon. */
+/** A guess: running requests hold the budget, and each frees its part when it ends. */
 const IN_FLIGHT_BENCH_MS = 10_000
 
 const noEffect = (): BlameEffect => ({})
@@ -135,8 +136,8 @@ const sizeNote = (signs: FailureSigns): BlameEffect => {
 }
 
 /**
- * Whose fault a failure is, first match wins. The order matters as much as the rows: the more
- * specific sign stands before the status that it refines. https://openrouter.ai/docs/api-reference/errors
+ * Whose fault a failure is; the first matching row wins. The order matters: a row with a specific
+ * sign is before the row with only the status. https://openrouter.ai/docs/api-reference/errors
  */
 export const BLAME_TABLE: readonly BlameRow[] = [
   {
@@ -273,7 +274,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     fault: 'unknown',
     outcome: 'failure',
     effect: (signs) => bench('key', 'account_rate_limited', untilReset(signs, BACKOFF)),
-    // The wait that was asked for is served by the key's bench; another key need not serve it.
+    // The key's bench lasts as long as the wait that upstream named. Another key need not wait.
     next: () => ({ kind: 'retry', limit: 'attempts', waitMs: null }),
   },
   {
@@ -282,7 +283,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     fault: 'policy',
     outcome: 'ignorable',
     effect: noEffect,
-    // A policy is there to protect; an account with a laxer one would undo it.
+    // A policy protects its owner. An account with a weaker policy would bypass it.
     next: (_signs, { policy }) => (policy ? otherAccount() : stop()),
   },
   {
@@ -322,12 +323,12 @@ export const BLAME_TABLE: readonly BlameRow[] = [
   },
 ]
 
-/** A 4xx that no earlier row took, known to us or not; 408 alone is about time, not the request. */
+/** Any 4xx that no earlier row matched, except 408: that is about time, not about the request. */
 function isRequestError({ status }: FailureSigns): boolean {
   return status !== null && status >= 400 && status < 500 && status !== 408
 }
 
-/** Row 17: the client went away, or our own queue, limits, clock or shutdown ended the request. */
+/** Row 17: the client left, or the gateway's own queue, limits, timeout or shutdown ended it. */
 export const NOBODY: Blame = {
   row: '17',
   fault: 'nobody',
@@ -338,9 +339,10 @@ export const NOBODY: Blame = {
 }
 
 /**
- * Finds whose fault a failure was. What no row takes (our own clock over the whole request) is
- * nobody's.
- * @param context `nowMs`: epoch milliseconds, against which resets and windows are reckoned.
+ * Finds whose fault a failure was, by the first matching row of the table. A failure that matches
+ * no row (the gateway's own timeout for the whole request) has the fault `nobody`.
+ * @param context `nowMs`: epoch milliseconds, the base of resets and windows; `spill`: what the
+ *   operator allows in rows 10 and 13
  */
 export function blame(
   failure: UpstreamFailure,

@@ -2,15 +2,15 @@ import { textOf } from '../json-value.ts'
 import { resetAtMs } from './retry-after.ts'
 import type { UpstreamFailure, WireError } from './upstream-failure.ts'
 
-/** What the rows of the blame table look at. */
+/** The properties of a failure that the rows of the blame table test. */
 export interface FailureSigns {
   readonly failure: UpstreamFailure
-  /** Null where there was no answer. Where the answer was a 200, the status of the error in it. */
+  /** Null if there was no answer. For an error inside a 200, the status of the error. */
   readonly status: number | null
   readonly error: WireError | null
-  /** The error's text for people; empty where there is none. */
+  /** The error's text; empty if it has none. */
   readonly message: string
-  /** See retry-after.ts. */
+  /** When a retry may work, in epoch milliseconds; see retry-after.ts. */
   readonly resetAtMs: number | null
   readonly nowMs: number
 }
@@ -25,7 +25,7 @@ export function signsOf(failure: UpstreamFailure, nowMs: number): FailureSigns {
   return { failure, status, error, message: error?.message ?? '', resetAtMs: reset, nowMs }
 }
 
-/** Statuses that judge the request itself. Those of 400 to 499 that mean something else are not here. */
+/** Statuses that reject the request itself. Other statuses from 400 to 499 mean something else. */
 const REQUEST_STATUSES: ReadonlySet<number | null> = new Set([
   400, 404, 405, 409, 410, 412, 413, 415, 422,
 ])
@@ -36,24 +36,23 @@ const CONTENT_ERROR_TYPES: ReadonlySet<string | null> = new Set([
 ])
 
 /**
- * Whether it was the request, not whoever served it, that was found wanting. A
- * provider's 400 comes with the provider's name on it; without this test one
- * client that sends nonsense could bench a model, or an account's own provider
- * key, for everybody.
+ * Whether the failure rejects the request, not its provider. A provider's 400 carries the
+ * provider's name. Without this test, one client that sends invalid requests could bench a model,
+ * or an account's own provider key, for all clients.
  */
 export function judgesRequest({ status, error }: FailureSigns): boolean {
   return REQUEST_STATUSES.has(status) || CONTENT_ERROR_TYPES.has(error?.errorType ?? null)
 }
 
-/** No usable answer, and no error of OpenRouter's that would say why. */
+/** Whether there was no usable answer, and no error of OpenRouter that explains it. */
 export function isWithoutAnswer({ failure, status }: FailureSigns): boolean {
   switch (failure.kind) {
     case 'network':
     case 'truncated':
       return true
     case 'timeout':
-      // Our own limit on the whole request may run out a moment after an attempt began, or in
-      // the middle of a long and healthy stream: it accuses nobody.
+      // The gateway's timeout for the whole request is not a failure of the attempt: it may end
+      // just after the attempt began, or in the middle of a long and healthy stream.
       return failure.clock !== 'total'
     case 'response':
       if (status === null || status < 400) return true
@@ -61,7 +60,10 @@ export function isWithoutAnswer({ failure, status }: FailureSigns): boolean {
   }
 }
 
-/** Relayed from a provider. A name beside `reasons` only says for whom OpenRouter moderated. */
+/**
+ * Whether OpenRouter relayed the error from a provider. If the error also has `reasons`, the name
+ * only says for which provider OpenRouter moderated the input.
+ */
 export function isProviders({ error }: FailureSigns): boolean {
   return (error?.providerName ?? null) !== null && !isPresent(error?.metadata.reasons)
 }
@@ -82,12 +84,12 @@ export function isDailyFreeTierLimit({ error, message }: FailureSigns): boolean 
   return error?.limitSource === 'free_tier_daily' || /free-models-per-day/i.test(message)
 }
 
-/** The request could be paid for if it were smaller. */
+/** Whether the key or account could pay for a smaller request. */
 export function isTooLargeForBudget(signs: FailureSigns): boolean {
   return /can only afford/i.test(signs.message) || hasReason(signs, 'weight_exceeds_budget')
 }
 
-/** How many tokens "can only afford …" names. */
+/** The number of tokens in the text "can only afford …", or null. */
 export function affordableTokens({ message }: FailureSigns): number | null {
   const tokens = Number(
     /can only afford (\d[\d,]*)/i.exec(message)?.[1]?.replaceAll(',', '') ?? Number.NaN,
@@ -95,7 +97,7 @@ export function affordableTokens({ message }: FailureSigns): number | null {
   return Number.isSafeInteger(tokens) ? tokens : null
 }
 
-/** A workspace's or guardrail's budget is spent, which is money and not policy. */
+/** Whether the budget of a workspace or guardrail is spent. That is about money, not policy. */
 export function isBudgetExceeded(signs: FailureSigns): boolean {
   return (
     signs.status === 403 &&
@@ -108,7 +110,7 @@ export function isBudgetExceeded(signs: FailureSigns): boolean {
 const POLICY_STEP = /^Filter by (?:Guardrails|Data Policy)$|\bAttestations?$/i
 const POLICY_TEXT = /data policy|\bguardrails?\b|\battestations?\b/i
 
-/** The account's owner chose not to be served like this: by data policy, guardrail or attestation. */
+/** Whether the account's own data policy, guardrail or attestation forbids the request. */
 export function isAccountPolicy(signs: FailureSigns): boolean {
   if ((signs.status !== 403 && signs.status !== 404) || isBudgetExceeded(signs)) return false
   return (
@@ -118,7 +120,7 @@ export function isAccountPolicy(signs: FailureSigns): boolean {
   )
 }
 
-/** The input or output was found unfit: by moderation, a guardrail's patterns or the model itself. */
+/** Whether moderation, a guardrail's patterns or the model itself rejected the content. */
 export function isAboutContent({ error }: FailureSigns): boolean {
   return (
     isPresent(error?.metadata.reasons) ||

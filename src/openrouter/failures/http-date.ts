@@ -3,8 +3,8 @@ const MONTH = '(?<month>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)'
 const TIME = '(?<hour>\\d\\d):(?<minute>\\d\\d):(?<second>\\d\\d)'
 
 /**
- * The three forms that a recipient must accept, RFC 9110 section 5.6.7: that of
- * today, that of RFC 850 with two digits for the year, and that of C's asctime.
+ * The three forms that a recipient must accept (RFC 9110, section 5.6.7): today's form, the form of
+ * RFC 850 with a two-digit year, and the form of C's asctime.
  */
 const FORMS = [
   new RegExp(`^\\w{3}, (?<day>\\d\\d) ${MONTH} (?<year>\\d{4}) ${TIME} GMT$`),
@@ -13,9 +13,10 @@ const FORMS = [
 ]
 
 /**
- * Reads an HTTP date. `Date.parse` is no help here: it takes almost anything for
- * a date, and asctime's form for local time.
- * @returns epoch milliseconds, or null where the text is no HTTP date.
+ * Reads an HTTP date. `Date.parse` does not work here: it accepts almost any text as a date, and it
+ * reads asctime's form as local time.
+ * @param nowMs epoch milliseconds; gives the century of a two-digit year
+ * @returns epoch milliseconds, or null if the text is not an HTTP date
  */
 export function parseHttpDate(text: string, nowMs: number): number | null {
   for (const form of FORMS) {
@@ -29,7 +30,7 @@ function momentOf(groups: Record<string, string>, nowMs: number): number | null 
   const number = (name: string) => Number(groups[name])
   const month = MONTHS.indexOf(groups.month ?? '') / 3
   const [day, hour, minute] = [number('day'), number('hour'), number('minute')]
-  // A leap second (60) is legal, and is the first second of the next minute.
+  // A leap second (60) is legal. `Date.UTC` makes it the first second of the next minute.
   if (hour > 23 || minute > 59 || number('second') > 60) return null
   const at = (year: number) => Date.UTC(year, month, day, hour, minute, number('second'))
   const year = number('year')
@@ -39,8 +40,8 @@ function momentOf(groups: Record<string, string>, nowMs: number): number | null 
 }
 
 /**
- * RFC 9110: a two-digit year that seems more than 50 years ahead is the most
- * recent past year with these digits.
+ * The full year. RFC 9110: if a two-digit year seems to be more than 50 years in the future, it is
+ * the most recent past year with these digits.
  */
 function centuryOf(twoDigits: number, at: (year: number) => number, nowMs: number): number {
   const now = new Date(nowMs)

@@ -1,7 +1,7 @@
 import type { BenchTerm } from '../../balancing/settlement.ts'
 import { endOfUtcWindow, type UtcWindow } from '../utc-window.ts'
 
-/** The longest window is a month: a reset named for later is a mistake. */
+/** The longest window is a month. A reset that is further away is a mistake. */
 const MAX_AHEAD_MS = 32 * 24 * 60 * 60 * 1000
 
 const WINDOWS: ReadonlyMap<string | undefined, UtcWindow> = new Map([
@@ -14,10 +14,11 @@ const NAMED_RESET =
   /\bresets?\b\D{0,12}(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]\d\d:\d\d)?)?/i
 
 /**
- * How long a key that reached its spending cap is out of play. The newest form of the message
- * names the reset, older ones only the window, and a total limit never resets. A reset that
- * has passed, or is too far off, means that the message cannot be believed: then the answer of
- * `GET /key` decides, as it does for a total limit.
+ * How long to bench a key that reached its spending cap. The newest form of the message names the
+ * reset; older forms name only the window. A total limit never resets, so a lookup (`GET /key`)
+ * decides when the bench ends. A lookup also decides if the named reset is in the past or too far
+ * in the future, since then the message is wrong.
+ * @param nowMs epoch milliseconds
  */
 export function keyLimitTerm(message: string, nowMs: number): BenchTerm {
   const named = NAMED_RESET.exec(message)

@@ -2,15 +2,15 @@ import { objectOf } from '../json-value.ts'
 import { parseHttpDate } from './http-date.ts'
 import type { UpstreamFailure } from './upstream-failure.ts'
 
-/** No hint is believed for longer: whoever sends a year by mistake must not cost us a key for one. */
+/** The longest accepted wait: a hint of a year, sent by mistake, must not bench a key that long. */
 const MAX_AHEAD_MS = 24 * 60 * 60 * 1000
 
 type HintReader = (text: string, nowMs: number) => number | null
 
 /**
- * The explicit advice goes before the end of the limit's window, and the finer
- * unit before the coarser. `X-RateLimit-Reset` is in epoch milliseconds, and
- * live bodies carry it in `metadata.headers` more often than as a header:
+ * The hints in the order in which they are tried. Explicit advice is before the end of the limit's
+ * window, and milliseconds are before seconds. `X-RateLimit-Reset` is in epoch milliseconds. Live
+ * answers carry it in the body's `metadata.headers` more often than as a header:
  * https://openrouter.ai/docs/api-reference/limits
  */
 const HINTS: readonly (readonly [name: string, read: HintReader])[] = [
@@ -23,9 +23,9 @@ const HINTS: readonly (readonly [name: string, read: HintReader])[] = [
 ]
 
 /**
- * When OpenRouter said that trying again may work.
- * @returns epoch milliseconds from `nowMs` to 24 hours after it (a moment that
- *   has passed is now), or null where nothing readable was said.
+ * When a retry may work, according to the headers or the body of a failure.
+ * @returns epoch milliseconds, from `nowMs` to 24 hours later (a moment in the past becomes
+ *   `nowMs`), or null if the failure has no readable hint
  */
 export function resetAtMs(failure: UpstreamFailure, nowMs: number): number | null {
   if (failure.kind !== 'response') return null
@@ -39,7 +39,7 @@ export function resetAtMs(failure: UpstreamFailure, nowMs: number): number | nul
   return null
 }
 
-/** Header names come in any letter case, and their values as strings or numbers. */
+/** The headers of a body: names come in any letter case, values as strings or numbers. */
 function lowerCased(headers: Record<string, unknown>): ReadonlyMap<string, string> {
   return new Map(
     Object.entries(headers).flatMap(([name, value]) =>

@@ -1,10 +1,9 @@
 import { isJsonObject, type JsonObject, objectOf, textOf } from '../json-value.ts'
 
 /**
- * How an upstream call failed, before anybody is blamed for it. An error found
- * inside a 200 (in its body or in an event) is a `response` whose `status` is
- * the error's own; `error` is null where there was no JSON error at all, such as
- * a page of the edge or an empty body.
+ * How an upstream call failed; `blame` then finds whose fault it was. An error inside a 200 (in the
+ * body or in an event) is a `response` with the status of the error. `error` is null if the answer
+ * had no JSON error, for example a page of the CDN or an empty body.
  */
 export type UpstreamFailure =
   | { readonly kind: 'network' }
@@ -17,34 +16,34 @@ export type UpstreamFailure =
       readonly error: WireError | null
     }
 
-/** The failure that an error inside a 200 stands for. */
+/** Makes a failure from an error inside a 200. */
 export function failureOf(error: WireError, headers: Headers): UpstreamFailure {
   return { kind: 'response', status: error.status, headers, error }
 }
 
-/** OpenRouter's error, whichever of its API shapes and years it came in. */
+/** An error of OpenRouter, in the same form for all API shapes and for older and newer answers. */
 export interface WireError {
   /** 400 to 599. */
   readonly status: number
-  /** Empty where none was given. */
+  /** Empty if the error has none. */
   readonly message: string
-  /** OpenRouter's stable name of the error. Many of its own errors carry none. */
+  /** OpenRouter's stable name of the error. Many of its own errors have none. */
   readonly errorType: string | null
-  /** The provider that the error was relayed from. */
+  /** The provider whose error OpenRouter relayed. */
   readonly providerName: string | null
-  /** Which limit was hit, without the `openrouter_` that only some endpoints put before it. */
+  /** The limit that was reached, without the prefix `openrouter_` that some endpoints add. */
   readonly limitSource: string | null
-  /** True when the account's own provider key was used. */
+  /** True if the account's own provider key was used. */
   readonly isByok: boolean
-  /** As sent; what lies in the error goes before what lies beside it. */
+  /** As sent. A field inside the error wins over the same field beside the error. */
   readonly metadata: Readonly<JsonObject>
 }
 
-/** Where an error inside a 200 says nothing readable about its status, a provider broke off. */
+/** For an error inside a 200 without a readable status: the provider probably broke off. */
 const DEFAULT_STATUS = 502
 
 /**
- * Names that stand for a status: `error_type` (the same in all API shapes), the
+ * The HTTP status by the error's name: `error_type` (the same in all API shapes), the
  * types of Anthropic's shape and the codes of /responses.
  * https://openrouter.ai/docs/api-reference/errors
  */
@@ -98,11 +97,10 @@ const STATUS_BY_NAME: ReadonlyMap<string, number> = new Map(
 )
 
 /**
- * Finds the error in a JSON body, an event or a choice. Never throws, whatever
- * the value is.
- * @param httpStatus the status that the answer came with, or null inside a stream.
- *   An error status is believed over the body's own code.
- * @returns null where the value holds no error.
+ * Finds the error in a JSON body, an event or a choice. Never throws, for any value.
+ * @param httpStatus the status of the answer, or null for content of a 200. If it is an error
+ *   status, it wins over the code in the body.
+ * @returns null if the value has no error
  */
 export function readError(value: unknown, httpStatus: number | null): WireError | null {
   if (!isJsonObject(value)) return null
@@ -124,14 +122,15 @@ export function readError(value: unknown, httpStatus: number | null): WireError 
 }
 
 /**
- * A run of /responses, which has a `status`, repeats the `metadata` of its request. To take the
- * caller's for the error's would let a caller put the blame on our keys.
+ * The metadata beside the error. A run of /responses repeats the `metadata` of its request, so this
+ * is the caller's and does not count; the run has a `status`. Otherwise a caller could send
+ * metadata that puts the blame on a key.
  */
 function metadataBeside({ status, metadata }: JsonObject): JsonObject {
   return typeof status === 'string' ? {} : objectOf(metadata)
 }
 
-/** Numbers say it exactly and go before names; `error_type` is the most exact of the names. */
+/** Numbers are exact, so they win over names. Of the names, `error_type` is the most exact. */
 function statusOf(httpStatus: number | null, code: unknown, names: readonly unknown[]): number {
   return (
     [httpStatus, numberOf(code)].find(isErrorStatus) ??

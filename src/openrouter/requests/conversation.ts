@@ -1,26 +1,28 @@
 import type { Affinity } from '../../balancing/routes.ts'
 import { type JsonObject, textOf } from '../json-value.ts'
 
-/** What OpenRouter allows for a `session_id`. */
+/** OpenRouter's limit for the length of a `session_id`. */
 const MAX_NAME_LENGTH = 256
 
-/** Of an opening: texts and numbers that are kept, and characters of a text at either end. */
+/** How many texts and numbers of an opening are kept. */
 const MAX_PIECES = 64
+/** How many characters of a long text are kept at each end. */
 const EXCERPT_LENGTH = 1024
-/** Deeper than any real message. */
+/** No real message nests this deep. */
 const MAX_DEPTH = 8
 
 /**
- * What may differ from one turn of a conversation to the next, though nothing has been said: names
- * that a client gives anew, and the mark of what to cache, which wanders on to newer messages.
+ * Fields that may change from turn to turn although the message is the same. A client may give new
+ * ids, and it moves the cache mark to newer messages.
  */
 const LABELS: ReadonlySet<string> = new Set(['type', 'role', 'id', 'status', 'cache_control'])
 
 /**
- * What tells a request's conversation from others: the name that the caller gave it, or else, if
- * any conversation is to be kept together, how it began.
- * @param opening its system prompt and first user message, in whatever form their shape has
- * @returns a text to be hashed, of some 130 KB at most, or null if there is nothing to go by
+ * Identifies the conversation of a request: by the name that the caller gave, or else, if the
+ * affinity is `conversation`, by the opening.
+ * @param opening the system prompt and the first user message, as their API has them
+ * @returns a text to hash, of at most about 130,000 characters before JSON escapes; or null if the
+ *   request has nothing that identifies a conversation
  */
 export function conversationOf(
   body: JsonObject,
@@ -36,8 +38,9 @@ export function conversationOf(
 }
 
 /**
- * A message says the same whether its content is a text or a list with one text in it: clients
- * change from one to the other when they mark it for the cache. So only what is said counts.
+ * The texts and numbers of an opening, without its structure. The content of a message may be a
+ * text, or a list with one text: clients switch between the two when they mark a message for the
+ * cache. Both must give the same result.
  */
 function openingText(opening: readonly unknown[]): string | null {
   const pieces: (string | number)[] = []
@@ -57,7 +60,7 @@ function collect(value: unknown, depth: number, pieces: (string | number)[]): vo
   }
 }
 
-/** Both ends: a template differs at one of them, and so do images of one format. */
+/** Keeps both ends: texts from one template, or images of one format, differ at one of them. */
 function excerpt(text: string): string {
   return text.length <= 2 * EXCERPT_LENGTH
     ? text
@@ -65,8 +68,8 @@ function excerpt(text: string): string {
 }
 
 /**
- * The most tokens that the caller lets the answer have, by whichever name its shape has for it. If
- * it gives several, the largest: this is for reservations, which shall rather be too large.
+ * The caller's limit for the tokens of the answer, under any of its names in the API shapes. Of
+ * several limits the largest counts: the value is for reservations, and too much is safer.
  * @returns a whole number above 0, or null if the request sets no limit
  */
 export function maxTokensOf(body: JsonObject): number | null {

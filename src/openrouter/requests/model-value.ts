@@ -8,10 +8,10 @@ const OPEN_BRACE = 0x7b
 const OPEN_BRACKET = 0x5b
 const CLOSE_BRACE = 0x7d
 const CLOSE_BRACKET = 0x5d
-/** A byte order mark, which our own reader of bodies takes too. */
+/** A byte order mark. The gateway's reader of bodies accepts it too. */
 const MARK = [0xef, 0xbb, 0xbf]
 
-/** The longest form of the key `model`: each of its letters is escaped. */
+/** The longest form of the field name `model`: each letter is escaped. */
 const MAX_KEY_BYTES = '"\\u006d\\u006f\\u0064\\u0065\\u006c"'.length
 
 const encoder = new TextEncoder()
@@ -19,10 +19,10 @@ const decoder = new TextDecoder()
 const KEY = encoder.encode('"model"')
 
 /**
- * The same JSON with another value of its top level's `model`; every other byte stays as it came.
- * Of several such keys the last one counts, as for `JSON.parse`, and is the one that is changed.
- * @param body JSON that has been parsed before: what is no JSON is not told from what is
- * @returns the body itself if it has no such key
+ * Replaces the value of the top-level field `model` in a JSON body, and keeps every other byte. Of
+ * several such fields it replaces the last, which is also the one that `JSON.parse` reads.
+ * @param body valid JSON: the caller must have parsed it before, since this function does not check
+ * @returns the body itself if it has no such field
  */
 export function withModel(body: Uint8Array, model: string): Uint8Array {
   const span = findModel(body)
@@ -30,15 +30,15 @@ export function withModel(body: Uint8Array, model: string): Uint8Array {
 }
 
 /**
- * The same form with another value of its text field `model`; every other byte stays as it came.
- * @returns null where `readFormModel` reads no model, or where a form can't hold the new one
+ * Replaces the value of the text field `model` in a form, and keeps every other byte.
+ * @returns null if `readFormModel` finds no model, or if a form cannot hold the new model
  */
 export function withFormModel(
   body: Uint8Array,
   contentType: string,
   model: string,
 ): Uint8Array | null {
-  // With a line end in it, a value could be made to end its part.
+  // A value with a line end could contain a delimiter and so end its part.
   if (/[\r\n]/.test(model)) return null
   const span = formModelSpan(body, contentType)
   return span === null ? null : replace(body, span, encoder.encode(model))
@@ -53,10 +53,11 @@ function replace(body: Uint8Array, { start, end }: Span, value: Uint8Array): Uin
 }
 
 /**
- * Looks at bytes, not at text: whatever gives a JSON text its structure is ASCII, and no byte of
- * another character is. A tokenizer would build the value of each string that it passes, which for
- * a body of 25 MB can take more memory than an isolate has (jsonc-parser's scanner: 84 MB for
- * source code, 420 MB for a string of nothing but escapes); this needs none.
+ * Finds the value of the last top-level `model`. It scans bytes, not text: the structure of JSON is
+ * ASCII, and in UTF-8 no other character has ASCII bytes. A tokenizer would build the value of each
+ * string that it passes. For a body of 25 MB that can take more memory than an isolate has
+ * (jsonc-parser's scanner: 84 MB for source code, 420 MB for a string of escapes). This scan
+ * allocates nothing for the values.
  */
 function findModel(body: Uint8Array): Span | null {
   let found: Span | null = null
@@ -77,8 +78,8 @@ function findModel(body: Uint8Array): Span | null {
 }
 
 /**
- * Where an object's member ends: at its comma or the object's brace. Brackets are counted, not
- * matched, so that no depth is too deep.
+ * The end of an object's member: its comma or the object's closing brace. Brackets are counted
+ * instead of kept on a stack, so there is no limit for the depth.
  */
 function valueEnd(body: Uint8Array, start: number): number {
   let depth = 0
@@ -97,7 +98,7 @@ function valueEnd(body: Uint8Array, start: number): number {
   return at
 }
 
-/** Where the string that begins at `start` ends: after its closing quote. */
+/** The end of the string that begins at `start`: the position after its closing quote. */
 function stringEnd(body: Uint8Array, start: number): number {
   let at = start + 1
   while (at < body.length && body[at] !== QUOTE) at += body[at] === BACKSLASH ? 2 : 1

@@ -1,6 +1,6 @@
 import { textOf } from '../json-value.ts'
 
-/** A stretch of bytes: from `start` up to but without `end`. */
+/** A range of bytes, from `start` (included) to `end` (excluded). */
 export interface Span {
   readonly start: number
   readonly end: number
@@ -14,7 +14,7 @@ interface Part {
 const MAX_PARTS = 256
 const MAX_HEADERS_BYTES = 16 * 1024
 const MAX_MODEL_BYTES = 1024
-/** RFC 2046 allows 70; some clients use more. */
+/** RFC 2046 allows 70 characters; some clients use more. */
 const MAX_BOUNDARY_LENGTH = 200
 
 const CR = 0x0d
@@ -26,15 +26,15 @@ const LINE_END = encoder.encode('\r\n')
 const BLANK_LINE = encoder.encode('\r\n\r\n')
 
 /**
- * The value of the text field `model` of a form, without touching its files.
+ * Reads the value of the text field `model` of a form, without touching the form's files.
  *
- * `formData()` of the platform, which Hono's `parseBody` uses too, copies every file of a body that
- * is in memory already, and neither it nor the multipart parsers of npm say where a value lies,
- * which is what changing it takes.
- * @param contentType the request's header: it names the boundary
- * @returns null if there is none or it is empty, and also where two readers might not agree on
- *   which it is: broken forms, two such fields, more than 256 parts. What was let through for one
- *   model must not be served by another.
+ * The platform's `formData()`, which Hono's `parseBody` uses too, copies every file, although the
+ * body is already in memory. Neither `formData()` nor the multipart parsers on npm give the
+ * position of a value, and the gateway needs the position to replace the value.
+ * @param contentType the request's header, which names the boundary
+ * @returns null if the field is missing or empty, or if two parsers might read different models:
+ *   the form is broken, has two such fields, or more than 256 parts. Otherwise the gateway could
+ *   accept a request for one model while upstream serves another.
  */
 export function readFormModel(body: Uint8Array, contentType: string): string | null {
   const span = formModelSpan(body, contentType)
@@ -47,7 +47,7 @@ export function readFormModel(body: Uint8Array, contentType: string): string | n
   }
 }
 
-/** Where the value that `readFormModel` reads lies, or null. */
+/** The position of the value that `readFormModel` reads, or null. */
 export function formModelSpan(body: Uint8Array, contentType: string): Span | null {
   const boundary = boundaryOf(contentType)
   const parts = boundary === null ? null : partsOf(body, boundary)
@@ -70,8 +70,8 @@ function boundaryOf(contentType: string): string | null {
 }
 
 /**
- * The name of a part that is a text field, '' for any other part.
- * @returns null if its name can't be told for sure
+ * The name of a part that is a text field; '' for a file.
+ * @returns null if the name is missing or not certain
  */
 function textFieldOf(headers: string): string | null {
   const lines = headers.split('\r\n').filter((line) => /^content-disposition\s*:/i.test(line))
@@ -79,15 +79,15 @@ function textFieldOf(headers: string): string | null {
   if (line === undefined || lines.length > 1) return null
   const type = /^[^:]*:\s*form-data\s*(?=;)/i.exec(line)
   const parameters = type && parametersOf(line.slice(type[0].length))
-  // RFC 7578 forbids the extended form, and readers differ on it, as on what a backslash means.
+  // RFC 7578 forbids the extended form `name*`. Parsers disagree about it, and about backslashes.
   if (!parameters || parameters.has('name*') || parameters.get('name')?.includes('\\')) return null
   const isFile = parameters.has('filename') || parameters.has('filename*')
   return isFile ? '' : (parameters.get('name') ?? null)
 }
 
 /**
- * Parameters of a header's value (`; name="model"; …`), their names in lower case.
- * @returns null if there is anything else, or one twice
+ * The parameters of a header's value (`; name="model"; …`), with names in lower case.
+ * @returns null if the text has anything else, or a parameter twice
  */
 function parametersOf(text: string): ReadonlyMap<string, string> | null {
   const parameters = new Map<string, string>()
@@ -103,20 +103,20 @@ function parametersOf(text: string): ReadonlyMap<string, string> | null {
 
 /**
  * The parts of a form, by RFC 2046, section 5.1.1.
- * @returns null if it is broken, does not end, or has too many
+ * @returns null if the form is broken, has no end, or has too many parts
  */
 function partsOf(body: Uint8Array, boundary: string): readonly Part[] | null {
   const delimiter = createNeedle(`\r\n--${boundary}`)
   const parts: Part[] = []
   let before = firstDelimiter(body, delimiter.bytes)
   while (before !== null && !before.isLast) {
-    // The blank line may follow at once, and the delimiter's own line end is the first half of it.
+    // A part may have no headers: the delimiter's line end is then half of the blank line.
     const headersStart = before.end - LINE_END.length
     const headersEnd = indexOfBlankLine(body, headersStart)
     const next = nextDelimiter(body, delimiter, headersStart)
     if (headersEnd === -1 || next === null || parts.length === MAX_PARTS) return null
     const start = headersEnd + BLANK_LINE.length
-    // A delimiter within the headers or right after the blank line: readers differ on both.
+    // The delimiter is inside the headers, or overlaps the blank line. Parsers disagree about both.
     if (next.start < start) return null
     parts.push({
       headers: decoder.decode(body.subarray(before.end, Math.max(before.end, headersEnd))),
@@ -128,13 +128,14 @@ function partsOf(body: Uint8Array, boundary: string): readonly Part[] | null {
 }
 
 interface Delimiter extends Span {
-  /** The one after which nothing counts. */
+  /** The closing delimiter. Everything after it is ignored. */
   readonly isLast: boolean
 }
 
 /**
- * A form begins with one, with or without the line end before it. RFC 2046 allows a text before
- * it, which no client writes, and which readers look for boundaries in each in its own way.
+ * The delimiter that a form begins with, with or without a line end before it. RFC 2046 allows a
+ * text before the delimiter. No client writes one, and parsers disagree about boundaries in it, so
+ * such a form is refused.
  */
 function firstDelimiter(body: Uint8Array, delimiter: Uint8Array): Delimiter | null {
   const start = startsWith(body, LINE_END, 0) ? 0 : -LINE_END.length
@@ -143,10 +144,10 @@ function firstDelimiter(body: Uint8Array, delimiter: Uint8Array): Delimiter | nu
     : null
 }
 
-/** Bytes to be looked for by Horspool's algorithm. */
+/** Bytes to search for by Horspool's algorithm ("Practical fast searching in strings", 1980). */
 interface Needle {
   readonly bytes: Uint8Array
-  /** By the byte under the needle's last one: how far the needle may be moved at least. */
+  /** How far the needle can move, by the byte of the body under the needle's last byte. */
   readonly shifts: Uint8Array
 }
 
@@ -160,9 +161,9 @@ function createNeedle(text: string): Needle {
 }
 
 /**
- * Passes over most bytes of a file without a look at them. It is linear in whatever a file holds,
- * which Horspool's algorithm is not as such: a delimiter has its only CR at the start, so that no
- * byte is compared with it for two of its places.
+ * Finds the next delimiter by Horspool's algorithm, which skips most bytes of a file. In general
+ * the algorithm is not linear in the worst case. Here it is: a delimiter has its only CR at the
+ * start, so the bytes that match one position cannot be the start of another.
  */
 function nextDelimiter(body: Uint8Array, delimiter: Needle, from: number): Delimiter | null {
   const { bytes, shifts } = delimiter
@@ -176,8 +177,9 @@ function nextDelimiter(body: Uint8Array, delimiter: Needle, from: number): Delim
 }
 
 /**
- * The delimiter whose boundary ends at `boundaryEnd`: two dashes or the rest of a line of blanks
- * follow. Anything else is content that only begins like one.
+ * The delimiter whose boundary ends at `boundaryEnd`. Two dashes must follow, or spaces and tabs up
+ * to the line end.
+ * @returns null if something else follows: then it is content that only begins like a delimiter
  */
 function delimiterAt(body: Uint8Array, start: number, boundaryEnd: number): Delimiter | null {
   if (body[boundaryEnd] === DASH && body[boundaryEnd + 1] === DASH) {

@@ -1,25 +1,25 @@
 import type { JsonObject } from '../json-value.ts'
 
-/** What a model may get to read of a request, told piece by piece and always in the same order. */
+/** Receives the parts of a request that a model may read, one by one and in a fixed order. */
 export interface PromptVisitor {
   /** A string or the name of a field; never empty. */
   text?(text: string): void
   /** A file, an image or a recording: in the request itself, or behind a link (`length` 0). */
   attachment?(attachment: Attachment): void
-  /** A number, a truth value or null. In a prompt of token ids each number is a token. */
+  /** A number, a boolean or null. In a prompt of token ids, each number is a token. */
   scalar?(value: unknown): void
 }
 
 export interface Attachment {
   /** Characters of its base64 in the request. */
   readonly length: number
-  /** Its content is text, which the model reads as such. */
+  /** The attachment is a text file, which the model reads as text. */
   readonly isText: boolean
 }
 
 /**
- * Fields of a request's top level that steer it and that no model reads. All others are taken for
- * prompt, in any of OpenRouter's shapes: a field that is new there must not be a hole here.
+ * Top-level fields that control the request and that no model reads. All other fields count as
+ * prompt, in all API shapes: otherwise a new field of OpenRouter would be counted as nothing.
  */
 const PARAMETERS: ReadonlySet<string> = new Set([
   ...['model', 'models', 'provider', 'route', 'plugins', 'fallbacks', 'service_tier', 'speed'],
@@ -30,8 +30,9 @@ const PARAMETERS: ReadonlySet<string> = new Set([
 ])
 
 /**
- * What a model reads as the JSON that it is: schemas of tools and answers, and what a tool was
- * called with. Whatever looks like an image in there is text, and would be a place to hide it.
+ * Fields that a model reads as raw JSON: schemas of tools and answers, and arguments of tool calls.
+ * A value in them that looks like an image is text. If it counted as an image, a caller could hide
+ * a long text there.
  */
 const LITERALS: ReadonlySet<string> = new Set([
   ...['tools', 'functions', 'response_format', 'json_schema', 'input_schema', 'schema'],
@@ -43,14 +44,14 @@ const MEDIA: ReadonlySet<string> = new Set([
   ...['image_url', 'video_url', 'file_url', 'file_data', 'image'],
 ])
 
-/** A data URL, or base64 without one. What is shorter than this weighs nothing anyway. */
+/** A data URL, or bare base64. Base64 of fewer than 64 characters is too short to matter. */
 const ENCODED = /^(?:data:|[\w+/-]{64})/i
 
 const TEXT_FILE = /^data:text\//i
 
-/** A list or an object on the way from the body to where the walk is. */
+/** A list or an object on the path from the body to the current place of the walk. */
 interface Frame {
-  /** The field that it is in; the items of a list are in the list's field. */
+  /** The field that holds it. The items of a list have the field of the list. */
   readonly field: string
   /** The names of an object's fields; null for a list. */
   readonly names: readonly string[] | null
@@ -61,8 +62,9 @@ interface Frame {
 }
 
 /**
- * Walks through a request's JSON. Frames instead of recursion, since JSON may be nested deeper than
- * the stack, and none for the items of a list, since a list may be as long as the body.
+ * Walks through a request's JSON and calls the visitor for each part. It uses frames instead of
+ * recursion, since JSON may nest deeper than the stack allows. The frame of a list refers to the
+ * list itself and copies nothing, since a list may be as long as the body.
  */
 export function visitPrompt(body: JsonObject, visitor: PromptVisitor): void {
   const fields = Object.entries(body).filter(
@@ -103,7 +105,7 @@ function frameOf(value: object, field: string, up: Frame): Frame {
     : { ...shared, names: Object.keys(value), values: Object.values(value) }
 }
 
-/** At the top `input` is the prompt of a shape, further down it is what a tool was called with. */
+/** At the top level `input` is the prompt of an API; deeper, it is the input of a tool call. */
 function isLiteralField(field: string, frame: Frame): boolean {
   return LITERALS.has(field) || (field === 'input' && frame.up !== null)
 }
@@ -126,7 +128,7 @@ function isMediaField(field: string, frame: Frame): boolean {
     case 'url':
       return MEDIA.has(frame.field) || frame.field === 'source'
     case 'data':
-      // A plain text document of /messages has its text here.
+      // A plain-text document of /messages has its text in this field.
       return frame.field === 'source'
         ? typeOf(frame) !== 'text'
         : frame.field === 'input_audio' || frame.field === 'audio'

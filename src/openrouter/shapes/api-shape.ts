@@ -4,42 +4,40 @@ import type { JsonObject } from '../json-value.ts'
 import type { SseEvent } from '../sse.ts'
 
 /**
- * One of the dialects that OpenRouter speaks. Everything that the gateway has to
- * know about an answer's content goes through here, so that the rest of it is
- * the same for all of them.
+ * One of OpenRouter's APIs. All code that reads or writes the content of an answer
+ * is behind this interface, so the rest of the gateway is the same for all APIs.
  */
 export interface ApiShape {
-  /** Where it is served, below the API's prefix. */
+  /** The API's path, below `/api/v1/`. */
   readonly path: string
   /**
-   * What a good answer may be that is no stream. `bytes`: something other than JSON, such as sound,
-   * which is passed through as it comes; only an answer that says it is JSON is read as such.
+   * The form of a good answer that is not streamed. `bytes` means any content, such as sound: the
+   * gateway passes it through unread, unless its content type is JSON.
    */
   readonly answers: 'json' | 'bytes'
-  /** Whether a good answer may have nothing in it at all. */
+  /** Whether a good answer may have an empty body. */
   readonly mayBeEmpty?: true
   /**
-   * What of a request stays the same over a conversation's turns, as it stands in
-   * the JSON: the system prompt and the first user message. Empty where there is none.
+   * The part of a request that stays the same in all turns of a conversation: the system prompt
+   * and the first user message, as they are in the JSON. Empty if the request has neither.
    */
   openingOf(body: JsonObject): readonly unknown[]
-  /** Reads one event of a stream. What cannot be read says nothing; it is no error. */
+  /** Reads one event of a stream. An unreadable event gives `SILENT`; it is not an error. */
   readEvent(event: SseEvent): EventReading
   /**
-   * Whether an event of a stream that has begun may hold usage, an error or an
-   * end. A cheap test, on the event's data or on its bytes as they came: it may
-   * say yes for nothing, but never no for one of these.
+   * Whether an event of a committed stream may hold usage, an error or an end. This is a cheap
+   * test on the event's data, or on its raw bytes. A false yes is allowed, a false no is not.
    */
   mayMatter(event: string | Uint8Array): boolean
   /** Reads the JSON of an answer that was not streamed. */
   readWhole(body: unknown): WholeReading
-  /** The text that ends a stream with an error, as this shape's clients expect it. */
+  /** The text that ends a stream with an error, in the form that clients of this API expect. */
   errorEvent(notice: ErrorNotice & StreamIdentity): string
   /** The JSON of an error answer. */
   errorBody(notice: ErrorNotice): JsonObject
 }
 
-/** What an event says that says nothing. */
+/** The reading of an event without output, end, error or usage. */
 export const SILENT: EventReading = {
   output: false,
   finished: false,
@@ -49,31 +47,31 @@ export const SILENT: EventReading = {
 }
 
 export interface EventReading extends StreamIdentity {
-  /** Something for the caller to see or hear: text, reasoning, a tool call, an image. */
+  /** The event has output for the caller: text, reasoning, a tool call, an image. */
   readonly output: boolean
-  /** The answer, or one of several, has ended. Usage may still follow. */
+  /** The answer, or one of several answers, has ended. Usage may still follow. */
   readonly finished: boolean
-  /** Nothing follows. */
+  /** The stream has ended. */
   readonly done: boolean
   readonly error: WireError | null
   readonly usage: Usage | null
 }
 
 export interface WholeReading extends StreamIdentity {
-  /** It holds something of what was asked for; there may be an error in it or beside it. */
+  /** The body has at least a part of what the request asked for. It may also have an error. */
   readonly answer: boolean
   readonly error: WireError | null
   readonly usage: Usage | null
 }
 
-/** What the events of one stream have in common. */
+/** Values that are the same in all events of one stream, and the number of its events. */
 export interface StreamIdentity {
   readonly id?: string | undefined
-  /** What really served, which may differ from what was asked for. */
+  /** The model that served. It may differ from the model that the request named. */
   readonly model?: string | undefined
   /** Epoch seconds. */
   readonly created?: number | undefined
-  /** How many events it had so far; in some shapes each has its number. */
+  /** How many events the stream had so far. Some APIs number their events. */
   readonly events?: number | undefined
 }
 

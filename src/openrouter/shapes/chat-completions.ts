@@ -14,11 +14,11 @@ import { identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-da
 import { openRouterError } from './openrouter-error.ts'
 
 /**
- * Every chunk has a `finish_reason`, and some upstreams send `usage` and `error`
- * always, so that null values have to be told apart. The look-ahead takes the
- * white space too: outside it, it could be given back, and any value would pass
- * for another than null. A key can hide behind an escape (`\u0075sage`), which
- * is rare enough to parse whatever has one.
+ * Every chunk has a `finish_reason`, and some upstreams always send `usage` and
+ * `error`, so these fields do not count if they are null. The white space is
+ * inside the look-ahead: outside, the expression could backtrack over it, and null
+ * would count as a value. A field name may contain an escape (`\u0075sage`). This is
+ * rare, so every event with an escape is parsed.
  */
 const SIGNS = /(?:"usage|"error|finish_reason)"\s*:(?!\s*null)|\[DONE\]|\\u/
 
@@ -34,7 +34,7 @@ export const chatCompletions: ApiShape = {
   errorBody: openRouterError,
 }
 
-/** Up to the first user message; what comes before it is the system's or the developer's. */
+/** The messages up to the first user message: before it are those of the system or developer. */
 function openingOf({ messages }: JsonObject): readonly unknown[] {
   const all = listOf(messages).filter(isJsonObject)
   const first = all.findIndex(({ role }) => role === 'user')
@@ -71,7 +71,7 @@ function choicesOf(body: JsonObject): readonly JsonObject[] {
   return listOf(body.choices).filter(isJsonObject)
 }
 
-/** An error stands at the top, in a choice, or is only told by how a choice finished. */
+/** An error is at the top level, in a choice, or visible only in a choice's `finish_reason`. */
 function errorIn(body: JsonObject, choices: readonly JsonObject[]): WireError | null {
   const told = [body, ...choices].map((place) => readError(place, null))
   const failed = choices.find((choice) => choice.finish_reason === 'error')
@@ -82,8 +82,9 @@ function errorIn(body: JsonObject, choices: readonly JsonObject[]): WireError | 
 }
 
 /**
- * `finish_reason: "error"` with nothing but the provider's own word for it
- * (`MALFORMED_FUNCTION_CALL`, say): the provider's fault, if it is named.
+ * The error of a choice that ends with `finish_reason: "error"` and has no error object. Its only
+ * explanation is the provider's own reason (for example `MALFORMED_FUNCTION_CALL`). If the chunk
+ * names the provider, the error counts as the provider's.
  */
 function unexplained(choice: JsonObject, providerName: string | null): WireError {
   return {
@@ -97,7 +98,7 @@ function unexplained(choice: JsonObject, providerName: string | null): WireError
   }
 }
 
-/** What a delta can bring besides its role. `function_call` is the older form of `tool_calls`. */
+/** The fields of a delta that hold output. `function_call` is the older form of `tool_calls`. */
 const OUTPUT_FIELDS = [
   'content',
   'reasoning',
@@ -110,7 +111,7 @@ const OUTPUT_FIELDS = [
   'annotations',
 ] as const
 
-/** The older completions have their text and its reasoning in the choice itself. */
+/** The legacy text completions have text and reasoning in the choice itself, without a delta. */
 function hasOutput(choice: JsonObject): boolean {
   const delta = objectOf(choice.delta ?? choice.message ?? choice)
   return isReal(choice.text) || OUTPUT_FIELDS.some((field) => isReal(delta[field]))

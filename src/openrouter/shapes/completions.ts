@@ -2,11 +2,11 @@ import type { ApiShape, ErrorNotice, StreamIdentity } from './api-shape.ts'
 import { chatCompletions } from './chat-completions.ts'
 import { openRouterError } from './openrouter-error.ts'
 
-/** OpenAI's legacy text completions: chat's stream, with a text in the place of a delta. */
+/** OpenAI's legacy text completions: the stream of chat, with a text in place of a delta. */
 export const completions: ApiShape = {
   ...chatCompletions,
   path: 'completions',
-  // A prompt says everything at once: there is nothing that further turns would have in common.
+  // A prompt holds the whole text, so there is no opening that later turns would share.
   openingOf: () => [],
   errorEvent,
 }

@@ -2,7 +2,7 @@ import { readError, type WireError } from '../failures/upstream-failure.ts'
 import { isJsonObject, type JsonObject, textOf } from '../json-value.ts'
 import type { StreamIdentity } from './api-shape.ts'
 
-/** The JSON object that an event's data holds, or null. */
+/** The JSON object in an event's data, or null if the data is not a JSON object. */
 export function parseObject(data: string): JsonObject | null {
   try {
     const value: unknown = JSON.parse(data)
@@ -12,12 +12,15 @@ export function parseObject(data: string): JsonObject | null {
   }
 }
 
-/** OpenAI's mark for the end of a stream, which OpenRouter sends in all of its shapes. */
+/** Whether the data is OpenAI's end mark of a stream. OpenRouter sends it in all its APIs. */
 export function isDone(data: string): boolean {
   return data.trim() === '[DONE]'
 }
 
-/** Who answers, as the JSON of an answer says it, of an event, or of the part that stands for one. */
+/**
+ * The id, model and creation time in a piece of JSON: a whole answer, an event, or the part of an
+ * event that describes the answer.
+ */
 export function identityOf(body: JsonObject): StreamIdentity {
   const id = textOf(body.id)
   const model = textOf(body.model)
@@ -29,25 +32,25 @@ export function identityOf(body: JsonObject): StreamIdentity {
   }
 }
 
-/** The error within an event, or the error that it is: /responses puts no `error` into that one. */
+/** An event's `error`, or the event itself if its type is `error`, as /responses sends it. */
 export function errorOf(event: JsonObject): WireError | null {
   const within = readError(event, null)
   return within ?? (event.type === 'error' ? readError({ error: event }, null) : null)
 }
 
-/** Says what a piece of output is, or where it belongs, not what it holds. */
+/** Fields that describe a piece of output or give its place. They hold no output. */
 const LABELS: ReadonlySet<string> = new Set([
   ...['type', 'id', 'index', 'format', 'role', 'object', 'status', 'phase'],
   ...['item_id', 'call_id', 'tool_use_id'],
 ])
 
-/** Deeper than any real delta; whoever nests deeper than this shall not overflow our stack. */
+/** No real delta nests this deep. Without the limit, deep nesting could overflow the stack. */
 const MAX_DEPTH = 8
 
 /**
- * Whether any text is in there somewhere. Providers open a stream with shells,
- * such as a reasoning detail whose text is empty: to commit to a key for one of
- * these would give up failover for nothing.
+ * Whether the value holds any text. Providers begin a stream with empty objects, such as a
+ * reasoning detail without text. If the gateway committed the stream for one of them, it would
+ * give up failover for nothing. A value that nests too deep counts as text.
  */
 export function isReal(value: unknown, depth = 0): boolean {
   if (typeof value === 'string') return value !== ''
@@ -58,15 +61,18 @@ export function isReal(value: unknown, depth = 0): boolean {
     : Object.entries(value).some(([name, item]) => !LABELS.has(name) && isReal(item, depth + 1))
 }
 
-/** Data of several lines is only joined by parsing it. Other lines, such as the name, do not count. */
+/**
+ * An event with several lines of data. The lines may split a sign, and only parsing joins them.
+ * Other lines, such as the event's name, do not count.
+ */
 const SEVERAL_LINES = /(?:^|[\r\n])data\b.*[\r\n]data\b/s
 
 const decoder = new TextDecoder()
 
 /**
- * A cheap test of whether an event is worth being parsed.
- * @param signs what its data holds where it is; must heed escapes (`\u0075sage`), which are rare
- *   enough to parse whatever has one
+ * Makes the cheap test whether an event is worth parsing; see `ApiShape.mayMatter`.
+ * @param signs matches the data of every event that matters. It must also match `\u` escapes
+ *   (`\u0075sage`): they are rare, so every event with an escape is parsed.
  */
 export function mayMatterBy(signs: RegExp): (event: string | Uint8Array) => boolean {
   return (event) => {

@@ -12,15 +12,15 @@ import {
 import { errorOf, identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
 
 /**
- * The start of a message holds the usage of its prompt, a delta of the message that of the
- * answer, with the reason for its end. Null values say nothing, and are in every one of them.
+ * `message_start` holds the usage of the prompt. `message_delta` holds the usage of the answer and
+ * its stop reason. These fields do not count if they are null, as they often are.
  */
 const SIGNS =
   /(?:"usage|"error|stop_reason)"\s*:(?!\s*null)|"type"\s*:\s*"error"|message_stop|\[DONE\]|\\u/
 
 /**
- * Anthropic's messages. OpenRouter ends their stream with a `[DONE]` after
- * `message_stop`, which Anthropic does not have.
+ * Anthropic's messages. OpenRouter sends a `[DONE]` after `message_stop`, which
+ * Anthropic does not.
  * https://docs.anthropic.com/en/api/messages-streaming
  */
 export const messages: ApiShape = {
@@ -34,7 +34,7 @@ export const messages: ApiShape = {
   errorBody,
 }
 
-/** How many tokens a message would have: no inference, and no cost. */
+/** Counts the tokens that a message would have. It makes no inference and costs nothing. */
 export const countTokens: ApiShape = {
   ...messages,
   path: 'messages/count_tokens',
@@ -57,7 +57,7 @@ function readEvent({ data }: SseEvent): EventReading {
   const message = objectOf(event.message)
   const delta = objectOf(event.delta)
   return {
-    // A block begins empty, unless it is the call of a tool, whose name it begins with.
+    // A block begins empty, except a tool call: that begins with the tool's name.
     output: isReal(event.content_block) || (event.type === 'content_block_delta' && isReal(delta)),
     finished: event.type === 'message_delta' && textOf(delta.stop_reason) !== null,
     done: event.type === 'message_stop',
@@ -70,7 +70,8 @@ function readEvent({ data }: SseEvent): EventReading {
 function readWhole(body: unknown): WholeReading {
   const answer = objectOf(body)
   return {
-    // A model may well end its turn without a word; without either, nobody has answered.
+    // A model may end its turn without content; then there is a stop reason. A body with neither
+    // is no answer.
     answer: listOf(answer.content).some(isJsonObject) || textOf(answer.stop_reason) !== null,
     error: errorOf(answer),
     usage: readUsage(answer.usage),

@@ -9,11 +9,11 @@ const SIGNS =
   /"(?:usage|error)"\s*:(?!\s*null)|"type"\s*:\s*"error"|\.(?:completed|done)"|\[DONE\]|\\u/
 
 /**
- * An API of one question and one answer: vectors, ranks, pictures, sound. Its
- * answers have an error or usage where the others have theirs; if they are
- * streamed, an event that ends in `completed` or `done` is the last of them.
+ * An API without conversations: embeddings, reranking, images, sound. Errors and usage are at the
+ * same places as in the other APIs. In a stream, an event whose type ends in `.completed` or
+ * `.done` finishes an answer.
  *
- * @param isAnswer whether JSON without an error is what was asked for
+ * @param isAnswer whether a JSON body has what the request asked for
  */
 export function plainShape(
   path: string,
@@ -45,7 +45,7 @@ function readWhole(body: unknown, isAnswer: (body: unknown) => boolean): WholeRe
 function readEvent({ data }: SseEvent): EventReading {
   if (isDone(data)) return { ...SILENT, done: true }
   const event = parseObject(data)
-  // What is no JSON object may be the answer all the same, in a shape that nobody told us of.
+  // Data that is not a JSON object may still be an answer, in a form unknown to the gateway.
   if (event === null) return { ...SILENT, output: data.trim() !== '' }
   const { usage: _usage, error: _error, id: _id, model: _model, ...content } = event
   return {
@@ -58,7 +58,7 @@ function readEvent({ data }: SseEvent): EventReading {
   }
 }
 
-/** At the top, or in the part that stands for the whole answer. */
+/** The usage at the top level, or in the field that describes the whole answer. */
 function usageIn(body: JsonObject) {
   const places = [body, body.response, body.message, body.data].map(objectOf)
   return places.map(({ usage }) => readUsage(usage)).find((usage) => usage !== null) ?? null

@@ -13,13 +13,13 @@ import {
 import { errorOf, identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
 import { openRouterError } from './openrouter-error.ts'
 
-/** Ends, errors and failures, by the events that tell them or by the fields that hold them. */
+/** Ends, errors and failures, found by the event's type or by the field that holds them. */
 const SIGNS =
   /"(?:response\.(?:completed|incomplete|failed|error)|failed)"|"type"\s*:\s*"error"|"(?:usage|error)"\s*:(?!\s*null)|\[DONE\]|\\u/
 
 /**
- * OpenAI's Responses, which OpenRouter serves without a memory of its own. Events
- * name themselves in their JSON. https://platform.openai.com/docs/api-reference/responses-streaming
+ * OpenAI's Responses API, which OpenRouter serves without storing responses. Each event has its
+ * type in its JSON. https://platform.openai.com/docs/api-reference/responses-streaming
  */
 export const responses: ApiShape = {
   path: 'responses',
@@ -39,7 +39,7 @@ function openingOf({ instructions, input }: JsonObject): readonly unknown[] {
   return [...(instructions === undefined ? [] : [instructions]), ...items.slice(0, first + 1)]
 }
 
-/** Events that end an answer, well or cut short by its own limits. */
+/** Events that end an answer: complete, or cut by the request's own limits. */
 const ENDS: ReadonlySet<string> = new Set(['response.completed', 'response.incomplete'])
 
 function readEvent({ data }: SseEvent): EventReading {
@@ -59,8 +59,8 @@ function readEvent({ data }: SseEvent): EventReading {
 }
 
 /**
- * What of an event belongs to the answer. An item or a part of one is added empty, unless it is the
- * call of a tool, which begins with the tool's name; only searches and pictures come when they come.
+ * The fields of an event that hold output. A new item or part is empty, except a tool call, which
+ * begins with the tool's name. A search or an image becomes output when its content arrives.
  */
 const OUTPUT_FIELDS = [
   'delta',
@@ -75,7 +75,7 @@ const OUTPUT_FIELDS = [
   'partial_image_b64',
 ] as const
 
-/** An error in the event, an event that is one, or a run that failed. */
+/** The error in an event, an event that is itself an error, or the error of a failed run. */
 function errorIn(type: string, event: JsonObject): WireError | null {
   const told = errorOf(type === 'response.error' ? { ...event, type: 'error' } : event)
   if (told !== null) return told
@@ -84,7 +84,7 @@ function errorIn(type: string, event: JsonObject): WireError | null {
   return failureIn(type === 'response.failed' ? { ...run, status: 'failed' } : run)
 }
 
-/** Why a run failed, which it may also leave untold. */
+/** Why a run failed. Some failed runs give no reason. */
 function failureIn(run: JsonObject): WireError | null {
   const told = readError(run, null)
   return told === null && run.status === 'failed'
@@ -102,12 +102,12 @@ function readWhole(body: unknown): WholeReading {
   }
 }
 
-/** This shape's codes are names, of which it has few. */
+/** This API's error codes are names, and it has only a few. */
 const CODES: ReadonlyMap<number, string> = new Map([[429, 'rate_limit_exceeded']])
 
 /**
- * The shape's own `error` event. OpenAI's client raises an error only for an event
- * that has `error` in it, and would hand this one to the app as any other.
+ * The API's own `error` event, with an `error` object added. OpenAI's client raises an error only
+ * for an event that has `error`. Without it, the app would get the event like any other.
  */
 function errorEvent(notice: ErrorNotice & StreamIdentity): string {
   const event = {

@@ -8,14 +8,14 @@ import { countTokens, messages } from './messages.ts'
 import { plainShape } from './plain-shape.ts'
 import { responses } from './responses.ts'
 
-// An empty list is an answer: the caller may have asked about nothing, and that is no key's fault.
+// An empty list is an answer: the caller may have sent an empty input, which is no fault of a key.
 const embeddings = plainShape('embeddings', 'json', (body) => Array.isArray(objectOf(body).data))
 const rerank = plainShape('rerank', 'json', (body) => Array.isArray(objectOf(body).results))
 
-/** Sound. Should a provider wrap it in JSON, there is at least something in that. */
+/** Sound. If a provider wraps the sound in JSON, the JSON must hold some content. */
 const speech = plainShape('audio/speech', 'bytes', (body) => isReal(body))
 
-/** JSON, or subtitles and other texts. Of silence the text is empty, though it is still counted. */
+/** JSON, or plain text such as subtitles. The transcript of silence is empty, but has usage. */
 const transcriptions: ApiShape = {
   ...plainShape('audio/transcriptions', 'bytes', (body) => {
     const { text, usage } = objectOf(body)
@@ -24,7 +24,7 @@ const transcriptions: ApiShape = {
   mayBeEmpty: true,
 }
 
-/** Every API that is served unasked. */
+/** Every API that the gateway serves without configuration. */
 export const API_SHAPES: readonly ApiShape[] = [
   chatCompletions,
   completions,
@@ -38,7 +38,7 @@ export const API_SHAPES: readonly ApiShape[] = [
   transcriptions,
 ]
 
-/** An API that an operator has opened and that nothing is known of: whatever is no error is good. */
+/** An API that an operator opened and the gateway does not know. All except errors is good. */
 export function unknownShape(path: string): ApiShape {
   return { ...plainShape(path, 'bytes', (body) => body !== undefined), mayBeEmpty: true }
 }

@@ -19,7 +19,7 @@ const MINUTE_END = Date.parse('2026-11-21T10:21:00.000Z')
 const MIDNIGHT = Date.parse('2026-11-22T00:00:00.000Z')
 const DAY_MS = 24 * 60 * 60 * 1000
 
-/** What holds where an operator allows nothing. */
+/** The default: an operator allows no move to another account. */
 const STRICT: SpillPolicy = { freeTier: false, policy: false }
 
 function answered(
@@ -379,7 +379,7 @@ describe('rows 10 to 12: rate limits', () => {
       const message = 'Rate limit exceeded: free-models-per-day. '
       const found = refused(429, message, undefined, {}, spill)
       expect(found).toMatchObject({ row: '10', fault: 'account', next })
-      // Whatever follows, the account has spent its share.
+      // The account has reached its limit, for every `next`.
       expect(found.benches).toEqual(bench('account_free', 'account_rate_limited', until(MIDNIGHT)))
     },
   )
@@ -559,7 +559,7 @@ describe('rows 14 and 15: the caller', () => {
     ...[400, 405, 406, 409, 410, 412, 413, 414, 415, 418, 422, 431, 451].map(
       (status) => [status, 'none'] as const,
     ),
-    // The model may be gone, and the request's other models still there.
+    // The model may be gone while the request's other models still exist.
     [404, 'fallback'] as const,
   ])(
     'row 15: a %i is the caller’s, with a JSON error or without, and what follows is %s',

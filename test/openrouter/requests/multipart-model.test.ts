@@ -4,7 +4,7 @@ import { readFormModel } from '../../../src/openrouter/requests/multipart-model.
 
 const encoder = new TextEncoder()
 
-/** One byte for each character, so that a form with binary files can be written as a text. */
+/** One byte per character. With it, a test can write a form with binary files as a text. */
 const bytesOf = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0))
 
 const TYPE = 'multipart/form-data; boundary=xyz'

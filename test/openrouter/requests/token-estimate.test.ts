@@ -11,7 +11,7 @@ const PROSE = 'The quick brown fox jumps over the lazy dog while nobody is watch
 const estimate = (body: JsonObject, seed = 1) => estimatePromptTokens(body, seededRandom(seed))
 const ofText = (text: string, seed = 1) => estimate({ prompt: text }, seed)
 
-/** Text of a length, made of random pieces. */
+/** A text of the given length, made of random pieces. */
 function textOf(length: number, piece: (random: () => number) => string): string {
   const random = seededRandom(7)
   let text = ''
@@ -28,7 +28,7 @@ const point = (first: number, count: number) => (random: () => number) =>
 const CHINESE = '人工智能是计算机科学的一个分支，它企图了解智能的实质，并生产出一种新的智能机器。'
 const THAI = 'ปัญญาประดิษฐ์คือความฉลาดเทียมที่สร้างขึ้นให้กับสิ่งที่ไม่มีชีวิต'
 
-/** Tokens for a character, as the tokenizer o200k_base counts them in these very texts. */
+/** Tokens per character of these texts, counted by the tokenizer o200k_base. */
 const DENSE: readonly [string, string, number][] = [
   ['Chinese', CHINESE.repeat(500), 0.65],
   ['Thai', THAI.repeat(300), 0.39],
@@ -49,7 +49,7 @@ describe('the estimate of a prompt', () => {
       { role: 'user', content: 'What is the capital of France? Answer with one word.' },
     ]
     const tokens = estimate({ model: 'openai/gpt-4o', messages, temperature: 0.7, stream: true })
-    // 17 of text, and some for what goes between messages.
+    // 17 tokens of text, and some tokens between messages.
     expect(tokens).toBeGreaterThanOrEqual(17)
     expect(tokens).toBeLessThanOrEqual(30)
     expect(ofText(PROSE.repeat(100))).toBeGreaterThan(1300)
@@ -265,7 +265,7 @@ describe('a prompt that is too long to be counted whole', () => {
   })
 
   it('has no gaps that a text could be put into', () => {
-    // Wherever the samples were if they lay at regular distances, they would see nothing but blanks.
+    // If samples lay at regular distances, this pattern could show them only blanks.
     const stretch = 8192
     const [, dense = ''] = DENSE[0] ?? []
     const text = (' '.repeat(stretch / 2) + dense.slice(0, stretch / 2)).repeat(128)

@@ -308,7 +308,7 @@ describe('mayMatter', () => {
     let mattered = 0
     fc.assert(
       fc.property(bodies, space, fc.constantFrom('\n', '\r\n', '\r'), (body, gap, end) => {
-        // A bare CR in JSON ends a line of the stream like any other line end.
+        // A CR alone in the JSON ends a line of the stream, like every other line end.
         const lines = pretty(body, gap).split(/\r\n|\n|\r/)
         const block = encoder.encode(`${lines.map((line) => `data: ${line}${end}`).join('')}${end}`)
         const event = parseSseEvent(block)

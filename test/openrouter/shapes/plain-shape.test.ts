@@ -1,4 +1,4 @@
-// The APIs of one question and one answer: vectors, ranks, pictures, sound, and what nobody knows.
+// The APIs without conversations: embeddings, reranking, images, sound, and unknown APIs.
 
 import { APIError } from 'openai'
 import { Stream } from 'openai/streaming'

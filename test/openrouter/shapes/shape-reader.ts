@@ -5,11 +5,11 @@ import { createSseScanner, parseSseEvent, type SseEvent } from '../../../src/ope
 
 const encoder = new TextEncoder()
 
-/** Reads an event whose data is this JSON. */
+/** Reads an event whose data is the value as JSON. */
 export const readData = (shape: ApiShape, value: unknown): EventReading =>
   shape.readEvent({ event: 'message', data: JSON.stringify(value) })
 
-/** The events of a stream, comments left out. */
+/** The events of a stream, without comments. */
 export function eventsIn(text: string): SseEvent[] {
   return createSseScanner()
     .push(encoder.encode(text))
@@ -17,7 +17,7 @@ export function eventsIn(text: string): SseEvent[] {
     .filter((event) => event !== null)
 }
 
-/** What a client of a stream raises, or null if it reads to the end. */
+/** The error that a client raises while it reads a stream, or null if it reads to the end. */
 export async function raisedBy(stream: AsyncIterable<unknown>): Promise<unknown> {
   try {
     for await (const _event of stream);
@@ -27,11 +27,11 @@ export async function raisedBy(stream: AsyncIterable<unknown>): Promise<unknown>
   }
 }
 
-/** A stream as a client's own fetch would answer it. */
+/** A stream as the response of a client's `fetch`. */
 export const streamResponse = (text: string) =>
   new Response(text, { headers: { 'content-type': 'text/event-stream' } })
 
-/** JSON with white space wherever it may be. */
+/** JSON with white space at every place that allows it. */
 function spaced(value: unknown, gap: string): string {
   if (Array.isArray(value)) {
     return `[${gap}${value.map((item) => spaced(item, gap)).join(`${gap},${gap}`)}]`
@@ -50,9 +50,9 @@ const escaped = (json: string) =>
   })
 
 /**
- * Asserts that `mayMatter` says yes to every event in which there is usage, an error or an end,
- * however its JSON is spaced, escaped and cut into lines, with the event's name before it or not.
- * @returns of how many events that was true
+ * Asserts that `mayMatter` says yes to every event with usage, an error or an end. The JSON varies
+ * in its white space, escapes and lines, with or without the event's name before it.
+ * @returns how many events had usage, an error or an end
  */
 export function neverPassedOver(shape: ApiShape, bodies: fc.Arbitrary<unknown>): number {
   const gaps = fc

@@ -1,4 +1,4 @@
-// What holds for every API shape alike.
+// Properties that hold for every API shape.
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -32,7 +32,7 @@ const ERROR = fc.constantFrom<unknown>(
 )
 const REASON = fc.constantFrom<unknown>(undefined, null, '', 'stop', 'error', 'end_turn')
 
-/** Events of all shapes at once, right and wrong. */
+/** Events that mix the fields of all API shapes, with right and wrong values. */
 const EVENTS = fc.record(
   {
     type: fc.constantFrom(...TYPES),
