@@ -5,16 +5,16 @@ import { MAX_NAME_LENGTH, modelName, oneModel } from './route-policy.ts'
 
 const MAX_ALIASES = 1000
 
-/** Names that callers may use, with the models that are sent for them. */
+/** Names that callers may use, each with the model that the gateway sends instead. */
 export const aliasFields = z
   .record(z.string(), oneModel(), {
-    error: (issue) => `must be a table of names, each with a model, given ${shown(issue.input)}`,
+    error: (issue) => `must be a table of aliases and their models, given ${shown(issue.input)}`,
   })
   .check((context) => {
     const { value: aliases, issues } = context
     const names = Object.keys(aliases)
     if (names.length > MAX_ALIASES) {
-      const message = `must be ${MAX_ALIASES} names at most, given ${names.length}`
+      const message = `must have at most ${MAX_ALIASES} aliases, given ${names.length}`
       issues.push({ code: 'custom', message, input: aliases })
     }
     for (const [name, model] of Object.entries(aliases)) {
@@ -24,7 +24,7 @@ export const aliasFields = z
       }
     }
   })
-  // What a schema can say of the bound, for the README's test.
+  // The bound as JSON Schema expresses it; the README's test reads it.
   .meta({ maxProperties: MAX_ALIASES })
 
 function aliasFault(
@@ -33,11 +33,11 @@ function aliasFault(
   aliases: Readonly<Record<string, string>>,
 ): string | null {
   if (!modelName().safeParse(name).success) {
-    return `must be named by 1 to ${MAX_NAME_LENGTH} characters without blanks`
+    return `must have a name of 1 to ${MAX_NAME_LENGTH} characters without spaces or control characters`
   }
-  // One step is what a reader of the configuration can follow.
+  // An alias of an alias would be hard to follow in the configuration.
   return Object.hasOwn(aliases, model)
-    ? `must stand for a model, not for an alias, given ${shown(model)}`
+    ? `must be a model, not an alias, given ${shown(model)}`
     : null
 }
 

@@ -3,7 +3,7 @@ import { type ClientId, clientId } from '../balancing/ids.ts'
 import { faultsOf, nameInSecret } from './fields.ts'
 import { fromHex, publicName, readList, type SecretEntry, sha256 } from './secrets.ts'
 
-/** Somebody who may call. Only the hash of the token is kept. */
+/** A client: an app that may call. Only the hash of its token is kept. */
 export interface Client {
   readonly id: ClientId
   readonly tokenSha256: Uint8Array
@@ -15,9 +15,9 @@ const entry = z.union([
 ])
 
 const ENTRY_FORM =
-  'must be an object of "id" (letters, digits, . _ : @ -) and either "token" (no blanks) or "sha256" (64 hex digits), nothing else'
+  'must be an object with "id" (1 to 64 letters, digits or . _ : @ -) and either "token" (printable ASCII, no spaces) or "sha256" (64 hex digits), and no other field'
 
-/** Reads `CLIENT_KEYS`. Faults name the place, never a token. */
+/** Reads `CLIENT_KEYS`. Faults name the place in the list and never quote a token. */
 export async function readClientKeys(
   value: unknown,
 ): Promise<{ clients: Client[]; faults: string[] }> {
@@ -38,7 +38,7 @@ export async function readClientKeys(
       ['token', `${tokenSha256}`],
     ] as const) {
       const first = known.get(`${what} ${mark}`)
-      if (first !== undefined) faults.push(`${where}: the same ${what} as ${first}`)
+      if (first !== undefined) faults.push(`${where}: has the same ${what} as ${first}`)
       known.set(`${what} ${mark}`, first ?? where)
     }
     clients.push({ id: clientId(data.id), tokenSha256 })
@@ -46,13 +46,13 @@ export async function readClientKeys(
   return { clients, faults }
 }
 
-/** `id:token`; a token may itself hold colons. */
+/** Splits `id:token`. The token may contain colons. */
 function pair(text: string): SecretEntry {
   const [, id, token] = /^([^:]+):(.+)$/.exec(text) ?? []
   return { value: id === undefined ? null : { id, token } }
 }
 
-/** A union's own message would list both alternatives' troubles; one sentence says it better. */
+/** The union's own message would list the faults of both alternatives. One sentence is clearer. */
 function clientFaults(where: string, value: unknown): string[] {
   if (value === null) return [`${where}: must have the form id:token`]
   const unknown = z.strictObject({ id: z.unknown(), token: z.unknown(), sha256: z.unknown() })

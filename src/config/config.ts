@@ -5,18 +5,18 @@ import { type Policy, policySchema } from './policy.ts'
 import { selectorFaults } from './route-policy.ts'
 import { readUpstreamKeys, type UpstreamKey } from './upstream-keys.ts'
 
-/** Everything an operator can set, validated. */
+/** All settings of the operator, validated. */
 export interface Config {
   /** Without a slash at the end. */
   readonly upstreamUrl: string
   readonly keys: readonly UpstreamKey[]
   readonly clients: readonly Client[]
-  /** Whether callers without a client key may come in. */
+  /** Whether callers without a client key are allowed. */
   readonly anonymous: boolean
   readonly policy: Policy
 }
 
-/** Either a whole configuration, or every fault at once, by field. */
+/** Either a valid configuration, or all its faults, each with the name of its field. */
 export type ConfigResult =
   | { readonly ok: true; readonly config: Config }
   | { readonly ok: false; readonly faults: readonly string[] }
@@ -36,19 +36,23 @@ export async function readConfig(env: Environment): Promise<ConfigResult> {
   const policy = take(readPolicy(env.POLICY))
   const upstream = await readUpstreamKeys(env, policy)
   faults.push(...upstream.faults)
-  // A key that could not be read is missing for that reason, and one reason is enough.
+  // After a fault of a key, a selector of that key would be a second fault with the same cause.
   if (upstream.faults.length === 0) faults.push(...selectorFaults(policy.routes, upstream.keys))
   const callers = await readClientKeys(env.CLIENT_KEYS)
   faults.push(...callers.faults)
   const anonymous = take(readAnonymous(env.ANONYMOUS_CLIENTS))
   if (env.KEY_POOL === undefined) {
-    faults.push('KEY_POOL: the Durable Object binding is missing in this environment')
+    faults.push(
+      'KEY_POOL: this environment has no such Durable Object binding; add it to wrangler.toml',
+    )
   }
   if (env.CREDIT === undefined) {
-    faults.push('CREDIT: the KV namespace binding is missing in this environment')
+    faults.push(
+      'CREDIT: this environment has no such KV namespace binding; add it to wrangler.toml',
+    )
   }
   if (faults.length > 0) return { ok: false, faults }
-  // An empty list is a list: it lets nobody in.
+  // An empty list is set too: it admits no caller, also if anonymous callers are allowed.
   const open = anonymous && isUnset(env.CLIENT_KEYS)
   const config = {
     upstreamUrl,
@@ -60,7 +64,7 @@ export async function readConfig(env: Environment): Promise<ConfigResult> {
   return { ok: true, config }
 }
 
-/** The part of the configuration that the pool decides by. Holds no secret. */
+/** The part of the configuration that the pool needs for its decisions. It has no secret. */
 export function poolConfig(config: Config): PoolConfig {
   const { routes, breaker, panicRatio, retryBudget, credit, queue } = config.policy
   return {
@@ -80,8 +84,8 @@ interface Read<T> {
 }
 
 /**
- * Keys are sent to this address, so it has to be `https:`; plain `http:` is for
- * something on the same machine, where nobody listens in.
+ * Reads the address that the gateway sends keys to. It must be `https:`. Plain `http:` is allowed
+ * only for a loopback host, since that traffic does not leave the machine.
  */
 function readUpstreamUrl(value: unknown): Read<string> {
   const given = value === undefined || value === '' ? DEFAULT_UPSTREAM_URL : value
@@ -91,13 +95,14 @@ function readUpstreamUrl(value: unknown): Read<string> {
     faults: [`UPSTREAM_URL: ${text}`],
   })
   if (url === null) return fault('must be an absolute URL')
-  // A bare `?` or `#` leaves no trace in `search` and `hash`, but would swallow every path.
+  // A `?` or `#` at the end leaves `search` and `hash` empty, but every path added to the URL would
+  // become part of the query or fragment.
   if (url.username !== '' || url.password !== '' || /[?#]/.test(url.href)) {
-    return fault('must hold no credentials, query or fragment')
+    return fault('must not contain credentials, a query or a fragment')
   }
   const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback)) {
-    return fault(`must start with https: (http: only for loopback hosts), given ${url.protocol}`)
+    return fault(`must start with https: (or http: for a loopback host), given ${url.protocol}`)
   }
   return { value: url.href.replace(/\/+$/, ''), faults: [] }
 }
@@ -109,7 +114,7 @@ function readAnonymous(value: unknown): Read<boolean> {
   return { value: false, faults }
 }
 
-/** A TOML table arrives as an object; `wrangler --var` and a secret can only carry its JSON text. */
+/** A TOML table arrives as an object. `wrangler --var` and secrets can only carry its JSON text. */
 function readPolicy(value: unknown): Read<Policy> {
   const standard = policySchema.parse({})
   const given = value === undefined || value === '' ? {} : value
@@ -118,7 +123,7 @@ function readPolicy(value: unknown): Read<Policy> {
     try {
       object = JSON.parse(given)
     } catch {
-      return { value: standard, faults: ['POLICY: must be a table, or its JSON text'] }
+      return { value: standard, faults: ['POLICY: must be a table, or the JSON text of one'] }
     }
   }
   const parsed = policySchema.safeParse(object)

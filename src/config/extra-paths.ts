@@ -1,9 +1,9 @@
 import { listOf, shown, word } from './fields.ts'
 
 /**
- * Paths that answer about accounts, keys or lists, or that store something in an
- * account, where every client of the pool could get at it: no request to them is
- * an inference.
+ * Paths that no operator can open, since they are not for inference. They answer questions about
+ * accounts, keys or lists, or they store something in an account, where every client of the pool
+ * could read it.
  */
 const RESERVED = [
   'key',
@@ -35,7 +35,7 @@ const RESERVED = [
   'benchmarks',
 ]
 
-/** What the gateway serves by itself; the public lists among it that RESERVED does not hold. */
+/** Paths that the gateway serves already, with the public lists that RESERVED does not cover. */
 const SERVED = [
   'chat/completions',
   'completions',
@@ -52,7 +52,7 @@ const SERVED = [
 
 const SEGMENTS = /^[a-z0-9][a-z0-9._-]*(\/[a-z0-9][a-z0-9._-]*)*$/
 
-/** Further inference paths that the gateway opens: relative, as they stand below `/api/v1`. */
+/** The inference paths that an operator opens, relative to `/api/v1/`. */
 export const extraPathFields = listOf(
   word(100).check((context) => {
     const { value: path, issues } = context
@@ -64,14 +64,14 @@ export const extraPathFields = listOf(
 )
 
 function pathFault(path: string): string | null {
-  // Upstream may resolve dots, so that `videos/../keys` would be what is reserved below.
+  // Upstream may resolve dots. Then `videos/../keys` would be the reserved path `keys`.
   if (!SEGMENTS.test(path) || path.includes('..')) {
-    return 'must be a path such as "videos" or "audio/translations": small letters, digits and . _ - between slashes'
+    return 'must be a path such as "videos" or "audio/translations": segments with single slashes between them, each of lower-case letters, digits, "_", "-" and single dots, with a letter or digit first'
   }
   const [first = ''] = path.split('/')
   if (RESERVED.includes(first)) {
-    return 'must not be a path of management or of a public list, which is never forwarded with a key'
+    return 'must not be a path for management, stored data or public lists: the gateway never forwards a request to those with a key'
   }
-  if (first === 'api' || first === 'v1') return 'must be relative to the API, as in "videos"'
-  return SERVED.includes(path) ? 'must not be a path that the gateway serves already' : null
+  if (first === 'api' || first === 'v1') return 'must be relative to /api/v1, for example "videos"'
+  return SERVED.includes(path) ? 'must not be a path that the gateway already serves' : null
 }

@@ -1,24 +1,24 @@
 import { z } from 'zod'
 
 /**
- * Building blocks of the schemas. Each message states the bound and what was
- * given; the field's name is put in front by `faultsOf`.
+ * Building blocks of the schemas. Each message states the bound and the given value. `faultsOf`
+ * puts the field's name before the message.
  */
 
-/** How a message words what was given. */
+/** How a message shows the given value. */
 export type Wording = (value: unknown) => string
 
-/** For variables, which are no secret. */
+/** Shows a value of a variable. Variables are not secret. */
 export function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? 'nothing'
-  // A key that was put into a variable is a secret all the same.
+  // An operator may put a key into a variable by mistake. It is still secret.
   if (text.includes('sk-or-')) return 'a key, which is not shown'
   return text.length > 80 ? `${text.slice(0, 77)}…` : text
 }
 
-/** For fields beside a key: a text there may be a piece of it. */
+/** Shows a value of a field beside a key, but only a number: a text may be a part of the key. */
 export function shownIfNumber(value: unknown): string {
-  return typeof value === 'number' ? String(value) : 'something else, which is not shown'
+  return typeof value === 'number' ? String(value) : 'a value that is not a number and is not shown'
 }
 
 /** A number from `min` to `max`, both included. */
@@ -35,7 +35,7 @@ export function boundedInteger(min: number, max: number, wording: Wording = show
   return z.int({ error }).min(min, { error }).max(max, { error })
 }
 
-/** One of a closed list of words. */
+/** One word of a fixed list. */
 export function oneOf<const Words extends readonly [string, ...string[]]>(words: Words) {
   const list = words.map((word) => `"${word}"`).join(', ')
   return z.enum(words, { error: (issue) => `must be one of ${list}, given ${shown(issue.input)}` })
@@ -48,15 +48,15 @@ export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
     error: (issue) =>
       issue.code === 'unrecognized_keys'
         ? undefined
-        : `must be a table of ${known}, given ${shown(issue.input)}`,
+        : `must be a table (its fields: ${known}), given ${shown(issue.input)}`,
   })
 }
 
-/** A text of 1 to `maxLength` characters without blanks, such as a model's name. */
+/** A text of 1 to `maxLength` characters without spaces or control characters: a model's name. */
 export function word(maxLength: number) {
   const error = (issue: { readonly input: unknown }) =>
-    `must be a text of 1 to ${maxLength} characters without blanks, given ${shown(issue.input)}`
-  // One check, so that what is wrong in two ways is still one fault.
+    `must be a text of 1 to ${maxLength} characters without spaces or control characters, given ${shown(issue.input)}`
+  // One check, so a value that is wrong in two ways is still one fault.
   return z
     .string({ error })
     .refine((text) => text.length <= maxLength && /^[^\s\p{Cc}]+$/u.test(text), {
@@ -65,7 +65,7 @@ export function word(maxLength: number) {
     })
 }
 
-/** A list of so many elements; not twice the same where they are texts. */
+/** A list of `min` to `max` elements. The same text must not occur twice. */
 export function listOf<Element extends z.ZodType>(
   element: Element,
   { min = 0, max }: { readonly min?: number; readonly max: number },
@@ -90,24 +90,24 @@ export function flag() {
   return z.boolean({ error: (issue) => `must be true or false, given ${shown(issue.input)}` })
 }
 
-/** The name of a field of a variable. */
+/** Shows the name of a field of a variable. */
 function shownName(name: string): string {
   return name.includes('sk-or-') ? '(a key, which is not shown)' : name.slice(0, 80)
 }
 
 /**
- * The name of an unknown field of a secret: somebody may have put a key or a token where it
- * belongs. Names are short or made of words; a token is neither, unless it was drawn without a
- * single digit.
+ * Shows the name of a field of a secret. An operator may have put a key or a token in the place of
+ * a name, so only a likely name is shown: a short one, or one without digits. A token is longer,
+ * and it almost always has a digit.
  */
 export function nameInSecret(name: string): string {
-  return /^[A-Za-z]([A-Za-z0-9_]{0,6}|[A-Za-z_]{0,23})$/.test(name) ? name : '(unnamed)'
+  return /^[A-Za-z]([A-Za-z0-9_]{0,6}|[A-Za-z_]{0,23})$/.test(name) ? name : '(name not shown)'
 }
 
 /**
- * Every fault of a failed parse as one line each: the field's name, then what is wrong.
- * @param wording how to show the name of a field, which the operator may have made up; in full,
- *   for a variable
+ * All faults of a failed parse, one line each: the field's name, then the fault.
+ * @param wording how to show the name of a field, which may be any text of the operator; by
+ *   default as for a variable
  */
 export function faultsOf(
   name: string,

@@ -53,7 +53,7 @@ const queue = section({
   max_wait_ms: boundedInteger(0, 60_000).default(10_000),
 })
 
-/** `POLICY` as an operator writes it. An unknown field is a fault: a typo must not be a no-op. */
+/** `POLICY` as an operator writes it. An unknown field is a fault, so a typo is not ignored. */
 const policy = section({
   strategy: oneOf(STRATEGY_NAMES).default('least-busy'),
   affinity: oneOf(AFFINITIES).default('session'),
@@ -73,35 +73,36 @@ const policy = section({
   on_pool_unavailable: oneOf(['open', 'closed']).default('open'),
 })
 
-/** A key's relative share. */
+/** A key's relative share of the requests. */
 export function weight(wording?: Wording) {
   return boundedInteger(1, 1000, wording)
 }
 
-/** Most requests that one key may have in flight. */
+/** The most requests that one key may have in flight. */
 export function maxConcurrent(wording?: Wording) {
   return boundedInteger(1, 1_000_000, wording)
 }
 
-/** Requests, and tokens, that one key may begin in any 60 seconds. */
+/** The most requests that one key may begin in any 60 seconds. */
 export function rpm(wording?: Wording) {
   return boundedInteger(1, 1_000_000, wording)
 }
 
+/** The most tokens of the requests that one key may begin in any 60 seconds. */
 export function tpm(wording?: Wording) {
   return boundedInteger(1, 1_000_000_000, wording)
 }
 
-/** An amount of credit. */
+/** An amount of credit, in USD. */
 export function usd(wording?: Wording) {
   return bounded(0, 1_000_000, wording)
 }
 
 export interface Policy {
-  /** First match wins; the last takes every model. */
+  /** The first match wins. The last route matches every model. */
   readonly routes: NonEmpty<RoutePolicy>
   readonly aliases: ReadonlyMap<string, ModelId>
-  /** Inference paths beyond those that are known. */
+  /** Inference paths that the operator opened in addition to the known ones. */
   readonly extraPaths: readonly string[]
   readonly retryBudget: { readonly ratio: number; readonly minPerSecond: number }
   readonly breaker: {
@@ -120,14 +121,14 @@ export interface Policy {
   readonly queue: PoolPolicy['queue']
   readonly spillFreeTier: boolean
   readonly spillPolicy: boolean
-  /** The pool's own; a route may have others. */
+  /** The timeouts of the pool. A route may have its own. */
   readonly timeouts: Timeouts
   readonly maxBodyBytes: number
-  /** Whether requests go on without the pool object, by the configuration alone. */
+  /** Whether the gateway serves requests without the pool object, by the configuration alone. */
   readonly onPoolUnavailable: 'open' | 'closed'
 }
 
-/** Validates `POLICY` and turns the operator's units into ours. */
+/** Validates `POLICY` and converts the operator's units into the gateway's: milliseconds. */
 export const policySchema = policy.transform((fields): Policy => {
   const { breaker, defaults, credit, queue } = fields
   const maxCooldownS =

@@ -6,7 +6,7 @@ import { STRATEGY_NAMES } from '../balancing/strategies/strategy-registry.ts'
 import { boundedInteger, listOf, oneOf, section, shown, word } from './fields.ts'
 import { someTimeoutFields, type Timeouts, timeoutsOf } from './timeouts.ts'
 
-/** How requests for some models are served, with nothing left open. */
+/** How requests for some models are served, with a value for every setting. */
 export interface RoutePolicy extends RouteConfig {
   readonly timeouts: Timeouts
   readonly maxAttempts: number
@@ -16,35 +16,35 @@ const MAX_ROUTES = 100
 const MAX_PATTERNS = 100
 const MAX_SELECTORS = 1000
 const MAX_FALLBACKS = 20
-/** A public name is 64 long at most, and `account:` stands before it. */
+/** A public name has at most 64 characters, and `account:` before it has 8. */
 const MAX_SELECTOR_LENGTH = 80
 export const MAX_NAME_LENGTH = 256
 
-/** The name of a model, as OpenRouter knows it. */
+/** The name of a model at OpenRouter. */
 export const modelName = () => word(MAX_NAME_LENGTH)
 
-/** One model and no other: what is sent has no stars. */
+/** The name of one model, not a pattern: the gateway sends it upstream. */
 export const oneModel = () =>
   modelName().regex(/^[^*]*$/, {
-    error: ({ input }) => `must be the name of one model, without a star, given ${shown(input)}`,
+    error: ({ input }) => `must be the name of one model, without "*", given ${shown(input)}`,
   })
 
 const pattern = () =>
   modelName().regex(/^[^*]*\*?$/, {
     error: ({ input }) =>
-      `must be the name of a model, or the beginning of one and then a star, given ${shown(input)}`,
+      `must be the name of a model, or the beginning of one with "*" after it, given ${shown(input)}`,
   })
 
-/** An id, `tag:` and a tag, or `account:` and an account. */
+/** A key's id, `tag:` with a tag, or `account:` with an account. */
 const selector = () =>
   word(MAX_SELECTOR_LENGTH).refine((text) => text.replace(SELECTOR_PREFIX, '') !== '', {
-    error: ({ input }) => `must name something after the colon, given ${shown(input)}`,
+    error: ({ input }) => `must have a name after the colon, given ${shown(input)}`,
   })
 
-/** What makes a selector of something else than an id. No key's id may begin so. */
+/** The prefix of a selector by tag or account. A key's id must not begin with it. */
 export const SELECTOR_PREFIX = /^(tag|account):/
 
-/** How many upstream attempts a request may make in all. */
+/** The most upstream attempts of one request. */
 export const maxAttempts = () => boundedInteger(1, 10)
 
 const route = section({
@@ -59,7 +59,7 @@ const route = section({
 
 export const routeFields = listOf(route, { max: MAX_ROUTES })
 
-/** What a route takes from the pool where it says nothing itself. */
+/** The settings that a route takes from the pool if it does not set them itself. */
 export interface PoolWide {
   readonly strategy: RouteConfig['strategy']
   readonly affinity: RouteConfig['affinity']
@@ -67,19 +67,19 @@ export interface PoolWide {
   readonly timeouts: Parameters<typeof timeoutsOf>[0]
 }
 
-/** Every route, and after them the pool's own way with all other models. */
+/** All configured routes, and last the route for all other models, with the pool's settings. */
 export function routesOf(
   routes: z.infer<typeof routeFields>,
   pool: PoolWide,
 ): NonEmpty<RoutePolicy> {
   const all = [...routes, { models: ['*'] }].map((fields) => routeOf(fields, pool))
-  if (!isNonEmpty(all)) throw new Error('The route for all other models is always there')
+  if (!isNonEmpty(all)) throw new Error('Bug: the route for all other models is missing')
   return all
 }
 
 function routeOf(fields: z.infer<typeof route>, pool: PoolWide): RoutePolicy {
   const { models } = fields
-  if (!isNonEmpty(models)) throw new Error('The schema lets no route pass without a model')
+  if (!isNonEmpty(models)) throw new Error('Bug: the schema accepted a route without a model')
   return {
     models,
     keys: fields.keys?.map(selectorOf) ?? null,
@@ -99,8 +99,8 @@ function selectorOf(text: string): KeySelector {
 }
 
 /**
- * Selectors that select nothing because no configured key has that id or tag: a
- * typo must not be a no-op. An account may be learned later.
+ * The faults of selectors whose id or tag no configured key has: a typo must not be ignored. A
+ * selector by account is never a fault, since the pool may learn a key's account later.
  */
 export function selectorFaults(
   routes: readonly RouteConfig[],

@@ -6,15 +6,15 @@ export interface SecretEntry {
 }
 
 interface Located extends SecretEntry {
-  /** Which secret, and the place in it from 0: `CLIENT_KEYS[2]`. */
+  /** The secret's name and the element's index, from 0: `CLIENT_KEYS[2]`. */
   readonly where: string
 }
 
 /**
- * Reads a secret that is either a list of words, separated by commas or white
- * space, or a JSON array. Faults never quote the value: it is a secret.
+ * Reads a secret that is either a list of words, separated by commas or white space, or a JSON
+ * array. Faults never quote the value, since it is secret.
  *
- * @param word what a word of the plain form stands for
+ * @param word makes an entry from one word of the plain list
  */
 export function readList(
   name: string,
@@ -47,8 +47,8 @@ export function readList(
 const LIST_FORM = 'must be a list separated by commas or white space, or a JSON array'
 
 /**
- * A name that is shown in headers, logs and pages. What looks like a key is
- * refused: it would be published with every answer.
+ * A name that headers, logs and pages show. A name that looks like a key is a fault: the gateway
+ * would publish the key with every answer.
  */
 export function publicName() {
   return z
@@ -56,16 +56,18 @@ export function publicName() {
     .regex(/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}$/, {
       error: 'must be 1 to 64 letters, digits or . _ : @ - and start with a letter or digit',
     })
-    .refine((name) => !name.startsWith('sk-or-'), { error: 'must not be a key' })
+    .refine((name) => !name.startsWith('sk-or-'), {
+      error: 'must not be a key, since names are not kept secret',
+    })
 }
 
-/** SHA-256 of some bytes, or of a text's in UTF-8. */
+/** The SHA-256 of bytes, or of a text in UTF-8. */
 export async function sha256(content: string | Uint8Array): Promise<Uint8Array> {
   const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
   return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
 }
 
-/** As `sha256`, in lower-case hexadecimal. */
+/** The SHA-256 of bytes, or of a text in UTF-8, in lower-case hexadecimal. */
 export async function sha256Hex(content: string | Uint8Array): Promise<string> {
   return [...(await sha256(content))].map((byte) => byte.toString(16).padStart(2, '0')).join('')
 }

@@ -1,15 +1,15 @@
 import type { z } from 'zod'
 import { boundedInteger, section } from './fields.ts'
 
-/** The four clocks of an attempt, in milliseconds. */
+/** The timeouts of a request: the first three apply to each attempt. All in milliseconds. */
 export interface Timeouts {
-  /** Until response headers. */
+  /** From the upstream call to the response headers. */
   readonly headersMs: number
-  /** Until the first real output of a stream. */
+  /** From the response headers to the first real output of a stream. */
   readonly firstOutputMs: number
-  /** Between any two bytes after that. */
+  /** The longest pause between two pieces of a body; in a stream, only after the first output. */
   readonly idleMs: number
-  /** The whole request, waiting included. */
+  /** The whole request, with all its attempts and waits. */
   readonly totalMs: number
 }
 
@@ -22,7 +22,7 @@ const DEFAULTS = {
 
 const milliseconds = () => boundedInteger(100, 3_600_000)
 
-/** The pool's clocks. */
+/** The pool's timeouts. */
 export const timeoutFields = section({
   headers_ms: milliseconds().default(DEFAULTS.headers_ms),
   first_output_ms: milliseconds().default(DEFAULTS.first_output_ms),
@@ -30,7 +30,7 @@ export const timeoutFields = section({
   total_ms: milliseconds().default(DEFAULTS.total_ms),
 })
 
-/** Those of a route, which may leave any of them to the pool. */
+/** The timeouts of a route. The pool's timeout applies where the route sets none. */
 export const someTimeoutFields = section({
   headers_ms: milliseconds().optional(),
   first_output_ms: milliseconds().optional(),
@@ -41,7 +41,10 @@ export const someTimeoutFields = section({
 type Fields = z.infer<typeof timeoutFields>
 type SomeFields = z.infer<typeof someTimeoutFields>
 
-/** @param own what goes before the pool's */
+/**
+ * Joins the timeouts of the pool and of a route.
+ * @param own the route's timeouts, which win over the pool's
+ */
 export function timeoutsOf(pool: Fields, own: SomeFields = {}): Timeouts {
   return {
     headersMs: own.headers_ms ?? pool.headers_ms,

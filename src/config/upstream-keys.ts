@@ -16,13 +16,13 @@ const SECRET_NAME = /^OPENROUTER_KEY/
 
 const entry = z.strictObject(
   {
-    // Header-safe, so that a stray quote or line break can't become part of a request.
-    key: z
-      .string({ error: 'must be a string' })
-      .regex(/^sk-or-[\x21-\x7e]+$/, { error: 'must start with sk-or- and hold no blanks' }),
+    // Only characters that are safe in a header: a line break must not get into a request.
+    key: z.string({ error: 'must be a string' }).regex(/^sk-or-[\x21-\x7e]+$/, {
+      error: 'must start with sk-or- and contain only printable ASCII characters without spaces',
+    }),
     id: publicName()
       .refine((id) => !SELECTOR_PREFIX.test(id), {
-        error: 'must not begin with tag: or account:, which have a meaning in routes',
+        error: 'must not start with tag: or account:, since routes use these prefixes',
       })
       .optional(),
     account: publicName().optional(),
@@ -33,7 +33,7 @@ const entry = z.strictObject(
     min_credit: usd(shownIfNumber).optional(),
     tags: z
       .array(publicName(), { error: 'must be a list of names' })
-      .max(20, { error: 'must be 20 names at most' })
+      .max(20, { error: 'must have at most 20 names' })
       .optional(),
     disabled: z.boolean({ error: 'must be true or false' }).optional(),
   },
@@ -46,8 +46,8 @@ const entry = z.strictObject(
 type Entry = z.infer<typeof entry>
 
 /**
- * The names of all secrets that hold keys, in the order in which their keys are
- * configured: `OPENROUTER_KEYS` first, the others by name, numbers by value.
+ * The names of all secrets that hold keys, in the order of their keys in the configuration:
+ * `OPENROUTER_KEYS` first, then the others by name, with numbers in the names compared by value.
  */
 function secretNames(env: object): string[] {
   const order = new Intl.Collator('en', { numeric: true })
@@ -57,7 +57,7 @@ function secretNames(env: object): string[] {
     .sort((a, b) => first(a) - first(b) || order.compare(a, b))
 }
 
-/** Reads and joins all keys. Faults name the secret and the place, never a key. */
+/** Reads and joins all keys. Faults name the secret and the place in it, and never quote a key. */
 export async function readUpstreamKeys(
   env: Readonly<Record<string, unknown>>,
   policy: Policy,
@@ -108,8 +108,8 @@ function duplicates(keys: readonly { where: string; key: UpstreamKey }[]): strin
   for (const { where, key } of keys) {
     const sameSecret = bySecret.get(key.secret)
     const sameId = byId.get(key.config.id)
-    if (sameSecret !== undefined) faults.push(`${where}: the same key as ${sameSecret}`)
-    else if (sameId !== undefined) faults.push(`${where}: the same id as ${sameId}`)
+    if (sameSecret !== undefined) faults.push(`${where}: is the same key as ${sameSecret}`)
+    else if (sameId !== undefined) faults.push(`${where}: has the same id as ${sameId}`)
     bySecret.set(key.secret, sameSecret ?? where)
     byId.set(key.config.id, sameId ?? where)
   }

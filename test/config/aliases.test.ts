@@ -19,23 +19,27 @@ describe('aliases', () => {
   })
 
   it.each([
-    [
-      'another alias',
-      { a: 'b', b: 'x/y' },
-      '.a: must stand for a model, not for an alias, given "b"',
-    ],
-    ['itself', { a: 'a' }, '.a: must stand for a model, not for an alias, given "a"'],
+    ['another alias', { a: 'b', b: 'x/y' }, '.a: must be a model, not an alias, given "b"'],
+    ['itself', { a: 'a' }, '.a: must be a model, not an alias, given "a"'],
     [
       'a name with a blank',
       { a: 'x y' },
-      '.a: must be a text of 1 to 256 characters without blanks, given "x y"',
+      '.a: must be a text of 1 to 256 characters without spaces or control characters, given "x y"',
     ],
-    ['nothing', { a: '' }, '.a: must be a text of 1 to 256 characters without blanks, given ""'],
-    ['a number', { a: 5 }, '.a: must be a text of 1 to 256 characters without blanks, given 5'],
+    [
+      'nothing',
+      { a: '' },
+      '.a: must be a text of 1 to 256 characters without spaces or control characters, given ""',
+    ],
+    [
+      'a number',
+      { a: 5 },
+      '.a: must be a text of 1 to 256 characters without spaces or control characters, given 5',
+    ],
     [
       'a list of models',
       { a: ['x/y'] },
-      '.a: must be a text of 1 to 256 characters without blanks, given ["x/y"]',
+      '.a: must be a text of 1 to 256 characters without spaces or control characters, given ["x/y"]',
     ],
   ])('that stand for %s are a fault', async (_, aliases, fault) => {
     expect(await aliasFaults(aliases)).toEqual([`POLICY.aliases${fault}`])
@@ -44,20 +48,22 @@ describe('aliases', () => {
   it.each(['', 'two words', 'nul\u0000', 'x'.repeat(257)])('may not be called %j', async (name) => {
     const [fault, ...others] = await aliasFaults({ [name]: 'x/y' })
     expect(others).toEqual([])
-    expect(fault).toMatch(/: must be named by 1 to 256 characters without blanks/)
+    expect(fault).toMatch(
+      /: must have a name of 1 to 256 characters without spaces or control characters/,
+    )
     expect(fault?.length).toBeLessThan(200)
   })
 
   it('are 1000 at most', async () => {
     expect(await aliasFaults(numbered(1000))).toEqual([])
     expect(await aliasFaults(numbered(1001))).toEqual([
-      'POLICY.aliases: must be 1000 names at most, given 1001',
+      'POLICY.aliases: must have at most 1000 aliases, given 1001',
     ])
   })
 
   it.each([[['a']], ['a=x/y'], [7], [null]])('that are %j are no table', async (aliases) => {
     expect(await aliasFaults(aliases)).toEqual([
-      `POLICY.aliases: must be a table of names, each with a model, given ${JSON.stringify(aliases)}`,
+      `POLICY.aliases: must be a table of aliases and their models, given ${JSON.stringify(aliases)}`,
     ])
   })
 })

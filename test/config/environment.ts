@@ -1,16 +1,16 @@
 import { type Config, type Environment, readConfig } from '../../src/config/config.ts'
 
-/** The least that is a valid configuration. */
+/** The smallest valid configuration. */
 export const MINIMUM = { KEY_POOL: {}, CREDIT: {}, OPENROUTER_KEYS: 'sk-or-v1-only' }
 
-/** The configuration of an environment that is known to be valid. */
+/** The configuration of a valid environment; throws if the environment has faults. */
 export async function configOf(env: Environment): Promise<Config> {
   const result = await readConfig({ ...MINIMUM, ...env })
   if (!result.ok) throw new Error(`Faults: ${result.faults.join('; ')}`)
   return result.config
 }
 
-/** The faults of an environment: none, if it is valid. */
+/** The faults of an environment; an empty list if it is valid. */
 export async function faultsOf(env: Environment): Promise<readonly string[]> {
   const result = await readConfig({ ...MINIMUM, ...env })
   return result.ok ? [] : result.faults

@@ -29,7 +29,7 @@ describe('extra paths', () => {
     'https://example.com',
   ])('%s is no path', async (path) => {
     expect(await pathFaults(['good', path])).toEqual([
-      `POLICY.extra_paths[1]: must be a path such as "videos" or "audio/translations": small letters, digits and . _ - between slashes, given ${JSON.stringify(path)}`,
+      `POLICY.extra_paths[1]: must be a path such as "videos" or "audio/translations": segments with single slashes between them, each of lower-case letters, digits, "_", "-" and single dots, with a letter or digit first, given ${JSON.stringify(path)}`,
     ])
   })
 
@@ -41,7 +41,7 @@ describe('extra paths', () => {
   ])('%s and what lies below it is not opened: a key would go along', async (path) => {
     for (const reserved of [path, `${path}/x`, `${path}/x/y`]) {
       expect(await pathFaults([reserved])).toEqual([
-        `POLICY.extra_paths[0]: must not be a path of management or of a public list, which is never forwarded with a key, given "${reserved}"`,
+        `POLICY.extra_paths[0]: must not be a path for management, stored data or public lists: the gateway never forwards a request to those with a key, given "${reserved}"`,
       ])
     }
     expect(await pathFaults([`x/${path}`])).toEqual([])
@@ -53,7 +53,7 @@ describe('extra paths', () => {
     'audio/transcriptions',
   ])('%s is served already', async (path) => {
     expect(await pathFaults([path])).toEqual([
-      `POLICY.extra_paths[0]: must not be a path that the gateway serves already, given "${path}"`,
+      `POLICY.extra_paths[0]: must not be a path that the gateway already serves, given "${path}"`,
     ])
   })
 
@@ -61,13 +61,13 @@ describe('extra paths', () => {
     '%s has the prefix once too often',
     async (path) => {
       expect(await pathFaults([path])).toEqual([
-        `POLICY.extra_paths[0]: must be relative to the API, as in "videos", given "${path}"`,
+        `POLICY.extra_paths[0]: must be relative to /api/v1, for example "videos", given "${path}"`,
       ])
     },
   )
 
   it('are texts of 100 characters at most, and are 50 at most', async () => {
-    const text = 'must be a text of 1 to 100 characters without blanks, given'
+    const text = 'must be a text of 1 to 100 characters without spaces or control characters, given'
     expect(await pathFaults(['v'.repeat(100)])).toEqual([])
     expect(await pathFaults(['', 'a b', 5])).toEqual([
       `POLICY.extra_paths[0]: ${text} ""`,

@@ -182,22 +182,22 @@ describe('a key', () => {
         `OPENROUTER_KEYS[0].${name}: must be ${bounds}, given ${value}`,
       ])
     }
-    // Not what it was: a text beside a key may be a piece of it.
+    // The message does not show a text, since a text beside a key may be a part of the key.
     expect(await faultsWith('5')).toEqual([
-      `OPENROUTER_KEYS[0].${name}: must be ${bounds}, given something else, which is not shown`,
+      `OPENROUTER_KEYS[0].${name}: must be ${bounds}, given a value that is not a number and is not shown`,
     ])
   })
 
   it('that occurs twice is a fault, in one secret or in two, and so is an id', async () => {
     expect(
       await faultsOf({ OPENROUTER_KEYS: 'sk-or-v1-a', OPENROUTER_KEY_1: 'sk-or-v1-b,sk-or-v1-a' }),
-    ).toEqual(['OPENROUTER_KEY_1[1]: the same key as OPENROUTER_KEYS[0]'])
+    ).toEqual(['OPENROUTER_KEY_1[1]: is the same key as OPENROUTER_KEYS[0]'])
     const OPENROUTER_KEYS = json([
       { key: 'sk-or-v1-a', id: 'x' },
       { key: 'sk-or-v1-b', id: 'x' },
     ])
     expect(await faultsOf({ OPENROUTER_KEYS })).toEqual([
-      'OPENROUTER_KEYS[1]: the same id as OPENROUTER_KEYS[0]',
+      'OPENROUTER_KEYS[1]: has the same id as OPENROUTER_KEYS[0]',
     ])
   })
 })
@@ -245,14 +245,14 @@ describe('a client', () => {
 
   it('with the id or the token of another is a fault', async () => {
     expect(await faultsOf({ CLIENT_KEYS: 'a:t1 a:t2' })).toEqual([
-      'CLIENT_KEYS[1]: the same id as CLIENT_KEYS[0]',
+      'CLIENT_KEYS[1]: has the same id as CLIENT_KEYS[0]',
     ])
     const clients = json([
       { id: 'a', token: 't' },
       { id: 'b', sha256: hash('t') },
     ])
     expect(await faultsOf({ CLIENT_KEYS: clients })).toEqual([
-      'CLIENT_KEYS[1]: the same token as CLIENT_KEYS[0]',
+      'CLIENT_KEYS[1]: has the same token as CLIENT_KEYS[0]',
     ])
   })
 

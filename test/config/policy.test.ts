@@ -4,7 +4,7 @@ import { configOf, faultsOf } from './environment.ts'
 const policyOf = async (policy: unknown) => (await configOf({ POLICY: policy })).policy
 const policyFaults = (policy: unknown) => faultsOf({ POLICY: policy })
 
-/** `a.b` as the nested object that an operator writes. */
+/** The nested object that an operator writes for the path `a.b`. */
 function nested(path: string, value: unknown): unknown {
   return path.split('.').reduceRight((inner, name) => ({ [name]: inner }), value)
 }
@@ -177,7 +177,7 @@ it.each([
   ['queue', 'max_waiting, max_wait_ms'],
 ])('%s is a table, and the fault names its fields', async (name, fields) => {
   expect(await policyFaults({ [name]: 60 })).toEqual([
-    `POLICY.${name}: must be a table of ${fields}, given 60`,
+    `POLICY.${name}: must be a table (its fields: ${fields}), given 60`,
   ])
 })
 
@@ -208,8 +208,11 @@ it.each([['a word'], ['{"strategy": '], ['[1]'], [[]], [7], [true]])(
 )
 
 it.each([
-  ['KEY_POOL', 'KEY_POOL: the Durable Object binding is missing in this environment'],
-  ['CREDIT', 'CREDIT: the KV namespace binding is missing in this environment'],
+  [
+    'KEY_POOL',
+    'KEY_POOL: this environment has no such Durable Object binding; add it to wrangler.toml',
+  ],
+  ['CREDIT', 'CREDIT: this environment has no such KV namespace binding; add it to wrangler.toml'],
 ])('an environment that lacks the binding %s is a fault', async (name, fault) => {
   expect(await faultsOf({ [name]: undefined })).toEqual([fault])
 })

@@ -11,7 +11,7 @@ const routesOf = async (policy: object) =>
   (await configOf({ OPENROUTER_KEYS, POLICY: policy })).policy.routes
 const routeFaults = (...routes: unknown[]) => faultsOf({ OPENROUTER_KEYS, POLICY: { routes } })
 
-/** More than any list may hold, all different. */
+/** A list of so many different texts. */
 const many = (length: number, text = 'm') => Array.from({ length }, (_, i) => `${text}${i}`)
 
 describe('a route', () => {
@@ -149,8 +149,8 @@ describe('a route', () => {
 })
 
 describe('a fault of a route', () => {
-  const text = 'must be a text of 1 to 256 characters without blanks, given'
-  const star = 'must be the name of a model, or the beginning of one and then a star, given'
+  const text = 'must be a text of 1 to 256 characters without spaces or control characters, given'
+  const star = 'must be the name of a model, or the beginning of one with "*" after it, given'
 
   it.each([
     ['no models', {}, '.models: must be a list of 1 to 100 elements, given nothing'],
@@ -222,7 +222,7 @@ describe('a fault of a route', () => {
     [
       'no table',
       'x',
-      ': must be a table of models, keys, strategy, affinity, fallback_models, timeouts, max_attempts, given "x"',
+      ': must be a table (its fields: models, keys, strategy, affinity, fallback_models, timeouts, max_attempts), given "x"',
     ],
   ])('names its place: %s', async (_, route, fault) => {
     expect(await routeFaults({ models: ['first'] }, route)).toEqual([`POLICY.routes[1]${fault}`])
@@ -264,9 +264,13 @@ describe('a selector', () => {
     ['a tag that no key has', 'tag:asia', 'no key has that tag, given "asia"'],
     ['an id for a tag', 'tag:a', 'no key has that tag, given "a"'],
     ['a tag for an id', 'eu', 'no key has that id, given "eu"'],
-    ['no tag', 'tag:', 'must name something after the colon, given "tag:"'],
-    ['no account', 'account:', 'must name something after the colon, given "account:"'],
-    ['a blank', 'tag: eu', 'must be a text of 1 to 80 characters without blanks, given "tag: eu"'],
+    ['no tag', 'tag:', 'must have a name after the colon, given "tag:"'],
+    ['no account', 'account:', 'must have a name after the colon, given "account:"'],
+    [
+      'a blank',
+      'tag: eu',
+      'must be a text of 1 to 80 characters without spaces or control characters, given "tag: eu"',
+    ],
   ])('of %s is a fault at its place, not a no-op', async (_, selector, fault) => {
     expect(await routeFaults({ models: ['x'] }, { models: ['y'], keys: ['a', selector] })).toEqual([
       `POLICY.routes[1].keys[1]: ${fault}`,
@@ -292,6 +296,8 @@ describe('a selector', () => {
     const keys = [{ key: 'nonsense', id: 'a' }]
     const POLICY = { routes: [{ models: ['x'], keys: ['a'] }] }
     const faults = await faultsOf({ OPENROUTER_KEYS: JSON.stringify(keys), POLICY })
-    expect(faults).toEqual(['OPENROUTER_KEYS[0].key: must start with sk-or- and hold no blanks'])
+    expect(faults).toEqual([
+      'OPENROUTER_KEYS[0].key: must start with sk-or- and contain only printable ASCII characters without spaces',
+    ])
   })
 })

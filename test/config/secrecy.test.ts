@@ -5,17 +5,17 @@ import { faultsOf } from './environment.ts'
 const textOf = (characters: string, minLength: number, maxLength: number) =>
   fc.string({ unit: fc.constantFrom(...characters), minLength, maxLength })
 
-/** A token of digits and letters, as a generator of passwords makes one. */
+/** A token of digits and letters, as a password generator makes it. */
 const token = textOf('abcdefGHIJKL0123456789', 8, 40).filter((text) => /\d/.test(text))
 
-/** What an operator may have at hand: a key, a key that lost its beginning, or a client's token. */
+/** A secret of an operator: a key, a key without its beginning, or a client's token. */
 const secret = fc.oneof(
   textOf('0123456789abcdef', 24, 64).map((hex) => `sk-or-v1-${hex}`),
   textOf('0123456789abcdef', 24, 64).filter((hex) => /\d/.test(hex)),
   token,
 )
 
-/** What an operator may make of it by mistake where a list of keys or tokens belongs. */
+/** Mistakes of an operator: forms of a secret in the place of a list of keys or tokens. */
 const FORMS: readonly ((text: string) => unknown)[] = [
   (text) => text,
   (text) => `${text} ${text}`,
