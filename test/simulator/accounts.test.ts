@@ -1,4 +1,4 @@
-// What a pool learns of its keys without asking a model: caps, balances and whose they are.
+// What a pool can learn about its keys without an inference: caps, balances and accounts.
 
 import { describe, expect, it } from 'vitest'
 import { ALPHA, bodyOf, DELTA, errorOf, GAMMA, serveSimulator } from './served-simulator.ts'

@@ -1,15 +1,15 @@
 import type { Answer } from './answer.ts'
 
-/** A run of an answer's pieces that belong together, as some APIs frame them. */
+/** Consecutive pieces of an answer that some APIs put into one frame. */
 export interface Block {
   readonly kind: 'reasoning' | 'text' | 'tool'
   /** The tool's name; empty for the other kinds. */
   readonly name: string
-  /** One per token; of a tool, its arguments. */
+  /** One text per token; for a tool, its arguments. */
   readonly texts: readonly string[]
 }
 
-/** The answer in blocks, in order. A cut answer's tool may have no arguments yet. */
+/** The blocks of an answer, in order. The tool of a cut answer may have no arguments. */
 export function blocksOf(answer: Answer): Block[] {
   const blocks: { kind: Block['kind']; name: string; texts: string[] }[] = []
   for (const piece of answer.pieces) {

@@ -4,17 +4,17 @@ import type { Model } from './models.ts'
 import { promptCostUsd, round } from './money.ts'
 import type { Settings } from './world.ts'
 
-/** One token's worth of output. */
+/** The output of one token. */
 export interface Piece {
   readonly kind: 'reasoning' | 'text' | 'tool-name' | 'tool-arguments'
   readonly text: string
 }
 
 export interface Usage {
-  /** Searches, or seconds of sound. */
+  /** How many searches, or seconds of sound. */
   readonly units: number
   readonly promptTokens: number
-  /** Of the prompt's: read from the provider's cache, for a tenth of the price. */
+  /** Prompt tokens read from the provider's cache, at a tenth of the price. */
   readonly cachedTokens: number
   readonly completionTokens: number
   readonly reasoningTokens: number
@@ -23,7 +23,7 @@ export interface Usage {
   readonly costUsd: number
 }
 
-/** What the simulated model says, before an API shape words it. */
+/** The output of the simulated model, before an API shape puts it into its form. */
 export interface Answer {
   readonly id: string
   readonly createdS: number
@@ -39,7 +39,7 @@ const FILLER = ' ünd dann: naïve façades, 東京, 🙂'
 const REASONING = 'The user wants an answer – a short one, I think.'
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 
-/** `gen-<unix seconds>-<20 letters and digits>`. Random: a gateway may remember ids across resets. */
+/** `gen-<unix seconds>-<20 letters and digits>`. Random: a gateway may keep ids after a reset. */
 export function generationId(nowMs: number): string {
   const letters = Array.from(
     crypto.getRandomValues(new Uint8Array(20)),
@@ -77,12 +77,12 @@ export function answerTo(
   }
 }
 
-/** All that an answer says of that kind. */
+/** The joined text of all pieces of this kind. */
 export function joined(answer: Answer, kind: Piece['kind']): string {
   return answer.pieces.flatMap((piece) => (piece.kind === kind ? [piece.text] : [])).join('')
 }
 
-/** The same answer with other pieces, and its usage counted anew. */
+/** The same answer with other pieces and their usage. */
 export function withPieces(
   answer: Answer,
   model: Model,
@@ -93,13 +93,13 @@ export function withPieces(
   return { ...answer, pieces, finishReason, usage }
 }
 
-/** The same answer, not charged: OpenRouter takes nothing for an answer that ends in an error. */
+/** The same answer at no cost: OpenRouter does not charge an answer that ends in an error. */
 export function freeOfCharge(answer: Answer): Answer {
   const usage = { ...answer.usage, promptUsd: 0, completionUsd: 0, costUsd: 0 }
   return { ...answer, usage }
 }
 
-/** The same answer, with every counter at zero: what OpenRouter gave from its own cache. */
+/** The same answer with all counters at zero, as OpenRouter answers from its own cache. */
 export function unbilled(answer: Answer): Answer {
   const zero = usageOf(FREE_PRICES, { promptTokens: 0, cachedTokens: 0, units: 0 }, [])
   return { ...answer, usage: zero }
@@ -110,7 +110,7 @@ const FREE_PRICES = { promptUsd: 0, completionUsd: 0, unitUsd: 0 }
 type Prices = Pick<Model, 'promptUsd' | 'completionUsd' | 'unitUsd'>
 type Prompt = Pick<Usage, 'promptTokens' | 'cachedTokens' | 'units'>
 
-/** Silence is free: OpenRouter takes nothing for an answer without a single token. */
+/** Counts the usage. OpenRouter does not charge an answer without tokens. */
 function usageOf(prices: Prices, prompt: Prompt, pieces: readonly Piece[]): Usage {
   const usage = counted(prices, prompt, pieces.length)
   const reasoningTokens = pieces.filter((piece) => piece.kind === 'reasoning').length
@@ -145,7 +145,7 @@ function piecesOf(call: Call, model: Model, settings: Settings): Piece[] {
 
 function textOf(call: Call, settings: Settings): string {
   if (call.jsonSchema !== null) return JSON.stringify(sampleOf(call.jsonSchema))
-  // Bounded: a caller may send megabytes, and the answer is made of one event per token.
+  // Bounded: a caller may send megabytes, and each token of the answer becomes an event.
   const echo = call.lastUserText.slice(0, 400).toWellFormed()
   const sentence = `Grüße aus dem Simulator – it is 21 °C in 東京 🙂. You said: ${echo}`
   if (settings.answerTokens === null) return sentence
@@ -153,7 +153,7 @@ function textOf(call: Call, settings: Settings): string {
   return tokensOf(enough).slice(0, settings.answerTokens).join('')
 }
 
-/** Words with the blank before them, long ones in parts: a model's tokens are short. */
+/** Words with the white space before them. Long words are split: a model's tokens are short. */
 function tokensOf(text: string): string[] {
   return text.match(/\s*[^\s]{1,8}|\s+$/gu) ?? []
 }

@@ -10,28 +10,28 @@ export interface Tool {
   readonly parameters: Json
 }
 
-/** What the model makes: text, said piece by piece, or something that is there at once. */
+/** What the model makes: text, piece by piece, or a product that is complete at once. */
 export type Product =
   | { readonly kind: 'text' }
   | { readonly kind: 'thing'; readonly tokens: number }
 
-/** What a request asks for, whatever API it was asked through. */
+/** A request in the same form for all APIs. */
 export interface Call {
   readonly model: string
   readonly maxTokens: number | null
   readonly promptTokens: number
-  /** The prompt, turn by turn; none where the API has no conversation. */
+  /** The prompt, turn by turn; empty if the API has no conversation. */
   readonly turns: readonly Turn[]
-  /** Echoed in the answer, so that a test can tell whose answer it got. */
+  /** The answer echoes it, so a test can identify the answer. */
   readonly lastUserText: string
-  /** The tool to call; null answers in text. */
+  /** The tool to call; null for an answer in text. */
   readonly tool: Tool | null
-  /** The schema that the text has to follow; null leaves it free. */
+  /** The schema that the text must follow; null for free text. */
   readonly jsonSchema: Json | null
   readonly product: Product
-  /** What the model charges for besides tokens: searches, or seconds of sound. */
+  /** What the model charges besides tokens: searches, or seconds of sound. */
   readonly units: number
-  /** How the answer is put into words for this request. */
+  /** How the API writes the answer to this request. */
   readonly wording: Wording
 }
 
@@ -39,20 +39,20 @@ export type Parsed =
   | { readonly kind: 'call'; readonly call: Call }
   | { readonly kind: 'invalid'; readonly answer: ErrorAnswer }
 
-/** What a part of a stream is for, so that faults can be placed without reading it. */
+/** The purpose of a stream's part. With it, a fault finds its place without reading the text. */
 export type EventKind = 'comment' | 'frame' | 'output' | 'finish' | 'usage' | 'error' | 'done'
 
 export interface StreamEvent {
   readonly kind: EventKind
   readonly text: string
-  /** Completion tokens that this event carries. */
+  /** How many completion tokens this event carries. */
   readonly tokens: number
 }
 
-/** How an error stands in a stream: as in 2026, or in an older form. */
+/** The form of an error in a stream: that of 2026, or an older one. */
 export type ErrorManner = 'newer' | 'older'
 
-/** How an answer fails after its 200: by an error of its own, by one within, or without a word. */
+/** How an answer fails after its 200: by an error, by an error inside it, or without an error. */
 export type Failure =
   | { readonly kind: 'error'; readonly error: ApiError; readonly manner: ErrorManner }
   | { readonly kind: 'inner-error'; readonly error: ApiError }
@@ -63,41 +63,41 @@ export interface WholeWording {
   readonly kind: 'whole'
   readonly contentType: string
   answer(answer: Answer): Json | Uint8Array
-  /** A 200 body of JSON that holds a failure; an inner one comes with part of an answer. */
+  /** The JSON body of a 200 that failed. An inner error comes with a part of the answer. */
   failed(answer: Answer, failure: Failure): Json
 }
 
 /** An answer event by event. */
 export interface StreamWording {
   readonly kind: 'stream'
-  /** From the first event to the end. */
+  /** All events, from the first to the end. */
   events(answer: Answer): StreamEvent[]
   /** Events without output that a stream may begin with. */
   opening(answer: Answer): StreamEvent[]
-  /** How a stream ends that fails after `sent` events, comments not counted. */
+  /** The last events of a stream that fails after `sent` events, not counting comments. */
   failed(answer: Answer, failure: Failure, sent: number): StreamEvent[]
   readonly done: StreamEvent
 }
 
 export type Wording = WholeWording | StreamWording
 
-/** Whom an error answers. */
+/** The reader of an error. */
 export interface Reader {
-  /** null where the credential was bad: bodies name the user only where it was good. */
+  /** null if the credential was bad: only then the body does not name the user. */
   readonly userId: string | null
   readonly settings: Settings
 }
 
 /**
- * One of OpenRouter's APIs: how it reads a request and words an answer. Accounts, limits, faults
- * and pacing know nothing else about it, so a further API is one more of these.
+ * One of OpenRouter's APIs: how it reads a request and writes an answer. Accounts, limits, faults
+ * and pacing use only this interface, so a new API needs only one more implementation.
  */
 export interface ApiShape {
   /** Below /api/v1. */
   readonly path: string
-  /** What GET /generation calls it; null for one that generates nothing. */
+  /** Its name in GET /generation; null for an API that generates nothing. */
   readonly apiType: 'completions' | 'embeddings' | 'rerank' | 'tts' | 'stt' | 'image' | null
-  /** Whether it takes multipart/form-data too; `parse` sees a file as `{name, bytes}`. */
+  /** Whether it accepts multipart/form-data too. `parse` gets a file as `{name, bytes}`. */
   readonly takesForms: boolean
   parse(body: unknown, settings: Settings): Parsed
   errorBody(answer: ErrorAnswer, reader: Reader): Json

@@ -1,4 +1,4 @@
-// What OpenRouter keeps between requests: whole answers per key, and prompts per account.
+// What OpenRouter keeps between requests: answers per key, and prompts per account.
 
 import { describe, expect, it } from 'vitest'
 import { ALPHA, BETA, bodyOf, eventsOf, GAMMA, serveSimulator } from './served-simulator.ts'

@@ -107,7 +107,7 @@ function providers(): Reply {
   return json(200, { data }, { headers: CACHED })
 }
 
-/** The public lists, which need no key; null for a path that is none of them. */
+/** The reply of a public list, which needs no key; null if the path is no such list. */
 export function catalogue(visit: Visit): Reply | null {
   if (visit.entry.method !== 'GET') return null
   const cached = (data: unknown) => json(200, { data }, { headers: CACHED })

@@ -3,7 +3,7 @@ import type { RuleInput } from './rules.ts'
 import type { ScriptInput } from './scripts.ts'
 import type { Account, Key, Settings, World, WorldInput } from './world.ts'
 
-/** What `waitFor` looks at. */
+/** The input of `waitFor`'s predicate. */
 export interface Observed {
   readonly stats: Stats
   readonly log: readonly LogEntry[]
@@ -14,11 +14,11 @@ export type SimulatorControl = ReturnType<typeof simulatorControl>
 const POLL_EVERY_MS = 20
 
 /**
- * The simulator's control API, typed. Every method throws an Error with the simulator's own words
- * when it is refused: in a test that is a mistake of the test.
+ * A typed client of the simulator's control API. If the simulator refuses a call, the method throws
+ * an Error with the simulator's message: the test itself has a mistake.
  *
  * @param baseUrl the simulator's origin, or its `/api/v1`
- * @param send how requests are sent; a test harness has a fetch of its own
+ * @param send sends the requests; a test harness may have its own fetch
  */
 export function simulatorControl(
   baseUrl: string | URL,
@@ -42,7 +42,7 @@ export function simulatorControl(
   }
 
   return {
-    /** Begins a new world; without one, the default's. */
+    /** Begins a new world; without an argument, the default world. */
     reset: (world?: WorldInput) => call<World>('POST', '/reset', world),
     world: () => call<World>('GET', '/world'),
     patchAccount: (id: string, patch: Partial<Account>) =>
@@ -51,7 +51,7 @@ export function simulatorControl(
       call<Key>('PATCH', `/keys/${encodeURIComponent(name)}`, patch),
     patchSettings: (patch: Partial<Settings>) => call<Settings>('PATCH', '/settings', patch),
     faults: () => call<string[]>('GET', '/faults'),
-    /** Adds a rule and answers its id. */
+    /** Adds a rule and returns its id. */
     rule: async (rule: RuleInput) => (await call<{ id: number }>('POST', '/rules', rule)).id,
     clearRules: () => call<null>('DELETE', '/rules'),
     deleteRule: (id: number) => call<null>('DELETE', `/rules/${id}`),
@@ -59,7 +59,7 @@ export function simulatorControl(
       call<unknown>('PUT', `/scripts/${encodeURIComponent(name)}`, script),
     log,
     stats,
-    /** Polls until the predicate holds; throws with what was last seen after `timeoutMs`. */
+    /** Polls until the predicate is true. After `timeoutMs` it throws with the last observation. */
     async waitFor(predicate: (received: Observed) => boolean, timeoutMs = 5000): Promise<Observed> {
       const deadlineMs = Date.now() + timeoutMs
       for (;;) {

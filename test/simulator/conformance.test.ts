@@ -1,4 +1,4 @@
-// Whether what the simulator says has the form that OpenRouter's own description gives it.
+// Whether the simulator's answers have the form of OpenRouter's own API description.
 
 import { Ajv, type ValidateFunction } from 'ajv'
 import addFormats from 'ajv-formats'
@@ -27,7 +27,7 @@ function faultsOf(value: unknown, schema: JsonSchema): string | null {
   return validate(value) ? null : ajv.errorsText(validate.errors)
 }
 
-/** What is wrong with an event of a stream; null when nothing is. */
+/** The fault of a stream's event; null if it has none. */
 type EventCheck = (event: unknown) => string | null
 
 function byType(schemas: Readonly<Record<string, JsonSchema>>): EventCheck {
@@ -73,7 +73,7 @@ const FORMS: Readonly<Record<ShapePath, Form>> = {
   '/audio/transcriptions': { answer: media.transcript, failed: media.failed, event: null },
 }
 
-/** The data of a stream's events, parsed, after checking the lines around it. */
+/** The parsed data of a stream's events. It also checks the lines around the data. */
 async function dataOf(path: ShapePath, response: Response): Promise<unknown[]> {
   expect(response.headers.get('content-type')).toBe('text/event-stream')
   const events = (await response.text()).split('\n\n')
@@ -116,7 +116,7 @@ const schema = {
   properties: { city: { type: 'string' }, days: { type: 'integer' } },
 }
 
-/** What makes the model reason, call a tool, follow a schema, or stop early, in each API's words. */
+/** Requests of each API that make the model reason, call a tool, follow a schema or stop early. */
 const VARIANTS: readonly (readonly [string, ShapePath, object])[] = [
   ['reasoning', '/chat/completions', { model: 'deepseek/deepseek-r1' }],
   [

@@ -13,7 +13,7 @@ import {
   worldSchema,
 } from './world.ts'
 
-/** The simulation that stands, and how to begin another. */
+/** The current simulation, and how to begin another. */
 export interface Stage {
   current(): Simulation
   reset(world: World): void
@@ -25,21 +25,22 @@ type Read<T> = { ok: true; value: T } | { ok: false; response: Response }
  * The control API, under /control, JSON in and out, without credentials:
  *
  * - `POST reset`, with `{accounts, keys, settings}` or nothing for the default world: also clears
- *   rules, scripts, log and counters, and breaks off what is still open
- * - `GET world`: what `reset` takes, as it stands now
- * - `PATCH accounts/:id`, `PATCH keys/:name`, `PATCH settings`: the fields given, answers the whole
- * - `GET faults`: the catalogue's names
+ *   rules, scripts, log and counters, and breaks off all open requests
+ * - `GET world`: the current world, in the form that `reset` accepts
+ * - `PATCH accounts/:id`, `PATCH keys/:name`, `PATCH settings`: changes the given fields and
+ *   answers with the whole object
+ * - `GET faults`: the names of all faults
  * - `POST rules` `{fault, params?, match?: {key?, account?, model?, path?}, times?, probability?}`:
  *   answers 201 with its `id`; the first rule that strikes wins. `GET rules`, `DELETE rules[/:id]`
  * - `PUT scripts/:name` `{status?, headers?, chunks: [{text | base64, delayMs?}], end?}`: the model
- *   `script/<name>` answers exactly that
+ *   `script/<name>` answers exactly with this script
  * - `GET log?since=<seq>`: `{entries}`, oldest first
- * - `GET stats`: counters of inference requests, in all and per key, and of all requests per path
+ * - `GET stats`: counters of inference requests, in total and per key, and of all requests per path
  *
- * A model named `sim/<fault>` strikes itself with that fault, `sim/<fault>@<key>` only when that
- * key serves; parameters may follow the fault as `?ms=200&…`.
+ * A request for the model `sim/<fault>` gets this fault. With `sim/<fault>@<key>` it gets the fault
+ * only if this key serves. Parameters may follow the fault as `?ms=200&…`.
  *
- * A bad body gets 400 `{error: {message}}`; an unknown name 404.
+ * A bad body gets 400 `{error: {message}}`; an unknown name gets 404.
  */
 export function control(stage: Stage): Hono {
   const app = new Hono()
@@ -122,7 +123,7 @@ function rules(app: Hono, stage: Stage): void {
   })
 }
 
-/** The patch laid over what stands, and then checked as a whole: no field can be misspelt. */
+/** Applies the patch and then checks the whole object, so a misspelt field is an error. */
 function patchOf<Schema extends z.ZodType<object, unknown>>(current: object, schema: Schema) {
   return z
     .record(z.string(), z.unknown())

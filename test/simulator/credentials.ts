@@ -5,8 +5,8 @@ import { settingsOf, type Visit } from './visit.ts'
 import type { Account, Key } from './world.ts'
 
 /**
- * The secret that a request offers, or null. With both headers `x-api-key` wins, so a gateway
- * that forwards its caller's beside its own authorization is found out.
+ * The secret in a request's headers, or null. If both headers are there, `x-api-key` wins. So a
+ * test detects a gateway that forwards its caller's `x-api-key` beside its own authorization.
  */
 export function offeredSecret(headers: Headers): string | null {
   const apiKey = headers.get('x-api-key')
@@ -14,7 +14,7 @@ export function offeredSecret(headers: Headers): string | null {
   return /^Bearer (.+)$/i.exec(headers.get('authorization') ?? '')?.[1] ?? null
 }
 
-/** The 401 of a request whose key is missing, unknown, disabled or expired; null when it may pass. */
+/** The 401 for a key that is missing, unknown, disabled or expired; null if the key is good. */
 export function refusedCredential(visit: Visit): Refusal | null {
   if (!visit.credential) {
     return { answer: failure(401, settingsOf(visit).noCredentialText), label: 'no-credential' }
@@ -24,8 +24,8 @@ export function refusedCredential(visit: Visit): Refusal | null {
 }
 
 /**
- * What only a key's holder may ask for, outside the inference APIs: the 401 of a bad credential,
- * else what `answer` says.
+ * The reply of an endpoint outside the inference APIs that needs a key: a 401 for a bad credential,
+ * else the result of `answer`.
  */
 export function withAccount(visit: Visit, answer: (key: Key, account: Account) => Reply): Reply {
   const refusal = refusedCredential(visit)

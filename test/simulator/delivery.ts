@@ -4,13 +4,13 @@ import { charge, round } from './money.ts'
 import type { Played, Reply, Scene, Step } from './reply.ts'
 import { settingsOf, type Visit } from './visit.ts'
 
-/** How long silence lasts before the simulator gives up on it. */
+/** How long a silent request stays open before the simulator ends it. */
 const FOREVER_MS = 900_000
 
-/** Before a connection breaks: what was written has to leave first, the headers above all. */
+/** The pause before a connection breaks. In it, the headers and the written bytes are sent. */
 const FLUSH_MS = 25
 
-/** OpenRouter sits behind Cloudflare; the cookie is there for a gateway to drop. */
+/** OpenRouter is behind Cloudflare. A gateway must not pass the cookie on. */
 const EDGE_HEADERS = {
   'access-control-allow-origin': '*',
   'cf-ray': '8f0c0ffee0c0ffee-SIM',
@@ -19,12 +19,12 @@ const EDGE_HEADERS = {
   vary: 'Accept-Encoding',
 }
 
-/** Thrown where the connection has to end before any header: only the server below can do that. */
+/** Thrown to end the connection before any header, which only the HTTP server can do. */
 export class ConnectionCut extends Error {
   override readonly name = 'ConnectionCut'
 }
 
-/** Waits; false when it was interrupted. */
+/** Waits; returns false if the signal interrupted the wait. */
 function pause(ms: number, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve(false)
@@ -40,7 +40,7 @@ function pause(ms: number, signal: AbortSignal): Promise<boolean> {
   })
 }
 
-/** Sends the reply and takes down how that ended, when it ends. */
+/** Sends the reply and, when it has ended, records how it ended. */
 export async function deliver(visit: Visit, reply: Reply, signal: AbortSignal): Promise<Response> {
   switch (reply.kind) {
     case 'whole': {
@@ -79,7 +79,7 @@ function played(visit: Visit, reply: Played, signal: AbortSignal): Response {
   return new Response(body, { status: reply.status, headers })
 }
 
-/** The body: each step one write, at its time. Whatever ends it first decides how it ended. */
+/** The body: each step is one write, at its time. The first cause that ends it is recorded. */
 function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStream<Uint8Array> {
   const interrupt = new AbortController()
   const signal = AbortSignal.any([outer, interrupt.signal])
@@ -93,7 +93,7 @@ function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStre
     keepGeneration(visit, reply, ended)
     end(visit, ended)
   }
-  // A caller who goes away while nothing is written is only noticed here, not by cancel().
+  // If a caller leaves while nothing is written, only this signal shows it; cancel() does not.
   signal.addEventListener('abort', () => finish('aborted'), { once: true })
   const stop = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
     if (reply.ending === 'silence' && !(await pause(FOREVER_MS, signal))) {
@@ -115,7 +115,7 @@ function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStre
         sent += 1
         tokens += next.tokens
         controller.enqueue(next.bytes)
-        // At once: many clients hang up when they have read the last event, and that is no abort.
+        // At once: many clients hang up after the last event, and that is no abort.
         if (sent === reply.steps.length && reply.ending === 'close') await stop(controller)
       },
       cancel() {
@@ -127,7 +127,7 @@ function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStre
   )
 }
 
-/** Charges what was generated; a whole answer counts in full even when nobody waited for it. */
+/** Charges the generated tokens. A whole answer is charged in full, also if the caller has left. */
 function bill(visit: Visit, reply: Played, ended: { outcome: Ended['outcome']; tokens: number }) {
   const { key, account } = visit
   const { scene } = reply
@@ -139,13 +139,13 @@ function bill(visit: Visit, reply: Played, ended: { outcome: Ended['outcome']; t
   return usd
 }
 
-/** What a stream costs that ended early: nothing before its first token. */
+/** The cost of a stream that ended early: nothing before its first token. */
 function partialUsd({ answer, model }: Scene, tokens: number): number {
   if (answer.usage.costUsd === 0 || tokens === 0) return 0
   return round(answer.usage.promptUsd + tokens * model.completionUsd)
 }
 
-/** The step in writes that end inside a field name, inside a character and inside the line ends. */
+/** Splits a step into writes that end inside a field name, a character and the line ends. */
 function inPieces(step: Step): Step[] {
   const { bytes } = step
   const multibyte = bytes.findIndex((byte) => byte >= 0xc0)
@@ -156,7 +156,7 @@ function inPieces(step: Step): Step[] {
   return cuts.slice(1).map((to, index) => ({
     ...step,
     bytes: bytes.slice(cuts[index], to),
-    // A moment apart, or the network would join again what is cut here.
+    // With a pause between them. Otherwise the network would join the pieces again.
     afterMs: index === 0 ? step.afterMs : 1,
     tokens: index === 0 ? step.tokens : 0,
   }))

@@ -2,7 +2,7 @@ import type { FaultParams } from './fault-params.ts'
 import type { Passed } from './rate-limits.ts'
 import type { Key, Settings } from './world.ts'
 
-/** An error as OpenRouter's platform reports it, before an API shape puts it into its own envelope. */
+/** An error of OpenRouter's platform, before an API shape puts it into its own envelope. */
 export interface ApiError {
   readonly code: number | string
   readonly message: string
@@ -15,17 +15,17 @@ export interface ErrorAnswer {
   readonly error: ApiError
 }
 
-/** Why a request is not let through, and what the log calls that. */
+/** The error answer of a refused request, and its name in the log. */
 export interface Refusal {
   readonly answer: ErrorAnswer
   readonly label: string
 }
 
-/** What the texts mention. */
+/** The values that the texts mention. */
 export interface ErrorContext {
   readonly model: string
   readonly provider: string
-  /** 64 hex digits; how the newest key-limit text names the key. */
+  /** 64 hex digits. The newest key-limit text names the key by them. */
   readonly keyHash: string
   readonly nowMs: number
   readonly settings: Settings
@@ -35,7 +35,7 @@ export interface ErrorContext {
 const KEYS_URL = 'https://openrouter.ai/settings/keys'
 const CREDITS_URL = 'https://openrouter.ai/settings/credits'
 
-/** An error answer with that status, which is its code too. */
+/** An error answer with this status, which is also its code. */
 export function failure(
   status: number,
   message: string,
@@ -47,7 +47,7 @@ export function failure(
   return { status, headers, error }
 }
 
-/** Where a limit comes from. Bodies from before July 2026 do not say. */
+/** The source of a limit. Bodies from before July 2026 do not name it. */
 export function limitSource(
   context: ErrorContext,
   source: string,
@@ -76,7 +76,7 @@ export function keyLimit(
   )
 }
 
-/** 402: fewer tokens would do. `payer` says whether the key's cap or the account's balance is short. */
+/** 402: a request with fewer tokens would pass. `payer`: whose money is short, key or account. */
 export function canOnlyAfford(
   context: ErrorContext,
   payer: 'key' | 'account',
@@ -96,7 +96,7 @@ export function canOnlyAfford(
   })
 }
 
-/** 402: the account has nothing left, or never had anything. */
+/** 402: the account has no credits left, or never bought any. */
 export function outOfCredits(context: ErrorContext, everPurchased: boolean): ErrorAnswer {
   const message = everPurchased
     ? `Insufficient credits. Add more using ${CREDITS_URL}`
@@ -105,7 +105,7 @@ export function outOfCredits(context: ErrorContext, everPurchased: boolean): Err
   return failure(402, message, limitSource(context, 'openrouter_credits', 'Add credits.'))
 }
 
-/** 402: requests in flight hold the account's budget. Passing, so it says when to come back. */
+/** 402: requests in flight hold the account's budget. It is temporary, so it says when to retry. */
 export function inFlightBudget(context: ErrorContext): ErrorAnswer {
   const metadata = {
     limit_source: 'openrouter_in_flight_budget',
@@ -117,7 +117,7 @@ export function inFlightBudget(context: ErrorContext): ErrorAnswer {
   })
 }
 
-/** 402: this one request alone is larger than what the account may have in flight. */
+/** 402: this request alone is larger than the account's in-flight budget. */
 export function weightExceedsBudget(): ErrorAnswer {
   return failure(402, 'This request is larger than the available in-flight credits.', {
     limit_source: 'openrouter_credits',
@@ -126,7 +126,7 @@ export function weightExceedsBudget(): ErrorAnswer {
   })
 }
 
-/** 429 of the platform's own limits, with its reset in epoch milliseconds. */
+/** 429 of the platform's own limits, with the reset in epoch milliseconds. */
 export function rateLimited(context: ErrorContext, passed: Passed): ErrorAnswer {
   const texts = {
     'free-day': {
@@ -163,17 +163,17 @@ export function rateLimited(context: ErrorContext, passed: Passed): ErrorAnswer 
   )
 }
 
-/** The rate-limit headers as metadata, where the settings want them in the body. */
+/** The rate-limit headers as metadata, if the settings put them into the body. */
 export function inBody(context: ErrorContext, limits: Record<string, string>) {
   return context.settings.rateLimitHeaders === 'http' ? {} : { headers: limits }
 }
 
-/** The rate-limit headers as headers, where the settings want them there. */
+/** The rate-limit headers as headers, if the settings put them there. */
 export function inHeaders(context: ErrorContext, limits: Record<string, string>) {
   return context.settings.rateLimitHeaders === 'metadata' ? {} : limits
 }
 
-/** `Retry-After`, in seconds or as an HTTP date by the fault's parameters. */
+/** `Retry-After`, in seconds or as an HTTP date, as the fault's parameters say. */
 export function retryAfter(context: ErrorContext, defaultSeconds: number): string {
   const seconds = context.params.retryAfter ?? defaultSeconds
   if (context.params.date !== true) return String(seconds)

@@ -11,7 +11,7 @@ import {
 
 const { chat, control, get } = serveSimulator()
 
-/** Faults that are one JSON error: its status, and what the gateway can know it by. */
+/** Faults that are one JSON error, with its status and the sign that identifies it. */
 const ERRORS: readonly [fault: string, status: number, sign: RegExp][] = [
   ['401', 401, /"User not found\."/],
   ['key-limit', 403, /Key limit exceeded \(weekly limit\).*openrouter_key_limit/],
@@ -70,11 +70,11 @@ const RAW: readonly [fault: string, status: number, type: string | null, body: R
   ['garbage-json-200', 200, 'application/json', /"mess$/],
   ['empty-502', 502, null, /^$/],
   ['redirect', 302, null, /^$/],
-  // What a Worker can do instead of hanging up; listen.test.ts has the real thing.
+  // A Worker cannot hang up, so it answers this. listen.test.ts tests the real hang-up.
   ['cut-before-headers', 502, null, /^$/],
 ]
 
-/** Faults within a 200, as a stream and as a whole: what the body looks like in the end. */
+/** Faults within a 200: the final body, as a stream and as a whole answer. */
 const ENDED: readonly [fault: string, streamed: RegExp, whole: RegExp][] = [
   ['ok', /\[DONE\]\n\n$/, /"finish_reason":"stop"/],
   ['slow-headers?ms=30', /\[DONE\]\n\n$/, /"finish_reason":"stop"/],

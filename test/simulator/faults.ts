@@ -4,10 +4,10 @@ import type { Reply } from './reply.ts'
 import { STATUS_FAULTS } from './status-faults.ts'
 import { STREAM_FAULTS } from './stream-faults.ts'
 
-/** Faults of the connection itself, and `ok`, which is none. */
+/** Faults of the connection itself, and `ok`, which means no fault. */
 const CONNECTION_FAULTS = ['ok', 'hang', 'slow-headers', 'cut-before-headers'] as const
 
-/** The whole catalogue: a rule, an outage and the model `sim/<name>` take these names. */
+/** The names of all faults, for a rule, an outage or the model `sim/<name>`. */
 export const FAULT_NAMES: readonly string[] = [
   ...CONNECTION_FAULTS,
   ...Object.keys(STATUS_FAULTS),
@@ -15,18 +15,18 @@ export const FAULT_NAMES: readonly string[] = [
   ...Object.keys(STREAM_FAULTS),
 ]
 
-/** What a fault may use. */
+/** The input of a fault. */
 export interface Struck {
   readonly errors: ErrorContext
-  /** What would happen without the fault. Called at most once, since it counts towards limits. */
+  /** Makes the reply without the fault. Call it at most once, since it counts towards limits. */
   readonly proceed: () => Reply
-  /** Words an error in the API's own shape. */
+  /** Writes an error in the API's own shape. */
   readonly worded: (answer: ErrorAnswer, label: string) => Reply
 }
 
 /**
- * The reply of a request that a fault strikes. Faults of a stream need one to spoil: where the
- * request would not get a model's answer, it gets what it would get without the fault.
+ * The reply to a request that a fault strikes. A fault of a stream changes a model's answer. If the
+ * request would not get one, it gets the same reply as without the fault.
  */
 export function strike(name: string, struck: Struck): Reply {
   const { errors, proceed, worded } = struck

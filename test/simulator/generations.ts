@@ -9,7 +9,7 @@ import { openRouterError } from './shapes/openrouter-error.ts'
 import { settingsOf, type Visit } from './visit.ts'
 import type { Account } from './world.ts'
 
-/** A request that was answered, as its account can look it up. */
+/** An answered request, as its account can look it up. */
 interface Generation {
   readonly accountId: string
   readonly foundFromMs: number
@@ -20,7 +20,7 @@ interface Generation {
 /** By id, the oldest first; as many as the log keeps. */
 export type Generations = Map<string, Generation>
 
-/** Takes down an inference request that reached a model, however it ended. */
+/** Records an inference request that reached a model, for every kind of end. */
 export function keepGeneration(visit: Visit, reply: Played, ended: Ended): void {
   const { simulation, account } = visit
   const { scene } = reply
@@ -100,7 +100,7 @@ function dataOf(
 
 function contentOf(visit: Visit, answer: Answer, error: string | null) {
   const { text } = visit.entry.body
-  // Only of bodies that the log keeps too: the others are too many bytes to hold.
+  // Only bodies that the log keeps too: the others are too large to keep.
   const body = text !== null && isRecord(visit.body) ? visit.body : {}
   const messages = body.messages ?? body.input
   const input = Array.isArray(messages)
@@ -125,7 +125,7 @@ function contentOf(visit: Visit, answer: Answer, error: string | null) {
   }
 }
 
-/** GET /generation and /generation/content, by `id`: for the keys of the account that asked for it. */
+/** GET /generation and /generation/content, by `id`, for the keys of the account that made it. */
 export function generation(visit: Visit, part: 'data' | 'content'): Reply {
   return withAccount(visit, (_key, account) => {
     const id = visit.url.searchParams.get('id')

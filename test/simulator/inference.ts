@@ -19,7 +19,7 @@ interface ModelFault {
   readonly onlyKey: string | null
 }
 
-/** What a request to an inference API gets: an answer, a refusal, or what its model name asks for. */
+/** The reply of an inference API: an answer, a refusal, or what a special model name asks for. */
 export function infer(visit: Visit, shape: ApiShape): Reply {
   if (visit.entry.method !== 'POST') return worded(visit, shape, failure(405, 'Method Not Allowed'))
   const unauthorized = refusedCredential(visit)
@@ -47,14 +47,14 @@ export function infer(visit: Visit, shape: ApiShape): Reply {
 
 /** An error in the API's own envelope. */
 export function worded(visit: Visit, shape: ApiShape, answer: ErrorAnswer, label?: string): Reply {
-  // Bodies name the user only where the credential was good.
+  // A body names the user only if the credential was good.
   const userId = answer.status === 401 ? null : (visit.account?.creatorUserId ?? null)
   const error = label ?? String(answer.status)
   const body = shape.errorBody(answer, { userId, settings: settingsOf(visit) })
   return json(answer.status, body, { headers: answer.headers, error })
 }
 
-/** `script/<name>`: its script; a name of `sim/` or `script/` that means nothing is an error. */
+/** The script of `script/<name>`. An unknown name after `sim/` or `script/` is an error. */
 function specialReply(visit: Visit, shape: ApiShape, call: Call): Reply | null {
   if (call.model.startsWith('script/')) {
     const script = visit.simulation.scripts.get(call.model.slice('script/'.length))
@@ -69,7 +69,7 @@ function unknownModel(visit: Visit, shape: ApiShape, call: Call): Reply {
   return worded(visit, shape, answer, 'invalid-model')
 }
 
-/** `sim/<fault>`, with `?param=value&…` and `@<key name>` after it where wanted. */
+/** Reads `sim/<fault>`, optionally followed by `?param=value&…` and `@<key name>`. */
 function modelFault(id: string): ModelFault | null {
   const match = /^sim\/([\w-]+)(?:\?([^@]*))?(?:@([\w.-]+))?$/.exec(id)
   const fault = match?.[1]
@@ -111,7 +111,7 @@ function answered(visit: Visit, shape: ApiShape, call: Call, model: Model): Repl
   return perform({ call, model, answer, pacing }, headers)
 }
 
-/** What the response cache answers with: no provider, so nothing to wait for. */
+/** The pacing of answers from the response cache: there is no provider to wait for. */
 const AT_ONCE: Pacing = { ttftMs: 0, tokensPerSecond: null, jitter: 0, random: () => 0 }
 
 function perform(scene: Scene, cacheHeaders: Readonly<Record<string, string>>): Reply {

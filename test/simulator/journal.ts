@@ -1,4 +1,4 @@
-/** How a request ended: `failed` was answered with an error or broken off by the simulator. */
+/** How a request ended. `failed`: the simulator answered with an error or broke it off. */
 export type Outcome = 'open' | 'completed' | 'aborted' | 'failed'
 
 export interface LogEntry {
@@ -6,21 +6,21 @@ export interface LogEntry {
   readonly at: string
   endedAt: string | null
   readonly method: string
-  /** Below /api/v1 where it is; the whole path otherwise. */
+  /** Relative to /api/v1 if it is below; otherwise the whole path. */
   readonly path: string
-  /** The key's name, never the key; null when the request had none that is known. */
+  /** The key's name, never the key; null if the request had no known key. */
   readonly key: string | null
   readonly account: string | null
   model: string | null
   stream: boolean | null
   status: number | null
   outcome: Outcome
-  /** What went wrong: a fault's name, a refusal's, or the status. */
+  /** The error: the name of a fault or a refusal, or the status. */
   error: string | null
-  /** The fault that struck, even one like `slow-headers` that spoils nothing. */
+  /** The fault that struck, also one like `slow-headers` that causes no error. */
   fault: string | null
   costUsd: number
-  /** As received, without credentials. The development server adds some of its own. */
+  /** As received, without credentials. The development server adds some headers. */
   readonly headers: Readonly<Record<string, string>>
   body: { sha256: string; bytes: number; text: string | null }
 }
@@ -32,7 +32,7 @@ interface Tally {
   failed: number
   openNow: number
   maxOpen: number
-  /** Of the answers given in full: how long their prompts were, and how much of them was cached. */
+  /** The prompt tokens of all complete answers; `cachedTokens` are those that were cached. */
   promptTokens: number
   cachedTokens: number
   /** Answers from the response cache. */
@@ -40,7 +40,7 @@ interface Tally {
 }
 
 export interface KeyStats extends Tally {
-  /** `GET /key` and `/auth/key` with this key, which are not counted among its requests. */
+  /** Calls of `GET /key` and `/auth/key` with this key. They are not part of its requests. */
   lookups: number
   lastError: string | null
   statuses: Record<string, number>
@@ -74,7 +74,7 @@ const keyStats = (): KeyStats => ({
   costUsd: 0,
 })
 
-/** How a request ended, as the journal takes it down. */
+/** How a request ended, as the journal records it. */
 export interface Ended {
   readonly status: number | null
   readonly outcome: Exclude<Outcome, 'open'>
@@ -99,7 +99,7 @@ export class Journal {
     this.stats = { ...tally(), perKey, paths: {} }
   }
 
-  /** Takes down an arrival. An inference request is open from here on, until it is ended. */
+  /** Records an arrival. An inference request is then open until `end`. */
   begin(arrived: Arrived, kind: 'inference' | 'other'): LogEntry {
     this.#seq += 1
     const entry: LogEntry = {
@@ -132,7 +132,7 @@ export class Journal {
     return entry
   }
 
-  /** Adds an answered prompt to the shares of what was cached. */
+  /** Adds the tokens of an answered prompt to the counters. */
   countPrompt(entry: LogEntry, usage: { promptTokens: number; cachedTokens: number }): void {
     for (const counted of this.#tallies(entry)) {
       counted.promptTokens += usage.promptTokens
@@ -145,7 +145,7 @@ export class Journal {
     for (const counted of this.#tallies(entry)) counted.cacheHits += 1
   }
 
-  /** Takes down how a request ended. Only the first end counts. */
+  /** Records how a request ended. Only the first end counts. */
   end(entry: LogEntry, ended: Ended): void {
     if (!this.#open.delete(entry)) return
     entry.endedAt = new Date().toISOString()
@@ -166,17 +166,17 @@ export class Journal {
     key.statuses[ended.status] = (key.statuses[ended.status] ?? 0) + 1
   }
 
-  /** The kept entries after that sequence number, oldest first. */
+  /** The kept entries after this sequence number, oldest first. */
   since(seq: number): LogEntry[] {
     return this.#entries.filter((entry) => entry.seq > seq)
   }
 
-  /** Aborted when the request is to be broken off. */
+  /** The signal that breaks the request off. */
   interruptOf(entry: LogEntry): AbortSignal {
     return this.#open.get(entry)?.signal ?? AbortSignal.abort()
   }
 
-  /** Breaks off what is still open, so that a hung request does not outlive its world. */
+  /** Breaks off all open requests: a hung request must not outlive its world. */
   interruptAll(): void {
     for (const interrupt of this.#open.values()) interrupt.abort()
   }

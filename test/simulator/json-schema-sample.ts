@@ -7,7 +7,7 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** A value that the schema accepts, as a model would make one: required and optional fields alike. */
+/** A value that the schema accepts, with all its fields, required and optional. */
 export function sampleOf(schema: unknown, depth = 0): Json {
   if (!isRecord(schema) || depth > MAX_DEPTH) return null
   const given = namedValue(schema)
@@ -31,7 +31,7 @@ export function sampleOf(schema: unknown, depth = 0): Json {
   }
 }
 
-/** A value that the schema names itself: its constant, default or first choice. */
+/** A value in the schema itself: its constant, default or first choice. */
 function namedValue(schema: Readonly<Record<string, unknown>>): Json | undefined {
   for (const value of [schema.const, schema.default, first(schema.enum)]) {
     if (isScalar(value)) return value

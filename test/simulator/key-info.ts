@@ -5,7 +5,7 @@ import { json, type Reply } from './reply.ts'
 import type { Visit } from './visit.ts'
 import type { Account, Key } from './world.ts'
 
-/** GET /key, and /auth/key as it was called before: the key behind the request. */
+/** GET /key, and its former name /auth/key: describes the key of the request. */
 export function keyInfo(visit: Visit): Reply {
   return withAccount(visit, (key, account) => json(200, { data: dataOf(visit, key, account) }))
 }

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
 import { type SimulatorControl, simulatorControl } from './client.ts'
 import { listen } from './listen.ts'
 
-// What only a real socket can show: who hung up on whom.
+// What only a real socket can show: which side hung up.
 
 let server: Awaited<ReturnType<typeof listen>>
 let control: SimulatorControl

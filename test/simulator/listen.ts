@@ -4,11 +4,11 @@ import { ConnectionCut } from './delivery.ts'
 import { createSimulator } from './simulator.ts'
 
 /**
- * The same simulator behind Node's HTTP server instead of a Worker, for tests that are about the
- * connection: workerd learns that a caller has left only when it writes to it, so it never
- * records the abort of a silent request, and it cannot hang up without an answer. Node does both.
+ * The same simulator behind Node's HTTP server instead of a Worker, for tests of the connection.
+ * workerd notices that a caller has left only when it writes, so it never records the abort of a
+ * silent request. It also cannot hang up without an answer. Node can do both.
  *
- * @param port 0 takes a free one
+ * @param port 0 takes a free port
  */
 export async function listen(port = 0): Promise<{ url: URL; close(): Promise<void> }> {
   const simulator = createSimulator()
@@ -46,7 +46,7 @@ async function serve(
   outgoing.writeHead(response.status, [...response.headers].flat())
   outgoing.flushHeaders()
   const reader = response.body?.getReader()
-  // A body that the simulator broke off itself refuses to be cancelled; that is no news.
+  // A body that the simulator itself broke off rejects `cancel`. This error can be ignored.
   gone.signal.addEventListener('abort', () => reader?.cancel().catch(() => undefined))
   for (let part = await reader?.read(); part?.done === false; part = await reader?.read()) {
     if (!outgoing.write(part.value)) await drained(outgoing)

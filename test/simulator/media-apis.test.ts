@@ -1,4 +1,4 @@
-// What each of the APIs has of its own whose answers are no text: vectors, rankings, images, sound.
+// The special features of the APIs without text answers: vectors, rankings, images, sound.
 
 import { describe, expect, it } from 'vitest'
 import { ALPHA, bodyOf, errorOf, eventsOf, serveSimulator } from './served-simulator.ts'

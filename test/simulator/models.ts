@@ -1,14 +1,14 @@
-/** A model that the simulated OpenRouter knows. Prices in USD per token. */
+/** A model of the simulated OpenRouter. Prices are in USD per token. */
 export interface Model {
   readonly id: string
   readonly name: string
   readonly provider: string
   readonly promptUsd: number
   readonly completionUsd: number
-  /** For each search, or each second of sound. */
+  /** The price of one search, or of one second of sound. */
   readonly unitUsd: number
   readonly contextLength: number
-  /** The largest output: what a request without `max_tokens` is checked against. */
+  /** The largest output, in tokens. It is the bound of a request without `max_tokens`. */
   readonly maxOutputTokens: number
   readonly reasons: boolean
 }
@@ -51,7 +51,7 @@ export const MODELS: readonly Model[] = [
   model('deepseek/deepseek-r1', 'DeepSeek: R1', 'DeepInfra', [0.7, 2.4], [163840, 32768]),
 ]
 
-/** Models for vectors: they have a list of their own. */
+/** Models for vectors. They have their own list. */
 export const EMBEDDING_MODELS: readonly Model[] = [
   model(
     'openai/text-embedding-3-small',
@@ -62,7 +62,7 @@ export const EMBEDDING_MODELS: readonly Model[] = [
   ),
 ]
 
-/** Models for one API each, which no list of the simulator names. */
+/** Models that serve only one API each. The simulator's lists do not name them. */
 const SPECIAL_MODELS: readonly Model[] = [
   model('cohere/rerank-v3.5', 'Cohere: Rerank v3.5', 'Cohere', [0, 0], [4096, 0], 0.001),
   model(
@@ -76,10 +76,10 @@ const SPECIAL_MODELS: readonly Model[] = [
   model('openai/whisper-1', 'OpenAI: Whisper', 'OpenAI', [0, 0], [0, 0], 0.0001),
 ]
 
-/** Sorting variants, which OpenRouter takes on any model without listing them. */
+/** Sorting variants. OpenRouter accepts them for any model and does not list them. */
 const SORTS = /:(nitro|floor|exacto)$/
 
-/** The model of that name, or undefined. `sim/…` and `script/…` have the default price. */
+/** The model of this name, or undefined. `sim/…` and `script/…` have the default price. */
 export function findModel(id: string): Model | undefined {
   const all = [...MODELS, ...EMBEDDING_MODELS, ...SPECIAL_MODELS]
   const known = all.find((candidate) => candidate.id === id.replace(SORTS, ''))

@@ -4,7 +4,7 @@ import type { Account, Key, KeyUsage } from './world.ts'
 
 const DAY_MS = 86_400_000
 
-/** The most that a call can cost, in USD: without `max_tokens`, the model's largest output counts. */
+/** The most that a call can cost, in USD. Without `max_tokens`, the largest output counts. */
 export function boundUsd(call: Call, model: Model): number {
   const { product } = call
   const tokens =
@@ -13,7 +13,7 @@ export function boundUsd(call: Call, model: Model): number {
   return round(promptUsd + tokens * model.completionUsd)
 }
 
-/** What the prompt costs, in USD, unrounded: a cached token is a tenth of a fresh one. */
+/** The price of the prompt, in USD, not rounded. A cached token costs a tenth of a fresh one. */
 export function promptCostUsd(
   prices: Pick<Model, 'promptUsd'>,
   prompt: { readonly promptTokens: number; readonly cachedTokens: number },
@@ -21,7 +21,7 @@ export function promptCostUsd(
   return (prompt.promptTokens - 0.9 * prompt.cachedTokens) * prices.promptUsd
 }
 
-/** Billionths of a dollar: floating dust would make exact assertions on balances impossible. */
+/** Rounds to billionths of a dollar: with floating-point errors, no test could assert balances. */
 export function round(usd: number): number {
   return Math.round(usd * 1e9) / 1e9
 }
@@ -40,7 +40,7 @@ export function windowStartMs(window: 'daily' | 'weekly' | 'monthly', nowMs: num
   }
 }
 
-/** When the window that holds `nowMs` ends, in epoch milliseconds. */
+/** The end of the window that contains `nowMs`, in epoch milliseconds. */
 export function windowEndMs(window: 'daily' | 'weekly' | 'monthly', nowMs: number): number {
   const start = windowStartMs(window, nowMs)
   if (window === 'daily') return start + DAY_MS
@@ -49,7 +49,7 @@ export function windowEndMs(window: 'daily' | 'weekly' | 'monthly', nowMs: numbe
   return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + 1, 1)
 }
 
-/** The key's usage with every window that has ended since the last charge set back to zero. */
+/** The key's usage. A window that has ended since the last charge is back at zero. */
 export function currentUsage(usage: KeyUsage, nowMs: number): KeyUsage {
   const { atMs } = usage
   if (atMs === null) return usage
@@ -64,7 +64,7 @@ export function currentUsage(usage: KeyUsage, nowMs: number): KeyUsage {
   }
 }
 
-/** What counts against the key's cap: all of its usage, or that of the cap's window. */
+/** The usage that counts for the key's cap: all usage, or the usage in the cap's window. */
 export function usedOfLimitUsd(key: Key, nowMs: number): number {
   const usage = currentUsage(key.usage, nowMs)
   switch (key.limitReset) {
@@ -79,7 +79,7 @@ export function usedOfLimitUsd(key: Key, nowMs: number): number {
   }
 }
 
-/** What is left under the key's cap; null for a key without one. Never below zero. */
+/** What the key's cap leaves, in USD, never below zero; null for a key without a cap. */
 export function limitRemainingUsd(key: Key, nowMs: number): number | null {
   if (key.limitUsd === null) return null
   return Math.max(0, round(key.limitUsd - usedOfLimitUsd(key, nowMs)))

@@ -3,21 +3,21 @@ import { ConnectionCut } from './delivery.ts'
 import { createSimulator } from './simulator.ts'
 
 /**
- * In module scope, not in the object or its storage. The object forgets its memory ten seconds
- * after its last request, which would lose the log between two steps of a test; and writing each
- * charge to storage would put a disk in the middle of every measurement. The local runtime keeps
- * one isolate for as long as it runs, so what stands here lives exactly as long as the server.
+ * In module scope, not in the object or its storage. The object loses its memory ten seconds after
+ * its last request, so a test could lose the log between two steps. Writing each charge to storage
+ * would add a disk to every measurement. The local runtime keeps one isolate while it runs, so this
+ * value lives exactly as long as the server.
  */
 const simulator = createSimulator()
 
-/** The one place that counts, charges and records: every isolate of the Worker comes here. */
+/** The only place that counts, charges and records: every isolate of the Worker calls it. */
 export class SimulatedOpenRouter extends DurableObject {
   override async fetch(request: Request): Promise<Response> {
     try {
       return await simulator.fetch(request)
     } catch (error) {
-      // A Worker cannot hang up before its headers. The nearest thing is what a reverse proxy
-      // says when its origin did; listen.ts closes the socket for real.
+      // A Worker cannot hang up before its headers. The closest answer is that of a reverse proxy
+      // whose origin hung up. listen.ts really closes the socket.
       if (error instanceof ConnectionCut) return new Response(null, { status: 502 })
       throw error
     }

@@ -4,7 +4,7 @@ import type { Scene, Step } from './reply.ts'
 import { COMMENT } from './sse.ts'
 import type { Key, Settings } from './world.ts'
 
-/** How often a comment passes while there is nothing else to say. */
+/** The time between two comments while there is nothing else to send. */
 const COMMENT_EVERY_MS = 1000
 
 export interface Pacing {
@@ -15,7 +15,7 @@ export interface Pacing {
   readonly random: () => number
 }
 
-/** The key's own pace where it has one, else the settings'. */
+/** The key's own pacing, or that of the settings if it has none. */
 export function pacingOf(key: Key | null, settings: Settings, random: () => number): Pacing {
   return {
     ttftMs: key?.ttftMs ?? settings.ttftMs,
@@ -30,7 +30,7 @@ function firstTokenMs(pacing: Pacing): number {
   return jittered(pacing, pacing.ttftMs)
 }
 
-/** How long one further token takes, in milliseconds. */
+/** How long each further token takes, in milliseconds. */
 function tokenMs(pacing: Pacing): number {
   return pacing.tokensPerSecond === null ? 0 : jittered(pacing, 1000 / pacing.tokensPerSecond)
 }
@@ -58,7 +58,7 @@ export function wholeStep(body: Json | Uint8Array, tokens: number, pacing: Pacin
   }
 }
 
-/** Comments at once and at intervals until `totalMs`, and what is left to wait after the last. */
+/** Comments, one at once and then at intervals until `totalMs`, and the wait after the last one. */
 function waitingComments(
   totalMs: number,
   everyMs: number = COMMENT_EVERY_MS,
@@ -72,7 +72,7 @@ function waitingComments(
   return { steps, restMs }
 }
 
-/** The events of a stream at the given pace: comments until the first token, then token by token. */
+/** The events of a stream at the given pace: comments until the first token, then the tokens. */
 export function paced(
   events: readonly StreamEvent[],
   pacing: Pacing,
@@ -86,7 +86,7 @@ export function paced(
   return steps
 }
 
-/** A good answer in the time that it takes. */
+/** The steps of a good answer, with the time that each takes. */
 export function stepsOf(scene: Scene): Step[] {
   const { call, answer, pacing } = scene
   if (call.wording.kind === 'stream') {

@@ -3,9 +3,9 @@ import { isRecord } from './json-schema-sample.ts'
 import { openingOf, tokensOf } from './prompt.ts'
 import type { Visit } from './visit.ts'
 
-/** How long a conversation sticks to its provider after its last request. */
+/** How long a conversation stays with its provider after its last request. */
 const IDLE_MS = 600_000
-/** Of how many conversations the prompts are kept; the longest untouched go first. */
+/** For how many conversations prompts are kept. The least recently used one is dropped first. */
 const MAX_CONVERSATIONS = 10_000
 
 interface Prompt {
@@ -15,14 +15,14 @@ interface Prompt {
 }
 
 /**
- * The prompts that providers still hold, by account, model and conversation: OpenRouter keeps a
- * conversation on the provider that has its prefix, and does so for each account apart.
+ * The prompts in the caches of providers, by account, model and conversation. OpenRouter keeps a
+ * conversation with the provider that has its prefix, separately for each account.
  */
 export type PromptCache = Map<string, Prompt>
 
 /**
- * How many of the call's prompt tokens are a prefix that was served before in this conversation.
- * The last turn never counts: it is what is new, even when it is the same words again.
+ * How many of the call's prompt tokens are in a prefix that this conversation has sent before. The
+ * last turn never counts: it is new, even if its text is the same.
  */
 export function cachedTokens(visit: Visit, call: Call): number {
   const { promptCache } = visit.simulation
@@ -34,7 +34,7 @@ export function cachedTokens(visit: Visit, call: Call): number {
   return Math.min(call.promptTokens, tokensOf(common))
 }
 
-/** Takes down a prompt that was served, so that the conversation's next request finds it. */
+/** Stores a served prompt, so that the conversation's next request finds it. */
 export function keepPrompt(visit: Visit, call: Call): void {
   if (call.turns.length === 0) return
   const { promptCache } = visit.simulation
@@ -50,7 +50,7 @@ function nameOf(visit: Visit, call: Call): string {
   return JSON.stringify([visit.account?.id, call.model, conversationOf(visit, call)])
 }
 
-/** The caller's own name for the conversation, else what it began with. */
+/** The caller's name for the conversation, else a fingerprint of its opening. */
 function conversationOf(visit: Visit, call: Call): string {
   const body = isRecord(visit.body) ? visit.body : {}
   const named = [body.session_id, visit.entry.headers['x-session-id'], body.prompt_cache_key]
@@ -59,7 +59,10 @@ function conversationOf(visit: Visit, call: Call): string {
   return fingerprint(JSON.stringify(openingOf(call.turns).map((turn) => turn.json)))
 }
 
-/** 64 bits of FNV-1a in two halves: prompts may be megabytes, and none of them has to be kept. */
+/**
+ * A short fingerprint, since prompts may have megabytes and need not be kept: two 32-bit hashes in
+ * the manner of FNV-1a, over UTF-16 code units, and the length.
+ */
 function fingerprint(text: string): string {
   let [low, high] = [0x811c9dc5, 0xcbf29ce4]
   for (let index = 0; index < text.length; index += 1) {

@@ -10,10 +10,10 @@ interface Window {
   used: number
 }
 
-/** Fixed windows by name. OpenRouter counts by the wall clock: minutes and UTC days, never sliding. */
+/** Fixed windows by name. OpenRouter counts by clock minutes and UTC days, not sliding windows. */
 export type RateWindows = Map<string, Window>
 
-/** A limit that was passed, as the 429 reports it. */
+/** An exceeded limit, as the 429 reports it. */
 export interface Passed {
   readonly limit: 'free-day' | 'free-minute' | 'new-account'
   readonly perWindow: number
@@ -29,7 +29,7 @@ function used(windows: RateWindows, name: string, lengthMs: number, nowMs: numbe
   return fresh
 }
 
-/** Requests to free models a day: more for accounts that have bought nearly ten credits. */
+/** Requests to free models per day: more for accounts that have bought at least nine credits. */
 export function freePerDay(account: Account): number {
   return account.freePerDay ?? (account.purchasedUsd >= 9 ? 1000 : 50)
 }
@@ -40,7 +40,7 @@ export function freeUsedToday(windows: RateWindows, account: Account, nowMs: num
 }
 
 /**
- * Counts a request and says which limit it passes, if any. A refused request counts as well:
+ * Counts a request and returns the limit that it exceeds, or null. A refused request counts too:
  * OpenRouter's own counter was seen at 1060 of 1000.
  */
 export function countRequest(

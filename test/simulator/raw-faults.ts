@@ -15,7 +15,7 @@ const html = (status: number, title: string, text: string): RawAnswer => ({
   body: edgePage(title, text),
 })
 
-/** Faults whose body no API shape has a say in, by name. */
+/** Faults whose body is the same for all API shapes, by name. */
 export const RAW_FAULTS: Readonly<Record<string, RawAnswer>> = {
   'html-403': html(403, 'Attention Required! | Cloudflare', 'Sorry, you have been blocked.'),
   'html-429': html(429, 'Access denied | Error 1015', 'You are being rate limited.'),
@@ -30,5 +30,5 @@ export const RAW_FAULTS: Readonly<Record<string, RawAnswer>> = {
   },
 }
 
-/** OpenRouter's website, which answers everything outside /api. */
+/** The answer of OpenRouter's website, which serves all paths outside /api. */
 export const WEBSITE_404: RawAnswer = html(404, 'OpenRouter', 'This page could not be found.')

@@ -24,8 +24,8 @@ interface LeaseDraft {
 }
 
 /**
- * Why money or a rate forbids the request, or null. An allowed one is counted, and reserves its
- * bound in the account's in-flight budget until the visit releases it.
+ * The refusal of a request by money or a rate limit, or null. An allowed request is counted, and
+ * reserves its bound in the account's in-flight budget until the visit releases it.
  */
 export function refused(visit: Visit, call: Call, model: Model): Refusal | null {
   const { key, account } = visit
@@ -52,7 +52,7 @@ function capReached(request: LeaseDraft): Refusal | null {
   return { answer, label: 'key-limit' }
 }
 
-/** An empty account may still use free models; one in debt may not. */
+/** An account with a balance of 0 may use free models; an account in debt may not. */
 function accountEmpty(request: LeaseDraft): Refusal | null {
   const { account, call } = request
   if (account.balanceUsd > 0 || (account.balanceUsd === 0 && isFree(call.model))) return null

@@ -3,16 +3,16 @@ import type { Call, EventKind } from './api-shape.ts'
 import type { Model } from './models.ts'
 import type { Pacing } from './pacing.ts'
 
-/** One write, and how long after the one before. */
+/** One write, and the time since the write before it. */
 export interface Step {
   readonly kind: EventKind | 'body'
   readonly bytes: Uint8Array
   readonly afterMs: number
-  /** Completion tokens that have reached the caller with this write. */
+  /** How many completion tokens this write carries. */
   readonly tokens: number
 }
 
-/** What an answer was made from, so that a fault can make another one. */
+/** The input of an answer. From it, a fault can make another answer. */
 export interface Scene {
   readonly call: Call
   readonly model: Model
@@ -20,21 +20,21 @@ export interface Scene {
   readonly pacing: Pacing
 }
 
-/** An answer that takes its time: headers at once, then step by step. */
+/** An answer over time: the headers at once, then step by step. */
 export interface Played {
   readonly kind: 'played'
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly steps: readonly Step[]
-  /** After the last step: a clean end, a broken connection, or no more bytes and no end. */
+  /** After the last step: a clean end, a broken connection, or silence without an end. */
   readonly ending: 'close' | 'error' | 'silence'
-  /** What went wrong, for the log; null for a good answer. */
+  /** The error, for the log; null for a good answer. */
   readonly error: string | null
   /** null for a script, which has no model and costs nothing. */
   readonly scene: Scene | null
 }
 
-/** What the simulator does with a request: a value, so that faults can look at it and change it. */
+/** What the simulator does with a request. It is a value, so that faults can read and change it. */
 export type Reply =
   | {
       readonly kind: 'whole'
@@ -48,7 +48,7 @@ export type Reply =
   | { readonly kind: 'hang'; readonly error: string }
   | { readonly kind: 'cut'; readonly error: string }
 
-/** A whole JSON answer; every error status is labelled, by default with the status itself. */
+/** A whole JSON answer. Every error status gets a label, by default the status itself. */
 export function json(
   status: number,
   body: unknown,

@@ -1,6 +1,6 @@
 /**
- * The body as the APIs read it: JSON, or a form as a record of its fields in which a file is
- * `{name, bytes}`. Undefined where it is neither.
+ * The body as the APIs read it: JSON, or a form as a record of its fields, with a file as
+ * `{name, bytes}`. Undefined if it is neither.
  */
 export async function parsedBody(
   bytes: ArrayBuffer,

@@ -2,7 +2,7 @@ import type { Call, Parsed, Wording } from './api-shape.ts'
 import { failure } from './errors.ts'
 import { isRecord, type Json } from './json-schema-sample.ts'
 
-// What several APIs read alike from a request's body.
+// Readers of request fields that several APIs share.
 
 export type Body = Readonly<Record<string, unknown>>
 
@@ -11,7 +11,7 @@ export const invalid = (message: string): Parsed => ({
   answer: failure(400, message),
 })
 
-/** The body and its model, or the 400 that a request without them gets. */
+/** Reads the body and its model. A request without them gets a 400. */
 export function readBody(body: unknown, read: (fields: Body, model: string) => Parsed): Parsed {
   if (!isRecord(body)) return invalid('Request body is not valid JSON')
   const model = modelOf(body)
@@ -30,13 +30,13 @@ export const stringOf = (value: unknown) => (typeof value === 'string' ? value :
 
 export const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
-/** It was parsed from JSON, so it is JSON; only the type has to learn that. */
+/** The value with the type `Json`. It was parsed from JSON, so only its type changes. */
 export function asJson(value: unknown): Json {
   const copy: Json = JSON.parse(JSON.stringify(value ?? {}))
   return copy
 }
 
-/** A call for something that no conversation leads to: vectors, a ranking, an image, sound. */
+/** A call without a conversation: for vectors, a ranking, an image or sound. */
 export function thing(
   model: string,
   asked: { promptTokens: number; tokens?: number; units?: number },

@@ -12,17 +12,17 @@ interface Kept {
   readonly ttlS: number
 }
 
-/** Answers by key, path, model and the body's exact bytes, so that another order of properties misses. */
+/** Answers by key, path, model and exact bytes of the body: another order of fields is a miss. */
 export type ResponseCache = Map<string, Kept>
 
-/** A request that wants the cache: what it is looked up by, and how long its answer would be kept. */
+/** A request for the cache: the name of its entry, and how long its answer is kept. */
 export interface CacheDirective {
   readonly name: string
   readonly ttlS: number
   readonly clear: boolean
 }
 
-/** What the request's `X-OpenRouter-Cache*` headers ask for; null where they ask for nothing. */
+/** Reads the request's `X-OpenRouter-Cache*` headers; null if they do not ask for the cache. */
 export function cacheDirective(visit: Visit): CacheDirective | null {
   const { path, headers, body, model } = visit.entry
   if (headers['x-openrouter-cache'] !== 'true' || !CACHED_PATHS.includes(path)) return null
@@ -36,8 +36,8 @@ export function cacheDirective(visit: Visit): CacheDirective | null {
 }
 
 /**
- * The answer that is kept for the wish, under a generation id of its own and with every counter
- * at zero, and the headers that say so; null for a miss.
+ * The kept answer, with a new generation id and all counters at zero, and the headers of a hit;
+ * null for a miss.
  */
 export function cachedAnswer(
   visit: Visit,
@@ -71,7 +71,7 @@ export const missHeaders = (request: CacheDirective): Record<string, string> => 
   'x-openrouter-cache-ttl': String(request.ttlS),
 })
 
-/** Keeps a good answer, once it has been given in full. */
+/** Keeps a good answer after it has been sent in full. */
 export function keepAnswer(visit: Visit, request: CacheDirective, answer: Answer): void {
   visit.simulation.responseCache.set(request.name, {
     answer,

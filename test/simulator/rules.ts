@@ -10,7 +10,7 @@ export const faultNameSchema = z.string().refine((name) => FAULT_NAMES.includes(
 export const ruleSchema = z.strictObject({
   fault: faultNameSchema,
   params: faultParamsSchema.prefault({}),
-  /** All that are given have to match. Without `path` a rule only strikes inference. */
+  /** All given fields must match. Without `path` a rule strikes only inference requests. */
   match: z
     .strictObject({
       key: z.string().optional(),
@@ -20,9 +20,9 @@ export const ruleSchema = z.strictObject({
       path: z.string().optional(),
     })
     .prefault({}),
-  /** How often it strikes before it is used up; without it, always. */
+  /** How many times the rule strikes; without it, there is no limit. */
   times: z.number().int().positive().optional(),
-  /** How likely it strikes, from the seeded generator of the settings. */
+  /** The probability that it strikes, by the seeded generator of the settings. */
   probability: z.number().min(0).max(1).optional(),
 })
 export type RuleInput = z.input<typeof ruleSchema>
@@ -33,7 +33,7 @@ export interface Rule {
   struck: number
 }
 
-/** What rules look at. */
+/** The values that rules match. */
 export interface Target {
   readonly key: string | null
   readonly account: string | null
@@ -42,7 +42,7 @@ export interface Target {
   readonly inference: boolean
 }
 
-/** The first rule that strikes the target, counted as used; null when none does. */
+/** The first rule that strikes the target, or null. The strike counts for the rule's `times`. */
 export function strikingRule(
   rules: readonly Rule[],
   target: Target,
@@ -72,7 +72,7 @@ function matches(match: Rule['rule']['match'], target: Target): boolean {
   )
 }
 
-/** Mulberry32: the same seed gives the same faults, in the order in which requests arrive. */
+/** Mulberry32. For the same seed and the same order of requests, the faults are the same. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {

@@ -23,7 +23,7 @@ export type Script = z.infer<typeof scriptSchema>
 
 const encoder = new TextEncoder()
 
-/** Exactly the script's status, headers and bytes, chunk by chunk. */
+/** A reply with exactly the script's status, headers and bytes, chunk by chunk. */
 export function scripted(script: Script): Played {
   const steps = script.chunks.map((chunk): Step => {
     const bytes =

@@ -8,16 +8,16 @@ export const BETA = { authorization: 'Bearer sk-or-v1-simulated-beta' }
 export const GAMMA = { authorization: 'Bearer sk-or-v1-simulated-gamma' }
 export const DELTA = { authorization: 'Bearer sk-or-v1-simulated-delta' }
 
-/** The simulator's Worker for one test file, in its default world before each test. */
+/** The simulator's Worker for one test file. Each test begins in the default world. */
 export interface ServedSimulator {
   readonly control: SimulatorControl
-  /** Any request, the path from the origin. Redirects are not followed. */
+  /** Sends any request to a path of the origin. It does not follow redirects. */
   send(path: string, init?: RequestInit): Promise<Response>
-  /** GET of a path. */
+  /** Sends a GET. */
   get(path: string, headers?: Record<string, string>): Promise<Response>
-  /** A POST of JSON to a path below /api/v1, by the key alpha where nothing else is said. */
+  /** Sends a POST of JSON to a path below /api/v1, by default with the key alpha. */
   ask(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>
-  /** A chat completion, on a small model and by the key alpha where nothing else is said. */
+  /** Asks for a chat completion, by default of a small model and with the key alpha. */
   chat(body?: object, headers?: Record<string, string>): Promise<Response>
 }
 
@@ -65,7 +65,7 @@ export const SMALL_WORLD: WorldInput = {
   keys: [{ key: 'sk-or-v1-simulated-alpha', name: 'alpha', accountId: 'solo' }],
 }
 
-/** The data of a stream's events, parsed, whatever lines stand before it, without `[DONE]`. */
+/** The parsed data of a stream's events, without `[DONE]`. Other lines of an event are ignored. */
 export async function eventsOf(response: Response) {
   const text = await response.text()
   return text

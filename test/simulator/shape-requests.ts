@@ -1,11 +1,11 @@
-// One request for each API, as small as it may be, for tests that hold for all of them.
+// The smallest possible request for each API, for tests that hold for all APIs.
 
-/** The sound of a form's file. */
+/** The sound file for a form. */
 export const SOUND = new Blob([new Uint8Array(40_000)], { type: 'audio/wav' })
 
 const messages = [{ role: 'user', content: 'Wie geht’s?' }]
 
-/** By path below /api/v1: a model of its own, and the rest of the body. */
+/** By path below /api/v1: a model and the rest of the body. */
 export const REQUESTS = {
   '/chat/completions': { model: 'openai/gpt-4o-mini', messages },
   '/completions': { model: 'openai/gpt-4o-mini', prompt: 'Wie geht’s?' },
@@ -32,7 +32,7 @@ const isPath = (path: string): path is ShapePath => path in REQUESTS
 
 export const PATHS: readonly ShapePath[] = Object.keys(REQUESTS).filter(isPath)
 
-/** Those that answer in streams when they are asked to. */
+/** The APIs that can answer with a stream. */
 export const STREAMING = [
   '/chat/completions',
   '/completions',

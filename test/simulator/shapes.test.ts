@@ -1,4 +1,4 @@
-// What holds for every API alike.
+// Properties that hold for every API.
 
 import { describe, expect, it } from 'vitest'
 import { BETA, bodyOf, eventsOf, serveSimulator } from './served-simulator.ts'

@@ -1,4 +1,4 @@
-// The simulator as a Worker, seen only through HTTP: what a gateway in front of it would see.
+// The simulator as a Worker, tested only through HTTP, as a gateway in front of it uses it.
 
 import { describe, expect, it } from 'vitest'
 import {

@@ -29,10 +29,10 @@ import { transcriptions } from './shapes/transcriptions.ts'
 import { errorContext, type Simulation, settingsOf, sha256Hex, type Visit } from './visit.ts'
 import { defaultWorld, type World } from './world.ts'
 
-/** Bodies up to here are kept in the log. */
+/** The log keeps bodies up to this size. */
 const LOGGED_BODY_BYTES = 65_536
 
-/** The inference APIs that are simulated. A further one is one more file and one more line here. */
+/** The simulated inference APIs. A new API needs one more file and one more line here. */
 const SHAPES: readonly ApiShape[] = [
   chatCompletions,
   completions,
@@ -66,9 +66,9 @@ function begin(world: World): Simulation {
 }
 
 /**
- * A fake OpenRouter with a world of its own. It knows nothing of the runtime that serves it, so
- * that a Worker and a plain HTTP server can (object.ts, listen.ts).
- * Throws ConnectionCut where the connection is to be closed without an answer.
+ * A fake OpenRouter with its own world. It does not depend on a runtime: a Worker (object.ts) and a
+ * plain HTTP server (listen.ts) can both serve it.
+ * `fetch` throws ConnectionCut if the server must close the connection without an answer.
  */
 export function createSimulator(): { fetch(request: Request): Promise<Response> } {
   let simulation = begin(defaultWorld())
@@ -164,7 +164,7 @@ function withoutCredentials(headers: Headers): Record<string, string> {
   return Object.fromEntries(kept)
 }
 
-/** The outage comes first, then the first rule that strikes, then what the endpoint says. */
+/** The reply of an outage, else of the first rule that strikes, else of the endpoint. */
 function decide(visit: Visit, shape: ApiShape | undefined, endpoint: Endpoint): Reply {
   if (endpoint === 'website') return { kind: 'whole', ...WEBSITE_404, error: '404' }
   const wording = shape ?? chatCompletions
@@ -189,7 +189,7 @@ function ordinary(visit: Visit, wording: ApiShape): Reply {
   return own ?? catalogue(visit) ?? worded(visit, wording, failure(404, 'Not Found'))
 }
 
-/** What a key may ask about itself and its account; null for another path. */
+/** The endpoints where a key asks about itself and its account; null for another path. */
 function ownDetails(visit: Visit, path: string): Reply | null {
   const { keyPaths } = settingsOf(visit)
   switch (path) {

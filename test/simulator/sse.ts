@@ -1,6 +1,6 @@
 import type { EventKind, StreamEvent } from './api-shape.ts'
 
-/** What OpenRouter writes while there is nothing to say, whatever the API. */
+/** The comment that OpenRouter sends in all APIs while there is nothing else to send. */
 export const COMMENT: StreamEvent = {
   kind: 'comment',
   text: ': OPENROUTER PROCESSING\n\n',
@@ -9,7 +9,7 @@ export const COMMENT: StreamEvent = {
 
 export const DONE: StreamEvent = { kind: 'done', text: 'data: [DONE]\n\n', tokens: 0 }
 
-/** An event of one `data:` line; it carries a token when it is output, unless told otherwise. */
+/** An event of one `data:` line. By default, an output event carries one token, others none. */
 export function dataEvent(
   kind: EventKind,
   data: unknown,

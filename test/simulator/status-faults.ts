@@ -48,7 +48,7 @@ function passed(limit: 'free-day' | 'free-minute' | 'new-account'): StatusFault 
   }
 }
 
-/** An error that a provider made and OpenRouter relays: the provider's name is its mark. */
+/** A provider's error that OpenRouter relays. It carries the provider's name. */
 function relayed(status: number, raw: string, errorType?: string, byok = false): StatusFault {
   return (context) => {
     const provider = context.params.provider ?? context.provider
@@ -74,7 +74,7 @@ function plain429(context: ErrorContext): ErrorAnswer {
   return failure(429, 'Rate limit exceeded', metadata, { ...later, ...inHeaders(context, limits) })
 }
 
-/** An error that only has a text; `{model}` in it is replaced. */
+/** An error with only a text. `{model}` in it is replaced by the model's name. */
 function plain(
   status: number,
   message: string,

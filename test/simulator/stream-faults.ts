@@ -6,13 +6,13 @@ import { paced, step, stepsOf, wholeStep } from './pacing.ts'
 import type { Played, Scene, Step } from './reply.ts'
 import { COMMENT } from './sse.ts'
 
-/** How many events with output pass before a fault in the middle, unless it is told otherwise. */
+/** By default, so many events with output pass before a fault in the middle. */
 const SOME_EVENTS = 3
 
-/** The good answer and what it was made from; returns the bad one. */
+/** Makes the bad answer from the good answer and its input. */
 type StreamFault = (played: Played, scene: Scene, params: FaultParams) => Played
 
-/** What passes before the fault: so many output events, or of a whole body the first half. */
+/** The steps before the fault: the given number of output events, or half of a whole body. */
 function upTo(played: Played, outputs: number): Step[] {
   let left = outputs
   const steps: Step[] = []
@@ -45,7 +45,7 @@ function providerError(params: FaultParams, scene: Scene): ApiError {
   return metadata === undefined ? error : { ...error, metadata }
 }
 
-/** The answer fails after so many output events; of a whole one, the body says so. */
+/** A stream that fails after `how.outputs` output events, or a whole answer that failed. */
 function failing(played: Played, scene: Scene, how: Failing): Played {
   const { wording } = scene.call
   const answer = freeOfCharge(scene.answer)
@@ -66,15 +66,15 @@ function failing(played: Played, scene: Scene, how: Failing): Played {
 
 interface Failing {
   readonly failure: Failure
-  /** Output events that still pass. */
+  /** How many output events pass before the failure. */
   readonly outputs: number
-  /** Whether an event without output comes before it. */
+  /** Whether events without output come before the failure. */
   readonly opens?: boolean
   /** Whether the stream's end mark follows. */
   readonly done: boolean
 }
 
-/** The first data event is the error, alone or after one that says nothing. */
+/** The error is the first data event, or follows the opening without output. */
 function errorFirst(opening: 'nothing' | 'role'): StreamFault {
   return (played, scene, params) => {
     const error = providerError(params, scene)
@@ -83,7 +83,7 @@ function errorFirst(opening: 'nothing' | 'role'): StreamFault {
   }
 }
 
-/** After some output. A whole answer holds the error beside what had been said until then. */
+/** A failure after some output. A whole answer holds the error beside a part of the answer. */
 function midStream(failureOf: (params: FaultParams, scene: Scene) => Failure): StreamFault {
   return (played, scene, params) => {
     const failure = failureOf(params, scene)
@@ -124,7 +124,7 @@ const finishError: StreamFault = (played, scene, params) =>
     done: true,
   })
 
-/** The good form of another answer. */
+/** Another answer, sent without a failure. */
 function instead(played: Played, scene: Scene, answer: Answer): Played {
   const changed = { ...scene, answer }
   return { ...played, steps: stepsOf(changed), scene: changed }
@@ -170,7 +170,7 @@ const endsAfter =
     ending,
   })
 
-/** Faults that begin with a 200, by name. Whole answers have each fault's nearest equivalent. */
+/** Faults that begin with a 200, by name. A whole answer gets the closest equivalent. */
 export const STREAM_FAULTS: Readonly<Record<string, StreamFault>> = {
   'hang-after-headers': (played) => ({ ...played, steps: [], ending: 'silence' }),
   'comments-then-hang': commentsThenHang,

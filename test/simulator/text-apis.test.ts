@@ -1,4 +1,4 @@
-// What each of the APIs that answer in text has of its own; simulator.test.ts has chat.
+// The special features of the APIs that answer in text. Chat is in simulator.test.ts.
 
 import { describe, expect, it } from 'vitest'
 import { bodyOf, eventsOf, serveSimulator } from './served-simulator.ts'

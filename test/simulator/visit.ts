@@ -10,14 +10,14 @@ import type { Rule } from './rules.ts'
 import type { Script } from './scripts.ts'
 import type { Account, Key, Settings, World } from './world.ts'
 
-/** Everything that a reset replaces. */
+/** The state that a reset replaces. */
 export interface Simulation {
   readonly world: World
   readonly rules: Rule[]
   readonly scripts: Map<string, Script>
   readonly journal: Journal
   readonly rates: RateWindows
-  /** What requests in flight may cost at most, by account, in USD. */
+  /** The most that the requests in flight can cost, by account, in USD. */
   readonly inFlightUsd: Map<string, number>
   readonly promptCache: PromptCache
   readonly responseCache: ResponseCache
@@ -25,25 +25,25 @@ export interface Simulation {
   readonly random: () => number
 }
 
-/** One request, received and identified, before it is decided upon. */
+/** One request with its key and account, before its reply is decided. */
 export interface Visit {
   readonly simulation: Simulation
   readonly entry: LogEntry
   readonly url: URL
-  /** Whether it came with a credential at all, known or not. */
+  /** Whether it has a credential, known or unknown. */
   readonly credential: boolean
   readonly key: Key | null
   readonly account: Account | null
   readonly keyHash: string
-  /** The body as JSON or as a form's fields; undefined where it is neither. */
+  /** The body as JSON or as a form's fields; undefined if it is neither. */
   readonly body: unknown
-  /** What GET /generation calls the API; null for a request that generates nothing. */
+  /** The API's name in GET /generation; null for a request that generates nothing. */
   readonly apiType: ApiShape['apiType']
-  /** The simulation's time, which the settings may have frozen. */
+  /** The simulation's time, in epoch milliseconds. The settings may freeze it. */
   readonly nowMs: number
-  /** Gives back what the request reserved; set while it is in flight. */
+  /** Gives back the request's reservation. It does nothing if there is none. */
   release: () => void
-  /** Remembers what was served; called once, when a good answer has been given in full. */
+  /** Stores the served answer in the caches. Called once, after a good answer was sent in full. */
   remember: () => void
 }
 
@@ -51,7 +51,7 @@ export function settingsOf(visit: Visit): Settings {
   return visit.simulation.world.settings
 }
 
-/** What error texts need to know about this request. */
+/** The values of this request that error texts mention. */
 export function errorContext(
   visit: Visit,
   about: { model?: string; provider?: string; params?: FaultParams } = {},

@@ -6,16 +6,16 @@ const count = z.number().int().nonnegative()
 
 export const accountSchema = z.strictObject({
   id: z.string().min(1),
-  /** What is left to spend. It may be set below zero: such an account may not even use free models. */
+  /** The balance. It may be below zero: then the account may not even use free models. */
   balanceUsd: usd.default(10),
-  /** All credits ever bought. 0 is an account that never purchased; from 9 on the free tier is 1000 a day. */
+  /** All credits ever bought; 0 means never. From 9 on, the free tier has 1000 requests a day. */
   purchasedUsd: usd.nonnegative().default(100),
   /** A new account may call each model 20 times per wall-clock minute. */
   isNew: z.boolean().default(false),
   freePerMinute: count.default(20),
-  /** null: 50 or 1000 by `purchasedUsd`. */
+  /** null: 50 or 1000, depending on `purchasedUsd`. */
   freePerDay: count.nullable().default(null),
-  /** The most that requests in flight may cost together; null is no bound. */
+  /** The most that requests in flight may cost together; null means no bound. */
   inFlightBudgetUsd: usd.positive().nullable().default(null),
   creatorUserId: z.string().default('user_simulated'),
   organizationId: z.string().nullable().default(null),
@@ -28,7 +28,7 @@ const usageSchema = z.strictObject({
   dailyUsd: usd.default(0),
   weeklyUsd: usd.default(0),
   monthlyUsd: usd.default(0),
-  /** When the windows were last brought up to date; null before the first charge. */
+  /** When the windows were last updated, in epoch milliseconds; null before the first charge. */
   atMs: z.number().nullable().default(null),
 })
 export type KeyUsage = z.infer<typeof usageSchema>
@@ -42,36 +42,36 @@ export const keySchema = z.strictObject({
   disabled: z.boolean().default(false),
   expiresAt: z.iso.datetime().nullable().default(null),
   usage: usageSchema.prefault({}),
-  /** This key's own pacing; null takes the settings'. */
+  /** This key's own pacing; null means the pacing of the settings. */
   ttftMs: z.number().nonnegative().nullable().default(null),
   tokensPerSecond: z.number().positive().nullable().default(null),
 })
 export type Key = z.infer<typeof keySchema>
 
 export const settingsSchema = z.strictObject({
-  /** Time to first token, in milliseconds. Headers go out before, as OpenRouter's do. */
+  /** Time to first token, in milliseconds. The headers are sent before, as OpenRouter does. */
   ttftMs: z.number().nonnegative().default(5),
-  /** null: as fast as it goes. */
+  /** null: without waits. */
   tokensPerSecond: z.number().positive().nullable().default(500),
-  /** 0 is none; 0.5 stretches or shrinks every wait by up to half. */
+  /** 0 means none. With 0.5, every wait is up to 50 % longer or shorter. */
   jitter: z.number().min(0).max(1).default(0),
-  /** Of the generator behind jitter and the probability of rules. */
+  /** The seed of the generator for jitter and for the probability of rules. */
   seed: z.number().int().default(1),
-  /** How many tokens an answer has; null lets the sentence end by itself. */
+  /** How many tokens an answer has; null means the answer's own length. */
   answerTokens: z.number().int().positive().nullable().default(null),
   /** Sends every event in pieces, cut inside UTF-8 sequences, inside lines and inside line ends. */
   splitUtf8: z.boolean().default(false),
-  /** The last event of a stream: with one choice that repeats its finish reason, or with none. */
+  /** The choices of a stream's last event: one that repeats the finish reason, or none. */
   usageForm: z.enum(['newer', 'older']).default('newer'),
   /** Whether a stream of /messages ends with OpenRouter's own `[DONE]` after `message_stop`. */
   messagesTrailer: z.boolean().default(true),
-  /** Where an error of /messages has its metadata: beside `error` or inside. */
+  /** The place of the metadata in an error of /messages: beside `error` or inside it. */
   messagesMetadata: z.enum(['top', 'inner']).default('top'),
-  /** How long after its request's end a generation is found by its id. */
+  /** How long after its request's end a generation can be found by its id. */
   generationAfterMs: z.number().nonnegative().default(0),
-  /** `older`: no limit_source nor remedy_hint, short key-limit text, 400 for content policy. */
+  /** `older`: no limit_source and no remedy_hint, short key-limit text, 400 for content policy. */
   errorForm: z.enum(['newer', 'older']).default('newer'),
-  /** Where a 429's X-RateLimit-* stand. Live bodies carry them inside, the documentation as headers. */
+  /** The place of a 429's X-RateLimit-*: in live answers the body, in the documentation headers. */
   rateLimitHeaders: z.enum(['metadata', 'http', 'both']).default('metadata'),
   noCredentialText: z
     .enum([
@@ -80,13 +80,13 @@ export const settingsSchema = z.strictObject({
       'Missing Authentication header',
     ])
     .default('No auth credentials found'),
-  /** `older`: only /auth/key, as it was called before, answers; `newer`: only /key. */
+  /** `older`: only the former path /auth/key answers; `newer`: only /key. */
   keyPaths: z.enum(['both', 'newer', 'older']).default('both'),
-  /** Whether /credits answers ordinary keys too, as it was once seen to; else 403. */
+  /** Whether /credits also answers ordinary keys, as OpenRouter was once seen to do; else 403. */
   creditsForOrdinaryKeys: z.boolean().default(false),
-  /** Freezes the clock of limits, resets and expiry at this epoch time; null is the real one. */
+  /** Freezes the clock of limits, resets and expiry, in epoch milliseconds; null: the real time. */
   nowMs: z.number().nullable().default(null),
-  /** A fault for every request under /api, public lists and /key included; null is fair weather. */
+  /** A fault for every request under /api, including public lists and /key; null means none. */
   outage: z
     .strictObject({ fault: z.string(), params: faultParamsSchema.prefault({}) })
     .nullable()
@@ -119,7 +119,7 @@ export const worldSchema = z
     }
   })
 export type World = z.infer<typeof worldSchema>
-/** A world as it may be written: whatever has a default may be left out. */
+/** The input form of a world: fields with a default are optional. */
 export type WorldInput = z.input<typeof worldSchema>
 
 /** Four keys of three accounts: enough for shared balances, failover and a cap. */

@@ -74,7 +74,7 @@ export const answer = object(
   { usage, provider: filled },
 )
 
-/** A 200 of JSON that is no answer, or ends in an error. */
+/** A 200 of JSON without an answer, or with an answer that ends in an error. */
 export const failed = either(
   errorInstead,
   extended(answer, { choices: list(object({ finish_reason: always('error') }), 1) }),
@@ -101,7 +101,7 @@ const delta = object(
   },
 )
 
-/** Any event of a stream. The number that the code should be may be a text. */
+/** Any event of a stream. The code should be a number, but it may be a text. */
 export const event = object(
   {
     id: generationId,

@@ -28,7 +28,7 @@ const frame = {
 /** A 200 of JSON. */
 export const answer = object({ ...frame, choices: list(choice, 1), usage })
 
-/** A 200 of JSON that is no answer, or ends in an error. */
+/** A 200 of JSON without an answer, or with an answer that ends in an error. */
 export const failed = either(
   errorInstead,
   extended(answer, { choices: list(object({ finish_reason: always('error') }), 1) }),

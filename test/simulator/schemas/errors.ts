@@ -11,7 +11,7 @@ import {
   text,
 } from './json-schema.ts'
 
-/** The kinds of error that OpenRouter names alike in every API. */
+/** The error types that have the same names in all of OpenRouter's APIs. */
 export const errorType = oneOf(
   ...['context_length_exceeded', 'max_tokens_exceeded', 'token_limit_exceeded'],
   ...['string_too_long', 'authentication', 'permission_denied', 'payment_required'],
@@ -26,7 +26,7 @@ const metadata = orNull(object({}, { error_type: errorType, provider_name: orNul
 
 const platformError = object({ code: either(number, text), message: text }, { metadata })
 
-/** An error with a status of its own, in every API but Anthropic's. */
+/** An error with its own status, in all APIs except Anthropic's. */
 export const statusError = object(
   { error: object({ code: count, message: filled }, { metadata }) },
   { user_id: orNull(text) },
@@ -43,7 +43,7 @@ const anthropicTypes = oneOf(
   ...['rate_limit_error', 'api_error', 'overloaded_error', 'billing_error', 'timeout_error'],
 )
 
-/** Anthropic's envelope: what the stream has of it, and with a status also the request's id. */
+/** Anthropic's envelope, as in a stream. With a status it also has the request's id. */
 export const anthropicEvent = object(
   {
     type: always('error'),

@@ -1,5 +1,5 @@
-// A few words for writing JSON Schemas briefly. Only what an answer has to have, and of what type:
-// further fields are always allowed, since OpenRouter adds some without notice.
+// Short helpers for JSON Schemas. The schemas give only the required fields and the types. Further
+// fields are always allowed, since OpenRouter adds some without notice.
 
 export interface JsonSchema {
   readonly [keyword: string]: unknown
@@ -37,14 +37,14 @@ export const list = (items: JsonSchema, atLeast = 0): JsonSchema => ({
   minItems: atLeast,
 })
 
-/** An object with these fields, and with those others where it has them. */
+/** An object with required and optional fields. */
 export const object = (required: Fields, optional: Fields = {}): JsonSchema => ({
   type: 'object',
   required: Object.keys(required),
   properties: { ...required, ...optional },
 })
 
-/** A copy of an object's schema with further required fields. */
+/** An object's schema with further required and optional fields. */
 export function extended(schema: JsonSchema, required: Fields, optional: Fields = {}): JsonSchema {
   return { type: 'object', allOf: [schema, object(required, optional)] }
 }

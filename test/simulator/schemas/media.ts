@@ -45,7 +45,7 @@ export const images = object({
   usage,
 })
 
-/** A 200 of JSON that is no answer. */
+/** A 200 of JSON without an answer. */
 export const failed = errorInstead
 
 /** The events of an image's stream, by type. */

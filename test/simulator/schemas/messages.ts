@@ -74,10 +74,10 @@ export const answer = extended(
   { usage: object(costs) },
 )
 
-/** A 200 of JSON that is no answer, or that ended without a reason. */
+/** A 200 of JSON without an answer, or with an answer without a stop reason. */
 export const failed = either(anthropicStatusError, extended(answer, { stop_reason: nothing }))
 
-/** What a count of tokens answers. */
+/** The answer of a token count. */
 export const counted = object({ input_tokens: count })
 
 const delta = either(

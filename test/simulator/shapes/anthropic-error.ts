@@ -23,8 +23,8 @@ function typeOf(status: number): string {
 }
 
 /**
- * `{type: "error", error}` as Anthropic words it. OpenRouter's metadata was seen beside `error`;
- * the settings can put it inside. Its `error_type` moves to the error in either case.
+ * `{type: "error", error}` in Anthropic's form. OpenRouter's metadata was seen beside `error`; a
+ * setting can put it inside. In both cases its `error_type` moves to the error.
  */
 export function anthropicFailure(error: ApiError, settings: Settings) {
   const { error_type: errorType, ...metadata } = isRecord(error.metadata) ? error.metadata : {}
@@ -43,7 +43,7 @@ export function anthropicFailure(error: ApiError, settings: Settings) {
   }
 }
 
-/** The envelope of an error with a status. Without a provider it failed before it had an id. */
+/** The body of an error with a status. Without a provider, the request has no id yet. */
 export function anthropicError(answer: ErrorAnswer, { settings }: Reader): Json {
   const { metadata } = answer.error
   const routed = isRecord(metadata) && typeof metadata.provider_name === 'string'

@@ -3,7 +3,7 @@ import type { Failure } from '../api-shape.ts'
 import type { Json } from '../json-schema-sample.ts'
 import { asJson } from '../request-fields.ts'
 
-/** The usage object that ends every answer; legacy completions and images have the same. */
+/** The usage object of every answer. Legacy completions and images have the same one. */
 export function chatUsage(usage: Usage): Json {
   return {
     prompt_tokens: usage.promptTokens,
@@ -34,7 +34,7 @@ export function chatWhole(answer: Answer): Json {
   return completion(answer, { finish_reason: answer.finishReason, message: messageOf(answer) })
 }
 
-/** A 200 body that failed: an error alone, within a choice that says half, or none at all. */
+/** The body of a 200 that failed: only an error, an error inside a choice, or no error. */
 export function chatFailed(answer: Answer, failure: Failure): Json {
   switch (failure.kind) {
     case 'error':

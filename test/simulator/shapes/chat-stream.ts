@@ -53,7 +53,7 @@ function deltaOf(piece: Piece, answer: Answer): Json {
   }
 }
 
-/** The stream from its first output to `[DONE]`, usage in the form that the settings ask for. */
+/** The stream from its first output to `[DONE]`, with usage in the form of the settings. */
 export function chatStream(answer: Answer, settings: Settings): StreamEvent[] {
   const output = answer.pieces.map((piece) =>
     event(answer, 'output', [choice(deltaOf(piece, answer), null)]),
@@ -68,7 +68,7 @@ export function roleOnly(answer: Answer): StreamEvent {
   return event(answer, 'frame', [choice(EMPTY_DELTA, null)])
 }
 
-/** The older form is the recording of November 2025: no finish reason, and usage beside the error. */
+/** The older form is as recorded in November 2025: no finish reason, and usage beside the error. */
 export function chatStreamFailed(answer: Answer, failure: Failure): StreamEvent {
   const usage = chatUsage(answer.usage)
   switch (failure.kind) {

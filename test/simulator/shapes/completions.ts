@@ -139,7 +139,7 @@ const streamed = (settings: Settings): Wording => ({
   done: DONE,
 })
 
-/** POST /completions: OpenAI's legacy shape, text in and text out. */
+/** POST /completions: OpenAI's legacy API, from text to text. */
 export const completions: ApiShape = {
   path: '/completions',
   apiType: 'completions',

@@ -6,8 +6,8 @@ import { turnsOf } from './messages.ts'
 import { plainWording } from './plain-wording.ts'
 
 /**
- * POST /messages/count_tokens. Neither OpenRouter's documents nor its OpenAPI description have
- * it, but Anthropic's clients call it: it counts, and costs nothing.
+ * POST /messages/count_tokens. OpenRouter's documentation and its OpenAPI description do not have
+ * it, but Anthropic's clients call it. It counts tokens and costs nothing.
  */
 export const countTokens: ApiShape = {
   path: '/messages/count_tokens',

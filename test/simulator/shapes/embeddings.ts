@@ -36,7 +36,7 @@ function vectorOf(text: string, dimensions: number): number[] {
   return raw.map((value) => Math.fround(value / length))
 }
 
-/** Little-endian 32-bit floats: what OpenAI's clients ask for unless told otherwise. */
+/** Little-endian 32-bit floats, the default format of OpenAI's clients. */
 function base64Of(vector: readonly number[]): string {
   const bytes = new Uint8Array(4 * vector.length)
   const view = new DataView(bytes.buffer)

@@ -12,7 +12,7 @@ import { plainWording } from './plain-wording.ts'
 /** One transparent pixel. */
 const PNG =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
-/** Previews of a streamed image before the image itself. */
+/** The number of previews before a streamed image. */
 const PARTIALS = 3
 const TOKENS_PER_IMAGE = 1290
 
@@ -50,7 +50,7 @@ const errorEvent = ({ code, message }: Pick<ApiError, 'code' | 'message'>) =>
     error: { code: String(code), message, param: null, type: null },
   })
 
-/** A stream of pictures has one way to fail; what nobody explains it calls a server error. */
+/** A stream of images fails in only one way. A failure without an error becomes a server error. */
 function failed(failure: Failure): StreamEvent[] {
   const unexplained = { code: 'server_error', message: 'Image generation failed' }
   return [errorEvent(failure.kind === 'unexplained' ? unexplained : failure.error)]

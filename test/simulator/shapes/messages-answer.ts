@@ -5,16 +5,16 @@ import type { Json } from '../json-schema-sample.ts'
 import type { Settings } from '../world.ts'
 import { anthropicFailure } from './anthropic-error.ts'
 
-/** What the wording depends on besides the answer. */
+/** The input of the form besides the answer. */
 export interface Manner {
   readonly settings: Settings
-  /** Whether the request marked something to be kept in the provider's cache. */
+  /** Whether the request marked a part of its prompt for the provider's cache. */
   readonly writesCache: boolean
 }
 
 type Fields = Readonly<Record<string, Json>>
 
-/** What a prompt was, in Anthropic's counting: fresh, read and written tokens beside each other. */
+/** The usage of a prompt as Anthropic counts it: fresh, read and written tokens separately. */
 export function inputUsage({ usage }: Answer, { writesCache }: Manner): Fields {
   const fresh = usage.promptTokens - usage.cachedTokens
   return {
@@ -32,7 +32,7 @@ export function outputUsage({ usage }: Answer): Fields {
   }
 }
 
-/** What it cost, which is OpenRouter's addition. */
+/** The cost of the answer, which OpenRouter adds. */
 export function costUsage({ usage }: Answer): Fields {
   return {
     cost: usage.costUsd,
@@ -45,7 +45,7 @@ export function costUsage({ usage }: Answer): Fields {
   }
 }
 
-/** Fields that usage has in a message, though not in a stream's `message_delta`. */
+/** The usage of a message, with fields that a stream's `message_delta` does not have. */
 export const messageUsage = (answer: Answer, manner: Manner): Fields => ({
   ...inputUsage(answer, manner),
   cache_creation: null,
@@ -53,7 +53,7 @@ export const messageUsage = (answer: Answer, manner: Manner): Fields => ({
   service_tier: 'standard',
 })
 
-/** Why the answer ends, in Anthropic's words; null for the fault that says nothing. */
+/** Anthropic's name for the finish reason; null for the fault without one. */
 export function stopReason(answer: Answer): string | null {
   switch (answer.finishReason) {
     case 'stop':
@@ -67,7 +67,7 @@ export function stopReason(answer: Answer): string | null {
   }
 }
 
-/** The message around its content. */
+/** A message with the given fields. */
 export function message(answer: Answer, fields: Fields): Json {
   return {
     id: answer.id,
@@ -102,7 +102,7 @@ function contentBlock(answer: Answer, block: Block): Json {
   }
 }
 
-/** A call's block before its arguments. */
+/** The block of a tool call before its arguments. */
 export const toolBlock = (answer: Answer, block: Block) => ({
   type: 'tool_use',
   id: answer.toolCallId.replace('call_', 'toolu_'),
@@ -111,10 +111,10 @@ export const toolBlock = (answer: Answer, block: Block) => ({
   caller: { type: 'direct' },
 })
 
-/** Thinking has to come back with it in the next turn; only its provider can read it. */
+/** The signature of thinking. The next turn must return it, and only the provider can read it. */
 export const signatureOf = (answer: Answer) => btoa(`simulated ${answer.id}`)
 
-/** A call that was cut off has arguments that are no JSON yet. */
+/** The arguments of a tool call. If the call was cut, they are not valid JSON. */
 function parsedInput(text: string): Json {
   try {
     const parsed: Json = JSON.parse(text)
@@ -124,7 +124,7 @@ function parsedInput(text: string): Json {
   }
 }
 
-/** A 200 body that failed: this API's error stands alone, and an unexplained end has no reason. */
+/** The body of a 200 that failed: only an error, or a message without a stop reason. */
 export function messagesFailed(answer: Answer, failure: Failure, manner: Manner): Json {
   if (failure.kind !== 'unexplained') {
     return { ...anthropicFailure(failure.error, manner.settings), request_id: answer.id }

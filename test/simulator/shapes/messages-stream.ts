@@ -24,14 +24,14 @@ export const TRAILER: StreamEvent = {
 
 type TypedData = Readonly<Record<string, unknown>> & { readonly type: string }
 
-/** An event in Anthropic's form: its type stands on a line of its own and again in the data. */
+/** An event in Anthropic's form: its type is on its own line and again in the data. */
 function event(kind: EventKind, data: TypedData, tokens?: number): StreamEvent {
   const carried = tokens ?? (kind === 'output' ? 1 : 0)
   const text = `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`
   return { kind, text, tokens: carried }
 }
 
-/** `message_start` and a `ping`, which say nothing yet. */
+/** `message_start` and a `ping`, which have no output. */
 export function messagesOpening(answer: Answer, manner: Manner): StreamEvent[] {
   const nothing = { ...answer, usage: { ...answer.usage, completionTokens: 0, reasoningTokens: 0 } }
   const usage = { ...messageUsage(answer, manner), ...outputUsage(nothing) }
@@ -50,7 +50,7 @@ export function messagesStream(answer: Answer, manner: Manner): StreamEvent[] {
   ]
 }
 
-/** Usage in the older form leaves out what `message_start` had already said. */
+/** The end of a stream. Usage in the older form omits the fields that `message_start` had. */
 function ending(answer: Answer, manner: Manner, kind: EventKind = 'usage'): StreamEvent[] {
   const known = {
     input_tokens: null,
@@ -96,7 +96,7 @@ function blockEvents(answer: Answer, block: Block, index: number): StreamEvent[]
         stop,
       ]
     case 'tool':
-      // A call's name is its first token, and it comes with the block.
+      // The name of a tool call is its first token. It comes with the block.
       return [
         start('output', toolBlock(answer, block)),
         ...block.texts.map((partial_json) =>
@@ -107,7 +107,10 @@ function blockEvents(answer: Answer, block: Block, index: number): StreamEvent[]
   }
 }
 
-/** An `error` event; the older form and an inner error have no metadata to tell whose it is. */
+/**
+ * The last events of a failed stream: an `error` event, which has no metadata in the older form and
+ * for an inner error. A failure without an error is an end without a stop reason.
+ */
 export function messagesStreamFailed(
   answer: Answer,
   failure: Failure,

@@ -12,7 +12,7 @@ import {
   TRAILER,
 } from './messages-stream.ts'
 
-/** The system prompt, text or blocks, and the messages. */
+/** The turns: the system prompt, as text or blocks, and the messages. */
 export function turnsOf(body: Body): Turn[] {
   const system =
     contentText(body.system) === '' ? [] : [turnOf({ role: 'system', content: body.system })]
@@ -40,10 +40,10 @@ function read(body: Body, model: string, settings: Settings): Parsed {
   }
 }
 
-/** Anthropic writes its cache only where it is told to, somewhere in the prompt. */
+/** Whether the prompt has a cache mark. Without one, Anthropic does not write its cache. */
 function writesCache(body: Body): boolean {
   const { cache_control, system, messages: turns, tools } = body
-  // Within a text these quotes would be escaped.
+  // Inside a text the quotes would be escaped, so only a real field matches.
   return JSON.stringify({ cache_control, system, turns, tools }).includes('"cache_control":{')
 }
 
@@ -86,7 +86,7 @@ const streamed = (manner: Manner): Wording => ({
   done: TRAILER,
 })
 
-/** POST /messages: Anthropic's shape. */
+/** POST /messages: Anthropic's API. */
 export const messages: ApiShape = {
   path: '/messages',
   apiType: 'completions',

@@ -4,8 +4,8 @@ import type { Json } from '../json-schema-sample.ts'
 import { asJson } from '../request-fields.ts'
 
 /**
- * The wording of an answer that has no choices to fail within: an error in a 200 stands alone,
- * and one that nobody explains leaves the answer empty.
+ * The wording of an answer without choices. In a 200, an error replaces the answer, and a failure
+ * without an error leaves the answer empty.
  */
 export function plainWording(
   answer: (answer: Answer) => Json,
@@ -14,7 +14,7 @@ export function plainWording(
   return {
     kind: 'whole',
     contentType: 'application/json',
-    // A finish reason of null is the fault that answers with nothing.
+    // A finish reason of null means the fault that gives an empty answer.
     answer: (given) => (given.finishReason === null ? empty(given) : answer(given)),
     failed: (given, failure) =>
       failure.kind === 'unexplained'

@@ -14,7 +14,7 @@ import {
 import { openRouterError } from './openrouter-error.ts'
 import { plainWording } from './plain-wording.ts'
 
-/** As many documents make one search unit. */
+/** One search unit covers up to so many documents. */
 const DOCUMENTS_PER_UNIT = 100
 
 const textOf = (document: unknown) =>
@@ -22,7 +22,7 @@ const textOf = (document: unknown) =>
 
 const wordsOf = (text: string) => new Set(text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [])
 
-/** The share of the query's words that the document has: as good as any for telling order. */
+/** The share of the query's words that the document has. Any score that gives an order would do. */
 function scoreOf(query: string, text: string): number {
   const wanted = wordsOf(query)
   const held = wordsOf(text)

@@ -8,7 +8,7 @@ import { asJson, type Body } from '../request-fields.ts'
 type Fields = Readonly<Record<string, Json>>
 type Status = 'in_progress' | 'completed' | 'incomplete' | 'failed'
 
-/** What a response repeats of its request, and what it has when the request said nothing. */
+/** The request fields that a response repeats, with their defaults. */
 const ECHOED: Fields = {
   instructions: null,
   max_output_tokens: null,
@@ -30,7 +30,7 @@ const ECHOED: Fields = {
   presence_penalty: null,
 }
 
-/** The response object, as it stands whole and in a stream's first and last events. */
+/** The response object of a whole answer and of a stream's first and last events. */
 export function responseObject(
   answer: Answer,
   body: Body,
@@ -80,13 +80,13 @@ function usageOf({ usage }: Answer): Json {
   }
 }
 
-/** Ids of items are made up for the stream: nothing can be looked up by them. */
+/** The id of an item, which exists only in the answer: no lookup by it is possible. */
 export function itemId(answer: Answer, block: Block, index: number): string {
   const prefix = { reasoning: 'rs', text: 'msg', tool: 'fc' }[block.kind]
   return `${prefix}_tmp_${answer.id.slice(-10).toLowerCase()}${index}`
 }
 
-/** An item of the output: empty while it is in progress, else with all that it says. */
+/** An item of the output: empty while it is in progress, else with its content. */
 export function itemOf(answer: Answer, block: Block, index: number, status: Status): Json {
   const id = itemId(answer, block, index)
   const text = status === 'in_progress' ? '' : block.texts.join('')
@@ -108,7 +108,7 @@ export function itemOf(answer: Answer, block: Block, index: number, status: Stat
 
 export const textPart = (text: string): Json => ({ type: 'output_text', text, annotations: [] })
 
-/** The response when it has ended well, or at its `max_output_tokens`. */
+/** The response after a good end, or after a cut at `max_output_tokens`. */
 export function responsesWhole(answer: Answer, body: Body): Json {
   const cut = answer.finishReason === 'length'
   const status = cut ? 'incomplete' : 'completed'
@@ -120,7 +120,7 @@ export function responsesWhole(answer: Answer, body: Body): Json {
   })
 }
 
-/** The run as failed: an inner error comes with what had been said until then. */
+/** A failed run. An inner error comes with the output before it. */
 export function responsesFailed(answer: Answer, body: Body, failure: Failure): Json {
   if (failure.kind === 'unexplained') {
     return responseObject(answer, body, 'failed', { usage: usageOf(answer) })
@@ -142,7 +142,7 @@ function failureFields(error: ApiError): Fields {
   }
 }
 
-/** This API has few codes, and no numbers among them. */
+/** The error code in this API, which has only a few codes and no numbers. */
 export function codeOf(code: ApiError['code']): string {
   if (typeof code === 'string') return code
   if (code === 429) return 'rate_limit_exceeded'

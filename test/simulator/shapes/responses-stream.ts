@@ -14,7 +14,7 @@ import {
   textPart,
 } from './responses-answer.ts'
 
-/** An event before it has its place in the sequence. */
+/** An event without its sequence number. */
 interface Draft {
   readonly kind: EventKind
   readonly tokens: number
@@ -33,7 +33,7 @@ const numbered = (drafts: readonly Draft[], from: number): StreamEvent[] =>
     dataEvent(kind, { ...data, sequence_number: from + index }, tokens),
   )
 
-/** `response.created` and `response.in_progress`, which say nothing yet. */
+/** `response.created` and `response.in_progress`, which have no output. */
 export function responsesOpening(answer: Answer, body: Body): StreamEvent[] {
   return numbered(openingDrafts(answer, body), 0)
 }
@@ -70,7 +70,7 @@ function blockDrafts(
   const added = itemOf(answer, block, output_index, 'in_progress')
   const item = itemOf(answer, block, output_index, status)
   const parts = block.kind === 'tool' ? toolDrafts(block, at) : textDrafts(block, at)
-  // A call's name is its first token, and it comes with the item.
+  // The name of a tool call is its first token. It comes with the item.
   const named = block.kind === 'tool' ? 'output' : 'frame'
   return [
     draft(named, 'response.output_item.added', { output_index, item: added }),
@@ -107,8 +107,8 @@ function textDrafts(block: Block, place: Place): Draft[] {
 }
 
 /**
- * How a stream fails: the failed response, in the older form an `error` event of its own, or an
- * `response.error`; nobody's explanation is a failed response without an error.
+ * The last events of a failed stream: the failed response, in the older form an `error` event, or a
+ * `response.error`. A failure without an error is a failed response without an error.
  */
 export function responsesStreamFailed(
   answer: Answer,

@@ -15,7 +15,7 @@ import { openRouterError } from './openrouter-error.ts'
 import { responsesFailed, responsesWhole } from './responses-answer.ts'
 import { responsesOpening, responsesStream, responsesStreamFailed } from './responses-stream.ts'
 
-/** An item of the input: a message, or a tool's call or output, whose text stands elsewhere. */
+/** The turn of an input item: a message, or a tool's call or output, with its text elsewhere. */
 function itemTurn(item: unknown): Turn {
   const turn = turnOf(item)
   if (!isRecord(item) || turn.text !== '') return turn
@@ -33,7 +33,7 @@ function turnsOf(body: Body): Turn[] {
 }
 
 function read(body: Body, model: string): Parsed {
-  // OpenRouter keeps no conversations: what would need one is an error, never ignored.
+  // OpenRouter stores no conversations. A field that needs a stored one is an error, not ignored.
   if (body.store === true) return invalid('store must be false: responses are not stored')
   if (typeof body.previous_response_id === 'string') {
     return invalid('previous_response_id is not supported: responses are not stored')
@@ -96,7 +96,7 @@ const streamed = (body: Body): Wording => ({
   done: DONE,
 })
 
-/** POST /responses: OpenAI's newer shape, without state. */
+/** POST /responses: OpenAI's newer API, without stored state. */
 export const responses: ApiShape = {
   path: '/responses',
   apiType: 'completions',

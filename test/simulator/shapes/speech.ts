@@ -8,7 +8,7 @@ const FRAME_HEADER = [0xff, 0xfb, 0x90, 0xc4]
 const FRAME_BYTES = 417
 const MAX_FRAMES = 400
 
-/** Frames of silence: a player takes it, and no byte of it is text. */
+/** Frames of silence: a player accepts them, and no byte of them is text. */
 function mp3(frames: number): Uint8Array {
   const bytes = new Uint8Array(frames * FRAME_BYTES)
   for (let frame = 0; frame < frames; frame += 1) bytes.set(FRAME_HEADER, frame * FRAME_BYTES)
@@ -36,7 +36,7 @@ function read(body: Body, model: string): Parsed {
   )
 }
 
-/** POST /audio/speech: sound, not JSON. What it cost stands under its id in GET /generation. */
+/** POST /audio/speech: sound, not JSON. GET /generation gives its cost, by its id. */
 export const speech: ApiShape = {
   path: '/audio/speech',
   apiType: 'tts',

@@ -8,7 +8,7 @@ import { plainWording } from './plain-wording.ts'
 const BYTES_PER_SECOND = 16_000
 const TOKENS_PER_SECOND = 10
 
-/** How long the sound is, in bytes: base64 within JSON, or a form's file; null without either. */
+/** The size of the sound in bytes, from base64 in JSON or a form's file; null without both. */
 function soundBytes(body: Body): number | null {
   if (isRecord(body.file)) return numberOf(body.file.bytes)
   const data = isRecord(body.input_audio) ? stringOf(body.input_audio.data) : null
