@@ -1,37 +1,37 @@
 import OpenAI, { APIError } from 'openai'
 
-/** What came of one request, as the client saw it. */
+/** The result of one request, as the client saw it. */
 export interface Sent {
-  /** Its place in the run, from 1. Goes upstream as `X-Title`, so that its attempts can be found. */
+  /** Its place in the run, from 1. `X-Title` carries it upstream, to identify its attempts. */
   readonly number: number
   readonly streamed: boolean
   readonly outcome: 'answered' | 'failed_before_output' | 'failed_after_output'
-  /** Why it failed, in a few words; null where it did not. */
+  /** Why the request failed; null if it did not fail. */
   readonly failure: string | null
-  /** From the response's headers; null where there were none. */
+  /** From the response's headers, like the next three; null if there were none. */
   readonly key: string | null
   readonly attempts: number | null
   readonly requestId: string | null
   readonly degraded: boolean
-  /** What asking the pool for keys took, from `Server-Timing`, in milliseconds. */
+  /** How long the lease requests took, from `Server-Timing`, in milliseconds. */
   readonly acquireMs: number | null
 }
 
-/** Streamed requests ask for a model of their own, so that a fault can be aimed at them. */
+/** Streamed requests name their own model, so that a rule can match only them. */
 export const STREAMED_MODEL = 'openai/gpt-4o-mini'
 const WHOLE_MODEL = 'meta-llama/llama-3.3-70b-instruct'
 
-/** The official client, told not to retry: what it hides could not be counted. */
+/** The official client without retries: they would hide failures that the demo must count. */
 export function demoClient(gatewayUrl: string, token: string): OpenAI {
   return new OpenAI({ baseURL: `${gatewayUrl}/api/v1`, apiKey: token, maxRetries: 0 })
 }
 
-/** The `X-Title` under which a request's attempts stand in the simulator's log. */
+/** The `X-Title` that identifies a request's attempts in the simulator's log. */
 export function titleOf(number: number): string {
   return `demo-${number}`
 }
 
-/** Sends one request and reads its answer to the end. Never throws: a failure is an outcome. */
+/** Sends one request and reads its answer to the end. Never throws: a failure is a result. */
 export async function send(client: OpenAI, number: number, streamed: boolean): Promise<Sent> {
   const received: Observation = { headers: undefined, output: false }
   try {
@@ -50,10 +50,10 @@ export async function send(client: OpenAI, number: number, streamed: boolean): P
   }
 }
 
-/** What has come so far: it is wanted when the rest does not come. */
+/** What the client has received so far. It is needed if the rest does not arrive. */
 interface Observation {
   headers: Headers | undefined
-  /** Whether there was anything to read for whoever asked. */
+  /** Whether a stream had any text. */
   output: boolean
 }
 
@@ -100,7 +100,7 @@ function fromHeaders(headers: Headers | undefined) {
   }
 }
 
-/** The gateway's own reason where it gave one, else upstream's words. */
+/** The gateway's own reason if it gave one, else the message of the error. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof APIError)) return error instanceof Error ? error.message : String(error)
   const metadata = property(error.error, 'metadata')

@@ -3,7 +3,7 @@ import type { Key } from '../simulator/world.ts'
 import { type Sent, titleOf } from './demo-request.ts'
 import { CUT_AFTER_OUTPUT } from './demo-troubles.ts'
 
-/** What a run came to. */
+/** The result of a run. */
 export interface DemoResult {
   readonly requests: number
   readonly streamed: number
@@ -11,13 +11,13 @@ export interface DemoResult {
   readonly answered: number
   /** Upstream attempts for these requests, as the simulator counted them. */
   readonly attempts: number
-  /** Requests that were answered although an attempt of theirs failed. */
+  /** How many requests were answered although one of their attempts failed. */
   readonly rescued: number
   readonly failures: readonly DemoFailure[]
-  /** What asking the pool for keys took, all attempts of a request together. */
+  /** How long the lease requests took, for all attempts of a request together. */
   readonly acquireMs: { readonly p50: number; readonly p95: number }
   readonly keys: readonly DemoKey[]
-  /** What should not have happened; empty after a good run. */
+  /** Events that should not have happened; empty after a good run. */
   readonly surprises: readonly string[]
 }
 
@@ -25,37 +25,37 @@ export interface DemoResult {
 export interface DemoFailure {
   readonly number: number
   readonly reason: string
-  /** A stream that was cut after its first output, and ended in one error event. */
+  /** Whether the failure was a stream that was cut after its first output. */
   readonly unavoidable: boolean
 }
 
-/** One key's run. */
+/** What one key did in a run. */
 export interface DemoKey {
   readonly key: string
   readonly account: string
   readonly served: number
   readonly refusals: readonly DemoRefusal[]
-  /** The longest time for which nothing was sent to it after a refusal, in attempts on others. */
+  /** The longest pause of the key after a refusal, counted in attempts with other keys. */
   readonly passedOver: number
 }
 
 export interface DemoRefusal {
-  /** The simulator's name for what it did. */
+  /** The simulator's name for the error. */
   readonly error: string
   readonly status: number | null
   readonly times: number
-  /** Whose fault the gateway found it, with the row of its table; null without its log. */
+  /** The fault that the gateway found, with the row of its table; null if its log is unknown. */
   readonly blamed: string | null
 }
 
 export interface DemoRecord {
   readonly sent: readonly Sent[]
   readonly durationMs: number
-  /** The simulator's, as it knows them. */
+  /** The keys of the simulator. */
   readonly keys: readonly Pick<Key, 'name' | 'accountId'>[]
-  /** The simulator's. */
+  /** The log of the simulator. */
   readonly log: readonly LogEntry[]
-  /** The gateway's output, where it can be read. */
+  /** The gateway's output; null if the run cannot read it. */
   readonly gatewayLog: string | null
 }
 
@@ -65,7 +65,7 @@ interface Attempt {
   readonly blamed: string | null
 }
 
-/** Puts the clients', the simulator's and the gateway's accounts of one run side by side. */
+/** Compares what the clients, the simulator and the gateway recorded of one run. */
 export function demoResult(record: DemoRecord): DemoResult {
   const { sent, durationMs, log, gatewayLog } = record
   const verdicts = verdictsByRequest(gatewayLog ?? '')
@@ -112,7 +112,7 @@ function failureOf(request: Sent, attempts: readonly Attempt[]): DemoFailure[] {
   return [{ number, reason: failure, unavoidable: isUnavoidable(request, attempts) }]
 }
 
-/** Where the three accounts disagree, or a client saw what the gateway should have hidden. */
+/** Where the three records disagree, or a client saw a failure that the gateway should hide. */
 function surprisesOf(request: Sent, attempts: readonly Attempt[]): string[] {
   const { number, failure, key } = request
   const surprises: string[] = []
@@ -154,7 +154,7 @@ function refusalsOf(attempts: readonly Attempt[]): DemoRefusal[] {
   }))
 }
 
-/** In attempts on others, from a refusal to the next attempt, or to the end of the run. */
+/** The longest pause after a refusal, to the next attempt or to the end; see `passedOver`. */
 function longestRest(key: string, attempts: readonly Attempt[]): number {
   let longest = 0
   let since: number | null = null
@@ -166,13 +166,13 @@ function longestRest(key: string, attempts: readonly Attempt[]): number {
   return since === null ? longest : Math.max(longest, attempts.length - since - 1)
 }
 
-/** The nearest-rank percentile: a value that was measured, not one between two. */
+/** The nearest-rank percentile: a measured value, without interpolation. */
 function percentile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0
 }
 
-/** The gateway's verdicts on each request's attempts, in order, by request id. */
+/** The gateway's verdicts on the attempts of each request, in their order, by request id. */
 function verdictsByRequest(output: string): Map<string, (string | null)[]> {
   const verdicts = new Map<string, (string | null)[]>()
   for (const line of output.split('\n')) {

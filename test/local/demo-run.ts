@@ -4,7 +4,7 @@ import { type DemoResult, demoResult } from './demo-result.ts'
 import { PACING, TROUBLES, type Trouble } from './demo-troubles.ts'
 import { DEMO_TOKEN, startStack } from './stack.ts'
 
-/** A gateway that runs already, with the simulator behind it. */
+/** A running gateway with the simulator as its upstream. */
 export interface DemoTarget {
   readonly gatewayUrl: string
   /** The simulator's origin, or its control API. */
@@ -14,13 +14,13 @@ export interface DemoTarget {
 }
 
 export interface DemoOptions {
-  /** Without it the run starts a stack of its own and stops it in the end. */
+  /** Without a target the run starts its own stack and stops it at the end. */
   readonly target?: DemoTarget
   readonly requests: number
-  /** How many requests are out at a time. */
+  /** How many requests are in flight at a time. */
   readonly concurrency: number
   readonly onProgress?: (progress: DemoProgress) => void
-  /** Ends the run early, leaving everything as it was found. */
+  /** Ends the run early and restores the simulator's world. */
   readonly signal?: AbortSignal
 }
 
@@ -29,18 +29,18 @@ export interface DemoProgress {
   readonly sent: number
   readonly answered: number
   readonly failed: number
-  /** What the simulator did last. */
+  /** The simulator's last trouble. */
   readonly trouble: string
-  /** Whether it has just begun to do that. */
+  /** Whether that trouble has just begun. */
   readonly isNew: boolean
 }
 
 /**
- * Sends requests through a gateway while the simulator behind it makes trouble, and says what the
- * clients noticed of it.
+ * Sends requests through a gateway while the simulator behind it makes trouble, and reports what
+ * the clients noticed.
  *
- * @throws when the stack does not start, when the target's upstream is not that simulator, and
- *   when the run is ended early
+ * @throws if the stack does not start, if the target's upstream is not that simulator, or if
+ *   `signal` ends the run early
  */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   if (options.target !== undefined) return await runAgainstRunning(options.target, options)
@@ -54,7 +54,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   }
 }
 
-/** Begins with the default world, whose keys the troubles name, and puts back what was there. */
+/** Runs in the default world, since the troubles name its keys, and then restores the old world. */
 async function runAgainstRunning(target: DemoTarget, options: DemoOptions): Promise<DemoResult> {
   const simulator = simulatorControl(target.controlUrl)
   const before = await simulator.world()
@@ -83,7 +83,7 @@ async function run(
   return demoResult({ sent, durationMs, keys, log, gatewayLog: gatewayLog?.() ?? null })
 }
 
-/** The model exists nowhere but in the simulator: a gateway of the real world spends nothing. */
+/** Asks for a model that only the simulator has, so a gateway with real keys spends nothing. */
 async function assertTalksToSimulator(
   { gatewayUrl, token }: DemoTarget,
   simulator: SimulatorControl,
@@ -103,7 +103,7 @@ async function assertTalksToSimulator(
   throw new Error(`${gatewayUrl} is no gateway in front of that simulator: ${trouble}`)
 }
 
-/** Sends every request, so many at a time, and makes each trouble when its moment has come. */
+/** Sends all requests, `concurrency` at a time, and begins each trouble at its point of the run. */
 async function sendAll(
   { gatewayUrl, token }: DemoTarget,
   simulator: SimulatorControl,

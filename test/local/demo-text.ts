@@ -3,7 +3,7 @@ import type { DemoProgress } from './demo-run.ts'
 
 const BAR_WIDTH = 24
 
-/** One line for a terminal that is written over again and again, cut to its width. */
+/** The progress as one line, cut to the width of the terminal, which overwrites it each time. */
 export function progressLine(progress: DemoProgress, columns: number): string {
   const { requests, sent, answered, failed, trouble } = progress
   const done = answered + failed
@@ -56,7 +56,7 @@ const HEADER = [
   'then passed over for',
 ]
 
-/** A row for each thing that happened to the key, and one row if nothing did. */
+/** One row for each kind of refusal of the key, or one row if there was none. */
 function keyRows({ key, account, served, refusals, passedOver }: DemoKey): string[][] {
   const [first, ...others] = refusals.map(refusalCells)
   const rest = passedOver > 0 ? `${passedOver} attempt${passedOver === 1 ? '' : 's'}` : ''

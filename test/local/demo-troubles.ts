@@ -1,23 +1,24 @@
 import type { SimulatorControl } from '../simulator/client.ts'
 import { STREAMED_MODEL } from './demo-request.ts'
 
-/** Something that the simulator does to the gateway, at a stated point of the run. */
+/** A fault that the simulator begins, or ends, at a given point of the run. */
 export interface Trouble {
-  /** When it begins: the share of the run's requests that have been sent by then. */
+  /** When it begins: the share of the run's requests that have been sent before. */
   readonly after: number
-  /** For people. */
+  /** The description for the reader of the demo. */
   readonly what: string
   readonly begin: (simulator: SimulatorControl) => Promise<unknown>
 }
 
-/** The only trouble that no gateway can hide: the client has read a part of the answer already. */
+/** The only trouble that no gateway can hide: the client has already read a part of the answer. */
 export const CUT_AFTER_OUTPUT = 'cut-mid-stream'
 
 const LIMITED_MS = 2500
 
 /**
- * Each key and account in turn, while the others are well: what the contract promises to hide can
- * then always be hidden. From the fifth on, until the sixth is over, one key of four carries all.
+ * The troubles hit one key or account after the other while at least one key stays well. So the
+ * gateway can hide every failure that the contract promises to hide. Between the fifth trouble and
+ * the sixth, one key of four serves all requests.
  */
 export const TROUBLES: readonly Trouble[] = [
   {
@@ -71,5 +72,5 @@ export const TROUBLES: readonly Trouble[] = [
   },
 ]
 
-/** Pacing of answers, so that a run lasts long enough for its troubles to be watched. */
+/** The pacing of answers. With it, a run is slow enough to watch its troubles. */
 export const PACING = { ttftMs: 200, tokensPerSecond: 60, jitter: 0.3 } as const

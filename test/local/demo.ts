@@ -14,7 +14,7 @@ Without --url and --control it starts both itself, and stops them in the end.
   --requests <n>      how many, from 40 to 1000 (default: 300)
   --concurrency <n>   how many at a time, from 1 to 50 (default: 12)`
 
-/** Lines of progress where there is no terminal to write over. */
+/** Without a terminal, progress is one line after so many requests. */
 const LINE_EVERY = 50
 
 const clearLine = process.stdout.isTTY ? '\r\x1b[K' : ''
@@ -68,7 +68,7 @@ function readOptions(): DemoOptions | null {
   }
 }
 
-/** An error's message; of a fetch that failed, the cause is what helps. */
+/** An error's message with its cause: if a fetch failed, only the cause says why. */
 function described(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   return error.cause instanceof Error

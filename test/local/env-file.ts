@@ -3,9 +3,9 @@ import { parseEnv } from 'node:util'
 const QUOTES = ["'", '`', '"'] as const
 
 /**
- * Writes variables so that wrangler (dotenv and dotenv-expand) reads back exactly these values.
+ * Writes variables in a form from which wrangler (dotenv and dotenv-expand) reads the same values.
  *
- * @throws for a value that the format cannot hold: one with all three kinds of quotes
+ * @throws if the format cannot hold a value, for example one with all three kinds of quotes
  */
 export function formatEnvFile(variables: Readonly<Record<string, string>>): string {
   return Object.entries(variables)
@@ -14,16 +14,16 @@ export function formatEnvFile(variables: Readonly<Record<string, string>>): stri
 }
 
 function quote(value: string): string {
-  // In double quotes dotenv turns \n into a line break, so they only do for values without one.
+  // In double quotes dotenv turns \n into a line break. A value with a backslash cannot use them.
   const usable = QUOTES.find(
     (mark) => !value.includes(mark) && !(mark === '"' && value.includes('\\')),
   )
   if (usable === undefined) throw new Error('a variable holds every kind of quote')
-  // dotenv-expand replaces $NAME whatever the quotes; a backslash keeps the dollar.
+  // dotenv-expand replaces $NAME inside all kinds of quotes. A backslash keeps the dollar sign.
   return `${usable}${value.replaceAll('$', '\\$')}${usable}`
 }
 
-/** Whether a `.dev.vars` file holds a key of OpenRouter under any of the names that may hold one. */
+/** Whether a `.dev.vars` file has a value for any name that may hold a key of OpenRouter. */
 export function holdsOpenRouterKey(devVars: string): boolean {
   return Object.entries(parseEnv(devVars)).some(
     ([name, value]) =>

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { formatEnvFile } from './env-file.ts'
 import { startWranglerDev, type WranglerDev } from './wrangler-dev.ts'
 
-/** The keys of the simulator's default world, as the gateway is told of them. */
+/** The keys of the simulator's default world, in the gateway's configuration. */
 const SIMULATED_KEYS = [
   { id: 'alpha', key: 'sk-or-v1-simulated-alpha', account: 'acme' },
   { id: 'beta', key: 'sk-or-v1-simulated-beta', account: 'acme' },
@@ -12,36 +12,36 @@ const SIMULATED_KEYS = [
   { id: 'delta', key: 'sk-or-v1-simulated-delta', account: 'initech' },
 ]
 
-/** The token of the one client, `demo`, that a stack's gateway knows unless `env` says otherwise. */
+/** The token of `demo`, the only client of a stack's gateway unless `env` sets `CLIENT_KEYS`. */
 export const DEMO_TOKEN = 'sy-demo-token'
 
 export interface StackOptions {
-  /** A free one where it is not given. */
+  /** By default a free port. */
   readonly gatewayPort?: number
-  /** Variables and secrets of the gateway, on top of those that point it at the simulator. */
+  /** Variables and secrets of the gateway. They win over those that connect it to the simulator. */
   readonly env?: Readonly<Record<string, string>>
-  /** `POLICY` of the gateway; the default policy where it is not given. */
+  /** `POLICY` of the gateway; without it, the default policy. */
   readonly policy?: Readonly<Record<string, unknown>>
-  /** Sees the gateway's output as it comes. */
+  /** Receives the gateway's output as it arrives. */
   readonly onGatewayOutput?: (text: string) => void
 }
 
-/** A gateway, and the simulator behind it. */
+/** A gateway with the simulator as its upstream. */
 export interface Stack {
   readonly gatewayUrl: string
   readonly simulatorUrl: string
   logs(): { readonly gateway: string; readonly simulator: string }
-  /** Settles when either process has ended, on its own or by `stop`, with its exit code. */
+  /** Settles with the exit code of the first process that ends, by itself or by `stop`. */
   readonly exited: Promise<number>
-  /** Ends both and removes what they stored. May be called more than once. */
+  /** Ends both processes and removes their storage. It may be called more than once. */
   stop(): Promise<void>
 }
 
 /**
- * Starts the simulator and a gateway in front of it, each a `wrangler dev` process with empty
- * storage of its own, and returns when both answer.
+ * Starts the simulator and a gateway in front of it, each as a `wrangler dev` process with its own
+ * empty storage. Returns when both are ready.
  *
- * @throws when one of them does not start; nothing is left running then
+ * @throws if one of them does not start; the other is then stopped
  */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const directory = await mkdtemp(join(tmpdir(), 'switchyard-'))

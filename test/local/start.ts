@@ -12,8 +12,8 @@ import {
 } from './wrangler-dev.ts'
 
 /**
- * `npm start`: the gateway on this machine. With keys of OpenRouter in `.dev.vars` it talks to
- * OpenRouter; without any it talks to the simulator, so that it can be tried at no cost.
+ * `npm start`: runs the gateway on this machine. If `.dev.vars` holds a key of OpenRouter, upstream
+ * is OpenRouter. Otherwise upstream is the simulator, and a try costs nothing.
  */
 async function main(): Promise<void> {
   const port = readPort()
@@ -57,7 +57,7 @@ async function runAgainstSimulator(port: number): Promise<void> {
   console.log('No key of OpenRouter in .dev.vars: starting the simulator in its place.')
   let stack: Stack | null = null
   let stopping = false
-  // Before anything is started: at exit, what is half started is ended too.
+  // Before the start: processes of an incomplete start are also ended, when this process exits.
   onSignal(async () => {
     stopping = true
     await stack?.stop()

@@ -3,56 +3,56 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { fileURLToPath } from 'node:url'
 
-/** The top of the repository, where every child runs. */
+/** The root of the repository. Every child process runs there. */
 export const repositoryPath = fileURLToPath(new URL('../..', import.meta.url))
 
-/** The program to run with Node. */
+/** Wrangler's program, to run with Node. */
 export const wranglerPath = fileURLToPath(
   new URL('../bin/wrangler.js', import.meta.resolve('wrangler')),
 )
 
 const READY_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 5_000
-/** A gateway left running for days must not fill memory with its own log. */
+/** A gateway that runs for days must not fill the memory with its log. */
 const MAX_LOG_CHARACTERS = 1_000_000
 
-/** What wrangler needs in order to ask nothing and to send nothing anywhere. */
+/** The variables that keep wrangler from fetching data and from sending metrics. */
 export const quietWranglerEnvironment = {
   CLOUDFLARE_CF_FETCH_ENABLED: 'false',
   WRANGLER_SEND_METRICS: 'false',
 } as const
 
 export interface WranglerDevOptions {
-  /** Named in error messages. */
+  /** For error messages. */
   readonly name: string
-  /** Path of the wrangler.toml, from the top of the repository. */
+  /** The path of the wrangler.toml, from the root of the repository. */
   readonly configPath: string
-  /** 0 takes a free one. */
+  /** 0 takes a free port. */
   readonly port: number
   /** An env file that replaces `.dev.vars` and wins over `[vars]`. */
   readonly envFilePath?: string
-  /** Where storage is kept, so that it does not mix with that of other runs. */
+  /** The folder for the storage. Each run needs its own, so that runs do not share storage. */
   readonly persistPath: string
-  /** Sees the output as it comes. */
+  /** Receives the output as it arrives. */
   readonly onOutput?: (text: string) => void
 }
 
-/** A `wrangler dev` process that answers. */
+/** A `wrangler dev` process that is ready for requests. */
 export interface WranglerDev {
   readonly url: string
-  /** The output so far; of very much output only the end. */
+  /** The output so far: at most its last million characters. */
   log(): string
-  /** Settles when the process has ended, with its exit code. */
+  /** Settles with the exit code when the process has ended. */
   readonly exited: Promise<number>
-  /** Ends the process. May be called more than once. */
+  /** Ends the process. It may be called more than once. */
   stop(): Promise<void>
 }
 
 /**
- * Runs a Worker under `wrangler dev`. It is the only local way in which a client that goes away is
- * noticed upstream as it is in production: over real sockets, in real workerd.
+ * Runs a Worker under `wrangler dev`, with real sockets and the real workerd. No other local way
+ * shows upstream that a client has left, as production does.
  *
- * @throws when the process ends, or does not answer within a minute; the message holds its output
+ * @throws if the process ends, or is not ready within a minute; the message holds its output
  */
 export async function startWranglerDev(options: WranglerDevOptions): Promise<WranglerDev> {
   const child = spawn(process.execPath, [wranglerPath, ...wranglerArguments(options)], {
@@ -86,7 +86,7 @@ function wranglerArguments(options: WranglerDevOptions): string[] {
   const envFile = options.envFilePath === undefined ? [] : ['--env-file', options.envFilePath]
   return [
     ...['dev', '--config', options.configPath],
-    // The top level, whatever CLOUDFLARE_ENV says.
+    // The top level of the configuration, also if CLOUDFLARE_ENV names another environment.
     ...['--env', ''],
     ...['--port', String(options.port), '--inspector-port', '0'],
     ...['--persist-to', options.persistPath],
@@ -95,7 +95,7 @@ function wranglerArguments(options: WranglerDevOptions): string[] {
   ]
 }
 
-/** Wrangler tells its parent when it serves, and on which port. */
+/** The port that wrangler serves on, from its message to this process when it is ready. */
 async function readyPort(child: ChildProcess, exited: Promise<number>): Promise<number> {
   const ready = new Promise<number>((resolve) => {
     child.on('message', (message) => {
@@ -140,7 +140,7 @@ async function terminate(child: ChildProcess, exited: Promise<number>): Promise<
   clearTimeout(timer)
 }
 
-/** Whether somebody already answers on a port of this machine, on whichever of its addresses. */
+/** Whether a process already listens on a port of this machine, on any address of `localhost`. */
 export async function isPortTaken(port: number): Promise<boolean> {
   const socket = connect({ port, host: 'localhost' })
   try {
