@@ -2,17 +2,17 @@ import { cloudflareTest } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
 import ClosingLineReporter from './test/closing-line-reporter.ts'
 
-/** Each test starts one workerd or more. */
+/** Each of these tests starts at least one workerd. */
 const END_TO_END = { environment: 'node', testTimeout: 30_000, hookTimeout: 60_000 } as const
 
-/** What is seen here depends on how long things take: side by side they would measure each other. */
+/** Tests that measure time. In parallel, each would slow down the others. */
 const TIMED = ['cancellation', 'demo', 'strategies', 'waiting'].map(
   (name) => `test/e2e/${name}.test.ts`,
 )
 
 export default defineConfig({
   test: {
-    // The gateway logs a line for each request; those of a failed test are shown.
+    // The gateway logs a line for each request. Only the lines of failed tests are shown.
     silent: 'passed-only',
     reporters: ['default', new ClosingLineReporter()],
     projects: [
@@ -26,13 +26,13 @@ export default defineConfig({
       {
         plugins: [
           cloudflareTest({
-            // An environment that declares its secrets: of whatever keys lie in .dev.vars only those
-            // names would be loaded, and they are replaced below.
+            // An environment that declares its secrets. From .dev.vars only the declared names are
+            // loaded, and `bindings` below replaces them. So the tests use no real key.
             wrangler: { configPath: './wrangler.toml', environment: 'staging' },
             miniflare: {
-              // For vitest's own runner, which complains without it; the Worker never asks.
+              // Vitest's own runner warns without this flag. The Worker does not use it.
               compatibilityFlags: ['enable_nodejs_inspector_module'],
-              // Nothing listens on the upstream's port: a test that forgets to fake it fails.
+              // Nothing listens on the upstream's port, so a test without a fake upstream fails.
               bindings: {
                 UPSTREAM_URL: 'http://localhost:9/api/v1',
                 OPENROUTER_KEYS: JSON.stringify([
