@@ -7,18 +7,18 @@ import { isEventStream, type Replay } from './attempts/attempt.ts'
 import type { FailedAttempt } from './attempts/attempt-history.ts'
 import { parseJson } from './attempts/body.ts'
 
-/** What the caller gets in the end: upstream's own words, or ours. */
+/** What the caller gets when no attempt succeeded: upstream's error as it came, or our own. */
 export type FinalAnswer =
   | { readonly kind: 'verbatim'; readonly replay: Replay }
   | { readonly kind: 'ours'; readonly error: GatewayError }
 
 /**
- * The final answer after attempts that all failed. An error that is about the
- * request, the model or the provider is passed on as it came. A key's or an
- * account's is not: its 401 or 402 would tell the app that *its* key is bad.
+ * Chooses the final answer. The last failure that is not a key's or an account's fault decides it,
+ * and upstream's error is passed on as it came. A key's or an account's error is never passed on:
+ * the app would read its 401 or 402 as a fault of *its own* key.
  *
- * @param refusal why there was no further attempt; null if the pool did not refuse one, or could
- *   not be asked
+ * @param refusal the pool's reason against a further attempt; null if the pool did not refuse one,
+ *   or could not be reached
  */
 export function finalAnswer(
   failures: readonly FailedAttempt[],
@@ -41,13 +41,13 @@ function answerToFailure({ failure, blame, replay }: FailedAttempt): FinalAnswer
     const message = 'OpenRouter did not answer in time. Try again.'
     return { kind: 'ours', error: gatewayError('upstream_timeout', message) }
   }
-  // What is no JSON error is a page of the edge, and nothing that an API client could read. But
-  // where the caller is at fault, its status alone keeps the client from trying again.
+  // A body that is not a JSON error is a page of OpenRouter's edge. API clients cannot read it. It
+  // is still passed on where the caller is at fault: its status keeps the client from retrying.
   const isTelling = failure.kind === 'response' && failure.error !== null
   if (replay !== null && (isTelling || blame.fault === 'caller')) {
     return { kind: 'verbatim', replay }
   }
-  const message = 'OpenRouter could not be reached, or broke off. Try again.'
+  const message = 'OpenRouter could not be reached, or it sent no usable answer. Try again.'
   return { kind: 'ours', error: gatewayError('upstream_unreachable', message) }
 }
 
@@ -56,7 +56,7 @@ function waitMs(refusal: Refusal | null, nowMs: number): number | null {
   return retryAtMs === null ? null : Math.max(0, retryAtMs - nowMs)
 }
 
-/** The earliest of the resets that OpenRouter named for what it refused. */
+/** Milliseconds until the first bench that the failures caused ends; null if no end is known. */
 function namedResetMs(failures: readonly FailedAttempt[], nowMs: number): number | null {
   const resets = failures
     .flatMap(({ blame }) => blame.benches)
@@ -71,8 +71,8 @@ function keysExhausted(
 ): GatewayError {
   return gatewayError(
     'keys_exhausted',
-    'Every key that was tried was refused by OpenRouter for reasons of the key or its account. ' +
-      'The operator of this gateway can see which.',
+    'OpenRouter refused every key that this gateway tried, because of the key or its account. ' +
+      'Try again later. If the error stays, ask the operator of this gateway.',
     {
       retryAfterMs: waitMs(refusal, nowMs) ?? namedResetMs(failures, nowMs),
       metadata: { attempts: failures.length, reasons: refusal?.reasons ?? {} },
@@ -80,15 +80,18 @@ function keysExhausted(
   )
 }
 
-/** 429 where waiting helps, 503 where somebody has to do something. */
+/**
+ * 429 if a key will be free at a known time. 503 if the operator must act, or if the gateway got no
+ * usable key from its pool.
+ */
 function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
   if (refusal === null) {
-    return gatewayError('no_key_available', 'The pool of keys cannot be reached now. Try again.')
+    return gatewayError('no_key_available', 'This gateway cannot get a key now. Try again.')
   }
   const retryAfterMs = waitMs(refusal, nowMs)
   const message =
     retryAfterMs === null
-      ? 'No key can serve this request until the operator of this gateway acts.'
+      ? 'No key can serve this request. Ask the operator of this gateway to fix this.'
       : 'No key can serve this request now. Try again after the time in Retry-After.'
   return gatewayError('no_key_available', message, {
     status: retryAfterMs === null ? 503 : 429,
@@ -97,11 +100,11 @@ function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
   })
 }
 
-const NO_STREAM = 'OpenRouter went on with something else than a stream. Try again.'
+const NO_STREAM = 'OpenRouter sent an answer that does not fit into this stream. Try again.'
 
 /**
- * An answer as an event, for a client whose stream has begun already with a
- * keep-alive: its status can no longer be what it should.
+ * Turns an answer into an event of the client's stream. Needed when a keep-alive has already
+ * begun the stream: the HTTP status can no longer change.
  */
 export function asEvent({ headers, body, status }: Replay, shape: ApiShape): Uint8Array {
   if (isEventStream(headers)) return body

@@ -12,36 +12,36 @@ import type { KeyRing } from './leases/key-ring.ts'
 import type { LeaseBroker } from './leases/lease-broker.ts'
 import type { Ports } from './ports.ts'
 
-/** What one request's journey needs of the gateway. */
+/** What one request's journey needs from the gateway. */
 export interface JourneyContext {
   readonly ports: Ports
   readonly leases: LeaseBroker
   readonly ring: KeyRing
   readonly upstreamUrl: string
   readonly spill: SpillPolicy
-  /** The longest that a request may wait for a key. */
+  /** The longest time, in milliseconds, that a request may wait for a key. */
   readonly maxWaitMs: number
 }
 
-/** A request that is known to be well-formed and allowed in. */
+/** A well-formed request of an authenticated client. */
 export interface InferenceRequest {
   readonly shape: ApiShape
-  /** The model by the caller's own name for it. */
+  /** The model name that the caller sent; it may be an alias. */
   readonly asked: ModelId
-  /** The model to send, and those that may take its place. */
+  /** The model to send, then its fallbacks in order. */
   readonly models: NonEmpty<ModelId>
   readonly timeouts: Timeouts
   readonly maxAttempts: number
   readonly affinity: RequestAffinity | null
-  /** The keys of its route, for when the pool can't be asked; null for all. */
+  /** The keys of its route, used while the pool can't be reached; null for all. */
   readonly routeKeys: readonly KeySelector[] | null
-  /** What the prompt and the answer will take of a key's limit, by estimate. */
+  /** The estimated tokens of prompt and answer together, for a key's limit of tokens per minute. */
   readonly tokens: number
   readonly clientId: ClientId
-  /** The body exactly as it came, but for the name of the model where it is another one. */
+  /** The body exactly as it came. Only the model name is replaced, if `model` is another one. */
   readonly bodyFor: (model: ModelId) => Uint8Array
   readonly headers: Headers
-  /** The query, with its question mark, or nothing. */
+  /** The query string with its question mark, or an empty string. */
   readonly search: string
   /** Aborted when the client goes away. */
   readonly signal: AbortSignal
@@ -49,7 +49,7 @@ export interface InferenceRequest {
   readonly authMs: number
 }
 
-/** What became of a request, for the log. */
+/** How a request ended, for the log. */
 export interface JourneyReport {
   readonly outcome: 'answered' | 'failed' | 'client_gone'
   readonly attempts: readonly Readonly<AttemptNote>[]
@@ -60,6 +60,9 @@ export interface JourneyReport {
 
 export interface Journey {
   readonly response: Promise<Response>
-  /** Settles when the last byte is out and the lease is back. To be kept alive by the platform. */
+  /**
+   * Settles when the last byte is out and the lease is back. Pass it to `waitUntil`, so that the
+   * platform does not stop the journey early.
+   */
   readonly finished: Promise<JourneyReport>
 }

@@ -29,16 +29,19 @@ import type {
 import type { Acquired, Leased } from './leases/lease-broker.ts'
 import { sleep } from './ports.ts'
 
-/** A lease outlives its request's deadline by this much, so that it never expires under a live call. */
+/** A lease ends this long after its request's deadline. It never expires during a live call. */
 const LEASE_GRACE_MS = 10_000
 
-/** A pool that knows keys which this Worker does not (a deployment under way) is not asked for ever. */
+/**
+ * During a deployment the pool may grant keys that this Worker does not know. The journey gives up
+ * after this many of them.
+ */
 const MAX_UNKNOWN_KEYS = 10
 
 /**
- * One request's journey: lease a key, call, look, and either answer or move on.
- * The loop decides nothing itself; it carries what `blame`, `nextStep`,
- * `finalAnswer` and the pool decide.
+ * Runs one request's journey: lease a key, call upstream, read the answer, then either answer the
+ * client or make the next attempt. The loop itself decides nothing. `blame`, `nextStep`,
+ * `finalAnswer` and the pool decide; the loop passes their results on.
  */
 export function startJourney(context: JourneyContext, request: InferenceRequest): Journey {
   const journey = new JourneyInProgress(context, request)
@@ -58,9 +61,9 @@ class JourneyInProgress {
     this.reply.abandon()
   }
   #call: UpstreamCall | null = null
-  /** The lease that nobody has been told to give back yet. */
+  /** The current lease, until its settlement is made. */
   #held: Leased | null = null
-  /** Settlements on their way that nothing waits for until the end. */
+  /** Settlements that are being sent. The journey waits for them only at its end. */
   readonly #settling: Promise<void>[] = []
   #lastKey: KeyId | null = null
   #observation: Observation = {}
@@ -84,7 +87,8 @@ class JourneyInProgress {
       await Promise.all(this.#settling)
       return this.#report(outcome)
     } catch (error) {
-      // A bug of ours: the client still gets an answer, the pool its lease, and the log the error.
+      // A bug in the gateway. The client still gets an answer, the pool gets its lease back, and
+      // the caller of `run` gets the error for the log.
       const answer = gatewayError('internal_error', 'The gateway failed. Try again.')
       const owed = this.#held === null ? [] : this.#endOf(this.#held, NOBODY, null)
       this.#call?.close()
@@ -115,7 +119,7 @@ class JourneyInProgress {
       if (secret === null) {
         unknownKeys += 1
         settlements = this.#endOf(acquired, NOBODY, UNUSED)
-        // What the next lease is for has been paid for with this one.
+        // This lease's grant has already paid for the step. The next lease must not pay again.
         step = null
         continue
       }
@@ -162,7 +166,7 @@ class JourneyInProgress {
     return isUnpaid && this.#history.fallBackUnpaid() ? await this.#acquire(null, []) : acquired
   }
 
-  /** Makes one upstream call, unless the client left while the key was being leased. */
+  /** Makes one upstream call, unless the client left during the wait for the lease. */
   async #try(leased: Leased, secret: string): Promise<Attempt> {
     const { ports, upstreamUrl } = this.#context
     const { shape, headers, bodyFor, search, timeouts } = this.#request
@@ -198,7 +202,7 @@ class JourneyInProgress {
     return failed
   }
 
-  /** Finds whose fault a failure was, and notes it for the log and for the key ring. */
+  /** Finds whose fault a failure was, and records it for the log and for the key ring. */
   #blame(keyId: KeyId, failure: UpstreamFailure): Blame {
     const { ports, ring, spill } = this.#context
     const verdict = blame(failure, { nowMs: ports.nowMs(), spill })
@@ -232,7 +236,7 @@ class JourneyInProgress {
     this.#timings.wait += ports.nowMs() - beganMs
   }
 
-  /** Brings a good answer, or a stream that has begun, to its end and gives the lease back. */
+  /** Sends a good answer, or relays a committed stream to its end, and gives the lease back. */
   async #finish(
     leased: Leased,
     result: Exclude<Attempt, { kind: 'failed' }>,
@@ -277,7 +281,8 @@ class JourneyInProgress {
     end: StreamEnd,
     usage: Usage | null,
   ): Promise<JourneyReport['outcome']> {
-    // Under way before the client can know that its answer is over and come back for the next one.
+    // The settlement is sent off before the stream ends: a client that sends its next request right
+    // after this answer should find the key free.
     const settled = this.#settle(leased, this.#verdictOn(end, leased), usage)
     await this.reply.end()
     await settled
@@ -296,7 +301,7 @@ class JourneyInProgress {
     }
   }
 
-  /** Sends the final answer, and gives back what is still held. */
+  /** Sends the settlements that are still due, and the final answer. */
   async #conclude(
     refusal: Refusal | null,
     settlements: readonly Settlement[],
@@ -332,7 +337,7 @@ class JourneyInProgress {
     await this.#context.leases.settle(this.#endOf(leased, verdict, usage))
   }
 
-  /** What the pool is to be told of a lease that is not held any more. */
+  /** Makes the settlement of a lease. From then on the journey does not hold the lease. */
   #endOf(leased: Leased, verdict: Blame | null, usage: Usage | null): Settlement[] {
     this.#held = null
     const observation = this.#observation
@@ -345,7 +350,10 @@ class JourneyInProgress {
     return startedAtMs + timeouts.totalMs - this.#context.ports.nowMs()
   }
 
-  /** Every answer goes through here, so that no way of answering shows upstream's own headers. */
+  /**
+   * Filters upstream's headers and adds the gateway's own. Every answer passes through here, so no
+   * answer can leak an upstream header.
+   */
   #decorate(headers: Headers): Headers {
     const decorated = clientHeaders(headers)
     decorated.set('x-switchyard-attempts', String(this.#history.attempts.length))
@@ -370,7 +378,7 @@ class JourneyInProgress {
   }
 }
 
-/** How a request whose stream ended so is called in the log. */
+/** The outcome that the log shows for each end of a stream. */
 const OUTCOMES = {
   complete: 'answered',
   client_gone: 'client_gone',

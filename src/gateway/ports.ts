@@ -1,19 +1,18 @@
 /**
- * The world, as the gateway's shells see it. Everything that is not a decision
- * comes in through here, so that a simulation can run the shipped code on
- * virtual time and a made-up network.
+ * Clock, timers, randomness and network, as parameters. A simulation can then run the shipped
+ * code on virtual time and a scripted network.
  */
 export interface Ports {
   fetch(url: string, init: RequestInit): Promise<Response>
   nowMs(): number
   random(): number
-  /** Calls back once after `ms`; the returned function takes that back. */
+  /** Calls back once after `ms`. The returned function cancels the timer. */
   timer(ms: number, callback: () => void): () => void
-  /** A name that nobody else will choose. */
+  /** A globally unique name. */
   uniqueId(): string
 }
 
-/** Waits; ends early, without an error, when the signal is aborted. */
+/** Waits for `ms`. An abort of the signal ends the wait early, without an error. */
 export function sleep(ports: Ports, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve()

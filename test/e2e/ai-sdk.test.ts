@@ -129,7 +129,7 @@ describe('a failure', () => {
     for await (const piece of result.textStream) text += piece
     expect(text.length).toBeGreaterThan(0)
     expect(errors).toHaveLength(1)
-    expect(JSON.stringify(errors)).toContain('broke off')
+    expect(JSON.stringify(errors)).toContain('ended early')
   })
 
   test('that is the caller’s own is the provider’s error', async () => {

@@ -10,7 +10,7 @@ const EVENT_STREAM = { 'content-type': 'text/event-stream' }
 
 /** Sends a stream through in these chunks, and returns the chunks that the client received. */
 async function pass(chunks: readonly Uint8Array[]): Promise<Uint8Array[]> {
-  // A world of its own: a stream that ends with an error is counted against its key.
+  // Each call has its own world, since a stream that ends with an error counts against its key.
   const world = createVirtualWorld()
   world.upstream.on(CHAT, { headers: EVENT_STREAM, body: chunks.map((bytes) => ({ bytes })) })
   const client = world.send()
@@ -25,7 +25,7 @@ function cut(bytes: Uint8Array, ...places: readonly number[]): Uint8Array[] {
     .filter((chunk) => chunk.length > 0)
 }
 
-/** Equality of two lists of chunks; much cheaper than to compare them by `toEqual`. */
+/** Whether two lists of chunks differ. This is much cheaper than `toEqual`. */
 function differs(sent: readonly Uint8Array[], received: readonly Uint8Array[]): boolean {
   return (
     sent.length !== received.length ||
@@ -81,7 +81,7 @@ describe('nothing is held back', () => {
     world.upstream.on(CHAT, openStream(said('first')))
     const client = world.send()
     await world.time.drain()
-    // Halves of events, a comment, and bytes that are no event at all.
+    // Parts of an event, comments, and a byte that belongs to no event.
     const pieces = ['data: {"choi', 'ces":[]}\n', '\n', PROCESSING, ': half a comment', '\n\n', 'x']
     for (const [i, piece] of pieces.entries()) {
       expect(client.chunks).toHaveLength(i + 1)

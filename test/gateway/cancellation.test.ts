@@ -20,7 +20,7 @@ function begin(script: Script, options: WorldOptions = {}, request: SendOptions 
 
 type Begun = ReturnType<typeof begin>
 
-/** The lease was given back once, with nobody blamed, and nothing is left in flight. */
+/** The lease was given back once, without a fault, and nothing is left in flight. */
 function expectGivenBack({ world }: Pick<Begun, 'world'>): void {
   expect(world.pool.settlements).toMatchObject([
     { leaseId: 'lease-1', outcome: 'ignorable', fault: 'nobody', benches: [], suspect: false },
@@ -64,7 +64,7 @@ describe('a client that leaves', () => {
 
   it('at the moment at which headers come leaves no body open', async () => {
     const begun = begin(openStream(said('x')))
-    // The call has been made and answered; nobody has looked at the answer yet.
+    // The call has been made and answered, but the gateway has not read the answer yet.
     while (begun.world.upstream.calls.length === 0) await Promise.resolve()
     begun.client.abort()
     await begun.world.time.drain()

@@ -5,25 +5,25 @@ export interface ReceivedChunk {
   readonly bytes: Uint8Array
 }
 
-/** How the client's side of a response goes. */
+/** A client that reads a response. */
 export interface ReadingClient {
-  /** The response, once its status is known. */
+  /** The response, or null until its status is known. */
   response(): Response | null
   readonly chunks: readonly ReceivedChunk[]
-  /** What was received so far. */
+  /** The bytes that were received so far. */
   bytes(): Uint8Array
   text(): string
-  /** `open` until the body ended or broke. */
+  /** `open` until the body has ended or broken. */
   state(): 'open' | 'ended' | 'broken'
   /** Lets a slow client take the next chunk. */
   readOne(): void
-  /** Stops reading for good, as a client does that closes its connection. */
+  /** Stops reading, like a client that closes its connection. */
   cancel(): Promise<void>
-  /** All of the answer, whatever the platform needs to hand it out. */
+  /** Waits for the whole answer. */
   whole(): Promise<{ readonly status: number; readonly headers: Headers; readonly text: string }>
 }
 
-/** Reads a response as it comes, or chunk by chunk when it is told to. */
+/** Reads a response as it comes, or chunk by chunk on command. */
 export function readAlong(
   answer: Promise<Response>,
   time: VirtualTime,

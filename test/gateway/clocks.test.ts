@@ -111,7 +111,7 @@ describe('idle_ms', () => {
     client.readOne()
     await world.time.advance(59_999)
     expect(client.text()).toBe(said('Hi') + said('there'))
-    // Nor while it is waited for in the middle of the stream.
+    // The same holds for a wait in the middle of the stream.
     world.upstream.calls[0]?.push(PROCESSING)
     await world.time.advance(200_000)
     expect(world.upstream.calls[0]?.abortedAtMs).toBeNull()
@@ -197,7 +197,7 @@ describe('total_ms', () => {
     }
     const { world, client } = begin({ ...failed, body: [{ text: '{"error":{}}' }] }, {})
     const report = await world.finish(client)
-    // 25 s and 200 s, twice; a third wait would end after the deadline.
+    // An attempt takes 25 s and a wait 200 s, twice. A third wait would end after the deadline.
     expect(world.upstream.calls.map(({ atMs }) => atMs - START_MS)).toEqual([0, 225_000, 450_000])
     expect(report.timings).toMatchObject({ wait: 400_000, upstream: 75_000 })
     expect(client.response()?.status).toBe(503)

@@ -26,7 +26,7 @@ import { createVirtualWorld, type WorldOptions } from './virtual-world.ts'
 const CHAT = 'chat/completions'
 const LIMIT = errorEventOf(429, 'Rate limit exceeded')
 
-/** One request through these upstream answers, to its end. */
+/** Runs one request to its end. Upstream answers its attempts with these scripts in turn. */
 async function journey(scripts: readonly Script[], options: WorldOptions = {}) {
   const world = createVirtualWorld(options)
   world.upstream.on(CHAT, ...scripts)

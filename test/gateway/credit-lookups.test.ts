@@ -7,7 +7,7 @@ import { createVirtualWorld, keyOf, type VirtualWorld } from './virtual-world.ts
 const CHAT = 'chat/completions'
 const REFRESH_MS = 60_000
 
-/** An answer that takes nothing from the credit. */
+/** An answer that costs no credit. */
 const FREE_OF_CHARGE = ROLE + said('Hello') + STOP + DONE
 
 const left = (remaining: number | null, more: object = {}) =>
@@ -32,7 +32,7 @@ const lookedUp = (world: VirtualWorld) =>
 
 const creditOf = (world: VirtualWorld, id: string) => world.pool.state.keys.get(keyId(id))?.credit
 
-/** Sends so many requests, evenly over so long. */
+/** Sends `count` requests, evenly spread over `overMs`. */
 async function traffic(world: VirtualWorld, count: number, overMs: number): Promise<void> {
   for (let i = 0; i < count; i++) {
     const sent = world.send()

@@ -128,7 +128,7 @@ describe('while the pool cannot be reached', () => {
     const world = withoutPool()
     world.pool.connect(['unreachable'])
     await ask(world)
-    // Only that the lease which was asked for is not wanted any more.
+    // The one settlement ends the requested lease, in case the pool has granted it.
     expect(world.pool.settlements).toMatchObject([
       { leaseId: 'lease-1', outcome: 'ignorable', benches: [], suspect: false },
     ])
@@ -234,7 +234,7 @@ describe('a pool that is lost in the middle of a request', () => {
   it('still hears of the lease that it had granted', async () => {
     const world = createVirtualWorld()
     const rejected = errorAnswer(401, 'User not found.')
-    // The report of the lookup that follows the 401 is what finds the pool gone.
+    // After the 401 a key is looked up. The exchange with its report is the one that fails.
     world.upstream.on(CHAT, rejected, { ...KEY_SPENT, headersAfterMs: 3_000 }, GOOD)
     world.upstream.on('key', rejected)
     world.pool.connect(['answers', 'answers', 'unreachable'])

@@ -64,7 +64,7 @@ function refusal(retryAtMs: number | null): Refusal {
   return { kind: 'refusal', cause: 'no_key', reasons: { key_spent: 2 }, retryAtMs }
 }
 
-/** Upstream's words are named by their message, ours by status and reason. */
+/** A final answer as text: upstream's by status and message, the gateway's by status and reason. */
 function wordOf(failures: readonly FailedAttempt[], given: Refusal | null = null): string {
   const answer = finalAnswer(failures, given, START_MS)
   if (answer.kind === 'ours') return `${answer.error.status} ${answer.error.reason}`
@@ -98,7 +98,7 @@ describe('the last word', () => {
   for (const [name, failures, answer] of table) {
     it(name, () => {
       expect(wordOf(failures)).toBe(answer)
-      // A refused further attempt changes nothing about what the attempts have shown.
+      // The pool's refusal of a further attempt does not change the answer.
       expect(wordOf(failures, refusal(START_MS + 5_000))).toBe(answer)
     })
   }
@@ -147,7 +147,7 @@ describe('the last word', () => {
     expect(finalAnswer(failures, null, START_MS)).toMatchObject({
       error: { reason: 'keys_exhausted', retryAfterMs: 20_000 },
     })
-    // What the pool says about the keys that were not tried goes first.
+    // The pool's time, which covers the untried keys, takes precedence.
     expect(finalAnswer(failures, refusal(START_MS + 1_000), START_MS)).toMatchObject({
       error: { retryAfterMs: 1_000 },
     })

@@ -21,11 +21,11 @@ import {
 } from '../../src/key-pool/protocol.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
-/** Everything that the pool was told and said, over all of its object's lives. */
+/** All messages that the pool received and all its decisions, over all lives of its object. */
 export interface PoolRecord {
-  /** As often as each was heard. */
+  /** Each lease request, as often as it was received. */
   readonly wants: LeaseRequest[]
-  /** At once or after a wait; that somebody has to wait is no decision. */
+  /** Grants and refusals, at once or after a wait. `waiting` does not count as a decision. */
   readonly decisions: Exclude<Decision, { kind: 'waiting' }>[]
   readonly settlements: Settlement[]
   readonly lookups: KeyReport[]
@@ -36,14 +36,14 @@ export interface InMemoryObject {
   readonly state: PoolState
   exchange(request: ExchangeRequest): ExchangeReply
   whenDecided(leaseId: LeaseId): Promise<AwaitReply>
-  /** Its timers are gone, and those who are held are never answered. */
+  /** Cancels the object's timers. Calls that it holds are never answered. */
   end(): void
 }
 
-/** The least between two looks at the queue. */
+/** The shortest pause between two timed checks of the queue. */
 const MIN_WAKE_MS = 25
 
-/** The real reducer, with what the pool object does around it done in virtual time. */
+/** The real pool functions. A copy of the pool object's code around them runs on virtual time. */
 export function createInMemoryObject(
   state: PoolState,
   time: VirtualTime,

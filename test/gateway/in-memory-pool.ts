@@ -12,10 +12,10 @@ import type { VirtualTime } from './virtual-time.ts'
 
 /**
  * How the pool object treats one call.
- * - `unreachable`: it never hears of it.
- * - `answer_lost`: it does what it is asked, but its answer comes too late.
- * - a number: it hears of it, and answers, after so many milliseconds. From 2,000 on nobody waits
- *   for that answer any more.
+ * - `unreachable`: the call never arrives.
+ * - `answer_lost`: the object carries the call out, but its answer never arrives.
+ * - a number: the call arrives after so many milliseconds and is answered then. From 2,000 on the
+ *   client has already given up.
  */
 export type Connection = 'answers' | 'unreachable' | 'answer_lost' | number
 
@@ -23,28 +23,28 @@ export type Connection = 'answers' | 'unreachable' | 'answer_lost' | number
 export const GIVE_UP_MS = 2_000
 
 export interface InMemoryPool extends PoolClient, PoolRecord {
-  /** As it is now: after a restart it is another one. */
+  /** The current state. After a restart it is a new object. */
   readonly state: PoolState
-  /** How many exchanges were begun, heard of or not. */
+  /** The number of exchanges that were begun, whether they arrived or not. */
   exchanges(): number
-  /** The next calls, one each; after the last of them, `otherwise`. */
+  /** Sets how the next calls go, one entry a call. Later calls go like `otherwise`. */
   connect(next: readonly Connection[], otherwise?: Connection): void
   /**
-   * The object's memory ends, as at a deployment, and another comes up from what was written. Calls
-   * that have arrived break; those that are on their way find the new one.
+   * Ends the object's memory, as a deployment does, and starts a new object from the stored
+   * records. Calls that have arrived break. Calls that are on their way reach the new object.
    */
   restart(): void
-  /** How many requests wait. */
+  /** The number of waiters. */
   waiting(): number
   inFlight(): number
-  /** Leases that were granted and that nobody has given back. */
+  /** Leases that were granted and not given back. */
   unsettled(): LeaseId[]
   settlementsOf(id: LeaseId): Settlement[]
 }
 
 /**
  * The pool client's interface in front of an object in memory, with a connection that can fail.
- * @param prepare done to a pool that comes up
+ * @param prepare changes the state of each new object
  */
 export function createInMemoryPool(
   config: PoolConfig,
@@ -56,7 +56,7 @@ export function createInMemoryPool(
   let upcoming: Connection[] = []
   let otherwise: Connection = 'answers'
   let exchanges = 0
-  /** Ends the calls that have arrived and are not answered yet. */
+  /** Functions that break the calls that have arrived and are not answered yet. */
   const disconnect = new Set<() => void>()
 
   const comeUp = (before: PoolState | null) => {
@@ -96,7 +96,7 @@ export function createInMemoryPool(
     },
     async exchange(given) {
       exchanges += 1
-      // What cannot be cloned could not travel to the object either.
+      // RPC can carry only values that can be cloned.
       const request = structuredClone(given)
       return await call(() => object.exchange(request))
     },
@@ -127,7 +127,7 @@ export function createInMemoryPool(
   }
 }
 
-/** As if the checkpoint had been written in the very last moment. */
+/** Restores as if the checkpoint had been written at the last moment. */
 function restoreFrom(before: PoolState, state: PoolState, nowMs: number): void {
   restore(
     state,

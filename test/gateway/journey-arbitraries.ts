@@ -20,7 +20,7 @@ export interface Leaving {
   readonly reads: 'along' | 'slow'
 }
 
-/** Text that tells which attempt's answer it is from. */
+/** Text that names the attempt whose answer it is from. */
 export function outputOf(attempt: number): string {
   return said(`output of ${attempt}`)
 }
@@ -38,7 +38,7 @@ const slowly = (script: Script, afterMs: number): Script => ({
   body: (script.body ?? []).map((step) => ({ ...step, afterMs })),
 })
 
-/** Every kind of fault that comes instead of an answer. */
+/** Every kind of failure that comes instead of an answer. */
 const FAULTS: readonly Behaviour[] = [
   () => errorAnswer(400, 'Bad request'),
   () => errorAnswer(401, 'User not found.'),
@@ -55,7 +55,7 @@ const FAULTS: readonly Behaviour[] = [
   () => ({ connection: 'hang' }),
 ]
 
-/** What may become of an answer that is not streamed. */
+/** The ways in which an answer that is not streamed may go. */
 const WHOLES: readonly Behaviour[] = [
   (attempt) => jsonAnswer(200, { choices: [{ message: { content: `output of ${attempt}` } }] }),
   () => jsonAnswer(200, { choices: [{ message: { content: 'x' } }], usage: { cost: 1 } }),
@@ -66,7 +66,7 @@ const WHOLES: readonly Behaviour[] = [
   () => ({ ...jsonAnswer(200, '{"choices":'), end: 'error', endAfterMs: 10 }),
 ]
 
-/** What may become of a stream. */
+/** The ways in which a stream may go. */
 const STREAMS: readonly Behaviour[] = [
   goodStream,
   goodStream,

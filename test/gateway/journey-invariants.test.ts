@@ -15,7 +15,7 @@ const KEYS: readonly KeySpec[] = [
   { id: 'f', account: 'umbrella', maxConcurrent: 1 },
 ]
 
-/** Longer than a request may take, and its lease may be held. */
+/** Longer than a request may take, and longer than its lease lasts. */
 const LONG_MS = 700_000
 
 /** Rows of the contract's table after which the next attempt is paid from the retry budget. */
@@ -28,7 +28,7 @@ async function leave(sent: Sent, client: AbortController, by: Leaving['by']): Pr
   if (by !== 'signal') await sent.cancel()
 }
 
-/** Lives one journey through, until nothing of it is left to happen. */
+/** Runs one journey, until none of its events is left. */
 async function live({ scripts, connections, leaving, maxAttempts, seed }: JourneyPlan) {
   const random = seededRandom(seed)
   const world = createVirtualWorld({ keys: KEYS, maxAttempts, random })
@@ -40,7 +40,7 @@ async function live({ scripts, connections, leaving, maxAttempts, seed }: Journe
   if (leaving !== null) {
     await world.time.advance(leaving.afterMs)
     await leave(sent, client, leaving.by)
-    // A body can only be cancelled once there is one; such a client leaves by its signal, too.
+    // A client can cancel a body only once there is one. Before that, it leaves by its signal.
     if (sent.response() === null) client.abort()
   }
   await world.time.advance(LONG_MS)
@@ -67,7 +67,7 @@ function expectKeysAreChosenFairly(world: VirtualWorld, sent: Sent, maxAttempts:
   }
 }
 
-/** What the client has is of the last attempt alone, and ends with at most one error event. */
+/** The client has output of the last attempt only, and at most one error event. */
 function expectNothingWasRetriedAfterOutput(world: VirtualWorld, sent: Sent): void {
   const text = sent.text()
   const received = new Set(Array.from(text.matchAll(/output of (\d+)/g), (match) => match[1]))
@@ -75,12 +75,12 @@ function expectNothingWasRetriedAfterOutput(world: VirtualWorld, sent: Sent): vo
   if (received.size > 0) expect([...received]).toEqual([String(last)])
   const isStream = sent.response()?.headers.get('content-type') === 'text/event-stream'
   if (!isStream || sent.state() !== 'ended') return
-  // A stream that was cut in the middle of an event holds one that is no JSON.
+  // A stream that was cut in the middle of an event contains an event that is not JSON.
   const errors = errorsIn(text.replace('data: {"cut\n', ''))
   expect(errors.length).toBe(sent.report()?.outcome === 'failed' ? 1 : 0)
 }
 
-/** With a pool that hears everything, every lease is settled once and every attempt paid for. */
+/** If no call to the pool is lost, every lease is settled once and every retry is paid for. */
 function expectExactBooks({ pool }: VirtualWorld, sent: Sent): void {
   const granted = pool.decisions.flatMap((decision) =>
     decision.kind === 'grant' ? [decision.leaseId] : [],
@@ -95,7 +95,7 @@ function expectExactBooks({ pool }: VirtualWorld, sent: Sent): void {
   }
 }
 
-/** Whatever the pool heard, and how often, it counts each attempt once and gets all leases back. */
+/** Even if calls to the pool are lost or repeated, no attempt counts twice and no lease is lost. */
 function expectLeasesCameBack({ pool, time }: VirtualWorld): void {
   tick(pool.state, time.nowMs())
   expect(pool.inFlight()).toBe(0)

@@ -172,7 +172,7 @@ describe('after keep-alives', () => {
       expect(client.state()).toBe('ended')
       expect(client.response()?.status).toBe(200)
       const comments = client.text().split(PROCESSING).length - 1
-      // Each comment once: that of the first attempt, and that of the second where it had one.
+      // Each comment goes out once: the first attempt's, and the second's if it sent one.
       expect(comments).toBe(script.status === undefined ? 2 : 1)
     })
   }

@@ -6,7 +6,7 @@ import { createVirtualWorld, type KeySpec, START_MS, type WorldOptions } from '.
 const CHAT = 'chat/completions'
 
 const GOOD = streamOf(HELLO)
-/** Faults by the row of the contract's table that they fall under. */
+/** Failures, each for one row of the blame table. */
 const KEY_SPENT = errorAnswer(403, 'Key limit exceeded (total limit)')
 const REJECTED = errorAnswer(401, 'User not found.')
 const OUT_OF_CREDIT = errorAnswer(402, 'Insufficient credits')
@@ -15,7 +15,7 @@ const PROVIDER = errorAnswer(502, 'Provider returned error', { provider_name: 'V
 const RATE_LIMIT = errorAnswer(429, 'Rate limit exceeded')
 const CALLER = errorAnswer(400, 'Bad request')
 
-/** Two keys of one account, and one each of two others. */
+/** Two keys of one account, and one key of each of two other accounts. */
 const KEYS: readonly KeySpec[] = [
   { id: 'a', account: 'acme' },
   { id: 'b', account: 'acme' },
@@ -102,7 +102,7 @@ describe('what a move costs', () => {
         random: () => 0,
       })
       expect(keys).toEqual(['a', 'b'])
-      // Two were saved up, one half was paid in by the request, and one paid out.
+      // The budget began with 2, the request added 0.5, and the retry cost 1.
       expect(world.pool.state.retryBudget.tokens).toBeCloseTo(1.5)
     }
   })
@@ -243,7 +243,7 @@ describe('while a deployment is under way', () => {
       'ignorable',
       'success',
     ])
-    // What was reserved for it is free again.
+    // The settlements report no usage, so they free what the pool had reserved.
     const unused = { promptTokens: 0, completionTokens: 0, costUsd: 0 }
     expect(world.pool.settlements.slice(0, 2)).toMatchObject([{ usage: unused }, { usage: unused }])
     expect(world.pool.inFlight()).toBe(0)
@@ -289,7 +289,7 @@ describe('when the pool has no key', () => {
     await world.finish(sent)
     const { status, headers, text } = await sent.whole()
     expect(status).toBe(429)
-    // 9.5 of the forty seconds have gone by, and whoever obeys must not come too early.
+    // 30.5 of the 40 seconds are left. They are rounded up: a client must not come too early.
     expect(headers.get('retry-after')).toBe('31')
     expect(JSON.parse(text).error.metadata.reasons).toEqual({ account_rate_limited: 1 })
   })

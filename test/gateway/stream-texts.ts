@@ -1,6 +1,6 @@
 /**
- * Streams in the shapes that OpenRouter has been seen to send them in, with words of our own. A
- * comment, then events that end with a blank line.
+ * Streams in the forms that OpenRouter has been observed to send, with texts of our own: comments,
+ * and events that end with a blank line.
  */
 
 export const PROCESSING = ': OPENROUTER PROCESSING\n\n'
@@ -27,7 +27,7 @@ const NEW_USAGE = {
 
 const CACHED_USAGE = { ...NEW_USAGE, prompt_tokens_details: { cached_tokens: 16 } }
 
-/** Any event, as text of one `data` line. */
+/** An event with these fields, as text with one `data` line. */
 export function eventOf(fields: Readonly<Record<string, unknown>>): string {
   return `data: ${JSON.stringify({ ...IDENTITY, ...fields })}\n\n`
 }
@@ -36,9 +36,9 @@ function choiceOf(delta: Readonly<Record<string, unknown>>, finish: string | nul
   return eventOf({ choices: [{ index: 0, delta, finish_reason: finish }] })
 }
 
-/** A role and nothing said yet. */
+/** A delta with a role and no content yet. */
 export const ROLE = choiceOf({ role: 'assistant', content: '' })
-/** Nothing at all in it. */
+/** A delta without any field. */
 export const EMPTY_DELTA = choiceOf({})
 export const STOP = choiceOf({ role: 'assistant', content: '' }, 'stop')
 /** The newer form repeats the finished choice beside the usage. */
@@ -58,7 +58,7 @@ export function thought(text: string): string {
   return choiceOf({ role: 'assistant', content: '', reasoning: text, reasoning_details: details })
 }
 
-/** An error in a stream, in the form of 2025: at the top, beside choices that say nothing. */
+/** An error in a stream, in the form of 2025: at the top level, beside choices without content. */
 export function errorEventOf(
   code: number,
   message: string,
@@ -70,7 +70,7 @@ export function errorEventOf(
   })
 }
 
-/** And in the newer form: the choice says that it ended by it. */
+/** An error in the newer form: the choice's finish reason is the error. */
 function newErrorEventOf(code: number | string, message: string): string {
   return eventOf({
     error: { code, message, metadata: { error_type: 'provider_unavailable' } },
@@ -90,7 +90,7 @@ const TOOL_CALL = [
   DONE,
 ].join('')
 
-/** Every shape that has to arrive as it was sent, by what is particular about it. */
+/** Streams that must arrive exactly as they were sent. Each name says what is special about it. */
 export const STREAM_TEXTS: ReadonlyMap<string, string> = new Map([
   ['usage in the newer form', PROCESSING + HELLO],
   ['usage in the older form', PROCESSING.repeat(3) + said('Hi') + STOP + OLD_USAGE + DONE],
@@ -116,7 +116,7 @@ interface ErrorInStream {
   readonly metadata: Readonly<Record<string, unknown>>
 }
 
-/** The errors that a client finds in a stream, each with how the choice beside it finished. */
+/** The errors that a client finds in a stream, each with the finish reason of its choice. */
 export function errorsIn(text: string): { error: ErrorInStream; finish: unknown }[] {
   return text
     .split('\n')

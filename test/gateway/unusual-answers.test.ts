@@ -102,7 +102,7 @@ describe('a stream of messages that is cut', () => {
 it('a bug that even an error answer meets breaks the request off, and hangs nobody', async () => {
   const world = createVirtualWorld()
   world.upstream.on('chat/completions', errorAnswer(400, 'Bad'))
-  // No header can hold such a name.
+  // A header cannot hold such a name, so the gateway throws.
   const sent = world.send({ asked: 'an alias', model: 'vendor/a\u0000b' })
   await expect(world.finish(sent)).rejects.toThrow()
   await expect(sent.whole()).rejects.toThrow()

@@ -7,15 +7,15 @@ export type BodyStep =
 
 /** How one upstream call goes. */
 export interface Script {
-  /** `refused`: the connection breaks instead of an answer; `hang`: no answer ever comes. */
+  /** `refused`: the connection breaks before an answer. `hang`: no answer ever comes. */
   readonly connection?: 'answers' | 'refused' | 'hang'
   readonly headersAfterMs?: number
-  /** An answer that was on its way already comes although the call was aborted. */
+  /** The answer comes even if the call is aborted, as if it had been on its way already. */
   readonly comesAnyway?: boolean
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: readonly BodyStep[]
-  /** What follows the last step: the end, a broken connection, or nothing ever. */
+  /** What follows the last step: the end, a broken connection, or nothing. */
   readonly end?: 'close' | 'error' | 'hang'
   readonly endAfterMs?: number
 }
@@ -31,7 +31,7 @@ export interface UpstreamCallRecord {
   abortedAtMs: number | null
   /** When our side stopped reading the body, or null. */
   cancelledAtMs: number | null
-  /** Whether upstream still works on it: neither said its last nor been told to stop. */
+  /** Whether upstream still works on the call: it has not ended its answer and was not stopped. */
   isOpen: boolean
   /** Feeds a body whose script says `hang`. */
   push(bytes: Uint8Array | string): void
@@ -40,7 +40,7 @@ export interface UpstreamCallRecord {
 
 export interface ScriptedUpstream {
   readonly calls: UpstreamCallRecord[]
-  /** The scripts of the next calls to a path, one each; the last one is used again and again. */
+  /** Sets the scripts of the next calls to a path, one a call. The last script repeats. */
   on(path: string, ...scripts: Script[]): void
   fetch(url: string, init: RequestInit): Promise<Response>
 }
@@ -51,7 +51,7 @@ export function bytesOf(text: string): Uint8Array {
   return encoder.encode(text)
 }
 
-/** An upstream that does what the test wrote down, and remembers what was done to it. */
+/** An upstream that follows the test's scripts and records its calls. */
 export function createScriptedUpstream(time: VirtualTime, baseUrl: string): ScriptedUpstream {
   const calls: UpstreamCallRecord[] = []
   const scripts = new Map<string, Script[]>()
@@ -181,12 +181,12 @@ function responseOf(script: Script, call: MutableCall, time: VirtualTime): Respo
 const EVENT_STREAM = { 'content-type': 'text/event-stream' }
 const JSON_TYPE = { 'content-type': 'application/json' }
 
-/** A stream whose texts come at once, each as a chunk of its own. */
+/** A stream whose texts come at once, each as its own chunk. */
 export function streamOf(...texts: readonly string[]): Script {
   return { headers: EVENT_STREAM, body: texts.map((text) => ({ text })) }
 }
 
-/** A stream that says these texts and then nothing, until the test says more or ends it. */
+/** A stream that sends these texts and then stays open until the test sends more or ends it. */
 export function openStream(...texts: readonly string[]): Script {
   return { ...streamOf(...texts), end: 'hang' }
 }
@@ -204,7 +204,7 @@ export function jsonAnswer(
   }
 }
 
-/** An error answer as OpenRouter words it. */
+/** An error answer in OpenRouter's form. */
 export function errorAnswer(
   status: number,
   message: string,

@@ -1,20 +1,20 @@
 import type { VirtualTime } from './virtual-time.ts'
 
-/** How the namespace treats what it is asked from now on. */
+/** How the namespace treats calls from now on. */
 export type KvState = 'works' | 'cannot_be_read' | 'cannot_be_written' | 'down'
 
 export interface VirtualKv {
   readonly namespace: KVNamespace
-  /** What is in it: texts by name. */
+  /** The stored texts by name. */
   readonly entries: Map<string, string>
-  /** Every name that was read, and every one that was written, failed or not. */
+  /** Every name that was read. `writes` holds the written names. Failed calls are included. */
   readonly reads: string[]
   readonly writes: string[]
   /** @param afterMs how long an answer takes */
   be(state: KvState, afterMs?: number): void
 }
 
-/** As much of a KV namespace as a cache of JSON takes. */
+/** The part of a KV namespace that a cache of JSON needs. */
 export function createVirtualKv(time: VirtualTime): VirtualKv {
   const entries = new Map<string, string>()
   const reads: string[] = []
@@ -42,7 +42,7 @@ export function createVirtualKv(time: VirtualTime): VirtualKv {
     },
   }
   return {
-    // Nothing else of it is used by what is tested.
+    // The tested code uses no other method of a namespace.
     namespace: namespace as KVNamespace,
     entries,
     reads,

@@ -1,17 +1,18 @@
 /**
- * A clock that only the test moves. Timers fire in the order of their moments, those of one moment
- * in the order in which they were set, and between two of them every promise that can settle does.
+ * A clock that only the test moves. Timers fire in the order of their times. Timers with the same
+ * time fire in the order in which they were set. Between two timers, every promise that can settle
+ * does so.
  */
 export interface VirtualTime {
   nowMs(): number
   timer(ms: number, callback: () => void): () => void
-  /** Lets time pass; what is due on the way happens at its own moment. */
+  /** Lets time pass. Each timer on the way fires at its own time. */
   advance(ms: number): Promise<void>
-  /** Lets everything happen that needs no time. */
+  /** Lets all promises settle that can settle without a timer. */
   drain(): Promise<void>
-  /** Lets time pass until `done` holds, or until nothing is left that could make it hold. */
+  /** Lets time pass until `done` holds, no timer is left, or `withinMs` is over. */
   runUntil(done: () => boolean, withinMs: number): Promise<void>
-  /** How many timers are set: a journey that is over leaves none behind. */
+  /** The number of timers that are set. A finished journey leaves none behind. */
   openTimers(): number
 }
 
@@ -20,7 +21,7 @@ interface Timer {
   readonly callback: () => void
 }
 
-/** More turns of the microtask queue than any chain of promises in the gateway is long. */
+/** Turns of the microtask queue: more than the longest chain of promises in the gateway. */
 const TURNS = 600
 
 export function createVirtualTime(startMs: number): VirtualTime {

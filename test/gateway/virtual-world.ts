@@ -52,19 +52,19 @@ export const TIMEOUTS: Timeouts = {
 }
 
 export interface WorldOptions {
-  /** Keys of the pool, in order of priority: `a`, `b`, `c` and `d` of four accounts unless told. */
+  /** Keys of the pool, in order of priority. Default: `a`, `b`, `c` and `d` of four accounts. */
   readonly keys?: readonly (string | KeySpec)[]
-  /** Keys that this Worker knows, where they are not those of the pool (a deployment under way). */
+  /** The Worker's keys, if they differ from the pool's, as during a deployment. */
   readonly ringKeys?: readonly (string | KeySpec)[]
-  /** `priority` unless told, so that a test can say which key is next. */
+  /** Default: `priority`, so that a test can predict the next key. */
   readonly strategy?: StrategyName
   readonly routes?: readonly RouteSpec[]
   readonly pool?: Partial<Omit<PoolPolicy, 'credit' | 'queue'>>
   readonly credit?: Partial<PoolPolicy['credit']>
   readonly queue?: Partial<PoolPolicy['queue']>
   /**
-   * `routine`: every key is looked up as in production, once in a while. Else only keys in doubt
-   * are, so that a test of something else sees no calls but its own.
+   * `routine`: every key is looked up regularly, as in production. `in_doubt`, the default: only
+   * suspect keys are looked up, so a test of something else sees only its own calls.
    */
   readonly lookups?: 'routine' | 'in_doubt'
   readonly spill?: Partial<SpillPolicy>
@@ -78,9 +78,9 @@ export interface WorldOptions {
 export interface SendOptions {
   /** The model to send. */
   readonly model?: string
-  /** What may take its place. */
+  /** The fallback models. */
   readonly fallbacks?: readonly string[]
-  /** The caller's own name for it, where it is another. */
+  /** The model name that the caller sent, if it is another one. */
   readonly asked?: string
   readonly body?: string
   readonly affinity?: RequestAffinity
@@ -88,29 +88,29 @@ export interface SendOptions {
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
   readonly signal?: AbortSignal
-  /** `slow`: reads only what it is told to. */
+  /** `along`, the default: reads chunks as they come. `slow`: reads a chunk only on command. */
   readonly reads?: 'along' | 'slow'
 }
 
 /** One request from a client's side. */
 export interface Sent extends ReadingClient {
-  /** What the journey reported in the end, or null while it is under way. */
+  /** The journey's report, or null while the journey runs. */
   report(): JourneyReport | null
-  /** The bug that ended it, or null. */
+  /** The error with which the journey rejected, or null. */
   bug(): unknown
 }
 
-/** Looks like a key of OpenRouter and is none. */
+/** A secret that looks like an OpenRouter key but is not one. */
 export function secretOf(id: string): string {
   return `sk-or-virtual-${id}`
 }
 
-/** The id of the key that a call was made with. */
+/** The id of the key that a call used. */
 export function keyOf(call: UpstreamCallRecord): string {
   return (call.headers.get('authorization') ?? '').replace(`Bearer ${secretOf('')}`, '')
 }
 
-/** The model that a call asked for, by its body. */
+/** The model in the body of a call. */
 export function modelOf({ body }: UpstreamCallRecord): unknown {
   return JSON.parse(new TextDecoder().decode(body)).model
 }
@@ -134,7 +134,7 @@ function poolConfig(keys: readonly UpstreamKey[], options: WorldOptions): PoolCo
   }
 }
 
-/** Puts routine lookups off for ever. */
+/** Makes routine lookups never due. */
 function withoutRoutine({ keys }: PoolState): void {
   const never = { kind: 'due', atMs: Number.POSITIVE_INFINITY } as const
   for (const key of keys.values()) key.lookup = { ...NEVER_LOOKED_UP, duty: never }
@@ -167,7 +167,7 @@ function requestOf(
   }
 }
 
-/** What becomes of a journey. */
+/** Watches for the end of a journey. */
 function endOf({ finished }: Journey): Pick<Sent, 'report' | 'bug'> {
   let report: JourneyReport | null = null
   let bug: unknown = null
@@ -184,7 +184,7 @@ function endOf({ finished }: Journey): Pick<Sent, 'report' | 'bug'> {
 
 export type VirtualWorld = ReturnType<typeof createVirtualWorld>
 
-/** The shipped dispatch loop on virtual time, a scripted network and the real pool reducer. */
+/** The shipped journey with the real pool functions, on virtual time and a scripted network. */
 export function createVirtualWorld(options: WorldOptions = {}) {
   const time = createVirtualTime(START_MS)
   const upstream = createScriptedUpstream(time, UPSTREAM_URL)
@@ -216,7 +216,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     onValid: (answer) => void learned.push(answer),
   })
 
-  /** As in production, every request has a lease broker of its own. */
+  /** As in production, every request has its own lease broker. */
   const context = (): JourneyContext => ({
     ports,
     ring,
@@ -245,11 +245,11 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     ring,
     kv,
     lookups,
-    /** What OpenRouter itself said of good keys. */
+    /** The reports of valid keys that came from OpenRouter itself, not from the cache. */
     learned,
     ports,
     send,
-    /** Lets time pass until the journey is over and what it left for later is done, too. */
+    /** Lets time pass until the journey is over and its background work is done too. */
     async finish(sent: Sent): Promise<JourneyReport> {
       await time.runUntil(() => sent.report() !== null || sent.bug() !== null, 3_600_000)
       const report = sent.report()
@@ -257,7 +257,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
       await time.runUntil(() => false, 10_000)
       return report
     },
-    /** Keys of the chat calls so far, in order. */
+    /** The keys of the chat calls so far, in order. */
     keysCalled: () => upstream.calls.filter(({ path }) => path === chatCompletions.path).map(keyOf),
     modelsCalled: () =>
       upstream.calls.filter(({ path }) => path === chatCompletions.path).map(modelOf),

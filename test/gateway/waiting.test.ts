@@ -7,7 +7,7 @@ import { createVirtualWorld, type Sent, START_MS, type WorldOptions } from './vi
 const CHAT = 'chat/completions'
 const WAIT_MS = 10_000
 
-/** A world of one key that carries one request, which is taken and held for as long as a test says. */
+/** A world with one key for one request at a time. A first request holds it until `free`. */
 async function occupied(options: WorldOptions = {}) {
   const world = createVirtualWorld({
     keys: [{ id: 'a', maxConcurrent: 1 }],
@@ -17,14 +17,14 @@ async function occupied(options: WorldOptions = {}) {
   world.upstream.on(CHAT, openStream(HELLO), streamOf(HELLO))
   const first = world.send()
   await world.time.drain()
-  /** Brings the answer of the first to its end. */
+  /** Ends the answer to the first request. */
   const free = () => world.upstream.calls[0]?.finish('close')
   return { world, first, free }
 }
 
 type World = Awaited<ReturnType<typeof occupied>>['world']
 
-/** A request that has been told to wait. */
+/** Sends a request that has to wait in the queue. */
 async function lineUp(world: World, signal?: AbortSignal): Promise<Sent> {
   const sent = world.send(signal === undefined ? {} : { signal })
   await world.time.drain()
@@ -67,7 +67,7 @@ describe('a request for which no key is free', () => {
     const { world, free } = await occupied({ timeouts: { totalMs: 4_000 } })
     free()
     await world.time.drain()
-    // Somebody else's lease, of a request that may take longer.
+    // Another client's lease takes the key. Its request has a later deadline.
     const lease = world.pool.exchange({
       version: 1,
       wants: [leaseRequestOf({}, 'somebody')],
@@ -151,7 +151,7 @@ describe('a pool that is lost while requests wait', () => {
   it('between two questions has them line up likewise, and wait no longer for it', async () => {
     const { world } = await occupied()
     const sent = await lineUp(world)
-    // The next question is on its way when the object goes, and arrives at another.
+    // The next `whenDecided` is on its way when the object restarts. It reaches the new object.
     world.pool.connect([1])
     await world.time.advance(1_000)
     world.pool.restart()

@@ -1,15 +1,15 @@
 import type { Ports } from '../ports.ts'
 
-/** Comments that come before the commit are passed on as keep-alives after this long. */
+/** Before the commit, comments are passed on as keep-alives, but not earlier than this. */
 const KEEP_ALIVE_AFTER_MS = 2_000
 
-/** nginx's status for a client that left before its answer. It appears in no client's hands. */
+/** nginx's status for a client that left before its answer. No client receives it. */
 const CLIENT_CLOSED_REQUEST = 499
 
-/** A response of these can't be made with a body, not even an empty one. */
+/** With these statuses, `Response` accepts no body, not even an empty one. */
 const BODILESS: ReadonlySet<number> = new Set([204, 205])
 
-/** A piece of a stream that was held back until the commit, and may have gone out as a keep-alive. */
+/** A block of a stream that is held back until the commit. A comment may go out as a keep-alive. */
 export interface HeldBlock {
   readonly bytes: Uint8Array
   sent: boolean
@@ -21,45 +21,47 @@ export interface StreamHead {
 }
 
 /**
- * What the client gets. The response exists from the moment at which its status
- * is certain: with the whole answer, at the commit of a stream, or when the first
- * keep-alive has to go out, after which an attempt may still fail over but the
- * status can no longer change.
+ * What the client gets. The response exists as soon as its status is certain: with the whole
+ * answer, at the commit of a stream, or when the first keep-alive goes out. After a keep-alive the
+ * gateway can still try another key, but the status can no longer change.
  */
 export interface ClientReply {
   readonly response: Promise<Response>
-  /** Whether a stream has begun: from then on an error can only be an event. */
+  /** Whether a stream has begun. From then on an error can only be an event. */
   streaming(): boolean
-  /** Answers at once and whole. Only before a stream has begun. */
+  /** Answers at once and whole. Call it only before a stream has begun. */
   whole(head: StreamHead, body: Uint8Array | string): void
-  /** Gives up answering: for a bug that even an error answer meets. */
+  /** Rejects the response. For a bug that breaks even the error answer. */
   fail(bug: unknown): void
-  /** Begins the stream, unless keep-alives have begun it before. */
+  /** Begins the stream, unless a keep-alive has already begun it. */
   begin(head: StreamHead): void
-  /** Passes bytes on; resolves when the client has room for more. False when it has left. */
+  /**
+   * Passes bytes on. Resolves when the client can take more. False if the client has left, or if
+   * `abandon` or `hurry` ended the wait.
+   */
   write(bytes: Uint8Array): Promise<boolean>
   /** Ends the stream. */
   end(): Promise<void>
-  /** Offers a comment as a keep-alive, to be sent now or when it is time, or never. */
+  /** Offers a comment as a keep-alive. It is sent now, or when the time comes, or not at all. */
   keepAlive(block: HeldBlock, head: StreamHead): void
-  /** Forgets keep-alives that were offered and not sent: their attempt is decided. */
+  /** Drops the keep-alives that were offered but not sent, since their attempt is decided. */
   dropKeepAlives(): void
   /**
-   * Lets go of a client that has left: a write that waits for it ends at once, and further ones
-   * reach nobody. A stream's own cancellation does the same, where the platform tells of it.
+   * Gives up a client that has left. A pending write ends at once, and later writes do nothing.
+   * The journey also calls this from `onGone`, if the platform reports that the client left.
    */
   abandon(): void
   /**
-   * Waits for the client no more: a write that does ends at once, and what follows is only put
-   * down for it to read, whenever it may.
+   * Stops waiting for a slow client. A pending write ends at once. Later bytes are only queued, for
+   * the client to read in its own time.
    */
   hurry(): void
-  /** Frees the timer. A client that left before it was answered gets what nobody will read. */
+  /** Frees the timer. If there is no response yet, the client has left: settles it with 499. */
   close(): void
 }
 
 /**
- * @param onGone called once, when the client has stopped reading a stream
+ * @param onGone called once when the stream breaks: the client stopped reading, or after `abandon`
  * @param decorate adds the gateway's own headers at the moment of answering
  */
 export function createClientReply(
@@ -85,7 +87,7 @@ export function createClientReply(
   }
   const send = (block: HeldBlock, head: StreamHead) => {
     block.sent = true
-    // A client that is gone is noticed through `closed`.
+    // `writer.closed` reports a client that has left.
     begin(head)
       .write(block.bytes)
       .catch(() => undefined)
@@ -107,7 +109,7 @@ export function createClientReply(
     begin: (head) => void begin(head),
     async write(bytes) {
       if (isAbandoned) return false
-      // Not a race against one long-lived promise: that would keep a reaction for every chunk.
+      // Not `Promise.race` with one long-lived promise: that would keep one reaction per chunk.
       return await new Promise<boolean>((resolve) => {
         giveUpWriting = () => resolve(false)
         const written = writer?.write(bytes) ?? Promise.resolve()

@@ -1,7 +1,7 @@
 import type { ReasonCounts } from '../../balancing/reasons.ts'
 import type { ApiShape, ErrorNotice } from '../../openrouter/shapes/api-shape.ts'
 
-/** What the gateway itself may answer. A closed list: apps branch on it. */
+/** The gateway's own errors, with their usual status. The list is closed: apps branch on it. */
 export const GATEWAY_ERRORS = {
   unauthorized: 401,
   not_found: 404,
@@ -18,8 +18,8 @@ export const GATEWAY_ERRORS = {
 export type GatewayErrorReason = keyof typeof GATEWAY_ERRORS
 
 /**
- * An error of ours. The message says what happened and what to do; it is read by
- * strangers, so it never holds a key, a token, a stack or an internal name.
+ * An error of the gateway itself. The message says what happened and what to do. Anyone may read
+ * it, so it never holds a key, a token, a stack or an internal name.
  */
 export interface GatewayError {
   readonly reason: GatewayErrorReason
@@ -43,7 +43,7 @@ export function gatewayError(
   }
 }
 
-/** The error as an API shape can word it. */
+/** The error in the form that every API shape can write. */
 export function noticeOf(error: GatewayError): ErrorNotice {
   return {
     code: error.status,
@@ -59,11 +59,11 @@ export interface ErrorAnswer {
   readonly body: string
 }
 
-/** Words an error for a client that speaks this API shape. */
+/** Writes an error as a whole answer in this API shape. */
 export function answerOf(error: GatewayError, shape: Pick<ApiShape, 'errorBody'>): ErrorAnswer {
   const headers = new Headers({ 'content-type': 'application/json' })
   if (error.retryAfterMs !== null) {
-    // Whole seconds, rounded up: a client that obeys must not come too early.
+    // Whole seconds, rounded up. A client that obeys the header must not come too early.
     headers.set('retry-after', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))))
   }
   return { status: error.status, headers, body: JSON.stringify(shape.errorBody(noticeOf(error))) }

@@ -1,4 +1,4 @@
-/** Where a request's time went, in milliseconds. */
+/** How long each part of a request took, in milliseconds. */
 export interface Timings {
   auth: number
   acquire: number

@@ -5,7 +5,7 @@ import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure
 import type { Replay } from './attempt.ts'
 import type { NextStep } from './next-step.ts'
 
-/** One attempt that failed, with whose fault it was. */
+/** One failed attempt, with whose fault the failure was. */
 export interface FailedAttempt {
   readonly keyId: KeyId
   readonly accountId: AccountId
@@ -14,7 +14,7 @@ export interface FailedAttempt {
   readonly replay: Replay | null
 }
 
-/** One attempt, and whose fault it was if it failed. */
+/** One attempt, for the log. `row` and `fault` say whose fault a failure was, and are null else. */
 export interface AttemptNote {
   key: KeyId
   model: ModelId
@@ -23,11 +23,11 @@ export interface AttemptNote {
 }
 
 /**
- * What one request has tried so far. Keys and accounts are ruled out for the model
- * that they failed with: with another model, all of them may be tried again.
+ * What one request has tried so far. A key or account is ruled out only for the model that it
+ * failed with. With the next model, all of them may be tried again.
  */
 export class AttemptHistory {
-  /** The model that is being tried, and those after it. */
+  /** The current model, then its fallbacks. */
   #models: NonEmpty<ModelId>
   #triedKeys: KeyId[] = []
   #excludedAccounts: AccountId[] = []
@@ -40,7 +40,7 @@ export class AttemptHistory {
     this.#models = models
   }
 
-  /** What a pool has to know of it. */
+  /** The part that goes into a lease request. */
   ruledOut(): {
     readonly models: NonEmpty<ModelId>
     readonly triedKeys: readonly KeyId[]
@@ -53,7 +53,7 @@ export class AttemptHistory {
     }
   }
 
-  /** What the next step depends on. */
+  /** The part that `nextStep` depends on. */
   standing(): {
     readonly attempts: number
     readonly retries: number
@@ -68,12 +68,12 @@ export class AttemptHistory {
     }
   }
 
-  /** Whether nothing has been asked of the pool yet that came to something. */
+  /** Whether the request has not had a lease yet. */
   isFresh(): boolean {
     return this.#triedKeys.length === 0 && this.attempts.length === 0
   }
 
-  /** A key was leased for one of the models; those before it are given up. */
+  /** Records a lease. The models before the leased one are given up. */
   lease(key: KeyId, model: ModelId): void {
     this.#turnTo(model)
     this.#triedKeys.push(key)
@@ -83,13 +83,13 @@ export class AttemptHistory {
     this.attempts.push({ key, model, row: null, fault: null })
   }
 
-  /** Whose fault the attempt was that failed, or the stream that broke. */
+  /** Records whose fault the latest attempt's failure was, or that of its broken stream. */
   note({ row, fault }: Blame): void {
     const note = this.attempts.at(-1)
     if (note !== undefined) Object.assign(note, { row, fault })
   }
 
-  /** Takes a step onwards from the latest failure. */
+  /** Records the step that follows the latest failure. */
   follow(step: Extract<NextStep, { kind: 'again' }>, { accountId, blame }: FailedAttempt): void {
     if (step.exclude === 'account') this.#excludedAccounts.push(accountId)
     if (step.attempt === 'retry') this.#retries += 1
@@ -98,8 +98,8 @@ export class AttemptHistory {
   }
 
   /**
-   * After a provider's fault, where no retry can be paid for: another model, if
-   * there is one. An upstream that fails as a whole would fail with that as well.
+   * Goes to the next model, if there is one, when the retry budget cannot pay for a retry. Only
+   * after a provider's fault: if OpenRouter as a whole fails, another model would fail too.
    */
   fallBackUnpaid(): boolean {
     return this.failures.at(-1)?.blame.fault === 'provider' && this.#giveUpModel()

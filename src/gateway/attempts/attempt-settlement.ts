@@ -5,13 +5,13 @@ import type { Leased } from '../leases/lease-broker.ts'
 import type { Attempt } from './attempt.ts'
 import type { StreamSummary } from './stream-watch.ts'
 
-/** What an attempt showed before it was over. */
+/** What an attempt showed besides its outcome. */
 export type Observation = Pick<Settlement, 'firstOutputMs' | 'generationId'>
 
 /**
- * What the pool is told of an attempt: nothing, if it was made without the pool.
+ * The settlement of an attempt; none if the attempt was made without the pool.
  * @param verdict null for an answer that is proven good
- * @param seen what else an answer showed, where there was one
+ * @param usage null if it is not known
  */
 export function settlementsOf(
   { leaseId, keyId }: Leased,
@@ -32,7 +32,7 @@ export function settlementsOf(
   return [{ ...common, ...note, outcome, fault, benches, suspect }]
 }
 
-/** Of a lease with which no call was made: what was reserved for it is free again. */
+/** The usage of a lease with which no call was made. It frees all that the pool reserved. */
 export const UNUSED: Usage = {
   promptTokens: 0,
   completionTokens: 0,
@@ -43,16 +43,16 @@ export const UNUSED: Usage = {
 }
 
 /**
- * The usage of an answer that was cut before it reported any. Prompts average
- * about four bytes a token; an event of a stream is about one token.
+ * Estimates the usage of an answer that was cut before it reported any: one token for four bytes of
+ * the request body, and one token for each event of the stream. Both are averages.
  */
 function estimateUsage(body: Uint8Array, events: number): Usage {
   return { ...UNUSED, promptTokens: Math.ceil(body.length / 4), completionTokens: events }
 }
 
 /**
- * What a stream used. One of /messages tells of its prompt as it begins: that alone
- * is no account of an answer that was cut.
+ * What a stream used. A stream of /messages reports its prompt tokens at the start. If it is cut
+ * later, that report lacks the answer's tokens, so they are estimated from the events.
  */
 export function usageOf(
   { usage, finished, events }: Pick<StreamSummary, 'usage' | 'finished' | 'events'>,
@@ -65,8 +65,8 @@ export function usageOf(
 }
 
 /**
- * What an attempt tells of its key. A refusal comes quickly and says nothing of how
- * fast the key is; a clock that ran out says that it is at least as slow as that.
+ * The observation of an attempt. An error answer comes quickly and says nothing about the key's
+ * latency. A timeout does: the latency is at least `tookMs`.
  */
 export function observationOf(result: Attempt, tookMs: number): Observation {
   switch (result.kind) {

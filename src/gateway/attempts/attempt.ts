@@ -10,32 +10,32 @@ import { concat, parseJson, readWhole } from './body.ts'
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts'
 import type { Opened, Read, StopCause, UpstreamCall } from './upstream-call.ts'
 
-/** An upstream's answer as it came, to be passed on should it become the final answer. */
+/** Upstream's answer as it came. It is passed on if it becomes the final answer. */
 export interface Replay extends StreamHead {
   readonly body: Uint8Array
 }
 
-/** How an attempt stands once it is certain what the client may see of it. */
+/** The result of an attempt, once it is certain what the client may see of it. */
 export type Attempt =
   | { readonly kind: 'whole'; readonly answer: Replay; readonly usage: Usage | null }
   | { readonly kind: 'stream'; readonly stream: CommittedStream }
-  /** Something that nobody here reads, such as sound; it has begun to come. */
+  /** A body that the gateway does not parse, such as audio. Its first bytes have come. */
   | { readonly kind: 'bytes'; readonly head: StreamHead; readonly first: Uint8Array }
   | {
       readonly kind: 'failed'
       readonly failure: UpstreamFailure
       readonly replay: Replay | null
-      /** A failed answer may have cost something all the same. */
+      /** A failed answer may have cost something too. */
       readonly usage: Usage | null
     }
-  /** `usage` is known only where no call was made. */
+  /** `usage` is known only if no call was made. */
   | { readonly kind: 'client_gone'; readonly usage: Usage | null }
 
-/** A stream that has shown its first real output: it is the client's from here on. */
+/** A stream that is committed: it belongs to the client, and nothing is retried any more. */
 export interface CommittedStream {
   readonly head: StreamHead
   readonly watch: StreamWatch
-  /** What was held back and has not gone out yet, in the chunks in which it came. */
+  /** What was held back and has not gone out: chunks as they came, or blocks after a keep-alive. */
   readonly held: readonly Uint8Array[]
 }
 
@@ -45,21 +45,21 @@ export interface AttemptLimits {
   readonly idleMs: number
 }
 
-/** An error body is a few kilobytes; this bounds one that is not. */
+/** An error body is a few kilobytes. A longer one counts as a truncated answer. */
 const MAX_ERROR_BODY_BYTES = 4 * 1024 * 1024
 
-/** Workers have 128 MB for all requests of an isolate together. */
+/** A longer answer is passed on unparsed. All requests of an isolate share 128 MB of memory. */
 const MAX_WHOLE_BODY_BYTES = 32 * 1024 * 1024
 
-/** A stream that goes on for this long without any output is passed on, for want of room. */
+/** A stream with more bytes than this before its first output is committed, to bound memory. */
 const MAX_HELD_BYTES = 1024 * 1024
 
-/** After an error event a stream has little left to say; more is not waited for. */
+/** How long the gateway waits for the rest of a stream after an error event. */
 const MAX_ERROR_TAIL_MS = 250
 
 /**
- * Makes one upstream call and looks at its answer until it is either proven good,
- * or failed while nobody has seen any of it.
+ * Makes one upstream call and reads its answer until the answer is proven good or has failed. If
+ * it has failed, the client has seen nothing of it except keep-alives.
  */
 export async function attempt(
   call: UpstreamCall,
@@ -86,13 +86,13 @@ export function isEventStream(headers: Headers): boolean {
   return /^text\/event-stream\b/i.test(headers.get('content-type') ?? '')
 }
 
-/** Whether a body is one that can be looked into: JSON, or a stream of events. */
+/** Whether the gateway can read a body: JSON, or a stream of events. */
 function isText(headers: Headers): boolean {
   const type = headers.get('content-type') ?? ''
   return isEventStream(headers) || /^application\/(?:[\w.-]+\+)?json\b/i.test(type)
 }
 
-/** An answer that cannot be judged by what it holds is good as soon as it begins to come. */
+/** The gateway cannot judge such an answer. It counts as good as soon as its first bytes come. */
 async function awaitBytes(call: UpstreamCall, head: StreamHead, shape: ApiShape): Promise<Attempt> {
   call.disarm()
   const read = await call.read()
@@ -129,7 +129,7 @@ function failed(
   return { kind: 'failed', failure, replay, usage }
 }
 
-/** Reads what came with a status of failure. */
+/** Reads an answer whose status is an error. */
 async function readFailure(
   call: UpstreamCall,
   head: StreamHead,
@@ -144,8 +144,8 @@ async function readFailure(
 }
 
 /**
- * Reads an answer that is not streamed. It is judged whole: OpenRouter sends the
- * 200 before the model has said a word, so only the body knows how it went.
+ * Reads an answer that is not streamed, and judges it whole. OpenRouter sends the 200 before the
+ * model has produced anything, so only the body shows whether the request succeeded.
  */
 async function readAnswer(
   call: UpstreamCall,
@@ -153,10 +153,10 @@ async function readAnswer(
   shape: ApiShape,
   limits: AttemptLimits,
 ): Promise<Attempt> {
-  // Until the first byte only `total_ms` runs: an answer that is not streamed takes its time.
+  // Until the first byte only `total_ms` runs: OpenRouter sends such an answer when it is complete.
   call.disarm()
   const body = await readWhole(call, MAX_WHOLE_BODY_BYTES, limits.idleMs)
-  // No error is so long: it is an answer, and what it says of usage is not worth the memory.
+  // No error is so long, so it is an answer. To read its usage is not worth the memory.
   if (body.kind === 'too_long') return { kind: 'bytes', head, first: body.bytes }
   if (body.kind !== 'body') return ended(body)
   const answer = { ...head, body: body.bytes }
@@ -188,13 +188,13 @@ async function awaitOutput(
     heldBytes += read.bytes.length
     const decided = look(read.bytes, watch, blocks, (block) => reply.keepAlive(block, head))
     const verdict = decided === 'undecided' && heldBytes > MAX_HELD_BYTES ? 'commit' : decided
-    // What is decided goes out whole, or not at all: no comment of it may go out beside it.
+    // A decided stream goes out whole or not at all. None of its comments may go out separately.
     if (verdict !== 'undecided') reply.dropKeepAlives()
     switch (verdict) {
       case 'undecided':
         break
       case 'commit':
-        // What was held is written next, at the client's pace, which no clock of upstream's times.
+        // The held chunks are written next, at the client's pace. No clock for upstream may run.
         call.disarm()
         return { kind: 'stream', stream: { head, watch, held: unsent({ watch, chunks, blocks }) } }
       case 'empty':
@@ -205,7 +205,7 @@ async function awaitOutput(
   }
 }
 
-/** A stream as it was held back so far: as chunks, and the same bytes as blocks. */
+/** What is held back of a stream: the chunks, and the same bytes as blocks. */
 interface HeldStream {
   readonly watch: StreamWatch
   readonly chunks: Uint8Array[]
@@ -214,7 +214,7 @@ interface HeldStream {
 
 type Verdict = 'undecided' | 'commit' | 'empty' | 'error'
 
-/** The first block that decides anything decides; the others of the chunk are only noted. */
+/** The first block with a verdict decides the attempt. Later blocks of a chunk are only stored. */
 function look(
   chunk: Uint8Array,
   watch: StreamWatch,
@@ -227,7 +227,7 @@ function look(
     blocks.push(held)
     if (verdict !== 'undecided') continue
     if (block.kind === 'comment') onComment(held)
-    // What is too large to be looked into is certainly something.
+    // A block that is too large to parse counts as output.
     else if (block.kind === 'oversized') verdict = 'commit'
     else if (reading?.error) verdict = 'error'
     else if (reading?.output || reading?.finished) verdict = 'commit'
@@ -236,14 +236,14 @@ function look(
   return verdict
 }
 
-/** What the client has not got yet: everything as it came, or all but the keep-alives. */
+/** What the client has not received: the chunks as they came, or all blocks but the keep-alives. */
 function unsent({ watch, chunks, blocks }: HeldStream): Uint8Array[] {
   if (blocks.every((block) => !block.sent)) return [...chunks]
   const unsentBlocks = blocks.filter((block) => !block.sent).map((block) => block.bytes)
   return [...unsentBlocks, watch.tail()].filter((bytes) => bytes.length > 0)
 }
 
-/** Takes in the rest of a stream that began with an error, so that it can be passed on whole. */
+/** Reads the rest of a stream that failed before its first output, so it can be passed on whole. */
 async function readErrorTail(
   call: UpstreamCall,
   head: StreamHead,

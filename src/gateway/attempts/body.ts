@@ -14,9 +14,9 @@ export function concat(chunks: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * Reads a whole body of at most `maxBytes`. Of one that is longer, what has come is given; the
- * rest can still be read.
- * @param idleMs longest pause between two chunks, from the first on; no such clock if left out
+ * Reads a whole body of at most `maxBytes`. `too_long` returns the bytes of a longer body that have
+ * come so far; the caller can still read the rest.
+ * @param idleMs the longest pause after a chunk, in milliseconds; without it no idle clock is armed
  */
 export async function readWhole(
   call: UpstreamCall,

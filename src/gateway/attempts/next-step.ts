@@ -1,30 +1,30 @@
 import type { Blame } from '../../openrouter/failures/blame.ts'
 import { fullJitterBackoffMs } from './backoff.ts'
 
-/** What the request does after a failed attempt. */
+/** What the journey does after a failed attempt. */
 export type NextStep =
   | { readonly kind: 'give_up' }
   | {
       readonly kind: 'again'
       readonly attempt: 'move' | 'retry'
       readonly exclude: 'key' | 'account'
-      /** Whether the model that failed is given up for the next one. */
+      /** `next` gives up the model that failed and goes to the next one. */
       readonly model: 'same' | 'next'
       readonly waitMs: number
     }
 
-/** Where the request stands. */
+/** What the request has used so far, and what is left. */
 export interface Standing {
-  /** Upstream attempts made so far. */
+  /** The number of upstream attempts so far. */
   readonly attempts: number
   readonly maxAttempts: number
-  /** How many of them were retries, paid from the budget. */
+  /** The number of retries among them; the retry budget paid for these. */
   readonly retries: number
-  /** Whether the one retry of this model that a provider's fault allows has been used. */
+  /** Whether this model has used the one retry that a provider's fault allows. */
   readonly providerRetried: boolean
-  /** Whether there is another model that could take its place. */
+  /** Whether the request has another model to go to. */
   readonly hasFallback: boolean
-  /** Time left of `total_ms`. */
+  /** The milliseconds that are left of `total_ms`. */
   readonly remainingMs: number
 }
 
@@ -51,7 +51,7 @@ export function nextStep(blame: Blame, standing: Standing, random: () => number)
   }
 }
 
-/** The next model is free: it is bounded by how many the route names. */
+/** A change of model costs no retry budget: the route's list of models already bounds it. */
 function otherModel({ hasFallback }: Standing): NextStep {
   return hasFallback
     ? { kind: 'again', attempt: 'move', exclude: 'key', model: 'next', waitMs: 0 }

@@ -10,25 +10,25 @@ import type { StopCause, UpstreamCall } from './upstream-call.ts'
 export type StreamEnd =
   | { readonly kind: 'complete' }
   | { readonly kind: 'client_gone' }
-  /** The request used up its own time: nobody's fault. */
+  /** The request has used up `total_ms`. This is no fault of the key or of upstream. */
   | { readonly kind: 'out_of_time' }
   | { readonly kind: 'failed'; readonly failure: UpstreamFailure }
 
-/** Between whom an answer is relayed. */
+/** The two sides of a relay, and its idle clock. */
 export interface RelayEnds {
   readonly call: UpstreamCall
   readonly reply: ClientReply
-  /** The longest pause between two chunks of upstream's, in milliseconds. */
+  /** The longest pause between two chunks from upstream, in milliseconds. */
   readonly idleMs: number
 }
 
 /**
- * Passes a committed stream through, chunk by chunk as it comes, and says how it
- * ended. Nothing can be retried any more: a failure becomes one error event, and only where
- * upstream did not send one itself. The client's own stream is left open: whoever calls this ends it.
+ * Passes a committed stream through, chunk by chunk, and returns how it ended. Nothing can be
+ * retried any more. A failure becomes one error event, unless upstream has sent one itself. The
+ * caller must end the client's stream.
  *
- * The idle clock runs while bytes are awaited, not while a slow client makes us
- * wait: that pause is not upstream's.
+ * The idle clock runs only while the gateway waits for upstream. It does not run while the gateway
+ * waits for a slow client.
  */
 export async function relay(
   { call, reply, idleMs }: RelayEnds,
@@ -55,8 +55,9 @@ export async function relay(
 }
 
 /**
- * Passes an answer through that is no stream of events. If it breaks off there is no way to say
- * so in it: the client's connection is broken off, too, so that half of it is not taken for whole.
+ * Passes an answer through that is not a stream of events. Such an answer has no place for an error
+ * event. If it breaks off, the gateway also breaks the client's connection. Otherwise the client
+ * would take half of the answer for the whole.
  */
 export async function relayBytes(
   { call, reply, idleMs }: RelayEnds,
@@ -89,8 +90,8 @@ function endOf(
   { error, finished }: Pick<StreamSummary, 'error' | 'finished'>,
   headers: Headers,
 ): StreamEnd {
-  // Cut after its last word, never closed, or left by a client that had heard it (SDKs hang up at
-  // `[DONE]`): the answer is whole all the same.
+  // The answer is whole once its final event has come. It does not matter how the connection ended
+  // after that: cut, never closed, or closed by the client (SDKs hang up at `[DONE]`).
   if (finished && error === null) return { kind: 'complete' }
   if (last.kind === 'stopped' && last.cause === 'client_gone') return { kind: 'client_gone' }
   if (error !== null) return { kind: 'failed', failure: failureOf(error, headers) }
@@ -100,7 +101,7 @@ function endOf(
     : { kind: 'failed', failure: { kind: 'timeout', clock: last.cause } }
 }
 
-/** Tells the client, in the stream, what went wrong; upstream's own word for it is enough. */
+/** Sends the client one error event, unless upstream has already sent its own. */
 async function explain(
   end: Extract<StreamEnd, { kind: 'failed' | 'out_of_time' }>,
   watch: CommittedStream['watch'],
@@ -112,13 +113,13 @@ async function explain(
   const late = end.kind === 'out_of_time' || end.failure.kind === 'timeout'
   const notice = noticeOf(
     late
-      ? gatewayError('upstream_timeout', 'The answer stopped coming. What came is incomplete.')
+      ? gatewayError('upstream_timeout', 'The answer took too long and is incomplete. Try again.')
       : gatewayError(
           'upstream_unreachable',
-          'The connection to OpenRouter broke off. What came is incomplete.',
+          'The answer from OpenRouter ended early and is incomplete. Try again.',
         ),
   )
-  // An event that was cut in the middle is closed first, or ours would become a part of it.
+  // An event that was cut in the middle is closed first. Otherwise ours would become a part of it.
   const separator = watch.atBoundary() ? '' : '\n\n'
   const text = separator + shape.errorEvent({ ...notice, ...identity, events })
   await reply.write(new TextEncoder().encode(text))

@@ -4,32 +4,32 @@ import type { ApiShape, EventReading, StreamIdentity } from '../../openrouter/sh
 import { createSseScanner, parseSseEvent, type SseBlock } from '../../openrouter/sse.ts'
 import { mergeUsage } from '../../openrouter/usage.ts'
 
-/** A block of the stream, with what it says if it was read. */
+/** A block of the stream, with its reading if it was parsed. */
 export interface WatchedBlock {
   readonly block: SseBlock
   readonly reading: EventReading | null
 }
 
-/** What a stream has said so far. */
+/** What a stream has shown so far. */
 export interface StreamSummary {
   readonly usage: Usage | null
   readonly error: WireError | null
-  /** It said that its answer is whole. */
+  /** Whether the stream has said that its answer is complete. */
   readonly finished: boolean
   readonly identity: StreamIdentity
-  /** Events passed: about as many as tokens, where nothing better is known. */
+  /** The number of events so far. It is an estimate of the tokens if no usage was reported. */
   readonly events: number
 }
 
 /**
- * Watches a stream in passing. Until the commit every event is read (`look`);
- * after it only those that may hold usage, an error or an end (`glance`), since
- * reading every token's JSON would be most of the gateway's work.
+ * Watches a stream that passes through. Until the commit it parses every event (`look`). After the
+ * commit it parses only events that may hold usage, an error or an end (`glance`): to parse the
+ * JSON of every token would be most of the gateway's work.
  */
 export interface StreamWatch {
   look(chunk: Uint8Array): readonly WatchedBlock[]
   glance(chunk: Uint8Array): void
-  /** Bytes of the block that has begun and not ended. */
+  /** The bytes of the block that has begun but not ended. */
   tail(): Uint8Array
   /** Whether an event may begin at the next byte. */
   atBoundary(): boolean

@@ -3,7 +3,7 @@ import type { Ports } from '../ports.ts'
 
 export type Clock = Extract<UpstreamFailure, { kind: 'timeout' }>['clock']
 
-/** Why we ended a call ourselves. */
+/** Why the gateway itself ended a call. */
 export type StopCause = 'client_gone' | Clock
 
 export type Opened =
@@ -18,27 +18,26 @@ export type Read =
   | { readonly kind: 'stopped'; readonly cause: StopCause }
 
 /**
- * One upstream call with its clocks. A clock that runs out and a client that
- * leaves do the same thing, abort the fetch and cancel its body, and the cause is
- * kept: the pending read then ends in whatever way the platform ends it, and is
- * reported as what really happened. (Racing each read against a long-lived "gone"
+ * One upstream call with its clocks. When a clock runs out or the client leaves, the call keeps the
+ * cause, aborts the fetch and cancels its body. The platform then ends the pending read in some
+ * way, and the call reports the kept cause. (A race of each read against a long-lived "gone"
  * promise would leave one reaction behind per chunk.)
  */
 export interface UpstreamCall {
-  /** Until response headers. Never throws. */
+  /** Waits for the response headers. Never throws. */
   open(): Promise<Opened>
-  /** The next bytes of the body. Never throws. Only after `open` gave a response. */
+  /** The next bytes of the body. Never throws. Call it only after `open` returned a response. */
   read(): Promise<Read>
-  /** From now on the given clock runs, in place of the one before. */
+  /** Starts the given clock, in place of the one before. `total` runs besides it. */
   arm(clock: Clock, ms: number): void
   disarm(): void
-  /** Ends the call, upstream included. Does nothing to a call that is over. */
+  /** Ends the call and aborts it at upstream. Does nothing to a call that is over. */
   stop(cause: StopCause): void
-  /** Frees timers, and ends the call if it is not over. Safe to call twice. */
+  /** Frees the timers, and aborts the call if it is not over. Safe to call twice. */
   close(): void
 }
 
-/** How long a call may take, all in all. */
+/** How long a call may take in total, in milliseconds. */
 export interface TotalClock {
   readonly totalMs: number
   /** Called when `totalMs` are over, unless the call is closed before. */
@@ -86,7 +85,7 @@ export function createUpstreamCall(
       ])
       const early = stoppedResult()
       if (early !== null) {
-        // A fetch that heeds no signal may still answer; nobody will read that body.
+        // A fetch that ignores the signal may still answer. Its body is cancelled unread.
         void response.then((late) => {
           if (late.kind === 'response') late.response.body?.cancel().catch(() => undefined)
         })

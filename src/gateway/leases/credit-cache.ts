@@ -1,13 +1,12 @@
 import type { KeyReport } from '../../balancing/health/key-report.ts'
 import type { KeyId } from '../../balancing/ids.ts'
 
-/** An answer of `/key` that proved the key good. */
+/** A key report of a valid key. */
 export type KnownCredit = Extract<KeyReport, { kind: 'valid' }>
 
 /**
- * The last answer about each key, shared by all isolates wherever they run. It
- * saves lookups and nothing depends on it: whatever goes wrong in here counts as
- * an answer that is not there.
+ * The last report of each key, shared by all isolates in all places. It only saves lookups. Any
+ * failure of the cache counts as a missing entry.
  */
 export interface CreditCache {
   read(keyId: KeyId): Promise<KnownCredit | null>

@@ -7,15 +7,15 @@ import type { CreditCache } from './credit-cache.ts'
 import type { KeyRing } from './key-ring.ts'
 
 /**
- * Finds out about keys, all at once: from the shared cache where its answer is
- * recent enough, else from OpenRouter. A lookup that fails is `unknown`; it never
- * throws.
+ * Looks up all given keys at the same time. A key's report comes from the shared cache if the entry
+ * is recent enough and no balance is needed, else from OpenRouter. A failed lookup is reported as
+ * `unknown`. The function never rejects.
  */
 export type KeyLookups = (orders: readonly LookupDuty[]) => Promise<KeyReport[]>
 
 const LOOKUP_TIMEOUT_MS = 10_000
 
-/** `/auth/key` is the old name of `/key`, for an upstream that only knows that one. */
+/** `/auth/key` is the old name of `/key`. It is asked if upstream answers 404 to `/key`. */
 const PATHS = ['key', 'auth/key'] as const
 
 export interface KeyLookupParts {
@@ -23,7 +23,7 @@ export interface KeyLookupParts {
   readonly upstreamUrl: string
   readonly ring: KeyRing
   readonly cache: CreditCache
-  /** Called with each answer about a good key that came from OpenRouter itself, not from the cache. */
+  /** Called with each report of a valid key that comes from OpenRouter, not from the cache. */
   onValid(answer: Extract<KeyReport, { kind: 'valid' }>): void
 }
 
@@ -63,7 +63,8 @@ export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
     if (secret === null) return { keyId, kind: 'unknown' }
     const cached = withBalance ? null : await cache.read(keyId)
     if (cached !== null && cached.askedAtMs >= freshSinceMs) return cached
-    // Two clocks that differ by a little must not make an answer older than its question.
+    // `freshSinceMs` is from the pool object's clock, which may be ahead of this one. A report must
+    // not look older than its lookup duty.
     const askedAtMs = Math.max(ports.nowMs(), freshSinceMs)
     const [found, balanceUsd] = await Promise.all([
       askKey(keyId, secret, askedAtMs),

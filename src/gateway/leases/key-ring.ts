@@ -3,7 +3,7 @@ import type { AccountId, KeyId } from '../../balancing/ids.ts'
 import { type KeySelector, selects } from '../../balancing/routes.ts'
 import type { UpstreamKey } from '../../config/upstream-keys.ts'
 
-/** How long a key that failed is passed over while the pool cannot be asked. */
+/** How long the ring avoids a key that failed. */
 const AVOID_MS = 60_000
 
 export interface RingKey {
@@ -11,28 +11,27 @@ export interface RingKey {
   readonly accountId: AccountId
 }
 
-/** Which keys a request may have. */
+/** Limits which keys a request may get. */
 export interface RingBounds {
-  /** Those that its route selects; null for all. An account counts as it is configured. */
+  /** The keys that its route selects; null for all. Only the configured account of a key counts. */
   readonly routeKeys: readonly KeySelector[] | null
   readonly triedKeys: readonly KeyId[]
   readonly excludedAccounts: readonly AccountId[]
 }
 
 /**
- * The isolate's keys: the only place that knows the secret behind an id. It also
- * takes keys in turn by itself while the pool object can't be reached, avoiding
- * those that it saw fail; that much memory of our own is what keeps an outage of
- * the object from becoming one of the gateway.
+ * The isolate's keys: the only place that maps an id to its secret. While the pool object can't be
+ * reached, the ring also takes keys in turn and avoids those that failed in this isolate. With this
+ * local memory, an outage of the object does not become an outage of the gateway.
  */
 export interface KeyRing {
   /** The secret of a key, or null if it is no longer configured. */
   secret(id: KeyId): string | null
-  /** Remembers a key's (or its account's) failure for a minute. */
+  /** Makes `next` avoid this key for a minute, but not the other keys of its account. */
   noteFailure(id: KeyId, nowMs: number): void
-  /** The next key in turn that serves the request's route and that it has not ruled out, or null. */
+  /** The next key in turn that serves the request's route and is not ruled out, or null. */
   next(bounds: RingBounds, nowMs: number): RingKey | null
-  /** How many keys are not disabled. */
+  /** The number of keys that are not disabled. */
   readonly size: number
 }
 
@@ -56,7 +55,7 @@ export function createKeyRing(keys: readonly UpstreamKey[]): KeyRing {
       const well = inTurn.filter(
         (key) => nowMs - (failedAtMs.get(key.id) ?? Number.NEGATIVE_INFINITY) >= AVOID_MS,
       )
-      // When all have failed lately the fault is hardly theirs: any is better than none.
+      // If all keys failed recently, the keys are probably not the cause. Any is better than none.
       const key = well[0] ?? inTurn[0]
       if (key === undefined) return null
       turn = (ring.indexOf(key) + 1) % ring.length

@@ -15,12 +15,12 @@ import { type Ports, sleep } from '../ports.ts'
 import type { KeyLookups } from './key-lookups.ts'
 import type { KeyRing, RingBounds } from './key-ring.ts'
 
-/** Permission for one attempt. `leaseId` is null when the pool could not be asked. */
+/** Permission for one attempt. `leaseId` is null if the pool could not be reached. */
 export interface Leased {
   readonly kind: 'leased'
   readonly keyId: KeyId
   readonly accountId: AccountId
-  /** Which of the models that were asked for it is for. */
+  /** The model that it is for: one of the requested models. */
   readonly model: ModelId
   readonly leaseId: LeaseId | null
 }
@@ -28,20 +28,20 @@ export interface Leased {
 export type Acquired =
   | Leased
   | { readonly kind: 'refused'; readonly refusal: Refusal }
-  /** The pool can't be reached, and this gateway is told not to go on without it, or can't. */
+  /** The pool can't be reached. The policy is `closed`, or the ring has no key for the request. */
   | { readonly kind: 'no_pool' }
-  /** The client left while it waited. */
+  /** The client left while its request waited in the queue. */
   | { readonly kind: 'client_gone' }
 
-/** A lease request before it has an id, with what the request may have while the pool can't be reached. */
+/** A lease request without its id, and with the route's keys, which the ring needs. */
 export type LeaseDraft = Omit<LeaseRequest, 'leaseId'> & Pick<RingBounds, 'routeKeys'>
 
 export interface LeaseBroker {
   /**
-   * Gives back and takes in one step; the settlement is sent whatever comes of the request.
-   * Where no key is free it waits in the pool's queue.
-   * @param gone aborted when the client leaves: its place in the queue is then given up
-   * @param onWaited told how long that took, in milliseconds
+   * Sends settlements and a lease request in one exchange. The settlements are sent whatever the
+   * pool decides. If no key is free, the request waits in the pool's queue.
+   * @param gone aborted when the client leaves; the request then leaves the queue
+   * @param onWaited called with the time spent in the queue, in milliseconds
    */
   acquire(
     draft: LeaseDraft,
@@ -49,13 +49,13 @@ export interface LeaseBroker {
     gone: AbortSignal,
     onWaited: (waitedMs: number) => void,
   ): Promise<Acquired>
-  /** Gives a lease back. Tries twice: a lost settlement holds capacity until the lease expires. */
+  /** Gives leases back. Tries twice: a lost settlement holds capacity until its lease expires. */
   settle(settlements: readonly Settlement[]): Promise<void>
 }
 
 const SETTLE_AGAIN_MS = 1_000
 
-/** A deployment breaks a waiting request's call once; more than twice is an object that is ill. */
+/** A deployment breaks a waiting request's call once. If more than two break, the object is ill. */
 const MAX_LOST_ANSWERS = 2
 
 export interface LeaseBrokerParts {
@@ -63,19 +63,19 @@ export interface LeaseBrokerParts {
   readonly pool: PoolClient
   readonly ring: KeyRing
   readonly lookups: KeyLookups
-  /** What a request does while the pool can't be reached. */
+  /** What happens if the pool can't be reached: `open` uses the ring, `closed` refuses. */
   readonly onPoolUnavailable: 'open' | 'closed'
   /** Keeps the Worker alive for work that no request waits for. */
   background(work: Promise<void>): void
 }
 
 /**
- * Leases from the pool object, or, while that can't be reached and the policy is
- * `open`, keys in turn from the isolate's own ring.
+ * Gets leases from the pool object. If the object can't be reached and the policy is `open`, takes
+ * keys in turn from the isolate's own ring.
  *
- * One broker serves one request: an object that does not answer costs a request two seconds, so
- * that its next attempts go without, and it is the next request that asks again.
- *
+ * One broker serves one request. An object that does not answer costs two seconds. The request's
+ * next attempts therefore do not ask the object, unless it has answered a settlement or a key
+ * report of this request since. The next request asks again.
  */
 export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const { ports, pool, ring, lookups, onPoolUnavailable, background } = parts
@@ -91,7 +91,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const report = async (orders: readonly LookupDuty[]) => {
     const found = await lookups(orders)
     const answer = await exchange({ wants: [], settlements: [], lookups: found })
-    // The reply may hand out more: whatever was due beyond what fits in one step.
+    // The reply may hand out more lookup duties: one exchange hands out only a limited number.
     if (answer !== null) takeDuties(answer)
   }
   const send = async (settlements: readonly Settlement[]) => {
@@ -146,7 +146,8 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
           background(settle([unheard(request.leaseId)]))
           return { kind: 'client_gone' }
         case undefined:
-          // The object may have granted what we did not hear of; that capacity is not to be lost.
+          // The object may have granted the lease in an answer that was lost. Its capacity must not
+          // stay taken.
           isUnreachable = true
           background(settle([...owed, unheard(request.leaseId)]))
           return withoutPool(draft)
@@ -160,8 +161,8 @@ interface PoolAccess extends Pick<LeaseBrokerParts, 'ports' | 'pool'> {
 }
 
 /**
- * Asks again and again, until a request that waits is decided.
- * @returns `waiting` if the client left first; null when the pool is lost
+ * Calls the object again and again until the waiting request is decided.
+ * @returns `waiting` if the client left first; null if the object can't be reached
  */
 async function waitInQueue(
   { ports, pool, ask }: PoolAccess,
@@ -176,8 +177,9 @@ async function waitInQueue(
     if (answer === null) break
     if (answer.kind === 'unavailable') lostAnswers += 1
     if (lostAnswers > MAX_LOST_ANSWERS) return null
-    // An object that has been restarted has lost its queue, and breaks the calls that it holds:
-    // back to the end. One that had granted the lease grants it again.
+    // A restarted object has lost its queue and broken the calls that it held: the request goes to
+    // the end of the new queue. If only the answer with the grant was lost, the object grants the
+    // same lease again.
     const known = answer.kind === 'answer' ? answer.value.decision : null
     const waitMs = Math.max(0, untilMs - ports.nowMs())
     decision = known ?? (await ask({ ...request, waitMs }, []))
@@ -185,7 +187,7 @@ async function waitInQueue(
   return decision
 }
 
-/** Null if the signal is aborted first. */
+/** Waits for `work`. Null if the signal is aborted first. */
 async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
   if (signal.aborted) return null
   let onAbort = (): void => undefined
@@ -200,7 +202,7 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<
   }
 }
 
-/** Ends a lease that was asked for and never heard of. */
+/** Ends a lease whose grant may not have reached us. */
 function unheard(id: LeaseId): Settlement {
   return { leaseId: id, keyId: keyId(''), outcome: 'ignorable', benches: [], suspect: false }
 }

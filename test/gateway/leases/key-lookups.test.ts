@@ -10,7 +10,7 @@ const REJECTED = errorAnswer(401, 'User not found.')
 const GOOD = streamOf(HELLO)
 const UNCAPPED = jsonAnswer(200, { data: { limit: null, limit_remaining: null, usage: 3 } })
 
-/** What is known of a key without a cap. */
+/** The report of a valid key without a cap. */
 const KNOWN = {
   kind: 'valid',
   limitUsd: null,
@@ -22,7 +22,7 @@ const KNOWN = {
   askedAtMs: START_MS,
 } as const
 
-/** Looks up key `a` of an upstream that answers so. */
+/** Looks up a key (`a` by default) at an upstream with these answers by path. */
 async function lookUp(answers: Readonly<Record<string, Script>>, id: KeyId = keyId('a')) {
   const world = createVirtualWorld()
   for (const [path, script] of Object.entries(answers)) world.upstream.on(path, script)
@@ -124,7 +124,7 @@ describe('after a 401', () => {
     await world.time.advance(3_600_000)
     await world.finish(world.send())
     expect(world.keysCalled()).toEqual(['a', 'b', 'b'])
-    // The next answer of /key takes it back, and it was asked by the request that has just been.
+    // The next good answer of /key ends the bench. A request's exchange hands out the lookup duty.
     world.upstream.on('key', UNCAPPED)
     await world.time.advance(61_000)
     await world.finish(world.send())
@@ -150,7 +150,7 @@ describe('after a 401', () => {
     world.upstream.on(CHAT, REJECTED)
     world.upstream.on('key', REJECTED)
     await world.finish(world.send())
-    // All are rejected by now, and all due again after a minute.
+    // All keys are rejected now, and all are due again after a minute.
     expect(world.pool.lookups).toHaveLength(10)
     world.upstream.on('key', UNCAPPED)
     await world.time.advance(61_000)
