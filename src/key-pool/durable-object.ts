@@ -27,29 +27,29 @@ import {
 } from './protocol.ts'
 import { createStore, type Store } from './record-store.ts'
 
-/** The most that a crash may cost the counters. */
+/** A crash loses at most what was counted in this time. */
 const CHECKPOINT_MS = 5_000
 
-/** The least between two looks at the queue that nothing but time has caused. */
+/** The shortest pause between two timed checks of the queue. */
 const MIN_WAKE_MS = 25
 
 /**
- * One pool of keys. In memory is the truth while the object lives; SQLite is what
- * it needs to live again. It decides and remembers; it never calls OpenRouter, so
- * nothing can come between two lines of it.
+ * One pool of keys. While the object lives, its memory holds the truth. SQLite holds what the
+ * object needs after a restart. The object never calls OpenRouter, and no decision waits for
+ * anything, so no other call can change the pool in the middle of a decision.
  */
 export class KeyPool extends DurableObject<Env> {
   readonly #store: Store
   #pool: PoolState | null = null
   #checkpointTimer: ReturnType<typeof setTimeout> | null = null
-  /** Those who are held until their request is decided. */
+  /** Calls of `whenDecided` that are held until their request is decided: how to release each. */
   readonly #held = new Map<AwaitRequest, () => void>()
   #wakeTimer: ReturnType<typeof setTimeout> | null = null
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env)
     this.#store = createStore(ctx.storage)
-    // Only hashing and its own storage are waited for here, no other object or service.
+    // This waits only for hashing and for the object's own storage, not for any other service.
     void ctx.blockConcurrencyWhile(async () => {
       const result = await readConfig({ ...env })
       if (!result.ok) return
@@ -61,8 +61,8 @@ export class KeyPool extends DurableObject<Env> {
   }
 
   /**
-   * Takes reports and wants, answers with decisions. Settlements go first: a key
-   * that one of them frees may serve one of those who wait, and then one of the wants.
+   * Takes settlements, key reports and lease requests, and returns decisions. Settlements go first:
+   * a key that they free serves the waiters first, and then the new lease requests.
    */
   exchange(request: ExchangeRequest): ExchangeReply {
     const pool = this.#open()
@@ -87,7 +87,7 @@ export class KeyPool extends DurableObject<Env> {
     return { version: 1, decision }
   }
 
-  /** What would be chosen for a request, and why nothing else. Changes nothing. */
+  /** Which key would be chosen for a request, and why no other key. Grants nothing. */
   explain(question: Question): Explanation {
     const pool = this.#open()
     const nowMs = Date.now()
@@ -102,7 +102,7 @@ export class KeyPool extends DurableObject<Env> {
     return spendingOf(tallyOf(pool.ledger.byClient, clientId, nowMs), nowMs)
   }
 
-  /** A key that can ask OpenRouter about one of a client's answers; null if none is known to. */
+  /** A key that can ask OpenRouter about one of a client's answers; null if none is known. */
   keyForGeneration(generationId: string, clientId: ClientId): KeyId | null {
     return keyForGeneration(this.#open(), generationId, clientId, Date.now())
   }
@@ -115,7 +115,7 @@ export class KeyPool extends DurableObject<Env> {
     return snapshot(pool, nowMs)
   }
 
-  /** A Worker with the same faulty configuration answers by itself and never asks. */
+  /** Throws without a valid configuration. A Worker with the same faults never calls the object. */
   #open(): PoolState {
     if (this.#pool === null) throw new Error('The pool has no valid configuration')
     return this.#pool
@@ -133,7 +133,10 @@ export class KeyPool extends DurableObject<Env> {
     this.#held.delete(leaseId)
   }
 
-  /** Gives what is free to those who wait, tells them, and sees to it that time does the same. */
+  /**
+   * Gives free keys to waiters, releases the held calls that are decided or out of time, and sets a
+   * timer for the next moment at which time alone can free a key or end a wait.
+   */
   #serve(pool: PoolState, nowMs: number): void {
     tick(pool, nowMs)
     serveQueue(pool, nowMs, Math.random)
@@ -150,10 +153,9 @@ export class KeyPool extends DurableObject<Env> {
   }
 
   /**
-   * Transitions of breakers and benches are written before the answer leaves
-   * (the output gate holds it back until they are durable). Counters change with
-   * every request; a row for each would cost more than everything else together,
-   * so they wait for the next checkpoint.
+   * Changes of breakers and benches are written at once. The output gate holds the answer back
+   * until they are durable. Counters change with every request. A row for each change would cost
+   * more than everything else together, so counters wait for the next checkpoint.
    */
   #write(pool: PoolState): void {
     this.#store.save(takeChanges(pool))
@@ -163,8 +165,7 @@ export class KeyPool extends DurableObject<Env> {
     this.#checkpointTimer = setTimeout(() => {
       this.#checkpointTimer = null
       this.#store.saveCheckpoint(checkpoint(pool))
-      // Nothing else is left to do, and an object that is evicted before the rows are on disk
-      // takes them with it.
+      // The object may be evicted now. Rows that are not on disk by then would be lost.
       this.ctx.waitUntil(this.ctx.storage.sync())
     }, CHECKPOINT_MS)
   }

@@ -8,7 +8,7 @@ import type { AwaitReply, AwaitRequest, ExchangeReply, ExchangeRequest } from '.
 /** How long the Worker waits for the pool object before it goes on without it. */
 const GIVE_UP_MS = 2_000
 
-/** Leaves room to shard: later each shard holds a share of the pool's keys. */
+/** The number leaves room for shards: later each shard may hold a share of the pool's keys. */
 const OBJECT_NAME = 'pool/default/0'
 
 /** `unavailable`: the object threw, is overloaded, or took longer than two seconds. */
@@ -18,7 +18,7 @@ export type PoolAnswer<T> =
 
 export interface PoolClient {
   exchange(request: ExchangeRequest): Promise<PoolAnswer<ExchangeReply>>
-  /** Held by the object for as long as `AWAIT_MS` while there is nothing to say. */
+  /** The object holds this call for up to `AWAIT_MS` while the request is not decided. */
   whenDecided(leaseId: AwaitRequest): Promise<PoolAnswer<AwaitReply>>
   explain(question: Question): Promise<PoolAnswer<Explanation>>
   spending(clientId: ClientId): Promise<PoolAnswer<Spending>>
@@ -27,9 +27,9 @@ export interface PoolClient {
 }
 
 /**
- * The Worker's side of the pool object. A fresh stub per call, since one that has
- * thrown stays broken; no retries by the runtime, since those may go on for ten
- * seconds, and we have better to do: go on without it.
+ * The Worker's side of the pool object. Every call uses a fresh stub, since a stub that has thrown
+ * stays broken. The runtime must not retry: its retries may take ten seconds, and the gateway can
+ * go on without the object after two.
  */
 export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): PoolClient {
   const stub = () => namespace.getByName(OBJECT_NAME, { retry: { maxRetries: 0 } })

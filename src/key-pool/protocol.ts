@@ -5,9 +5,9 @@ import type { Decision, LeaseRequest } from '../balancing/lease-request.ts'
 import type { Settlement } from '../balancing/settlement.ts'
 
 /**
- * What Workers and the pool object say to each other. After a deployment new
- * Workers talk to an old object for minutes, and the other way round: fields are
- * only ever added, and both sides pass over those that they don't know.
+ * The messages between Workers and the pool object. For minutes after a deployment, new Workers
+ * talk to an old object, and old Workers to a new object. So fields are only ever added, and both
+ * sides ignore fields that they don't know.
  */
 export interface ExchangeRequest {
   readonly version: 1
@@ -18,24 +18,24 @@ export interface ExchangeRequest {
 
 export interface ExchangeReply {
   readonly version: 1
-  /** One for each want, in their order. */
+  /** One decision for each lease request in `wants`, in the same order. */
   readonly decisions: readonly Decision[]
-  /** Keys that this asker, and nobody else, should now look up and report. */
+  /** Lookup duties that only this Worker gets: look up these keys now and report them. */
   readonly lookups: readonly LookupDuty[]
 }
 
 /**
- * What has become of a request that waits. Held back until there is something to
- * say, for `AWAIT_MS` at most; who still waits then asks again, and so shows that
- * it is still there.
+ * What has become of a waiting request. The object holds the reply back until the request is
+ * decided, for `AWAIT_MS` at most. If the request still waits then, the Worker asks again, which
+ * also shows the object that the client is still there.
  */
 export interface AwaitReply {
   readonly version: 1
-  /** Null when the object knows nothing of it: it has been restarted. */
+  /** Null if the object does not know the request, for example after a restart. */
   readonly decision: Decision | null
 }
 
 export type AwaitRequest = LeaseId
 
-/** Well below the time after which a silent object is given up. */
+/** Well below the two seconds after which a Worker gives up on a silent object. */
 export const AWAIT_MS = 1_000

@@ -9,9 +9,8 @@ import type {
 import { accountId, clientId, keyId, leaseId, modelId } from '../balancing/ids.ts'
 
 /**
- * Schemas of what the object stores. What is read back is parsed, not cast: it
- * may have been written by an older release, and a wrong shape must cost that
- * one record, not the pool.
+ * Schemas of the stored records. Records are parsed when they are read, not cast: an older release
+ * may have written them. A record with a wrong shape is lost alone; the pool keeps the others.
  */
 
 const moment = z.number()
@@ -27,7 +26,7 @@ const plainBench = z.object({
   sinceMs: moment,
 })
 
-/** What a bench hides hides nothing itself: see bench.ts. */
+/** A hidden bench hides no further bench: see bench.ts. */
 const bench = plainBench.extend({
   hidden: plainBench
     .transform((hidden) => ({ ...hidden, hidden: null }))
@@ -117,7 +116,7 @@ const route = z.object({
 
 const slots = z.array(z.object({ slot: z.number(), amount: z.number() }))
 
-/** The parts of a checkpoint, each in rows of its own. */
+/** The parts of a checkpoint. Each part has its own rows. */
 export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodType<Checkpoint[Part]> } = {
   counters: z.object({
     turns: z.number(),

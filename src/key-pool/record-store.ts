@@ -16,9 +16,8 @@ import {
 } from './record-schemas.ts'
 
 /**
- * One table of JSON records, by kind and id. Everything in it is read once, when
- * the object starts, so there is nothing that columns or indexes would speed up,
- * and an index would double the price of each write.
+ * One table of JSON records, by kind and id. All of it is read once, when the object starts, so
+ * columns or indexes would speed nothing up. An index would double the price of each write.
  */
 const SCHEMA = `CREATE TABLE IF NOT EXISTS records (
   kind TEXT NOT NULL,
@@ -27,12 +26,12 @@ const SCHEMA = `CREATE TABLE IF NOT EXISTS records (
   PRIMARY KEY (kind, id)
 ) WITHOUT ROWID`
 
-/** A row holds 2 MB, and a character of JSON may take three bytes. */
+/** A row holds 2 MB. A character of JSON may take three bytes. */
 const MAX_ROW_CHARACTERS = 600_000
 
 type Kind = 'key' | 'account' | 'models' | 'checkpoint'
 
-/** Set while something has happened that the checkpoint does not hold. */
+/** This entry is set while the pool has changes that the checkpoint does not hold. */
 const OUTDATED = 'outdated'
 
 export interface Store {
@@ -40,11 +39,11 @@ export interface Store {
   /** Writes what one step changed. */
   save(changed: ChangedRecords): void
   /**
-   * Notes that the checkpoint is outdated from now on. Nothing waits for this to be on disk: to
-   * lose the note in a crash costs little, to wait for it would cost every quiet pool's request.
+   * Marks the checkpoint as outdated. No answer waits until the mark is on disk. A crash that loses
+   * the mark costs little. A wait would slow down the first request after every quiet time.
    */
   outdate(): void
-  /** Writes the parts that differ from what was last written or loaded. */
+  /** Writes only the rows that differ from what was last written or loaded. */
   saveCheckpoint(checkpoint: Checkpoint): void
 }
 
@@ -85,7 +84,7 @@ export function createStore(storage: DurableObjectStorage): Store {
       void storage.put(OUTDATED, true, { allowUnconfirmed: true })
     },
     saveCheckpoint(checkpoint) {
-      // Rows that are written without a pause between them are written all or none.
+      // There is no `await` between these writes, so the platform commits all of them or none.
       for (const [part, record] of Object.entries(checkpoint)) {
         const pieces = piecesOf(JSON.stringify(record))
         for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
@@ -100,7 +99,7 @@ export function createStore(storage: DurableObjectStorage): Store {
 
 type Row = { kind: string; id: string; record: string }
 
-/** The rows of a text that may be too long for one. */
+/** Splits a text that may be too long for one row into rows. */
 function piecesOf(text: string): string[] {
   const count = Math.max(1, Math.ceil(text.length / MAX_ROW_CHARACTERS))
   return Array.from({ length: count }, (_, i) =>

@@ -11,8 +11,8 @@ import {
   newPool,
 } from './object-driver.ts'
 
-// Records that came with limits, credit, routes and generations, across the end of an object. The
-// checkpoint is written when the clock is told to move.
+// Limits, credit, routes and generations are in the checkpoint and must outlive the object. The
+// clock is fake, so the checkpoint is written only when a test moves it.
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))
 afterEach(() => void vi.useRealTimers())
 
@@ -117,7 +117,7 @@ it('which key credit-threshold is on, route by route', async () => {
     vi.advanceTimersByTime(CHECKPOINT_MS)
   })
   const served = await deployed(pool, { keys, policy }, (object) => {
-    // Alpha has been topped up, and the pool stays where it is all the same.
+    // Alpha has credit again, but the route stays with its current key.
     object.exchange({ ...NOTHING, lookups: [credit('alpha', 50)] })
     return [{}, { models: [modelId('other/model')] as const }].map((want) =>
       grantFrom(object, want),

@@ -15,7 +15,7 @@ import {
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))
 afterEach(() => void vi.useRealTimers())
 
-/** Keys of the next grants, each given back at once. */
+/** The keys of the next grants. Each lease is given back at once. */
 function inTurn(object: KeyPool, count: number): KeyId[] {
   return Array.from({ length: count }, () => {
     const request = { version: 1, wants: [leaseRequestOf()], settlements: [], lookups: [] } as const
@@ -76,7 +76,7 @@ it('the turn of round-robin goes on where the object before left off', async () 
     return keys
   })
   const second = await deployed(pool, deployment, (object) => inTurn(object, 5))
-  // Who begins is chance: nobody's turn has been yet.
+  // The first round is in random order, since no key has had a turn yet.
   const round = first.slice(0, 3)
   expect(round.toSorted()).toEqual(['alpha', 'beta', 'gamma'])
   expect([...first, ...second]).toEqual([...round, ...round, ...round])

@@ -116,7 +116,7 @@ it('takes no lease, no turn and no part of a limit, however often it is asked', 
     return turns
   })
   expect(new Set(served.map(({ key }) => key))).toEqual(new Set(['alpha', 'beta', 'gamma']))
-  // Who begins is chance; from then on the explanation names the key whose turn it is.
+  // The first keys are random. From then on the explanation names the key whose turn it is.
   for (const { key, explained } of served.slice(2))
     expect(new Set(explained)).toEqual(new Set([key]))
 })

@@ -12,7 +12,7 @@ export const NOTHING = { version: 1, wants: [], settlements: [], lookups: [] } a
 
 let count = 0
 
-/** An object of its own for each test: storage is shared by the tests of a file. */
+/** A new object for each test, since the tests of a file share the storage. */
 export function newPool(): DurableObjectStub<KeyPool> {
   count += 1
   return env.KEY_POOL.getByName(`pool/test/${count}`)
@@ -24,8 +24,8 @@ interface Deployment {
 }
 
 /**
- * The object as the next deployment would bring it up over the same storage, with a configuration
- * of its own. Hashing the keys is asynchronous, and until it is done nothing may be asked.
+ * Starts a new object over the same storage, as a deployment with this configuration would. The
+ * constructor hashes the keys asynchronously, so the object is used only after that.
  */
 export async function deployed<T>(
   pool: DurableObjectStub<KeyPool>,
@@ -40,15 +40,15 @@ export async function deployed<T>(
   })
 }
 
-/** A key as it is configured. */
+/** The configuration of a key. */
 export const keyOf = (id: string) => ({ id, key: `sk-or-v1-test-${id}` })
 
-/** Lets time pass for the object's timers; for tests that hold the clock. */
+/** Lets time pass for the object's timers. For tests with a fake clock. */
 export async function pass(pool: DurableObjectStub<KeyPool>, ms: number): Promise<void> {
   await runInDurableObject(pool, () => void vi.advanceTimersByTime(ms))
 }
 
-/** What `/key` says now of a key without a cap, with what a test cares about changed. */
+/** A key report of now, for a key without a cap, with a test's changes. */
 export function keyReportOf(
   id: string,
   changes: Partial<Extract<KeyReport, { kind: 'valid' }>> = {},
@@ -67,7 +67,7 @@ export function keyReportOf(
   }
 }
 
-/** A want of a first attempt, with what a test cares about changed. */
+/** A lease request of a first attempt, with a test's changes. */
 export function leaseRequestOf(changes: Partial<LeaseRequest> = {}): LeaseRequest {
   count += 1
   const models = changes.models ?? [modelId('vendor/model')]
@@ -96,7 +96,7 @@ export async function ask(
   return decision
 }
 
-/** Takes a lease on a certain key, by ruling the others out. */
+/** Takes a lease on one key by ruling the others out. */
 export async function grantOf(pool: DurableObjectStub<KeyPool>, key: string): Promise<Grant> {
   const others = ['alpha', 'beta', 'gamma'].filter((id) => id !== key).map(keyId)
   const decision = await ask(pool, { triedKeys: others })
@@ -123,7 +123,7 @@ export function benching(order: BenchOrder): Partial<Settlement> {
   return { outcome: 'ignorable', fault: 'account', benches: [order] }
 }
 
-/** What of a snapshot must outlive the object. */
+/** The part of a snapshot that must outlive the object. */
 export function lasting({ keys, panic }: PoolSnapshot) {
   return {
     panic,

@@ -7,7 +7,7 @@ import type { BenchOrder, BenchScope, Settlement } from '../../src/balancing/set
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
 import { give, grantOf, lasting, leaseRequestOf, newPool } from './object-driver.ts'
 
-// The checkpoint never fires here: what is compared has to be on disk without it.
+// The checkpoint never fires here: the compared state must be on disk without it.
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))
 afterEach(() => void vi.useRealTimers())
 
@@ -16,7 +16,7 @@ type Pool = DurableObjectStub<KeyPool>
 const KEYS = ['alpha', 'beta', 'gamma'] as const
 const MODELS = ['vendor/model', 'vendor/model:free', 'vendor/other'] as const
 
-/** Which key would be given for which model, and why not the others. Leaves nothing leased. */
+/** For each key and model: whether the key is granted, or why not. Leaves nothing leased. */
 async function outcomes(pool: Pool) {
   const wants = KEYS.flatMap((key) =>
     MODELS.map((model) =>
@@ -37,7 +37,7 @@ async function outcomes(pool: Pool) {
     if (decision.kind === 'grant') return { key: decision.keyId }
     if (decision.kind === 'waiting') throw new Error('Nobody here wants to wait')
     const { reasons, retryAtMs } = decision
-    // When a key that is busy will be free is a guess by what was seen of late, and not kept.
+    // The time at which a busy half-open key is free is an estimate, which is not stored.
     return 'half_open_busy' in reasons ? { reasons } : { reasons, retryAtMs }
   })
 }
@@ -87,7 +87,7 @@ it('whatever has happened, the object that comes after decides as the one before
         const want = leaseRequestOf({ models: [modelId(model)], triedKeys })
         const request = { version: 1, wants: [want], settlements: [], lookups: [] } as const
         const [decision] = (await pool.exchange(request)).decisions
-        // A key that is benched is settled all the same: a long answer may end after the bench began.
+        // A benched key may get settlements too: a long answer may end after the bench began.
         const grant =
           decision?.kind === 'grant'
             ? decision
@@ -129,7 +129,7 @@ it('a guess at a rate limit goes on doubling where the object before left off', 
     await abortAllDurableObjects()
     pool = env.KEY_POOL.get(pool.id)
   }
-  // Each is stretched by up to a fifth, never shortened.
+  // Each bench is lengthened by up to a fifth, never shortened.
   for (const [i, ms] of benchedForMs.entries()) {
     expect(ms).toBeGreaterThanOrEqual(1_000 * 2 ** i)
     expect(ms).toBeLessThanOrEqual(1_200 * 2 ** i)
@@ -149,7 +149,7 @@ it('a cooldown goes on doubling where the object before left off, a probe in vai
     expect(opensAgainMs).toBe(Date.now() + cooldownMs)
     vi.setSystemTime(opensAgainMs ?? 0)
     await rest()
-    // This probe proves nothing: its client went away.
+    // This probe proves nothing, since its client left.
     await give(pool, await grantOf(pool, 'alpha'), { outcome: 'ignorable', fault: 'nobody' })
     await rest()
     await give(pool, await grantOf(pool, 'alpha'), failure)

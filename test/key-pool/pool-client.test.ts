@@ -8,7 +8,7 @@ afterEach(() => void vi.useRealTimers())
 
 const NOTHING = { version: 1, wants: [], settlements: [], lookups: [] } as const
 
-/** A namespace whose objects answer as they are told. */
+/** A namespace whose objects answer with this function. */
 function namespaceOf(answer: () => Promise<unknown>) {
   const getByName = vi.fn(() => ({ exchange: answer, snapshot: answer }))
   return { getByName, namespace: { getByName } as unknown as DurableObjectNamespace<KeyPool> }

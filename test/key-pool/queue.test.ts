@@ -19,17 +19,17 @@ import {
   pass,
 } from './object-driver.ts'
 
-// The wake of a queue is a timer, and so is the checkpoint that an eviction would wait for.
+// The clock is fake: the queue wakes by a timer, and an eviction waits for the checkpoint's timer.
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))
 afterEach(() => void vi.useRealTimers())
 
 type Pool = DurableObjectStub<KeyPool>
 
-/** What only gamma can serve. */
+/** Makes a lease request that only gamma can serve. */
 const ONLY_GAMMA = { triedKeys: ['alpha', 'beta'].map(keyId) }
 const MAX_CONCURRENT = 50
 
-/** Takes every lease that gamma has. */
+/** Takes all leases that gamma can give. */
 async function fill(pool: Pool, leaseMs = 600_000): Promise<Grant[]> {
   const wants = Array.from({ length: MAX_CONCURRENT }, () =>
     leaseRequestOf({ ...ONLY_GAMMA, leaseMs }),
@@ -50,14 +50,14 @@ async function line(pool: Pool, want: Partial<LeaseRequest> = {}): Promise<Lease
   return decision.leaseId
 }
 
-/** A call of `whenDecided` that has reached the object and is being held by it. */
+/** A call of `whenDecided` that has reached the object and that the object holds. */
 async function held(pool: Pool, id: LeaseId) {
   let told: Decision | null | 'nothing' = 'nothing'
   const answer = pool.whenDecided(id).then(({ decision }) => {
     told = decision
     return decision
   })
-  // Calls reach the object in their order: what is asked after it is answered after it.
+  // Calls reach the object in order. When this one is answered, the call above has arrived.
   await pool.snapshot()
   return { answer, told: () => told }
 }
@@ -136,7 +136,7 @@ describe('who waits', () => {
     const pool = newPool()
     const leases = await fill(pool)
     const ids = [await line(pool), await line(pool), await line(pool)]
-    // Whoever is held first has no advantage by it.
+    // The order of the held calls must not matter.
     const calls = new Map<LeaseId, Awaited<ReturnType<typeof held>>>()
     for (const id of ids.toReversed()) calls.set(id, await held(pool, id))
     for (const id of ids) {
@@ -299,7 +299,7 @@ it('a queue that is empty leaves no timer behind', async () => {
   const id = await line(pool)
   await give(pool, grantIn(first))
   expect((await pool.whenDecided(id)).decision).toMatchObject({ kind: 'grant' })
-  // The checkpoint's is the only one, and after it there is none.
+  // The checkpoint's timer is the only one. After it has fired there is none.
   await pass(pool, 5_000)
   expect(vi.getTimerCount()).toBe(0)
 })

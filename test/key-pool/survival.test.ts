@@ -8,17 +8,17 @@ import type { KeyPool } from '../../src/key-pool/durable-object.ts'
 import { createStore } from '../../src/key-pool/record-store.ts'
 import { ask, benching, failing, give, grantOf, lasting, newPool } from './object-driver.ts'
 
-/** The two ways in which an object's memory ends: put to rest, or torn down. */
+/** The two ways in which an object's memory ends. */
 const ENDS = {
   eviction: evictDurableObject,
   crash: abortAllDurableObjects,
 } satisfies Record<string, (pool: DurableObjectStub<KeyPool>) => Promise<void>>
 
-// An eviction waits for a timer that is pending, and the checkpoint is one: it fires when told to.
+// The clock is fake, since an eviction would wait for the checkpoint's timer.
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] }))
 afterEach(() => void vi.useRealTimers())
 
-/** A stub whose object has crashed stays broken; this one finds the object that came after it. */
+/** Ends the object and returns a new stub. The old stub stays broken after a crash. */
 async function afterEnd(
   pool: DurableObjectStub<KeyPool>,
   end: keyof typeof ENDS,
@@ -142,7 +142,7 @@ describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
     pool = await afterEnd(pool, end)
     expect((await pool.snapshot()).keys).toEqual(before.keys)
     expect(before.keys.map(({ inFlight }) => inFlight)).toEqual([0, 1, 0])
-    // Gamma has waited longest as far as anybody remembers: beta's turn came before alpha's.
+    // The checkpoint does not know of gamma's turn, so gamma's last turn is the oldest.
     expect(await ask(pool)).toMatchObject({ keyId: 'gamma' })
     await give(pool, running)
     expect((await pool.snapshot()).keys[1]).toMatchObject({ inFlight: 0, total: { successes: 1 } })
@@ -193,7 +193,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
     const leases = Array.from({ length: 20_000 }, (_, i) => ({
       ...lease,
       id: leaseId(`a-lease-with-a-name-of-usual-length-${i}`),
-      // Three bytes a letter.
+      // Each character takes three bytes.
       model: modelId('世界'.repeat(20)),
       tokens: 0,
       unclaimedMs: null,
@@ -213,7 +213,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
     store.saveCheckpoint(small)
     expect(await loaded()).toEqual(small)
     expect(rows()).toHaveLength(5)
-    // A store that comes up later knows of the pieces that an earlier one has written.
+    // A new store knows the pieces that an earlier store has written.
     store.saveCheckpoint(large)
     const next = createStore(storage)
     await next.load()
