@@ -28,7 +28,7 @@ const EXPOSED_HEADERS = [
   'server-timing',
 ]
 
-/** The HTTP surface: the order of the middleware and the list of routes. */
+/** Makes the HTTP app: the order of the middleware and the list of routes. */
 export function createApp(ports: Ports): Hono<HttpEnvironment> {
   const app = new Hono<HttpEnvironment>()
   app.use(requestId())
@@ -54,16 +54,17 @@ export function createApp(ports: Ports): Hono<HttpEnvironment> {
 }
 
 const NOT_FOUND =
-  'This gateway does not serve that path or method. Management of keys, credits and ' +
-  'accounts is done at OpenRouter itself.'
+  'This gateway does not serve that path or method. Check both. Keys, credits and accounts ' +
+  'can only be managed at OpenRouter itself.'
 
-/** Puts the gateway at hand, or answers for a configuration that has faults. */
+/** Gives the routes their gateway, or answers with an error if the configuration is invalid. */
 function configure(ports: Ports) {
   return createMiddleware<HttpEnvironment>(async function configured(c, next) {
     c.set('startedAtMs', ports.nowMs())
     const result = await gatewayOf(c.env, ports, logFaults)
     if (!result.ok) {
-      const message = 'This gateway is misconfigured. Its operator finds every fault in its log.'
+      const message =
+        'The configuration of this gateway is invalid. Ask its operator: the log lists every fault.'
       return errorResponse(c, gatewayError('gateway_misconfigured', message))
     }
     c.set('gateway', result.gateway)

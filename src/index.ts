@@ -2,7 +2,7 @@ import { createApp } from './app.ts'
 import type { Ports } from './gateway/ports.ts'
 import { KeyPool } from './key-pool/durable-object.ts'
 
-/** The real world. */
+/** The real clock, timers, randomness and network. */
 const ports: Ports = {
   fetch: (url, init) => fetch(url, init),
   nowMs: () => Date.now(),

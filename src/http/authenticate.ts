@@ -8,7 +8,10 @@ import { errorResponse } from './error-response.ts'
 
 const ANONYMOUS = clientId('anonymous')
 
-/** Lets in who has a client key, as a bearer token or, as Anthropic's SDK sends it, `x-api-key`. */
+/**
+ * Lets in requests with a client key: a bearer token, or `x-api-key` as Anthropic's SDK sends it.
+ * In anonymous mode it lets in every request.
+ */
 export const authenticate = createMiddleware<HttpEnvironment>(async function authenticate(c, next) {
   const { config, ports } = c.var.gateway
   const beganMs = ports.nowMs()
@@ -24,19 +27,19 @@ export const authenticate = createMiddleware<HttpEnvironment>(async function aut
 })
 
 const UNAUTHORIZED =
-  'Send a client key of this gateway as "Authorization: Bearer <token>". ' +
-  'An OpenRouter key is not one; the operator of this gateway gives them out.'
+  'The request has no valid client key. Send one as "Authorization: Bearer <token>". ' +
+  'The operator of this gateway gives out client keys. An OpenRouter key does not work here.'
 
-/** SDKs that find two credentials in their environment send both, and only one may be ours. */
+/** An SDK that finds two credentials in its environment sends both. Either may be a client key. */
 function presentedTokens(headers: Headers): string[] {
   const [, bearer] = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '') ?? []
   return [bearer, headers.get('x-api-key')].filter((token) => typeof token === 'string')
 }
 
 /**
- * Finds the client that a token belongs to. Hashes are compared, each in constant
- * time, and every client is looked at whatever was found before: neither a
- * token's prefix nor its place in the list can be learned by timing.
+ * Finds the client that a token belongs to. It compares hashes in constant time, and it checks
+ * every client even after a match. So an attacker who measures times learns neither a token's
+ * prefix nor its place in the list.
  */
 async function identify(headers: Headers, clients: readonly Client[]): Promise<ClientId | null> {
   let found: ClientId | null = null

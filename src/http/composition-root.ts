@@ -18,9 +18,9 @@ export interface Gateway {
   readonly ring: KeyRing
   readonly credit: CreditCache
   readonly ports: Ports
-  /** Whether any key has a limit of tokens, so that it is worth while to count a request's. */
+  /** Whether any key has a limit of tokens per minute. If not, requests need no token estimate. */
   readonly hasTokenLimits: boolean
-  /** Keys that this isolate has warned about, with the day of the warning. */
+  /** The keys whose expiry this isolate has logged, each with the day of its last warning. */
   readonly warned: Map<KeyId, number>
 }
 
@@ -31,11 +31,10 @@ export type GatewayResult =
 const gateways = new WeakMap<object, GatewayResult>()
 
 /**
- * The gateway of an environment, made once per isolate. The finished result is
- * kept, not its promise: a promise that another request created may never settle
- * once that request is over.
+ * The gateway of an environment, made once per isolate. The cache holds the finished result, not
+ * its promise: a promise that another request created may never settle once that request is over.
  *
- * @param onFaults told of a faulty configuration, once
+ * @param onFaults called once with the faults of an invalid configuration
  */
 export async function gatewayOf(
   env: Env,
@@ -69,7 +68,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayRes
   }
 }
 
-/** What one request needs to be dispatched. */
+/** Makes the context of one request's journey. */
 export function journeyContextOf(
   gateway: Gateway,
   background: (work: Promise<unknown>) => void,
@@ -91,7 +90,7 @@ export function journeyContextOf(
 
 const DAY_MS = 24 * 60 * 60_000
 
-/** Once a day and isolate: the log is where somebody is told while there is time to do something. */
+/** Logs that a key expires soon, at most once a day per isolate, so that the operator can act. */
 function warnOfExpiry({ ports, warned }: Gateway, { keyId, expiresAtMs }: KnownCredit): void {
   const nowMs = ports.nowMs()
   if (expiresAtMs === null || expiresAtMs - nowMs >= EXPIRY_WARNING_MS) return

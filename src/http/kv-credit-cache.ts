@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { accountId, keyId } from '../balancing/ids.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
 
-/** As it stands in KV: parsed, not cast, since another release may have written it. */
+/** An entry in KV. It is parsed, not cast, since another release may have written it. */
 const stored = z.object({
   limitUsd: z.number().nullable(),
   remainingUsd: z.number().nullable(),
@@ -12,10 +12,10 @@ const stored = z.object({
   askedAtMs: z.number(),
 })
 
-/** Long enough to be there after any outage; a key that was taken out is forgotten some day. */
+/** An entry survives any likely outage, and the entry of a removed key disappears in the end. */
 const KEEP_S = 30 * 24 * 60 * 60
 
-/** The credit cache in Workers KV, under each key's public id. */
+/** The credit cache in Workers KV. Each entry's name is the key's public id. */
 export function createCreditCache(kv: KVNamespace): CreditCache {
   return {
     async read(id) {

@@ -11,8 +11,8 @@ interface RequestLine {
 }
 
 /**
- * One JSON line per request. It names keys and clients by their ids and holds
- * nothing of what was said: prompts and answers are the caller's business.
+ * Logs one JSON line per request. The line names keys and clients by their ids. It holds nothing of
+ * prompts and answers, since those are private to the caller.
  */
 export function logRequest({ report, ...line }: RequestLine): void {
   const { outcome, attempts, degraded, timings, usage } = report
@@ -30,12 +30,12 @@ export function logRequest({ report, ...line }: RequestLine): void {
   })
 }
 
-/** Every fault of a configuration, by field. Messages about secrets hold no part of them. */
+/** Logs every fault of a configuration, by field. A message about a secret holds no part of it. */
 export function logFaults(faults: readonly string[]): void {
   write('error', { message: 'gateway_misconfigured', faults })
 }
 
-/** A key that OpenRouter will soon refuse, because its time is over. */
+/** Logs that a key expires soon. OpenRouter will refuse it from then on. */
 export function logExpiry(key: KeyId, expiresAtMs: number): void {
   write('error', {
     message: 'key_expires_soon',
@@ -44,7 +44,7 @@ export function logExpiry(key: KeyId, expiresAtMs: number): void {
   })
 }
 
-/** A bug. Its stack goes to the operator and never to the caller. */
+/** Logs a bug. Its stack goes to the operator and never to the caller. */
 export function logBug(requestId: string | undefined, error: unknown): void {
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error)
   write('error', { message: 'internal_error', request_id: requestId, stack })

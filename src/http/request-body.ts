@@ -9,12 +9,12 @@ export type BodyRead =
   | { readonly ok: false; readonly error: GatewayError }
 
 /**
- * Reads a request's body, once and bounded. `content-length` is believed only
- * when it says that the body is too large: what counts is what comes.
+ * Reads a request's body once, up to `maxBytes`. A `content-length` above the limit refuses the
+ * body at once. Otherwise the gateway does not trust that header and counts the bytes that come.
  */
 export async function readRequestBody(request: Request, maxBytes: number): Promise<BodyRead> {
   const tooLarge = () => {
-    const message = `The request body is larger than this gateway allows (${maxBytes} bytes).`
+    const message = `The request body is too large. This gateway allows ${maxBytes} bytes.`
     const metadata = { max_body_bytes: maxBytes }
     return { ok: false, error: gatewayError('body_too_large', message, { metadata }) } as const
   }
@@ -28,16 +28,16 @@ export async function readRequestBody(request: Request, maxBytes: number): Promi
       chunks.push(chunk)
     }
   } catch {
-    const message = 'The request body ended before it was complete.'
+    const message = 'The request body ended before it was complete. Send the request again.'
     return { ok: false, error: gatewayError('invalid_request', message) }
   }
   return { ok: true, bytes: concat(chunks) }
 }
 
-/** What routing reads of a body, and how to send it with another model's name in it. */
+/** What routing needs of a body, and a way to replace its model name. */
 export interface ReadBody {
   readonly model: string
-  /** Empty for a form: what its files hold is not looked at. */
+  /** Empty for a form: the gateway reads only the model field of a form. */
   readonly json: JsonObject
   readonly withModel: (model: string) => Uint8Array
 }
@@ -46,7 +46,7 @@ export type ModelRead =
   | ({ readonly ok: true } & ReadBody)
   | { readonly ok: false; readonly error: GatewayError }
 
-/** Names are kept in the pool's memory, so their length is the caller's only up to here. */
+/** The pool keeps model names in memory, so the caller must not choose an unlimited length. */
 const MAX_MODEL_LENGTH = 256
 
 const NAME_A_MODEL = `must name a model: "model" must be a string of 1 to ${MAX_MODEL_LENGTH} characters.`
@@ -54,7 +54,7 @@ const NAME_A_MODEL = `must name a model: "model" must be a string of 1 to ${MAX_
 const refuse = (message: string) =>
   ({ ok: false, error: gatewayError('invalid_request', message) }) as const
 
-/** Reads what routing needs of a body. The bytes themselves go upstream as they came. */
+/** Reads what routing needs of a body. The body itself is not changed. */
 export function readModel(body: Uint8Array, contentType: string): ModelRead {
   return /^multipart\/form-data\b/i.test(contentType) ? readForm(body, contentType) : readJson(body)
 }

@@ -11,7 +11,7 @@ import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import type { Gateway } from './composition-root.ts'
 import type { ReadBody } from './request-body.ts'
 
-/** How a request is to be served, by its contents and the configuration. */
+/** What the request's contents and the configuration decide about its journey. */
 export interface RequestPlan {
   readonly asked: ModelId
   readonly models: NonEmpty<ModelId>
@@ -21,14 +21,14 @@ export interface RequestPlan {
   readonly bodyFor: (model: ModelId) => Uint8Array
 }
 
-/** A request whose body has been read and understood as far as routing needs. */
+/** A request whose body has been read and parsed as far as routing needs. */
 export interface ReadRequest extends ReadBody {
   readonly shape: ApiShape
   readonly bytes: Uint8Array
   readonly headers: Headers
 }
 
-/** What an answer is reckoned to take that has no bound of its own. */
+/** The estimated tokens of an answer if the request does not limit them. */
 const UNBOUNDED_ANSWER_TOKENS = 1_000
 
 export async function planRequest(
@@ -49,7 +49,7 @@ export async function planRequest(
   return { asked, models, route, affinity, tokens, bodyFor: bodies(request, asked) }
 }
 
-/** The body as it came, or with another model's name in it. Each is made once. */
+/** The body as it came, or with another model name. Each body is made once. */
 function bodies({ bytes, withModel }: ReadRequest, asked: ModelId): (model: ModelId) => Uint8Array {
   const made = new Map<ModelId, Uint8Array>([[asked, bytes]])
   return (model) => {
@@ -60,8 +60,8 @@ function bodies({ bytes, withModel }: ReadRequest, asked: ModelId): (model: Mode
 }
 
 /**
- * OpenRouter's response cache belongs to one key, and is found by the body's bytes;
- * its prompt caches belong to an account, and are found by the conversation.
+ * OpenRouter's response cache belongs to one key and depends on the exact bytes of the body. Prompt
+ * caches belong to an account and depend on the conversation.
  */
 async function affinityOf(
   { affinity }: RoutePolicy,
@@ -75,15 +75,15 @@ async function affinityOf(
   return conversation === null ? null : { kind: 'conversation', id: await shortHash(conversation) }
 }
 
-/** Half of a SHA-256 is enough to tell conversations apart, and tells nothing of what was said. */
+/** Half of a SHA-256. It tells conversations apart and does not reveal what they contain. */
 async function shortHash(content: string | Uint8Array): Promise<string> {
   return (await sha256Hex(content)).slice(0, 32)
 }
 
 /**
- * The error for a name that was meant to be an alias and is none: OpenRouter's
- * models are named `author/model`, so `task:cdoe` beside the alias `task:code`
- * can only be a slip, and OpenRouter's own answer to it would not say so.
+ * The error for a name that looks like a mistyped alias. OpenRouter's models are named
+ * `author/model`, so `task:cdoe` can only be a mistake if there is an alias `task:code`.
+ * OpenRouter's own error would not say so.
  */
 export function unknownAlias(
   model: string,
@@ -92,6 +92,6 @@ export function unknownAlias(
   const [, family] = /^([^/:]+:)[^/]*$/.exec(model) ?? []
   if (family === undefined || aliases.has(model)) return null
   if (![...aliases.keys()].some((alias) => alias.startsWith(family))) return null
-  const message = `There is no alias of that name. Names that begin with "${family}" are aliases of this gateway.`
+  const message = `There is no alias with that name. Names that begin with "${family}" are aliases of this gateway. Check the name.`
   return gatewayError('invalid_request', message)
 }

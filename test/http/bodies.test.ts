@@ -5,7 +5,7 @@ const answering = () =>
   gatewayInFrontOf(() => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }))
 const CHAT = '/v1/chat/completions'
 
-/** A body of a length that nobody was told before. */
+/** A streamed body. Its request has no `content-length`. */
 function streamed(bytes: number): ReadableStream<Uint8Array> {
   let left = bytes
   return new ReadableStream({
@@ -50,7 +50,7 @@ describe('a body that cannot be served', () => {
     const response = await send(CHAT, chat({ body: bodyOf(100_001) }), policy)
     expect(response.status).toBe(413)
     expect(await reasonOf(response)).toBe('body_too_large')
-    // As large as allowed is read, and found to be no JSON.
+    // A body of exactly the allowed size is read, and then refused since it is not JSON.
     expect((await send(CHAT, chat({ body: bodyOf(100_000) }), policy)).status).toBe(400)
     expect(received).toEqual([])
   })

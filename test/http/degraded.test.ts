@@ -11,8 +11,8 @@ const spent = () =>
   json({ error: { code: 403, message: 'Key limit exceeded (total limit)' } }, { status: 403 })
 
 /**
- * One isolate of a deployment whose pool object can be taken away and given back. The bindings stay
- * one object: the gateway, with all that it remembers, lives as long as they do.
+ * One isolate of a deployment. Its pool object can be made unreachable and reachable again. The
+ * bindings stay the same object, so the gateway and its memory live on.
  */
 function deployment(policy: object = {}) {
   let isReachable = false
@@ -34,7 +34,7 @@ function deployment(policy: object = {}) {
   }
 }
 
-/** A settlement that nobody hears is sent again a second later; here that second is short. */
+/** A gateway with short timers: a lost settlement is sent again after 10 ms, not after a second. */
 function inHaste(upstream: Parameters<typeof gatewayInFrontOf>[0]) {
   return gatewayInFrontOf(upstream, {
     timer(ms, callback) {
@@ -44,7 +44,7 @@ function inHaste(upstream: Parameters<typeof gatewayInFrontOf>[0]) {
   })
 }
 
-/** What a caller gets to know of who served it. */
+/** What a response tells its caller about the key that served it. */
 const servedBy = (response: Response) => ({
   status: response.status,
   key: response.headers.get('x-switchyard-key'),

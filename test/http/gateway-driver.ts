@@ -21,15 +21,15 @@ export interface UpstreamRequest {
 
 const NO_CHANGES = {}
 
-/** Where the gateway itself asks about its keys, in the background and whenever it is time to. */
+/** The paths at which the gateway looks up its keys in the background. */
 const LOOKUPS = /\/(?:key|auth\/key|credits)$/
 
-/** What OpenRouter says of a key without a cap. */
+/** OpenRouter's answer about a key without a cap. */
 const UNCAPPED = { data: { limit: null, limit_remaining: null, usage: 0 } }
 
 /**
- * The whole app in front of an upstream that answers as a test says.
- * @param lookup how it answers about a key
+ * The whole app in front of a test's upstream.
+ * @param lookup how upstream answers lookups of keys
  */
 export function gatewayInFrontOf(
   upstream: (request: UpstreamRequest) => Response | Promise<Response>,
@@ -58,8 +58,8 @@ export function gatewayInFrontOf(
     ...changes,
   }
   const app = createApp(ports)
-  // Each environment object is a deployment of its own, whose configuration is read anew; the same
-  // bindings are the same deployment.
+  // Each environment object is a separate deployment with its own configuration. The same bindings
+  // mean the same deployment.
   const environments = new WeakMap<object, object>()
   const environmentOf = (bindings: object) => {
     const environment = environments.get(bindings) ?? { ...env, ...bindings }
@@ -95,7 +95,7 @@ export function json(body: unknown, init: ResponseInit = {}): Response {
   return Response.json(body, init)
 }
 
-/** What the gateway says for itself. */
+/** The reason in an error of the gateway itself. */
 export async function reasonOf(response: Response): Promise<unknown> {
   const body: { error?: { code?: number; metadata?: { source?: string; reason?: string } } } =
     await response.json()

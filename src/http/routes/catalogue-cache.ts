@@ -2,25 +2,28 @@ import CachePolicy from 'http-cache-semantics'
 import { clientHeaders } from '../../openrouter/headers.ts'
 
 /**
- * Answers kept as RFC 9111 allows a shared cache, and served for some time after
- * they have gone stale as RFC 5861 does: the Cache API by itself knows neither
- * `stale-while-revalidate` nor `stale-if-error`.
+ * A shared cache after RFC 9111 that also serves stale answers after RFC 5861. The Cache API itself
+ * supports neither `stale-while-revalidate` nor `stale-if-error`.
  */
 
 /** An answer from the cache, and how it may be used. */
 export interface Kept {
   readonly response: Response
-  /** `stale` may be served at once if it is also asked for anew; `old` only if that fails. */
+  /** `stale`: serve it at once and fetch it again. `old`: serve it only if a fetch fails. */
   readonly freshness: 'fresh' | 'stale' | 'old'
 }
 
-/** What is cached is the same for everybody: nothing of a caller's request plays a part in it. */
+/** The cached lists are the same for all callers, so the policy sees no caller's headers. */
 const REQUEST = { method: 'GET', headers: {} }
 
-/** Where an entry keeps the policy it came with. It is none of the headers that a client is shown. */
+/** The header that holds an entry's cache policy. `clientHeaders` removes it from answers. */
 const POLICY_HEADER = 'x-switchyard-cache-policy'
 
-/** What the policy is made of; a cookie is not. */
+/**
+ * The headers that the policy is made from. `set-cookie` is left out: OpenRouter's edge sets one,
+ * and the library would then store only answers that are `public` or `immutable`. `clientHeaders`
+ * removes the cookie.
+ */
 const POLICY_SOURCES = [
   'age',
   'cache-control',
@@ -32,12 +35,12 @@ const POLICY_SOURCES = [
 ]
 
 /**
- * Not `caches.default`, which the runtime's own `fetch` reads and writes: asking
- * anew would be answered by the very entry that is to be renewed.
+ * Not `caches.default`: the runtime's own `fetch` reads and writes that cache. A renewal would then
+ * get the same old entry that it must replace.
  */
 const open = () => caches.open('catalogue')
 
-/** A cache that fails is a cache without the entry. */
+/** Reads an entry. A failure of the cache counts as a missing entry. */
 export async function readKept(url: string): Promise<Kept | null> {
   try {
     const entry = await (await open()).match(url)
@@ -59,11 +62,15 @@ function freshnessOf(policy: CachePolicy): Kept['freshness'] | null {
   const { revalidation } = policy.evaluateRequest(REQUEST)
   if (revalidation === undefined) return 'fresh'
   if (!revalidation.synchronous) return 'stale'
-  // No answer at all is the failure of which `stale-if-error` speaks.
+  // Without a response as its second argument, the library assumes that the fetch has failed. It
+  // then matches only if `stale-if-error` still allows the entry.
   return policy.revalidatedPolicy(REQUEST).matches ? 'old' : null
 }
 
-/** Keeps an answer if its own headers allow it, for as long as it may be of use. Reads it to its end. */
+/**
+ * Stores an answer if its own headers allow it, for as long as it may be served, stale or not.
+ * Reads the body to its end, or cancels it.
+ */
 export async function keep(url: string, upstream: Response): Promise<void> {
   const policy = policyOf(upstream)
   const lifetimeS = Math.floor(policy.timeToLive() / 1000)
@@ -77,7 +84,7 @@ export async function keep(url: string, upstream: Response): Promise<void> {
   try {
     await (await open()).put(url, new Response(upstream.body, { headers }))
   } catch {
-    // The caller has the answer all the same.
+    // The caller gets its answer without the cache.
   }
 }
 
@@ -86,7 +93,7 @@ function policyOf({ status, headers }: Response): CachePolicy {
     const value = headers.get(name)
     return value === null ? [] : [[name, value]]
   })
-  // How long an answer lives is for OpenRouter to say: nothing is guessed from how old it is.
+  // Only OpenRouter's headers set the lifetime. Heuristics from `last-modified` are off.
   const options = { shared: true, cacheHeuristic: 0 }
   return new CachePolicy(REQUEST, { status, headers: Object.fromEntries(sources) }, options)
 }

@@ -6,7 +6,7 @@ import { errorResponse } from '../error-response.ts'
 import { type Kept, keep, readKept } from './catalogue-cache.ts'
 import { fetchInTime } from './upstream-get.ts'
 
-/** The public lists: fetched without any key, so that they can be the same for everybody. */
+/** The public lists. They are fetched without a key, so they are the same for all callers. */
 export const CATALOGUE_PATHS = [
   'models',
   'models/*',
@@ -15,20 +15,21 @@ export const CATALOGUE_PATHS = [
   'endpoints/zdr',
 ] as const
 
-/** Lists of the asking key's own models: not public, and no business of a client's. */
+/** Lists that depend on the key that asks. They are not public, so clients do not get them. */
 const OWN: ReadonlySet<string> = new Set(['/models/user'])
 
 /**
- * Serves a public list through Cloudflare's cache, for as long as OpenRouter's own
- * `cache-control` says: at once while it may be stale and is fetched anew in the
- * background, and also later where OpenRouter allows that and fails.
+ * Serves a public list through Cloudflare's cache. OpenRouter's own `cache-control` decides: a
+ * fresh list is served from the cache, a stale one is served and renewed in the background, and an
+ * old one is served only if OpenRouter fails.
  */
 export function catalogue(prefix: string, renewals: Renewals) {
   return async function list(c: Context<HttpEnvironment>): Promise<Response> {
     const { gateway } = c.var
     const { pathname, search } = new URL(c.req.url)
-    // `models/..%2fkeys` is one segment to us and may be two to whoever decodes it behind us.
-    // A prefix that is written in another way (`/v%31`) is the same to the router only.
+    // `models/..%2fkeys` is one segment here, but a server behind the gateway may decode it to two
+    // and serve another path. The router also accepts an encoded prefix (`/v%31`), but the code
+    // below would then cut the path at the wrong place.
     const isPlain = pathname.startsWith(`${prefix}/`) && !/%(?:2f|5c)/i.test(pathname)
     if (!isPlain || OWN.has(pathname.slice(prefix.length))) return await c.notFound()
     const url = gateway.config.upstreamUrl + pathname.slice(prefix.length) + search
@@ -38,7 +39,7 @@ export function catalogue(prefix: string, renewals: Renewals) {
   }
 }
 
-/** @param kept what to answer if OpenRouter fails */
+/** @param kept the answer to use if OpenRouter fails */
 async function fetched(
   c: Context<HttpEnvironment>,
   url: string,
@@ -54,7 +55,8 @@ async function fetched(
   const { response } = upstream
   c.executionCtx.waitUntil(keep(url, response.clone()))
   const headers = clientHeaders(response.headers)
-  // OpenRouter's own cache may have had it for a while already, which those after us have to know.
+  // OpenRouter's own cache may have kept the answer for some time. Caches behind the gateway need
+  // that age.
   const age = response.headers.get('age')
   if (age !== null) headers.set('age', age)
   return new Response(response.body, { status: response.status, headers })
@@ -64,12 +66,12 @@ function fetchList(gateway: Gateway, url: string) {
   return fetchInTime(gateway, url, { accept: 'application/json' })
 }
 
-/** Fetches in the background, each list once at a time however many callers find it stale. */
+/** Renews lists in the background. Only one renewal of a list runs at a time in an isolate. */
 export interface Renewals {
   renew(gateway: Gateway, url: string): Promise<void>
 }
 
-/** After so long a renewal is taken for dead: the runtime ends background work without a word. */
+/** After this long a renewal counts as dead: the runtime may end background work silently. */
 const RENEWAL_LASTS_MS = 60_000
 
 export function createRenewals(): Renewals {
@@ -82,7 +84,7 @@ export function createRenewals(): Renewals {
     startedAtMs.set(url, nowMs)
     try {
       const upstream = await fetchList(gateway, url)
-      // What can't be kept, an error above all, leaves the list as it is.
+      // An answer that can't be stored, such as an error, leaves the cached list as it is.
       if (upstream.ok) await keep(url, upstream.response)
     } finally {
       startedAtMs.delete(url)

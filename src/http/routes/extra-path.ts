@@ -4,7 +4,7 @@ import { authenticate } from '../authenticate.ts'
 import type { HttpEnvironment } from '../context.ts'
 import { inference } from './inference.ts'
 
-/** Serves the inference paths that the operator has opened beside those that are known. */
+/** Serves the inference paths that the operator has opened in addition to the known ones. */
 export function extraPath(prefix: string) {
   return async function serve(c: Context<HttpEnvironment>): Promise<Response> {
     const path = c.req.path.slice(prefix.length + 1)

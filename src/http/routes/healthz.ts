@@ -2,8 +2,8 @@ import type { Context } from 'hono'
 import type { HttpEnvironment } from '../context.ts'
 
 /**
- * `GET /healthz`: 200 while requests can be served. Asks the pool object and
- * nobody else; if that can't be reached it says what the gateway would then do.
+ * `GET /healthz`: 200 while requests can be served. It asks only the pool object, not OpenRouter.
+ * If the object can't be reached, the answer shows what the gateway does without it.
  */
 export async function healthz(c: Context<HttpEnvironment>): Promise<Response> {
   const { config, pool, ring } = c.var.gateway

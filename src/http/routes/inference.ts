@@ -8,7 +8,7 @@ import { logBug, logRequest } from '../log.ts'
 import { readModel, readRequestBody } from '../request-body.ts'
 import { planRequest, unknownAlias } from '../request-plan.ts'
 
-/** The route of one API shape: read, dispatch, answer. */
+/** The route of one API shape: reads the request, starts its journey, returns the response. */
 export function inference(shape: ApiShape) {
   return async function infer(c: Context<HttpEnvironment>): Promise<Response> {
     const { gateway, clientId, startedAtMs, authMs, requestId } = c.var

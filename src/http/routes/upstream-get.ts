@@ -5,7 +5,7 @@ export type UpstreamGet =
   | { readonly ok: true; readonly response: Response }
   | { readonly ok: false; readonly error: GatewayError }
 
-/** One GET of OpenRouter, given up when its headers do not come in time. */
+/** Sends one GET to OpenRouter. Gives up if the headers do not come within `headers_ms`. */
 export async function fetchInTime(
   { config, ports }: Pick<Gateway, 'config' | 'ports'>,
   url: string,

@@ -3,7 +3,7 @@ import { gatewayInFrontOf, json, reasonOf } from '../gateway-driver.ts'
 
 const IMPATIENT = { POLICY: { timeouts: { headers_ms: 100 } } }
 
-/** An upstream that says nothing until it is hung up on. */
+/** An upstream that does not answer until the gateway aborts the call. */
 function aborted(signal: AbortSignal | null): Promise<never> {
   const { promise, reject } = Promise.withResolvers<never>()
   signal?.addEventListener('abort', () => reject(signal.reason))
@@ -29,7 +29,7 @@ describe('the public lists', () => {
     expect(await response.json()).toEqual({ data: [path] })
     expect(received[0]?.url).toBe(`http://localhost:9/api/v1/${path}`)
     expect([...(received[0]?.headers.keys() ?? [])]).toEqual(['accept'])
-    // A redirect would be asked of whoever it names; it is handed on instead.
+    // The gateway must not follow a redirect to another host. It passes the redirect on.
     expect(received[0]?.redirect).toBe('manual')
   })
 
@@ -97,7 +97,7 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
   let path = ''
   let lists = 0
 
-  // The cache outlives a test: each has a list of its own.
+  // The cache outlives a test, so each test has its own list.
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['Date'] })
     lists += 1
@@ -106,7 +106,7 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
 
   const pass = (seconds: number) => vi.setSystemTime(Date.now() + seconds * 1000)
 
-  /** An upstream that counts its answers, and answers in another way once it is told to. */
+  /** An upstream that counts its answers. `become` changes how it answers. */
   function counting() {
     let trouble: (() => Response | Promise<Response>) | null = null
     const gateway = gatewayInFrontOf(() =>
@@ -161,7 +161,7 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
     await list()
     pass(FRESH_S + 1)
     become(() => hung.promise)
-    // What goes on in the background ends with the test's request: the first is awaited last.
+    // Background work ends with its request in tests, so the first request is awaited last.
     const first = list()
     await vi.waitFor(() => expect(received).toHaveLength(2))
     expect(await Promise.all([list(), list(), list()])).toEqual(Array(3).fill({ data: [1] }))
