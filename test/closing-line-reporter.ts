@@ -1,23 +1,23 @@
 import type { Reporter, SerializedError, TestModule, TestRunEndReason } from 'vitest/node'
 
-/** What a finished run amounts to. */
+/** The counts of a finished run. */
 export interface Tally {
   readonly passed: number
   readonly failed: number
 }
 
-/** The parts of vitest's test module that are counted. */
+/** The parts of vitest's test module that `tally` needs. */
 export interface CountedModule {
-  /** `failed` also when the file could not be loaded or a hook of it threw. */
+  /** `failed` also if the file could not be loaded or one of its hooks threw. */
   state(): string
   errors(): readonly unknown[]
   readonly children: { allTests(): Iterable<{ result(): { readonly state: string } }> }
 }
 
 /**
- * Counts a run so that green means green: a file that could not be loaded, a hook that threw, an
- * error outside any test and a run that was cut short each count as a failure, though no test
- * failed in them. A run in which no test passed has failed too.
+ * Counts passed and failed tests. A file that could not be loaded, a hook that threw, an error
+ * outside any test and an interrupted run each count as a failure, even if no test failed. A run in
+ * which no test passed has failed too.
  */
 export function tally(
   modules: readonly CountedModule[],
@@ -41,8 +41,8 @@ function tallyModule(module: CountedModule): Tally {
 }
 
 /**
- * Prints `N passed, N failed` as the last line of a run, for whoever counts tests by machine, and
- * makes the run exit non-zero if anything failed.
+ * Prints `N passed, N failed` as the last line of a run, for programs that count tests. Makes the
+ * run exit non-zero if anything failed.
  */
 export default class ClosingLineReporter implements Reporter {
   #tally: Tally | null = null
@@ -52,7 +52,7 @@ export default class ClosingLineReporter implements Reporter {
     unhandledErrors: readonly SerializedError[],
     reason: TestRunEndReason,
   ): void {
-    // At exit, since the summary of the default reporter has to come first.
+    // The line is printed at exit, after the summary of the default reporter.
     if (this.#tally === null) process.once('exit', () => this.#printClosingLine())
     this.#tally = tally(modules, unhandledErrors, reason)
     if (this.#tally.failed > 0) process.exitCode = 1

@@ -13,7 +13,7 @@ interface Turn {
   readonly messages: readonly { readonly role: string; readonly content: string }[]
 }
 
-/** The turns of one conversation: each brings all that was said before. */
+/** The turns of one conversation. Each turn contains all earlier messages. */
 function turnsOf(conversation: number): Turn[] {
   const messages = [{ role: 'system', content: `Conversation ${conversation}. ${SYSTEM}` }]
   return Array.from({ length: TURNS }, (_, turn) => {
@@ -24,7 +24,7 @@ function turnsOf(conversation: number): Turn[] {
   })
 }
 
-/** Forty conversations of five turns, some of them at a time; each turn follows the one before. */
+/** Runs forty conversations of five turns, some at a time. A turn waits for the turn before. */
 async function converse(
   gateway: Gateway,
   send: (turn: Turn) => Promise<Response>,
@@ -74,8 +74,8 @@ test('without affinity far less of the prompts is found in a cache', async () =>
     keys: KEYS,
     policy: { strategy: 'round-robin', affinity: 'none' },
   })
-  // One after another, so that it is no chance: each account gets every other turn, and the first
-  // two of five find nothing.
+  // One conversation at a time, so the result does not depend on chance: each account gets every
+  // other turn, and the first two turns of five find no cached prompt.
   const { cachedShare } = await converse(
     gateway,
     ({ conversation, messages }) =>

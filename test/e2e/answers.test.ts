@@ -84,7 +84,7 @@ describe('an answer’s headers', () => {
     expect(text).toContain(headers.get('x-generation-id'))
     expect(headers.get('content-type')).toMatch(stream ? /^text\/event-stream/ : /json/)
     expect(headers.get('cache-control')).toBe('no-cache')
-    // The simulated edge sets a cookie, which is not for the caller.
+    // The simulated edge sets a cookie. The gateway must not pass it on.
     expect(headers.get('set-cookie')).toBeNull()
     expect(headers.get('cf-ray')).toBeNull()
   })

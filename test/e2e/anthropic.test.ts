@@ -12,8 +12,8 @@ const gateway = useGateway(upstream, {
   policy: { strategy: 'priority', breaker: { failures: 100 }, queue: { max_wait_ms: 0 } },
 })
 
-// OpenRouter's `[DONE]` after `message_stop` makes this client throw. Without it, it is asked here
-// about everything else; that the bytes pass as they are is shown in shapes.test.ts.
+// OpenRouter's `[DONE]` after `message_stop` makes this client throw. The simulator leaves it out
+// here, so that everything else can be tested. shapes.test.ts tests that the bytes pass unchanged.
 beforeEach(() => upstream.control.patchSettings({ messagesTrailer: false }))
 
 const client = (options: ConstructorParameters<typeof Anthropic>[0] = {}) =>

@@ -9,7 +9,7 @@ const gateway = useGateway(upstream)
 const GOOD_BODY = JSON.stringify({ model: MODEL, messages: MESSAGES })
 const LIMIT_BYTES = 26_214_400
 
-/** Whatever a test sent, the next caller is served, and OpenRouter has seen none of it. */
+/** After every test: OpenRouter has received nothing of it, and the next caller is served. */
 afterEach(async () => {
   expect((await upstream.control.log()).map(({ path }) => path)).toEqual([])
   const response = await gateway().chat({})
@@ -36,7 +36,7 @@ const post = (body: RequestInit['body'], headers: Record<string, string> = {}) =
     method: 'POST',
     headers: { 'content-type': 'application/json', ...headers },
     ...(body === undefined ? {} : { body }),
-    // What Node needs in order to send a stream.
+    // Node requires this option to send a stream.
     ...(body instanceof ReadableStream ? { duplex: 'half' as const } : {}),
   })
 
@@ -93,7 +93,7 @@ describe('a body larger than max_body_bytes', () => {
   })
 })
 
-/** Writes the head and what there is of a body, and hears what comes back until the end. */
+/** Writes a request's head and a partial body to a socket, and reads the answer to its end. */
 async function overSocket(contentLength: number, body: string, hangUp: boolean): Promise<string> {
   const { hostname, port } = new URL(gateway().origin)
   const socket = connect(Number(port), hostname)

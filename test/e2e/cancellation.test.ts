@@ -6,9 +6,9 @@ import { REQUESTS, type ShapePath } from '../simulator/shape-requests.ts'
 import { until } from './harness.ts'
 
 /**
- * Over real sockets: the test harness's own fetch does not tell upstream that somebody has left.
- * The simulator runs in Node here, since inside a Worker it could not record that a caller left
- * while it was silent.
+ * These tests use real sockets: the test harness's own fetch does not tell upstream that a client
+ * has left. The simulator runs in Node here. Inside a Worker it could not record that a caller left
+ * during a silence.
  */
 let simulator: Awaited<ReturnType<typeof listen>>
 let control: ReturnType<typeof simulatorControl>
@@ -26,7 +26,7 @@ beforeAll(async () => {
         { id: 'alpha', key: 'sk-or-v1-simulated-alpha', max_concurrent: 1 },
       ]),
     },
-    // An open breaker refuses here, instead of being overruled as that of the only key.
+    // Panic is off, so an open breaker of the only key refuses requests.
     policy: { timeouts: { idle_ms: IDLE_MS }, breaker: { panic_ratio: 0 } },
   })
 })
@@ -57,19 +57,19 @@ async function ask(model: string, options: AskOptions = {}) {
 
 const KEY_BACK_MS = 500
 
-/** Upstream hears of an abort a moment before the pool does; the key has to be free at once after. */
+/** Upstream notices an abort a moment before the pool does, so the key is free a little later. */
 async function until200(send: () => Promise<Response>): Promise<Response> {
   return await until(send, ({ status }) => status === 200, KEY_BACK_MS)
 }
 
-/** The key serves one at a time, so an answer proves that the lease is back. */
+/** The key serves one request at a time, so an answer proves that the lease is back. */
 async function nextStatus(): Promise<number> {
   const response = await until200(() => ask('openai/gpt-4o-mini', { stream: false }))
   await response.text()
   return response.status
 }
 
-/** How the first request ended, in upstream's eyes. */
+/** How the first request ended, by upstream's log. */
 async function outcomeWithin(ms: number) {
   const { log } = await control.waitFor((received) => received.log[0]?.outcome !== 'open', ms)
   return log[0]?.outcome
@@ -117,8 +117,8 @@ describe('when the client leaves, upstream is told within a second and the key i
 })
 
 /**
- * The local runtime notices a closed socket only by writing to it, so there is nobody to tell the
- * gateway; its clock has to do.
+ * The local runtime notices a closed socket only when it writes to it. During a silence nothing
+ * tells the gateway that the client left, so its idle clock must end the call.
  */
 test('a client that leaves while upstream is silent holds the key for idle_ms at most', async () => {
   const leaving = new AbortController()

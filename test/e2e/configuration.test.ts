@@ -171,14 +171,14 @@ describe('headers', () => {
     origin: 'https://app.example',
     referer: 'https://app.example/secret-path',
   }
-  /** What the runtime itself puts on a request, whatever the Worker says. */
+  /** Headers that the runtime itself adds to every request. */
   const OF_THE_RUNTIME =
     /^(host|connection|content-length|accept-(encoding|language)|sec-fetch-mode|cf-(worker|ray|ew-via)|cdn-loop|transfer-encoding)$/
 
   test('go upstream only if they are on the list, with the key’s credential in place of the caller’s', async () => {
     const response = await gateway().chat({}, { ...ALLOWED, ...NOT_ALLOWED })
     expect(response.status).toBe(200)
-    // That of any key: a request for OpenRouter's response cache goes to the key that is its home.
+    // Any key may serve: a request for OpenRouter's response cache goes to the key of its affinity.
     const { key } = journeyOf(response)
     const [request] = recorder.requests
     expect(request?.headers).toMatchObject({

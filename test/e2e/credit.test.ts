@@ -15,7 +15,7 @@ const upstream = useSimulator()
 const lookedUp = (gateway: Gateway) =>
   until(gateway.pool, ({ keys }) => keys.every((key) => key.credit !== null))
 
-/** One answer, so that the keys have been looked up. */
+/** Sends one request, which causes the first lookups of the keys. */
 async function warm(gateway: Gateway): Promise<void> {
   await gateway.chat({}).then((response) => response.arrayBuffer())
   await lookedUp(gateway)
@@ -77,7 +77,7 @@ describe('credit that runs out moves traffic before OpenRouter says no', () => {
 
 describe('lookups', () => {
   test('of a thousand requests no key is looked up more than once, and none waits for one', async () => {
-    // A lookup that hangs holds nobody up.
+    // A hanging lookup must not delay any request.
     const hung = await upstream.control.rule({ fault: 'hang', match: { path: '/key' }, times: 1 })
     const gateway = await startGateway(upstream, { policy: { strategy: 'round-robin' } })
     const responses = await sendMany(1000, 20, () => gateway.chat({}))
@@ -120,7 +120,7 @@ describe('lookups', () => {
     await warm(gateway)
     const { keys } = await gateway.pool()
     expect(keys.map(({ account }) => account)).toEqual(['org_acme', 'org_acme', 'user_grace'])
-    // An account that is empty is asked once, whichever of its keys was tried.
+    // Only one key of the empty account is tried, since both keys are known to share it.
     await upstream.control.patchAccount('acme', { balanceUsd: 0 })
     expect(journeyOf(await gateway.chat({}))).toEqual({ key: 'gamma', attempts: 2 })
   })

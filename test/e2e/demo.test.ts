@@ -8,7 +8,7 @@ it('the demo’s clients notice nothing but what no gateway can hide', {
   expect(result.surprises).toEqual([])
   expect(result.answered + result.failures.length).toBe(150)
   expect(result.failures.every(({ unavoidable }) => unavoidable)).toBe(true)
-  // The troubles came about, and were survived.
+  // The demo's faults happened, and requests succeeded in spite of them.
   expect(result.rescued).toBeGreaterThan(0)
   expect(result.keys.filter(({ refusals }) => refusals.length > 0).length).toBeGreaterThan(1)
 })

@@ -11,8 +11,8 @@ import {
 const upstream = useSimulator()
 
 /**
- * As the platform does with an idle object: memory goes, storage stays. An object that still has
- * a checkpoint to write is left alone until then, five seconds at most.
+ * Evicts the object as the platform does with an idle one: its memory ends, its storage stays. The
+ * eviction waits for a checkpoint that is still due, five seconds at most.
  */
 async function evict(gateway: Gateway): Promise<void> {
   await gateway.worker.evictDurableObject('KEY_POOL', POOL_OBJECT)

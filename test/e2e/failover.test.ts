@@ -16,20 +16,20 @@ const upstream = useSimulator()
 
 const DAY_MS = 86_400_000
 
-/** A key that nothing is held against. */
+/** A key without a bench and with a closed breaker. */
 const UNMARKED = { reason: null, clearsAtMs: null, breaker: 'closed' }
 
 interface Case {
-  /** What the first key's attempt meets. */
+  /** The simulator's fault for the first key's attempt. */
   readonly fault: string
   readonly stream?: boolean
-  /** What the pool has against the first key afterwards. */
+  /** What the pool's snapshot shows of the first key afterwards. */
   readonly leaves: object
 }
 
 const nameOf = ({ fault, stream = false }: Case) => `${fault}${stream ? ' in a stream' : ''}`
 
-/** Sends a request whose first attempt meets the fault, and sees it well answered by the next key. */
+/** Sends a request whose first attempt fails, and expects a good answer from the next key. */
 async function expectFailover(gateway: Gateway, { fault, stream = false }: Case) {
   const response = await gateway.chat({ model: `sim/${fault}@alpha`, stream })
   expect(journeyOf(response)).toEqual({ key: 'gamma', attempts: 2 })
@@ -55,7 +55,7 @@ describe('a good answer from another key after exactly one failed attempt, that'
     },
   })
   const cases: readonly Case[] = [
-    // Upstream's fault: one failure in the key's window, and nothing else.
+    // Upstream's fault: it counts as one failure in the key's window, and nothing else.
     { fault: 'plain-502', leaves: FAILED },
     { fault: 'plain-500', leaves: FAILED },
     { fault: '408', leaves: FAILED },
@@ -73,14 +73,14 @@ describe('a good answer from another key after exactly one failed attempt, that'
     { fault: 'empty-answer', stream: true, leaves: FAILED },
     { fault: 'hang-after-headers', stream: true, leaves: FAILED },
     { fault: 'comments-then-hang', stream: true, leaves: FAILED },
-    // A provider's: no mark on the key.
+    // A provider's fault: it does not count against the key.
     { fault: 'error-in-200', leaves: IGNORED },
     { fault: 'choice-error-in-200', leaves: IGNORED },
     { fault: 'finish-error', leaves: IGNORED },
     { fault: 'error-first-event', stream: true, leaves: IGNORED },
     { fault: 'role-then-error', stream: true, leaves: IGNORED },
     { fault: 'finish-error', stream: true, leaves: IGNORED },
-    // The key's or the account's, because of the size of this one request.
+    // The key's or the account's fault, but only because this one request is too large.
     { fault: 'key-limit-402', leaves: IGNORED },
     { fault: 'afford-402', leaves: IGNORED },
     { fault: 'weight-402', leaves: IGNORED },
@@ -142,7 +142,7 @@ describe('a key that OpenRouter refuses', () => {
     )
     expect(keyOf(pool, 'alpha')).toMatchObject({ reason: 'key_rejected', breaker: 'closed' })
     expect(journeyOf(await gateway.chat({}))).toEqual({ key: 'gamma', attempts: 1 })
-    // Once as any key is looked up at first, and once because of the 401.
+    // The first lookup is the one that every key gets. The second follows the 401.
     const { stats } = await upstream.control.waitFor(
       ({ stats }) => stats.perKey.alpha?.lookups === 2,
     )
@@ -294,7 +294,7 @@ describe('when every key fails', () => {
     await upstream.control.patchKey('alpha', { disabled: true })
     await upstream.control.patchAccount('globex', { balanceUsd: 0 })
     await upstream.control.patchKey('delta', { usage: spent })
-    // Nobody is told beforehand how the keys stand.
+    // Lookups fail at first, so the pool does not know the state of the keys.
     const silence = await upstream.control.rule({ fault: 'plain-503', match: { path: '/key' } })
     const gateway = await startGateway(upstream)
     const first = await gateway.chat({})
@@ -302,7 +302,7 @@ describe('when every key fails', () => {
     expect(await codesOf(first)).toEqual({ status: 502, code: 502, reason: 'keys_exhausted' })
 
     await upstream.control.deleteRule(silence)
-    // From then on nobody is asked, and the app learns when to come back: at delta's reset.
+    // From then on no key is tried. The app learns when to come back: at delta's reset.
     await gateway.settledPool()
     const second = await gateway.chat({})
     expect(journeyOf(second).attempts).toBe(0)

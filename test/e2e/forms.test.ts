@@ -1,4 +1,4 @@
-// Sound that is sent as a form: the gateway reads one field of it and touches nothing.
+// Audio that is sent as a form: the gateway reads one field of the form and changes nothing.
 
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
@@ -18,7 +18,7 @@ const gateway = useGateway(upstream, {
 const BOUNDARY = '----switchyard-7f3a'
 const TYPE = `multipart/form-data; boundary=${BOUNDARY}`
 
-/** One part as a client might write it: order, spaces and names of headers are its own business. */
+/** One part of a form, with header spelling and spacing that a client may choose. */
 function part(name: string, value: string | Buffer, extra = ''): Buffer {
   const head = `--${BOUNDARY}\r\ncontent-Disposition:form-data; name="${name}"${extra}\r\n\r\n`
   return Buffer.concat([Buffer.from(head), Buffer.from(value), Buffer.from('\r\n')])

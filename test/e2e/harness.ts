@@ -8,7 +8,7 @@ import { type SimulatorControl, simulatorControl } from '../simulator/client.ts'
 /** The name of the one pool object. */
 export const POOL_OBJECT = { name: 'pool/default/0' } as const
 
-/** The token of the client `tester`, whom every gateway of these tests lets in. */
+/** The token of the client `tester`, which every gateway of these tests accepts. */
 export const TOKEN = 'sy-e2e-token'
 
 const ACCOUNTS = { alpha: 'acme', beta: 'acme', gamma: 'globex', delta: 'initech' } as const
@@ -29,19 +29,19 @@ interface KeyOptions {
   readonly tpm?: number
   readonly min_credit?: number
   readonly tags?: readonly string[]
-  /** As the simulator has it where nothing else is said; null leaves it to be learned. */
+  /** Default: the account in the simulator. Null: the pool must learn it from a lookup. */
   readonly account?: string | null
   readonly disabled?: boolean
 }
 
 export interface GatewayOptions {
-  /** In their order. Three keys of three accounts where nothing else is said. */
+  /** The keys in order. Default: three keys of three accounts. */
   readonly keys?: readonly (KeyName | KeyOptions)[]
-  /** `POLICY`. `priority` where nothing else is said, so that the first key is always asked first. */
+  /** `POLICY`. The default strategy is `priority`, so that the first key is always tried first. */
   readonly policy?: { [field: string]: Json }
   /** Variables beside `UPSTREAM_URL` and `POLICY`. */
   readonly vars?: Record<string, Json>
-  /** Secrets in place of or beside the usual ones; an empty text stands for none. */
+  /** Secrets that replace or extend the usual ones. An empty text means no secret. */
   readonly secrets?: Record<string, string>
 }
 
@@ -51,23 +51,23 @@ export interface LogLine {
   readonly text: string
 }
 
-/** The built Worker behind a real port, with a pool of its own. */
+/** The built Worker behind a real port, with its own pool. */
 export interface Gateway {
   readonly origin: string
-  /** OpenAI's own client. It tries nothing again by itself, unless it is told to. */
+  /** OpenAI's own client. It does not retry unless `maxRetries` says so. */
   client(options?: { readonly maxRetries?: number; readonly path?: string }): OpenAI
-  /** Any request with the client's token; the path from the origin. */
+  /** Any request with the client's token. The path starts at the origin. */
   send(path: string, init?: RequestInit): Promise<Response>
   /** A chat completion as raw HTTP. */
   chat(body: object, headers?: Record<string, string>): Promise<Response>
   pool(): Promise<PoolSnapshot>
-  /** The pool when every lease is back; bookkeeping goes on after an answer. */
+  /** The pool once every lease is back, which may be shortly after the answer. */
   settledPool(): Promise<PoolSnapshot>
   logs(): LogLine[]
   readonly worker: WorkerHandle
 }
 
-/** The simulator, in its default world before each test. */
+/** The simulator. It is reset to its default world before each test. */
 export interface Upstream {
   readonly control: SimulatorControl
   /** Where the gateway's requests go. */
@@ -76,7 +76,7 @@ export interface Upstream {
 
 export const MESSAGES = [{ role: 'user' as const, content: 'Wie geht’s?' }]
 
-/** A small paid model of the simulator's. */
+/** A cheap paid model of the simulator. */
 export const MODEL = 'openai/gpt-4o-mini'
 
 /** Serves the simulator to one test file. */
@@ -98,8 +98,8 @@ export function useSimulator(): Upstream {
 }
 
 /**
- * A gateway for this one test. What a test does to a pool lasts, and there is no way to make a
- * running object forget; starting another Worker takes less than a second.
+ * Starts a gateway for one test. A running object cannot be reset to an empty pool, and another
+ * Worker starts in less than a second.
  */
 export async function startGateway(upstream: Upstream, options?: GatewayOptions): Promise<Gateway> {
   const { gateway, close } = await serve(upstream, options)
@@ -108,9 +108,9 @@ export async function startGateway(upstream: Upstream, options?: GatewayOptions)
 }
 
 /**
- * One gateway for all tests of the file or block, where no test changes what the others see.
+ * One gateway for all tests of a file or block. Use it if no test changes what the others see.
  *
- * @param options a function where they are only known once other servers run
+ * @param options a function if the options are known only once other servers run
  */
 export function useGateway(
   upstream: Upstream,
@@ -178,7 +178,7 @@ function entry(key: KeyName | KeyOptions) {
   return { id: name, key: secretOf(name), ...(account === null ? {} : { account }), ...others }
 }
 
-/** Sends so many requests, so many of them at a time, and reads every answer to its end. */
+/** Sends `count` requests, a limited number at a time, and reads every answer to its end. */
 export async function sendMany(
   count: number,
   concurrency: number,
@@ -199,7 +199,7 @@ export async function sendMany(
   return responses
 }
 
-/** How many answers each key gave, as the answers themselves say. */
+/** The number of answers of each key, by the answers' own headers. */
 export function servedBy(responses: readonly Response[]): Record<string, number> {
   const counts: Record<string, number> = {}
   for (const response of responses) {
@@ -213,7 +213,7 @@ interface PoolBinding {
   getByName(name: string): { snapshot(): Promise<PoolSnapshot> }
 }
 
-/** Asks the object itself. It can't be evicted any more then: the harness keeps the stub. */
+/** Asks the object itself. The harness keeps the stub, so the object can't be evicted later. */
 async function poolOf(worker: WorkerHandle): Promise<PoolSnapshot> {
   const env = await worker.getEnv()
   const binding: PoolBinding = env.KEY_POOL
@@ -222,7 +222,7 @@ async function poolOf(worker: WorkerHandle): Promise<PoolSnapshot> {
 
 const POLL_EVERY_MS = 20
 
-/** Looks again and again until what it sees is right; throws with what it last saw. */
+/** Calls `look` repeatedly until its result is right. Throws with the last result if time is up. */
 export async function until<Observation>(
   look: () => Promise<Observation>,
   isRight: (received: Observation) => boolean,
@@ -239,7 +239,7 @@ export async function until<Observation>(
   }
 }
 
-/** What a snapshot says of one key. */
+/** The entry of one key in a snapshot. */
 export function keyOf({ keys }: PoolSnapshot, name: KeyName) {
   const key = keys.find(({ id }) => id === name)
   if (key === undefined) throw new Error(`No key ${name}`)
@@ -260,7 +260,7 @@ export async function errorOf(response: Response) {
   return error
 }
 
-/** How the counters of all keys together change over some work. */
+/** How much the counters of all keys together change during some work. */
 export async function countedOver(gateway: Gateway, work: () => Promise<unknown>) {
   const counters = async () => {
     const { keys } = await gateway.settledPool()

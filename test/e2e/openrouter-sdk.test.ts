@@ -14,7 +14,7 @@ const client = (apiKey = TOKEN) =>
     retryConfig: { strategy: 'none' },
   })
 
-/** The client's types leave open whether an answer is a stream. */
+/** A chat call that narrows the answer's type: the client's types allow a stream too. */
 async function chat(sdk: OpenRouter = client(), model = MODEL) {
   const answer = await sdk.chat.send({ chatRequest: { model, messages: MESSAGES } })
   if (!('choices' in answer)) throw new Error('A stream that nobody asked for')

@@ -1,4 +1,4 @@
-// What a client is told about itself: its spending, and the answers that it was given.
+// What a client can ask about itself: its spending, and the answers that it received.
 
 import { describe, expect, test } from 'vitest'
 import { errorOf, journeyOf, type KeyName, startGateway, useSimulator } from './harness.ts'
@@ -43,7 +43,7 @@ describe('GET key', () => {
       expect(data[field]).toBeCloseTo(spent, 9)
     }
     expect((await ask(asOther)).usage).toBe(0)
-    // The pool's own keys are looked up by that name, too; nobody's request for it goes there.
+    // The gateway looks up its own keys at the same path. Client requests must not go there.
     const lookups = (await upstream.control.log()).filter((entry) => entry.path === '/key')
     expect(lookups.length).toBeLessThanOrEqual(3)
   })

@@ -1,4 +1,4 @@
-// What the README tells people to paste is pasted here.
+// These tests run the snippets of the README.
 
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const upstream = useSimulator()
 const gateway = useGateway(upstream, { secrets: { CLIENT_KEYS: `demo:${DEMO_TOKEN}` } })
 
-/** Where the README's gateway is, which `npm start` starts. */
+/** The address in the README: the gateway that `npm start` starts. */
 const ORIGIN = 'http://localhost:8787'
 
 const [, section = ''] = readFileSync(`${root}README.md`, 'utf8').split('\n## Use it\n')
@@ -27,7 +27,7 @@ const written = (language: string, has: (text: string) => boolean = () => true) 
 
 const isExport = (text: string) => text.startsWith('export ')
 
-/** What a program prints. Fails if it exits with an error. */
+/** Runs a program and returns its output. Fails if the program exits with an error. */
 async function run(command: string, ...args: string[]): Promise<string> {
   const { stdout } = await promisify(execFile)(command, args, { cwd: root, timeout: 20_000 })
   return stdout
@@ -35,7 +35,7 @@ async function run(command: string, ...args: string[]): Promise<string> {
 
 const here = (text: string) => text.replaceAll(ORIGIN, gateway().origin)
 
-/** Runs a module as if it lay in the repository, from which it imports the clients. */
+/** Runs a module as if it were in the repository, so that it can import the clients. */
 const runModule = (text: string) => run('node', '--input-type=module', '--eval', text)
 
 const nameOf = (text: string) => /from '([^']+)'/.exec(text)?.[1] ?? text.split('\n')[0] ?? ''

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 
-/** An upstream that answers everything well and shows what it was sent, credentials included. */
+/** An upstream that answers every request well and records the requests with their credentials. */
 export function useRecorder() {
   const requests: IncomingMessage[] = []
   const server = createServer((request, response) => {

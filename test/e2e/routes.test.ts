@@ -43,7 +43,7 @@ describe('a model whose provider fails', () => {
     expect(journeyOf(first).attempts).toBe(3)
     const { benchedModels } = await gateway.settledPool()
     expect(benchedModels.map(({ model }) => model)).toEqual([MODEL])
-    // While it is benched it is not tried at all.
+    // The key is not tried while it is benched.
     const second = await gateway.chat({})
     expect(journeyOf(second).attempts).toBe(1)
     expect(second.headers.get('x-switchyard-model')).toBe(FALLBACK)

@@ -13,7 +13,7 @@ const upstream = useSimulator()
 
 const NAMES = ['alpha', 'beta', 'gamma', 'delta'] as const
 
-/** Faults that take a key out of play: they come last, each for a key of its own. */
+/** Faults that bench a key. They come last, each with its own key. */
 const BENCHING = new Map<string, (typeof NAMES)[number]>([
   ['401', 'alpha'],
   ['key-limit', 'beta'],
@@ -21,10 +21,10 @@ const BENCHING = new Map<string, (typeof NAMES)[number]>([
   ['credits-402', 'delta'],
 ])
 
-/** Whole, and the part of a key that is not common to all keys. */
+/** The whole secrets, and the part of each key that differs from other keys. */
 const SECRETS = [TOKEN, ...NAMES.map(secretOf), ...NAMES.map((name) => `simulated-${name}`)]
 
-/** Everything of an answer that a caller sees. */
+/** All headers and the body of an answer. */
 async function observationOf(response: Response): Promise<string> {
   return JSON.stringify([...response.headers]) + (await response.text())
 }
@@ -74,7 +74,7 @@ test('whatever goes wrong, no secret is in any answer, log line, stored row or n
   const names = await gateway.worker.listDurableObjectIds('KEY_POOL')
   const lines = gateway.logs().map(({ text }) => text)
 
-  // All of it was really provoked: refused keys, errors passed on, errors of ours, good answers.
+  // Check that every kind occurred: refused keys, upstream's errors, our errors, good answers.
   expect(answers.length).toBeGreaterThan(80)
   const all = answers.join('\n')
   for (const sign of ['"source":"switchyard"', 'data: [DONE]', 'moderation', 'geht’s?']) {

@@ -1,4 +1,4 @@
-// What holds for every API alike, streamed and whole.
+// Properties of every API shape, streamed and whole.
 
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
@@ -6,12 +6,12 @@ import { PATHS, REQUESTS, type ShapePath, STREAMING } from '../simulator/shape-r
 import { countedOver, journeyOf, secretOf, useGateway, useSimulator } from './harness.ts'
 
 const upstream = useSimulator()
-/** Breakers stay closed whatever happens here, so that the first key is the one that is asked. */
+/** Breakers stay closed in these tests, so the first key is always tried first. */
 const gateway = useGateway(upstream, {
   policy: { strategy: 'priority', affinity: 'none', breaker: { failures: 100 } },
 })
 
-/** Each API whole, and those that stream in a stream, too. */
+/** Each API shape whole, and also streamed if it can stream. */
 const WAYS = [
   ...PATHS.map((path) => ({ path, stream: false })),
   ...STREAMING.map((path) => ({ path, stream: true })),
@@ -19,7 +19,7 @@ const WAYS = [
 const inWords = ({ path, stream }: (typeof WAYS)[number]) => (stream ? `${path} streamed` : path)
 const NAMED_WAYS = WAYS.map((way) => [inWords(way), way] as const)
 
-/** What counting tokens answers costs nothing, and has no usage. */
+/** All ways but token counting, which costs nothing and reports no usage. */
 const COUNTED = NAMED_WAYS.filter(([, { path }]) => path !== '/messages/count_tokens')
 
 const streamOf = (stream: boolean) => (stream ? { stream: true } : {})
@@ -36,7 +36,7 @@ async function ask(
   })
 }
 
-/** The same asked of the simulator itself, with one of the pool's keys. */
+/** Sends the same request to the simulator itself, with one of the pool's keys. */
 async function askUpstream(
   { path, stream }: { path: ShapePath; stream: boolean },
   changes: object = {},
@@ -79,7 +79,7 @@ describe('an answer arrives byte for byte as it was sent', () => {
 describe('a request arrives byte for byte as it was sent', () => {
   test.each(PATHS)('by %s', async (path) => {
     const { model, ...rest } = REQUESTS[path]
-    // Spaces, an order and an escape that no serialiser would keep.
+    // The body has spaces, an order and an escape that no serialiser would keep.
     const body = `{ "model" :\t${JSON.stringify(model).replace('/', '\\/')},\n"x":1.0,${JSON.stringify(rest).slice(1)} `
     const headers = { 'content-type': 'application/json' }
     const response = await gateway().send(`/v1${path}`, { method: 'POST', headers, body })
@@ -144,7 +144,7 @@ describe('what an answer used is counted', () => {
     })
     const [entry] = (await upstream.control.log()).filter((each) => each.path === way.path)
     expect(entry?.costUsd).toBeGreaterThan(0)
-    // Of sound nothing says what it cost: that is only seen in the key's credit.
+    // An audio answer does not report its cost. Only the key's credit shows it.
     expect(costUsd).toBeCloseTo(way.path === '/audio/speech' ? 0 : (entry?.costUsd ?? -1), 9)
   })
 

@@ -12,7 +12,7 @@ import {
 
 const upstream = useSimulator()
 
-/** Sends so many at once and reads all answers to their end. */
+/** Sends `count` requests at once and reads all answers to their end. */
 async function sendAll(gateway: Gateway, count: number): Promise<void> {
   await Promise.all(
     Array.from({ length: count }, async () => {
@@ -51,7 +51,7 @@ test('weighted gives weights of 3, 2 and 1 exactly 30, 20 and 10 of sixty reques
 test('least-busy sends nothing more to a key while it is busy with a slow answer', async () => {
   await upstream.control.patchKey('alpha', { ttftMs: 10_000 })
   const gateway = await startGateway(upstream, { policy: { strategy: 'least-busy' } })
-  // Whoever gets the slow key waits; nobody here does.
+  // The request that gets the slow key takes long. The test does not wait for it.
   const first = Array.from({ length: 3 }, () => gateway.chat({}).catch(() => null))
   await until(gateway.pool, ({ keys }) => keys.map((key) => key.inFlight).join() === '1,0,0')
   for (let i = 0; i < 10; i += 1) {
@@ -85,10 +85,10 @@ test('a key that is switched off is never asked', async () => {
   expect(await shares()).toEqual([0, 5, 5])
 })
 
-/** Six hundred requests, twenty at a time. */
+/** The number of answers of each key, out of 600 requests, 20 at a time. */
 async function sharesOf(options: GatewayOptions): Promise<Record<string, number>> {
   const gateway = await startGateway(upstream, options)
-  // What is known of each key's credit comes with the first request.
+  // The first request causes the lookups that find each key's credit.
   await gateway.chat({}).then((response) => response.arrayBuffer())
   await until(gateway.pool, ({ keys }) => keys.every((key) => key.credit !== null))
   await upstream.control.patchSettings({ ttftMs: 5, tokensPerSecond: null })
@@ -136,7 +136,7 @@ describe('of 600 requests, 20 at a time,', () => {
     await upstream.control.patchKey('gamma', { ttftMs: 300 })
     const shares = await sharesOf({ policy: { strategy: 'lowest-latency' } })
     const { alpha = 0, gamma = 0, delta = 0 } = shares
-    // A fifth of its share is what it gets by being idle while the others are not.
+    // Less than a fifth of all. The slow key gets some, since it is idle while others are busy.
     expect(gamma).toBeLessThan(120)
     expect(alpha + delta).toBeGreaterThan(480)
     expect(Math.min(alpha, delta)).toBeGreaterThan(150)

@@ -23,7 +23,7 @@ import {
 
 const upstream = useSimulator()
 
-/** Breakers stay closed whatever happens here, so that the first key is the one that is asked. */
+/** Breakers stay closed in these tests, so the first key is always tried first. */
 const CALM = { strategy: 'priority', breaker: { failures: 100 } }
 
 const gateway = useGateway(upstream, {
@@ -32,7 +32,7 @@ const gateway = useGateway(upstream, {
 
 const encoder = new TextEncoder()
 
-/** The text's bytes in chunks of a size. */
+/** The text's bytes in chunks of the given size. */
 function chunksOf(text: string, size: number) {
   const bytes = encoder.encode(text)
   const chunks: { base64: string }[] = []
@@ -42,7 +42,7 @@ function chunksOf(text: string, size: number) {
   return chunks
 }
 
-/** Has the simulator play the chunks, through the gateway. */
+/** Lets the simulator send the chunks through the gateway. */
 async function play(
   chunks: readonly { text?: string; base64?: string; delayMs?: number }[],
   end: 'close' | 'error' | 'hang' = 'close',
@@ -51,7 +51,7 @@ async function play(
   return await gateway().chat({ model: 'script/played', stream: true })
 }
 
-/** What OpenAI's client makes of a stream: the text until then, and what it threw. */
+/** Reads a stream with OpenAI's client: the text so far, and the error that it threw. */
 async function consume(served: Gateway, model: string) {
   const stream = await served.client().chat.completions.create({
     model,
@@ -119,7 +119,8 @@ test('comments become keep-alives after two seconds, and failing over still work
     stream: true,
   })
   const headersMs = performance.now() - beganMs
-  // No sooner, since the status can't change any more; and not when the answer is there at last.
+  // Not earlier, since the status can't change after that. Not later: the client must not have to
+  // wait for the answer.
   expect(headersMs).toBeGreaterThan(1500)
   expect(headersMs).toBeLessThan(2700)
   const text = await response.text()

@@ -1,4 +1,4 @@
-// What is not inference is not reached with a key of the pool.
+// A key of the pool never reaches a path that is not inference.
 
 import { describe, expect, test } from 'vitest'
 import { PATHS } from '../simulator/shape-requests.ts'
@@ -14,7 +14,7 @@ const POST = {
   body: JSON.stringify({ model: 'openai/gpt-4o-mini', name: 'x', limit: 1 }),
 }
 
-/** Nothing at all reached OpenRouter, with or without a key. */
+/** No request reached OpenRouter, with or without a key. */
 async function expectNothingUpstream() {
   expect(await upstream.control.log()).toEqual([])
 }

@@ -13,7 +13,7 @@ import {
 const upstream = useSimulator()
 const gateway = useGateway(upstream)
 
-/** The caller's or the model's own fault, or a policy that another account must not undo. */
+/** Faults of the caller or the model, and policies that another account must not get round. */
 const FAULTS: readonly (readonly [fault: string, status: number])[] = [
   ['400', 400],
   ['model-404', 404],
@@ -37,7 +37,7 @@ const FAULTS: readonly (readonly [fault: string, status: number])[] = [
   ['management-403', 403],
 ]
 
-/** What the simulator itself says to the first key. */
+/** The simulator's own answer to the first key. */
 async function directly(body: object): Promise<Response> {
   return await fetch(`${upstream.url()}/chat/completions`, {
     method: 'POST',
@@ -99,7 +99,7 @@ test('a provider’s 400 is tried at most once more, comes back as it was, and m
   const response = await gateway().chat({ model: 'sim/provider-400' })
   expect(response.status).toBe(400)
   expect(journeyOf(response).attempts).toBeLessThanOrEqual(2)
-  // The same words; only the account that they are addressed to may be another.
+  // Only the account in the answer may differ, so the errors are compared.
   const { error } = JSON.parse(await response.text())
   expect(error).toEqual(JSON.parse(await original.text()).error)
   const after = await gateway().settledPool()

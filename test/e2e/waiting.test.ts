@@ -3,12 +3,12 @@ import { errorOf, keyOf, startGateway, until, useSimulator } from './harness.ts'
 
 const upstream = useSimulator()
 
-/** One key that serves two at a time. */
+/** One key that serves two requests at a time. */
 const NARROW = [{ name: 'alpha', max_concurrent: 2 }] as const
 
 const PAUSE_MS = 15
 
-/** Sends one after another without waiting for answers, so that there is an order of arrival. */
+/** Sends requests in order without waiting for answers, so that they arrive in order. */
 async function sendInOrder(count: number, send: (i: number) => Promise<Response>) {
   const answers: Promise<{ i: number; response: Response; text: string }>[] = []
   for (let i = 0; i < count; i += 1) {
@@ -39,7 +39,7 @@ describe('requests that no key can serve now', () => {
       .filter(({ path }) => path === '/chat/completions')
       .map(({ body }) => Number(/number (\d+)/.exec(body.text ?? '')?.[1]))
     expect(order).toHaveLength(50)
-    // Two are on their way at once, and may overtake one another there.
+    // Two requests are upstream at once, and one may overtake the other there.
     for (const [place, i] of order.entries()) expect(Math.abs(place - i)).toBeLessThanOrEqual(1)
     const waited = answers.at(-1)?.response.headers.get('server-timing') ?? ''
     expect(Number(/wait;dur=(\d+)/.exec(waited)?.[1])).toBeGreaterThan(500)
