@@ -10,6 +10,20 @@ const TIMED = ['cancellation', 'demo', 'strategies', 'waiting'].map(
   (name) => `test/e2e/${name}.test.ts`,
 )
 
+/** The secrets of the Worker under test. */
+const SECRETS = {
+  OPENROUTER_KEYS: JSON.stringify([
+    { id: 'alpha', key: 'sk-or-v1-test-alpha', account: 'acme' },
+    { id: 'beta', key: 'sk-or-v1-test-beta', account: 'acme' },
+    { id: 'gamma', key: 'sk-or-v1-test-gamma', account: 'globex' },
+  ]),
+  CLIENT_KEYS: 'tester:sy-test-token',
+}
+
+// Wrangler looks for required secrets in the environment, and warns once a test file where it finds
+// none: it does not see the bindings below, which are what counts.
+Object.assign(process.env, SECRETS)
+
 export default defineConfig({
   test: {
     // The gateway logs a line for each request. Only the lines of failed tests are shown.
@@ -20,7 +34,10 @@ export default defineConfig({
         test: {
           name: 'core',
           environment: 'node',
-          include: ['test/*.test.ts', 'test/{balancing,config,openrouter,local}/**/*.test.ts'],
+          include: [
+            'test/*.test.ts',
+            'test/{balancing,config,documents,openrouter,local}/**/*.test.ts',
+          ],
         },
       },
       {
@@ -35,12 +52,7 @@ export default defineConfig({
               // Nothing listens on the upstream's port, so a test without a fake upstream fails.
               bindings: {
                 UPSTREAM_URL: 'http://localhost:9/api/v1',
-                OPENROUTER_KEYS: JSON.stringify([
-                  { id: 'alpha', key: 'sk-or-v1-test-alpha', account: 'acme' },
-                  { id: 'beta', key: 'sk-or-v1-test-beta', account: 'acme' },
-                  { id: 'gamma', key: 'sk-or-v1-test-gamma', account: 'globex' },
-                ]),
-                CLIENT_KEYS: 'tester:sy-test-token',
+                ...SECRETS,
                 POLICY: { defaults: { max_concurrent: 50 } },
               },
             },
