@@ -202,8 +202,16 @@ describe('files', () => {
 
   it('at the top are few', () => {
     const known = new Set([
-      ...['src', 'test', 'wrangler.toml', 'package.json', 'tsconfig.json'],
-      ...['README.md', 'LICENSE', 'CHANGELOG.md'],
+      ...['src', 'test', 'docs', 'wrangler.toml', 'package.json', 'tsconfig.json'],
+      ...[
+        'README.md',
+        'ARCHITECTURE.md',
+        'CONTRIBUTING.md',
+        'SECURITY.md',
+        'CHANGELOG.md',
+        'LICENSE',
+      ],
+      '.dev.vars.example',
       // What tools want there.
       ...['.ci', '.gitignore', 'package-lock.json', 'biome.json', 'vitest.config.ts'],
       'worker-configuration.d.ts',

@@ -1,0 +1,40 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { experimental_readRawConfig } from 'wrangler'
+import { policySchema } from '../../src/config/policy.ts'
+import { selectorFaults } from '../../src/config/routes.ts'
+import { readUpstreamKeys } from '../../src/config/upstream-keys.ts'
+import { documents } from './markdown.ts'
+
+describe('the examples', () => {
+  const examples = documents
+    .flatMap(({ text }) => [...text.matchAll(/```toml\n(.*?)```/gs)])
+    .map((match) => match[1] ?? '')
+    .filter((text) => text.includes('POLICY'))
+
+  it('are configurations that a Worker would take', async () => {
+    expect(examples.length).toBeGreaterThanOrEqual(5)
+    for (const text of examples) {
+      const policy = policySchema.parse(policyOf(text))
+      const [, secret] = /OPENROUTER_KEYS='(.*)'/.exec(text) ?? []
+      let count = 0
+      const keys = (secret ?? 'sk-or-only').replaceAll('sk-or-…', () => `sk-or-example-${++count}`)
+      const { faults, keys: read } = await readUpstreamKeys({ OPENROUTER_KEYS: keys }, policy)
+      expect([faults, selectorFaults(policy.routes, read)]).toEqual([[], []])
+    }
+  })
+
+  /** Read as Wrangler reads it, from a file. */
+  function policyOf(text: string): unknown {
+    const folder = mkdtempSync(join(tmpdir(), 'example-'))
+    const path = join(folder, 'wrangler.toml')
+    writeFileSync(path, `name = "example"\n${text}`)
+    try {
+      return experimental_readRawConfig({ config: path }).rawConfig.vars?.POLICY
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  }
+})
