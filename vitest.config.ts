@@ -34,6 +34,9 @@ export default defineConfig({
         test: {
           name: 'core',
           environment: 'node',
+          // Pure code leaves nothing behind: without a process for each file it takes a third of the time.
+          pool: 'threads',
+          isolate: false,
           include: [
             'test/*.test.ts',
             'test/{balancing,config,documents,openrouter,local}/**/*.test.ts',

@@ -5,6 +5,8 @@ import type { JsonObject } from '../../../src/openrouter/json-value.ts'
 import { estimatePromptTokens } from '../../../src/openrouter/requests/token-estimate.ts'
 import { seededRandom } from '../../balancing/seeded-random.ts'
 
+// Test files of this project share their modules: one that was loaded before has the real tokenx.
+vi.hoisted(() => vi.resetModules())
 vi.mock('tokenx', { spy: true })
 
 const PROSE = 'The quick brown fox jumps over the lazy dog while nobody is watching. '
