@@ -24,7 +24,7 @@ export const aliasFields = z
       }
     }
   })
-  // The bound as JSON Schema expresses it; the README's test reads it.
+  // The bound as JSON Schema expresses it; the test of the documents reads it.
   .meta({ maxProperties: MAX_ALIASES })
 
 function aliasFault(

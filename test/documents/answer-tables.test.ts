@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { GATEWAY_ERRORS } from '../../src/gateway/gateway-error.ts'
+import { GATEWAY_ERRORS } from '../../src/gateway/answers/gateway-error.ts'
 import { files, firstCells, quoted, rowsOf, source } from './markdown.ts'
 
 describe('the tables of answers', () => {

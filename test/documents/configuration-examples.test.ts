@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { experimental_readRawConfig } from 'wrangler'
 import { policySchema } from '../../src/config/policy.ts'
-import { selectorFaults } from '../../src/config/routes.ts'
+import { selectorFaults } from '../../src/config/route-policy.ts'
 import { readUpstreamKeys } from '../../src/config/upstream-keys.ts'
 import { documents } from './markdown.ts'
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { REASONS } from '../../src/balancing/reasons.ts'
-import { STRATEGY_NAMES } from '../../src/balancing/strategy.ts'
-import { BLAME_TABLE, NOBODY } from '../../src/openrouter/blame.ts'
+import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
+import { BLAME_TABLE, NOBODY } from '../../src/openrouter/failures/blame.ts'
 import { firstCells, rowsOf } from './markdown.ts'
 
 describe('the tables of decisions', () => {
