@@ -2,15 +2,15 @@ import type { AccountId } from '../ids.ts'
 import { byRendezvous } from './rendezvous-hash.ts'
 
 /**
- * Which account each conversation is with. OpenRouter sends a conversation back
- * to the provider that has its prompt cached, for each account by itself: a turn
- * that goes to another account pays for the whole prompt again.
+ * The home of each conversation: the account that served it last. OpenRouter sends a
+ * conversation back to the provider that has its prompt cached, for each account
+ * separately. A turn that goes to another account pays for the whole prompt again.
  *
- * A conversation begins where rendezvous hashing puts it, with loads bounded as in
- * Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded loads"
- * (2016), and stays where it was served last. The places are remembered, because
- * a bound that is enforced by hashing alone moves a different conversation with
- * each request; they may be forgotten, since hashing finds most of them again.
+ * Rendezvous hashing finds the first home of a conversation, with loads bounded as in
+ * Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded loads" (2016).
+ * Homes are remembered: a bound that only hashing enforces would move a different
+ * conversation with each request. They may be forgotten: hashing finds most of them
+ * again.
  */
 export interface Affinities {
   /** In order of last use. */
@@ -26,7 +26,7 @@ interface Home {
 interface AccountLoad {
   /** Conversations whose home it is. */
   homes: number
-  /** Requests of late: each counts 1 at first and fades. */
+  /** Recent requests. Each counts 1 at first, and less and less over a minute. */
   recent: number
   recentAtMs: number
 }
@@ -38,16 +38,16 @@ export interface AccountCandidate {
   readonly inFlight: number
 }
 
-/** What an account may carry of a conversation's requests: this many times its share. */
+/** The load that an account may carry: this many times its share. */
 const MAX_LOAD = 1.25
 
-/** A conversation that begins has nothing cached yet, so that placing it more evenly costs nothing. */
+/** A new conversation has nothing cached. So new ones are spread more evenly, at no cost. */
 const MAX_HOMES = 1.1
 
 /** OpenRouter forgets where a conversation was after ten idle minutes. */
 const HOME_MS = 10 * 60_000
 
-/** About 2 MB. */
+/** The most homes that are remembered: about 2 MB. */
 const MAX_REMEMBERED = 10_000
 
 const RECENT_MS = 60_000
@@ -102,30 +102,30 @@ export function countRequest(affinities: Affinities, account: AccountId, nowMs: 
 }
 
 interface Bounds {
-  /** More than its part of the requests of late, and of those that run now. */
+  /** Whether it has more than its part of the running requests, and not by chance. */
   isOverloaded(candidate: AccountCandidate): boolean
-  /** Home to as many conversations as it may be. */
+  /** Whether it is the home of as many conversations as it may be. */
   isFull(candidate: AccountCandidate): boolean
 }
 
-/** So many standard deviations above its share are no chance. */
+/** A load that is this many standard deviations above its share is not chance. */
 const NO_CHANCE = 3
 
 /**
- * What is in flight changes by chance from moment to moment, and alone would
- * scatter conversations under even load: that an account is above its bound counts
- * if it also had too many of the last minute's requests, or if it is so far above
- * its share that it can't be chance. The requests of the last minute alone say
- * nothing against an account that is idle now.
+ * The number of running requests changes by chance from moment to moment. If only this
+ * number counted, conversations would move under even load. So an account that is above
+ * its bound counts as overloaded in two cases: it also had too many of the last minute's
+ * requests, or it is so far above its share that chance cannot explain it. The last
+ * minute's requests alone prove nothing about an account that is idle now.
  *
- * Measured by simulation, as the share of turns that stay with their account. In
- * flight alone: 80 % instead of 97.5 % (100 conversations over ten even accounts).
- * Without the rule of chance: 100 % instead of 94 %, but where one of three accounts
- * answers five times as slowly (500 conversations), the busiest has 2.0 instead of
- * 1.3 times its share in flight, and the mean answer takes 21.8 s instead of 15.3 s.
- * At worst the rule costs a tenth: 85 % stay instead of 94 %, where every 4 minutes
- * 20 long requests can only go to one of two accounts (60 conversations that speak
- * every 3 minutes).
+ * Measured by seeded simulation, as the share of turns that stay with their account:
+ * - With the running requests alone: 80 % instead of 97.5 % (100 conversations over ten
+ *   equal accounts).
+ * - Without the rule about chance: 100 % instead of 94 %, if one of three accounts answers
+ *   five times as slowly (500 conversations). But then the busiest account has 2.0 instead
+ *   of 1.3 times its share in flight, and the mean answer takes 21.8 s instead of 15.3 s.
+ * - The worst case of the rule: 85 % instead of 94 %, if 20 long requests every 4 minutes
+ *   may use only one of two accounts (60 conversations with a turn every 3 minutes).
  */
 function boundsOf(
   affinities: Affinities,

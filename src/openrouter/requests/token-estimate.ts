@@ -3,32 +3,32 @@ import type { JsonObject } from '../json-value.ts'
 import { type Attachment, visitPrompt } from './prompt-parts.ts'
 
 /**
- * A prompt of up to SAMPLES × SAMPLE_LENGTH characters is counted whole, which takes some 4 ms at
- * most. Many short samples rather than a few long ones: what counts is how many places are seen.
+ * A prompt of up to SAMPLES × SAMPLE_LENGTH characters is counted whole. This takes about 4 ms at
+ * most. Many short samples are better than a few long ones, because they cover more places.
  */
 const SAMPLES = 128
 const SAMPLE_LENGTH = 256
 
 /**
- * No text has fewer tokens than one for so many characters. Blanks in a row have, but tokenx counts
- * them as nothing however many they are, and then as many as one likes would pass for nothing.
+ * A text has at least one token for this many characters. tokenx counts consecutive spaces as
+ * nothing, so without this bound a caller could send any number of them at no cost.
  */
 const MAX_CHARACTERS_PER_TOKEN = 8
 
-/** What an image, a recording or a file has at least, and characters of base64 for each further. */
+/** The least for an image, a recording or a file, and its characters of base64 for each more token. */
 const ATTACHMENT_TOKENS = 1000
 const ATTACHMENT_CHARACTERS_PER_TOKEN = 200
-/** Of base64 that holds text: four characters are three bytes. */
+/** For base64 that holds text: four characters are three bytes. */
 const TEXT_FILE_CHARACTERS_PER_TOKEN = 5
 
-/** Letters of scripts that tokenx has no figures for and would count like English. */
+/** Letters of scripts for which tokenx has no figures. It would count them like English. */
 const OTHER_SCRIPTS =
   /[^\p{Script=Latin}\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Common}\p{Script=Inherited}]/u
 
 /**
- * tokenx knows languages, but counts what is none of them like long words: seven characters for a
- * token where tokenizers need one or two. The first pattern that a word matches gives its measure.
- * Measured against o200k_base and cl100k_base.
+ * tokenx knows languages. It counts everything else like long words: seven characters for a token,
+ * where tokenizers need one or two. The first pattern that matches a word gives its characters per
+ * token. Measured against o200k_base and cl100k_base.
  */
 const OPTIONS: TokenEstimationOptions = {
   languageConfigs: [
@@ -47,23 +47,22 @@ const OPTIONS: TokenEstimationOptions = {
 }
 
 /**
- * How many tokens a request's prompt is likely to have, whichever of OpenRouter's shapes it is in:
- * for reservations, which are corrected by the usage that comes back. Tokenizers differ by far more
- * than this is wrong, for most texts.
+ * Estimates how many tokens a request's prompt has, in any of OpenRouter's API shapes. The estimate
+ * is for reservations; the usage of the answer corrects it. For most texts, tokenizers differ from
+ * each other by more than the error of this estimate.
  *
- * Of a long prompt only samples are counted: tokenx takes some 100 ms for a megabyte of English and
- * 1.2 s for ten, samples take 2 ms of either. They lie at random places, one in each of equal
- * stretches: whoever knew the places could put anything between them. (Measured with a megabyte of
- * Chinese that had blanks where fixed samples lay: they saw 15 % of its tokens, and requests like it
- * used 4.4 times the `tpm` of their key; random ones kept within it.)
+ * Of a long prompt only samples are counted. tokenx takes about 100 ms for a megabyte of English and
+ * 1.2 s for ten; samples take 2 ms for either. The samples lie at random places, one in each of equal
+ * stretches. A caller who knew the places could hide a text between them. (Measured with a megabyte of
+ * Chinese that had spaces where fixed samples would lie: fixed samples found 15 % of its tokens, and
+ * such requests used 4.4 times the `tpm` of their key. With random samples they stayed within it.)
  *
- * What the samples show is not raised by a margin. (Measured with megabytes of chats, documents, code,
- * JSON and logs: two standard errors made estimates 2 % to 8.5 % too high on average and 16 % at worst,
- * and without them they are off by 0.7 % to 2 % and by 7 %. At a key that was offered 1.3 times its
- * `tpm` in such prompts the margin cost up to 1 % of the requests served, and took up to 3 % off the
- * most tokens that a minute had.)
+ * No margin is added to the samples. (Measured with megabytes of chats, documents, code, JSON and
+ * logs: with two standard errors, estimates were 2 % to 8.5 % too high on average and 16 % at worst.
+ * Without a margin the errors are 0.7 % to 2 %, and 7 %. At a key that was offered 1.3 times its `tpm`,
+ * the margin cost up to 1 % of the requests served, and lowered the highest minute by up to 3 %.)
  * @param random as `Math.random`
- * @returns a whole number, 0 where there is no prompt
+ * @returns a whole number; 0 if there is no prompt
  */
 export function estimatePromptTokens(body: JsonObject, random: () => number): number {
   let length = 0
