@@ -58,13 +58,18 @@ export default defineConfig({
               bindings: {
                 UPSTREAM_URL: 'http://localhost:9/api/v1',
                 ...SECRETS,
-                POLICY: { defaults: { max_concurrent: 50 } },
+                POLICY: {
+                  defaults: { max_concurrent: 50 },
+                  routes: [{ models: ['routed/*'], fallback_models: ['routed/last'] }],
+                },
               },
             },
           }),
         ],
         test: {
           name: 'worker',
+          // The first call of a file loads the whole Worker, which takes seconds on a busy machine.
+          testTimeout: 30_000,
           include: ['test/{key-pool,gateway,http}/**/*.test.ts'],
         },
       },

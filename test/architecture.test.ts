@@ -36,10 +36,13 @@ describe('rooms', () => {
       ...['balancing/random.ts', 'balancing/non-empty.ts'],
       ...['balancing/accounting', 'balancing/limits'],
     ],
-    'balancing/health': [...['balancing/ids.ts', 'balancing/random.ts', 'balancing/settlement.ts']],
+    'balancing/health': [
+      ...['balancing/ids.ts', 'balancing/random.ts', 'balancing/settlement.ts'],
+      'balancing/limits',
+    ],
     'balancing/limits': ['balancing/ids.ts', 'balancing/lease-request.ts'],
     'balancing/accounting': ['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health'],
-    'balancing/affinity': ['balancing/ids.ts'],
+    'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
     config: ['balancing/*', 'zod'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],
     'openrouter/shapes': [

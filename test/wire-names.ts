@@ -16,9 +16,12 @@ export const LEASE_REQUEST = [
 export const AFFINITY = ['id', 'kind'] as const
 
 export const SETTLEMENT = [
-  ...['affordableTokens', 'benches', 'fault', 'firstOutputMs', 'generationId', 'keyId'],
+  ...['affordableTokens', 'benches', 'fault', 'firstOutputMs', 'generationId', 'keyId', 'lease'],
   ...['leaseId', 'outcome', 'suspect', 'usage'],
 ] as const
+
+/** What a settlement repeats of its lease. */
+export const LEASE_TERMS = ['clientId', 'grantedAtMs', 'model', 'tokens'] as const
 
 export const USAGE = [
   ...['cachedTokens', 'completionTokens', 'costUsd', 'estimated', 'promptTokens'],
@@ -36,7 +39,7 @@ export const KEY_REPORT = [
 /** Fields of what the object answers. */
 export const EXCHANGE_REPLY = ['decisions', 'lookups', 'version'] as const
 
-export const GRANT = ['accountId', 'keyId', 'kind', 'leaseId', 'model'] as const
+export const GRANT = ['accountId', 'grantedAtMs', 'keyId', 'kind', 'leaseId', 'model'] as const
 
 export const REFUSAL = ['cause', 'kind', 'reasons', 'retryAtMs'] as const
 
@@ -54,21 +57,67 @@ export const OBJECT_METHODS = [
 /** Every field of a stored row, at any depth, by the kind of the row. */
 export const STORED_FIELDS = {
   key: [
-    ...['bench', 'breaker', 'cooldownMs', 'cure', 'failuresAtMs', 'hidden', 'kind', 'owner'],
-    ...['provenance', 'reason', 'recoveredAtMs', 'sinceMs', 'strikes', 'struckAtMs', 'untilMs'],
+    ...['bench', 'breaker', 'cooldownMs', 'cure', 'earlierCooldownMs', 'failuresAtMs'],
+    ...[
+      'fingerprint',
+      'hidden',
+      'kind',
+      'owner',
+      'provenance',
+      'reason',
+      'recoveredAtMs',
+      'sinceMs',
+      'strikes',
+      'struckAtMs',
+      'untilMs',
+    ],
   ],
   account: [
-    ...['bench', 'cure', 'freeBench', 'hadNoRoom', 'hidden', 'modelBenches', 'provenance'],
+    ...['bench', 'cure', 'freeBench', 'hadNoRoom', 'hidden', 'keysWithoutRoom', 'modelBenches'],
+    'provenance',
     ...['reason', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   checkpoint: [
-    ...['all', 'amount', 'asOfMs', 'atMs', 'attempts', 'byClient', 'byKey', 'cachedTokens'],
-    ...['clientId', 'completionTokens', 'costUsd', 'credit', 'current', 'day', 'expiresAtMs'],
-    ...['failures', 'faults', 'grantedAtMs', 'id', 'ignored', 'keyId', 'keys', 'kind', 'lastTurn'],
-    ...['limitUsd', 'lookupAtMs', 'meanCostUsd', 'model', 'models', 'monthUsd', 'panic'],
+    ...['all', 'amount', 'asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byKey'],
+    'cachedTokens',
+    ...['clientId', 'completionTokens', 'costUsd', 'credit', 'current', 'day', 'epoch'],
+    'expiresAtMs',
+    ...[
+      'failures',
+      'faults',
+      'fingerprint',
+      'grantedAtMs',
+      'id',
+      'ignored',
+      'keyId',
+      'keys',
+      'kind',
+      'lastTurn',
+    ],
+    ...[
+      'limitUsd',
+      'lookupAtMs',
+      'meanCostUsd',
+      'meanTokenUsd',
+      'model',
+      'models',
+      'monthUsd',
+      'panic',
+    ],
     ...['promptTokens', 'reasoningTokens', 'remainingUsd', 'resetsAtMs', 'retryTokens', 'routes'],
-    ...['rpm', 'slot', 'smoothedWeights', 'stale', 'successes', 'today', 'tokens', 'total', 'tpm'],
+    ...[
+      'rpm',
+      'savedAtMs',
+      'slot',
+      'smoothedWeights',
+      'stale',
+      'successes',
+      'today',
+      'tokens',
+      'total',
+      'tpm',
+    ],
     ...['turns', 'unclaimedMs', 'weekUsd'],
   ],
 } as const

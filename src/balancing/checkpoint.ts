@@ -1,16 +1,16 @@
 import type { Credit } from './accounting/credit.ts'
 import type { Generation } from './accounting/generations.ts'
 import type { Tally } from './accounting/ledger.ts'
-import { settleAccounts } from './feedback.ts'
+import { learnOwner } from './feedback.ts'
 import type { AccountState } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import type { Breaker } from './health/circuit-breaker.ts'
-import { doubt } from './health/lookup-duty.ts'
+import { doubt, dueAtMs } from './health/lookup-duty.ts'
 import type { AccountId, ClientId, KeyId, ModelId } from './ids.ts'
 import { type Lease, open } from './limits/leases.ts'
 import type { Meter } from './limits/meter.ts'
 import { SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
-import type { KeyState, PoolState, RouteState } from './pool-state.ts'
+import { type KeyState, type PoolState, type RouteState, setLookup } from './pool-state.ts'
 
 /**
  * What a pool stores to survive a restart. There are two kinds, by the cost of losing them. The
@@ -27,13 +27,17 @@ export interface KeyRecord {
   readonly strikes: number
   readonly struckAtMs: number
   readonly owner: AccountId | null
+  /** Of the secret that all of this is known of; null in a record of the first release. */
+  readonly fingerprint: string | null
 }
 
 export interface AccountRecord {
   readonly bench: Bench | null
   readonly freeBench: Bench | null
   readonly modelBenches: ModelsRecord
+  /** Whether there is one in the list; for the first release, which knows no list. */
   readonly hadNoRoom: boolean
+  readonly keysWithoutRoom: readonly KeyId[]
 }
 
 /** Models benched everywhere. */
@@ -49,9 +53,15 @@ export interface CountersRecord {
     readonly expiresAtMs: number | null
     /** When the next lookup of the key is due, in epoch milliseconds. */
     readonly lookupAtMs: number
+    readonly epoch: number
+    /** As in a key's record. */
+    readonly fingerprint: string | null
   }[]
   readonly routes: readonly RouteRecord[]
   readonly meanCostUsd: number
+  readonly meanTokenUsd: number
+  /** When the checkpoint was made, in epoch milliseconds; null in one of the first release. */
+  readonly savedAtMs: number | null
   readonly all: Tally
   readonly byKey: readonly (readonly [KeyId, Tally])[]
   readonly byClient: readonly (readonly [ClientId, Tally])[]
@@ -93,17 +103,19 @@ export interface PoolRecords {
 
 /** What is stored of a key in the step that changed it. */
 export function keyRecord(key: KeyState): KeyRecord {
-  const { breaker, bench, strikes, struckAtMs, owner } = key
+  const { breaker, bench, strikes, struckAtMs, owner, config } = key
   return {
-    breaker:
-      breaker.kind === 'half_open'
-        ? { kind: 'open', untilMs: 0, cooldownMs: breaker.cooldownMs }
-        : breaker,
+    breaker: breaker.kind === 'half_open' ? rested(breaker.cooldownMs) : breaker,
     bench,
     strikes,
     struckAtMs,
     owner,
+    fingerprint: config.fingerprint,
   }
+}
+
+function rested(cooldownMs: number): BreakerRecord {
+  return { kind: 'open', untilMs: 0, cooldownMs, failuresAtMs: [], earlierCooldownMs: null }
 }
 
 /** Whether a record equals that of a fresh key, so that its row can be deleted. */
@@ -115,26 +127,36 @@ export function isBlank(record: KeyRecord): boolean {
 
 /** What is stored of an account in the step that changed it. */
 export function accountRecord(account: AccountState): AccountRecord {
-  const { bench, freeBench, modelBenches, hadNoRoom } = account
-  return { bench, freeBench, modelBenches: [...modelBenches], hadNoRoom }
+  const { bench, freeBench, modelBenches, keysWithoutRoom } = account
+  return {
+    bench,
+    freeBench,
+    modelBenches: [...modelBenches],
+    hadNoRoom: keysWithoutRoom.size > 0,
+    keysWithoutRoom: [...keysWithoutRoom],
+  }
 }
 
 /** What is stored of the pool every few seconds. */
-export function checkpoint(state: PoolState): Checkpoint {
+export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
   const keys = [...state.keys.values()]
   return {
     counters: {
       turns: state.turns,
-      retryTokens: state.retryBudget.tokens,
-      keys: keys.map(({ id, lastTurn, credit, expiresAtMs, lookup: { duty } }) => ({
+      retryTokens: state.retryBudget.ceiling.tokens,
+      keys: keys.map(({ id, lastTurn, credit, expiresAtMs, lookup, epoch, config }) => ({
         id,
         lastTurn,
         credit,
         expiresAtMs,
-        lookupAtMs: duty.kind === 'due' ? duty.atMs : duty.overdueAtMs,
+        lookupAtMs: dueAtMs(lookup),
+        epoch,
+        fingerprint: config.fingerprint,
       })),
       routes: state.routes.map((route) => routeRecord(route, keys)),
       meanCostUsd: state.meanCostUsd,
+      meanTokenUsd: state.meanTokenUsd,
+      savedAtMs: nowMs,
       all: state.ledger.all,
       byKey: [...state.ledger.byKey],
       byClient: [...state.ledger.byClient],
@@ -151,9 +173,11 @@ function routeRecord({ models, memory }: RouteState, keys: readonly KeyState[]):
   return {
     models,
     current: idAt(memory.current) ?? null,
-    smoothedWeights: [...memory.smoothedWeights].flatMap(([position, smoothed]) => {
+    smoothedWeights: [...memory.smoothedWeights.entries()].flatMap(([position, smoothed]) => {
       const key = keys[position]
-      return key === undefined ? [] : [[key.id, key.weight, smoothed] as const]
+      return key === undefined || smoothed === undefined
+        ? []
+        : [[key.id, key.weight, smoothed] as const]
     }),
   }
 }
@@ -181,9 +205,8 @@ function bySeconds(meter: Meter | null): WindowSlot[] {
 export function restore(state: PoolState, records: PoolRecords, nowMs: number): void {
   for (const [id, record] of records.keys) {
     const key = state.keys.get(id)
-    if (key !== undefined) restoreKey(key, record)
+    if (key !== undefined && isOfSecret(key, record)) restoreKey(state, key, record, nowMs)
   }
-  settleAccounts(state, nowMs)
   for (const [id, record] of records.accounts) {
     const account = state.accounts.get(id)
     if (account !== undefined) restoreAccount(account, record)
@@ -198,7 +221,7 @@ function restoreCheckpoint(
   nowMs: number,
 ): void {
   const { counters, byModel, leases, meters, generations } = checkpoint
-  if (counters !== undefined) restoreCounters(state, counters)
+  if (counters !== undefined) restoreCounters(state, counters, nowMs)
   for (const record of meters ?? []) restoreMeters(state, record)
   for (const [id, generation] of generations ?? []) state.generations.set(id, generation)
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)
@@ -219,39 +242,41 @@ function inDoubt(lease: Lease, nowMs: number): Lease {
   return { ...lease, expiresAtMs: Math.min(lease.expiresAtMs, nowMs + againMs) }
 }
 
-function restoreKey(key: KeyState, record: KeyRecord): void {
+/**
+ * Whether a record is about the secret that the key has now. Another secret under an old id is another
+ * key: what the old one was benched for says nothing about it.
+ */
+function isOfSecret(key: KeyState, { fingerprint }: Pick<KeyRecord, 'fingerprint'>): boolean {
+  return fingerprint === null || fingerprint === key.config.fingerprint
+}
+
+function restoreKey(state: PoolState, key: KeyState, record: KeyRecord, nowMs: number): void {
   key.breaker = record.breaker
   key.bench = record.bench
   key.strikes = record.strikes
   key.struckAtMs = record.struckAtMs
-  key.owner = record.owner
+  if (record.owner !== null) learnOwner(state, key, record.owner, nowMs)
   const isSuspected = key.bench?.reason === 'key_rejected' && key.bench.untilMs !== null
-  if (key.bench !== null && isSuspected) key.lookup = doubt(key.lookup, key.bench.sinceMs)
+  if (key.bench !== null && isSuspected) {
+    setLookup(state, key, doubt(key.lookup, key.bench.sinceMs))
+  }
 }
 
 function restoreAccount(account: AccountState, record: AccountRecord): void {
   account.bench = record.bench
   account.freeBench = record.freeBench
-  account.hadNoRoom = record.hadNoRoom
+  for (const key of record.keysWithoutRoom) account.keysWithoutRoom.add(key)
   for (const [model, bench] of record.modelBenches) account.modelBenches.set(model, bench)
 }
 
-function restoreCounters(state: PoolState, counters: CountersRecord): void {
+function restoreCounters(state: PoolState, counters: CountersRecord, nowMs: number): void {
   const { ledger } = state
   state.turns = counters.turns
-  state.retryBudget.tokens = counters.retryTokens
+  state.retryBudget.ceiling.tokens = counters.retryTokens
   state.meanCostUsd = counters.meanCostUsd
-  for (const { id, lastTurn, credit, expiresAtMs, lookupAtMs } of counters.keys) {
-    const key = state.keys.get(id)
-    if (key === undefined) continue
-    key.lastTurn = lastTurn
-    key.credit = credit
-    key.expiresAtMs = expiresAtMs
-    // A key in doubt is looked up at once, so its duty keeps its own time.
-    if (key.lookup.doubtedAtMs === null) {
-      key.lookup = { ...key.lookup, duty: { kind: 'due', atMs: lookupAtMs } }
-    }
-  }
+  state.meanTokenUsd = counters.meanTokenUsd
+  state.restoredAtMs = counters.savedAtMs ?? Number.NEGATIVE_INFINITY
+  for (const record of counters.keys) restoreCredit(state, record, nowMs)
   for (const record of counters.routes) restoreRoute(state, record)
   Object.assign(ledger.all, counters.all)
   for (const [id, tally] of counters.byKey) {
@@ -262,6 +287,26 @@ function restoreCounters(state: PoolState, counters: CountersRecord): void {
     else Object.assign(key.tally, tally)
   }
   for (const [id, tally] of counters.byClient) ledger.byClient.set(id, tally)
+}
+
+function restoreCredit(
+  state: PoolState,
+  record: CountersRecord['keys'][number],
+  nowMs: number,
+): void {
+  const key = state.keys.get(record.id)
+  if (key === undefined) return
+  key.lastTurn = record.lastTurn
+  const isSame = isOfSecret(key, record)
+  key.epoch = isSame ? record.epoch : record.epoch + 1
+  if (!isSame) return
+  key.credit = record.credit
+  key.expiresAtMs = record.expiresAtMs
+  // A key in doubt is looked up at once, so its duty keeps its own time.
+  if (key.lookup.doubtedAtMs !== null) return
+  // By today's configuration: `refresh_s` may have been lowered since.
+  const atMs = Math.min(record.lookupAtMs, nowMs + state.policy.credit.refreshMs)
+  setLookup(state, key, { ...key.lookup, duty: { kind: 'due', atMs } })
 }
 
 function restoreRoute(state: PoolState, record: RouteRecord): void {
@@ -278,7 +323,7 @@ function restoreRoute(state: PoolState, record: RouteRecord): void {
   if (!holds) return
   for (const [id, , smoothed] of record.smoothedWeights) {
     const position = positionOf(id)
-    if (position !== undefined) route.memory.smoothedWeights.set(position, smoothed)
+    if (position !== undefined) route.memory.smoothedWeights[position] = smoothed
   }
 }
 
@@ -294,9 +339,9 @@ function restoreMeters(state: PoolState, record: MetersRecord): void {
   }
 }
 
+/** A lease of a key that is gone is known still: its settlement names a client and a model by it. */
 function restoreLease(state: PoolState, lease: Lease): void {
-  const key = state.keys.get(lease.keyId)
-  if (key === undefined) return
   open(state.leases, lease)
-  key.inFlight += 1
+  const key = state.keys.get(lease.keyId)
+  if (key !== undefined) key.inFlight += 1
 }

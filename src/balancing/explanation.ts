@@ -67,8 +67,8 @@ export function explain(
   const route = routeOf(state, request)
   const selected = selectModel(step, route, request)
   const isServed = selected.kind === 'served'
-  // A strategy changes its memory when it chooses. Here it changes a copy.
-  const memory = { ...route.memory, smoothedWeights: new Map(route.memory.smoothedWeights) }
+  // A strategy changes its memory when it chooses: this one changes a copy.
+  const memory = { ...route.memory, smoothedWeights: [...route.memory.smoothedWeights] }
   const model = isServed ? selected.model : request.models[0]
   const filtered = filterKeys(step, route, { ...request, model, claimedKeys: NO_CLAIMS })
   const { strategy, affinity } = route.config

@@ -1,14 +1,23 @@
 import { afterFailedLookup, afterSpending } from './accounting/credit.ts'
-import { accountOf, createAccount, merge } from './health/account.ts'
+import { accountOf, createAccount, merge, ownAccount } from './health/account.ts'
 import { type Bench, benchOf, isActive, later } from './health/bench.ts'
-import { afterFailure, afterNothing, afterSuccess, asOf } from './health/circuit-breaker.ts'
+import {
+  afterFailure,
+  afterNothing,
+  afterSuccess,
+  asOf,
+  withoutFailures,
+} from './health/circuit-breaker.ts'
+import { judgeFailure, noteSuccess } from './health/correlation.ts'
 import type { KeyReport } from './health/key-report.ts'
 import { accountBenchAfterReport, benchAfterReport, hasRoom } from './health/key-report.ts'
 import { afterReport, doubt } from './health/lookup-duty.ts'
-import type { ModelId } from './ids.ts'
+import type { AccountId, ModelId } from './ids.ts'
 import type { Lease } from './limits/leases.ts'
+import { deposit, withdraw } from './limits/retry-budget.ts'
 import { giveBack, take } from './limits/sliding-window.ts'
-import type { KeyState, PoolState, Step } from './pool-state.ts'
+import { type KeyState, type PoolState, type Step, setLookup } from './pool-state.ts'
+import { matchesModel } from './routes.ts'
 import type { BenchOrder, Settlement, Usage } from './settlement.ts'
 import { observe } from './strategies/peak-ewma.ts'
 
@@ -34,19 +43,59 @@ export function learnFromSettlement(
   settlement: Settlement,
 ): void {
   const { state, nowMs } = step
-  updateBreaker(step, key, lease, settlement)
-  for (const order of settlement.benches) applyBench(step, key, lease, order)
-  if (settlement.outcome === 'success' && key.strikes > 0 && isSinceStrike(key, lease)) {
-    key.strikes = 0
-    state.changes.keys.add(key.id)
+  const attempt = { key, lease, model: lease?.model ?? settlement.lease?.model ?? null }
+  updateBreaker(step, attempt, settlement)
+  for (const order of settlement.benches) applyBench(step, attempt, settlement, order)
+  if (settlement.outcome === 'success') {
+    if (attempt.model !== null) learnModelWorks(state, attempt.model, nowMs)
+    if (key.strikes > 0 && isSinceStrike(key, lease)) {
+      key.strikes = 0
+      state.changes.keys.add(key.id)
+    }
   }
-  if (settlement.suspect) key.lookup = doubt(key.lookup, nowMs)
+  if (settlement.suspect) setLookup(state, key, doubt(key.lookup, nowMs))
   if (settlement.affordableTokens !== undefined) key.affordableTokens = settlement.affordableTokens
   if (settlement.firstOutputMs !== undefined) {
     key.latency = observe(key.latency, settlement.firstOutputMs, nowMs)
   }
   if (lease !== null) correctTokens(key, lease, settlement, nowMs)
   if (settlement.usage !== undefined) learnCost(state, key, settlement.usage, nowMs)
+}
+
+/** An attempt that has ended, as far as the pool still knows of it. */
+interface EndedAttempt {
+  readonly key: KeyState
+  readonly lease: Lease | null
+  readonly model: ModelId | null
+}
+
+/** Gives back all that a lease took with which no upstream call was made. */
+export function undoLease({ state, nowMs }: Step, key: KeyState, lease: Lease): void {
+  key.breaker = afterNothing(key.breaker, lease.id)
+  if (key.rpm !== null) giveBack(key.rpm.window, 1, lease.grantedAtMs, nowMs)
+  if (key.tpm !== null) giveBack(key.tpm.window, lease.tokens, lease.grantedAtMs, nowMs)
+  const budgeted = { model: lease.model, policy: state.policy.retryBudget }
+  if (lease.attempt === 'first') deposit(state.retryBudget, budgeted, nowMs, -1)
+  if (lease.attempt === 'retry') withdraw(state.retryBudget, budgeted, nowMs, -1)
+}
+
+/** A success ends a model's bench, and clears it of its failures. */
+function learnModelWorks(state: PoolState, model: ModelId, nowMs: number): void {
+  noteSuccess(state.correlation, model)
+  const bench = state.modelBenches.get(model)
+  if (bench === undefined) return
+  state.modelBenches.delete(model)
+  if (isActive(bench, nowMs) && isStoredModel(state, model)) state.changes.models = true
+}
+
+/** Whether a bench of the model chooses between models: a route names it beside others. */
+function isStoredModel(state: PoolState, model: ModelId): boolean {
+  return state.routes.some(
+    ({ config, models }) =>
+      config.fallbackModels.length > 0 &&
+      (config.fallbackModels.includes(model) ||
+        models.some((pattern) => matchesModel(pattern, model))),
+  )
 }
 
 /** The weight of the latest lease in the mean lease time. */
@@ -59,11 +108,18 @@ export function learnHold(key: KeyState, heldMs: number): void {
 }
 
 function learnCost(state: PoolState, key: KeyState, usage: Usage, nowMs: number): void {
-  key.credit = afterSpending(key.credit, usage.costUsd, nowMs)
-  key.spentSinceAskedUsd += usage.costUsd
+  const tokens = usage.promptTokens + usage.completionTokens
+  // A stream that was cut has cost something, although it did not say how much.
+  const isUntold = usage.estimated && usage.costUsd === 0
+  const costUsd = isUntold ? tokens * state.meanTokenUsd : usage.costUsd
+  key.credit = afterSpending(key.credit, costUsd, nowMs)
+  key.spentSinceAskedUsd += costUsd
   if (usage.estimated) return
   const share = state.meanCostUsd === 0 ? 1 : LATEST_COST_SHARE
   state.meanCostUsd += share * (usage.costUsd - state.meanCostUsd)
+  if (tokens === 0) return
+  const tokenShare = state.meanTokenUsd === 0 ? 1 : LATEST_COST_SHARE
+  state.meanTokenUsd += tokenShare * (usage.costUsd / tokens - state.meanTokenUsd)
 }
 
 /** Replaces the tokens that were reserved by those that were really used. */
@@ -85,47 +141,82 @@ function tokensUsed({ outcome, fault, usage }: Settlement): number | null {
   return outcome === 'success' || fault === 'nobody' ? null : 0
 }
 
-function updateBreaker(
-  { state, nowMs }: Step,
-  key: KeyState,
-  lease: Lease | null,
-  settlement: Settlement,
-): void {
+function updateBreaker(step: Step, attempt: EndedAttempt, settlement: Settlement): void {
+  const { state, nowMs } = step
+  const { key, lease } = attempt
   const before = key.breaker
   const now = asOf(before, nowMs)
   const { leaseId } = settlement
-  switch (settlement.outcome) {
-    case 'success':
-      key.breaker = afterSuccess(now, leaseId, nowMs)
-      break
-    case 'failure': {
-      const failure = { leaseId, panic: lease?.panic ?? false }
-      key.breaker = afterFailure(now, failure, nowMs, state.policy.breaker)
-      break
-    }
-    case 'ignorable':
-      key.breaker = afterNothing(now, leaseId)
-      break
+  const isKeysFailure =
+    settlement.outcome === 'failure' &&
+    isCurrent(attempt, settlement) &&
+    !isModelsFault(step, attempt, settlement)
+  if (settlement.outcome === 'success') {
+    key.breaker = afterSuccess(now, leaseId, nowMs)
+    // Attempts that began before this probe show how the key was before it recovered.
+    if (key.breaker !== now) key.epoch += 1
+  } else if (isKeysFailure) {
+    const failure = { leaseId, panic: lease?.panic ?? false }
+    key.breaker = afterFailure(now, failure, nowMs, state.policy.breaker)
+  } else {
+    key.breaker = afterNothing(now, leaseId)
   }
   if (key.breaker !== before) state.changes.keys.add(key.id)
 }
 
+/** Whether an attempt began in the key's present epoch, so that it shows how the key is now. */
+function isCurrent({ key, lease }: EndedAttempt, settlement: Settlement): boolean {
+  if (lease !== null) return lease.epoch === key.epoch
+  const { breaker } = key
+  const recoveredAtMs = breaker.kind === 'closed' ? breaker.recoveredAtMs : null
+  const grantedAtMs = settlement.lease?.grantedAtMs ?? null
+  return recoveredAtMs === null || grantedAtMs === null || grantedAtMs >= recoveredAtMs
+}
+
+/** Judges a failure of upstream's or the model's: see correlation.ts. */
+function isModelsFault(step: Step, { key, model }: EndedAttempt, { fault }: Settlement): boolean {
+  const { state, nowMs } = step
+  if (fault !== 'upstream' || model === null) return false
+  const verdict = judgeFailure(state.correlation, model, key.id, nowMs)
+  if (verdict.kind === 'counts') return false
+  for (const [id, failures] of Map.groupBy(verdict.takenBack, ({ keyId }) => keyId)) {
+    const other = state.keys.get(id)
+    if (other === undefined) continue
+    const atMs = failures.map((failure) => failure.atMs)
+    const breaker = withoutFailures(other.breaker, atMs, state.policy.breaker)
+    if (breaker !== other.breaker) state.changes.keys.add(id)
+    other.breaker = breaker
+  }
+  benchModel(step, model, MODELS_FAULT)
+  return true
+}
+
+/** How long a model is benched that failed with two keys. It ends with the first success. */
+const MODELS_FAULT: BenchOrder = {
+  scope: 'model',
+  reason: 'account_rate_limited',
+  term: { kind: 'for', forMs: 15_000 },
+}
+
 function applyBench(
-  { state, nowMs, random }: Step,
-  key: KeyState,
-  lease: Lease | null,
+  step: Step,
+  attempt: EndedAttempt,
+  settlement: Settlement,
   order: BenchOrder,
 ): void {
+  const { state, nowMs, random } = step
+  const { key, lease, model } = attempt
   const { account } = key
   switch (order.scope) {
     case 'key': {
+      if (!isCurrent(attempt, settlement)) return
       const next = benchOf(order, strike(key, lease, order, nowMs), nowMs, random)
       key.bench = later(key.bench, next, nowMs)
       state.changes.keys.add(key.id)
       return
     }
     case 'account':
-      if (!isActive(account.bench, nowMs)) account.hadNoRoom = false
+      if (!isActive(account.bench, nowMs)) account.keysWithoutRoom.clear()
       account.bench = later(account.bench, benchOf(order, 0, nowMs, random), nowMs)
       state.changes.accounts.add(account.id)
       return
@@ -134,16 +225,26 @@ function applyBench(
       state.changes.accounts.add(account.id)
       return
     case 'account_model':
-      if (lease === null) return
-      benchModel(account.modelBenches, lease.model, benchOf(order, 0, nowMs, random), nowMs)
+      if (model === null) return
+      putBench(account.modelBenches, model, benchOf(order, 0, nowMs, random), nowMs)
       state.changes.accounts.add(account.id)
       return
     case 'model':
-      if (lease === null) return
-      benchModel(state.modelBenches, lease.model, benchOf(order, 0, nowMs, random), nowMs)
-      state.changes.models = true
+      if (model !== null) benchModel(step, model, order)
       return
   }
+}
+
+/** One hint of a day must not put a model off through a hundred successes of its fallback. */
+const MAX_MODEL_BENCH_MS = 5 * 60_000
+
+/** Benches a model everywhere. Written down once when it begins, and not with each failure. */
+function benchModel({ state, nowMs, random }: Step, model: ModelId, order: BenchOrder): void {
+  const wasActive = isActive(state.modelBenches.get(model) ?? null, nowMs)
+  const bench = benchOf(order, 0, nowMs, random)
+  const untilMs = Math.min(bench.untilMs ?? Number.POSITIVE_INFINITY, nowMs + MAX_MODEL_BENCH_MS)
+  putBench(state.modelBenches, model, { ...bench, untilMs }, nowMs)
+  if (!wasActive && isStoredModel(state, model)) state.changes.models = true
 }
 
 /**
@@ -170,12 +271,7 @@ function isSinceStrike(key: KeyState, lease: Lease | null): boolean {
   return lease !== null && lease.grantedAtMs > key.struckAtMs
 }
 
-function benchModel(
-  benches: Map<ModelId, Bench>,
-  model: ModelId,
-  bench: Bench,
-  nowMs: number,
-): void {
+function putBench(benches: Map<ModelId, Bench>, model: ModelId, bench: Bench, nowMs: number): void {
   if (benches.size >= MAX_MODEL_BENCHES) {
     for (const [name, old] of benches) if (!isActive(old, nowMs)) benches.delete(name)
   }
@@ -190,13 +286,20 @@ export function learnFromReport(
   lookup: KeyReport,
   nowMs: number,
 ): void {
-  const { refreshMs } = state.policy.credit
   const bench = benchAfterReport(key.bench, lookup, nowMs)
   if (bench !== key.bench) state.changes.keys.add(key.id)
   key.bench = bench
-  key.lookup = afterReport(key.lookup, lookup, nowMs, refreshMs)
+  setLookup(state, key, afterReport(key.lookup, lookup, nowMs, refreshOf(state, key)))
   if (lookup.kind === 'valid') learnFromAnswer(state, key, lookup, nowMs)
   else if (lookup.kind === 'unknown') key.credit = afterFailedLookup(key.credit)
+}
+
+/** Lookups that fell into step would stay in it, and a thousand keys be asked about in one second. */
+const SPREAD = 0.2
+
+/** After how long a key is looked up again: each key of a pool has a moment of its own. */
+function refreshOf(state: PoolState, key: KeyState): number {
+  return state.policy.credit.refreshMs * (1 + (SPREAD * key.position) / state.keys.size)
 }
 
 function learnFromAnswer(
@@ -206,6 +309,8 @@ function learnFromAnswer(
   nowMs: number,
 ): void {
   const { limitUsd, remainingUsd, resetsAtMs, askedAtMs, owner } = lookup
+  // Reports may overtake each other.
+  if (key.credit.kind === 'known' && askedAtMs < key.credit.asOfMs) return
   key.expiresAtMs = lookup.expiresAtMs
   // An answer that the pool already knows says nothing about later spending.
   if (key.credit.kind === 'unknown' || key.credit.asOfMs !== askedAtMs) {
@@ -215,33 +320,50 @@ function learnFromAnswer(
     key.credit = afterSpending({ ...answer, asOfMs: askedAtMs }, key.spentSinceAskedUsd, nowMs)
   }
   const { account } = key
-  const accountBench = accountBenchAfterReport(account.bench, account.hadNoRoom, lookup, nowMs)
+  const hadNoRoom = account.keysWithoutRoom.has(key.id)
+  const accountBench = accountBenchAfterReport(account.bench, hadNoRoom, lookup, nowMs)
   if (accountBench !== account.bench) state.changes.accounts.add(account.id)
   account.bench = accountBench
-  if (isActive(accountBench, nowMs) && !hasRoom(lookup) && !account.hadNoRoom) {
-    account.hadNoRoom = true
+  if (isActive(accountBench, nowMs) && !hasRoom(lookup) && !hadNoRoom) {
+    account.keysWithoutRoom.add(key.id)
     state.changes.accounts.add(account.id)
   }
   if (owner !== null && owner !== key.owner) {
-    key.owner = owner
+    learnOwner(state, key, owner, nowMs)
     state.changes.keys.add(key.id)
-    settleAccounts(state, nowMs)
   }
 }
 
-/** Moves every key to its account by what is known now, and drops accounts without keys. */
-export function settleAccounts(state: PoolState, nowMs: number): void {
-  const keys = [...state.keys.values()]
-  for (const key of keys) {
-    const id = accountOf(key, keys)
-    if (id === key.account.id) continue
-    const account = state.accounts.get(id) ?? createAccount(id)
-    state.accounts.set(id, account)
-    merge(key.account, account, nowMs)
-    key.account = account
-    state.changes.accounts.add(id)
+/**
+ * Learns who pays for a key. Costs as much as the owner has keys only where the key's account is
+ * configured, and so may be that of the owner's other keys; else it costs the same for any pool.
+ */
+export function learnOwner(state: PoolState, key: KeyState, owner: AccountId, nowMs: number): void {
+  if (key.owner !== null) state.owners.get(key.owner)?.keys.delete(key)
+  key.owner = owner
+  const known = state.owners.get(owner) ?? { keys: new Set(), configured: new Set() }
+  state.owners.set(owner, known)
+  known.keys.add(key)
+  const { account } = key.config
+  if (account !== null) known.configured.add(account)
+  for (const moved of account === null ? [key] : known.keys) moveToAccount(state, moved, nowMs)
+}
+
+/** Moves a key to the account that it belongs to by what is known now. */
+function moveToAccount(state: PoolState, key: KeyState, nowMs: number): void {
+  const configured = key.owner === null ? undefined : state.owners.get(key.owner)?.configured
+  const id = accountOf(key, configured ?? new Set())
+  const from = key.account
+  if (id === from.id) return
+  const into = state.accounts.get(id) ?? createAccount(id)
+  state.accounts.set(id, into)
+  if (from.id === ownAccount(key.id)) merge(from, into, nowMs)
+  key.account = into
+  into.keyCount += 1
+  from.keyCount -= 1
+  if (from.keyCount === 0) state.accounts.delete(from.id)
+  state.changes.accounts.add(id)
+  for (const route of state.routes) {
+    if (route.config.keys?.some(({ kind }) => kind === 'account')) route.members = null
   }
-  const used = new Set(keys.map(({ account }) => account.id))
-  for (const id of state.accounts.keys()) if (!used.has(id)) state.accounts.delete(id)
-  for (const route of state.routes) route.members = null
 }

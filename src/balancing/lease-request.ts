@@ -49,6 +49,11 @@ export interface Grant {
   readonly accountId: AccountId
   /** One of the models of the request. */
   readonly model: ModelId
+  /**
+   * By the clock of the pool's object, in epoch milliseconds. The settlement repeats it. An object of
+   * the first release does not send it.
+   */
+  readonly grantedAtMs?: number
 }
 
 /** The pool's no. */

@@ -2,10 +2,11 @@ import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
 import type { Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
 import { type Affinities, createAffinities } from './affinity/affinity.ts'
-import { type AccountState, accountOf, createAccount } from './health/account.ts'
+import { type AccountState, createAccount, ownAccount } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import { type Breaker, type BreakerPolicy, CLOSED } from './health/circuit-breaker.ts'
-import { type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
+import { type Correlation, createCorrelation } from './health/correlation.ts'
+import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
 import { createMeter } from './limits/meter.ts'
@@ -35,6 +36,8 @@ export interface KeyConfig {
   /** The key does not serve while its credit is at or below this. */
   readonly minCreditUsd: number
   readonly disabled: boolean
+  /** Tells one secret from another, and tells nothing else of it. What is known of a key is its secret's. */
+  readonly fingerprint: string
 }
 
 /** The settings that apply to the whole pool. */
@@ -65,6 +68,11 @@ export interface KeyState extends Candidate {
   share: number
   breaker: Breaker
   bench: Bench | null
+  /**
+   * Raised when the key recovers, and when its secret is another one. What a lease of an earlier
+   * epoch shows, the key was before.
+   */
+  epoch: number
   /** Consecutive rate limits without a named reset. Each of them doubles the next bench. */
   strikes: number
   struckAtMs: number
@@ -90,6 +98,12 @@ export interface RouteState {
   members: readonly KeyState[] | null
 }
 
+/** Who pays for some keys, by OpenRouter's name. */
+export interface OwnerState {
+  readonly keys: Set<KeyState>
+  readonly configured: Set<AccountId>
+}
+
 /** Which records must be stored before the pool answers the step that changed them. */
 export interface Changes {
   readonly keys: Set<KeyId>
@@ -105,14 +119,23 @@ export interface PoolState {
   readonly routes: NonEmpty<RouteState>
   /** Models benched everywhere. Such a bench orders a request's models. It excludes no key. */
   readonly modelBenches: Map<ModelId, Bench>
+  readonly correlation: Correlation
+  /** The keys of each owner that is known, and the accounts that are configured for some of them. */
+  readonly owners: Map<AccountId, OwnerState>
   readonly leases: Leases
   readonly queue: WaitingQueue
   readonly affinities: Affinities
   readonly retryBudget: RetryBudget
   readonly ledger: Ledger
   readonly generations: Generations
-  /** Moving average of what an answer costs. */
+  /** Moving average of what an answer costs, and of what a token of it costs. */
   meanCostUsd: number
+  meanTokenUsd: number
+  /** No lookup is due before this moment. */
+  lookupsDueAtMs: number
+  /** When the checkpoint was made that the pool was restored from. A lease granted before it and not
+   * live since has been settled. */
+  restoredAtMs: number
   /** The number of grants so far. It is the clock by which keys take turns. */
   turns: number
   readonly changes: Changes
@@ -132,9 +155,10 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
   const accounts = new Map<AccountId, AccountState>()
   const keys = new Map<KeyId, KeyState>()
   for (const [position, key] of config.keys.entries()) {
-    const id = accountOf({ id: key.id, config: key, owner: null }, [])
+    const id = key.account ?? ownAccount(key.id)
     const account = accounts.get(id) ?? createAccount(id)
     accounts.set(id, account)
+    account.keyCount += 1
     const tally = tallyOf(ledger.byKey, key.id, nowMs)
     keys.set(key.id, createKey(key, { position, account, tally }))
   }
@@ -151,6 +175,8 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     accounts,
     routes: [route(first), ...others.map(route)],
     modelBenches: new Map(),
+    correlation: createCorrelation(),
+    owners: new Map(),
     leases: createLeases(),
     queue: createQueue(),
     affinities: createAffinities(),
@@ -158,6 +184,9 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     ledger,
     generations: new Map(),
     meanCostUsd: 0,
+    meanTokenUsd: 0,
+    lookupsDueAtMs: 0,
+    restoredAtMs: Number.NEGATIVE_INFINITY,
     turns: 0,
     changes: { keys: new Set(), accounts: new Set(), models: false },
   }
@@ -179,6 +208,7 @@ function createKey(
     share: 1,
     breaker: CLOSED,
     bench: null,
+    epoch: 0,
     strikes: 0,
     struckAtMs: 0,
     lookup: NEVER_LOOKED_UP,
@@ -192,6 +222,12 @@ function createKey(
     tally,
     affordableTokens: null,
   }
+}
+
+/** Sets what is known of a key's lookups. */
+export function setLookup(state: PoolState, key: KeyState, lookup: LookupState): void {
+  key.lookup = lookup
+  state.lookupsDueAtMs = Math.min(state.lookupsDueAtMs, dueAtMs(lookup))
 }
 
 /** The keys that a route selects, in configured order. */

@@ -1,22 +1,22 @@
 import { rememberGeneration } from './accounting/generations.ts'
 import { book } from './accounting/ledger.ts'
 import { countRequest, remember } from './affinity/affinity.ts'
-import { learnFromReport, learnFromSettlement, learnHold } from './feedback.ts'
+import { learnFromReport, learnFromSettlement, learnHold, undoLease } from './feedback.ts'
 import type { AccountState } from './health/account.ts'
 import { type Bench, isActive } from './health/bench.ts'
 import { afterNothing, asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
-import { handOut, isDue, type LookupDuty } from './health/lookup-duty.ts'
+import { dueAtMs, handOut, isDue, type LookupDuty } from './health/lookup-duty.ts'
 import type { KeyId, LeaseId, ModelId } from './ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
-import { close, expire, type Lease, open } from './limits/leases.ts'
+import { close, expire, hasEnded, type Lease, open } from './limits/leases.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
 import { take } from './limits/sliding-window.ts'
 import { isAbandoned, laneOf } from './limits/waiting-queue.ts'
 import type { KeyState, PoolState, Step } from './pool-state.ts'
 import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
-import type { Settlement } from './settlement.ts'
+import type { LeaseTerms, Settlement } from './settlement.ts'
 
 /**
  * The reducer. Every decision about the pool is one of these synchronous steps over plain data.
@@ -60,7 +60,7 @@ export function acquire(
 export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decision | null {
   const lease = state.leases.live.get(leaseId)
   if (lease !== undefined) return granted(state, pickUp(state, lease, nowMs))
-  if (state.leases.ended.has(leaseId)) return refused('ended')
+  if (hasEnded(state.leases, leaseId)) return refused('ended')
   const waiter = state.queue.get(leaseId)
   if (waiter === undefined) return null
   waiter.lastPolledAtMs = nowMs
@@ -165,25 +165,27 @@ function decide(
   const { model, filtered } = selected
   // A lease for another model does not retry the failed one, so the budget does not pay for it.
   const isRetry = request.attempt === 'retry' && model === request.models[0]
-  const { retryBudget, policy } = state
+  const { retryBudget } = state
+  const budgeted = { model, policy: state.policy.retryBudget }
   // Checked before a key is chosen: choosing changes the strategy's memory, and a refused retry
   // must not.
-  if (isRetry && !canWithdraw(retryBudget, policy.retryBudget, nowMs)) {
+  if (isRetry && !canWithdraw(retryBudget, budgeted, nowMs)) {
     return refused('retry_budget')
   }
   const { affinity } = request
   const key = selectKey(step, selected, { route, affinity, memory: route.memory })
   // Paid in at the grant, so a request that waits and is tried several times pays in once.
-  if (request.attempt === 'first') deposit(retryBudget, policy.retryBudget, nowMs)
-  if (isRetry) withdraw(retryBudget)
-  return granted(state, grant(step, key, request, { model, panic: filtered.panic }))
+  if (request.attempt === 'first') deposit(retryBudget, budgeted, nowMs)
+  if (isRetry) withdraw(retryBudget, budgeted, nowMs)
+  const attempt = request.attempt === 'retry' && !isRetry ? 'move' : request.attempt
+  return granted(state, grant(step, key, request, { model, panic: filtered.panic, attempt }))
 }
 
 function grant(
   { state, nowMs }: Step,
   key: KeyState,
   request: LeaseRequest,
-  { model, panic }: Pick<Lease, 'model' | 'panic'>,
+  { model, panic, attempt }: Pick<Lease, 'model' | 'panic' | 'attempt'>,
 ): Lease {
   const lease: Lease = {
     id: request.leaseId,
@@ -195,6 +197,8 @@ function grant(
     tokens: request.tokens,
     unclaimedMs: null,
     panic,
+    epoch: key.epoch,
+    attempt,
   }
   open(state.leases, lease)
   state.turns += 1
@@ -213,8 +217,9 @@ function grant(
 function granted(state: PoolState, lease: Lease): Grant | Refusal {
   const key = state.keys.get(lease.keyId)
   if (key === undefined) return refused('ended')
-  const { id: leaseId, model } = lease
-  return { kind: 'grant', leaseId, keyId: key.id, accountId: key.account.id, model }
+  const { id: leaseId, model, grantedAtMs } = lease
+  const accountId = key.account.id
+  return { kind: 'grant', leaseId, keyId: key.id, accountId, model, grantedAtMs }
 }
 
 function refused(cause: 'retry_budget' | 'ended'): Refusal {
@@ -234,30 +239,48 @@ export function settle(
   const closing = close(state.leases, settlement.leaseId, nowMs)
   if (closing.kind === 'duplicate') return
   const lease = closing.kind === 'forgotten' ? null : closing.lease
-  const key = state.keys.get(lease?.keyId ?? settlement.keyId)
-  if (key === undefined) return
-  if (closing.kind === 'live') {
-    key.inFlight -= 1
+  if (lease === null && isSettledBefore(state, settlement)) return
+  const keyId = lease?.keyId ?? settlement.keyId
+  const key = state.keys.get(keyId)
+  if (key !== undefined && closing.kind === 'live') key.inFlight -= 1
+  const step = { state, nowMs, random }
+  if (settlement.unused) {
+    if (key !== undefined && lease !== null) undoLease(step, key, lease)
+    return
+  }
+  if (key !== undefined && closing.kind === 'live')
     learnHold(key, nowMs - closing.lease.grantedAtMs)
+  if (key !== undefined) learnFromSettlement(step, key, lease, settlement)
+  bookAttempt(step, { ...settlement, keyId }, lease ?? settlement.lease ?? null)
+}
+
+/**
+ * Whether a settlement of a lease that the pool does not know is a repeated one, or about nothing. A
+ * lease that was granted before the checkpoint, and was not in it, had been settled by then.
+ */
+function isSettledBefore(state: PoolState, { lease, keyId }: Settlement): boolean {
+  return lease === undefined ? !state.keys.has(keyId) : lease.grantedAtMs < state.restoredAtMs
+}
+
+/** Books an attempt for its client and its model, even if its key is gone. */
+function bookAttempt(
+  { state, nowMs }: Step,
+  { keyId, generationId, outcome, fault, usage }: Settlement,
+  terms: Pick<LeaseTerms, 'clientId' | 'model'> | null,
+): void {
+  if (generationId !== undefined && terms !== null) {
+    const generation = { keyId, clientId: terms.clientId, atMs: nowMs }
+    rememberGeneration(state.generations, generationId, generation)
   }
-  learnFromSettlement({ state, nowMs, random }, key, lease, settlement)
-  const { generationId } = settlement
-  if (generationId !== undefined && lease !== null) {
-    const { keyId, clientId } = lease
-    rememberGeneration(state.generations, generationId, { keyId, clientId, atMs: nowMs })
+  const entry = {
+    keyId: state.keys.has(keyId) ? keyId : null,
+    model: terms?.model ?? null,
+    clientId: terms?.clientId ?? null,
+    outcome,
+    fault,
+    usage,
   }
-  book(
-    state.ledger,
-    {
-      keyId: key.id,
-      model: lease?.model ?? null,
-      clientId: lease?.clientId ?? null,
-      outcome: settlement.outcome,
-      fault: settlement.fault,
-      usage: settlement.usage,
-    },
-    nowMs,
-  )
+  book(state.ledger, entry, nowMs)
 }
 
 /** Lets time pass: overdue leases expire, and the capacity that they held is free again. */
@@ -283,21 +306,31 @@ export function wakeAtMs(state: PoolState): number | null {
   return earliestMs
 }
 
-/** Hands out the lookup duties that are due, a few per step, and each to one Worker at a time. */
+/**
+ * Hands out the lookup duties that are due, a few per step, the most overdue first, and each to one
+ * Worker at a time. Costs a comparison while nothing is due.
+ */
 export function takeLookupDuties(state: PoolState, nowMs: number): LookupDuty[] {
+  if (nowMs < state.lookupsDueAtMs) return []
   const { refreshMs } = state.policy.credit
-  const handed: LookupDuty[] = []
-  for (const key of state.keys.values()) {
-    if (handed.length === LOOKUPS_PER_STEP) break
-    if (key.config.disabled || !isDue(key.lookup, nowMs)) continue
+  const keys = [...state.keys.values()].filter(({ config }) => !config.disabled)
+  const due = keys
+    .filter(({ lookup }) => isDue(lookup, nowMs))
+    .sort((a, b) => dueAtMs(a.lookup) - dueAtMs(b.lookup))
+    .slice(0, LOOKUPS_PER_STEP)
+  const duties = due.map((key) => {
     const { state: lookup, freshSinceMs } = handOut(key.lookup, nowMs, refreshMs)
     key.lookup = lookup
     key.spentSinceAskedUsd = 0
     const { bench } = key.account
     const withBalance = isActive(bench, nowMs) && bench.reason === 'account_out_of_credit'
-    handed.push({ keyId: key.id, freshSinceMs, withBalance })
-  }
-  return handed
+    return { keyId: key.id, freshSinceMs, withBalance }
+  })
+  state.lookupsDueAtMs = keys.reduce(
+    (earliestMs, { lookup }) => Math.min(earliestMs, dueAtMs(lookup)),
+    Number.POSITIVE_INFINITY,
+  )
+  return duties
 }
 
 /** Learns from a key report. */

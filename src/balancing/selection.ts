@@ -1,5 +1,5 @@
 import { spentToday } from './accounting/ledger.ts'
-import { type AccountCandidate, accountFor } from './affinity/affinity.ts'
+import { type AccountCandidate, accountFor, homeOf } from './affinity/affinity.ts'
 import { byRendezvous } from './affinity/rendezvous-hash.ts'
 import {
   type ExcludedKey,
@@ -8,6 +8,7 @@ import {
   filterKeys,
   NO_CLAIMS,
 } from './eligibility.ts'
+import { keyOfOwnAccount } from './health/account.ts'
 import { isActive } from './health/bench.ts'
 import { awaitsProbe } from './health/circuit-breaker.ts'
 import { shareOf, takesPart } from './health/slow-start.ts'
@@ -23,7 +24,7 @@ import {
 } from './pool-state.ts'
 import { REASONS, type Reason, type ReasonCounts } from './reasons.ts'
 import { routeFor } from './routes.ts'
-import type { Choice, Memory } from './strategies/strategy.ts'
+import type { Choice, Memory, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES } from './strategies/strategy-registry.ts'
 
 /**
@@ -81,8 +82,9 @@ export function selectModel(
   const ordered = request.models.toSorted((a, b) => Number(isBenched(a)) - Number(isBenched(b)))
   const unserved: ModelCandidates[] = []
   for (const model of ordered) {
-    const { triedKeys, excludedAccounts } =
-      model === first ? request : { triedKeys: [], excludedAccounts: [] }
+    const isFirst = model === first
+    const triedKeys = isFirst ? request.triedKeys : []
+    const excludedAccounts = isFirst ? accountsToday(state, request.excludedAccounts) : []
     const requirements = { model, triedKeys, excludedAccounts, tokens: request.tokens, claimedKeys }
     const filtered = filterKeys(step, route, requirements)
     const { candidates } = filtered
@@ -91,6 +93,18 @@ export function selectModel(
   }
   const place = ({ model }: ModelCandidates) => request.models.indexOf(model)
   return { kind: 'unserved', models: unserved.toSorted((a, b) => place(a) - place(b)) }
+}
+
+/**
+ * The accounts that a request rules out, by what is known now. The account of a key may be learned
+ * while the request is on its way: then all keys of that account were at fault, not the one alone.
+ */
+function accountsToday({ keys }: PoolState, excluded: readonly AccountId[]): readonly AccountId[] {
+  if (excluded.length === 0) return excluded
+  return excluded.map((id) => {
+    const own = keyOfOwnAccount(id)
+    return (own === null ? undefined : keys.get(own)?.account.id) ?? id
+  })
 }
 
 /** What the modifiers and the strategy need besides the candidates. */
@@ -108,14 +122,34 @@ export function selectKey(
   { route, affinity, memory }: KeySelection,
 ): KeyState {
   const { nowMs, random } = step
-  for (const key of candidates) key.share = panic ? 1 : shareOf(key.breaker, nowMs)
-  // Panic ends when breakers close, and a breaker closes by its probe. A strategy that prefers one
-  // key would never probe the others, and panic would not end. So in panic probes go first.
-  const ready = candidates.filter((key) =>
-    panic ? awaitsProbe(key.breaker, nowMs) : takesPart(key.breaker, nowMs, random),
-  )
-  const narrowed = narrowByAffinity(step, route, isNonEmpty(ready) ? ready : candidates, affinity)
-  return STRATEGIES[route.config.strategy].choose(narrowed, choiceOf(step, route, memory))
+  for (const key of candidates) key.share = shareOf(key.breaker, nowMs)
+  const first = panic ? inPanic(candidates, nowMs) : candidates
+  const ready = first.filter((key) => takesPart(key.breaker, nowMs, random))
+  return pick(step, isNonEmpty(ready) ? ready : first, { route, affinity, memory })
+}
+
+/**
+ * Panic says that open breakers may be ignored, not that they should be. Keys that are closed go
+ * before those that are open: else a few sick keys would cost the answers of the well ones. Probes go
+ * before both. Panic ends when breakers close, and a breaker closes by its probe, which a strategy
+ * that prefers one key would never send to the others.
+ */
+function inPanic(candidates: NonEmpty<KeyState>, nowMs: number): NonEmpty<KeyState> {
+  const probes = candidates.filter((key) => awaitsProbe(key.breaker, nowMs))
+  if (isNonEmpty(probes)) return probes
+  const closed = candidates.filter((key) => key.breaker.kind === 'closed')
+  return isNonEmpty(closed) ? closed : candidates
+}
+
+/** Affinity and the strategy. */
+function pick(
+  step: Step,
+  candidates: NonEmpty<KeyState>,
+  { route, affinity, memory }: KeySelection,
+): KeyState {
+  const strategy = STRATEGIES[route.config.strategy]
+  const narrowed = narrowByAffinity(step, route, candidates, affinity)
+  return strategy.choose(narrowed, choiceOf(step, route, memory))
 }
 
 /**
@@ -140,12 +174,15 @@ export function choiceOf(
 
 /** The candidates that affinity leaves: one key, the keys of one account, or all. */
 function narrowByAffinity(
-  { state, nowMs }: Step,
+  step: Step,
   route: RouteState,
   candidates: NonEmpty<KeyState>,
   affinity: RequestAffinity | null,
 ): NonEmpty<KeyState> {
   if (affinity === null || candidates.length === 1) return candidates
+  const strategy: Strategy = STRATEGIES[route.config.strategy]
+  if (strategy.isOrdered) return atHome(step, candidates, affinity)
+  const { state, nowMs } = step
   if (affinity.kind === 'cache') {
     const [key] = byRendezvous(affinity.id, candidates)
     return key === undefined ? candidates : [key]
@@ -157,8 +194,25 @@ function narrowByAffinity(
 }
 
 /**
- * The accounts of the candidates, with the leases of all their keys in the route. A second key
- * gives an account no more capacity, so an account's weight is the mean weight of its candidates.
+ * Under a strategy with an order of its own: the account where a conversation is, while that may
+ * serve. The strategy places everything else, and would else send half of all new conversations to
+ * the standby.
+ */
+function atHome(
+  { state, nowMs }: Step,
+  candidates: NonEmpty<KeyState>,
+  affinity: RequestAffinity,
+): NonEmpty<KeyState> {
+  if (affinity.kind === 'cache') return candidates
+  const home = homeOf(state.affinities, affinity.id, nowMs)
+  const ofAccount = candidates.filter((key) => key.account.id === home)
+  return isNonEmpty(ofAccount) ? ofAccount : candidates
+}
+
+/**
+ * The accounts of the candidates, with what all of their keys carry. A second key
+ * does not make an account able to bear more, so it weighs what its keys weigh on
+ * average.
  */
 function accountCandidates(
   members: readonly KeyState[],

@@ -1,4 +1,4 @@
-import type { KeyId, LeaseId } from './ids.ts'
+import type { ClientId, KeyId, LeaseId, ModelId } from './ids.ts'
 
 /**
  * How an attempt ended, for the circuit breaker. Two outcomes are not enough. A caller's own
@@ -88,4 +88,18 @@ export interface Settlement {
   readonly firstOutputMs?: number
   /** OpenRouter's id of the answer's generation. */
   readonly generationId?: string
+  /** What the lease was for. By it an attempt is booked even if lease or key are gone. */
+  readonly lease?: LeaseTerms
+  /** True if no upstream call was made with the lease: everything that it took is given back. */
+  readonly unused?: true
+}
+
+/** What a lease was granted for. */
+export interface LeaseTerms {
+  readonly clientId: ClientId
+  readonly model: ModelId
+  /** By the clock of the pool's object, in epoch milliseconds. */
+  readonly grantedAtMs: number
+  /** Tokens that were reserved. */
+  readonly tokens: number
 }

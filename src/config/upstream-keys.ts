@@ -84,7 +84,9 @@ export async function readUpstreamKeys(
 }
 
 async function upstreamKey(entry: Entry, policy: Policy): Promise<UpstreamKey> {
-  const id = keyId(entry.id ?? `key-${(await sha256Hex(entry.key)).slice(0, 8)}`)
+  // As much of the hash as the public name of a key without one shows.
+  const fingerprint = (await sha256Hex(entry.key)).slice(0, 8)
+  const id = keyId(entry.id ?? `key-${fingerprint}`)
   return {
     secret: entry.key,
     config: {
@@ -97,6 +99,7 @@ async function upstreamKey(entry: Entry, policy: Policy): Promise<UpstreamKey> {
       tpm: entry.tpm ?? policy.defaultTpm,
       minCreditUsd: entry.min_credit ?? policy.defaultMinCreditUsd,
       disabled: entry.disabled ?? false,
+      fingerprint,
     },
   }
 }

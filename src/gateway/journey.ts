@@ -188,7 +188,7 @@ class JourneyInProgress {
     const result = await attempt(this.#call, shape, this.reply, timeouts)
     const tookMs = ports.nowMs() - beganMs
     this.#timings.upstream += tookMs
-    this.#observation = observationOf(result, tookMs)
+    this.#observation = observationOf(result, { tookMs, headersMs: this.#call.headersMs() })
     if (result.kind !== 'stream') this.reply.dropKeepAlives()
     if (result.kind === 'failed') this.#call.close()
     return result

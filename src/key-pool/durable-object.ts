@@ -164,7 +164,7 @@ export class KeyPool extends DurableObject<Env> {
     // The timer also keeps the object in memory until the checkpoint is written.
     this.#checkpointTimer = setTimeout(() => {
       this.#checkpointTimer = null
-      this.#store.saveCheckpoint(checkpoint(pool))
+      this.#store.saveCheckpoint(checkpoint(pool, Date.now()))
       // The object may be evicted now. Rows that are not on disk by then would be lost.
       this.ctx.waitUntil(this.ctx.storage.sync())
     }, CHECKPOINT_MS)

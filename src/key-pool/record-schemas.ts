@@ -9,9 +9,21 @@ import type {
 import { accountId, clientId, keyId, leaseId, modelId } from '../balancing/ids.ts'
 
 /**
- * Schemas of the stored records. Records are parsed when they are read, not cast: an older release
- * may have written them. A record with a wrong shape is lost alone; the pool keeps the others.
+ * Schemas of the stored records. Records are parsed when they are read, not cast: another release
+ * may have written them, an older one or, after a rollback, a newer one. They are read entry by entry.
+ * An entry that this release does not understand is lost alone, and never the list or the part that
+ * it stands in: one unknown word must not cost all counters.
  */
+
+/** A list without the entries that do not parse. */
+function entries<T>(entry: z.ZodType<T>): z.ZodType<T[]> {
+  return z.array(z.unknown()).transform((values) =>
+    values.flatMap((value) => {
+      const parsed = entry.safeParse(value)
+      return parsed.success ? [parsed.data] : []
+    }),
+  )
+}
 
 const moment = z.number()
 const key = z.string().transform(keyId)
@@ -40,24 +52,37 @@ const breaker: z.ZodType<BreakerRecord> = z.discriminatedUnion('kind', [
     failuresAtMs: z.array(moment),
     recoveredAtMs: moment.nullable(),
   }),
-  z.object({ kind: z.literal('open'), untilMs: moment, cooldownMs: z.number() }),
+  z.object({
+    kind: z.literal('open'),
+    untilMs: moment,
+    cooldownMs: z.number(),
+    failuresAtMs: z.array(moment).catch([]),
+    earlierCooldownMs: z.number().nullable().catch(null),
+  }),
 ])
 
+const CLOSED: BreakerRecord = { kind: 'closed', failuresAtMs: [], recoveredAtMs: null }
+
+/** A bench that is not understood is none: the next refusal of OpenRouter's brings it back. */
+const benchOrNone = bench.nullable().catch(null)
+
 export const keyRecordSchema: z.ZodType<KeyRecord> = z.object({
-  breaker,
-  bench: bench.nullable(),
-  strikes: z.number(),
-  struckAtMs: moment,
-  owner: z.string().transform(accountId).nullable().default(null),
+  breaker: breaker.catch(CLOSED),
+  bench: benchOrNone,
+  strikes: z.number().catch(0),
+  struckAtMs: moment.catch(0),
+  owner: z.string().transform(accountId).nullable().catch(null),
+  fingerprint: z.string().nullable().catch(null),
 })
 
-export const modelsRecordSchema: z.ZodType<ModelsRecord> = z.array(z.tuple([model, bench]))
+export const modelsRecordSchema: z.ZodType<ModelsRecord> = entries(z.tuple([model, bench]))
 
 export const accountRecordSchema: z.ZodType<AccountRecord> = z.object({
-  bench: bench.nullable(),
-  freeBench: bench.nullable(),
-  modelBenches: modelsRecordSchema,
-  hadNoRoom: z.boolean().default(false),
+  bench: benchOrNone,
+  freeBench: benchOrNone,
+  modelBenches: modelsRecordSchema.catch([]),
+  hadNoRoom: z.boolean().catch(false),
+  keysWithoutRoom: entries(key).catch([]),
 })
 
 const counters = z.object({
@@ -65,10 +90,8 @@ const counters = z.object({
   successes: z.number(),
   failures: z.number(),
   ignored: z.number(),
-  faults: z.partialRecord(
-    z.enum(['upstream', 'provider', 'key', 'account', 'policy', 'caller', 'unknown', 'nobody']),
-    z.number(),
-  ),
+  // Names that this release does not know are kept, for the one that does.
+  faults: z.record(z.string(), z.number()).catch({}),
   promptTokens: z.number(),
   completionTokens: z.number(),
   cachedTokens: z.number(),
@@ -94,6 +117,9 @@ const lease = z.object({
   tokens: z.number().default(0),
   unclaimedMs: z.number().nullable().default(null),
   panic: z.boolean(),
+  epoch: z.number().catch(0),
+  // How an unused lease of the first release was paid is not known: nothing is given back.
+  attempt: z.enum(['first', 'move', 'retry']).catch('move'),
 })
 
 const credit = z.discriminatedUnion('kind', [
@@ -114,32 +140,45 @@ const route = z.object({
   smoothedWeights: z.array(z.tuple([key, z.number(), z.number()])).catch([]),
 })
 
-const slots = z.array(z.object({ slot: z.number(), amount: z.number() }))
+const slots = entries(z.object({ slot: z.number(), amount: z.number() })).catch([])
+
+const BLANK = { total: noCounters(), day: 0, today: noCounters(), weekUsd: 0, monthUsd: 0 }
+
+function noCounters() {
+  return {
+    ...{ attempts: 0, successes: 0, failures: 0, ignored: 0, faults: {}, promptTokens: 0 },
+    ...{ completionTokens: 0, cachedTokens: 0, reasoningTokens: 0, costUsd: 0 },
+  }
+}
 
 /** The parts of a checkpoint. Each part has its own rows. */
 export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodType<Checkpoint[Part]> } = {
   counters: z.object({
-    turns: z.number(),
-    retryTokens: z.number(),
-    keys: z.array(
+    turns: z.number().catch(0),
+    retryTokens: z.number().catch(0),
+    keys: entries(
       z.object({
         id: key,
-        lastTurn: z.number(),
-        credit,
-        expiresAtMs: moment.nullable(),
-        lookupAtMs: moment.default(0),
+        lastTurn: z.number().catch(0),
+        credit: credit.catch({ kind: 'unknown' }),
+        expiresAtMs: moment.nullable().catch(null),
+        lookupAtMs: moment.catch(0),
+        epoch: z.number().catch(0),
+        fingerprint: z.string().nullable().catch(null),
       }),
     ),
-    routes: z.array(route),
-    meanCostUsd: z.number(),
-    all: tally,
-    byKey: z.array(z.tuple([key, tally])),
-    byClient: z.array(z.tuple([client, tally])),
+    routes: entries(route),
+    meanCostUsd: z.number().catch(0),
+    meanTokenUsd: z.number().catch(0),
+    savedAtMs: moment.nullable().catch(null),
+    all: tally.catch(BLANK),
+    byKey: entries(z.tuple([key, tally])),
+    byClient: entries(z.tuple([client, tally])),
   }),
-  byModel: z.array(z.tuple([z.string(), tally])),
-  leases: z.array(lease),
-  meters: z.array(z.object({ id: key, rpm: slots, tpm: slots })),
-  generations: z.array(
+  byModel: entries(z.tuple([z.string(), tally])),
+  leases: entries(lease),
+  meters: entries(z.object({ id: key, rpm: slots, tpm: slots })),
+  generations: entries(
     z.tuple([z.string(), z.object({ keyId: key, clientId: client, atMs: moment })]),
   ),
 }

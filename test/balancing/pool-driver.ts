@@ -35,6 +35,7 @@ export interface KeySpec {
   readonly tpm?: number | null
   readonly minCredit?: number
   readonly disabled?: boolean
+  readonly fingerprint?: string
 }
 
 export interface RouteSpec {
@@ -78,6 +79,7 @@ export function keyConfig(spec: KeySpec): KeyConfig {
     tpm: spec.tpm ?? null,
     minCreditUsd: spec.minCredit ?? 0,
     disabled: spec.disabled ?? false,
+    fingerprint: spec.fingerprint ?? spec.id,
   }
 }
 
@@ -258,7 +260,9 @@ export function drivePool(
 
   /** Opens a key's breaker with as many failures as the policy requires. */
   function trip(id: string): void {
-    for (let i = 0; i < state.policy.breaker.failures; i++) fail(grantOf(id))
+    // With a model of its own: one that fails with two keys is itself at fault.
+    const models = [`only/${id}`] as const
+    for (let i = 0; i < state.policy.breaker.failures; i++) fail(grantOf(id, { models }))
   }
 
   /** Reports a valid lookup that was made now. */

@@ -1,6 +1,6 @@
 import { accountId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Decision, Grant, Refusal } from '../../src/balancing/lease-request.ts'
-import type { Lease } from '../../src/balancing/limits/leases.ts'
+import { hasEnded, type Lease } from '../../src/balancing/limits/leases.ts'
 import { report, takeLookupDuties, tick, wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
@@ -269,7 +269,7 @@ export class PoolWalk {
     const { state } = this.pool
     tick(state, this.pool.now())
     const id = leaseId(issued.lease)
-    const isKnown = state.leases.live.has(id) || state.leases.ended.has(id)
+    const isKnown = state.leases.live.has(id) || hasEnded(state.leases, id)
     issued.settledAtMs = this.pool.now()
     this.#audit.settled(issued, told, isKnown)
     this.#watch(null, () => this.pool.give(grant, told))

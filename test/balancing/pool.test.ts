@@ -70,6 +70,7 @@ describe('asking for a lease', () => {
       keyId: 'a',
       accountId: 'acme',
       model: 'vendor/model',
+      grantedAtMs: pool.now(),
     })
   })
 })

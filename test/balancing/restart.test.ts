@@ -25,7 +25,7 @@ function restarted(pool: PoolDriver, keys: readonly KeySpec[], setup = {}): Pool
       accounts: new Map([...state.accounts].map(([id, account]) => [id, accountRecord(account)])),
       models: [...state.modelBenches],
       // Records are stored as JSON.
-      checkpoint: JSON.parse(JSON.stringify(checkpoint(state))),
+      checkpoint: JSON.parse(JSON.stringify(checkpoint(state, next.now()))),
       outdated: false,
     },
     next.now(),

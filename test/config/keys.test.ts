@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
+import { sha256Hex } from '../../src/config/secrets.ts'
 import { configOf, faultsOf } from './environment.ts'
 
 const keysOf = async (env: Readonly<Record<string, unknown>>) => (await configOf(env)).keys
@@ -102,6 +103,7 @@ describe('a key', () => {
       minCreditUsd: 0,
       tags: ['eu', 'batch'],
       disabled: true,
+      fingerprint: (await sha256Hex('sk-or-v1-a')).slice(0, 8),
     })
     expect(plain?.config).toEqual({
       id: 'b',
@@ -113,6 +115,7 @@ describe('a key', () => {
       minCreditUsd: 0.5,
       tags: [],
       disabled: false,
+      fingerprint: (await sha256Hex('sk-or-v1-b')).slice(0, 8),
     })
   })
 

@@ -118,12 +118,12 @@ describe('a client that leaves', () => {
   it('during a backoff ends it, takes no further lease and pays for no retry', async () => {
     const { world, client, sent } = begin(errorAnswer(500, 'No', {}, { 'retry-after': '60' }))
     await world.time.advance(1_000)
-    const budget = world.pool.state.retryBudget.tokens
+    const budget = world.pool.state.retryBudget.ceiling.tokens
     client.abort()
     await world.time.drain()
     expect(sent.report()).toMatchObject({ outcome: 'client_gone' })
     expect(world.pool.wants).toHaveLength(1)
-    expect(world.pool.state.retryBudget.tokens).toBe(budget)
+    expect(world.pool.state.retryBudget.ceiling.tokens).toBe(budget)
     expect(world.pool.inFlight()).toBe(0)
     expect(world.time.openTimers()).toBe(0)
   })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { keyId } from '../../src/balancing/ids.ts'
+import { setLookup } from '../../src/balancing/pool-state.ts'
 import { DONE, ROLE, STOP, said } from './stream-texts.ts'
 import { errorAnswer, jsonAnswer, type Script, streamOf } from './upstream-script.ts'
 import { createVirtualWorld, keyOf, type VirtualWorld } from './virtual-world.ts'
@@ -71,7 +72,8 @@ describe('the credit of the keys', () => {
     const fresh = world.pool.state.keys.get(keyId('a'))
     if (fresh === undefined) throw new Error('No key')
     fresh.credit = { kind: 'unknown' }
-    fresh.lookup = { ...fresh.lookup, duty: { kind: 'due', atMs: world.time.nowMs() } }
+    const duty = { kind: 'due', atMs: world.time.nowMs() } as const
+    setLookup(world.pool.state, fresh, { ...fresh.lookup, duty })
     await world.finish(world.send())
     expect(lookedUp(world)).toHaveLength(asked)
     expect(creditOf(world, 'a')).toMatchObject({ kind: 'known', remainingUsd: 50, stale: false })

@@ -135,7 +135,7 @@ function restoreFrom(before: PoolState, state: PoolState, nowMs: number): void {
       keys: new Map([...before.keys].map(([id, key]) => [id, keyRecord(key)])),
       accounts: new Map([...before.accounts].map(([id, account]) => [id, accountRecord(account)])),
       models: [...before.modelBenches],
-      checkpoint: checkpoint(before),
+      checkpoint: checkpoint(before, nowMs),
       outdated: false,
     },
     nowMs,

@@ -102,8 +102,8 @@ describe('what a move costs', () => {
         random: () => 0,
       })
       expect(keys).toEqual(['a', 'b'])
-      // The budget began with 2, the request added 0.5, and the retry cost 1.
-      expect(world.pool.state.retryBudget.tokens).toBeCloseTo(1.5)
+      // The pool's ceiling began with 4, the request added 1, and the retry cost 1.
+      expect(world.pool.state.retryBudget.ceiling.tokens).toBeCloseTo(4)
     }
   })
 

@@ -57,6 +57,7 @@ it('what a Worker says has the names that older and newer objects know', async (
   expect(namesOf(requests.flatMap(({ wants }) => wants))).toEqual(names.LEASE_REQUEST)
   expect(namesOf([AFFINITY])).toEqual(names.AFFINITY)
   expect(namesOf(settlements)).toEqual(names.SETTLEMENT)
+  expect(namesOf(settlements.flatMap(({ lease }) => lease ?? []))).toEqual(names.LEASE_TERMS)
   expect(namesOf(settlements.flatMap(({ usage }) => usage ?? []))).toEqual(names.USAGE)
   expect(namesOf(settlements.flatMap(({ benches }) => benches))).toEqual(names.BENCH_ORDER)
   expect(namesOf(requests.flatMap(({ lookups }) => lookups))).toEqual(names.KEY_REPORT)

@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import type { KeyId } from '../../src/balancing/ids.ts'
+import { type KeyId, modelId } from '../../src/balancing/ids.ts'
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
 import {
   deployed,
@@ -30,8 +30,11 @@ function inTurn(object: KeyPool, count: number): KeyId[] {
 it('a key that was added serves, one that was removed is gone, and the others are as they were', async () => {
   const pool = newPool()
   for (let i = 0; i < 3; i++) {
-    await give(pool, await grantOf(pool, 'alpha'), failing())
-    await give(pool, await grantOf(pool, 'beta'), failing())
+    // Each with a model of its own: one that fails with two keys is itself at fault.
+    for (const id of ['alpha', 'beta']) {
+      const grant = await grantOf(pool, id, { models: [modelId(`only/${id}`)] })
+      await give(pool, grant, failing())
+    }
   }
   const keys = [keyOf('delta'), keyOf('gamma'), keyOf('alpha')]
   const snapshot = await deployed(pool, { keys }, (object) => object.snapshot())

@@ -97,9 +97,13 @@ export async function ask(
 }
 
 /** Takes a lease on one key by ruling the others out. */
-export async function grantOf(pool: DurableObjectStub<KeyPool>, key: string): Promise<Grant> {
+export async function grantOf(
+  pool: DurableObjectStub<KeyPool>,
+  key: string,
+  request: Partial<LeaseRequest> = {},
+): Promise<Grant> {
   const others = ['alpha', 'beta', 'gamma'].filter((id) => id !== key).map(keyId)
-  const decision = await ask(pool, { triedKeys: others })
+  const decision = await ask(pool, { ...request, triedKeys: others })
   if (decision.kind !== 'grant') throw new Error(`${key} was refused`)
   return decision
 }

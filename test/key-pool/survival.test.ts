@@ -98,11 +98,11 @@ describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
 
   it('models benched everywhere are still known, beside those benched since', async () => {
     let pool = newPool()
-    const inAnHour = { kind: 'until', untilMs: Date.now() + 3_600_000 } as const
-    for (const model of ['vendor/first', 'vendor/second']) {
+    const inFourMinutes = { kind: 'until', untilMs: Date.now() + 240_000 } as const
+    for (const model of ['routed/first', 'routed/second']) {
       const grant = await ask(pool, { models: [modelId(model)] })
       if (grant.kind !== 'grant') throw new Error('Refused')
-      await give(pool, grant, benching(order('model', inAnHour)))
+      await give(pool, grant, benching(order('model', inFourMinutes)))
       pool = await afterEnd(pool, end)
     }
     const [row] = await runInDurableObject(pool, (_, { storage }) =>
@@ -111,8 +111,8 @@ describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
         .toArray(),
     )
     expect(JSON.parse(row?.record ?? 'null')).toMatchObject([
-      ['vendor/first', { untilMs: inAnHour.untilMs }],
-      ['vendor/second', { untilMs: inAnHour.untilMs }],
+      ['routed/first', { untilMs: inFourMinutes.untilMs }],
+      ['routed/second', { untilMs: inFourMinutes.untilMs }],
     ])
   })
 
@@ -198,10 +198,13 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
       tokens: 0,
       unclaimedMs: null,
       panic: false,
+      epoch: 0,
+      attempt: 'first' as const,
     }))
     const { all } = createLedger()
     const empty = { keys: [], routes: [], byKey: [], byClient: [] }
-    const counters = { turns: 77, retryTokens: 1, meanCostUsd: 0, all, ...empty }
+    const means = { meanCostUsd: 0, meanTokenUsd: 0 }
+    const counters = { turns: 77, retryTokens: 1, ...means, savedAtMs: 5, all, ...empty }
     const large = { counters, byModel: [], leases, meters: [], generations: [] }
     const loaded = async () => (await createStore(storage).load()).checkpoint
     const rows = () =>

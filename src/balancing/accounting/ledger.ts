@@ -109,7 +109,8 @@ export function createCounters(): Counters {
 
 /** One finished attempt, for the ledger. */
 export interface Entry {
-  readonly keyId: KeyId
+  /** Null for a key that is no longer configured. */
+  readonly keyId: KeyId | null
   /** Null, like `clientId`, for a lease that a restart forgot: only its key is counted. */
   readonly model: ModelId | null
   readonly clientId: ClientId | null
@@ -121,12 +122,44 @@ export interface Entry {
 /** Books one finished attempt under its key, model and client. */
 export function book(ledger: Ledger, entry: Entry, nowMs: number): void {
   add(asOfToday(ledger.all, nowMs), entry)
-  add(tallyOf(ledger.byKey, entry.keyId, nowMs), entry)
-  if (entry.model !== null) {
-    const known = ledger.byModel.has(entry.model) || ledger.byModel.size < MAX_MODELS
-    add(tallyOf(ledger.byModel, known ? entry.model : OTHER_MODELS, nowMs), entry)
-  }
+  if (entry.keyId !== null) add(tallyOf(ledger.byKey, entry.keyId, nowMs), entry)
+  if (entry.model !== null) add(tallyOf(ledger.byModel, placeOf(ledger, entry), nowMs), entry)
   if (entry.clientId !== null) add(tallyOf(ledger.byClient, entry.clientId, nowMs), entry)
+}
+
+/**
+ * Where an attempt's model is counted. When there are too many models, one that has answered takes the
+ * place of one that never has: names that a caller invented do not answer.
+ */
+function placeOf({ byModel }: Ledger, { model, outcome }: Entry): string {
+  if (model === null || byModel.has(model)) return model ?? OTHER_MODELS
+  if (byModel.size < MAX_MODELS) return model
+  const silent = outcome === 'success' ? firstSilent(byModel) : undefined
+  if (silent === undefined) return OTHER_MODELS
+  const [name, tally] = silent
+  byModel.delete(name)
+  const others = byModel.get(OTHER_MODELS)
+  if (others === undefined) byModel.set(OTHER_MODELS, tally)
+  else addTally(others, tally)
+  return model
+}
+
+function firstSilent(byModel: Ledger['byModel']): [string, Tally] | undefined {
+  for (const entry of byModel) {
+    if (entry[0] !== OTHER_MODELS && entry[1].total.successes === 0) return entry
+  }
+  return undefined
+}
+
+/** Adds what was counted in one place to another. Only totals: neither is of a certain day. */
+function addTally(into: Tally, from: Tally): void {
+  const { faults, ...numbers } = from.total
+  for (const [name, value] of Object.entries(numbers)) {
+    into.total[name as keyof typeof numbers] += value
+  }
+  for (const [fault, count] of Object.entries(faults) as [Fault, number][]) {
+    into.total.faults[fault] = (into.total.faults[fault] ?? 0) + count
+  }
 }
 
 /** The tally of an id. It is created once, and every later call returns the same object. */

@@ -161,7 +161,8 @@ function leastLoaded(candidates: readonly AccountCandidate[]): AccountCandidate 
   )
 }
 
-function homeOf({ homes }: Affinities, id: string, nowMs: number): AccountId | null {
+/** The account that a conversation was served by last; null if that is too long ago, or unknown. */
+export function homeOf({ homes }: Affinities, id: string, nowMs: number): AccountId | null {
   const home = homes.get(id)
   return home !== undefined && home.usedAtMs >= nowMs - HOME_MS ? home.account : null
 }

@@ -1,25 +1,39 @@
-import { type AccountId, accountId, type KeyId, type ModelId } from '../ids.ts'
+import { type AccountId, accountId, type KeyId, keyId, type ModelId } from '../ids.ts'
 import { type Bench, later } from './bench.ts'
 
 /** An account, with the benches that exclude all of its keys at once. */
 export interface AccountState {
   readonly id: AccountId
+  /** How many keys belong to it. */
+  keyCount: number
   bench: Bench | null
   /** Excludes the keys for `:free` models only. */
   freeBench: Bench | null
   readonly modelBenches: Map<ModelId, Bench>
-  /** Whether a lookup during the current bench showed a key of the account without room. */
-  hadNoRoom: boolean
+  /** Keys that a lookup during the current bench showed without room. */
+  readonly keysWithoutRoom: Set<KeyId>
 }
 
 /** An account without benches. */
 export function createAccount(id: AccountId): AccountState {
-  return { id, bench: null, freeBench: null, modelBenches: new Map(), hadNoRoom: false }
+  return {
+    id,
+    keyCount: 0,
+    bench: null,
+    freeBench: null,
+    modelBenches: new Map(),
+    keysWithoutRoom: new Set(),
+  }
 }
 
 /** An account for one key alone. A configured account has no `/`, so the names cannot collide. */
 export function ownAccount(key: KeyId): AccountId {
   return accountId(`own/${key}`)
+}
+
+/** The key of an account for one key alone; null for any other account. */
+export function keyOfOwnAccount(id: AccountId): KeyId | null {
+  return id.startsWith('own/') ? keyId(id.slice('own/'.length)) : null
 }
 
 /** What shows the account of a key. */
@@ -38,24 +52,25 @@ interface Owned {
  *
  * If the configuration divides one owner's keys into several accounts, it does so on purpose. It
  * does not say to which of them a further key belongs.
+ *
+ * @param configured the accounts that are configured for keys of this owner
  */
-export function accountOf(key: Owned, all: readonly Owned[]): AccountId {
+export function accountOf(key: Owned, configured: ReadonlySet<AccountId>): AccountId {
   if (key.config.account !== null) return key.config.account
-  const { owner } = key
-  if (owner === null) return ownAccount(key.id)
-  const configured = new Set(
-    all.flatMap((other) => (other.owner === owner ? (other.config.account ?? []) : [])),
-  )
+  if (key.owner === null) return ownAccount(key.id)
   const [only] = configured
-  return configured.size === 1 && only !== undefined ? only : owner
+  return configured.size === 1 && only !== undefined ? only : key.owner
 }
 
-/** Adds the benches of one account to another, when a key turns out to belong to the other. */
+/**
+ * Adds the benches of a key's own account to the account that the key turns out to belong to. What
+ * a known account was benched for is not carried anywhere: it is that account's, not the key's.
+ */
 export function merge(from: AccountState, into: AccountState, nowMs: number): void {
   const latest = (a: Bench | null, b: Bench | null) => (b === null ? a : later(a, b, nowMs))
   into.bench = latest(into.bench, from.bench)
   into.freeBench = latest(into.freeBench, from.freeBench)
-  into.hadNoRoom ||= from.hadNoRoom
+  for (const key of from.keysWithoutRoom) into.keysWithoutRoom.add(key)
   for (const [model, bench] of from.modelBenches) {
     into.modelBenches.set(model, later(into.modelBenches.get(model) ?? null, bench, nowMs))
   }

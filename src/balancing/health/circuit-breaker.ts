@@ -20,7 +20,15 @@ export type Breaker =
       /** When a probe closed the breaker; null if it was never open. See slow-start.ts. */
       readonly recoveredAtMs: number | null
     }
-  | { readonly kind: 'open'; readonly untilMs: number; readonly cooldownMs: number }
+  | {
+      readonly kind: 'open'
+      readonly untilMs: number
+      readonly cooldownMs: number
+      /** The failures that opened it, so that they can be taken back. See correlation.ts. */
+      readonly failuresAtMs: readonly number[]
+      /** The cooldown before the probe failed that opened it again; null if failures opened it. */
+      readonly earlierCooldownMs: number | null
+    }
   | { readonly kind: 'half_open'; readonly probe: LeaseId | null; readonly cooldownMs: number }
 
 export interface BreakerPolicy {
@@ -89,9 +97,41 @@ export function afterFailure(
       if (breaker.probe !== leaseId) return breaker
       const factor = panic ? 1 : 2
       const cooldownMs = Math.min(breaker.cooldownMs * factor, policy.maxCooldownMs)
-      return { kind: 'open', untilMs: nowMs + cooldownMs, cooldownMs }
+      return {
+        kind: 'open',
+        untilMs: nowMs + cooldownMs,
+        cooldownMs,
+        failuresAtMs: [nowMs],
+        earlierCooldownMs: breaker.cooldownMs,
+      }
     }
   }
+}
+
+/**
+ * The breaker without some failures that turned out not to be the key's. A breaker that opened only
+ * because of them is closed again; one whose probe was among them awaits the next probe.
+ */
+export function withoutFailures(
+  breaker: Breaker,
+  takenBackAtMs: readonly number[],
+  policy: BreakerPolicy,
+): Breaker {
+  if (breaker.kind === 'half_open') return breaker
+  const left = [...takenBackAtMs]
+  const failuresAtMs = breaker.failuresAtMs.filter((atMs) => {
+    const index = left.indexOf(atMs)
+    if (index !== -1) left.splice(index, 1)
+    return index === -1
+  })
+  if (failuresAtMs.length === breaker.failuresAtMs.length) return breaker
+  if (breaker.kind === 'closed') return { ...breaker, failuresAtMs }
+  if (breaker.earlierCooldownMs !== null) {
+    return { kind: 'half_open', probe: null, cooldownMs: breaker.earlierCooldownMs }
+  }
+  return failuresAtMs.length < policy.failures
+    ? { kind: 'closed', failuresAtMs, recoveredAtMs: null }
+    : { ...breaker, failuresAtMs }
 }
 
 /**
@@ -108,7 +148,8 @@ function afterClosedFailure(
   )
   if (failuresAtMs.length < policy.failures) return { ...breaker, failuresAtMs }
   const cooldownMs = Math.min(policy.cooldownMs, policy.maxCooldownMs)
-  return { kind: 'open', untilMs: nowMs + cooldownMs, cooldownMs }
+  const untilMs = nowMs + cooldownMs
+  return { kind: 'open', untilMs, cooldownMs, failuresAtMs, earlierCooldownMs: null }
 }
 
 /**

@@ -75,7 +75,7 @@ export function hasRoom({ remainingUsd }: Extract<KeyReport, { kind: 'valid' }>)
  * proves nothing. Two things prove that the account has credit again: a positive balance, if
  * OpenRouter shows it, or else room now after a report without room during this bench.
  *
- * @param hadNoRoom whether a report since the bench began showed a key without room
+ * @param hadNoRoom whether a report since the bench began showed this very key without room
  */
 export function accountBenchAfterReport(
   bench: Bench | null,

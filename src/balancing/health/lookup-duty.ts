@@ -41,8 +41,13 @@ export const NEVER_LOOKED_UP: LookupState = {
 }
 
 /** Whether the duty may be handed out: it is due, or its report is overdue. */
-export function isDue({ duty }: LookupState, nowMs: number): boolean {
-  return nowMs >= (duty.kind === 'due' ? duty.atMs : duty.overdueAtMs)
+export function isDue(state: LookupState, nowMs: number): boolean {
+  return nowMs >= dueAtMs(state)
+}
+
+/** When the duty may be handed out next, in epoch milliseconds. */
+export function dueAtMs({ duty }: LookupState): number {
+  return duty.kind === 'due' ? duty.atMs : duty.overdueAtMs
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { ClientId, KeyId, LeaseId, ModelId } from '../ids.ts'
+import { createRotatingMap, getEntry, type RotatingMap, setEntry } from './rotating-map.ts'
 
 /** Permission for one upstream attempt. A lease holds capacity until it is settled or expires. */
 export interface Lease {
@@ -14,6 +15,10 @@ export interface Lease {
   readonly unclaimedMs: number | null
   /** Granted in panic: a failure of this lease lengthens no cooldown. */
   readonly panic: boolean
+  /** The key's epoch at the grant. What a lease of an earlier epoch shows, the key was before. */
+  readonly epoch: number
+  /** How the grant was paid, so that an unused lease can give it back. */
+  readonly attempt: 'first' | 'move' | 'retry'
 }
 
 /**
@@ -22,21 +27,25 @@ export interface Lease {
  */
 export interface Leases {
   readonly live: Map<LeaseId, Lease>
-  /** In order of their end. `owed` is a lease that expired and is not settled yet, or null. */
-  readonly ended: Map<LeaseId, { readonly endedAtMs: number; readonly owed: Lease | null }>
+  /** Leases that have ended: the lease itself if it expired and is not settled yet, or null. */
+  readonly ended: RotatingMap<LeaseId, Lease | null>
   /** No live lease expires before this moment. */
   nextExpiryMs: number
 }
 
-/** Longer than any retry of a settlement (Workers cut `waitUntil` after 30 s). */
-const REMEMBER_ENDED_MS = 120_000
-
-/** Bounds the memory at any request rate. This many ids take about 10 MB. */
-const MAX_ENDED = 50_000
+/**
+ * For longer than any retry of a settlement (Workers cut `waitUntil` after 30 s), and for so many
+ * that the memory is bounded at any request rate: about 20 MB of ids at most.
+ */
+const ENDED = { termMs: 120_000, capacity: 50_000 }
 
 /** No leases. */
 export function createLeases(): Leases {
-  return { live: new Map(), ended: new Map(), nextExpiryMs: Number.POSITIVE_INFINITY }
+  return {
+    live: new Map(),
+    ended: createRotatingMap(ENDED),
+    nextExpiryMs: Number.POSITIVE_INFINITY,
+  }
 }
 
 /** Adds a lease, or replaces the one with the same id. */
@@ -63,17 +72,17 @@ export function close(leases: Leases, id: LeaseId, nowMs: number): Closing {
   const lease = leases.live.get(id)
   if (lease !== undefined) {
     leases.live.delete(id)
-    remember(leases, id, null, nowMs)
+    setEntry(leases.ended, id, null, nowMs)
     return { kind: 'live', lease }
   }
-  const ended = leases.ended.get(id)
-  if (ended === undefined) {
-    remember(leases, id, null, nowMs)
+  const owed = getEntry(leases.ended, id)
+  if (owed === undefined) {
+    setEntry(leases.ended, id, null, nowMs)
     return { kind: 'forgotten' }
   }
-  if (ended.owed === null) return { kind: 'duplicate' }
-  remember(leases, id, null, nowMs)
-  return { kind: 'expired', lease: ended.owed }
+  if (owed === null) return { kind: 'duplicate' }
+  setEntry(leases.ended, id, null, nowMs)
+  return { kind: 'expired', lease: owed }
 }
 
 /**
@@ -90,18 +99,13 @@ export function expire(leases: Leases, nowMs: number): Lease[] {
   }
   for (const lease of expired) {
     leases.live.delete(lease.id)
-    remember(leases, lease.id, lease, nowMs)
+    setEntry(leases.ended, lease.id, lease, nowMs)
   }
   leases.nextExpiryMs = nextExpiryMs
   return expired
 }
 
-function remember(leases: Leases, id: LeaseId, owed: Lease | null, nowMs: number): void {
-  leases.ended.delete(id)
-  leases.ended.set(id, { endedAtMs: nowMs, owed })
-  for (const [oldest, { endedAtMs }] of leases.ended) {
-    const stale = endedAtMs < nowMs - REMEMBER_ENDED_MS || leases.ended.size > MAX_ENDED
-    if (!stale) break
-    leases.ended.delete(oldest)
-  }
+/** Whether a lease of this id has ended. */
+export function hasEnded(leases: Leases, id: LeaseId): boolean {
+  return getEntry(leases.ended, id) !== undefined
 }

@@ -1,9 +1,22 @@
+import type { ModelId } from '../ids.ts'
+import { createRotatingMap, getEntry, type RotatingMap, setEntry } from './rotating-map.ts'
+
 /**
- * A pool-wide budget for retries of upstream faults (finagle's `RetryBudget`). Requests pay in and
- * retries are paid from it, so retries can amplify an outage only by a known share. It is a token
- * bucket: one token pays for one retry.
+ * Budgets for retries of upstream faults (finagle's `RetryBudget`). Requests pay in and retries are
+ * paid from it, so retries can amplify an outage only by a known share. Each model has a budget of
+ * its own, so that a model that fails does not use up the retries of the others. The pool has a
+ * ceiling over all of them, since model names come from callers, and each new name would bring the
+ * retries that a quiet model has saved.
  */
 export interface RetryBudget {
+  /** Token buckets: one token pays for one retry. */
+  readonly ceiling: TokenBucket
+  readonly models: RotatingMap<ModelId, TokenBucket>
+  /** A model that was never heard of has saved since then, like any other that is quiet. */
+  readonly createdAtMs: number
+}
+
+export interface TokenBucket {
   tokens: number
   atMs: number
 }
@@ -19,35 +32,94 @@ export interface RetryBudgetPolicy {
 const SAVED_SECONDS = 10
 const SAVED_REQUESTS = 100
 
-/** A budget that starts with the tokens of `SAVED_SECONDS`. */
+/** The ceiling leaves room for another model beside one that uses up its own budget. */
+const CEILING = 2
+
+/** Longer than a bucket takes to fill up by itself: one that is forgotten was full. */
+const ROTATION = { termMs: 10 * 60_000, capacity: 500 }
+
+/** Budgets that start with the tokens of `SAVED_SECONDS`. */
 export function createRetryBudget(policy: RetryBudgetPolicy, nowMs: number): RetryBudget {
+  const ceiling = createBucket(doubled(policy), nowMs)
+  return { ceiling, models: createRotatingMap(ROTATION), createdAtMs: nowMs }
+}
+
+function createBucket(policy: RetryBudgetPolicy, nowMs: number): TokenBucket {
   return { tokens: policy.minPerSecond * SAVED_SECONDS, atMs: nowMs }
 }
 
-function refill(budget: RetryBudget, policy: RetryBudgetPolicy, deposit: number, nowMs: number) {
-  const elapsedMs = Math.max(0, nowMs - budget.atMs)
+function doubled({ ratio, minPerSecond }: RetryBudgetPolicy): RetryBudgetPolicy {
+  return { ratio: CEILING * ratio, minPerSecond: CEILING * minPerSecond }
+}
+
+function refill(bucket: TokenBucket, policy: RetryBudgetPolicy, deposits: number, nowMs: number) {
+  const elapsedMs = Math.max(0, nowMs - bucket.atMs)
   const capacity = Math.max(1, policy.minPerSecond * SAVED_SECONDS, policy.ratio * SAVED_REQUESTS)
   const dripped = (elapsedMs / 1000) * policy.minPerSecond
-  budget.tokens = Math.min(capacity, budget.tokens + dripped + deposit)
-  budget.atMs = Math.max(budget.atMs, nowMs)
+  bucket.tokens = Math.min(capacity, bucket.tokens + dripped + deposits * policy.ratio)
+  bucket.atMs = Math.max(bucket.atMs, nowMs)
 }
 
-/** Pays in for one request (not for one attempt). */
-export function deposit(budget: RetryBudget, policy: RetryBudgetPolicy, nowMs: number): void {
-  refill(budget, policy, policy.ratio, nowMs)
-}
-
-/** Whether the budget can pay for one retry now. */
-export function canWithdraw(
-  budget: RetryBudget,
+function bucketOf(
+  { models, createdAtMs }: RetryBudget,
+  model: ModelId,
   policy: RetryBudgetPolicy,
   nowMs: number,
-): boolean {
-  refill(budget, policy, 0, nowMs)
-  return budget.tokens >= 1
+): TokenBucket {
+  const known = getEntry(models, model)
+  if (known !== undefined) return known
+  const bucket = createBucket(policy, createdAtMs)
+  setEntry(models, model, bucket, nowMs)
+  return bucket
 }
 
-/** Pays for one retry. Call this only after `canWithdraw` returned true at the same moment. */
-export function withdraw(budget: RetryBudget): void {
-  budget.tokens -= 1
+/** Which model a request is for, by which policy. */
+export interface BudgetedModel {
+  readonly model: ModelId
+  readonly policy: RetryBudgetPolicy
+}
+
+/**
+ * Pays in for one request (not for one attempt).
+ * @param deposits 1 to pay in; -1 takes the payment of a request back that was never sent
+ */
+export function deposit(
+  budget: RetryBudget,
+  { model, policy }: BudgetedModel,
+  nowMs: number,
+  deposits: 1 | -1 = 1,
+): void {
+  for (const [bucket, rates] of [
+    [bucketOf(budget, model, policy, nowMs), policy],
+    [budget.ceiling, doubled(policy)],
+  ] as const) {
+    refill(bucket, rates, deposits, nowMs)
+    bucket.tokens = Math.max(0, bucket.tokens)
+  }
+}
+
+/** Whether the model's budget and the pool's can pay for one retry now. */
+export function canWithdraw(
+  budget: RetryBudget,
+  { model, policy }: BudgetedModel,
+  nowMs: number,
+): boolean {
+  const bucket = bucketOf(budget, model, policy, nowMs)
+  refill(bucket, policy, 0, nowMs)
+  refill(budget.ceiling, doubled(policy), 0, nowMs)
+  return bucket.tokens >= 1 && budget.ceiling.tokens >= 1
+}
+
+/**
+ * Pays for one retry. Call this only after `canWithdraw` returned true at the same moment.
+ * @param retries 1 to pay; -1 gives the payment of a retry back that was never sent
+ */
+export function withdraw(
+  budget: RetryBudget,
+  { model, policy }: BudgetedModel,
+  nowMs: number,
+  retries: 1 | -1 = 1,
+): void {
+  bucketOf(budget, model, policy, nowMs).tokens -= retries
+  budget.ceiling.tokens -= retries
 }

@@ -18,24 +18,39 @@ export const creditThreshold: Strategy = {
     const current = members.find(({ position }) => position === memory.current)
     const stays =
       current !== undefined && (creditOf(current, choice) ?? thresholdUsd) >= thresholdUsd
-    const ordered = inOrder(eligible, memory.current)
-    const [first] = ordered
+    const first = firstFrom(memory.current, eligible, () => true) ?? eligible[0]
     if (stays && first.position === memory.current) return first
-    const above = ordered.find((key) => (creditOf(key, choice) ?? -1) >= thresholdUsd)
-    if (above !== undefined) {
+    const above = firstFrom(
+      memory.current,
+      eligible,
+      (key) => (creditOf(key, choice) ?? -1) >= thresholdUsd,
+    )
+    if (above !== null) {
       if (!stays) memory.current = above.position
       return above
     }
-    const nothingKnown = ordered.every((key) => creditOf(key, choice) === null)
+    const nothingKnown = eligible.every((key) => creditOf(key, choice) === null)
     return nothingKnown ? first : mostCredit.choose(eligible, choice)
   },
   score: creditOf,
+  isOrdered: true,
   best: 'highest',
 }
 
-/** In configured order from a position on, and then from the start up to that position. */
-function inOrder<K extends Candidate>(keys: NonEmpty<K>, from: number): NonEmpty<K> {
-  const lap = (key: K) => (key.position >= from ? 0 : 1)
-  const ordered = keys.toSorted((a, b) => lap(a) - lap(b) || a.position - b.position)
-  return ordered as unknown as NonEmpty<K>
+/** The first accepted key in configured order, beginning at a position and going round. */
+function firstFrom<K extends Candidate>(
+  position: number,
+  keys: NonEmpty<K>,
+  accepts: (key: K) => boolean,
+): K | null {
+  let ahead: K | null = null
+  let behind: K | null = null
+  for (const key of keys) {
+    const isAhead = key.position >= position
+    const best = isAhead ? ahead : behind
+    if ((best !== null && key.position > best.position) || !accepts(key)) continue
+    if (isAhead) ahead = key
+    else behind = key
+  }
+  return ahead ?? behind
 }

@@ -1,6 +1,6 @@
 import { spentToday } from '../accounting/ledger.ts'
 import { shareUsed } from '../limits/meter.ts'
-import { minimumBy } from './minimum.ts'
+import { minimumByScore } from './minimum.ts'
 import type { Candidate, Choice, Strategy } from './strategy.ts'
 
 /**
@@ -11,12 +11,10 @@ import type { Candidate, Choice, Strategy } from './strategy.ts'
  */
 export const lowestUsage: Strategy = {
   choose: (eligible, choice) =>
-    minimumBy(
+    minimumByScore(
       eligible,
-      (a, b) =>
-        usedShare(a, choice) - usedShare(b, choice) ||
-        a.inFlight - b.inFlight ||
-        a.lastTurn - b.lastTurn,
+      (key) => usedShare(key, choice),
+      (a, b) => a.inFlight - b.inFlight || a.lastTurn - b.lastTurn,
       choice.random,
     ),
   score: usedShare,
@@ -25,10 +23,10 @@ export const lowestUsage: Strategy = {
 
 function usedShare(key: Candidate, choice: Choice): number {
   const { nowMs, meanCostUsd, spentTodayUsd } = choice
-  const shares = [key.rpm, key.tpm].flatMap((meter) =>
-    meter === null ? [] : [shareUsed(meter, nowMs)],
-  )
-  if (shares.length > 0) return Math.max(...shares)
+  if (key.rpm !== null || key.tpm !== null) {
+    const requests = key.rpm === null ? 0 : shareUsed(key.rpm, nowMs)
+    return Math.max(requests, key.tpm === null ? 0 : shareUsed(key.tpm, nowMs))
+  }
   if (spentTodayUsd <= 0) return 0
   return (spentToday(key.tally, nowMs) + key.inFlight * meanCostUsd) / spentTodayUsd
 }

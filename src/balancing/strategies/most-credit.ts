@@ -1,5 +1,5 @@
 import { spendableUsd } from '../accounting/credit.ts'
-import { minimumBy } from './minimum.ts'
+import { minimumByScore } from './minimum.ts'
 import type { Candidate, Choice, Strategy } from './strategy.ts'
 
 /**
@@ -8,24 +8,19 @@ import type { Candidate, Choice, Strategy } from './strategy.ts'
  */
 export const mostCredit: Strategy = {
   choose: (eligible, choice) =>
-    minimumBy(
+    minimumByScore(
       eligible,
-      (a, b) => compareCredit(creditOf(a, choice), creditOf(b, choice)) || a.lastTurn - b.lastTurn,
+      // Uncapped is infinite and comes first; unknown is below nothing and comes last.
+      (key) => -(creditOf(key, choice) ?? -1),
+      (a, b) => a.lastTurn - b.lastTurn,
       choice.random,
     ),
   score: creditOf,
+  isOrdered: true,
   best: 'highest',
 }
 
 /** What a key has left after the expected cost of its running requests, in USD; null if unknown. */
 export function creditOf(key: Candidate, { meanCostUsd, nowMs }: Choice): number | null {
   return spendableUsd(key.credit, key.inFlight * meanCostUsd, nowMs)
-}
-
-/** Most first, unknown last. For two uncapped keys a subtraction would give NaN. */
-function compareCredit(a: number | null, b: number | null): number {
-  if (a === b) return 0
-  if (a === null) return 1
-  if (b === null) return -1
-  return a > b ? -1 : 1
 }

@@ -5,5 +5,6 @@ export const priority: Strategy = {
   choose: (eligible) =>
     eligible.reduce((first, key) => (key.position < first.position ? key : first)),
   score: (key) => key.position,
+  isOrdered: true,
   best: 'lowest',
 }

@@ -1,5 +1,5 @@
-import { minimumBy } from './minimum.ts'
-import type { Candidate, Memory, Strategy } from './strategy.ts'
+import type { NonEmpty } from '../non-empty.ts'
+import type { Candidate, Choice, Memory, Strategy } from './strategy.ts'
 
 /**
  * Smooth weighted round-robin, as nginx does it (commit 52327e0627f4, 2012). At each choice every
@@ -13,26 +13,41 @@ import type { Candidate, Memory, Strategy } from './strategy.ts'
  * longest ago.
  */
 export const smoothWeightedRoundRobin: Strategy = {
-  choose(eligible, { memory, random }) {
-    let total = 0
-    for (const key of eligible) {
-      memory.smoothedWeights.set(key.position, due(key, memory))
-      total += key.weight
-    }
-    const owed = (key: Candidate) => memory.smoothedWeights.get(key.position) ?? 0
-    const chosen = minimumBy(
-      eligible,
-      (a, b) => owed(b) - owed(a) || a.lastTurn - b.lastTurn,
-      random,
-    )
-    memory.smoothedWeights.set(chosen.position, owed(chosen) - total)
-    return chosen
-  },
+  choose: (eligible, choice) => takeTurn(eligible, choice, ({ weight }) => weight),
   score: (key, { memory }) => Math.max(0, due(key, memory)),
   best: 'highest',
 }
 
-/** The value of a key after it has gained its weight. */
-function due(key: Candidate, memory: Memory): number {
-  return (memory.smoothedWeights.get(key.position) ?? 0) + key.weight
+/**
+ * One turn among some keys: each gains its weight, one of them pays for all.
+ * @param weightOf above 0
+ */
+export function takeTurn<K extends Candidate>(
+  keys: NonEmpty<K>,
+  { memory: { smoothedWeights }, random }: Pick<Choice, 'memory' | 'random'>,
+  weightOf: (key: K) => number,
+): K {
+  let total = 0
+  let chosen = keys[0]
+  let most = Number.NEGATIVE_INFINITY
+  let ties = 0
+  for (const key of keys) {
+    const weight = weightOf(key)
+    const owed = (smoothedWeights[key.position] ?? 0) + weight
+    smoothedWeights[key.position] = owed
+    total += weight
+    const order = owed - most || chosen.lastTurn - key.lastTurn
+    ties = order > 0 ? 1 : ties + Number(order === 0)
+    if (order > 0 || (order === 0 && random() * ties < 1)) {
+      chosen = key
+      most = owed
+    }
+  }
+  smoothedWeights[chosen.position] = most - total
+  return chosen
+}
+
+/** What a key is owed once it has gained its weight. */
+function due(key: Candidate, { smoothedWeights }: Memory): number {
+  return (smoothedWeights[key.position] ?? 0) + key.weight
 }

@@ -43,15 +43,15 @@ export interface Choice {
 
 /** What a strategy remembers between choices, for one route. `score` does not change it. */
 export interface Memory {
-  /** The values of smooth weighted round-robin, by the position of the key. */
-  readonly smoothedWeights: Map<number, number>
-  /** The position of the current key of `credit-threshold`. */
+  /** By position: what smooth weighted round-robin owes each key. */
+  readonly smoothedWeights: number[]
+  /** Position of the key that `credit-threshold` is on. */
   current: number
 }
 
 /** The memory of a strategy that has not chosen yet. */
 export function createMemory(): Memory {
-  return { smoothedWeights: new Map(), current: 0 }
+  return { smoothedWeights: [], current: 0 }
 }
 
 /** A way to pick one of the candidates. */
@@ -60,6 +60,11 @@ export interface Strategy {
   readonly choose: <K extends Candidate>(eligible: NonEmpty<K>, choice: Choice) => K
   /** How good a key is, for operators to read: never negative, never NaN; null if unknown. */
   readonly score: (key: Candidate, choice: Choice) => number | null
-  /** Whether lower or higher scores are better. */
+  /**
+   * Whether it has an order of its own, which says where a new conversation goes. Affinity then only
+   * keeps a conversation where it is; under the other strategies hashing places it.
+   */
+  readonly isOrdered?: true
+  /** Which scores are better. */
   readonly best: 'lowest' | 'highest'
 }

@@ -14,7 +14,7 @@ export type Observation = Pick<Settlement, 'firstOutputMs' | 'generationId'>
  * @param usage null if it is not known
  */
 export function settlementsOf(
-  { leaseId, keyId }: Leased,
+  { leaseId, keyId, terms }: Leased,
   verdict: Blame | null,
   usage: Usage | null,
   observation: Observation,
@@ -24,6 +24,8 @@ export function settlementsOf(
     leaseId,
     keyId,
     ...(usage === null ? {} : { usage }),
+    ...(usage === UNUSED ? { unused: true as const } : {}),
+    ...(terms === null ? {} : { lease: terms }),
     ...observation,
   }
   if (verdict === null) return [{ ...common, outcome: 'success', benches: [], suspect: false }]
@@ -32,7 +34,10 @@ export function settlementsOf(
   return [{ ...common, ...note, outcome, fault, benches, suspect }]
 }
 
-/** The usage of a lease with which no call was made. It frees all that the pool reserved. */
+/**
+ * The usage of a lease with which no call was made. The pool gives back all that the lease took. An
+ * object of the first release knows it by the usage alone.
+ */
 export const UNUSED: Usage = {
   promptTokens: 0,
   completionTokens: 0,
@@ -66,9 +71,14 @@ export function usageOf(
 
 /**
  * The observation of an attempt. An error answer comes quickly and says nothing about the key's
- * latency. A timeout does: the latency is at least `tookMs`.
+ * latency. A timeout does: the latency is at least `tookMs`. Of an answer that is not streamed the
+ * headers count, which come when a provider has taken the request: its whole time depends on its
+ * length, and one long answer would cost its key a minute of traffic.
  */
-export function observationOf(result: Attempt, tookMs: number): Observation {
+export function observationOf(
+  result: Attempt,
+  { tookMs, headersMs }: { readonly tookMs: number; readonly headersMs: number | null },
+): Observation {
   switch (result.kind) {
     case 'client_gone':
       return {}
@@ -78,7 +88,8 @@ export function observationOf(result: Attempt, tookMs: number): Observation {
     case 'bytes':
     case 'stream': {
       const generationId = headOf(result).headers.get('x-generation-id')
-      return { firstOutputMs: tookMs, ...(generationId === null ? {} : { generationId }) }
+      const firstOutputMs = result.kind === 'whole' ? (headersMs ?? tookMs) : tookMs
+      return { firstOutputMs, ...(generationId === null ? {} : { generationId }) }
     }
   }
 }

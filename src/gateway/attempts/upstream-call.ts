@@ -26,6 +26,8 @@ export type Read =
 export interface UpstreamCall {
   /** Waits for the response headers. Never throws. */
   open(): Promise<Opened>
+  /** How long the response headers took, in milliseconds; null before they came. */
+  headersMs(): number | null
   /** The next bytes of the body. Never throws. Call it only after `open` returned a response. */
   read(): Promise<Read>
   /** Starts the given clock, in place of the one before. `total` runs besides it. */
@@ -70,11 +72,14 @@ export function createUpstreamCall(
     stop('total')
     onTimeUp()
   })
+  let headersMs: number | null = null
   let cancelClock = (): void => undefined
   const stoppedResult = () => (cause === null ? null : ({ kind: 'stopped', cause } as const))
 
   return {
+    headersMs: () => headersMs,
     async open() {
+      const beganMs = ports.nowMs()
       const response = ports.fetch(url, { ...init, signal: controller.signal }).then(
         (value): Opened => ({ kind: 'response', response: value }),
         (): Opened => ({ kind: 'network' }),
@@ -91,6 +96,7 @@ export function createUpstreamCall(
         })
         return early
       }
+      headersMs = ports.nowMs() - beganMs
       if (opened.kind === 'response') reader = opened.response.body?.getReader() ?? null
       return opened
     },

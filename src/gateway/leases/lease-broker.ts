@@ -7,8 +7,8 @@ import {
   leaseId,
   type ModelId,
 } from '../../balancing/ids.ts'
-import type { Decision, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
-import type { Settlement } from '../../balancing/settlement.ts'
+import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
+import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
 import type { PoolClient } from '../../key-pool/pool-client.ts'
 import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
 import { type Ports, sleep } from '../ports.ts'
@@ -23,6 +23,8 @@ export interface Leased {
   /** The model that it is for: one of the requested models. */
   readonly model: ModelId
   readonly leaseId: LeaseId | null
+  /** What the settlement repeats of the grant; null without the pool, or by an older object. */
+  readonly terms: LeaseTerms | null
 }
 
 export type Acquired =
@@ -108,12 +110,12 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
     if (onPoolUnavailable === 'closed') return { kind: 'no_pool' }
     const [model, fallback] = draft.models
     const key = ring.next(draft, ports.nowMs())
-    if (key !== null) return { kind: 'leased', ...key, model, leaseId: null }
+    if (key !== null) return { kind: 'leased', ...key, model, leaseId: null, terms: null }
     const anew = { ...draft, triedKeys: [], excludedAccounts: [] }
     const other = fallback === undefined ? null : ring.next(anew, ports.nowMs())
     return other === null || fallback === undefined
       ? { kind: 'no_pool' }
-      : { kind: 'leased', ...other, model: fallback, leaseId: null }
+      : { kind: 'leased', ...other, model: fallback, leaseId: null, terms: null }
   }
   const ask = async (request: LeaseRequest, settlements: readonly Settlement[]) => {
     const answer = await exchange({ wants: [request], settlements, lookups: [] })
@@ -139,7 +141,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       }
       switch (decision?.kind) {
         case 'grant':
-          return { ...decision, kind: 'leased' }
+          return leased(decision, request)
         case 'refusal':
           return { kind: 'refused', refusal: decision }
         case 'waiting':
@@ -154,6 +156,12 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       }
     },
   }
+}
+
+function leased(grant: Grant, { clientId, tokens }: LeaseRequest): Leased {
+  const { leaseId, keyId, accountId, model, grantedAtMs } = grant
+  const terms = grantedAtMs === undefined ? null : { clientId, model, grantedAtMs, tokens }
+  return { kind: 'leased', leaseId, keyId, accountId, model, terms }
 }
 
 interface PoolAccess extends Pick<LeaseBrokerParts, 'ports' | 'pool'> {
@@ -204,5 +212,6 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<
 
 /** Ends a lease whose grant may not have reached us. */
 function unheard(id: LeaseId): Settlement {
-  return { leaseId: id, keyId: keyId(''), outcome: 'ignorable', benches: [], suspect: false }
+  const nothing = { outcome: 'ignorable', benches: [], suspect: false, unused: true } as const
+  return { leaseId: id, keyId: keyId(''), ...nothing }
 }

@@ -20,7 +20,13 @@ const owned = (id: string, account: string | null, owner: string | null) => ({
 /** The account of the first key, among all these keys. */
 function accountOfFirst(...keys: readonly ReturnType<typeof owned>[]) {
   const [first] = keys
-  return first === undefined ? null : accountOf(first, keys)
+  return first === undefined ? null : accountOf(first, configuredFor(first, keys))
+}
+
+/** The accounts that are configured for keys of the same owner. */
+function configuredFor(key: ReturnType<typeof owned>, keys: readonly ReturnType<typeof owned>[]) {
+  const ofOwner = keys.filter(({ owner }) => owner === key.owner)
+  return new Set(ofOwner.flatMap(({ config }) => config.account ?? []))
 }
 
 describe('the account of a key', () => {
@@ -36,8 +42,8 @@ describe('the account of a key', () => {
   it('is its own while nobody knows who pays', () => {
     const a = owned('a', null, null)
     const b = owned('b', null, null)
-    expect(accountOf(a, [a, b])).toBe(ownAccount(a.id))
-    expect(accountOf(a, [a, b])).not.toBe(accountOf(b, [a, b]))
+    expect(accountOf(a, configuredFor(a, [a, b]))).toBe(ownAccount(a.id))
+    expect(accountOf(a, configuredFor(a, [a, b]))).not.toBe(accountOf(b, configuredFor(b, [a, b])))
   })
 
   it('is the configured one of a key that the same owner pays for', () => {

@@ -196,6 +196,6 @@ export const anyChoice: fc.Arbitrary<(members: readonly Key[]) => Choice> = fc
     spentTodayUsd: anyUsd,
   })
   .map(({ seed, smoothed, current, ...known }) => (members) => {
-    const memory = { smoothedWeights: new Map(smoothed.entries()), current }
+    const memory = { smoothedWeights: [...smoothed], current }
     return choiceOf(seed, { memory, members, ...known })
   })

@@ -153,7 +153,7 @@ describe('after a 401', () => {
     // All keys are rejected now, and all are due again after a minute.
     expect(world.pool.lookups).toHaveLength(10)
     world.upstream.on('key', UNCAPPED)
-    await world.time.advance(61_000)
+    await world.time.advance(75_000)
     await world.finish(world.send())
     const again = world.pool.lookups.slice(10).map(({ keyId: id }) => id)
     expect([...again].sort()).toEqual(keys)

@@ -1,0 +1,52 @@
+/**
+ * A map that forgets, in constant time: two generations of entries, of which the older is let go as a
+ * whole. A `Map` that is used as a queue (delete the first, insert at the end) is not constant: V8
+ * leaves a tombstone for each deletion, and every new iterator walks over all of them.
+ *
+ * An entry lives for one to two times the term, and there are at most twice as many as a generation
+ * holds.
+ */
+export interface RotatingMap<K, V> {
+  young: Map<K, V>
+  old: Map<K, V>
+  rotatedAtMs: number
+  readonly policy: RotationPolicy
+}
+
+export interface RotationPolicy {
+  /** For how long an entry is remembered at least, unless there are too many. Milliseconds. */
+  readonly termMs: number
+  /** How many entries are remembered at least, if they are young enough. */
+  readonly capacity: number
+}
+
+export function createRotatingMap<K, V>(policy: RotationPolicy): RotatingMap<K, V> {
+  return { young: new Map(), old: new Map(), rotatedAtMs: 0, policy }
+}
+
+export function getEntry<K, V>(map: RotatingMap<K, V>, key: K): V | undefined {
+  const young = map.young.get(key)
+  return young === undefined ? map.old.get(key) : young
+}
+
+/** Remembers an entry as the youngest, in place of an older one of the same key. */
+export function setEntry<K, V>(map: RotatingMap<K, V>, key: K, value: V, nowMs: number): void {
+  const { capacity, termMs } = map.policy
+  if (map.young.size >= capacity || nowMs - map.rotatedAtMs >= termMs) {
+    map.old = map.young
+    map.young = new Map()
+    map.rotatedAtMs = nowMs
+  }
+  if (map.old.size > 0) map.old.delete(key)
+  map.young.set(key, value)
+}
+
+export function deleteEntry<K, V>(map: RotatingMap<K, V>, key: K): void {
+  map.young.delete(key)
+  map.old.delete(key)
+}
+
+/** All entries, the older generation first. */
+export function entriesOf<K, V>(map: RotatingMap<K, V>): [K, V][] {
+  return [...map.old, ...map.young]
+}
