@@ -1,0 +1,126 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { arch, cpus, platform } from 'node:os'
+import { type BenchOptions, type PartName, readArguments, USAGE } from './arguments.ts'
+import { MIX_DESCRIPTION } from './mix.ts'
+import { countObjectWork } from './parts/counts.ts'
+import { measureMemory } from './parts/memory.ts'
+import { type Bench, FULL, type Line, type PartResult, QUICK } from './parts/part.ts'
+import { writeProfile } from './parts/profile.ts'
+import { measureRequests } from './parts/requests.ts'
+import { measureStartUp } from './parts/start-up.ts'
+import { measureStreams } from './parts/streams.ts'
+import { bundleForDeployment, readDeployment } from './processes/deployment.ts'
+import { createRunScope } from './processes/run-scope.ts'
+import {
+  foreignTarget,
+  startBenchWorker,
+  startGateway,
+  type Target,
+  upstreamTarget,
+} from './processes/targets.ts'
+import { startUpstream } from './processes/upstream.ts'
+import { Reporter } from './report/reporter.ts'
+import { tableMarkdown, withTables } from './report/table.ts'
+
+const LIMIT_MS = 5 * 60_000
+
+async function main(): Promise<void> {
+  const options = readArguments(process.argv.slice(2))
+  if (options === null) {
+    console.error(USAGE)
+    process.exit(2)
+  }
+  const bench = await prepare(options)
+  const { reporter } = bench
+  reporter.print(machine())
+  reporter.print(`Mix: ${MIX_DESCRIPTION}`)
+  if (options.profile !== null) {
+    const load = options.parts.includes('requests') ? 'requests' : 'streams'
+    await writeProfile(bench, options.profile, load)
+    return
+  }
+  reporter.print(
+    'Each "forwarding again" is forwarding against itself: ± is how far apart the two were, and ≈ marks what lies within that and is no difference.',
+  )
+  const results = await measureAll(bench, options.parts)
+  if (options.markdown !== null) writeMarkdown(options.markdown, results)
+  if (options.json !== null) writeJson(options.json, options, results)
+}
+
+async function prepare(options: BenchOptions): Promise<Bench> {
+  const reporter = new Reporter()
+  const scope = createRunScope(LIMIT_MS)
+  reporter.progress('bundling the Worker')
+  const [deployment, bundle, upstream] = await Promise.all([
+    readDeployment(scope),
+    bundleForDeployment(scope),
+    startUpstream(scope, options.upstreamPort),
+  ])
+  const { against } = options
+  const foreign =
+    against === null ? null : foreignTarget(against.url, against.token, against.pid)
+  const effort = options.quick ? QUICK : FULL
+  return { scope, reporter, effort, deployment, bundle, upstream, foreign }
+}
+
+async function measureAll(
+  bench: Bench,
+  parts: readonly PartName[],
+): Promise<Map<PartName, PartResult>> {
+  const results = new Map<PartName, PartResult>()
+  const timed = { requests: measureRequests, streams: measureStreams } as const
+  const others = { memory: measureMemory, counts: countObjectWork, 'start-up': measureStartUp }
+  if (parts.includes('requests') || parts.includes('streams')) {
+    const line = await startLine(bench)
+    for (const part of ['requests', 'streams'] as const) {
+      if (parts.includes(part)) results.set(part, await timed[part](bench, line))
+    }
+    await Promise.all(line.targets.map((target) => target.stop()))
+  }
+  for (const part of ['memory', 'counts', 'start-up'] as const) {
+    if (parts.includes(part)) results.set(part, await others[part](bench))
+  }
+  return results
+}
+
+/** Everything that is measured in turn, each in a process of its own. */
+async function startLine(bench: Bench): Promise<Line> {
+  const { scope, deployment, upstream, bundle, foreign } = bench
+  const start = (kind: 'forwarding' | 'parsing', name: string) =>
+    startBenchWorker(scope, deployment, upstream, kind, name)
+  const reference = await start('forwarding', 'forwarding')
+  const again = await start('forwarding', 'forwarding again')
+  const parsing = await start('parsing', 'parsing')
+  const { source } = bundle
+  const gateway = await startGateway(scope, deployment, upstream, { name: 'Switchyard', source })
+  const targets: Target[] = [upstreamTarget(upstream), reference, again, parsing, gateway]
+  return { reference, again, targets: foreign === null ? targets : [...targets, foreign] }
+}
+
+function machine(): string {
+  const [cpu] = cpus()
+  const cores = `${cpus().length} x ${cpu?.model.trim() ?? 'unknown'}`
+  return `${new Date().toISOString().slice(0, 10)}, ${platform()} ${arch()}, ${cores}, Node ${process.version}`
+}
+
+function writeMarkdown(path: string, results: ReadonlyMap<PartName, PartResult>): void {
+  let document = readFileSync(path, 'utf8')
+  for (const [part, { tables }] of results) {
+    document = withTables(document, part, tables.map(tableMarkdown).join('\n'))
+  }
+  writeFileSync(path, document)
+}
+
+function writeJson(
+  path: string,
+  { quick }: BenchOptions,
+  results: ReadonlyMap<PartName, PartResult>,
+): void {
+  const parts = Object.fromEntries([...results].map(([part, { data }]) => [part, data]))
+  const report = { machine: machine(), mix: MIX_DESCRIPTION, quick, parts }
+  writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`)
+}
+
+await main()
+// Children and sockets would keep it alive; leaving ends and removes them all.
+process.exit(0)
