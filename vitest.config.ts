@@ -41,7 +41,7 @@ export default defineConfig({
           testTimeout: 30_000,
           include: [
             'test/*.test.ts',
-            'test/{balancing,config,documents,openrouter,local}/**/*.test.ts',
+            'test/{balancing,bench,config,documents,openrouter,local}/**/*.test.ts',
           ],
         },
       },

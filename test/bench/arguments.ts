@@ -19,11 +19,15 @@ minutes; --only takes less.
   --pid <pid>            its process, if that runs here and its CPU time is to be measured
   --upstream-port <port> where our upstream is to listen, so that it can be pointed there`
 
-export interface BenchOptions {
-  readonly parts: readonly PartName[]
+/** How much is measured, and where the figures go besides standard output. */
+export interface OutputOptions {
   readonly quick: boolean
   readonly json: string | null
   readonly markdown: string | null
+}
+
+export interface BenchOptions extends OutputOptions {
+  readonly parts: readonly PartName[]
   readonly profile: string | null
   readonly against: {
     readonly url: URL
@@ -34,16 +38,33 @@ export interface BenchOptions {
   readonly upstreamPort: number
 }
 
+const string = { type: 'string' } as const
+const OUTPUT = {
+  json: string,
+  markdown: string,
+  quick: { type: 'boolean', default: false },
+} as const
+
+/** @returns null where the arguments make no sense */
+export function readOutputArguments(args: readonly string[]): OutputOptions | null {
+  try {
+    const { values } = parseArgs({ args: [...args], options: OUTPUT })
+    const { quick, json = null, markdown = null } = values
+    return { quick, json, markdown }
+  } catch {
+    return null
+  }
+}
+
 /** @returns null where the arguments make no sense */
 export function readArguments(args: readonly string[]): BenchOptions | null {
-  const string = { type: 'string' } as const
   try {
     const { values } = parseArgs({
       args: [...args],
       options: {
-        ...{ only: string, json: string, markdown: string, profile: string },
-        ...{ against: string, token: string, pid: string, 'upstream-port': string },
-        quick: { type: 'boolean', default: false },
+        ...OUTPUT,
+        ...{ only: string, profile: string, 'upstream-port': string },
+        ...{ against: string, token: string, pid: string },
       },
     })
     const parts = values.only === undefined ? PARTS : partsOf(values.only)

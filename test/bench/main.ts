@@ -1,5 +1,3 @@
-import { readFileSync, writeFileSync } from 'node:fs'
-import { arch, cpus, platform } from 'node:os'
 import { type BenchOptions, type PartName, readArguments, USAGE } from './arguments.ts'
 import { MIX_DESCRIPTION } from './mix.ts'
 import { countObjectWork } from './parts/counts.ts'
@@ -19,8 +17,8 @@ import {
   upstreamTarget,
 } from './processes/targets.ts'
 import { startUpstream } from './processes/upstream.ts'
+import { machineText, writeMarkdown, writeReport } from './report/documents.ts'
 import { Reporter } from './report/reporter.ts'
-import { tableMarkdown, withTables } from './report/table.ts'
 
 const LIMIT_MS = 5 * 60_000
 
@@ -32,7 +30,7 @@ async function main(): Promise<void> {
   }
   const bench = await prepare(options)
   const { reporter } = bench
-  reporter.print(machine())
+  reporter.print(machineText())
   reporter.print(`Mix: ${MIX_DESCRIPTION}`)
   if (options.profile !== null) {
     const load = options.parts.includes('requests') ? 'requests' : 'streams'
@@ -43,8 +41,14 @@ async function main(): Promise<void> {
     'Each "forwarding again" is forwarding against itself: ± is how far apart the two were, and ≈ marks what lies within that and is no difference.',
   )
   const results = await measureAll(bench, options.parts)
-  if (options.markdown !== null) writeMarkdown(options.markdown, results)
-  if (options.json !== null) writeJson(options.json, options, results)
+  if (options.markdown !== null) {
+    const tables = new Map([...results].map(([part, { tables }]) => [part, tables]))
+    writeMarkdown(options.markdown, tables)
+  }
+  if (options.json !== null) {
+    const parts = Object.fromEntries([...results].map(([part, { data }]) => [part, data]))
+    writeReport(options.json, { mix: MIX_DESCRIPTION, quick: options.quick, parts })
+  }
 }
 
 async function prepare(options: BenchOptions): Promise<Bench> {
@@ -57,8 +61,7 @@ async function prepare(options: BenchOptions): Promise<Bench> {
     startUpstream(scope, options.upstreamPort),
   ])
   const { against } = options
-  const foreign =
-    against === null ? null : foreignTarget(against.url, against.token, against.pid)
+  const foreign = against === null ? null : foreignTarget(against.url, against.token, against.pid)
   const effort = options.quick ? QUICK : FULL
   return { scope, reporter, effort, deployment, bundle, upstream, foreign }
 }
@@ -95,30 +98,6 @@ async function startLine(bench: Bench): Promise<Line> {
   const gateway = await startGateway(scope, deployment, upstream, { name: 'Switchyard', source })
   const targets: Target[] = [upstreamTarget(upstream), reference, again, parsing, gateway]
   return { reference, again, targets: foreign === null ? targets : [...targets, foreign] }
-}
-
-function machine(): string {
-  const [cpu] = cpus()
-  const cores = `${cpus().length} x ${cpu?.model.trim() ?? 'unknown'}`
-  return `${new Date().toISOString().slice(0, 10)}, ${platform()} ${arch()}, ${cores}, Node ${process.version}`
-}
-
-function writeMarkdown(path: string, results: ReadonlyMap<PartName, PartResult>): void {
-  let document = readFileSync(path, 'utf8')
-  for (const [part, { tables }] of results) {
-    document = withTables(document, part, tables.map(tableMarkdown).join('\n'))
-  }
-  writeFileSync(path, document)
-}
-
-function writeJson(
-  path: string,
-  { quick }: BenchOptions,
-  results: ReadonlyMap<PartName, PartResult>,
-): void {
-  const parts = Object.fromEntries([...results].map(([part, { data }]) => [part, data]))
-  const report = { machine: machine(), mix: MIX_DESCRIPTION, quick, parts }
-  writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`)
 }
 
 await main()

@@ -92,10 +92,7 @@ export function requestsOf(to: Addressee, load: Load): (readonly Buffer[])[] {
     const start = `{"model":"${model}",${session}`
     const token = to.token ?? tokenOf(i % CLIENTS)
     const isStreamed = load.model === 'stream' || load.model === 'slowStream'
-    const ending = Buffer.concat([
-      Buffer.from(isStreamed ? '"stream":true,' : ''),
-      messages,
-    ])
+    const ending = Buffer.concat([Buffer.from(isStreamed ? '"stream":true,' : ''), messages])
     const head = [
       `POST ${to.path}/chat/completions HTTP/1.1`,
       `host: ${to.host}`,

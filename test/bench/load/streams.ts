@@ -1,4 +1,4 @@
-import { TIME_DIGITS, TIME_MARK, sharedClockUs } from '../upstream/answers.ts'
+import { sharedClockUs, TIME_DIGITS, TIME_MARK } from '../upstream/answers.ts'
 import type { RequestCycle } from './closed-loop.ts'
 import type { Connection } from './connection.ts'
 

@@ -42,7 +42,13 @@ export async function countObjectWork(bench: Bench): Promise<PartResult> {
     count(bench, source, 'faulty', '1 % upstream faults'),
   ])
   const table = reporter.table(`Object calls and rows at ${REQUESTS_PER_S} requests/s`, [
-    ...['load', 'requests', 'failed', 'object calls per request', 'rows written per 1,000 requests'],
+    ...[
+      'load',
+      'requests',
+      'failed',
+      'object calls per request',
+      'rows written per 1,000 requests',
+    ],
   ])
   for (const one of figures) {
     table.row(

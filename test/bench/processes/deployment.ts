@@ -28,7 +28,10 @@ export async function bundleForDeployment(
   options: { readonly minify?: boolean; readonly entry?: string } = {},
 ): Promise<Bundle> {
   const { minify = false, entry } = options
-  const outputPath = join(scope.folder, `bundle-${minify ? 'minified' : (entry ?? 'plain').replaceAll('/', '-')}`)
+  const outputPath = join(
+    scope.folder,
+    `bundle-${minify ? 'minified' : (entry ?? 'plain').replaceAll('/', '-')}`,
+  )
   await runWrangler(scope, [
     ...['deploy', '--dry-run', '--env', 'production', '--outdir', outputPath],
     ...(minify ? ['--minify'] : []),

@@ -87,7 +87,8 @@ function bindingValue(binding: Binding): string {
 
 function socketText({ name, service, entrypoint }: SocketConfig): string {
   const target = `name = ${quoted(service)}`
-  const designator = entrypoint === undefined ? target : `${target}, entrypoint = ${quoted(entrypoint)}`
+  const designator =
+    entrypoint === undefined ? target : `${target}, entrypoint = ${quoted(entrypoint)}`
   return `(name = ${quoted(name)}, address = "127.0.0.1:0", http = (), service = (${designator}))`
 }
 

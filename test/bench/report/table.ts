@@ -19,9 +19,7 @@ export function headerText({ columns }: Pick<Table, 'columns'>): string {
 export function rowText({ columns }: Pick<Table, 'columns'>, row: readonly string[]): string {
   const cells = columns.map((column, i) => {
     const cell = row[i] ?? ''
-    return i === 0
-      ? cell.padEnd(LABEL_WIDTH)
-      : cell.padStart(Math.max(column.length, MIN_WIDTH))
+    return i === 0 ? cell.padEnd(LABEL_WIDTH) : cell.padStart(Math.max(column.length, MIN_WIDTH))
   })
   return cells.join('  ').trimEnd()
 }

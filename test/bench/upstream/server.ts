@@ -75,7 +75,8 @@ function serve(socket: Socket): void {
       opening = ''
     },
     onBody(bytes) {
-      if (opening.length < MAX_OPENING_BYTES) opening += bytes.toString('latin1', 0, MAX_OPENING_BYTES)
+      if (opening.length < MAX_OPENING_BYTES)
+        opening += bytes.toString('latin1', 0, MAX_OPENING_BYTES)
     },
     onEnd() {
       respondTo(path, opening)(socket)

@@ -1,0 +1,145 @@
+import { type Held, Reducer, type Request, STRATEGIES, type Strategy } from './reducer.ts'
+
+/** A step to be timed again and again; a pool of so many keys has been made ready for it. */
+export type Step = (i: number) => void
+
+export interface Case {
+  readonly name: string
+  /** Of keys, at which it is timed. */
+  readonly sizes: readonly number[]
+  readonly prepare: (keys: number) => Step
+}
+
+const SIZES = [3, 100, 1_000]
+/** Requests that are under way at any time: a strategy has nothing to choose by otherwise. */
+const IN_FLIGHT = 16
+const WAITERS = 1_000
+const SESSIONS = 500
+const DEFAULT_STRATEGY = 'least-busy'
+
+/** One request after another: a lease is taken, and the oldest that is held is given back. */
+function traffic(reducer: Reducer, requestAt: (i: number) => Request): Step {
+  const held: { readonly lease: Held; readonly request: Request }[] = []
+  let next = 0
+  return () => {
+    const request = requestAt(next)
+    next += 1
+    const lease = reducer.acquire(request)
+    if (lease !== null) held.push({ lease, request })
+    if (held.length <= IN_FLIGHT) return
+    const oldest = held.shift()
+    if (oldest !== undefined) reducer.settle(oldest.lease, oldest.request)
+  }
+}
+
+const plain: Request = {}
+
+function ofStrategy(strategy: Strategy): Case[] {
+  const session = (i: number): Request => ({ session: `session-${(i * 7) % SESSIONS}` })
+  return [
+    {
+      name: `${strategy}, plain`,
+      sizes: SIZES,
+      prepare: (keys) => traffic(new Reducer({ keys, strategy }), () => plain),
+    },
+    {
+      name: `${strategy}, affinity`,
+      sizes: SIZES,
+      prepare: (keys) => traffic(new Reducer({ keys, strategy }), session),
+    },
+    {
+      name: `${strategy}, limits`,
+      sizes: SIZES,
+      prepare: (keys) => traffic(new Reducer({ keys, strategy, isLimited: true }), () => plain),
+    },
+  ]
+}
+
+/** Of 100 models and 50 clients, half with a session, 2 % fail. */
+function mixedRequest(i: number): Request {
+  return {
+    model: `vendor/model-${i % 100}`,
+    client: `client-${i % 50}`,
+    ...(i % 2 === 0 && { session: `session-${(i * 7) % 10_000}` }),
+    fails: i % 50 === 49,
+  }
+}
+
+function mixed(keys: number, before: number): Step {
+  const step = traffic(
+    new Reducer({ keys, strategy: DEFAULT_STRATEGY, isLimited: true }),
+    mixedRequest,
+  )
+  for (let i = 0; i < before; i++) step(i)
+  return step
+}
+
+/**
+ * All keys are taken and others wait: a lease is given back, the first who waits gets it, and
+ * another comes to wait in its place.
+ */
+function waiting(keys: number, lanes: number): Step {
+  const reducer = new Reducer({ keys, strategy: DEFAULT_STRATEGY, maxConcurrent: 1 })
+  const request = (i: number): Request => ({ model: `vendor/model-${i % lanes}` })
+  // How long leases last has to be known for anybody to be let wait.
+  const first = reducer.acquire(plain)
+  if (first !== null) reducer.settle(first, plain)
+  reducer.stopClock()
+  const held = Array.from({ length: keys }, () => reducer.acquire(plain))
+  const queue = Array.from({ length: WAITERS }, (_, i) => reducer.enqueue(request(i)))
+  let next = WAITERS
+  return () => {
+    const oldest = held.shift()
+    const firstInQueue = queue.shift()
+    if (!oldest || firstInQueue === undefined) throw new Error('Nobody waits any more')
+    reducer.settle(oldest, plain)
+    reducer.serveQueue()
+    held.push(reducer.claim(firstInQueue))
+    queue.push(reducer.enqueue(request(next)))
+    next += 1
+  }
+}
+
+/** A pool that has seen much and has 1,000 leases out. */
+function busy(keys: number): Reducer {
+  const reducer = new Reducer({ keys, strategy: 'round-robin', isLimited: true })
+  const step = traffic(reducer, mixedRequest)
+  for (let i = 0; i < 5_000; i++) step(i)
+  for (let i = 0; i < 1_000; i++) reducer.acquire(mixedRequest(i))
+  return reducer
+}
+
+export const CASES: readonly Case[] = [
+  ...STRATEGIES.flatMap(ofStrategy),
+  {
+    name: 'mixed: 100 models, 50 clients, 2 % fail',
+    sizes: SIZES,
+    prepare: (keys) => mixed(keys, 0),
+  },
+  { name: 'mixed, after 1,000,000 requests', sizes: [3], prepare: (keys) => mixed(keys, 1e6) },
+  {
+    name: '1,000 waiters in 1 lane',
+    sizes: SIZES,
+    prepare: (keys) => waiting(keys, 1),
+  },
+  {
+    name: '1,000 waiters in 100 lanes',
+    sizes: SIZES,
+    prepare: (keys) => waiting(keys, 100),
+  },
+  {
+    name: 'checkpoint, to text, 1,000 leases out',
+    sizes: SIZES,
+    prepare: (keys) => {
+      const reducer = busy(keys)
+      return () => void reducer.checkpoint()
+    },
+  },
+  {
+    name: 'restore, from parsed records',
+    sizes: SIZES,
+    prepare: (keys) => busy(keys).restoration(),
+  },
+]
+
+export const ALL_SIZES = SIZES

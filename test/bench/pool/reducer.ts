@@ -1,0 +1,209 @@
+import type { Decision } from '../../../src/balancing/decision.ts'
+import { accountId, clientId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
+import { acquire, claim, report, serveQueue, settle } from '../../../src/balancing/pool.ts'
+import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
+import {
+  accountRecord,
+  type Checkpoint,
+  checkpoint,
+  keyRecord,
+  type PoolRecords,
+  restore,
+} from '../../../src/balancing/records.ts'
+import { STRATEGY_NAMES, type StrategyName } from '../../../src/balancing/strategy.ts'
+
+/** All that the bench knows of the reducer: a change of its interface ends here. */
+
+export const STRATEGIES = STRATEGY_NAMES
+export type Strategy = StrategyName
+
+export interface Setup {
+  readonly keys: number
+  readonly strategy: Strategy
+  /** Whether each key has limits of requests and tokens, too large to refuse anything. */
+  readonly isLimited?: boolean
+  /** Most leases of one key at once. */
+  readonly maxConcurrent?: number
+}
+
+export interface Request {
+  readonly model?: string
+  readonly client?: string
+  readonly session?: string
+  readonly fails?: boolean
+}
+
+/** A lease that has been granted. */
+export interface Held {
+  readonly lease: string
+  readonly key: string
+}
+
+const START_MS = Date.UTC(2026, 0, 15, 12)
+const LEASE_MS = 600_000
+const WAIT_MS = 10_000
+
+/** A pool on a clock that moves by a millisecond with each request, or stands still. */
+export class Reducer {
+  readonly #config: PoolConfig
+  readonly #state: PoolState
+  readonly #random = generator(1)
+  #nowMs = START_MS
+  #minted = 0
+  #isStill = false
+
+  constructor(setup: Setup) {
+    this.#config = configOf(setup)
+    this.#state = createPool(this.#config, this.#nowMs)
+    for (const [i, key] of this.#config.keys.entries()) {
+      report(this.#state, creditOf(key.id, i, this.#nowMs), this.#nowMs)
+    }
+  }
+
+  stopClock(): void {
+    this.#isStill = true
+  }
+
+  /** @returns null where nothing was granted */
+  acquire(request: Request): Held | null {
+    return heldOf(this.#ask(request, 0))
+  }
+
+  /** Puts a request into the queue, for as long as it may wait. @returns what it can be claimed by */
+  enqueue(request: Request): string {
+    const decision = this.#ask(request, WAIT_MS)
+    if (decision.kind !== 'waiting') throw new Error(`Does not wait: ${JSON.stringify(decision)}`)
+    return decision.leaseId
+  }
+
+  /** What became of a request that waited. */
+  claim(lease: string): Held | null {
+    const decision = claim(this.#state, leaseId(lease), this.#nowMs)
+    return decision === null ? null : heldOf(decision)
+  }
+
+  settle({ lease, key }: Held, { fails = false }: Request): void {
+    settle(
+      this.#state,
+      {
+        leaseId: leaseId(lease),
+        keyId: keyId(key),
+        outcome: fails ? 'failure' : 'success',
+        ...(fails && { fault: 'upstream' }),
+        benches: [],
+        suspect: false,
+        usage: USAGE,
+        firstOutputMs: 300 + 200 * this.#random(),
+        generationId: `gen-${lease}`,
+      },
+      this.#nowMs,
+      this.#random,
+    )
+  }
+
+  /** Gives to those who wait what has come free. */
+  serveQueue(): void {
+    serveQueue(this.#state, this.#nowMs, this.#random)
+  }
+
+  /** All that is written down, as text. */
+  checkpoint(): string {
+    return JSON.stringify(checkpoint(this.#state))
+  }
+
+  /** Readies what is read back when an object starts. @returns the step itself, to be timed */
+  restoration(): () => void {
+    const written: Checkpoint = JSON.parse(this.checkpoint())
+    const records: PoolRecords = {
+      keys: new Map([...this.#state.keys].map(([id, key]) => [id, keyRecord(key)])),
+      accounts: new Map([...this.#state.accounts].map(([id, one]) => [id, accountRecord(one)])),
+      models: [],
+      checkpoint: written,
+      outdated: true,
+    }
+    return () => restore(createPool(this.#config, this.#nowMs), records, this.#nowMs)
+  }
+
+  #ask({ model = 'vendor/model', client = 'client', session }: Request, waitMs: number): Decision {
+    if (!this.#isStill) this.#nowMs += 1
+    this.#minted += 1
+    const want = {
+      leaseId: leaseId(`lease-${this.#minted}`),
+      clientId: clientId(client),
+      asked: modelId(model),
+      models: [modelId(model)] as const,
+      triedKeys: [],
+      excludedAccounts: [],
+      affinity: session === undefined ? null : ({ kind: 'conversation', id: session } as const),
+      tokens: 800,
+      attempt: 'first',
+      leaseMs: LEASE_MS,
+      waitMs,
+    } as const
+    return acquire(this.#state, want, this.#nowMs, this.#random)
+  }
+}
+
+function heldOf(decision: Decision): Held | null {
+  return decision.kind === 'grant' ? { lease: decision.leaseId, key: decision.keyId } : null
+}
+
+const USAGE = {
+  promptTokens: 600,
+  completionTokens: 200,
+  cachedTokens: 0,
+  reasoningTokens: 0,
+  costUsd: 0.000_12,
+  estimated: false,
+}
+
+function configOf({ keys, strategy, isLimited = false, maxConcurrent }: Setup): PoolConfig {
+  return {
+    keys: Array.from({ length: keys }, (_, i) => ({
+      id: keyId(`key-${i}`),
+      account: accountId(`account-${i % Math.ceil(keys / 2)}`),
+      tags: [],
+      weight: 1 + (i % 3),
+      maxConcurrent: maxConcurrent ?? (isLimited ? 100_000 : null),
+      rpm: isLimited ? 1_000_000 : null,
+      tpm: isLimited ? 1_000_000_000 : null,
+      minCreditUsd: 0,
+      disabled: false,
+    })),
+    routes: [{ models: ['*'], keys: null, strategy, affinity: 'session', fallbackModels: [] }],
+    // The defaults, but for a queue that holds more.
+    policy: {
+      breaker: { failures: 3, windowMs: 60_000, cooldownMs: 60_000, maxCooldownMs: 900_000 },
+      panicRatio: 0.5,
+      retryBudget: { ratio: 0.2, minPerSecond: 2 },
+      credit: { refreshMs: 60_000, thresholdUsd: 1 },
+      queue: { maxWaiting: 10_000, maxWaitMs: WAIT_MS },
+    },
+  }
+}
+
+/** What a lookup has found, so that strategies which go by credit have something to go by. */
+function creditOf(id: ReturnType<typeof keyId>, position: number, askedAtMs: number) {
+  return {
+    keyId: id,
+    kind: 'valid',
+    limitUsd: 1_000_000,
+    remainingUsd: 500_000 + position,
+    resetsAtMs: null,
+    expiresAtMs: null,
+    owner: null,
+    balanceUsd: null,
+    askedAtMs,
+  } as const
+}
+
+/** Uniform numbers in [0, 1) that depend on the seed alone (mulberry32). */
+export function generator(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
