@@ -26,8 +26,9 @@ describe('median', () => {
 })
 
 describe('noise', () => {
-  it('is the largest distance of a round from no difference', () => {
-    expect(noiseOf([100, 90, 105], [100, 100, 100])).toBeCloseTo(0.1)
+  it('is the distance from no difference that three rounds in four keep', () => {
+    expect(noiseOf([100, 98, 105, 300], [100, 100, 100, 100])).toBeCloseTo(0.05)
+    expect(noiseOf([90], [100])).toBeCloseTo(0.1)
   })
 
   it('decides what counts as a difference', () => {

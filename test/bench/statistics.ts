@@ -26,12 +26,20 @@ export function ratios(ours: readonly number[], reference: readonly number[]): n
 }
 
 /**
- * How far two measurements of one and the same thing lie apart: the largest distance from 1 of a
- * round's ratio. The median of the rounds is steadier than this, so that it is rather too large.
+ * How far two measurements of one and the same thing lie apart: three rounds in four are closer to
+ * each other than this. What is compared is the median of the rounds, which is steadier than a
+ * round, so that this is rather too large; the worst round of all would say nothing but that once
+ * something else ran on the machine.
  */
 export function noiseOf(again: readonly number[], once: readonly number[]): number {
-  return Math.max(0, ...ratios(again, once).map((ratio) => Math.abs(ratio - 1)))
+  return percentile(
+    ratios(again, once).map((ratio) => Math.abs(ratio - 1)),
+    NOISE_SHARE,
+  )
 }
+
+/** Of rounds, that count as ordinary. */
+export const NOISE_SHARE = 0.75
 
 /** A figure beside that of the reference, and whether the two differ by more than noise. */
 export interface Comparison {

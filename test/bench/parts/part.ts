@@ -20,8 +20,8 @@ export interface Effort {
 }
 
 export const FULL: Effort = {
-  rounds: 7,
-  slotMs: 300,
+  rounds: 6,
+  slotMs: 250,
   warmUpMs: 1_000,
   starts: 5,
   memoryStreams: 500,

@@ -6,7 +6,7 @@ import { cpuMs } from '../processes/process-figures.ts'
 import type { Target } from '../processes/targets.ts'
 import { decimal, difference, noise, ratio } from '../report/figures.ts'
 import type { GrowingTable } from '../report/reporter.ts'
-import { compare, median, noiseOf, percentile } from '../statistics.ts'
+import { compare, median, NOISE_SHARE, noiseOf, percentile } from '../statistics.ts'
 import { type Bench, inTurn, type Line, type PartResult } from './part.ts'
 
 const AT_ONCE = [8, 64]
@@ -129,7 +129,7 @@ function beyond(
   if (ours === reference) return '0'
   const differences = (values: readonly number[]) =>
     values.map((value, round) => value - (reference[round] ?? Number.NaN))
-  const noiseMs = Math.max(...differences(again).map(Math.abs))
+  const noiseMs = percentile(differences(again).map(Math.abs), NOISE_SHARE)
   if (ours === again) return noise(noiseMs)
   const differenceMs = median(differences(ours))
   return `${Math.abs(differenceMs) <= noiseMs ? '≈ ' : ''}${difference(differenceMs, 2)}`
