@@ -7,7 +7,7 @@ import { writeProfile } from './parts/profile.ts'
 import { measureRequests } from './parts/requests.ts'
 import { measureStartUp } from './parts/start-up.ts'
 import { measureStreams } from './parts/streams.ts'
-import { bundleForDeployment, readDeployment } from './processes/deployment.ts'
+import { type Bundle, bundleForDeployment, readDeployment } from './processes/deployment.ts'
 import { createRunScope } from './processes/run-scope.ts'
 import {
   foreignTarget,
@@ -56,12 +56,16 @@ async function main(): Promise<void> {
 async function prepare(options: BenchOptions): Promise<Bench> {
   const reporter = new Reporter()
   const scope = createRunScope(LIMIT_MS)
-  reporter.progress('bundling the Worker')
-  const [deployment, bundle, upstream] = await Promise.all([
+  const [deployment, upstream] = await Promise.all([
     readDeployment(scope),
-    bundleForDeployment(scope),
     startUpstream(scope, options.upstreamPort),
   ])
+  let made: Promise<Bundle> | null = null
+  const bundle = () => {
+    if (made === null) reporter.progress('bundling the Worker')
+    made ??= bundleForDeployment(scope)
+    return made
+  }
   const { against } = options
   const foreign = against === null ? null : foreignTarget(against.url, against.token, against.pid)
   const effort = options.quick ? QUICK : FULL
@@ -99,7 +103,7 @@ async function startLine(bench: Bench): Promise<Line> {
   const reference = await start('forwarding', 'forwarding')
   const again = await start('forwarding', 'forwarding again')
   const parsing = await start('parsing', 'parsing')
-  const { source } = bundle
+  const { source } = await bundle()
   const gateway = await startGateway(scope, deployment, upstream, { name: 'Switchyard', source })
   const targets: Target[] = [upstreamTarget(upstream), reference, again, parsing, gateway]
   return { reference, again, targets: foreign === null ? targets : [...targets, foreign] }

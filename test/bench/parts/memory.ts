@@ -4,14 +4,13 @@ import { runStreams } from '../load/streams.ts'
 import { requestsOf } from '../mix.ts'
 import { peakMemoryMib } from '../processes/process-figures.ts'
 import { startBenchWorker, startGateway, type Target } from '../processes/targets.ts'
-import { decimal, noise, ratio, whole } from '../report/figures.ts'
-import { compare, noiseOf } from '../statistics.ts'
+import { besideReference, decimal, whole } from '../report/figures.ts'
 import type { Bench, PartResult } from './part.ts'
 
 interface Figures {
   readonly name: string
-  readonly idleMib: number
-  readonly peakMib: number
+  readonly beforeMib: readonly number[]
+  readonly peakMib: readonly number[]
 }
 
 /** Within which all streams have begun; each takes four seconds. */
@@ -20,7 +19,8 @@ const WARM_UP_MS = 300
 
 /** Streams that are open at the same time, in processes that have done nothing else. */
 export async function measureMemory(bench: Bench): Promise<PartResult> {
-  const { reporter, effort, scope, deployment, upstream, bundle } = bench
+  const { reporter, effort, scope, deployment, upstream } = bench
+  const { source } = await bench.bundle()
   const streams = effort.memoryStreams
   const table = reporter.table(`Memory with ${streams} streams at once`, [
     ...['process', 'peak before, MiB', 'peak, MiB', 'KiB per stream', 'peak, of forwarding'],
@@ -29,23 +29,19 @@ export async function measureMemory(bench: Bench): Promise<PartResult> {
     startBenchWorker(scope, deployment, upstream, 'forwarding', name)
   const reference = await measure(bench, await forward('memory forwarding'))
   const again = await measure(bench, await forward('memory forwarding again'))
-  const gateway = await startGateway(scope, deployment, upstream, {
-    name: 'memory Switchyard',
-    source: bundle.source,
-  })
-  const ours = await measure(bench, gateway)
-  const peakNoise = noiseOf([again.peakMib], [reference.peakMib])
-  const row = ({ name, idleMib, peakMib }: Figures, beside: string) =>
+  const options = { name: 'memory Switchyard', source }
+  const ours = await measure(bench, await startGateway(scope, deployment, upstream, options))
+  for (const { name, beforeMib, peakMib } of [reference, again, ours]) {
+    const [before = Number.NaN] = beforeMib
+    const [peak = Number.NaN] = peakMib
     table.row(
       name,
-      whole(idleMib),
-      whole(peakMib),
-      decimal(((peakMib - idleMib) * 1024) / streams, 0),
-      beside,
+      whole(before),
+      whole(peak),
+      decimal(((peak - before) * 1024) / streams, 0),
+      besideReference({ ours: peakMib, reference: reference.peakMib, again: again.peakMib }),
     )
-  row(reference, '1')
-  row(again, noise(peakNoise))
-  row(ours, ratio(compare([ours.peakMib], [reference.peakMib], peakNoise)))
+  }
   return { tables: [table.table], data: [reference, again, ours] }
 }
 
@@ -53,14 +49,15 @@ async function measure({ reporter, effort }: Bench, target: Target): Promise<Fig
   const { port, host, to, pid } = target
   const name = target.name.replace('memory ', '')
   reporter.progress(`memory: ${name}`)
+  const peak = () => [pid === null ? Number.NaN : peakMemoryMib(pid)]
   const connections = await openConnections(port, effort.memoryStreams, host)
   const small = new RequestCycle(requestsOf(to, { model: 'small', promptBytes: 1024 }))
   await runClosedLoop(connections.slice(0, 4), small, WARM_UP_MS)
-  const idleMib = pid === null ? Number.NaN : peakMemoryMib(pid)
+  const beforeMib = peak()
   const slow = new RequestCycle(requestsOf(to, { model: 'slowStream', promptBytes: 1024 }))
   await runStreams(connections, slow, SPREAD_MS)
-  const peakMib = pid === null ? Number.NaN : peakMemoryMib(pid)
+  const peakMib = peak()
   for (const connection of connections) connection.close()
   await target.stop()
-  return { name, idleMib, peakMib }
+  return { name, beforeMib, peakMib }
 }

@@ -35,7 +35,7 @@ export const QUICK: Effort = {
   warmUpMs: 100,
   starts: 1,
   memoryStreams: 20,
-  countMs: 1_500,
+  countMs: 3_000,
 }
 
 /** What all parts are given. */
@@ -44,7 +44,8 @@ export interface Bench {
   readonly reporter: Reporter
   readonly effort: Effort
   readonly deployment: Deployment
-  readonly bundle: Bundle
+  /** The gateway as it is deployed; made when first asked for. */
+  readonly bundle: () => Promise<Bundle>
   readonly upstream: Upstream
   /** Another gateway to be measured too. */
   readonly foreign: Target | null

@@ -36,7 +36,7 @@ export async function writeProfile(
   path: string,
   load: 'requests' | 'streams',
 ): Promise<void> {
-  const { source } = bundle
+  const { source } = await bundle()
   const name = `profiled ${load}`
   const gateway = await startGateway(scope, deployment, upstream, { name, source, inspect: true })
   const inspector = await openInspector(gateway.workerd.port('inspector'))

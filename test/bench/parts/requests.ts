@@ -3,9 +3,9 @@ import { type Connection, openConnections } from '../load/connection.ts'
 import { type Load, requestsOf } from '../mix.ts'
 import { cpuMs } from '../processes/process-figures.ts'
 import type { Target } from '../processes/targets.ts'
-import { decimal, noise, ratio, whole } from '../report/figures.ts'
+import { besideReference, decimal, whole } from '../report/figures.ts'
 import type { GrowingTable } from '../report/reporter.ts'
-import { compare, median, noiseOf, percentile } from '../statistics.ts'
+import { median, percentile } from '../statistics.ts'
 import { type Bench, type Effort, inTurn, type Line, type PartResult } from './part.ts'
 
 interface Cell {
@@ -126,18 +126,15 @@ function addRows(table: GrowingTable, line: Line, cell: Cell, figures: readonly 
   const reference = of(line.reference)
   const again = of(line.again)
   if (reference === undefined || again === undefined) throw new Error('There is no reference')
-  const rateNoise = noiseOf(again.requestsPerS, reference.requestsPerS)
-  const cpuNoise = noiseOf(again.cpuUs, reference.cpuUs)
+  const beside = (one: Figures, pick: (figures: Figures) => number[]) =>
+    besideReference({ ours: pick(one), reference: pick(reference), again: pick(again) })
   for (const one of figures) {
-    const isSame = one === reference || one === again
-    const rate = compare(one.requestsPerS, reference.requestsPerS, rateNoise)
-    const cpu = compare(one.cpuUs, reference.cpuUs, cpuNoise)
     table.row(
       `${cell.label}: ${one.name}`,
       whole(median(one.requestsPerS)),
-      isSame ? (one === again ? noise(rateNoise) : '1') : ratio(rate),
+      beside(one, ({ requestsPerS }) => requestsPerS),
       whole(median(one.cpuUs)),
-      isSame ? (one === again ? noise(cpuNoise) : '1') : ratio(cpu),
+      beside(one, ({ cpuUs }) => cpuUs),
       decimal(percentile(one.latenciesMs, 0.5), 2),
       decimal(percentile(one.latenciesMs, 0.99), 2),
     )

@@ -4,7 +4,7 @@ import { bundleForDeployment } from '../processes/deployment.ts'
 import { cpuMs } from '../processes/process-figures.ts'
 import { startBenchWorker, startGateway, type Target } from '../processes/targets.ts'
 import type { Workerd } from '../processes/workerd.ts'
-import { decimal, difference, noise, whole } from '../report/figures.ts'
+import { beyondReference, decimal, whole } from '../report/figures.ts'
 import type { GrowingTable } from '../report/reporter.ts'
 import { median } from '../statistics.ts'
 import { type Bench, inTurn, type PartResult } from './part.ts'
@@ -26,7 +26,7 @@ export async function measureStartUp(bench: Bench): Promise<PartResult> {
   const { reporter } = bench
   reporter.progress('start-up, bundling')
   const bundles = {
-    'as deployed': bench.bundle,
+    'as deployed': await bench.bundle(),
     minified: await bundleForDeployment(bench.scope, { minify: true }),
   }
   const sizes = reporter.table('Bundle', ['form', 'KiB', 'gzipped, KiB'])
@@ -102,11 +102,8 @@ async function measureStart(start: Start, figures: Figures): Promise<void> {
 function addRow(table: GrowingTable, one: Figures, [reference, again]: readonly Figures[]): void {
   if (reference === undefined || again === undefined) throw new Error('There is no reference')
   const beyond = (pick: (figures: Figures) => number[]) => {
-    const differenceMs = median(pick(one)) - median(pick(reference))
-    const noiseMs = Math.abs(median(pick(again)) - median(pick(reference)))
-    if (one === reference) return '0'
-    if (one === again) return noise(noiseMs)
-    return `${Math.abs(differenceMs) <= noiseMs ? '≈ ' : ''}${difference(differenceMs, 1)}`
+    const rounds = { ours: pick(one), reference: pick(reference), again: pick(again) }
+    return beyondReference(rounds, 1)
   }
   table.row(
     one.name,

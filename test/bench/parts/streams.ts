@@ -4,9 +4,9 @@ import { runStreams } from '../load/streams.ts'
 import { requestsOf } from '../mix.ts'
 import { cpuMs } from '../processes/process-figures.ts'
 import type { Target } from '../processes/targets.ts'
-import { decimal, difference, noise, ratio } from '../report/figures.ts'
+import { besideReference, beyondReference, decimal } from '../report/figures.ts'
 import type { GrowingTable } from '../report/reporter.ts'
-import { compare, median, NOISE_SHARE, noiseOf, percentile } from '../statistics.ts'
+import { median, percentile } from '../statistics.ts'
 import { type Bench, inTurn, type Line, type PartResult } from './part.ts'
 
 const AT_ONCE = [8, 64]
@@ -17,7 +17,7 @@ const COLUMNS = [
 ]
 
 /** Within which all have begun. */
-const SPREAD_MS = 200
+const SPREAD_MS = 800
 /** A round of these takes seconds, so there are fewer. */
 const MAX_ROUNDS = 3
 
@@ -100,39 +100,26 @@ function addRows(
   const reference = of(line.reference)
   const again = of(line.again)
   if (reference === undefined || again === undefined) throw new Error('There is no reference')
-  const cpuNoise = noiseOf(again.cpuMs, reference.cpuMs)
+  const rounds = (one: Figures, pick: (figures: Figures) => number[]) => ({
+    ours: pick(one),
+    reference: pick(reference),
+    again: pick(again),
+  })
   for (const one of figures) {
-    const isSame = one === reference || one === again
+    const firstTokens = rounds(one, ({ firstTokenMs }) => firstTokenMs)
+    const delays = rounds(one, ({ delayMs }) => delayMs)
+    const costs = rounds(one, ({ cpuMs }) => cpuMs)
     table.row(
       `${atOnce} at once: ${one.name}`,
       decimal(median(one.firstTokenMs), 2),
-      beyond(one.firstTokenMs, reference.firstTokenMs, again.firstTokenMs),
+      beyondReference(firstTokens, 2),
       decimal(median(one.delayMs), 2),
       decimal(percentile(one.delaysMs, 0.99), 2),
-      beyond(one.delayMs, reference.delayMs, again.delayMs),
+      beyondReference(delays, 2),
       decimal(median(one.cpuMs), 2),
-      isSame
-        ? one === again
-          ? noise(cpuNoise)
-          : '1'
-        : ratio(compare(one.cpuMs, reference.cpuMs, cpuNoise)),
+      besideReference(costs),
     )
   }
-}
-
-/** How much later than the reference, round by round, and whether that is more than noise. */
-function beyond(
-  ours: readonly number[],
-  reference: readonly number[],
-  again: readonly number[],
-): string {
-  if (ours === reference) return '0'
-  const differences = (values: readonly number[]) =>
-    values.map((value, round) => value - (reference[round] ?? Number.NaN))
-  const noiseMs = percentile(differences(again).map(Math.abs), NOISE_SHARE)
-  if (ours === again) return noise(noiseMs)
-  const differenceMs = median(differences(ours))
-  return `${Math.abs(differenceMs) <= noiseMs ? '≈ ' : ''}${difference(differenceMs, 2)}`
 }
 
 function summary({ delaysMs, ...figures }: Figures): object {

@@ -1,4 +1,4 @@
-import type { Comparison } from '../statistics.ts'
+import { compare, median, NOISE_SHARE, noiseOf, percentile } from '../statistics.ts'
 
 /** How figures are written: NaN, which stands for what could not be measured, as `n/a`. */
 
@@ -11,18 +11,38 @@ export function decimal(value: number, digits: number): string {
 }
 
 /** With its sign. */
-export function difference(value: number, digits: number): string {
+function difference(value: number, digits: number): string {
   return known(value, () => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(digits)}`)
 }
 
-/** `≈` marks what lies within the noise and so is no difference. */
-export function ratio({ ratio: value, isWithinNoise }: Comparison): string {
-  return known(value, () => `${isWithinNoise ? '≈ ' : ''}${value.toFixed(2)}`)
+/** Three sets of rounds: a thing's, those of what it is held against, and those of that once more. */
+export interface Beside {
+  readonly ours: readonly number[]
+  readonly reference: readonly number[]
+  readonly again: readonly number[]
 }
 
-/** How far a thing measured against itself was off, as a ratio. */
-export function noise(value: number): string {
-  return known(value, () => `± ${value.toFixed(2)}`)
+/**
+ * A ratio to the reference. For the reference once more it says how far that was off, which is the
+ * noise; `≈` marks what lies within that and so is no difference.
+ */
+export function besideReference({ ours, reference, again }: Beside): string {
+  if (ours === reference) return '1'
+  const noise = noiseOf(again, reference)
+  if (ours === again) return known(noise, () => `± ${noise.toFixed(2)}`)
+  const { ratio, isWithinNoise } = compare(ours, reference, noise)
+  return known(ratio, () => `${isWithinNoise ? '≈ ' : ''}${ratio.toFixed(2)}`)
+}
+
+/** As `besideReference`, but how much more than the reference instead of how many times as much. */
+export function beyondReference({ ours, reference, again }: Beside, digits: number): string {
+  if (ours === reference) return '0'
+  const differences = (values: readonly number[]) =>
+    values.map((value, round) => value - (reference[round] ?? Number.NaN))
+  const noise = percentile(differences(again).map(Math.abs), NOISE_SHARE)
+  if (ours === again) return known(noise, () => `± ${noise.toFixed(digits)}`)
+  const more = median(differences(ours))
+  return `${Math.abs(more) <= noise ? '≈ ' : ''}${difference(more, digits)}`
 }
 
 function known(value: number, text: () => string): string {
