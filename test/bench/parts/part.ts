@@ -20,9 +20,9 @@ export interface Effort {
 }
 
 export const FULL: Effort = {
-  rounds: 6,
-  slotMs: 250,
-  warmUpMs: 1_000,
+  rounds: 10,
+  slotMs: 150,
+  warmUpMs: 2_000,
   starts: 5,
   memoryStreams: 500,
   countMs: 22_000,

@@ -81,7 +81,7 @@ async function measureCell(bench: Bench, line: Line, cell: Cell): Promise<Figure
   const { reporter, effort } = bench
   const lanes = await Promise.all(line.targets.map((target) => laneOf(target, cell)))
   // A slot has to hold many requests, and these take longer.
-  const slotMs = cell.load.promptBytes >= MIB ? effort.slotMs * 2 : effort.slotMs
+  const slotMs = cell.load.promptBytes >= MIB ? effort.slotMs * 3 : effort.slotMs
   for (const lane of lanes) {
     await runClosedLoop(lane.connections, lane.requests, effort.slotMs)
   }
