@@ -15,13 +15,13 @@ describe('a figure', () => {
     expect(besideReference({ ours: reference, reference, again })).toBe('1')
     expect(besideReference({ ours: again, reference, again })).toBe('± 0.02')
     expect(besideReference({ ours: [50, 100, 51], reference, again })).toBe('0.50')
-    expect(besideReference({ ours: [101, 202, 99], reference, again })).toBe('≈ 1.01')
+    expect(besideReference({ ours: [102, 202, 100], reference, again })).toBe('≈ 1.01')
   })
 
   it('lies beyond the reference by a difference', () => {
     expect(beyondReference({ ours: reference, reference, again }, 1)).toBe('0')
     expect(beyondReference({ ours: again, reference, again }, 1)).toBe('± 2.0')
     expect(beyondReference({ ours: [90, 190, 90], reference, again }, 1)).toBe('−10.0')
-    expect(beyondReference({ ours: [101, 201, 101], reference, again }, 1)).toBe('≈ +1.0')
+    expect(beyondReference({ ours: [102, 201, 100], reference, again }, 1)).toBe('≈ +1.0')
   })
 })

@@ -30,19 +30,26 @@ export function besideReference({ ours, reference, again }: Beside): string {
   if (ours === reference) return '1'
   const noise = noiseOf(again, reference)
   if (ours === again) return known(noise, () => `± ${noise.toFixed(2)}`)
-  const { ratio, isWithinNoise } = compare(ours, reference, noise)
+  const { ratio, isWithinNoise } = compare(ours, meanOf(reference, again), noise)
   return known(ratio, () => `${isWithinNoise ? '≈ ' : ''}${ratio.toFixed(2)}`)
 }
 
 /** As `besideReference`, but how much more than the reference instead of how many times as much. */
 export function beyondReference({ ours, reference, again }: Beside, digits: number): string {
   if (ours === reference) return '0'
-  const differences = (values: readonly number[]) =>
-    values.map((value, round) => value - (reference[round] ?? Number.NaN))
-  const noise = percentile(differences(again).map(Math.abs), NOISE_SHARE)
+  const noise = percentile(differences(again, reference).map(Math.abs), NOISE_SHARE)
   if (ours === again) return known(noise, () => `± ${noise.toFixed(digits)}`)
-  const more = median(differences(ours))
+  const more = median(differences(ours, meanOf(reference, again)))
   return `${Math.abs(more) <= noise ? '≈ ' : ''}${difference(more, digits)}`
+}
+
+/** The reference is measured twice in a round: both together are disturbed less than either. */
+function meanOf(reference: readonly number[], again: readonly number[]): number[] {
+  return reference.map((value, round) => (value + (again[round] ?? Number.NaN)) / 2)
+}
+
+function differences(ours: readonly number[], reference: readonly number[]): number[] {
+  return ours.map((value, round) => value - (reference[round] ?? Number.NaN))
 }
 
 function known(value: number, text: () => string): string {
