@@ -10,21 +10,21 @@ const MESSAGES = [
 
 /** What was read of bytes that came in pieces of some size. */
 function readIn(size: number): string[] {
-  const seen: string[] = []
+  const received: string[] = []
   let body = ''
   const reader = new MessageReader({
-    onHead: (head) => seen.push(head.split('\r\n')[0] ?? ''),
+    onHead: (head) => received.push(head.split('\r\n')[0] ?? ''),
     onBody: (bytes) => {
       body += bytes.toString()
     },
     onEnd: () => {
-      seen.push(body)
+      received.push(body)
       body = ''
     },
   })
   const bytes = Buffer.from(MESSAGES.join(''))
   for (let i = 0; i < bytes.length; i += size) reader.push(bytes.subarray(i, i + size))
-  return seen
+  return received
 }
 
 describe('a reader of messages', () => {

@@ -80,7 +80,7 @@ async function count(
   let sent = 0
   const timer = setInterval(() => {
     const requests = sent
-    void countsOf(gateway.workerd).then((seen) => looks.push({ requests, ...seen }))
+    void countsOf(gateway.workerd).then((received) => looks.push({ requests, ...received }))
   }, LOOK_EVERY_MS)
   const onSend = () => {
     sent += 1

@@ -1,6 +1,6 @@
 import { RequestCycle, runClosedLoop } from '../load/closed-loop.ts'
 import { openConnections } from '../load/connection.ts'
-import { runStreams } from '../load/streams.ts'
+import { runStreams } from '../load/stream-load.ts'
 import { requestsOf } from '../mix.ts'
 import { peakMemoryMib } from '../processes/process-figures.ts'
 import { startBenchWorker, startGateway, type Target } from '../processes/targets.ts'

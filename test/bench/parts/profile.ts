@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { RequestCycle, runClosedLoop } from '../load/closed-loop.ts'
 import { openConnections } from '../load/connection.ts'
-import { runStreams } from '../load/streams.ts'
+import { runStreams } from '../load/stream-load.ts'
 import { requestsOf } from '../mix.ts'
 import { startGateway } from '../processes/targets.ts'
 import { decimal } from '../report/figures.ts'

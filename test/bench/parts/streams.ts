@@ -1,6 +1,6 @@
 import { RequestCycle } from '../load/closed-loop.ts'
 import { type Connection, openConnections } from '../load/connection.ts'
-import { runStreams } from '../load/streams.ts'
+import { runStreams } from '../load/stream-load.ts'
 import { requestsOf } from '../mix.ts'
 import { cpuMs } from '../processes/process-figures.ts'
 import type { Target } from '../processes/targets.ts'

@@ -1,7 +1,3 @@
-import type { Decision } from '../../../src/balancing/decision.ts'
-import { accountId, clientId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
-import { acquire, claim, report, serveQueue, settle } from '../../../src/balancing/pool.ts'
-import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
 import {
   accountRecord,
   type Checkpoint,
@@ -9,8 +5,15 @@ import {
   keyRecord,
   type PoolRecords,
   restore,
-} from '../../../src/balancing/records.ts'
-import { STRATEGY_NAMES, type StrategyName } from '../../../src/balancing/strategy.ts'
+} from '../../../src/balancing/checkpoint.ts'
+import { accountId, clientId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
+import type { Decision } from '../../../src/balancing/lease-request.ts'
+import { acquire, claim, report, serveQueue, settle } from '../../../src/balancing/pool.ts'
+import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
+import {
+  STRATEGY_NAMES,
+  type StrategyName,
+} from '../../../src/balancing/strategies/strategy-registry.ts'
 
 /** All that the bench knows of the reducer: a change of its interface ends here. */
 
@@ -108,7 +111,7 @@ export class Reducer {
 
   /** All that is written down, as text. */
   checkpoint(): string {
-    return JSON.stringify(checkpoint(this.#state))
+    return JSON.stringify(checkpoint(this.#state, this.#nowMs))
   }
 
   /** Readies what is read back when an object starts. @returns the step itself, to be timed */
@@ -127,7 +130,7 @@ export class Reducer {
   #ask({ model = 'vendor/model', client = 'client', session }: Request, waitMs: number): Decision {
     if (!this.#isStill) this.#nowMs += 1
     this.#minted += 1
-    const want = {
+    const request = {
       leaseId: leaseId(`lease-${this.#minted}`),
       clientId: clientId(client),
       asked: modelId(model),
@@ -140,7 +143,7 @@ export class Reducer {
       leaseMs: LEASE_MS,
       waitMs,
     } as const
-    return acquire(this.#state, want, this.#nowMs, this.#random)
+    return acquire(this.#state, request, this.#nowMs, this.#random)
   }
 }
 
@@ -169,6 +172,7 @@ function configOf({ keys, strategy, isLimited = false, maxConcurrent }: Setup): 
       tpm: isLimited ? 1_000_000_000 : null,
       minCreditUsd: 0,
       disabled: false,
+      fingerprint: `key-${i}`,
     })),
     routes: [{ models: ['*'], keys: null, strategy, affinity: 'session', fallbackModels: [] }],
     // The defaults, but for a queue that holds more.

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { eventChunk } from '../upstream/answers.ts'
-import { EventClock } from './streams.ts'
+import { EventClock } from './stream-load.ts'
 
 describe('an event clock', () => {
   it.each([1, 5, 100, 10_000])('finds each time in pieces of %i bytes', (size) => {
