@@ -10,7 +10,13 @@ import type { AccountId, ClientId, KeyId, ModelId } from './ids.ts'
 import { type Lease, open } from './limits/leases.ts'
 import type { Meter } from './limits/meter.ts'
 import { SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
-import { type KeyState, type PoolState, type RouteState, setLookup } from './pool-state.ts'
+import {
+  changeInFlight,
+  type KeyState,
+  type PoolState,
+  type RouteState,
+  setLookup,
+} from './pool-state.ts'
 
 /**
  * What a pool stores to survive a restart. There are two kinds, by the cost of losing them. The
@@ -343,5 +349,5 @@ function restoreMeters(state: PoolState, record: MetersRecord): void {
 function restoreLease(state: PoolState, lease: Lease): void {
   open(state.leases, lease)
   const key = state.keys.get(lease.keyId)
-  if (key !== undefined) key.inFlight += 1
+  if (key !== undefined) changeInFlight(key, 1)
 }

@@ -1,4 +1,5 @@
 import { afterFailedLookup, afterSpending } from './accounting/credit.ts'
+import { loadOf } from './affinity/affinity.ts'
 import { accountOf, createAccount, merge, ownAccount } from './health/account.ts'
 import { type Bench, benchOf, isActive, later } from './health/bench.ts'
 import {
@@ -355,10 +356,12 @@ function moveToAccount(state: PoolState, key: KeyState, nowMs: number): void {
   const id = accountOf(key, configured ?? new Set())
   const from = key.account
   if (id === from.id) return
-  const into = state.accounts.get(id) ?? createAccount(id)
+  const into = state.accounts.get(id) ?? createAccount(loadOf(state.affinities, id))
   state.accounts.set(id, into)
   if (from.id === ownAccount(key.id)) merge(from, into, nowMs)
   key.account = into
+  from.load.inFlight -= key.inFlight
+  into.load.inFlight += key.inFlight
   into.keyCount += 1
   from.keyCount -= 1
   if (from.keyCount === 0) state.accounts.delete(from.id)

@@ -1,7 +1,7 @@
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
 import type { Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
-import { type Affinities, createAffinities } from './affinity/affinity.ts'
+import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { type AccountState, createAccount, ownAccount } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import { type Breaker, type BreakerPolicy, CLOSED } from './health/circuit-breaker.ts'
@@ -152,11 +152,12 @@ export interface Step {
 /** A pool in which nothing has happened yet. */
 export function createPool(config: PoolConfig, nowMs: number): PoolState {
   const ledger = createLedger()
+  const affinities = createAffinities(nowMs)
   const accounts = new Map<AccountId, AccountState>()
   const keys = new Map<KeyId, KeyState>()
   for (const [position, key] of config.keys.entries()) {
     const id = key.account ?? ownAccount(key.id)
-    const account = accounts.get(id) ?? createAccount(id)
+    const account = accounts.get(id) ?? createAccount(loadOf(affinities, id))
     accounts.set(id, account)
     account.keyCount += 1
     const tally = tallyOf(ledger.byKey, key.id, nowMs)
@@ -179,7 +180,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     owners: new Map(),
     leases: createLeases(),
     queue: createQueue(),
-    affinities: createAffinities(),
+    affinities,
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
     ledger,
     generations: new Map(),
@@ -222,6 +223,12 @@ function createKey(
     tally,
     affordableTokens: null,
   }
+}
+
+/** Counts leases that begin (1) or end (-1), for the key and for its account. */
+export function changeInFlight(key: KeyState, change: 1 | -1): void {
+  key.inFlight += change
+  key.account.load.inFlight += change
 }
 
 /** Sets what is known of a key's lookups. */

@@ -13,7 +13,7 @@ import { close, expire, hasEnded, type Lease, open } from './limits/leases.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
 import { take } from './limits/sliding-window.ts'
 import { isAbandoned, laneOf } from './limits/waiting-queue.ts'
-import type { KeyState, PoolState, Step } from './pool-state.ts'
+import { changeInFlight, type KeyState, type PoolState, type Step } from './pool-state.ts'
 import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
 import type { LeaseTerms, Settlement } from './settlement.ts'
@@ -162,7 +162,7 @@ function decide(
   const route = routeOf(state, request)
   const selected = selectModel(step, route, request, claimedKeys)
   if (selected.kind === 'unserved') return noCandidate(selected.models, nowMs)
-  const { model, filtered } = selected
+  const { model, panic } = selected
   // A lease for another model does not retry the failed one, so the budget does not pay for it.
   const isRetry = request.attempt === 'retry' && model === request.models[0]
   const { retryBudget } = state
@@ -178,7 +178,7 @@ function decide(
   if (request.attempt === 'first') deposit(retryBudget, budgeted, nowMs)
   if (isRetry) withdraw(retryBudget, budgeted, nowMs)
   const attempt = request.attempt === 'retry' && !isRetry ? 'move' : request.attempt
-  return granted(state, grant(step, key, request, { model, panic: filtered.panic, attempt }))
+  return granted(state, grant(step, key, request, { model, panic, attempt }))
 }
 
 function grant(
@@ -203,11 +203,11 @@ function grant(
   open(state.leases, lease)
   state.turns += 1
   key.lastTurn = state.turns
-  key.inFlight += 1
+  changeInFlight(key, 1)
   key.breaker = beginProbe(asOf(key.breaker, nowMs), lease.id)
   if (key.rpm !== null) take(key.rpm.window, 1, nowMs)
   if (key.tpm !== null) take(key.tpm.window, request.tokens, nowMs)
-  countRequest(state.affinities, key.account.id, nowMs)
+  countRequest(state.affinities, key.account.load, nowMs)
   if (request.affinity?.kind === 'conversation') {
     remember(state.affinities, request.affinity.id, key.account.id, nowMs)
   }
@@ -242,7 +242,7 @@ export function settle(
   if (lease === null && isSettledBefore(state, settlement)) return
   const keyId = lease?.keyId ?? settlement.keyId
   const key = state.keys.get(keyId)
-  if (key !== undefined && closing.kind === 'live') key.inFlight -= 1
+  if (key !== undefined && closing.kind === 'live') changeInFlight(key, -1)
   const step = { state, nowMs, random }
   if (settlement.unused) {
     if (key !== undefined && lease !== null) undoLease(step, key, lease)
@@ -288,7 +288,7 @@ export function tick(state: PoolState, nowMs: number): void {
   for (const lease of expire(state.leases, nowMs)) {
     const key = state.keys.get(lease.keyId)
     if (key === undefined) continue
-    key.inFlight -= 1
+    changeInFlight(key, -1)
     key.breaker = afterNothing(key.breaker, lease.id)
   }
 }

@@ -1,17 +1,18 @@
 import { spentToday } from './accounting/ledger.ts'
-import { type AccountCandidate, accountFor, homeOf } from './affinity/affinity.ts'
-import { byRendezvous } from './affinity/rendezvous-hash.ts'
+import { accountFor, homeOf } from './affinity/affinity.ts'
+import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
 import {
+  candidatesFor,
   type ExcludedKey,
   type Exclusion,
   type FilterResult,
   filterKeys,
   NO_CLAIMS,
+  type Requirements,
 } from './eligibility.ts'
 import { keyOfOwnAccount } from './health/account.ts'
 import { isActive } from './health/bench.ts'
-import { awaitsProbe } from './health/circuit-breaker.ts'
-import { shareOf, takesPart } from './health/slow-start.ts'
+import { takesPart } from './health/slow-start.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import type { LeaseRequest, Refusal, RequestAffinity } from './lease-request.ts'
 import { isNonEmpty, type NonEmpty } from './non-empty.ts'
@@ -45,7 +46,8 @@ export type ModelSelection =
   | {
       readonly kind: 'served'
       readonly model: ModelId
-      readonly filtered: FilterResult
+      readonly panic: boolean
+      readonly hasRecovering: boolean
       readonly candidates: NonEmpty<KeyState>
     }
   /** In the order of the request: the requested model comes first. */
@@ -79,20 +81,24 @@ export function selectModel(
     const insists = model === first && request.attempt === 'retry'
     return !insists && isActive(state.modelBenches.get(model) ?? null, nowMs)
   }
-  const ordered = request.models.toSorted((a, b) => Number(isBenched(a)) - Number(isBenched(b)))
-  const unserved: ModelCandidates[] = []
-  for (const model of ordered) {
+  const ordered =
+    request.models.length === 1
+      ? request.models
+      : request.models.toSorted((a, b) => Number(isBenched(a)) - Number(isBenched(b)))
+  const requirementsOf = (model: ModelId): Requirements => {
     const isFirst = model === first
     const triedKeys = isFirst ? request.triedKeys : []
     const excludedAccounts = isFirst ? accountsToday(state, request.excludedAccounts) : []
-    const requirements = { model, triedKeys, excludedAccounts, tokens: request.tokens, claimedKeys }
-    const filtered = filterKeys(step, route, requirements)
-    const { candidates } = filtered
-    if (isNonEmpty(candidates)) return { kind: 'served', model, filtered, candidates }
-    unserved.push({ model, filtered })
+    return { model, triedKeys, excludedAccounts, tokens: request.tokens, claimedKeys }
   }
-  const place = ({ model }: ModelCandidates) => request.models.indexOf(model)
-  return { kind: 'unserved', models: unserved.toSorted((a, b) => place(a) - place(b)) }
+  for (const model of ordered) {
+    const { keys, panic, hasRecovering } = candidatesFor(step, route, requirementsOf(model))
+    if (isNonEmpty(keys)) return { kind: 'served', model, panic, hasRecovering, candidates: keys }
+  }
+  const models = request.models.map((model) => {
+    return { model, filtered: filterKeys(step, route, requirementsOf(model)) }
+  })
+  return { kind: 'unserved', models }
 }
 
 /**
@@ -118,38 +124,15 @@ export interface KeySelection {
 /** The modifiers and the strategy: picks one of the candidates. */
 export function selectKey(
   step: Step,
-  { candidates, filtered: { panic } }: Extract<ModelSelection, { kind: 'served' }>,
+  { candidates, hasRecovering }: Extract<ModelSelection, { kind: 'served' }>,
   { route, affinity, memory }: KeySelection,
 ): KeyState {
   const { nowMs, random } = step
-  for (const key of candidates) key.share = shareOf(key.breaker, nowMs)
-  const first = panic ? inPanic(candidates, nowMs) : candidates
-  const ready = first.filter((key) => takesPart(key.breaker, nowMs, random))
-  return pick(step, isNonEmpty(ready) ? ready : first, { route, affinity, memory })
-}
-
-/**
- * Panic says that open breakers may be ignored, not that they should be. Keys that are closed go
- * before those that are open: else a few sick keys would cost the answers of the well ones. Probes go
- * before both. Panic ends when breakers close, and a breaker closes by its probe, which a strategy
- * that prefers one key would never send to the others.
- */
-function inPanic(candidates: NonEmpty<KeyState>, nowMs: number): NonEmpty<KeyState> {
-  const probes = candidates.filter((key) => awaitsProbe(key.breaker, nowMs))
-  if (isNonEmpty(probes)) return probes
-  const closed = candidates.filter((key) => key.breaker.kind === 'closed')
-  return isNonEmpty(closed) ? closed : candidates
-}
-
-/** Affinity and the strategy. */
-function pick(
-  step: Step,
-  candidates: NonEmpty<KeyState>,
-  { route, affinity, memory }: KeySelection,
-): KeyState {
-  const strategy = STRATEGIES[route.config.strategy]
-  const narrowed = narrowByAffinity(step, route, candidates, affinity)
-  return strategy.choose(narrowed, choiceOf(step, route, memory))
+  const ready = hasRecovering
+    ? candidates.filter((key) => takesPart(key.breaker, nowMs, random))
+    : candidates
+  const narrowed = narrowByAffinity(step, route, isNonEmpty(ready) ? ready : candidates, affinity)
+  return STRATEGIES[route.config.strategy].choose(narrowed, choiceOf(step, route, memory))
 }
 
 /**
@@ -184,13 +167,16 @@ function narrowByAffinity(
   if (strategy.isOrdered) return atHome(step, candidates, affinity)
   const { state, nowMs } = step
   if (affinity.kind === 'cache') {
-    const [key] = byRendezvous(affinity.id, candidates)
-    return key === undefined ? candidates : [key]
+    const nodes = candidates.map((key) => ({ hash: hash32(key.id), weight: key.weight, key }))
+    const winner = rendezvousWinner(hash32(affinity.id), nodes)
+    return winner === null ? candidates : [winner.key]
   }
-  const accounts = accountCandidates(membersOf(state, route), candidates)
-  const account = accountFor(state.affinities, affinity.id, accounts, nowMs)
-  const ofAccount = candidates.filter((key) => key.account.id === account)
-  return isNonEmpty(ofAccount) ? ofAccount : candidates
+  return ofAccount(candidates, accountFor(state.affinities, affinity.id, candidates, nowMs))
+}
+
+function ofAccount(candidates: NonEmpty<KeyState>, id: AccountId | null): NonEmpty<KeyState> {
+  const keys = candidates.filter((key) => key.account.id === id)
+  return isNonEmpty(keys) ? keys : candidates
 }
 
 /**
@@ -204,34 +190,7 @@ function atHome(
   affinity: RequestAffinity,
 ): NonEmpty<KeyState> {
   if (affinity.kind === 'cache') return candidates
-  const home = homeOf(state.affinities, affinity.id, nowMs)
-  const ofAccount = candidates.filter((key) => key.account.id === home)
-  return isNonEmpty(ofAccount) ? ofAccount : candidates
-}
-
-/**
- * The accounts of the candidates, with what all of their keys carry. A second key
- * does not make an account able to bear more, so it weighs what its keys weigh on
- * average.
- */
-function accountCandidates(
-  members: readonly KeyState[],
-  candidates: readonly KeyState[],
-): AccountCandidate[] {
-  const accounts = new Map<AccountId, { weights: number; keys: number; inFlight: number }>()
-  for (const { account, weight } of candidates) {
-    const sum = accounts.get(account.id) ?? { weights: 0, keys: 0, inFlight: 0 }
-    accounts.set(account.id, { ...sum, weights: sum.weights + weight, keys: sum.keys + 1 })
-  }
-  for (const { account, inFlight } of members) {
-    const sum = accounts.get(account.id)
-    if (sum !== undefined) sum.inFlight += inFlight
-  }
-  return [...accounts].map(([id, { weights, keys, inFlight }]) => ({
-    id,
-    weight: weights / keys,
-    inFlight,
-  }))
+  return ofAccount(candidates, homeOf(state.affinities, affinity.id, nowMs))
 }
 
 /** No key may serve: why, and when a key may serve again. */

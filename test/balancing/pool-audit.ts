@@ -9,6 +9,7 @@ import { wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { ExactMinute } from './exact-minute.ts'
+import { disagreements } from './filter-agreement.ts'
 import { keysFor } from './grant-rules.ts'
 import type { AnyPool } from './pool-arbitraries.ts'
 import { type Ask, drivePool, type KeySpec, type PoolDriver, START_MS } from './pool-driver.ts'
@@ -114,6 +115,7 @@ export class PoolAudit {
     this.#checkBooks()
     this.#checkAffinities()
     this.#checkQueue(waiting)
+    this.#found.push(...disagreements(this.#pool.state, this.#pool.now()))
     if (isServed) this.#checkFirst(waiting)
     const found = this.#found
     this.#found = []
@@ -197,10 +199,14 @@ export class PoolAudit {
   }
 
   #checkAffinities(): void {
-    const { homes, loads } = this.#pool.state.affinities
+    const { young, old, loads } = this.#pool.state.affinities
+    const homes = [...young.values(), ...old.values()]
     for (const [account, load] of loads) {
-      const at = [...homes.values()].filter((home) => home.account === account).length
-      this.#expect(load.homes === at, `${account} is home to ${at}, not to ${load.homes}`)
+      const at = homes.filter((home) => home.account === account).length
+      this.#expect(
+        load.youngHomes + load.oldHomes === at,
+        `${account} is home to ${at} by its homes`,
+      )
       this.#expect(load.recent >= 0, `${account} has had less than no requests`)
     }
   }

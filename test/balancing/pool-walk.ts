@@ -277,7 +277,8 @@ export class PoolWalk {
 
   /** The health of a key as of now, as text. */
   #health(key: KeyState): string {
-    const { bench, strikes, lookup, credit, latency, account } = key
+    const { bench, strikes, lookup, credit, latency } = key
+    const { load: _load, ...account } = key.account
     tick(this.pool.state, this.pool.now())
     const breaker = this.#audit.breakerOf(key)
     return JSON.stringify(plain([breaker, bench, strikes, lookup, credit, latency, account]))

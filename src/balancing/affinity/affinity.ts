@@ -1,5 +1,5 @@
-import type { AccountId } from '../ids.ts'
-import { byRendezvous } from './rendezvous-hash.ts'
+import { type AccountId, accountId } from '../ids.ts'
+import { hash32, type RendezvousNode, rendezvousWinner } from './rendezvous-hash.ts'
 
 /**
  * The home of each conversation: the account that served it last. OpenRouter sends a
@@ -13,29 +13,43 @@ import { byRendezvous } from './rendezvous-hash.ts'
  * again.
  */
 export interface Affinities {
-  /** In order of last use. */
-  readonly homes: Map<string, Home>
+  /**
+   * Homes in two generations, of which the older is forgotten as a whole: see rotating-map.ts. They
+   * are not kept in one of those, since what is forgotten has to be counted off.
+   */
+  young: Map<string, Home>
+  old: Map<string, Home>
+  rotatedAtMs: number
   readonly loads: Map<AccountId, AccountLoad>
+  /** To what moment `AccountLoad.recent` is scaled. */
+  landmarkMs: number
+  /** Numbers the choices, so that each can note something at an account without a map of its own. */
+  choices: number
 }
 
-interface Home {
+export interface Home {
   readonly account: AccountId
   readonly usedAtMs: number
 }
 
-interface AccountLoad {
-  /** Conversations whose home it is. */
-  homes: number
-  /** Recent requests. Each counts 1 at first, and less and less over a minute. */
-  recent: number
-  recentAtMs: number
-}
-
-/** An account that could serve a request now. */
-export interface AccountCandidate {
+/** What an account carries. */
+export interface AccountLoad extends RendezvousNode {
   readonly id: AccountId
-  readonly weight: number
-  readonly inFlight: number
+  /** Conversations whose home it is, by generation. */
+  youngHomes: number
+  oldHomes: number
+  /**
+   * Recent requests. Each counts 1 at first, and less and less over a minute. Instead of making the
+   * old ones less, each new one counts more than those before it (Cormode and others, "Forward
+   * decay", 2009): so loads can be compared without a look at the clock.
+   */
+  recent: number
+  /** Leases of all its keys. */
+  inFlight: number
+  /** For the choice of this number: its candidates, and what they weigh on average. */
+  choice: number
+  weight: number
+  candidates: number
 }
 
 /** The load that an account may carry: this many times its share. */
@@ -47,35 +61,61 @@ const MAX_HOMES = 1.1
 /** OpenRouter forgets where a conversation was after ten idle minutes. */
 const HOME_MS = 10 * 60_000
 
-/** The most homes that are remembered: about 2 MB. */
+/** The most homes of a generation: about 2 MB. */
 const MAX_REMEMBERED = 10_000
 
 const RECENT_MS = 60_000
 
-export function createAffinities(): Affinities {
-  return { homes: new Map(), loads: new Map() }
+/** Forward decay grows without end; after this time everything is scaled anew. */
+const RESCALE_MS = 20 * RECENT_MS
+
+export function createAffinities(nowMs: number): Affinities {
+  return {
+    young: new Map(),
+    old: new Map(),
+    rotatedAtMs: nowMs,
+    loads: new Map(),
+    landmarkMs: nowMs,
+    choices: 0,
+  }
+}
+
+/** A key that may serve, and the load of its account. */
+interface AccountKey {
+  readonly weight: number
+  readonly account: { readonly load: AccountLoad }
 }
 
 /**
- * The account for a request of a conversation.
+ * The account for a request of a conversation. The home is looked at first: most requests need no
+ * more than that.
  * @param id anything that is the same for all of its turns
  * @param candidates not empty
  */
 export function accountFor(
   affinities: Affinities,
   id: string,
-  candidates: readonly AccountCandidate[],
+  candidates: readonly AccountKey[],
   nowMs: number,
 ): AccountId {
-  const bounds = boundsOf(affinities, candidates, nowMs)
-  const home = homeOf(affinities, id, nowMs)
-  const known = candidates.find((candidate) => candidate.id === home)
-  if (known !== undefined && !bounds.isOverloaded(known)) return known.id
-  const ranked = byRendezvous(id, candidates)
-  const free = ranked.filter((candidate) => !bounds.isOverloaded(candidate))
-  const roomy = free.find((candidate) => !bounds.isFull(candidate))
-  return (roomy ?? free[0] ?? leastLoaded(ranked)).id
+  affinities.choices += 1
+  const { choices } = affinities
+  const bounds = boundsOf(candidates, choices)
+  const home = affinities.loads.get(homeOf(affinities, id, nowMs) ?? NO_ACCOUNT)
+  if (home?.choice === choices && !bounds.isOverloaded(home)) return home.id
+  const accounts = bounds.accounts()
+  const hash = hash32(id)
+  const isFree = (account: AccountLoad) => !bounds.isOverloaded(account)
+  const roomy = rendezvousWinner(
+    hash,
+    accounts,
+    (account) => !bounds.isFull(account) && isFree(account),
+  )
+  return (roomy ?? rendezvousWinner(hash, accounts, isFree) ?? leastLoaded(accounts)).id
 }
+
+/** No account has an empty name. */
+const NO_ACCOUNT = accountId('')
 
 /** Remembers where a request of a conversation was sent. */
 export function remember(
@@ -84,28 +124,48 @@ export function remember(
   account: AccountId,
   nowMs: number,
 ): void {
-  forget(affinities, id)
-  affinities.homes.set(id, { account, usedAtMs: nowMs })
-  loadOf(affinities, account).homes += 1
-  for (const [oldest, { usedAtMs }] of affinities.homes) {
-    const stale = usedAtMs < nowMs - HOME_MS || affinities.homes.size > MAX_REMEMBERED
-    if (!stale) break
-    forget(affinities, oldest)
+  rotate(affinities, nowMs)
+  const known = affinities.young.get(id)
+  if (known !== undefined) loadOf(affinities, known.account).youngHomes -= 1
+  const older = affinities.old.get(id)
+  if (older !== undefined) {
+    affinities.old.delete(id)
+    loadOf(affinities, older.account).oldHomes -= 1
+  }
+  affinities.young.set(id, { account, usedAtMs: nowMs })
+  loadOf(affinities, account).youngHomes += 1
+}
+
+function rotate(affinities: Affinities, nowMs: number): void {
+  const isFull = affinities.young.size >= MAX_REMEMBERED
+  if (!isFull && nowMs - affinities.rotatedAtMs < HOME_MS) return
+  affinities.old = affinities.young
+  affinities.young = new Map()
+  affinities.rotatedAtMs = nowMs
+  for (const load of affinities.loads.values()) {
+    load.oldHomes = load.youngHomes
+    load.youngHomes = 0
   }
 }
 
 /** Counts any request that an account gets. */
-export function countRequest(affinities: Affinities, account: AccountId, nowMs: number): void {
-  const load = loadOf(affinities, account)
-  load.recent = recentOf(load, nowMs) + 1
-  load.recentAtMs = nowMs
+export function countRequest(affinities: Affinities, load: AccountLoad, nowMs: number): void {
+  const elapsedMs = nowMs - affinities.landmarkMs
+  if (elapsedMs >= RESCALE_MS) {
+    const kept = Math.exp(-elapsedMs / RECENT_MS)
+    for (const other of affinities.loads.values()) other.recent *= kept
+    affinities.landmarkMs = nowMs
+  }
+  load.recent += Math.exp(Math.max(0, nowMs - affinities.landmarkMs) / RECENT_MS)
 }
 
 interface Bounds {
+  /** The accounts of the candidates, each once. */
+  accounts(): readonly AccountLoad[]
   /** Whether it has more than its part of the running requests, and not by chance. */
-  isOverloaded(candidate: AccountCandidate): boolean
+  isOverloaded(account: AccountLoad): boolean
   /** Whether it is the home of as many conversations as it may be. */
-  isFull(candidate: AccountCandidate): boolean
+  isFull(account: AccountLoad): boolean
 }
 
 /** A load that is this many standard deviations above its share is not chance. */
@@ -127,62 +187,75 @@ const NO_CHANCE = 3
  * - The worst case of the rule: 85 % instead of 94 %, if 20 long requests every 4 minutes
  *   may use only one of two accounts (60 conversations with a turn every 3 minutes).
  */
-function boundsOf(
-  affinities: Affinities,
-  candidates: readonly AccountCandidate[],
-  nowMs: number,
-): Bounds {
-  const sum = (of: (candidate: AccountCandidate) => number) =>
-    candidates.reduce((total, candidate) => total + of(candidate), 0)
-  const recent = ({ id }: AccountCandidate) => recentOf(loadOf(affinities, id), nowMs)
-  const homes = ({ id }: AccountCandidate) => loadOf(affinities, id).homes
-  const weights = sum(({ weight }) => weight)
-  const running = sum(({ inFlight }) => inFlight)
-  const recently = sum(recent)
-  const housed = sum(homes)
+function boundsOf(candidates: readonly AccountKey[], choice: number): Bounds {
+  let [weights, running, recently, housed] = [0, 0, 0, 0]
+  for (const { weight, account } of candidates) {
+    const { load } = account
+    if (load.choice !== choice) {
+      load.choice = choice
+      load.weight = 0
+      load.candidates = 0
+      running += load.inFlight
+      recently += load.recent
+      housed += homesOf(load)
+    }
+    // A second key does not make an account able to bear more: it weighs what its keys do on average.
+    const change = (weight - load.weight) / (load.candidates + 1)
+    load.weight += change
+    load.candidates += 1
+    weights += change
+  }
   return {
-    isOverloaded(candidate) {
-      const share = candidate.weight / weights
-      const { inFlight } = candidate
+    accounts: () => distinctAccounts(candidates),
+    isOverloaded({ weight, inFlight, recent }) {
+      const share = weight / weights
       const busy = inFlight + 1 > Math.ceil(MAX_LOAD * (running + 1) * share)
       if (!busy) return false
       const deviation = Math.sqrt(running * share * (1 - share))
       const isNoChance = inFlight > running * share + NO_CHANCE * deviation + 1
-      return isNoChance || recent(candidate) > MAX_LOAD * recently * share
+      return isNoChance || recent > MAX_LOAD * recently * share
     },
-    isFull: (candidate) =>
-      homes(candidate) + 1 > Math.ceil((MAX_HOMES * (housed + 1) * candidate.weight) / weights),
+    isFull: (account) =>
+      homesOf(account) + 1 > Math.ceil((MAX_HOMES * (housed + 1) * account.weight) / weights),
   }
 }
 
-function leastLoaded(candidates: readonly AccountCandidate[]): AccountCandidate {
-  return candidates.reduce((least, candidate) =>
-    candidate.inFlight * least.weight < least.inFlight * candidate.weight ? candidate : least,
+/** In one pass and without a set: an account is counted down to nothing as its candidates pass. */
+function distinctAccounts(candidates: readonly AccountKey[]): readonly AccountLoad[] {
+  const accounts: AccountLoad[] = []
+  for (const { account } of candidates) {
+    const { load } = account
+    load.candidates -= 1
+    if (load.candidates === 0) accounts.push(load)
+  }
+  return accounts
+}
+
+function homesOf({ youngHomes, oldHomes }: AccountLoad): number {
+  return youngHomes + oldHomes
+}
+
+function leastLoaded(accounts: readonly AccountLoad[]): AccountLoad {
+  return accounts.reduce((least, account) =>
+    account.inFlight * least.weight < least.inFlight * account.weight ? account : least,
   )
 }
 
 /** The account that a conversation was served by last; null if that is too long ago, or unknown. */
-export function homeOf({ homes }: Affinities, id: string, nowMs: number): AccountId | null {
-  const home = homes.get(id)
+export function homeOf({ young, old }: Affinities, id: string, nowMs: number): AccountId | null {
+  const home = young.get(id) ?? old.get(id)
   return home !== undefined && home.usedAtMs >= nowMs - HOME_MS ? home.account : null
 }
 
-function forget(affinities: Affinities, id: string): void {
-  const home = affinities.homes.get(id)
-  if (home === undefined) return
-  affinities.homes.delete(id)
-  loadOf(affinities, home.account).homes -= 1
-}
-
-function loadOf({ loads }: Affinities, account: AccountId): AccountLoad {
-  let load = loads.get(account)
+/** The load of an account, made where there is none. It is the same one from then on. */
+export function loadOf({ loads }: Affinities, id: AccountId): AccountLoad {
+  let load = loads.get(id)
   if (load === undefined) {
-    load = { homes: 0, recent: 0, recentAtMs: 0 }
-    loads.set(account, load)
+    load = {
+      ...{ id, hash: hash32(id), youngHomes: 0, oldHomes: 0, recent: 0 },
+      ...{ choice: 0, weight: 0, candidates: 0, inFlight: 0 },
+    }
+    loads.set(id, load)
   }
   return load
-}
-
-function recentOf({ recent, recentAtMs }: AccountLoad, nowMs: number): number {
-  return recent * Math.exp(-Math.max(0, nowMs - recentAtMs) / RECENT_MS)
 }

@@ -1,9 +1,12 @@
+import type { AccountLoad } from '../affinity/affinity.ts'
 import { type AccountId, accountId, type KeyId, keyId, type ModelId } from '../ids.ts'
 import { type Bench, later } from './bench.ts'
 
 /** An account, with the benches that exclude all of its keys at once. */
 export interface AccountState {
   readonly id: AccountId
+  /** What affinity knows of it. */
+  readonly load: AccountLoad
   /** How many keys belong to it. */
   keyCount: number
   bench: Bench | null
@@ -15,9 +18,10 @@ export interface AccountState {
 }
 
 /** An account without benches. */
-export function createAccount(id: AccountId): AccountState {
+export function createAccount(load: AccountLoad): AccountState {
   return {
-    id,
+    id: load.id,
+    load,
     keyCount: 0,
     bench: null,
     freeBench: null,

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { byRendezvous } from '../../../src/balancing/affinity/rendezvous-hash.ts'
+import { hash32, rendezvousWinner } from '../../../src/balancing/affinity/rendezvous-hash.ts'
 
 interface Node {
   readonly id: string
@@ -13,6 +13,19 @@ const nodes = (...weights: number[]): Node[] =>
 const equal = (count: number) => nodes(...Array.from({ length: count }, () => 1))
 
 const IDS = Array.from({ length: 20_000 }, (_, i) => `conversation-${i}`)
+
+/** The nodes in the order in which they win an id: each is the winner once those before it are gone. */
+function byRendezvous(id: string, among: readonly Node[]): Node[] {
+  const left = among.map((node) => ({ node, weight: node.weight, hash: hash32(node.id) }))
+  const ranked: Node[] = []
+  while (left.length > 0) {
+    const winner = rendezvousWinner(hash32(id), left)
+    if (winner === null) break
+    ranked.push(winner.node)
+    left.splice(left.indexOf(winner), 1)
+  }
+  return ranked
+}
 
 const winnerOf = (id: string, among: readonly Node[]) => byRendezvous(id, among)[0]?.id ?? ''
 

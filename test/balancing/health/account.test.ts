@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { createAffinities, loadOf } from '../../../src/balancing/affinity/affinity.ts'
 import {
   accountOf,
   createAccount,
@@ -78,8 +79,8 @@ describe('two accounts that turn out to be one', () => {
   })
 
   it('are benched as the one of them that is benched for longer', () => {
-    const from = createAccount(accountId('from'))
-    const into = createAccount(accountId('into'))
+    const from = createAccount(loadOf(createAffinities(0), accountId('from')))
+    const into = createAccount(loadOf(createAffinities(0), accountId('into')))
     const [soon, late] = [benchUntil(START_MS + 1_000), benchUntil(START_MS + 9_000)]
     Object.assign(from, { bench: late, freeBench: soon })
     Object.assign(into, { bench: soon, freeBench: late })
@@ -91,8 +92,8 @@ describe('two accounts that turn out to be one', () => {
   })
 
   it('keep no bench that neither of them has, and pass on none that is over', () => {
-    const from = createAccount(accountId('from'))
-    const into = createAccount(accountId('into'))
+    const from = createAccount(loadOf(createAffinities(0), accountId('from')))
+    const into = createAccount(loadOf(createAffinities(0), accountId('into')))
     merge(from, into, START_MS)
     expect(into).toMatchObject({ bench: null, freeBench: null })
     into.bench = benchUntil(START_MS + 1_000)

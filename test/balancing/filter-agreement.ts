@@ -1,0 +1,40 @@
+import { candidatesFor, filterKeys, NO_CLAIMS } from '../../src/balancing/eligibility.ts'
+import { type KeyId, type ModelId, modelId } from '../../src/balancing/ids.ts'
+import type { PoolState } from '../../src/balancing/pool-state.ts'
+import { routeOf } from '../../src/balancing/selection.ts'
+
+const MODELS = ['vendor/model', 'vendor/model:free', 'vendor/other', 'only/a'].map(modelId)
+
+/**
+ * Where the fast half of the filter and the full one disagree: the first finds candidates in one pass,
+ * the second says for each key why it is none. In panic the first takes only the best of them.
+ */
+export function disagreements(state: PoolState, nowMs: number): string[] {
+  const ids = [...state.keys.keys()]
+  return MODELS.flatMap((model) =>
+    [[], ids.slice(0, 1)].flatMap((triedKeys) => disagreementsOf(state, model, triedKeys, nowMs)),
+  )
+}
+
+function disagreementsOf(
+  state: PoolState,
+  model: ModelId,
+  triedKeys: readonly KeyId[],
+  nowMs: number,
+): string[] {
+  const route = routeOf(state, { asked: model, models: [model] })
+  const request = { model, triedKeys, excludedAccounts: [], tokens: 10, claimedKeys: NO_CLAIMS }
+  const fast = candidatesFor({ state, nowMs }, route, request)
+  const full = filterKeys({ state, nowMs }, route, request)
+  const found = new Set(fast.keys)
+  const faults: string[] = []
+  if (fast.panic !== full.panic) faults.push(`${model}: the halves disagree about panic`)
+  if (fast.keys.length === 0 && full.candidates.length > 0) faults.push(`${model}: none is found`)
+  if (fast.keys.some((key) => !full.candidates.includes(key))) {
+    faults.push(`${model}: one is found that may not serve`)
+  }
+  if (!fast.panic && full.candidates.some((key) => !found.has(key))) {
+    faults.push(`${model}: one is not found that may serve`)
+  }
+  return faults
+}
