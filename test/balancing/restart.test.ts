@@ -127,4 +127,51 @@ describe('after a restart', () => {
     expect(next.grant().keyId).toBe('a')
     expect(snapshot(next.state, next.now()).usable).toBe(1)
   })
+
+  describe('another secret under an old id', () => {
+    const rejected: BenchOrder = {
+      scope: 'key',
+      reason: 'key_rejected',
+      term: { kind: 'lookup', lapseMs: null },
+    }
+    const OLD = [{ id: 'a', fingerprint: 'old' }, { id: 'b' }]
+    const NEW = [{ id: 'a', fingerprint: 'new' }, { id: 'b' }]
+
+    it('is not rejected for the old one, and is looked up at once', () => {
+      const pool = drivePool(OLD)
+      pool.lookUp('a', 0.5)
+      pool.shrug(pool.grantOf('a'), rejected)
+      const next = restarted(pool, NEW)
+      expect(next.grantOf('a').keyId).toBe('a')
+      expect(next.key('a').credit).toEqual({ kind: 'unknown' })
+      const due = takeLookupDuties(next.state, next.now()).map(({ keyId }) => keyId)
+      expect(due).toContain('a')
+      expect(restarted(pool, OLD).refusal({ tried: ['b'] }).reasons).toMatchObject({
+        key_rejected: 1,
+      })
+    })
+
+    it('is not judged by what still runs with the old one', () => {
+      const pool = drivePool(OLD)
+      const running = [1, 2, 3].map(() => pool.grantOf('a', { models: ['only/a'] }))
+      const next = restarted(pool, NEW)
+      for (const lease of running) next.fail(lease)
+      expect(next.key('a')).toMatchObject({ inFlight: 0, breaker: { kind: 'closed' } })
+    })
+
+    it('keeps the counters of its id', () => {
+      const pool = drivePool(OLD)
+      pool.give(pool.grantOf('a'), { usage: usageOf(10, 5, 0.25) })
+      expect(restarted(pool, NEW).key('a').tally.total.costUsd).toBe(0.25)
+    })
+  })
+
+  it('a refresh_s that was lowered holds at once', () => {
+    const pool = drivePool(['a'], { credit: { refreshMs: 3_600_000 } })
+    takeLookupDuties(pool.state, pool.now())
+    pool.lookUp('a', 10)
+    const next = restarted(pool, [{ id: 'a' }], { credit: { refreshMs: 30_000 } })
+    next.wait(30_000)
+    expect(takeLookupDuties(next.state, next.now())).toMatchObject([{ keyId: 'a' }])
+  })
 })

@@ -1,7 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { leastBusy } from '../../../src/balancing/strategies/least-busy.ts'
-import { anyKeys, choiceOf, hold, keyAt, keysOf, nonEmpty } from './strategy-driver.ts'
+import {
+  anyKeys,
+  choiceOf,
+  hold,
+  keyAt,
+  keysOf,
+  nonEmpty,
+  play,
+  sharesOf,
+} from './strategy-driver.ts'
 
 function chosenOf(...loads: [inFlight: number, weight: number][]): number {
   const keys = loads.map(([inFlight, weight], position) => keyAt(position, { inFlight, weight }))
@@ -44,5 +53,18 @@ describe('least-busy', () => {
         expect(load).toBeCloseTo(Math.min(...loads), 6)
       }),
     )
+  })
+})
+
+describe('a pool that never has two requests at once', () => {
+  it.each([
+    [9, 1],
+    [3, 2, 1],
+    [1, 1, 1],
+  ])('keeps to the weights %d, %d, %d', (...weights) => {
+    const keys = keysOf(...weights.filter((weight) => typeof weight === 'number'))
+    const total = keys.reduce((sum, { weight }) => sum + weight, 0)
+    const picks = play(leastBusy, 10 * total, choiceOf(3), () => keys)
+    expect(sharesOf(picks, keys)).toEqual(keys.map(({ weight }) => 10 * weight))
   })
 })
