@@ -76,7 +76,9 @@ describe('credit that runs out moves traffic before OpenRouter says no', () => {
 })
 
 describe('lookups', () => {
-  test('of a thousand requests no key is looked up more than once, and none waits for one', async () => {
+  test('of a thousand requests no key is looked up more than once, and none waits for one', {
+    timeout: 120_000,
+  }, async () => {
     // A hanging lookup must not delay any request.
     const hung = await upstream.control.rule({ fault: 'hang', match: { path: '/key' }, times: 1 })
     const gateway = await startGateway(upstream, { policy: { strategy: 'round-robin' } })
