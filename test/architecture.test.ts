@@ -42,6 +42,7 @@ describe('rooms', () => {
     ],
     'balancing/limits': ['balancing/ids.ts', 'balancing/lease-request.ts'],
     'balancing/accounting': ['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health'],
+    'balancing/serving': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
     config: ['balancing/*', 'zod'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],

@@ -24,11 +24,17 @@ export interface Requirements {
   /** Tokens that the request takes from the key's limit per minute. */
   readonly tokens: number
   /** Keys whose tokens an earlier request waits for. This request may not use them. */
-  readonly claimedKeys: ReadonlySet<KeyId>
+  readonly claimedKeys: Claims
+}
+
+/** Says of which keys an earlier request waits for the tokens. */
+export interface Claims {
+  readonly size: number
+  readonly has: (key: KeyId) => boolean
 }
 
 /** No key is claimed by an earlier request. */
-export const NO_CLAIMS: ReadonlySet<KeyId> = new Set()
+export const NO_CLAIMS: Claims = new Set()
 
 /** One reason why a key may not serve, and when it ends. */
 export interface Exclusion {
@@ -92,7 +98,11 @@ function creditExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
  * The standing exclusions: those that come from the state of the key and its account, and not from
  * load, breakers or the request. Panic is measured over the keys that have none.
  */
-function standingExclusions(key: KeyState, model: ModelId, nowMs: number): readonly Exclusion[] {
+export function standingExclusions(
+  key: KeyState,
+  model: ModelId,
+  nowMs: number,
+): readonly Exclusion[] {
   const benches = benchExclusions(key, model, nowMs)
   const credit = creditExclusions(key, nowMs)
   if (!key.config.disabled && benches.length + credit.length === 0) return NONE
@@ -331,13 +341,29 @@ export interface FilterResult {
   readonly panic: boolean
 }
 
+/** All that excludes one key for one request. */
+export function exclusionsOf(
+  { state, nowMs }: Omit<Step, 'random'>,
+  { key, exclusions }: StandingKey,
+  requirements: Requirements,
+  ignoresBreakers: boolean,
+): readonly Exclusion[] {
+  const request = requestExclusions(key, requirements)
+  const breaker = ignoresBreakers ? NONE : breakerExclusions(key, nowMs)
+  const load = loadExclusions(state, key, requirements.tokens, nowMs)
+  const claim = requirements.claimedKeys.has(key.id) ? [busy('at_tpm', key, nowMs)] : NONE
+  return exclusions.length + request.length + breaker.length + load.length + claim.length === 0
+    ? NONE
+    : [...exclusions, ...request, ...breaker, ...load, ...claim]
+}
+
 /** The whole filter: which keys may serve this request, and why the others may not. */
 export function filterKeys(
   step: Omit<Step, 'random'>,
   route: RouteState,
   requirements: Requirements,
 ): FilterResult {
-  const { state, nowMs } = step
+  const { state } = step
   const { keys, standing, panic } = filterStanding(step, route, requirements.model)
   // While every key has a standing exclusion, there is no panic. But the first key to come off its
   // bench will be alone. If its breaker is open then, that is panic, and panic ignores breakers.
@@ -345,16 +371,11 @@ export function filterKeys(
   const ignoresBreakers = panic || (standing === 0 && state.policy.panicRatio > 0)
   const candidates: KeyState[] = []
   const excluded: ExcludedKey[] = []
-  for (const { key, exclusions } of keys) {
-    const request = requestExclusions(key, requirements)
-    const breaker = ignoresBreakers ? NONE : breakerExclusions(key, nowMs)
-    const load = loadExclusions(state, key, requirements.tokens, nowMs)
-    const claim = requirements.claimedKeys.has(key.id) ? [busy('at_tpm', key, nowMs)] : NONE
-    if (exclusions.length + request.length + breaker.length + load.length + claim.length === 0) {
-      candidates.push(key)
-    } else {
-      excluded.push({ key, exclusions: [...exclusions, ...request, ...breaker, ...load, ...claim] })
-    }
+  for (const standingKey of keys) {
+    const { key } = standingKey
+    const exclusions = exclusionsOf(step, standingKey, requirements, ignoresBreakers)
+    if (exclusions.length === 0) candidates.push(key)
+    else excluded.push({ key, exclusions })
   }
   return { candidates, excluded, outsideRoute: state.keys.size - keys.length, panic }
 }

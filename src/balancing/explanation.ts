@@ -1,11 +1,21 @@
-import { type FilterResult, filterKeys, NO_CLAIMS } from './eligibility.ts'
+import { type FilterResult, filterKeys } from './eligibility.ts'
 import { type AccountId, clientId, type KeyId, leaseId, type ModelId } from './ids.ts'
 import type { LeaseRequest, Refusal } from './lease-request.ts'
+import { admit } from './limits/queue-shares.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
 import type { Random } from './random.ts'
 import { REASONS, type Reason } from './reasons.ts'
 import type { Affinity } from './routes.ts'
-import { choiceOf, clearsAtMs, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
+import {
+  choiceOf,
+  clearsAtMs,
+  type NoCandidate,
+  noCandidate,
+  routeOf,
+  selectKey,
+  selectModel,
+} from './selection.ts'
+import { mayWait, placeOf } from './serving/queue-place.ts'
 import type { Choice, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 
@@ -36,6 +46,8 @@ export interface Explanation {
   readonly keys: readonly KeyExplanation[]
   /** The number of requests in the queue. */
   readonly waiting: number
+  /** True if the request would wait for a key, and for as long as the policy allows. */
+  readonly waits?: true
 }
 
 /** Why a key may serve, or may not. */
@@ -53,8 +65,8 @@ export type KeyExplanation = {
 )
 
 /**
- * Goes through a decision as it would be made now with an empty queue, without making it: no lease
- * is granted, no turn is spent, and nothing is remembered.
+ * Goes through a decision as it would be made now, without making it: no lease is granted, no turn
+ * is spent, nobody is put in the queue, and nothing is remembered.
  */
 export function explain(
   state: PoolState,
@@ -63,32 +75,49 @@ export function explain(
   random: Random,
 ): Explanation {
   const step = { state, nowMs, random }
-  const request = leaseRequestOf(question)
+  const request = leaseRequestOf(question, state.policy.queue.maxWaitMs)
   const route = routeOf(state, request)
-  const selected = selectModel(step, route, request)
+  const selected = selectModel(step, route, request, state.queue.claims)
   const isServed = selected.kind === 'served'
   // A strategy changes its memory when it chooses: this one changes a copy.
   const memory = { ...route.memory, smoothedWeights: [...route.memory.smoothedWeights] }
   const model = isServed ? selected.model : request.models[0]
-  const filtered = filterKeys(step, route, { ...request, model, claimedKeys: NO_CLAIMS })
+  const filtered = filterKeys(step, route, { ...request, model, claimedKeys: state.queue.claims })
   const { strategy, affinity } = route.config
   const choice = choiceOf(step, route, memory)
   const keys = [...state.keys.values()].map((key) => explainKey(key, filtered, strategy, choice))
   const chosen = isServed
     ? selectKey(step, selected, { route, affinity: request.affinity, memory })
     : null
+  const unserved = isServed ? null : noCandidate(selected.models, nowMs)
+  const waits = unserved !== null && wouldWait(state, request, unserved, nowMs)
   return {
     route: route.models,
     strategy,
     affinity,
     best: STRATEGIES[strategy].best,
     chosen: chosen === null ? null : { key: chosen.id, account: chosen.account.id, model },
-    refusal: isServed ? null : noCandidate(selected.models, nowMs).refusal,
+    refusal: unserved?.refusal ?? null,
     panic: filtered.panic,
     model,
     keys,
     waiting: state.queue.size,
+    ...(waits ? { waits } : {}),
   }
+}
+
+/** Whether a request would wait: a key may come free in its time, and the queue has a place. */
+function wouldWait(
+  state: PoolState,
+  request: LeaseRequest,
+  unserved: NoCandidate,
+  nowMs: number,
+): boolean {
+  const newcomer = { ...placeOf(state, request), ...request }
+  return (
+    mayWait(state, request, unserved, nowMs) &&
+    admit(state.queue, newcomer, state.policy.queue.maxWaiting).kind === 'place'
+  )
 }
 
 function explainKey(
@@ -114,7 +143,10 @@ function explainKey(
   }
 }
 
-function leaseRequestOf({ asked, models, affinity, tokens }: Question): LeaseRequest {
+function leaseRequestOf(
+  { asked, models, affinity, tokens }: Question,
+  waitMs: number,
+): LeaseRequest {
   return {
     leaseId: leaseId('explain'),
     clientId: clientId('explain'),
@@ -126,6 +158,6 @@ function leaseRequestOf({ asked, models, affinity, tokens }: Question): LeaseReq
     excludedAccounts: [],
     attempt: 'first',
     leaseMs: 0,
-    waitMs: 0,
+    waitMs,
   }
 }

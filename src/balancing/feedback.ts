@@ -187,6 +187,7 @@ function isModelsFault(step: Step, { key, model }: EndedAttempt, { fault }: Sett
     const breaker = withoutFailures(other.breaker, atMs, state.policy.breaker)
     if (breaker !== other.breaker) state.changes.keys.add(id)
     other.breaker = breaker
+    state.queue.changed.add(id)
   }
   benchModel(step, model, MODELS_FAULT)
   return true

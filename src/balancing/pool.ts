@@ -1,21 +1,32 @@
 import { rememberGeneration } from './accounting/generations.ts'
 import { book } from './accounting/ledger.ts'
 import { countRequest, remember } from './affinity/affinity.ts'
+import type { Claims } from './eligibility.ts'
 import { learnFromReport, learnFromSettlement, learnHold, undoLease } from './feedback.ts'
 import type { AccountState } from './health/account.ts'
 import { type Bench, isActive } from './health/bench.ts'
 import { afterNothing, asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
 import { dueAtMs, handOut, isDue, type LookupDuty } from './health/lookup-duty.ts'
-import type { KeyId, LeaseId, ModelId } from './ids.ts'
+import type { LeaseId, ModelId } from './ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
-import { close, expire, hasEnded, type Lease, open } from './limits/leases.ts'
+import { type Closing, close, expire, hasEnded, type Lease, open } from './limits/leases.ts'
+import { admit } from './limits/queue-shares.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
 import { take } from './limits/sliding-window.ts'
-import { isAbandoned, laneOf } from './limits/waiting-queue.ts'
+import { displace, enter, leave, sweep, takeMoments } from './limits/waiting-queue.ts'
 import { changeInFlight, type KeyState, type PoolState, type Step } from './pool-state.ts'
 import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
+import { noteChange, noteReport } from './serving/key-changes.ts'
+import { mayWait, placeOf, refusalOf } from './serving/queue-place.ts'
+import {
+  awaitKeys,
+  type Choice,
+  goesToWaiter,
+  type Lending,
+  serveQueue,
+} from './serving/queue-serving.ts'
 import type { LeaseTerms, Settlement } from './settlement.ts'
 
 /**
@@ -43,30 +54,32 @@ export function acquire(
   nowMs: number,
   random: Random,
 ): Decision {
-  tick(state, nowMs)
+  tick(state, nowMs, random)
   const known = claim(state, request.leaseId, nowMs)
   if (known !== null) return known
-  const claimedKeys = serveQueue(state, nowMs, random)
-  const decided =
-    behind(state, request, nowMs) ?? decide({ state, nowMs, random }, request, claimedKeys)
-  if (decided.kind !== 'no_candidate') return decided
-  return enqueue(state, request, decided, nowMs) ?? decided.refusal
+  const step = { state, nowMs, random }
+  const decided = decide(step, request)
+  // A deposit may pay for a retry that waits, and a place may have been given up for this request.
+  serveQueue(step, LENDING)
+  return decided.kind === 'waiting' ? (claim(state, request.leaseId, nowMs) ?? decided) : decided
 }
 
 /**
- * The state of a lease that was requested before. A waiter's Worker calls this every second.
+ * The state of a lease that was requested before. A waiter's Worker calls this every second, so it is
+ * a look-up and nothing else, until the waiter's time is over.
  * @returns null if the pool knows no such lease and no such waiter, for example after a restart
  */
 export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decision | null {
   const lease = state.leases.live.get(leaseId)
   if (lease !== undefined) return granted(state, pickUp(state, lease, nowMs))
   if (hasEnded(state.leases, leaseId)) return refused('ended')
-  const waiter = state.queue.get(leaseId)
+  const waiter = state.queue.waiters.get(leaseId)
   if (waiter === undefined) return null
   waiter.lastPolledAtMs = nowMs
-  if (nowMs < waiter.deadlineMs) return { kind: 'waiting', leaseId }
-  state.queue.delete(leaseId)
-  return waiter.refusal
+  if (waiter.state === 'waits' && nowMs < waiter.deadlineMs) return { kind: 'waiting', leaseId }
+  const refusal = waiter.state === 'waits' ? refusalOf(state, waiter, nowMs) : waiter.refusal
+  leave(state.queue, waiter)
+  return refusal
 }
 
 /** The term of a waiter's lease begins when the lease is fetched. */
@@ -77,108 +90,100 @@ function pickUp(state: PoolState, lease: Lease, nowMs: number): Lease {
   return fetched
 }
 
-/**
- * Grants free keys to the waiters, first come, first served.
- * @returns keys whose tokens a waiter waits for, and which may still have room for smaller requests
- */
-export function serveQueue(state: PoolState, nowMs: number, random: Random): Set<KeyId> {
-  const step = { state, nowMs, random }
-  const claimedKeys = new Set<KeyId>()
-  const refusedLanes = new Map<string, Refusal>()
-  for (const [leaseId, waiter] of state.queue) {
-    if (isAbandoned(waiter, nowMs)) {
-      state.queue.delete(leaseId)
-      continue
-    }
-    const ahead = refusedLanes.get(waiter.lane)
-    if (ahead !== undefined) waiter.refusal = ahead
-    if (nowMs >= waiter.deadlineMs || ahead !== undefined) continue
-    const decided = decide(step, waiter.request, claimedKeys)
-    switch (decided.kind) {
-      case 'grant':
-        state.queue.delete(leaseId)
-        reserveForWaiter(state, leaseId, nowMs)
-        break
-      case 'refusal':
-        // The retry budget refills with time. It may pay for this retry before the deadline.
-        waiter.refusal = decided
-        break
-      case 'no_candidate':
-        refusedLanes.set(waiter.lane, decided.refusal)
-        waiter.refusal = decided.refusal
-        for (const key of decided.shortOfTokens) claimedKeys.add(key)
-    }
+/** How keys get to waiters: see queue-serving.ts. */
+const LENDING: Lending = {
+  choose,
+  lendTo: (step, waiter, choice) => {
+    const { state, nowMs } = step
+    const { request } = waiter
+    const { key, model, panic } = choice
+    const route = routeOf(state, request)
+    // A strategy remembers its turns, so it is told of this one.
+    const { affinity } = request
+    selectKey(
+      step,
+      { kind: 'served', model, panic, hasRecovering: false, candidates: [key] },
+      { route, affinity, memory: route.memory },
+    )
+    const lease = lend(step, request, choice)
+    // Kept for as long as a Worker that still runs needs to fetch it.
+    const unclaimedMs = lease.expiresAtMs - lease.grantedAtMs
+    open(state.leases, { ...lease, unclaimedMs, expiresAtMs: nowMs + PICK_UP_MS })
+    state.queue.decided.push(request.leaseId)
+  },
+}
+
+function decide(step: Step, request: LeaseRequest): Decision {
+  const { state } = step
+  const { queue } = state
+  let chosen = choose(step, request, queue.claims)
+  // Who waits goes first, whatever freed the key.
+  while (chosen.kind === 'choice' && queue.size > 0 && goesToWaiter(step, LENDING, chosen.key)) {
+    chosen = choose(step, request, queue.claims)
   }
-  return claimedKeys
-}
-
-/** Keeps a lease for a waiter, for as long as a Worker that still runs needs to fetch it. */
-function reserveForWaiter(state: PoolState, leaseId: LeaseId, nowMs: number): void {
-  const lease = state.leases.live.get(leaseId)
-  if (lease === undefined) return
-  const unclaimedMs = lease.expiresAtMs - lease.grantedAtMs
-  open(state.leases, { ...lease, unclaimedMs, expiresAtMs: nowMs + PICK_UP_MS })
-}
-
-/** Holds a request back if its lane has waiters, with the refusal of the first of them. */
-function behind(state: PoolState, request: LeaseRequest, nowMs: number): NoCandidate | null {
-  if (state.queue.size === 0) return null
-  const lane = laneOf(request)
-  for (const waiter of state.queue.values()) {
-    if (waiter.lane === lane && nowMs < waiter.deadlineMs) {
-      const { refusal } = waiter
-      return { kind: 'no_candidate', refusal, mayClearAtMs: nowMs, shortOfTokens: [] }
-    }
+  switch (chosen.kind) {
+    case 'choice':
+      return granted(state, lend(step, request, chosen))
+    case 'no_candidate':
+      return enqueue(step, request, chosen) ?? chosen.refusal
+    case 'refusal':
+      return chosen
   }
-  return null
 }
 
-function enqueue(
-  state: PoolState,
-  request: LeaseRequest,
-  { refusal, mayClearAtMs }: NoCandidate,
-  nowMs: number,
-): Waiting | null {
-  const { maxWaiting, maxWaitMs } = state.policy.queue
-  const deadlineMs = nowMs + Math.min(request.waitMs, maxWaitMs)
-  const isWorthWhile = mayClearAtMs !== null && mayClearAtMs < deadlineMs
-  if (!isWorthWhile || state.queue.size >= maxWaiting) return null
-  state.queue.set(request.leaseId, {
-    request,
-    lane: laneOf(request),
-    deadlineMs,
-    lastPolledAtMs: nowMs,
-    refusal,
-  })
+function enqueue(step: Step, request: LeaseRequest, unserved: NoCandidate): Waiting | null {
+  const { state, nowMs } = step
+  const { queue } = state
+  if (!mayWait(state, request, unserved, nowMs)) return null
+  const place = placeOf(state, request)
+  const admission = admit(queue, { ...place, ...request }, state.policy.queue.maxWaiting)
+  if (admission.kind === 'full') return null
+  const { instead } = admission
+  if (instead !== null) displace(queue, instead, refusalOf(state, instead, nowMs))
+  const { refusal, models } = unserved
+  const deadlineMs = nowMs + Math.min(request.waitMs, state.policy.queue.maxWaitMs)
+  const waiter = enter(queue, place, { request, deadlineMs, lastPolledAtMs: nowMs, refusal })
+  awaitKeys(step, waiter, models)
   return { kind: 'waiting', leaseId: request.leaseId }
 }
 
-function decide(
-  step: Step,
-  request: LeaseRequest,
-  claimedKeys: ReadonlySet<KeyId>,
-): Grant | Refusal | NoCandidate {
+/** Which key a request would get. Only the strategy's memory changes. */
+function choose(step: Step, request: LeaseRequest, claims: Claims): Choice | Refusal | NoCandidate {
   const { state, nowMs } = step
   const route = routeOf(state, request)
-  const selected = selectModel(step, route, request, claimedKeys)
+  const selected = selectModel(step, route, request, claims)
   if (selected.kind === 'unserved') return noCandidate(selected.models, nowMs)
   const { model, panic } = selected
-  // A lease for another model does not retry the failed one, so the budget does not pay for it.
-  const isRetry = request.attempt === 'retry' && model === request.models[0]
-  const { retryBudget } = state
   const budgeted = { model, policy: state.policy.retryBudget }
   // Checked before a key is chosen: choosing changes the strategy's memory, and a refused retry
   // must not.
-  if (isRetry && !canWithdraw(retryBudget, budgeted, nowMs)) {
+  if (isRetryOf(request, model) && !canWithdraw(state.retryBudget, budgeted, nowMs)) {
     return refused('retry_budget')
   }
   const { affinity } = request
   const key = selectKey(step, selected, { route, affinity, memory: route.memory })
+  return { kind: 'choice', key, model, panic }
+}
+
+/** A lease for another model does not retry the failed one, so the budget does not pay for it. */
+function isRetryOf({ attempt, models }: LeaseRequest, model: ModelId): boolean {
+  return attempt === 'retry' && model === models[0]
+}
+
+/** Pays for a lease and grants it. */
+function lend(step: Step, request: LeaseRequest, { key, model, panic }: Choice): Lease {
+  const { state, nowMs } = step
+  const { retryBudget, queue } = state
+  const isRetry = isRetryOf(request, model)
+  const budgeted = { model, policy: state.policy.retryBudget }
   // Paid in at the grant, so a request that waits and is tried several times pays in once.
-  if (request.attempt === 'first') deposit(retryBudget, budgeted, nowMs)
+  if (request.attempt === 'first') {
+    deposit(retryBudget, budgeted, nowMs)
+    if (queue.unpaid.size > 0) queue.paidAtMs = nowMs
+  }
   if (isRetry) withdraw(retryBudget, budgeted, nowMs)
   const attempt = request.attempt === 'retry' && !isRetry ? 'move' : request.attempt
-  return granted(state, grant(step, key, request, { model, panic, attempt }))
+  return grant(step, key, request, { model, panic, attempt })
 }
 
 function grant(
@@ -233,25 +238,38 @@ export function settle(
   nowMs: number,
   random: Random,
 ): void {
-  tick(state, nowMs)
+  letTimePass(state, nowMs)
   // A waiter that gives up settles its lease id. Then that lease must never be granted.
-  state.queue.delete(settlement.leaseId)
+  const waiter = state.queue.waiters.get(settlement.leaseId)
+  if (waiter !== undefined) leave(state.queue, waiter)
   const closing = close(state.leases, settlement.leaseId, nowMs)
   if (closing.kind === 'duplicate') return
   const lease = closing.kind === 'forgotten' ? null : closing.lease
   if (lease === null && isSettledBefore(state, settlement)) return
   const keyId = lease?.keyId ?? settlement.keyId
   const key = state.keys.get(keyId)
-  if (key !== undefined && closing.kind === 'live') changeInFlight(key, -1)
   const step = { state, nowMs, random }
+  if (key !== undefined) settleKey(step, key, { closing, lease }, settlement)
+  if (settlement.unused) return
+  bookAttempt(step, { ...settlement, keyId }, lease ?? settlement.lease ?? null)
+}
+
+/** Frees the key of a lease, and learns of it what the attempt showed. */
+function settleKey(
+  step: Step,
+  key: KeyState,
+  { closing, lease }: { readonly closing: Closing; readonly lease: Lease | null },
+  settlement: Settlement,
+): void {
+  const isLive = closing.kind === 'live'
+  if (isLive) changeInFlight(key, -1)
+  noteChange(step.state, key)
   if (settlement.unused) {
-    if (key !== undefined && lease !== null) undoLease(step, key, lease)
+    if (lease !== null) undoLease(step, key, lease)
     return
   }
-  if (key !== undefined && closing.kind === 'live')
-    learnHold(key, nowMs - closing.lease.grantedAtMs)
-  if (key !== undefined) learnFromSettlement(step, key, lease, settlement)
-  bookAttempt(step, { ...settlement, keyId }, lease ?? settlement.lease ?? null)
+  if (isLive) learnHold(key, step.nowMs - closing.lease.grantedAtMs)
+  learnFromSettlement(step, key, lease, settlement)
 }
 
 /**
@@ -283,27 +301,41 @@ function bookAttempt(
   book(state.ledger, entry, nowMs)
 }
 
+/** Lets time pass, and serves the waiters that the keys which it frees are for. */
+export function tick(state: PoolState, nowMs: number, random: Random): void {
+  letTimePass(state, nowMs)
+  serveQueue({ state, nowMs, random }, LENDING)
+}
+
 /** Lets time pass: overdue leases expire, and the capacity that they held is free again. */
-export function tick(state: PoolState, nowMs: number): void {
+export function letTimePass(state: PoolState, nowMs: number): void {
   for (const lease of expire(state.leases, nowMs)) {
     const key = state.keys.get(lease.keyId)
     if (key === undefined) continue
     changeInFlight(key, -1)
     key.breaker = afterNothing(key.breaker, lease.id)
+    noteChange(state, key)
   }
+  sweep(state.queue, nowMs)
+  if (takeMoments(state.queue, nowMs)) noteChange(state, null)
 }
 
 /**
- * The next moment, in epoch milliseconds, at which time alone may decide a waiter: a lease expires,
- * a deadline passes, or a key may be free. Null while the queue is empty.
+ * The next moment, in epoch milliseconds, at which time alone may serve a waiter: a lease expires,
+ * or a key that somebody waits for changes. Null if that is in nobody's time. A waiter's deadline is
+ * none of these: it frees nothing, and whoever holds the waiter's call keeps the time.
  */
-export function wakeAtMs(state: PoolState): number | null {
-  if (state.queue.size === 0) return null
-  let earliestMs = state.leases.nextExpiryMs
-  for (const { deadlineMs, refusal } of state.queue.values()) {
-    earliestMs = Math.min(earliestMs, deadlineMs, refusal.retryAtMs ?? deadlineMs)
-  }
-  return earliestMs
+export function wakeAtMs({ queue, leases }: PoolState): number | null {
+  if (queue.lines.size === 0) return null
+  const atMs = Math.min(queue.nextMomentMs, queue.paidAtMs, leases.nextExpiryMs)
+  return atMs < queue.lastDeadlineMs ? atMs : null
+}
+
+/** Takes the waiters that were decided since the last call. Their held calls have to be released. */
+export function takeDecided(state: PoolState): readonly LeaseId[] {
+  const { decided } = state.queue
+  if (decided.length > 0) state.queue.decided = []
+  return decided
 }
 
 /**
@@ -336,7 +368,9 @@ export function takeLookupDuties(state: PoolState, nowMs: number): LookupDuty[] 
 /** Learns from a key report. */
 export function report(state: PoolState, lookup: KeyReport, nowMs: number): void {
   const key = state.keys.get(lookup.keyId)
-  if (key !== undefined) learnFromReport(state, key, lookup, nowMs)
+  if (key === undefined) return
+  learnFromReport(state, key, lookup, nowMs)
+  noteReport(state, key)
 }
 
 /** Takes the records that must be stored before the pool answers this step. */

@@ -2,6 +2,7 @@ import { spentToday } from './accounting/ledger.ts'
 import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
 import {
+  type Claims,
   candidatesFor,
   type ExcludedKey,
   type Exclusion,
@@ -13,7 +14,7 @@ import {
 import { keyOfOwnAccount } from './health/account.ts'
 import { isActive } from './health/bench.ts'
 import { takesPart } from './health/slow-start.ts'
-import type { AccountId, KeyId, ModelId } from './ids.ts'
+import type { AccountId, ModelId } from './ids.ts'
 import type { LeaseRequest, Refusal, RequestAffinity } from './lease-request.ts'
 import { isNonEmpty, type NonEmpty } from './non-empty.ts'
 import {
@@ -72,33 +73,49 @@ export function selectModel(
   step: Omit<Step, 'random'>,
   route: RouteState,
   request: LeaseRequest,
-  claimedKeys: ReadonlySet<KeyId> = NO_CLAIMS,
+  claimedKeys: Claims = NO_CLAIMS,
 ): ModelSelection {
-  const { state, nowMs } = step
-  const [first] = request.models
-  const isBenched = (model: ModelId) => {
-    // A provider's fault benches the model, and the retry that follows is for this same model.
-    const insists = model === first && request.attempt === 'retry'
-    return !insists && isActive(state.modelBenches.get(model) ?? null, nowMs)
-  }
-  const ordered =
-    request.models.length === 1
-      ? request.models
-      : request.models.toSorted((a, b) => Number(isBenched(a)) - Number(isBenched(b)))
-  const requirementsOf = (model: ModelId): Requirements => {
-    const isFirst = model === first
-    const triedKeys = isFirst ? request.triedKeys : []
-    const excludedAccounts = isFirst ? accountsToday(state, request.excludedAccounts) : []
-    return { model, triedKeys, excludedAccounts, tokens: request.tokens, claimedKeys }
-  }
-  for (const model of ordered) {
-    const { keys, panic, hasRecovering } = candidatesFor(step, route, requirementsOf(model))
+  const requirements = (model: ModelId) => requirementsOf(step, request, model, claimedKeys)
+  for (const model of modelsInOrder(step, request)) {
+    const { keys, panic, hasRecovering } = candidatesFor(step, route, requirements(model))
     if (isNonEmpty(keys)) return { kind: 'served', model, panic, hasRecovering, candidates: keys }
   }
   const models = request.models.map((model) => {
-    return { model, filtered: filterKeys(step, route, requirementsOf(model)) }
+    return { model, filtered: filterKeys(step, route, requirements(model)) }
   })
   return { kind: 'unserved', models }
+}
+
+/** The models of a request in the order in which they are looked at: those that are benched last. */
+export function modelsInOrder(
+  { state, nowMs }: Omit<Step, 'random'>,
+  { models, attempt }: Pick<LeaseRequest, 'models' | 'attempt'>,
+): readonly ModelId[] {
+  const [first] = models
+  if (models.length === 1) return models
+  const isBenched = (model: ModelId) => {
+    // A provider's fault benches the model, and the retry that follows is for this same model.
+    const insists = model === first && attempt === 'retry'
+    return !insists && isActive(state.modelBenches.get(model) ?? null, nowMs)
+  }
+  return models.toSorted((a, b) => Number(isBenched(a)) - Number(isBenched(b)))
+}
+
+/** What a request requires of a key for one of its models. */
+export function requirementsOf(
+  { state }: Omit<Step, 'random'>,
+  request: LeaseRequest,
+  model: ModelId,
+  claimedKeys: Claims,
+): Requirements {
+  const isFirst = model === request.models[0]
+  return {
+    model,
+    triedKeys: isFirst ? request.triedKeys : [],
+    excludedAccounts: isFirst ? accountsToday(state, request.excludedAccounts) : [],
+    tokens: request.tokens,
+    claimedKeys,
+  }
 }
 
 /**
@@ -199,8 +216,8 @@ export interface NoCandidate {
   readonly refusal: Refusal
   /** The earliest moment at which the filter may find a candidate; null if waiting is no help. */
   readonly mayClearAtMs: number | null
-  /** Keys that are excluded only because they have too few tokens left for this request now. */
-  readonly shortOfTokens: readonly KeyId[]
+  /** In the order of the request. */
+  readonly models: readonly ModelCandidates[]
 }
 
 /** Sums up why no model has a candidate. The counts are those of the requested model. */
@@ -215,11 +232,7 @@ export function noCandidate(models: readonly ModelCandidates[], nowMs: number): 
       retryAtMs: earliest(excluded.map(clearsAtMs)),
     },
     mayClearAtMs: earliest(excluded.map((key) => mayClearAtMs(key, nowMs))),
-    shortOfTokens: excluded
-      .filter(({ exclusions }) =>
-        exclusions.every(({ reason, clearsAtMs }) => reason === 'at_tpm' && clearsAtMs !== null),
-      )
-      .map(({ key }) => key.id),
+    models,
   }
 }
 
@@ -253,7 +266,7 @@ function mayClearAtMs({ exclusions }: ExcludedKey, nowMs: number): number | null
 }
 
 /** The last of some moments; null if any of them is null. */
-function latest(moments: readonly (number | null)[]): number | null {
+export function latest(moments: readonly (number | null)[]): number | null {
   return moments.reduce(
     (last, moment) => (last === null || moment === null ? null : Math.max(last, moment)),
     0,

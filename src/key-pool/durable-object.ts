@@ -8,9 +8,9 @@ import {
   acquire,
   claim,
   report,
-  serveQueue,
   settle,
   takeChanges,
+  takeDecided,
   takeLookupDuties,
   tick,
   wakeAtMs,
@@ -79,9 +79,9 @@ export class KeyPool extends DurableObject<Env> {
   /** Answers as soon as a request that waits is decided. See `AwaitReply`. */
   async whenDecided(leaseId: AwaitRequest): Promise<AwaitReply> {
     const pool = this.#open()
-    this.#serve(pool, Date.now())
     const early = claim(pool, leaseId, Date.now())
-    if (early?.kind === 'waiting') await this.#hold(leaseId)
+    const deadlineMs = pool.queue.waiters.get(leaseId)?.deadlineMs ?? 0
+    if (early?.kind === 'waiting') await this.#hold(leaseId, deadlineMs - Date.now())
     const decision = early?.kind === 'waiting' ? claim(pool, leaseId, Date.now()) : early
     this.#write(pool)
     return { version: 1, decision }
@@ -91,7 +91,7 @@ export class KeyPool extends DurableObject<Env> {
   explain(question: Question): Explanation {
     const pool = this.#open()
     const nowMs = Date.now()
-    tick(pool, nowMs)
+    this.#serve(pool, nowMs)
     return explain(pool, question, nowMs, Math.random)
   }
 
@@ -111,7 +111,7 @@ export class KeyPool extends DurableObject<Env> {
   snapshot(): PoolSnapshot {
     const pool = this.#open()
     const nowMs = Date.now()
-    tick(pool, nowMs)
+    this.#serve(pool, nowMs)
     return snapshot(pool, nowMs)
   }
 
@@ -121,9 +121,9 @@ export class KeyPool extends DurableObject<Env> {
     return this.#pool
   }
 
-  async #hold(leaseId: AwaitRequest): Promise<void> {
+  async #hold(leaseId: AwaitRequest, leftMs: number): Promise<void> {
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(release, AWAIT_MS)
+      const timer = setTimeout(release, Math.min(AWAIT_MS, leftMs))
       function release() {
         clearTimeout(timer)
         resolve()
@@ -134,16 +134,12 @@ export class KeyPool extends DurableObject<Env> {
   }
 
   /**
-   * Gives free keys to waiters, releases the held calls that are decided or out of time, and sets a
-   * timer for the next moment at which time alone can free a key or end a wait.
+   * Gives free keys to waiters, releases the held calls that are decided, and sets a timer for the
+   * next moment at which time alone can free a key. A call that is held keeps its own time.
    */
   #serve(pool: PoolState, nowMs: number): void {
-    tick(pool, nowMs)
-    serveQueue(pool, nowMs, Math.random)
-    for (const [leaseId, release] of this.#held) {
-      const waiter = pool.queue.get(leaseId)
-      if (waiter === undefined || nowMs >= waiter.deadlineMs) release()
-    }
+    tick(pool, nowMs, Math.random)
+    for (const leaseId of takeDecided(pool)) this.#held.get(leaseId)?.()
     if (this.#wakeTimer !== null) clearTimeout(this.#wakeTimer)
     const atMs = wakeAtMs(pool)
     this.#wakeTimer =

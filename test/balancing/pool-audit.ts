@@ -1,18 +1,28 @@
 import type { Counters, Tally } from '../../src/balancing/accounting/ledger.ts'
 import { isActive } from '../../src/balancing/health/bench.ts'
 import { asOf, type Breaker } from '../../src/balancing/health/circuit-breaker.ts'
+import { leaseId } from '../../src/balancing/ids.ts'
 import type { Refusal } from '../../src/balancing/lease-request.ts'
 import type { Lease } from '../../src/balancing/limits/leases.ts'
 import { type Meter, roomAtMs, shareUsed } from '../../src/balancing/limits/meter.ts'
+import { canWithdraw } from '../../src/balancing/limits/retry-budget.ts'
 import { WINDOW_MS } from '../../src/balancing/limits/sliding-window.ts'
-import { wakeAtMs } from '../../src/balancing/pool.ts'
+import { createQueue } from '../../src/balancing/limits/waiting-queue.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
+import { routeOf, selectModel } from '../../src/balancing/selection.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { ExactMinute } from './exact-minute.ts'
 import { disagreements } from './filter-agreement.ts'
 import { keysFor } from './grant-rules.ts'
 import type { AnyPool } from './pool-arbitraries.ts'
-import { type Ask, drivePool, type KeySpec, type PoolDriver, START_MS } from './pool-driver.ts'
+import {
+  type Ask,
+  drivePool,
+  type KeySpec,
+  leaseRequestOf,
+  type PoolDriver,
+  START_MS,
+} from './pool-driver.ts'
 import type { Issued } from './pool-walk.ts'
 import type { Waiter } from './queue-model.ts'
 
@@ -116,7 +126,7 @@ export class PoolAudit {
     this.#checkAffinities()
     this.#checkQueue(waiting)
     this.#found.push(...disagreements(this.#pool.state, this.#pool.now()))
-    if (isServed) this.#checkFirst(waiting)
+    if (isServed) this.#checkIdle(waiting)
     const found = this.#found
     this.#found = []
     return found
@@ -214,23 +224,49 @@ export class PoolAudit {
   #checkQueue(waiting: readonly Waiter[]): void {
     const { state } = this.#pool
     this.#expect(state.queue.size <= state.policy.queue.maxWaiting, 'the queue is over its bound')
-    const wakeMs = wakeAtMs(state)
-    for (const { lease, deadlineMs } of waiting) {
+    for (const { lease } of waiting) {
+      this.#expect(state.queue.waiters.has(leaseId(lease)), `${lease} lost its place`)
+    }
+    for (const [key, { request }] of state.queue.claims) {
+      const { leaseId: id } = request
       this.#expect(
-        [...state.queue.keys()].some((id) => id === lease),
-        `${lease} lost its place`,
+        waiting.some(({ lease }) => lease === id),
+        `${key} is kept for ${id}, who does not wait`,
       )
-      this.#expect(wakeMs !== null && wakeMs <= deadlineMs, `nobody wakes for ${lease}`)
     }
   }
 
-  #checkFirst(waiting: readonly Waiter[]): void {
+  /**
+   * No key stands idle that somebody who waits could use, unless it is kept for one who came before
+   * him and will have its tokens in time.
+   */
+  #checkIdle(waiting: readonly Waiter[]): void {
+    for (const [place, { lease, request }] of waiting.entries()) {
+      for (const key of this.#freeFor(request)) {
+        const isKept = waiting.slice(0, place).some((older) => this.#isKeptFor(older, key))
+        this.#expect(isKept, `${key.id} is idle although ${lease} waits for it`)
+      }
+    }
+  }
+
+  #isKeptFor({ request, deadlineMs }: Waiter, key: KeyState): boolean {
+    if (key.tpm === null) return false
+    const freeAtMs = roomAtMs(key.tpm, request.tokens ?? 0, this.#pool.now())
+    if (freeAtMs === null || freeAtMs >= deadlineMs) return false
+    return this.#freeFor({ ...request, tokens: 0 }).includes(key)
+  }
+
+  /** The keys that would serve a request now if nobody else waited. */
+  #freeFor(request: Ask): readonly KeyState[] {
     const { state } = this.#pool
-    const nowMs = this.#pool.now()
-    const [first] = state.queue.values()
-    const [next] = waiting
-    if (first === undefined || next === undefined || first.request.leaseId !== next.lease) return
-    this.#expect(!this.#wouldGrantAt(nowMs, next.request), 'the first waits although a key is free')
+    const step = { state, nowMs: this.#pool.now() }
+    const asked = leaseRequestOf(request, 'imagined')
+    const selected = selectModel(step, routeOf(state, asked), asked)
+    if (selected.kind === 'unserved') return []
+    const { model, candidates } = selected
+    if (asked.attempt !== 'retry' || model !== asked.models[0]) return candidates
+    const budgeted = { model, policy: state.policy.retryBudget }
+    return canWithdraw(structuredClone(state.retryBudget), budgeted, step.nowMs) ? candidates : []
   }
 
   /** What is wrong with a refusal that the pool just gave. */
@@ -248,9 +284,7 @@ export class PoolAudit {
     const { state } = this.#pool
     const route = keysFor(request, [...state.keys.values()], this.#config.setup)
     const outside = state.keys.size - route.length
-    // A request behind the waiters of its lane gets their refusal.
-    const isOwn = state.queue.size === 0
-    expect(!isOwn || (reasons.not_in_route ?? 0) === outside, 'a refusal is of another route')
+    expect((reasons.not_in_route ?? 0) === outside, 'a refusal is of another route')
     if (retryAtMs === null || !this.#isForeseeable(request, retryAtMs)) return faults
     expect(!this.#wouldGrantAt(retryAtMs - 1, request), 'a key was free before the moment named')
     expect(this.#wouldGrantAt(retryAtMs, request), 'no key was free at the moment named')
@@ -286,8 +320,7 @@ export class PoolAudit {
 
   #wouldGrantAt(atMs: number, request: Ask): boolean {
     const twin = drivePool([])
-    Object.assign(twin.state, structuredClone(this.#pool.state))
-    twin.state.queue.clear()
+    Object.assign(twin.state, structuredClone(this.#pool.state), { queue: createQueue() })
     twin.at(atMs)
     return twin.ask({ ...request, lease: 'imagined', waitMs: 0 }).kind === 'grant'
   }

@@ -8,7 +8,7 @@ import type {
   Waiting,
 } from '../../src/balancing/lease-request.ts'
 import { isNonEmpty, type NonEmpty } from '../../src/balancing/non-empty.ts'
-import { acquire, claim, report, serveQueue, settle, tick } from '../../src/balancing/pool.ts'
+import { acquire, claim, report, settle, tick } from '../../src/balancing/pool.ts'
 import {
   createPool,
   type KeyConfig,
@@ -220,8 +220,7 @@ export function drivePool(
 
   /** What the pool's object does when it wakes: leases expire, and free keys go to the waiters. */
   function wake(): void {
-    tick(state, nowMs)
-    serveQueue(state, nowMs, random)
+    tick(state, nowMs, random)
   }
 
   /** The decision for a waiter. The question also shows that its Worker is still there. */

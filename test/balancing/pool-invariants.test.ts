@@ -105,7 +105,16 @@ it('the histories above reach every reason for a refusal, the queue, fallbacks a
     for (const reason of walk.met) met.add(reason)
   }
   expect([...met].toSorted()).toEqual(
-    [...REASONS, 'panic', 'waited', 'timed out', 'left', 'fallback', 'learned'].toSorted(),
+    [
+      ...REASONS,
+      'panic',
+      'waited',
+      'timed out',
+      'left',
+      'displaced',
+      'fallback',
+      'learned',
+    ].toSorted(),
   )
 })
 

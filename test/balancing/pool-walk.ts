@@ -1,10 +1,13 @@
 import { accountId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Decision, Grant, Refusal } from '../../src/balancing/lease-request.ts'
 import { hasEnded, type Lease } from '../../src/balancing/limits/leases.ts'
-import { report, takeLookupDuties, tick, wakeAtMs } from '../../src/balancing/pool.ts'
+import { roomAtMs } from '../../src/balancing/limits/meter.ts'
+import { giveBack } from '../../src/balancing/limits/sliding-window.ts'
+import type { Waiter as PoolWaiter } from '../../src/balancing/limits/waiting-queue.ts'
+import { letTimePass, report, takeLookupDuties, wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
-import { faultsOf } from './grant-rules.ts'
+import { faultsOf, type Granted } from './grant-rules.ts'
 import {
   type AnyPool,
   at,
@@ -55,6 +58,7 @@ export class PoolWalk {
   readonly #audit: PoolAudit
   readonly #waiters = new Waiters()
   readonly #issued = new Map<string, Issued>()
+  readonly #displaced = new Set<string>()
   readonly #faults: string[] = []
   #isServed = true
 
@@ -113,7 +117,7 @@ export class PoolWalk {
   }
 
   check(): void {
-    tick(this.pool.state, this.pool.now())
+    letTimePass(this.pool.state, this.pool.now())
     const nowMs = this.pool.now()
     const live = [...this.#issued.values()].filter((issued) => isLive(issued, nowMs))
     for (const what of this.#audit.faults(live, this.#waiters.alive(nowMs), this.#isServed))
@@ -132,7 +136,7 @@ export class PoolWalk {
   #watch<T>(request: Ask | null, act: () => T): T {
     const { state } = this.pool
     const nowMs = this.pool.now()
-    tick(state, nowMs)
+    letTimePass(state, nowMs)
     const before = [...structuredClone(state.keys).values()]
     const done = act()
     const granted = [...state.leases.live.values()].filter(
@@ -164,15 +168,11 @@ export class PoolWalk {
       this.#fault(!probed.has(lease.keyId), 'two probes were let through at once')
       probed.add(lease.keyId)
     }
-    const overtaken = this.#waiters.overtakenBy(lease.id, request, nowMs)
-    this.#fault(overtaken === undefined, `${lease.id} overtook ${overtaken?.lease}`)
-    const [first] = this.#waiters.alive(nowMs)
-    if (first !== undefined && first.lease !== lease.id && first.request.attempt !== 'retry') {
-      // A free key goes to the longest waiter that can use it, in whatever lane that waiter is.
-      const fits = (first.request.tokens ?? 0) <= (request.tokens ?? 0)
-      const inItsPlace = { ...granted, request: first.request }
-      const couldHaveIt = fits && faultsOf(inItsPlace, this.#config).length === 0
-      this.#fault(!couldHaveIt, `${lease.id} has what ${first.lease} waits for`)
+    for (const older of this.#waiters.before(lease.id, nowMs)) {
+      this.#fault(
+        !this.#couldUse(older, lease, granted),
+        `${lease.id} has what ${older.lease} waits for`,
+      )
     }
     const waited = this.#waiters.of(lease.id)
     const known = this.#issued.get(lease.id)
@@ -192,14 +192,63 @@ export class PoolWalk {
     })
   }
 
+  /**
+   * Whether a key that was granted could have been of use to a waiter within his time. A retry is
+   * left out, because it may wait for the retry budget.
+   */
+  #couldUse({ request, deadlineMs }: Waiter, lease: Lease, granted: Granted): boolean {
+    if (request.attempt === 'retry') return false
+    const isAllowed = (request.models ?? []).some((model) =>
+      [true, false].some(
+        (panic) => faultsOf({ ...granted, request, model, panic }, this.#config).length === 0,
+      ),
+    )
+    const { tpm } = this.pool.key(lease.keyId)
+    if (!isAllowed || tpm === null) return isAllowed
+    const nowMs = this.pool.now()
+    const before = structuredClone(tpm)
+    giveBack(before.window, lease.tokens, nowMs, nowMs)
+    const freeAtMs = roomAtMs(before, request.tokens ?? 0, nowMs)
+    return freeAtMs !== null && freeAtMs < deadlineMs
+  }
+
   #isForgotten({ settledAtMs, expiresAtMs }: Issued): boolean {
     return this.pool.now() - (settledAtMs ?? expiresAtMs) > REMEMBERED_MS
   }
 
   #ask(request: Ask, silent: boolean): void {
+    const before = this.#sharesOfQueue()
     const answer = this.#watch(request, () => this.pool.ask(request))
     this.transcript.push(answer)
+    this.#checkPlaces(before, request)
     this.#take(request, answer, silent)
+  }
+
+  /** Who waits by the pool's own list, in order of arrival, by client. */
+  #sharesOfQueue(): ReadonlyMap<string, readonly PoolWaiter[]> {
+    const waiters = [...this.pool.state.queue.waiters.values()].filter((w) => w.state === 'waits')
+    return Map.groupBy(
+      waiters.toSorted((a, b) => a.arrival - b.arrival),
+      ({ request }) => request.clientId,
+    )
+  }
+
+  /** Whoever lost his place to a newcomer was the youngest of a client, or a lane, that had too much. */
+  #checkPlaces(before: ReadonlyMap<string, readonly PoolWaiter[]>, { client }: Ask): void {
+    const most = Math.max(1, Math.floor(this.pool.state.policy.queue.maxWaiting / 2))
+    for (const [id, waiters] of before) {
+      const lost = waiters.filter(({ state }) => state === 'refused')
+      for (const waiter of lost) {
+        const others = before.size > 1 || id !== client
+        const part = id === client && !others ? 2 * most : most
+        const rivals = id === client ? waiters.filter(({ lane }) => lane === waiter.lane) : waiters
+        const fair = id === client ? Math.max(1, Math.floor(part / 2)) : most
+        this.#fault(rivals.length > fair, `${waiter.request.leaseId} had no more than his share`)
+        this.#fault(rivals.at(-1) === waiter, `${waiter.request.leaseId} was not the youngest`)
+        this.#displaced.add(waiter.request.leaseId)
+        this.met.add('displaced')
+      }
+    }
   }
 
   /** What a Worker does with a decision. */
@@ -267,7 +316,7 @@ export class PoolWalk {
 
   #end(issued: Issued, grant: Grant, told: Partial<Settlement>): void {
     const { state } = this.pool
-    tick(state, this.pool.now())
+    letTimePass(state, this.pool.now())
     const id = leaseId(issued.lease)
     const isKnown = state.leases.live.has(id) || hasEnded(state.leases, id)
     issued.settledAtMs = this.pool.now()
@@ -279,7 +328,7 @@ export class PoolWalk {
   #health(key: KeyState): string {
     const { bench, strikes, lookup, credit, latency } = key
     const { load: _load, ...account } = key.account
-    tick(this.pool.state, this.pool.now())
+    letTimePass(this.pool.state, this.pool.now())
     const breaker = this.#audit.breakerOf(key)
     return JSON.stringify(plain([breaker, bench, strikes, lookup, credit, latency, account]))
   }
@@ -291,7 +340,7 @@ export class PoolWalk {
     )
     const issued = at(settled, pick)
     if (!issued?.grant) return
-    tick(this.pool.state, nowMs)
+    letTimePass(this.pool.state, nowMs)
     const before = structuredClone(this.pool.state)
     this.pool.fail(issued.grant)
     const same = JSON.stringify(plain(before)) === JSON.stringify(plain(this.pool.state))
@@ -367,7 +416,8 @@ export class PoolWalk {
     else if (answer === null) this.#fault(wasAbandoned, 'somebody who waits was forgotten')
     else {
       this.met.add('timed out')
-      this.#fault(nowMs >= deadlineMs, 'somebody was sent away before the time was up')
+      const isOver = nowMs >= deadlineMs || this.#displaced.has(lease)
+      this.#fault(isOver, 'somebody was sent away before the time was up')
       this.#fault(answer.cause !== 'ended', 'somebody who waited is told that it is over')
     }
   }

@@ -43,28 +43,16 @@ export class Waiters {
     )
   }
 
-  /**
-   * An earlier waiter of the request's lane that still waits. Retries are left out, because a retry
-   * may be waiting for the retry budget.
-   */
-  overtakenBy(lease: string, request: Ask, nowMs: number): Waiter | undefined {
+  /** Those that must still be served and came before a lease, or all if it did not wait. */
+  before(lease: string, nowMs: number): readonly Waiter[] {
     const place = this.#all.findIndex((waiter) => waiter.lease === lease)
-    const before = place === -1 ? this.#all : this.#all.slice(0, place)
+    const older = place === -1 ? this.#all : this.#all.slice(0, place)
     const alive = this.alive(nowMs)
-    return before.find(
-      (other) =>
-        alive.includes(other) &&
-        other.request.attempt !== 'retry' &&
-        laneOf(other.request) === laneOf(request),
-    )
+    return older.filter((waiter) => alive.includes(waiter))
   }
 
   /** Whether the pool may have dropped a waiter, because its Worker did not ask again in time. */
   isAbandoned({ lastPolledAtMs }: Waiter, nowMs: number): boolean {
     return nowMs - lastPolledAtMs > ABANDONED_MS
   }
-}
-
-function laneOf({ asked, models, tried, notAccounts }: Ask): string {
-  return JSON.stringify([asked, models, tried, notAccounts])
 }

@@ -5,8 +5,8 @@ import {
   acquire,
   claim,
   report,
-  serveQueue,
   settle,
+  takeDecided,
   takeLookupDuties,
   tick,
   wakeAtMs,
@@ -58,19 +58,15 @@ export function createInMemoryObject(
   }
   const serve = () => {
     const nowMs = time.nowMs()
-    tick(state, nowMs)
-    serveQueue(state, nowMs, random)
-    for (const [leaseId, { release }] of held) {
-      const waiter = state.queue.get(leaseId)
-      if (waiter === undefined || nowMs >= waiter.deadlineMs) release()
-    }
+    tick(state, nowMs, random)
+    for (const leaseId of takeDecided(state)) held.get(leaseId)?.release()
     cancelWake()
     const atMs = wakeAtMs(state)
     if (atMs !== null) cancelWake = time.timer(Math.max(MIN_WAKE_MS, atMs - nowMs), serve)
   }
-  const hold = async (leaseId: LeaseId): Promise<void> => {
+  const hold = async (leaseId: LeaseId, leftMs: number): Promise<void> => {
     await new Promise<void>((resolve) => {
-      const cancel = time.timer(AWAIT_MS, resolve)
+      const cancel = time.timer(Math.min(AWAIT_MS, leftMs), resolve)
       const release = () => {
         cancel()
         resolve()
@@ -96,9 +92,9 @@ export function createInMemoryObject(
       return { version: 1, decisions, lookups: due }
     },
     async whenDecided(leaseId) {
-      serve()
       const early = claim(state, leaseId, time.nowMs())
-      if (early?.kind === 'waiting') await hold(leaseId)
+      const deadlineMs = state.queue.waiters.get(leaseId)?.deadlineMs ?? 0
+      if (early?.kind === 'waiting') await hold(leaseId, deadlineMs - time.nowMs())
       const decision = early?.kind === 'waiting' ? claim(state, leaseId, time.nowMs()) : early
       note(decision)
       return { version: 1, decision }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { tick } from '../../src/balancing/pool.ts'
+import { letTimePass } from '../../src/balancing/pool.ts'
 import { seededRandom } from '../balancing/seeded-random.ts'
 import { type JourneyPlan, journeyArbitrary, type Leaving } from './journey-arbitraries.ts'
 import { errorsIn } from './stream-texts.ts'
@@ -97,7 +97,7 @@ function expectExactBooks({ pool }: VirtualWorld, sent: Sent): void {
 
 /** Even if calls to the pool are lost or repeated, no attempt counts twice and no lease is lost. */
 function expectLeasesCameBack({ pool, time }: VirtualWorld): void {
-  tick(pool.state, time.nowMs())
+  letTimePass(pool.state, time.nowMs())
   expect(pool.inFlight()).toBe(0)
   expect(pool.unsettled()).toEqual([])
   const counted = [...pool.state.ledger.byKey.values()].reduce(

@@ -110,6 +110,23 @@ export function canWithdraw(
   return bucket.tokens >= 1 && budget.ceiling.tokens >= 1
 }
 
+/** The earliest moment at which the budget can pay for one retry if nothing pays in; or infinity. */
+export function paysAtMs(
+  budget: RetryBudget,
+  { model, policy }: BudgetedModel,
+  nowMs: number,
+): number {
+  if (canWithdraw(budget, { model, policy }, nowMs)) return nowMs
+  const own = drippedAtMs(bucketOf(budget, model, policy, nowMs), policy, nowMs)
+  return Math.max(own, drippedAtMs(budget.ceiling, doubled(policy), nowMs))
+}
+
+function drippedAtMs({ tokens }: TokenBucket, policy: RetryBudgetPolicy, nowMs: number): number {
+  // Rounding may leave a bucket a hair short of a whole token.
+  const missing = Math.max(0, 1 - tokens)
+  return missing === 0 ? nowMs : nowMs + Math.ceil((missing / policy.minPerSecond) * 1000 + 1e-6)
+}
+
 /**
  * Pays for one retry. Call this only after `canWithdraw` returned true at the same moment.
  * @param retries 1 to pay; -1 gives the payment of a retry back that was never sent

@@ -35,9 +35,10 @@ describe('a request that waits for tokens', () => {
     expect(pool.grant({ model: 'y', tokens: 10 }).keyId).toBe('small')
   })
 
-  it('has those of its own model wait behind it, even where they would fit in', () => {
+  it('has those of its own model wait behind it, where they could take the same key', () => {
     const pool = used()
     pool.waiting({ model: 'x', tokens: 350 })
+    expect(pool.grant({ model: 'x', tokens: 50 }).keyId).toBe('small')
     const later = pool.waiting({ model: 'x', tokens: 10 })
     pool.wait(4_000)
     expect(pool.inquire(later.leaseId)).toEqual(later)

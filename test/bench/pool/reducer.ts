@@ -8,7 +8,7 @@ import {
 } from '../../../src/balancing/checkpoint.ts'
 import { accountId, clientId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
 import type { Decision } from '../../../src/balancing/lease-request.ts'
-import { acquire, claim, report, serveQueue, settle } from '../../../src/balancing/pool.ts'
+import { acquire, claim, report, settle, tick } from '../../../src/balancing/pool.ts'
 import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
 import {
   STRATEGY_NAMES,
@@ -106,7 +106,7 @@ export class Reducer {
 
   /** Gives to those who wait what has come free. */
   serveQueue(): void {
-    serveQueue(this.#state, this.#nowMs, this.#random)
+    tick(this.#state, this.#nowMs, this.#random)
   }
 
   /** All that is written down, as text. */
