@@ -1,0 +1,214 @@
+import { describe, expect, it } from 'vitest'
+import { explain } from '../../../src/balancing/explanation.ts'
+import { modelId } from '../../../src/balancing/ids.ts'
+import { wakeAtMs } from '../../../src/balancing/pool.ts'
+import type { BenchOrder } from '../../../src/balancing/settlement.ts'
+import { drivePool, usageOf } from '../pool-driver.ts'
+
+const MINUTE_MS = 60_000
+
+/** Two keys, of which the big one has no tokens left for `restMs`. */
+function smallAndBig(restMs: number) {
+  const pool = drivePool([
+    { id: 'small', tpm: 1_000 },
+    { id: 'big', tpm: 10_000 },
+  ])
+  pool.give(pool.grantOf('big', { tokens: 10_000 }), { usage: usageOf(10_000, 0, 0) })
+  pool.wait(MINUTE_MS - restMs)
+  return pool
+}
+
+const benchUntil = (untilMs: number): BenchOrder => ({
+  scope: 'key',
+  reason: 'account_rate_limited',
+  term: { kind: 'until', untilMs },
+})
+
+describe('a waiter keeps no key from others', () => {
+  it('that is too small for it, not even from those of its own model', () => {
+    const pool = smallAndBig(5_000)
+    pool.waiting({ tokens: 5_000 })
+    expect(pool.grant({ tokens: 10, waitMs: 10_000 }).keyId).toBe('small')
+  })
+
+  it('that comes free after its deadline', () => {
+    const pool = drivePool([
+      { id: 'a', tpm: 1_000 },
+      { id: 'b', maxConcurrent: 1 },
+    ])
+    pool.grantOf('b')
+    pool.give(pool.grantOf('a', { tokens: 900 }), { usage: usageOf(900, 0, 0) })
+    pool.wait(30_000)
+    // It waits for b. The tokens of a would be enough for it in half a minute.
+    pool.waiting({ model: 'x', tokens: 500 })
+    expect(pool.grant({ model: 'y', tokens: 50 }).keyId).toBe('a')
+    expect(pool.grant({ model: 'x', tokens: 50 }).keyId).toBe('a')
+  })
+
+  it('that it has tried', () => {
+    const pool = drivePool([
+      { id: 'a', maxConcurrent: 1 },
+      { id: 'b', maxConcurrent: 1 },
+    ])
+    const [first] = [pool.grantOf('a'), pool.grantOf('b')]
+    pool.waiting({ lease: 'mover', tried: ['a'], attempt: 'move' })
+    pool.waiting({ lease: 'fresh' })
+    pool.give(first)
+    expect(pool.inquire('fresh')).toMatchObject({ kind: 'grant', keyId: 'a' })
+    expect(pool.inquire('mover')).toMatchObject({ kind: 'waiting' })
+  })
+
+  it('while it is a retry that the budget does not pay for', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }], {
+      retryBudget: { ratio: 0, minPerSecond: 0.1 },
+    })
+    const holder = pool.grant({ lease: 'holder' })
+    pool.waiting({ lease: 'paid', attempt: 'retry' })
+    pool.waiting({ lease: 'unpaid', attempt: 'retry' })
+    pool.waiting({ lease: 'move', attempt: 'move' })
+    pool.give(holder)
+    const paid = pool.inquire('paid')
+    if (paid?.kind !== 'grant') throw new Error('the first retry is paid for')
+    pool.give(paid)
+    expect(pool.inquire('move')).toMatchObject({ kind: 'grant' })
+  })
+})
+
+describe('a waiting retry without budget', () => {
+  it('gets the idle key as soon as the budget has dripped', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }], {
+      retryBudget: { ratio: 0, minPerSecond: 0.5 },
+    })
+    for (let i = 0; i < 5; i++) pool.give(pool.grant({ attempt: 'retry' }))
+    const holder = pool.grant()
+    pool.waiting({ lease: 'retry', attempt: 'retry' })
+    pool.give(holder)
+    expect(pool.inquire('retry')).toMatchObject({ kind: 'waiting' })
+    const wakeMs = wakeAtMs(pool.state) ?? Number.NaN
+    expect(wakeMs - pool.now()).toBeGreaterThan(1_900)
+    expect(wakeMs - pool.now()).toBeLessThan(2_100)
+    pool.at(wakeMs)
+    expect(pool.inquire('retry')).toMatchObject({ kind: 'grant', keyId: 'a' })
+  })
+
+  it('gets it when a request pays in', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }, 'b'], {
+      retryBudget: { ratio: 1, minPerSecond: 0 },
+    })
+    const holder = pool.grantOf('a')
+    pool.give(pool.grantOf('b', { attempt: 'retry' }))
+    pool.waiting({ lease: 'retry', attempt: 'retry', tried: ['b'] })
+    pool.give(holder)
+    expect(pool.inquire('retry')).toMatchObject({ kind: 'waiting' })
+    pool.grantOf('b')
+    expect(pool.inquire('retry')).toMatchObject({ kind: 'grant', keyId: 'a' })
+  })
+})
+
+describe('a key that may serve again', () => {
+  it('goes to the one that came first among those who can use it, in whatever lane', () => {
+    const pool = drivePool([
+      { id: 'a', maxConcurrent: 1 },
+      { id: 'b', maxConcurrent: 1, tpm: 100 },
+    ])
+    const [a, b] = [pool.grantOf('a'), pool.grantOf('b')]
+    pool.waiting({ lease: 'large', model: 'x', tokens: 200 })
+    pool.waiting({ lease: 'second', model: 'y', tokens: 20 })
+    pool.waiting({ lease: 'third', model: 'x', tokens: 20 })
+    pool.give(b)
+    expect(pool.inquire('second')).toMatchObject({ kind: 'grant', keyId: 'b' })
+    pool.give(a)
+    expect(pool.inquire('large')).toMatchObject({ kind: 'grant', keyId: 'a' })
+    expect(pool.inquire('third')).toMatchObject({ kind: 'waiting' })
+  })
+
+  it('wakes the pool at the end of its bench, and does not before', () => {
+    const pool = drivePool(['a'])
+    const untilMs = pool.now() + 4_000
+    pool.shrug(pool.grant(), benchUntil(untilMs))
+    pool.waiting({ lease: 'mine' })
+    expect(wakeAtMs(pool.state)).toBe(untilMs)
+    pool.at(untilMs)
+    expect(pool.inquire('mine')).toMatchObject({ kind: 'grant' })
+    expect(wakeAtMs(pool.state)).toBeNull()
+  })
+
+  it('is kept for the next who waits for its tokens when the first one leaves', () => {
+    const pool = smallAndBig(5_000)
+    pool.waiting({ lease: 'first', tokens: 9_000 })
+    pool.waiting({ lease: 'second', tokens: 5_000 })
+    const gone = { ...pool.grant({ tokens: 10 }), leaseId: 'first' as never }
+    pool.give(gone, { outcome: 'ignorable' })
+    pool.wait(3_000)
+    pool.inquire('second')
+    pool.wait(2_100)
+    pool.refusal({ tokens: 9_000 })
+    expect(pool.inquire('second')).toMatchObject({ kind: 'grant', keyId: 'big' })
+  })
+})
+
+describe('a waiter whose Worker is gone', () => {
+  it('wakes nobody', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
+    pool.grant()
+    pool.waiting({ waitMs: 1_000 })
+    let wakes = 0
+    const endMs = pool.now() + 5_000
+    for (
+      let atMs = wakeAtMs(pool.state);
+      atMs !== null && atMs < endMs;
+      atMs = wakeAtMs(pool.state)
+    ) {
+      wakes += 1
+      // The shortest pause of the pool's object.
+      pool.at(Math.max(atMs, pool.now() + 25))
+      pool.wake()
+    }
+    expect(wakes).toBe(0)
+  })
+
+  it('is forgotten, with what was kept for it, five seconds after it last asked', () => {
+    const pool = smallAndBig(9_000)
+    pool.waiting({ tokens: 9_000 })
+    pool.waiting({ lease: 'next', tokens: 2_000 })
+    for (let second = 0; second < 6; second++) {
+      pool.wait(1_000)
+      pool.inquire('next')
+    }
+    expect(pool.state.queue.size).toBe(1)
+    expect([...pool.state.queue.claims.values()].map(({ request }) => request.leaseId)).toEqual([
+      'next',
+    ])
+  })
+})
+
+describe('the explanation of a request', () => {
+  const question = {
+    asked: modelId('x'),
+    models: [modelId('x')],
+    affinity: null,
+    tokens: 10,
+  } as const
+  const explained = (pool: ReturnType<typeof drivePool>) =>
+    explain(pool.state, question, pool.now(), () => 0.5)
+
+  it('says that it would wait where it would', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
+    pool.grant()
+    expect(explained(pool)).toMatchObject({ chosen: null, waits: true })
+    const disabled = drivePool([{ id: 'a', disabled: true }])
+    expect(explained(disabled)).not.toHaveProperty('waits')
+    const full = drivePool([{ id: 'a', maxConcurrent: 1 }], { queue: { maxWaiting: 0 } })
+    full.grant()
+    expect(explained(full)).not.toHaveProperty('waits')
+  })
+
+  it('does not choose a key that is kept for a waiter', () => {
+    const pool = drivePool([{ id: 'big', tpm: 10_000 }])
+    pool.give(pool.grantOf('big', { tokens: 9_000 }), { usage: usageOf(9_000, 0, 0) })
+    pool.wait(MINUTE_MS - 5_000)
+    pool.waiting({ tokens: 5_000 })
+    expect(explained(pool)).toMatchObject({ chosen: null, waits: true })
+    expect(pool.ask({ tokens: 10, waitMs: 10_000 })).toMatchObject({ kind: 'waiting' })
+  })
+})
