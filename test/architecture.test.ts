@@ -38,7 +38,7 @@ describe('rooms', () => {
     ],
     'balancing/health': [
       ...['balancing/ids.ts', 'balancing/random.ts', 'balancing/settlement.ts'],
-      'balancing/limits',
+      ...['balancing/affinity', 'balancing/limits'],
     ],
     'balancing/limits': ['balancing/ids.ts', 'balancing/lease-request.ts'],
     'balancing/accounting': ['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health'],
