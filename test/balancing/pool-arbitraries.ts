@@ -98,6 +98,7 @@ export const poolArbitrary: fc.Arbitrary<AnyPool> = fc.record({
     queue: fc.constantFrom(
       { maxWaiting: 100, maxWaitMs: 10_000 },
       { maxWaiting: 2, maxWaitMs: 30_000 },
+      { maxWaiting: 3, maxWaitMs: 60_000 },
       { maxWaiting: 0, maxWaitMs: 10_000 },
     ),
   }),
@@ -127,10 +128,12 @@ export const historyArbitrary: fc.Arbitrary<Hint[]> = fc.array(
 /** The lease request that a hint stands for. */
 export function requestOf({ pick, detail }: Hint, lease: string): Ask {
   const [first, ...rest] = [pick, pick + 1, pick + 2].map((i) => at(MODELS, i) ?? MODELS[0])
-  const models = [first ?? MODELS[0], ...rest.slice(0, detail % 3)]
+  // Some callers send names that nobody knows.
+  const asked = detail % 11 === 3 ? `invented/${pick % 5}` : (first ?? MODELS[0])
+  const models = [asked, ...rest.slice(0, detail % 3)]
   return {
     lease,
-    client: `client-${detail % 3}`,
+    client: `client-${at([0, 0, 0, 1, 2], detail)}`,
     models,
     asked: detail % 8 === 1 ? 'an-alias' : (models[0] ?? MODELS[0]),
     attempt: at(['first', 'first', 'move', 'retry'], detail) ?? 'first',

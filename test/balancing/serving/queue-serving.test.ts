@@ -75,6 +75,17 @@ describe('a waiter keeps no key from others', () => {
 })
 
 describe('a waiting retry without budget', () => {
+  it('leaves an idle key to a move that comes later', () => {
+    const pool = drivePool([{ id: 'a', maxConcurrent: 1 }], {
+      retryBudget: { ratio: 0, minPerSecond: 0 },
+    })
+    const holder = pool.grant()
+    pool.waiting({ attempt: 'retry' })
+    pool.give(holder)
+    pool.wake()
+    expect(pool.grant({ attempt: 'move' }).keyId).toBe('a')
+  })
+
   it('gets the idle key as soon as the budget has dripped', () => {
     const pool = drivePool([{ id: 'a', maxConcurrent: 1 }], {
       retryBudget: { ratio: 0, minPerSecond: 0.5 },
