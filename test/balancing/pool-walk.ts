@@ -58,7 +58,6 @@ export class PoolWalk {
   readonly #audit: PoolAudit
   readonly #waiters = new Waiters()
   readonly #issued = new Map<string, Issued>()
-  readonly #displaced = new Set<string>()
   readonly #faults: string[] = []
   #isServed = true
 
@@ -245,7 +244,7 @@ export class PoolWalk {
         const fair = id === client ? Math.max(1, Math.floor(part / 2)) : most
         this.#fault(rivals.length > fair, `${waiter.request.leaseId} had no more than his share`)
         this.#fault(rivals.at(-1) === waiter, `${waiter.request.leaseId} was not the youngest`)
-        this.#displaced.add(waiter.request.leaseId)
+        this.#waiters.displace(waiter.request.leaseId)
         this.met.add('displaced')
       }
     }
@@ -273,7 +272,14 @@ export class PoolWalk {
         const { maxWaitMs } = this.pool.state.policy.queue
         const deadlineMs = nowMs + Math.min(request.waitMs ?? 0, maxWaitMs)
         this.#fault(deadlineMs > nowMs, 'somebody waits who did not want to')
-        this.#waiters.add({ lease, request, deadlineMs, silent, lastPolledAtMs: nowMs })
+        this.#waiters.add({
+          lease,
+          request,
+          deadlineMs,
+          silent,
+          lastPolledAtMs: nowMs,
+          isDisplaced: false,
+        })
         return
       }
       case 'refusal':
@@ -398,7 +404,7 @@ export class PoolWalk {
 
   #inquire(waiter: Waiter): void {
     const nowMs = this.pool.now()
-    const { lease, request, deadlineMs } = waiter
+    const { lease, request, deadlineMs, isDisplaced } = waiter
     if (waiter.silent) {
       if (this.#waiters.isAbandoned(waiter, nowMs)) this.#waiters.remove(lease)
       return
@@ -416,7 +422,7 @@ export class PoolWalk {
     else if (answer === null) this.#fault(wasAbandoned, 'somebody who waits was forgotten')
     else {
       this.met.add('timed out')
-      const isOver = nowMs >= deadlineMs || this.#displaced.has(lease)
+      const isOver = nowMs >= deadlineMs || isDisplaced
       this.#fault(isOver, 'somebody was sent away before the time was up')
       this.#fault(answer.cause !== 'ended', 'somebody who waited is told that it is over')
     }

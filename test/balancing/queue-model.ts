@@ -11,6 +11,8 @@ export interface Waiter {
   /** Whether its Worker is gone and never asks again. */
   readonly silent: boolean
   lastPolledAtMs: number
+  /** Whether another has taken its place. Its Worker hears so when it next asks. */
+  isDisplaced: boolean
 }
 
 /** The waiters in order of arrival, by the pool's answers and not by the pool's own queue. */
@@ -31,6 +33,11 @@ export class Waiters {
     return waiter
   }
 
+  displace(lease: string): void {
+    const waiter = this.of(lease)
+    if (waiter !== undefined) waiter.isDisplaced = true
+  }
+
   of(lease: string): Waiter | undefined {
     return this.#all.find((waiter) => waiter.lease === lease)
   }
@@ -38,8 +45,8 @@ export class Waiters {
   /** The waiters that must still be served. */
   alive(nowMs: number): readonly Waiter[] {
     return this.#all.filter(
-      ({ deadlineMs, lastPolledAtMs }) =>
-        nowMs < deadlineMs && nowMs - lastPolledAtMs <= ABANDONED_MS,
+      ({ deadlineMs, lastPolledAtMs, isDisplaced }) =>
+        !isDisplaced && nowMs < deadlineMs && nowMs - lastPolledAtMs <= ABANDONED_MS,
     )
   }
 
