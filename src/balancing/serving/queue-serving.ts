@@ -10,7 +10,7 @@ import {
   standingExclusions,
 } from '../eligibility.ts'
 import { isActive } from '../health/bench.ts'
-import { type ModelId, modelId } from '../ids.ts'
+import { type KeyId, type ModelId, modelId } from '../ids.ts'
 import type { LeaseRequest, Refusal } from '../lease-request.ts'
 import { canWithdraw, paysAtMs } from '../limits/retry-budget.ts'
 import {
@@ -263,7 +263,10 @@ function noteNextChange({ state, nowMs }: Step, excluded: Excluded, deadlineMs: 
   const { bench, account } = key
   let atMs = deadlineMs
   for (const { reason, clearsAtMs, mayClearSooner } of exclusions) {
-    if (reason === 'below_min_credit' && mayClearSooner) state.queue.overspent.add(key.id)
+    if (reason === 'below_min_credit' && mayClearSooner) {
+      state.queue.overspent.add(key.id)
+      atMs = Math.min(atMs, resetOf(key.credit) ?? atMs)
+    }
     if (clearsAtMs !== null && !mayClearSooner) atMs = Math.min(atMs, clearsAtMs)
   }
   // A bench that a lookup cures may lapse before.
@@ -274,22 +277,35 @@ function noteNextChange({ state, nowMs }: Step, excluded: Excluded, deadlineMs: 
   if (nowMs < atMs && atMs < deadlineMs) noteMoment(state.queue, key.id, atMs)
 }
 
+/** When a key has all of its credit again, in epoch milliseconds; null if nobody knows. */
+function resetOf(credit: KeyState['credit']): number | null {
+  return credit.kind === 'known' ? credit.resetsAtMs : null
+}
+
 /** Has a newcomer to the queue wait for the keys that may serve it: claims and moments. */
 export function awaitKeys(step: Step, waiter: Waiter, unserved: readonly ModelCandidates[]): void {
-  const { queue } = step.state
-  const { request, deadlineMs } = waiter
-  for (const { model, filtered } of unserved) {
+  const { request } = waiter
+  const order = modelsInOrder(step, request)
+  const inOrder = unserved.toSorted((a, b) => order.indexOf(a.model) - order.indexOf(b.model))
+  // A key goes to the first model that it may serve. If that one is not paid for, nor are the others.
+  const unpaidKeys = new Set<KeyId>()
+  for (const { model, filtered } of inOrder) {
     const mayClaim = isPaid(step, request, model)
     if (!mayClaim) noteUnpaid(step, waiter)
     for (const { key, exclusions } of filtered.excluded) {
-      const isShort = exclusions.every(lacksTokens)
-      if (!isShort) noteNextChange(step, { key, model, exclusions }, deadlineMs)
-      const roomAtMs = isShort ? clearOf(exclusions) : deadlineMs
-      if (!mayClaim || roomAtMs >= deadlineMs) continue
-      claimKey(queue, key.id, waiter)
-      noteMoment(queue, key.id, Math.min(roomAtMs, waitsUntilMs(waiter)))
+      if (unpaidKeys.has(key.id)) continue
+      if (!exclusions.every(lacksTokens)) {
+        noteNextChange(step, { key, model, exclusions }, waiter.deadlineMs)
+      } else if (mayClaim) awaitTokens(step, waiter, key, clearOf(exclusions))
+      else unpaidKeys.add(key.id)
     }
   }
+}
+
+function awaitTokens({ state }: Step, waiter: Waiter, key: KeyState, roomAtMs: number): void {
+  if (roomAtMs >= waiter.deadlineMs) return
+  claimKey(state.queue, key.id, waiter)
+  noteMoment(state.queue, key.id, Math.min(roomAtMs, waitsUntilMs(waiter)))
 }
 
 /** Whether the retry budget pays for a request with this model, if it has to. */
