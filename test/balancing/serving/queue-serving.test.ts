@@ -158,6 +158,37 @@ describe('a key that may serve again', () => {
   })
 })
 
+describe('what happens to one key frees another one for a waiter', () => {
+  it('when a report about the first ends the bench of their account', () => {
+    const pool = drivePool([
+      { id: 'a1', account: 'acme' },
+      { id: 'a2', account: 'acme' },
+      { id: 'b', maxConcurrent: 1 },
+    ])
+    pool.grantOf('b')
+    pool.shrug(pool.grantOf('a1'), {
+      scope: 'account',
+      reason: 'account_out_of_credit',
+      term: { kind: 'lookup', lapseMs: 300_000 },
+    })
+    pool.waiting({ lease: 'mine', tried: ['a1'] })
+    pool.lookUp('a1', 5, { balanceUsd: 5 })
+    expect(pool.inquire('mine')).toMatchObject({ kind: 'grant', keyId: 'a2' })
+  })
+
+  it('when the failure of the first begins panic', () => {
+    const pool = drivePool(['a', 'b'], {
+      panicRatio: 0.5,
+      breaker: { failures: 1, windowMs: 60_000, cooldownMs: 5_000, maxCooldownMs: 5_000 },
+    })
+    pool.trip('a')
+    const running = pool.grantOf('b', { model: 'only/b' })
+    pool.waiting({ lease: 'mine', tried: ['b'] })
+    pool.fail(running)
+    expect(pool.inquire('mine')).toMatchObject({ kind: 'grant', keyId: 'a' })
+  })
+})
+
 describe('a waiter whose Worker is gone', () => {
   it('wakes nobody', () => {
     const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
