@@ -1,12 +1,20 @@
+import { creditAsOf } from './accounting/credit.ts'
 import { rememberGeneration } from './accounting/generations.ts'
 import { book } from './accounting/ledger.ts'
 import { countRequest, remember } from './affinity/affinity.ts'
 import { learnFromReport, learnFromSettlement, learnHold, undoLease } from './feedback.ts'
 import type { AccountState } from './health/account.ts'
-import { type Bench, isActive } from './health/bench.ts'
+import type { Bench } from './health/bench.ts'
 import { afterNothing, asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
-import { dueAtMs, handOut, isDue, type LookupDuty } from './health/lookup-duty.ts'
+import {
+  dueAtMs,
+  handOut,
+  isDue,
+  isDueAtRest,
+  isOutOfCredit,
+  type LookupDuty,
+} from './health/lookup-duty.ts'
 import type { KeyId, LeaseId, ModelId } from './ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
 import { close, expire, hasEnded, type Lease, open } from './limits/leases.ts'
@@ -295,12 +303,18 @@ export function tick(state: PoolState, nowMs: number): void {
 
 /**
  * The next moment, in epoch milliseconds, at which time alone may decide a waiter: a lease expires,
- * a deadline passes, or a key may be free. Null while the queue is empty.
+ * a deadline passes, or a key may be free. Null while nobody waits within his time.
  */
-export function wakeAtMs(state: PoolState): number | null {
-  if (state.queue.size === 0) return null
-  let earliestMs = state.leases.nextExpiryMs
+export function wakeAtMs(
+  state: PoolState,
+  nowMs: number = Number.NEGATIVE_INFINITY,
+): number | null {
+  let earliestMs: number | null = null
   for (const { deadlineMs, refusal } of state.queue.values()) {
+    // Time decides nothing more for a waiter that is past its deadline: only a call of its Worker,
+    // which may be gone, takes it out of the queue.
+    if (nowMs >= deadlineMs) continue
+    earliestMs ??= state.leases.nextExpiryMs
     earliestMs = Math.min(earliestMs, deadlineMs, refusal.retryAtMs ?? deadlineMs)
   }
   return earliestMs
@@ -312,25 +326,54 @@ export function wakeAtMs(state: PoolState): number | null {
  */
 export function takeLookupDuties(state: PoolState, nowMs: number): LookupDuty[] {
   if (nowMs < state.lookupsDueAtMs) return []
-  const { refreshMs } = state.policy.credit
   const keys = [...state.keys.values()].filter(({ config }) => !config.disabled)
-  const due = keys
-    .filter(({ lookup }) => isDue(lookup, nowMs))
-    .sort((a, b) => dueAtMs(a.lookup) - dueAtMs(b.lookup))
-    .slice(0, LOOKUPS_PER_STEP)
-  const duties = due.map((key) => {
-    const { state: lookup, freshSinceMs } = handOut(key.lookup, nowMs, refreshMs)
-    key.lookup = lookup
-    key.spentSinceAskedUsd = 0
-    const { bench } = key.account
-    const withBalance = isActive(bench, nowMs) && bench.reason === 'account_out_of_credit'
-    return { keyId: key.id, freshSinceMs, withBalance }
-  })
+  const duties = handOutDuties(
+    state,
+    keys.filter(({ lookup }) => isDue(lookup, nowMs)),
+    LOOKUPS_PER_STEP,
+    nowMs,
+  )
   state.lookupsDueAtMs = keys.reduce(
     (earliestMs, { lookup }) => Math.min(earliestMs, dueAtMs(lookup)),
     Number.POSITIVE_INFINITY,
   )
   return duties
+}
+
+/**
+ * Hands out the lookup duties that are due although no request comes: those of keys that are out and
+ * that a lookup may bring back, and of keys with a cap that is near. A healthy key can wait for the
+ * next request.
+ */
+export function takeDutiesAtRest(state: PoolState, most: number, nowMs: number): LookupDuty[] {
+  const due = [...state.keys.values()].filter(
+    (key) => !key.config.disabled && isDueAtRest(key, isCapNear(state, key, nowMs), nowMs),
+  )
+  return handOutDuties(state, due, most, nowMs)
+}
+
+function handOutDuties(
+  state: PoolState,
+  due: readonly KeyState[],
+  most: number,
+  nowMs: number,
+): LookupDuty[] {
+  const { refreshMs } = state.policy.credit
+  const first = due.toSorted((a, b) => dueAtMs(a.lookup) - dueAtMs(b.lookup)).slice(0, most)
+  return first.map((key) => {
+    const { state: lookup, freshSinceMs } = handOut(key.lookup, nowMs, refreshMs)
+    key.lookup = lookup
+    key.spentSinceAskedUsd = 0
+    const withBalance = isOutOfCredit(key, nowMs)
+    return { keyId: key.id, freshSinceMs, withBalance }
+  })
+}
+
+/** Whether little more may be spent with the key than its `min_credit` keeps back. */
+function isCapNear({ policy }: PoolState, { credit, config }: KeyState, nowMs: number): boolean {
+  const known = creditAsOf(credit, nowMs)
+  if (known.kind === 'unknown' || known.remainingUsd === null) return false
+  return known.remainingUsd <= config.minCreditUsd + policy.credit.thresholdUsd
 }
 
 /** Learns from a key report. */
