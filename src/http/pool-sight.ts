@@ -1,4 +1,4 @@
-import type { PoolClient } from '../key-pool/pool-client.ts'
+import { OBJECT_NAME, type PoolClient } from '../key-pool/pool-client.ts'
 
 /** What an isolate knows of the pool's object without asking it. */
 export interface PoolSight {
@@ -20,7 +20,7 @@ const COPY_MS = 4_000
 const READ_AGAIN_MS = 60_000
 
 /** The name in KV. No key's id has a slash, so it is no entry of a key. */
-const PLACED = 'placed/pool/default/0'
+const PLACED = `placed/${OBJECT_NAME}`
 
 export function createPoolSight(kv: KVNamespace, nowMs: () => number): PoolSight {
   let copy = { count: 0, atMs: Number.NEGATIVE_INFINITY }

@@ -95,10 +95,17 @@ export class PoolHost {
     for (const item of listOf(request.settlements)) this.#settle(item, nowMs)
     for (const item of listOf(request.lookups)) this.#report(item, nowMs)
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
-    const lookups = request.takesNoDuties ? [] : takeLookupDuties(this.#pool, nowMs)
-    this.#serve(nowMs)
+    const lookups = request.takesNoDuties
+      ? null
+      : this.#guard(() => takeLookupDuties(this.#pool, nowMs))
+    this.#guard(() => this.#serve(nowMs))
     this.#noteChange()
-    return { version: 1, decisions, lookups, usableKeys: this.#countUsable(nowMs) }
+    return {
+      version: 1,
+      decisions,
+      lookups: lookups ?? [],
+      usableKeys: this.#countUsable(nowMs),
+    }
   }
 
   /** Answers as soon as a request that waits is decided. See `AwaitReply`. */

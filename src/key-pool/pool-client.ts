@@ -17,7 +17,7 @@ import type {
 const GIVE_UP_MS = 2_000
 
 /** The number leaves room for shards: later each shard may hold a share of the pool's keys. */
-const OBJECT_NAME = 'pool/default/0'
+export const OBJECT_NAME = 'pool/default/0'
 
 /** `unavailable`: the object threw, is overloaded, or took longer than two seconds. */
 export type PoolAnswer<T> =
