@@ -1,5 +1,6 @@
 import { createApp } from './app.ts'
 import type { Ports } from './gateway/ports.ts'
+import { carryOutDuties } from './http/duties-at-rest.ts'
 import { KeyPool } from './key-pool/durable-object.ts'
 
 /** The real clock, timers, randomness and network. */
@@ -14,6 +15,13 @@ const ports: Ports = {
   uniqueId: () => crypto.randomUUID(),
 }
 
-export default createApp(ports)
+const { fetch: answer } = createApp(ports)
+
+export default {
+  fetch: answer,
+  async scheduled(_controller, env) {
+    await carryOutDuties(env, ports)
+  },
+} satisfies ExportedHandler<Env>
 
 export { KeyPool }

@@ -69,7 +69,7 @@ describe('rooms', () => {
       ...['hono', 'http-cache-semantics'],
     ],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'hono'],
-    index: ['app', 'gateway', 'key-pool'],
+    index: ['app', 'gateway', 'http', 'key-pool'],
   }
 
   /** `src/http/routes/healthz.ts` is in the room `http/routes`, `src/app.ts` is a room of its own. */
@@ -245,12 +245,15 @@ describe('wrangler.toml', () => {
 
   /** One line for each var, binding, export and setting that an environment would not inherit. */
   function declarations(config: object): string[] {
-    const { vars, exports, observability, ...others }: Record<string, unknown> = { ...config }
+    const { vars, exports, observability, triggers, ...others }: Record<string, unknown> = {
+      ...config,
+    }
     const tables = Object.entries(others).flatMap(([key, value]) => bindings(key, value))
     return [
       ...Object.keys(isRecord(vars) ? vars : {}).map((name) => `var ${name}`),
       `exports ${JSON.stringify(exports)}`,
       `observability ${JSON.stringify(observability)}`,
+      `triggers ${JSON.stringify(triggers)}`,
       ...tables,
     ].sort()
   }
@@ -274,6 +277,7 @@ describe('wrangler.toml', () => {
 
   it('repeats everything that is not inherited in every environment', () => {
     expect(declarations(rawConfig)).toContain('var UPSTREAM_URL')
+    expect(declarations(rawConfig)).toContain('triggers {"crons":["* * * * *"]}')
     for (const [name, environment] of environments) {
       expect(declarations(environment), name).toEqual(declarations(rawConfig))
     }

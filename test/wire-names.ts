@@ -8,6 +8,15 @@
 /** Fields of what a Worker sends to the pool's object. */
 export const EXCHANGE_REQUEST = ['lookups', 'settlements', 'version', 'wants'] as const
 
+/** The one that reports duties carried out at rest says that it takes no others. */
+export const REPORT_AT_REST = [
+  'lookups',
+  'settlements',
+  'takesNoDuties',
+  'version',
+  'wants',
+] as const
+
 export const LEASE_REQUEST = [
   ...['affinity', 'asked', 'attempt', 'clientId', 'excludedAccounts', 'leaseId', 'leaseMs'],
   ...['models', 'tokens', 'triedKeys', 'waitMs'],
@@ -37,7 +46,13 @@ export const KEY_REPORT = [
 ] as const
 
 /** Fields of what the object answers. */
-export const EXCHANGE_REPLY = ['decisions', 'lookups', 'version'] as const
+export const EXCHANGE_REPLY = ['decisions', 'lookups', 'usableKeys', 'version'] as const
+
+export const HEALTH_REPLY = ['usableKeys', 'version'] as const
+
+export const DUTIES_REQUEST = ['max'] as const
+
+export const DUTIES_REPLY = ['lookups', 'version'] as const
 
 export const GRANT = ['accountId', 'grantedAtMs', 'keyId', 'kind', 'leaseId', 'model'] as const
 
@@ -51,7 +66,8 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['exchange', 'explain', 'keyForGeneration', 'snapshot', 'spending', 'whenDecided'],
+  ...['duties', 'exchange', 'explain', 'health', 'keyForGeneration', 'snapshot', 'spending'],
+  'whenDecided',
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */

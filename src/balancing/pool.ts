@@ -4,10 +4,9 @@ import { countRequest, remember } from './affinity/affinity.ts'
 import type { Claims } from './eligibility.ts'
 import { learnFromReport, learnFromSettlement, learnHold, undoLease } from './feedback.ts'
 import type { AccountState } from './health/account.ts'
-import { type Bench, isActive } from './health/bench.ts'
+import type { Bench } from './health/bench.ts'
 import { afterNothing, asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
-import { dueAtMs, handOut, isDue, type LookupDuty } from './health/lookup-duty.ts'
 import type { LeaseId, ModelId } from './ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
 import { type Closing, close, expire, hasEnded, type Lease, open } from './limits/leases.ts'
@@ -33,9 +32,6 @@ import type { LeaseTerms, Settlement } from './settlement.ts'
  * The reducer. Every decision about the pool is one of these synchronous steps over plain data.
  * So no other step can run between choosing a key and counting its lease.
  */
-
-/** The most lookups for one exchange, so that one request does not look up the whole pool. */
-const LOOKUPS_PER_STEP = 4
 
 /** How long a lease for a waiter is kept until the waiter's Worker fetches it. */
 const PICK_UP_MS = 5_000
@@ -336,33 +332,6 @@ export function takeDecided(state: PoolState): readonly LeaseId[] {
   const { decided } = state.queue
   if (decided.length > 0) state.queue.decided = []
   return decided
-}
-
-/**
- * Hands out the lookup duties that are due, a few per step, the most overdue first, and each to one
- * Worker at a time. Costs a comparison while nothing is due.
- */
-export function takeLookupDuties(state: PoolState, nowMs: number): LookupDuty[] {
-  if (nowMs < state.lookupsDueAtMs) return []
-  const { refreshMs } = state.policy.credit
-  const keys = [...state.keys.values()].filter(({ config }) => !config.disabled)
-  const due = keys
-    .filter(({ lookup }) => isDue(lookup, nowMs))
-    .sort((a, b) => dueAtMs(a.lookup) - dueAtMs(b.lookup))
-    .slice(0, LOOKUPS_PER_STEP)
-  const duties = due.map((key) => {
-    const { state: lookup, freshSinceMs } = handOut(key.lookup, nowMs, refreshMs)
-    key.lookup = lookup
-    key.spentSinceAskedUsd = 0
-    const { bench } = key.account
-    const withBalance = isActive(bench, nowMs) && bench.reason === 'account_out_of_credit'
-    return { keyId: key.id, freshSinceMs, withBalance }
-  })
-  state.lookupsDueAtMs = keys.reduce(
-    (earliestMs, { lookup }) => Math.min(earliestMs, dueAtMs(lookup)),
-    Number.POSITIVE_INFINITY,
-  )
-  return duties
 }
 
 /** Learns from a key report. */

@@ -82,6 +82,18 @@ export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
   }
 }
 
+/** The number of keys without a reason against them, as in a snapshot but without taking one. */
+export function usableKeys(state: PoolState, nowMs: number): number {
+  const route = state.routes.at(-1) ?? state.routes[0]
+  const { keys, panic } = filterStanding({ state, nowMs }, route, NO_MODEL)
+  let usable = 0
+  for (const { key, exclusions } of keys) {
+    if (exclusions.length > 0) continue
+    if (panic || breakerExclusions(key, nowMs).length === 0) usable += 1
+  }
+  return usable
+}
+
 function keySnapshot(key: KeyState, exclusion: Exclusion | undefined, nowMs: number): KeySnapshot {
   const { expiresAtMs, latency, rpm, tpm } = key
   return {

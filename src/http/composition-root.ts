@@ -3,18 +3,20 @@ import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
 import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
 import type { JourneyContext } from '../gateway/inference-request.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
-import { createKeyLookups } from '../gateway/leases/key-lookups.ts'
+import { createKeyLookups, type KeyLookups } from '../gateway/leases/key-lookups.ts'
 import { createKeyRing, type KeyRing } from '../gateway/leases/key-ring.ts'
 import { createLeaseBroker } from '../gateway/leases/lease-broker.ts'
 import type { Ports } from '../gateway/ports.ts'
 import { createPoolClient, type PoolClient } from '../key-pool/pool-client.ts'
 import { createCreditCache } from './kv-credit-cache.ts'
 import { logExpiry } from './log.ts'
+import { createPoolSight, type PoolSight, watched } from './pool-sight.ts'
 
 /** The parts of the gateway that live as long as the isolate. */
 export interface Gateway {
   readonly config: Config
   readonly pool: PoolClient
+  readonly sight: PoolSight
   readonly ring: KeyRing
   readonly credit: CreditCache
   readonly ports: Ports
@@ -60,6 +62,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayRes
       config,
       ports,
       pool: createPoolClient(env.KEY_POOL),
+      sight: createPoolSight(env.CREDIT, ports.nowMs),
       ring: createKeyRing(config.keys),
       credit: createCreditCache(env.CREDIT),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
@@ -73,19 +76,21 @@ export function journeyContextOf(
   gateway: Gateway,
   background: (work: Promise<unknown>) => void,
 ): JourneyContext {
-  const { config, pool, ring, credit, ports } = gateway
+  const { config, ring, ports, sight } = gateway
   const { upstreamUrl, policy } = config
-  const lookups = createKeyLookups({
-    ports,
-    upstreamUrl,
-    ring,
-    cache: credit,
-    onValid: (answer) => warnOfExpiry(gateway, answer),
-  })
+  const lookups = keyLookupsOf(gateway)
+  const pool = watched(gateway.pool, sight, background)
   const { onPoolUnavailable, spillFreeTier, spillPolicy, queue } = policy
   const leases = createLeaseBroker({ ports, pool, ring, lookups, onPoolUnavailable, background })
   const spill = { freeTier: spillFreeTier, policy: spillPolicy }
   return { ports, leases, ring, upstreamUrl, spill, maxWaitMs: queue.maxWaitMs }
+}
+
+export function keyLookupsOf(gateway: Gateway): KeyLookups {
+  const { config, ring, credit, ports } = gateway
+  const { upstreamUrl } = config
+  const onValid = (answer: KnownCredit) => warnOfExpiry(gateway, answer)
+  return createKeyLookups({ ports, upstreamUrl, ring, cache: credit, onValid })
 }
 
 const DAY_MS = 24 * 60 * 60_000

@@ -3,13 +3,21 @@ import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './durable-object.ts'
-import type { AwaitReply, AwaitRequest, ExchangeReply, ExchangeRequest } from './protocol.ts'
+import type {
+  AwaitReply,
+  AwaitRequest,
+  DutiesReply,
+  DutiesRequest,
+  ExchangeReply,
+  ExchangeRequest,
+  HealthReply,
+} from './protocol.ts'
 
 /** How long the Worker waits for the pool object before it goes on without it. */
 const GIVE_UP_MS = 2_000
 
 /** The number leaves room for shards: later each shard may hold a share of the pool's keys. */
-const OBJECT_NAME = 'pool/default/0'
+export const OBJECT_NAME = 'pool/default/0'
 
 /** `unavailable`: the object threw, is overloaded, or took longer than two seconds. */
 export type PoolAnswer<T> =
@@ -24,6 +32,9 @@ export interface PoolClient {
   spending(clientId: ClientId): Promise<PoolAnswer<Spending>>
   keyForGeneration(id: string, clientId: ClientId): Promise<PoolAnswer<KeyId | null>>
   snapshot(): Promise<PoolAnswer<PoolSnapshot>>
+  health(): Promise<PoolAnswer<HealthReply>>
+  /** Unavailable also from an object of the first release, which hands out duties only in replies. */
+  duties(request: DutiesRequest): Promise<PoolAnswer<DutiesReply>>
 }
 
 /**
@@ -41,8 +52,24 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     keyForGeneration: (id, clientId) =>
       withinLimit(async () => await stub().keyForGeneration(id, clientId)),
     snapshot: () => withinLimit(async () => await stub().snapshot()),
+    health: () => withinLimit(async () => await healthOf(stub)),
+    duties: (request) => withinLimit(async () => await stub().duties(request)),
   }
 }
+
+/** For the minutes after a deployment in which the object may still be one of the first release. */
+async function healthOf(stub: () => DurableObjectStub<KeyPool>): Promise<HealthReply> {
+  try {
+    return await stub().health()
+  } catch (error) {
+    if (!(error instanceof Error && error.message.includes(NO_METHOD))) throw error
+    const { usable } = await stub().snapshot()
+    return { version: 1, usableKeys: usable }
+  }
+}
+
+/** A part of the platform's message about a method that an object does not have. */
+const NO_METHOD = 'does not implement the method'
 
 async function withinLimit<T>(call: () => Promise<T>): Promise<PoolAnswer<T>> {
   let timer: number | null = null

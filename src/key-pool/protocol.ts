@@ -14,6 +14,8 @@ export interface ExchangeRequest {
   readonly wants: readonly LeaseRequest[]
   readonly settlements: readonly Settlement[]
   readonly lookups: readonly KeyReport[]
+  /** True from a Worker that carries out no lookup duties, so that the reply hands out none. */
+  readonly takesNoDuties?: true
 }
 
 export interface ExchangeReply {
@@ -22,7 +24,29 @@ export interface ExchangeReply {
   readonly decisions: readonly Decision[]
   /** Lookup duties that only this Worker gets: look up these keys now and report them. */
   readonly lookups: readonly LookupDuty[]
+  /** The number of usable keys, of the last second. Objects of the first release do not send it. */
+  readonly usableKeys?: number
 }
+
+/** What `health` answers: as much as `GET /healthz` shows, and cheap. */
+export interface HealthReply {
+  readonly version: 1
+  readonly usableKeys: number
+}
+
+export interface DutiesRequest {
+  /** The most duties that the Worker will carry out. */
+  readonly max: number
+}
+
+/** The lookup duties that are due while no request takes them along. The most overdue come first. */
+export interface DutiesReply {
+  readonly version: 1
+  readonly lookups: readonly LookupDuty[]
+}
+
+/** The object hands out no more duties at once, whatever a Worker says. */
+export const MAX_DUTIES = 30
 
 /**
  * What has become of a waiting request. The object holds the reply back until the request is

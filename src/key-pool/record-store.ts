@@ -15,27 +15,38 @@ import {
   modelsRecordSchema,
 } from './record-schemas.ts'
 
-/**
- * One table of JSON records, by kind and id. All of it is read once, when the object starts, so
- * columns or indexes would speed nothing up. An index would double the price of each write.
- */
-const SCHEMA = `CREATE TABLE IF NOT EXISTS records (
-  kind TEXT NOT NULL,
-  id TEXT NOT NULL,
-  record TEXT NOT NULL,
-  PRIMARY KEY (kind, id)
-) WITHOUT ROWID`
-
-/** A row holds 2 MB. A character of JSON may take three bytes. */
-const MAX_ROW_CHARACTERS = 600_000
+/** A row holds 2 MB. A character of JSON may take three bytes, and mostly takes one. */
+const MAX_ROW_BYTES = 1_900_000
+const MAX_BYTES_PER_CHARACTER = 3
+const ASCII_ONLY = /^[\0-\x7f]*$/
 
 type Kind = 'key' | 'account' | 'models' | 'checkpoint'
 
-/** This entry is set while the pool has changes that the checkpoint does not hold. */
-const OUTDATED = 'outdated'
+/** A JSON record, by kind and id. */
+export interface RecordRow {
+  readonly kind: string
+  readonly id: string
+  readonly record: string
+}
+
+/** Where the rows lie. What is written between two waits is stored together, or not at all. */
+export interface RecordRows {
+  all(): readonly RecordRow[]
+  put(row: RecordRow): void
+  drop(kind: string, id: string): void
+  /** A mark that is set while the pool has changes that the checkpoint does not hold. */
+  isOutdated(): boolean
+  setOutdated(isOutdated: boolean): void
+}
+
+/**
+ * Parts that nothing is decided by. While a pool is busy, they take turns: each checkpoint writes one
+ * of them, and a crash costs them twice as long as the others.
+ */
+const PARTS_BY_TURNS: readonly string[] = ['byModel', 'generations'] satisfies (keyof Checkpoint)[]
 
 export interface Store {
-  load(): Promise<PoolRecords>
+  load(): PoolRecords
   /** Writes what one step changed. */
   save(changed: ChangedRecords): void
   /**
@@ -43,31 +54,43 @@ export interface Store {
    * the mark costs little. A wait would slow down the first request after every quiet time.
    */
   outdate(): void
-  /** Writes only the rows that differ from what was last written or loaded. */
+  /**
+   * Writes the rows that differ from what was last written or loaded, and takes the mark away.
+   */
   saveCheckpoint(checkpoint: Checkpoint): void
+  /**
+   * Writes the checkpoint of a busy pool: without the mark, which the next request would only set
+   * again, and without one of the parts that take turns.
+   */
+  saveBusyCheckpoint(checkpoint: Checkpoint): void
 }
 
-export function createStore(storage: DurableObjectStorage): Store {
-  const { sql } = storage
-  sql.exec(SCHEMA)
+export function createStore(rows: RecordRows): Store {
   const written = new Map<string, string>()
+  let checkpoints = 0
 
-  const put = (kind: Kind, id: string, json: string) => {
+  const put = (kind: Kind, id: string, record: string) => {
     const name = `${kind} ${id}`
-    if (written.get(name) === json) return
-    sql.exec('INSERT OR REPLACE INTO records (kind, id, record) VALUES (?, ?, ?)', kind, id, json)
-    written.set(name, json)
+    if (written.get(name) === record) return
+    rows.put({ kind, id, record })
+    written.set(name, record)
   }
   const drop = (kind: Kind, id: string) => {
-    if (!written.delete(`${kind} ${id}`)) return
-    sql.exec('DELETE FROM records WHERE kind = ? AND id = ?', kind, id)
+    if (written.delete(`${kind} ${id}`)) rows.drop(kind, id)
+  }
+  const putPart = (part: string, record: unknown) => {
+    const pieces = piecesOf(JSON.stringify(record))
+    for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
+    for (let i = pieces.length; written.has(`checkpoint ${pieceId(part, i)}`); i++) {
+      drop('checkpoint', pieceId(part, i))
+    }
   }
 
   return {
-    async load() {
-      const rows = sql.exec<Row>('SELECT kind, id, record FROM records').toArray()
-      for (const { kind, id, record } of rows) written.set(`${kind} ${id}`, record)
-      return { ...readRecords(rows), outdated: (await storage.get(OUTDATED)) === true }
+    load() {
+      const stored = rows.all()
+      for (const { kind, id, record } of stored) written.set(`${kind} ${id}`, record)
+      return { ...readRecords(stored), outdated: rows.isOutdated() }
     },
     save({ keys, accounts, models }) {
       for (const key of keys) {
@@ -80,36 +103,35 @@ export function createStore(storage: DurableObjectStorage): Store {
       }
       if (models !== null) put('models', 'benched', JSON.stringify([...models]))
     },
-    outdate() {
-      void storage.put(OUTDATED, true, { allowUnconfirmed: true })
-    },
+    outdate: () => rows.setOutdated(true),
     saveCheckpoint(checkpoint) {
-      // There is no `await` between these writes, so the platform commits all of them or none.
-      for (const [part, record] of Object.entries(checkpoint)) {
-        const pieces = piecesOf(JSON.stringify(record))
-        for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
-        for (let i = pieces.length; written.has(`checkpoint ${pieceId(part, i)}`); i++) {
-          drop('checkpoint', pieceId(part, i))
-        }
+      for (const [part, record] of Object.entries(checkpoint)) putPart(part, record)
+      rows.setOutdated(false)
+    },
+    saveBusyCheckpoint(checkpoint) {
+      checkpoints += 1
+      const isTurn = (part: string) => {
+        const turn = PARTS_BY_TURNS.indexOf(part)
+        return turn === -1 || turn === checkpoints % PARTS_BY_TURNS.length
       }
-      void storage.delete(OUTDATED)
+      for (const [part, record] of Object.entries(checkpoint)) {
+        if (isTurn(part)) putPart(part, record)
+      }
     },
   }
 }
 
-type Row = { kind: string; id: string; record: string }
-
 /** Splits a text that may be too long for one row into rows. */
 function piecesOf(text: string): string[] {
-  const count = Math.max(1, Math.ceil(text.length / MAX_ROW_CHARACTERS))
-  return Array.from({ length: count }, (_, i) =>
-    text.slice(i * MAX_ROW_CHARACTERS, (i + 1) * MAX_ROW_CHARACTERS),
-  )
+  const bytesPerCharacter = ASCII_ONLY.test(text) ? 1 : MAX_BYTES_PER_CHARACTER
+  const length = Math.floor(MAX_ROW_BYTES / bytesPerCharacter)
+  const count = Math.max(1, Math.ceil(text.length / length))
+  return Array.from({ length: count }, (_, i) => text.slice(i * length, (i + 1) * length))
 }
 
 const pieceId = (part: string, i: number) => (i === 0 ? part : `${part}/${i}`)
 
-function textOf(rows: readonly Row[], part: string): string | null {
+function textOf(rows: readonly RecordRow[], part: string): string | null {
   const pieces: string[] = []
   for (;;) {
     const row = rows.find(({ id }) => id === pieceId(part, pieces.length))
@@ -119,9 +141,9 @@ function textOf(rows: readonly Row[], part: string): string | null {
   return pieces.length === 0 ? null : pieces.join('')
 }
 
-function readRecords(rows: readonly Row[]): Omit<PoolRecords, 'outdated'> {
+function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> {
   const ofKind = (kind: Kind) => rows.filter((row) => row.kind === kind)
-  const read = <T>({ record }: Pick<Row, 'record'>, schema: z.ZodType<T>): T[] => {
+  const read = <T>({ record }: Pick<RecordRow, 'record'>, schema: z.ZodType<T>): T[] => {
     const parsed = schema.safeParse(parseJson(record))
     return parsed.success ? [parsed.data] : []
   }

@@ -1,13 +1,12 @@
-import { keyForGeneration } from '../../src/balancing/accounting/generations.ts'
-import { spendingOf, tallyOf } from '../../src/balancing/accounting/ledger.ts'
-import { accountRecord, checkpoint, keyRecord, restore } from '../../src/balancing/checkpoint.ts'
-import { explain } from '../../src/balancing/explanation.ts'
+import type { KeyReport } from '../../src/balancing/health/key-report.ts'
 import type { LeaseId } from '../../src/balancing/ids.ts'
+import type { Decision, LeaseRequest } from '../../src/balancing/lease-request.ts'
 import { createPool, type PoolConfig, type PoolState } from '../../src/balancing/pool-state.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
-import { snapshot } from '../../src/balancing/snapshot.ts'
+import { PoolHost } from '../../src/key-pool/host.ts'
 import type { PoolAnswer, PoolClient } from '../../src/key-pool/pool-client.ts'
-import { createInMemoryObject, type PoolRecord } from './in-memory-object.ts'
+import { createStore } from '../../src/key-pool/record-store.ts'
+import { createInMemoryRows } from './in-memory-rows.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
 /**
@@ -21,6 +20,16 @@ export type Connection = 'answers' | 'unreachable' | 'answer_lost' | number
 
 /** The client of the pool object gives up after this long. */
 export const GIVE_UP_MS = 2_000
+
+/** All messages that the pool received and all its decisions, over all lives of its object. */
+export interface PoolRecord {
+  /** Each lease request, as often as it was received. */
+  readonly wants: LeaseRequest[]
+  /** Grants and refusals, at once or after a wait. `waiting` does not count as a decision. */
+  readonly decisions: Exclude<Decision, { kind: 'waiting' }>[]
+  readonly settlements: Settlement[]
+  readonly lookups: KeyReport[]
+}
 
 export interface InMemoryPool extends PoolClient, PoolRecord {
   /** The current state. After a restart it is a new object. */
@@ -40,6 +49,8 @@ export interface InMemoryPool extends PoolClient, PoolRecord {
   /** Leases that were granted and not given back. */
   unsettled(): LeaseId[]
   settlementsOf(id: LeaseId): Settlement[]
+  /** What the host reported as bugs. */
+  readonly bugs: readonly unknown[]
 }
 
 /**
@@ -59,13 +70,11 @@ export function createInMemoryPool(
   /** Functions that break the calls that have arrived and are not answered yet. */
   const disconnect = new Set<() => void>()
 
-  const comeUp = (before: PoolState | null) => {
-    const state = createPool(config, time.nowMs())
-    prepare(state)
-    if (before !== null) restoreFrom(before, state, time.nowMs())
-    return createInMemoryObject(state, time, random, record)
+  const { bugs, comeUp } = createLives(config, time, random, prepare)
+  let object = comeUp()
+  const note = (decision: Decision | null) => {
+    if (decision !== null && decision.kind !== 'waiting') record.decisions.push(decision)
   }
-  let object = comeUp(null)
 
   const later = (ms: number) => new Promise<void>((resolve) => void time.timer(ms, resolve))
   const call = async <T>(carryOut: () => T | Promise<T>): Promise<PoolAnswer<T>> => {
@@ -98,18 +107,27 @@ export function createInMemoryPool(
       exchanges += 1
       // RPC can carry only values that can be cloned.
       const request = structuredClone(given)
-      return await call(() => object.exchange(request))
+      return await call(() => {
+        record.settlements.push(...request.settlements)
+        record.lookups.push(...request.lookups)
+        record.wants.push(...request.wants)
+        const reply = object.host.exchange(request)
+        reply.decisions.forEach(note)
+        return reply
+      })
     },
-    whenDecided: (leaseId) => call(() => object.whenDecided(leaseId)),
-    explain: (question) => call(() => explain(object.state, question, time.nowMs(), random)),
-    spending: (clientId) =>
-      call(() => {
-        const tally = tallyOf(object.state.ledger.byClient, clientId, time.nowMs())
-        return spendingOf(tally, time.nowMs())
+    whenDecided: (leaseId) =>
+      call(async () => {
+        const reply = await object.host.whenDecided(leaseId)
+        note(reply.decision)
+        return reply
       }),
-    keyForGeneration: (id, clientId) =>
-      call(() => keyForGeneration(object.state, id, clientId, time.nowMs())),
-    snapshot: () => call(() => snapshot(object.state, time.nowMs())),
+    explain: (question) => call(() => object.host.explain(question)),
+    spending: (clientId) => call(() => object.host.spending(clientId)),
+    keyForGeneration: (id, clientId) => call(() => object.host.keyForGeneration(id, clientId)),
+    snapshot: () => call(() => object.host.snapshot()),
+    health: () => call(() => object.host.health()),
+    duties: (given) => call(() => object.host.duties(given)),
     exchanges: () => exchanges,
     connect(next, after = 'answers') {
       upcoming = [...next]
@@ -117,27 +135,45 @@ export function createInMemoryPool(
     },
     restart() {
       object.end()
-      object = comeUp(object.state)
+      object = comeUp()
       for (const giveUp of disconnect) giveUp()
     },
     waiting: () => object.state.queue.size,
     inFlight: () => [...object.state.keys.values()].reduce((sum, key) => sum + key.inFlight, 0),
     unsettled: () => [...object.state.leases.live.keys()],
+    bugs,
     settlementsOf: (id) => record.settlements.filter(({ leaseId }) => leaseId === id),
   }
 }
 
-/** Restores as if the checkpoint had been written at the last moment. */
-function restoreFrom(before: PoolState, state: PoolState, nowMs: number): void {
-  restore(
-    state,
-    {
-      keys: new Map([...before.keys].map(([id, key]) => [id, keyRecord(key)])),
-      accounts: new Map([...before.accounts].map(([id, account]) => [id, accountRecord(account)])),
-      models: [...before.modelBenches],
-      checkpoint: checkpoint(before, nowMs),
-      outdated: false,
+/** The lives of one object, one after another, over the same stored rows. */
+function createLives(...[config, time, random, prepare]: Parameters<typeof createInMemoryPool>) {
+  const rows = createInMemoryRows()
+  const bugs: unknown[] = []
+  const comeUp = () => {
+    const state = createPool(config, time.nowMs())
+    prepare(state)
+    const { timer, end } = createMortalTimer(time)
+    const store = createStore(rows)
+    const logBug = (bug: unknown) => void bugs.push(bug)
+    const { nowMs } = time
+    const host = new PoolHost(state, { nowMs, timer, random, store, sync: () => undefined, logBug })
+    return { state, host, end }
+  }
+  return { bugs, comeUp }
+}
+
+/** The timers of one life of the object. They end with it, and what it holds is never answered. */
+function createMortalTimer({ objectTimer }: VirtualTime) {
+  const cancels = new Set<() => void>()
+  return {
+    timer(ms: number, callback: () => void) {
+      const cancel = objectTimer(ms, callback)
+      cancels.add(cancel)
+      return cancel
     },
-    nowMs,
-  )
+    end() {
+      for (const cancel of cancels) cancel()
+    },
+  }
 }

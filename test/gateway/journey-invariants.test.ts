@@ -51,6 +51,7 @@ function expectItEnds(world: VirtualWorld, sent: Sent): void {
   expect(sent.bug()).toBeNull()
   expect(sent.response()).not.toBeNull()
   expect(world.time.openTimers()).toBe(0)
+  expect(world.pool.bugs).toEqual([])
   expect(world.upstream.calls.filter(({ isOpen }) => isOpen)).toEqual([])
 }
 

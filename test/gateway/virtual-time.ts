@@ -6,19 +6,22 @@
 export interface VirtualTime {
   nowMs(): number
   timer(ms: number, callback: () => void): () => void
+  /** A timer of the pool's object, which outlasts the journeys and is not one of theirs. */
+  objectTimer(ms: number, callback: () => void): () => void
   /** Lets time pass. Each timer on the way fires at its own time. */
   advance(ms: number): Promise<void>
   /** Lets all promises settle that can settle without a timer. */
   drain(): Promise<void>
-  /** Lets time pass until `done` holds, no timer is left, or `withinMs` is over. */
+  /** Lets time pass until `done` holds, the gateway has no timer, or `withinMs` is over. */
   runUntil(done: () => boolean, withinMs: number): Promise<void>
-  /** The number of timers that are set. A finished journey leaves none behind. */
+  /** The number of timers that the gateway has set. A finished journey leaves none behind. */
   openTimers(): number
 }
 
 interface Timer {
   readonly atMs: number
   readonly callback: () => void
+  readonly isOfObject: boolean
 }
 
 /** Turns of the microtask queue: more than the longest chain of promises in the gateway. */
@@ -29,6 +32,10 @@ export function createVirtualTime(startMs: number): VirtualTime {
   // A set keeps the order in which its members were added.
   const timers = new Set<Timer>()
 
+  const set = (timer: Timer) => {
+    timers.add(timer)
+    return () => void timers.delete(timer)
+  }
   const drain = async () => {
     for (let turn = 0; turn < TURNS; turn++) await Promise.resolve()
   }
@@ -42,10 +49,11 @@ export function createVirtualTime(startMs: number): VirtualTime {
     nowMs = Math.max(nowMs, timer.atMs)
     timer.callback()
   }
-  const runUntil = async (done: () => boolean, withinMs: number) => {
+  const openTimers = () => [...timers].filter(({ isOfObject }) => !isOfObject).length
+  const run = async (isOver: () => boolean, withinMs: number) => {
     const endMs = nowMs + withinMs
     await drain()
-    for (let next = nextTimer(); !done() && next !== null && next.atMs <= endMs; ) {
+    for (let next = nextTimer(); !isOver() && next !== null && next.atMs <= endMs; ) {
       fire(next)
       await drain()
       next = nextTimer()
@@ -54,18 +62,15 @@ export function createVirtualTime(startMs: number): VirtualTime {
 
   return {
     nowMs: () => nowMs,
-    timer(ms, callback) {
-      const timer = { atMs: nowMs + ms, callback }
-      timers.add(timer)
-      return () => void timers.delete(timer)
-    },
+    timer: (ms, callback) => set({ atMs: nowMs + ms, callback, isOfObject: false }),
+    objectTimer: (ms, callback) => set({ atMs: nowMs + ms, callback, isOfObject: true }),
     async advance(ms) {
       const endMs = nowMs + ms
-      await runUntil(() => false, ms)
+      await run(() => false, ms)
       nowMs = endMs
     },
     drain,
-    runUntil,
-    openTimers: () => timers.size,
+    runUntil: (done, withinMs) => run(() => done() || openTimers() === 0, withinMs),
+    openTimers,
   }
 }

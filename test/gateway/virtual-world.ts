@@ -136,7 +136,7 @@ function poolConfig(keys: readonly UpstreamKey[], options: WorldOptions): PoolCo
 
 /** Makes routine lookups never due. */
 function withoutRoutine({ keys }: PoolState): void {
-  const never = { kind: 'due', atMs: Number.POSITIVE_INFINITY } as const
+  const never = { kind: 'due', atMs: Number.MAX_SAFE_INTEGER } as const
   for (const key of keys.values()) key.lookup = { ...NEVER_LOOKED_UP, duty: never }
 }
 

@@ -45,57 +45,6 @@ describe('what is not served', () => {
   })
 })
 
-describe('healthz', () => {
-  const unreachable = {
-    getByName: () => ({ snapshot: () => Promise.reject(new Error('down')) }),
-  }
-
-  it('tells how many keys are usable, to anybody, without asking upstream', async () => {
-    const response = await gatewayInFrontOf(never).send('/healthz')
-    expect(response.status).toBe(200)
-    expect(await response.json()).toEqual({ status: 'ok', keys_usable: 3, keys_total: 3 })
-  })
-
-  it('is 503 while no key can serve, although the pool answers', async () => {
-    const { send } = gatewayInFrontOf(never)
-    const snapshot = async () => ({ panic: false, usable: 0, keys: [] })
-    const KEY_POOL = { getByName: () => ({ snapshot }) }
-    const response = await send('/healthz', {}, { KEY_POOL })
-    expect(response.status).toBe(503)
-    expect(await response.json()).toEqual({ status: 'unavailable', keys_usable: 0, keys_total: 3 })
-  })
-
-  it('counts keys that are disabled among the keys, and not among the usable ones', async () => {
-    const { send } = gatewayInFrontOf(never)
-    const OPENROUTER_KEYS = JSON.stringify([
-      { key: 'sk-or-v1-test-a' },
-      { key: 'sk-or-v1-test-b', disabled: true },
-    ])
-    const response = await send('/healthz', {}, { OPENROUTER_KEYS, KEY_POOL: unreachable })
-    expect(await response.json()).toEqual({ status: 'degraded', keys_usable: 1, keys_total: 2 })
-  })
-
-  it.each([
-    ['open', 200, 3],
-    ['closed', 503, 0],
-  ])(
-    'while the pool cannot be reached and the policy is %s is %d',
-    async (policy, status, usable) => {
-      const response = await gatewayInFrontOf(never).send(
-        '/healthz',
-        {},
-        { KEY_POOL: unreachable, POLICY: { on_pool_unavailable: policy } },
-      )
-      expect(response.status).toBe(status)
-      expect(await response.json()).toEqual({
-        status: 'degraded',
-        keys_usable: usable,
-        keys_total: 3,
-      })
-    },
-  )
-})
-
 describe('a faulty configuration', () => {
   it('answers 500 to everything, and its faults stand in the log, all and once', async () => {
     const lines = vi.spyOn(console, 'error').mockImplementation(() => undefined)

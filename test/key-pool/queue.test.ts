@@ -1,4 +1,4 @@
-import { abortAllDurableObjects, evictDurableObject } from 'cloudflare:test'
+import { abortAllDurableObjects, evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { keyId, type LeaseId } from '../../src/balancing/ids.ts'
@@ -262,6 +262,55 @@ describe('who waits', () => {
     })
     expect(kinds).toEqual(['not yet', 'refusal'])
   })
+})
+
+describe('two held calls for one request', () => {
+  it('are both told when it is decided', async () => {
+    const pool = newPool()
+    const [first] = await fill(pool)
+    const id = await line(pool)
+    const call = await held(pool, id)
+    await pass(pool, 500)
+    const again = await held(pool, id)
+    // The first call ends after its second. The other one stays held, and is still told at once.
+    await pass(pool, 500)
+    expect(await call.answer).toMatchObject({ kind: 'waiting' })
+    await give(pool, grantIn(first))
+    await pool.snapshot()
+    expect(again.told()).toMatchObject({ kind: 'grant', leaseId: id })
+  })
+
+  it('end each in its own time', async () => {
+    const pool = newPool()
+    await fill(pool)
+    const id = await line(pool)
+    const call = await held(pool, id)
+    await pass(pool, 400)
+    const again = await held(pool, id)
+    await pass(pool, 600)
+    expect(await call.answer).toMatchObject({ kind: 'waiting' })
+    await pass(pool, 399)
+    expect(again.told()).toBe('nothing')
+    await pass(pool, 1)
+    expect(await again.answer).toMatchObject({ kind: 'waiting' })
+  })
+})
+
+it('a waiter that is past its deadline, and that nobody asks for, wakes the object no more', async () => {
+  const pool = newPool()
+  await fill(pool)
+  await line(pool, { waitMs: 500 })
+  const wakes = await runInDurableObject(pool, () => {
+    const untilMs = Date.now() + 4_500
+    let count = 0
+    while (vi.getTimerCount() > 0 && Date.now() < untilMs) {
+      vi.advanceTimersToNextTimer()
+      count += 1
+    }
+    return count
+  })
+  // One for the deadline, and one for the checkpoint.
+  expect(wakes).toBeLessThanOrEqual(2)
 })
 
 describe('who asks the object that came after the one it waited with', () => {

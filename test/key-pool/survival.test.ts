@@ -6,6 +6,7 @@ import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { BenchOrder, BenchScope } from '../../src/balancing/settlement.ts'
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
 import { createStore } from '../../src/key-pool/record-store.ts'
+import { createSqlRows } from '../../src/key-pool/sql-rows.ts'
 import { ask, benching, failing, give, grantOf, lasting, newPool } from './object-driver.ts'
 
 /** The two ways in which an object's memory ends. */
@@ -187,8 +188,8 @@ async function others(pool: DurableObjectStub<KeyPool>) {
 
 it('a checkpoint that is too large for a row comes back whole, and leaves no row when it shrinks', async () => {
   const pool = newPool()
-  await runInDurableObject(pool, async (_, { storage }) => {
-    const store = createStore(storage)
+  await runInDurableObject(pool, (_, { storage }) => {
+    const store = createStore(createSqlRows(storage))
     const lease = { keyId: keyId('alpha'), clientId: clientId('c'), grantedAtMs: 0, expiresAtMs: 1 }
     const leases = Array.from({ length: 20_000 }, (_, i) => ({
       ...lease,
@@ -206,22 +207,22 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
     const means = { meanCostUsd: 0, meanTokenUsd: 0 }
     const counters = { turns: 77, retryTokens: 1, ...means, savedAtMs: 5, all, ...empty }
     const large = { counters, byModel: [], leases, meters: [], generations: [] }
-    const loaded = async () => (await createStore(storage).load()).checkpoint
+    const loaded = () => createStore(createSqlRows(storage)).load().checkpoint
     const rows = () =>
       storage.sql.exec("SELECT id FROM records WHERE kind = 'checkpoint'").toArray()
     store.saveCheckpoint(large)
-    expect(await loaded()).toEqual(large)
+    expect(loaded()).toEqual(large)
     expect(rows().length).toBeGreaterThan(5)
     const small = { ...large, leases: leases.slice(0, 2) }
     store.saveCheckpoint(small)
-    expect(await loaded()).toEqual(small)
+    expect(loaded()).toEqual(small)
     expect(rows()).toHaveLength(5)
     // A new store knows the pieces that an earlier store has written.
     store.saveCheckpoint(large)
-    const next = createStore(storage)
-    await next.load()
+    const next = createStore(createSqlRows(storage))
+    next.load()
     next.saveCheckpoint(small)
-    expect(await loaded()).toEqual(small)
+    expect(loaded()).toEqual(small)
   })
 })
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatEnvFile } from './env-file.ts'
-import { startWranglerDev, type WranglerDev } from './wrangler-dev.ts'
+import { startCron, startWranglerDev, type WranglerDev } from './wrangler-dev.ts'
 
 /** The keys of the simulator's default world, in the gateway's configuration. */
 const SIMULATED_KEYS = [
@@ -46,7 +46,9 @@ export interface Stack {
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const directory = await mkdtemp(join(tmpdir(), 'switchyard-'))
   const started: WranglerDev[] = []
+  let stopCron = (): void => undefined
   const stop = async (): Promise<void> => {
+    stopCron()
     await Promise.all(started.map((process) => process.stop()))
     await rm(directory, { recursive: true, force: true })
   }
@@ -69,6 +71,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       ...(options.onGatewayOutput && { onOutput: options.onGatewayOutput }),
     })
     started.push(gateway)
+    stopCron = startCron(gateway.url)
     return {
       gatewayUrl: gateway.url,
       simulatorUrl: simulator.url,

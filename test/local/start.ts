@@ -6,8 +6,10 @@ import { holdsOpenRouterKey } from './env-file.ts'
 import { DEMO_TOKEN, type Stack, startStack } from './stack.ts'
 import {
   isPortTaken,
+  quietCron,
   quietWranglerEnvironment,
   repositoryPath,
+  startCron,
   wranglerPath,
 } from './wrangler-dev.ts'
 
@@ -43,11 +45,13 @@ function fail(message: string): void {
 }
 
 function runAgainstOpenRouter(port: number): void {
-  const child = spawn(process.execPath, [wranglerPath, 'dev', '--env', '', '--port', `${port}`], {
+  const dev = [wranglerPath, 'dev', '--env', '', '--port', `${port}`, quietCron]
+  const child = spawn(process.execPath, dev, {
     cwd: repositoryPath,
     env: { ...process.env, ...quietWranglerEnvironment },
     stdio: 'inherit',
   })
+  startCron(`http://localhost:${port}`)
   onSignal((signal) => child.kill(signal))
   child.once('error', (error) => fail(`wrangler could not be run: ${error.message}`))
   child.once('exit', (code) => process.exit(code ?? 1))

@@ -1,4 +1,5 @@
 import type { KeyId } from '../ids.ts'
+import { type Bench, isActive } from './bench.ts'
 import type { KeyReport } from './key-report.ts'
 
 /**
@@ -48,6 +49,41 @@ export function isDue(state: LookupState, nowMs: number): boolean {
 /** When the duty may be handed out next, in epoch milliseconds. */
 export function dueAtMs({ duty }: LookupState): number {
   return duty.kind === 'due' ? duty.atMs : duty.overdueAtMs
+}
+
+/** What tells whether a key is looked up while no request comes. */
+interface RestingKey {
+  readonly lookup: LookupState
+  readonly bench: Bench | null
+  readonly account: { readonly bench: Bench | null }
+}
+
+/** While an account is out of credit, its keys are looked up at least this often. */
+const OUT_OF_CREDIT_MS = 5 * 60_000
+
+/** Whether the key's account is out of credit, so that a lookup asks for its balance too. */
+export function isOutOfCredit({ account }: Pick<RestingKey, 'account'>, nowMs: number): boolean {
+  return isActive(account.bench, nowMs) && account.bench.reason === 'account_out_of_credit'
+}
+
+/**
+ * Whether a key is to be looked up although no request comes. That is so while a lookup may show that
+ * the key can serve again, or soon can't.
+ */
+export function isDueAtRest(key: RestingKey, isCapNear: boolean, nowMs: number): boolean {
+  const { lookup, bench } = key
+  const isWithoutCredit = isOutOfCredit(key, nowMs)
+  const isCuredByLookup =
+    isActive(bench, nowMs) && ['key_rejected', 'key_spent'].includes(bench.reason)
+  const isWatched = isWithoutCredit || isCuredByLookup || isCapNear || lookup.doubtedAtMs !== null
+  if (!isWatched) return false
+  if (isDue(lookup, nowMs)) return true
+  const { duty, reportedAtMs } = lookup
+  return (
+    isWithoutCredit &&
+    duty.kind === 'due' &&
+    nowMs >= (reportedAtMs ?? Number.NEGATIVE_INFINITY) + OUT_OF_CREDIT_MS
+  )
 }
 
 /**

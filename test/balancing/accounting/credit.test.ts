@@ -8,7 +8,8 @@ import {
   spendableUsd,
   UNKNOWN_CREDIT,
 } from '../../../src/balancing/accounting/credit.ts'
-import { report, takeLookupDuties } from '../../../src/balancing/pool.ts'
+import { report } from '../../../src/balancing/pool.ts'
+import { takeLookupDuties } from '../../../src/balancing/serving/duty-hand-out.ts'
 import { snapshot } from '../../../src/balancing/snapshot.ts'
 import {
   drivePool,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { takeLookupDuties } from '../../../src/balancing/pool.ts'
+import { takeLookupDuties } from '../../../src/balancing/serving/duty-hand-out.ts'
 import type { BenchOrder } from '../../../src/balancing/settlement.ts'
 import { drivePool, type PoolDriver } from '../pool-driver.ts'
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { KeyReport } from '../../../src/balancing/health/key-report.ts'
 import { accountId, keyId } from '../../../src/balancing/ids.ts'
-import { report, takeLookupDuties } from '../../../src/balancing/pool.ts'
+import { report } from '../../../src/balancing/pool.ts'
+import { takeLookupDuties } from '../../../src/balancing/serving/duty-hand-out.ts'
 import type { BenchOrder } from '../../../src/balancing/settlement.ts'
 import { drivePool, type PoolDriver } from '../pool-driver.ts'
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { report, takeLookupDuties } from '../../../src/balancing/pool.ts'
+import { report } from '../../../src/balancing/pool.ts'
+import { takeLookupDuties } from '../../../src/balancing/serving/duty-hand-out.ts'
 import { drivePool, type PoolDriver, validReport } from '../pool-driver.ts'
 
 const REFRESH_MS = 60_000

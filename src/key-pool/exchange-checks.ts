@@ -1,0 +1,176 @@
+import type { KeyReport } from '../balancing/health/key-report.ts'
+import type { LeaseRequest, RequestAffinity } from '../balancing/lease-request.ts'
+import type { BenchOrder, LeaseTerms, Settlement, Usage } from '../balancing/settlement.ts'
+
+/**
+ * Checks of what an exchange carries. Every request passes here several times, so the checks are
+ * plain and not a schema. They look at the fields that the pool reads, and pass over all others: a
+ * newer Worker may send more. A field that one release adds may be missing.
+ */
+
+type Fields<T> = { readonly [Name in keyof T]?: unknown }
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null
+
+const isText = (value: unknown): value is string => typeof value === 'string'
+const isId = (value: unknown): value is string => isText(value) && value !== ''
+const isAmount = (value: unknown): value is number =>
+  typeof value === 'number' && value >= 0 && value < Number.POSITIVE_INFINITY
+const isNumber = (value: unknown): value is number => Number.isFinite(value)
+const isNumberOrNull = (value: unknown): boolean => value === null || isNumber(value)
+const isAmountIfAny = (value: unknown): boolean => value === undefined || isAmount(value)
+
+function isListOf(value: unknown, isItem: (item: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(isItem)
+}
+
+const isOneOf = (names: readonly string[]) => {
+  const known: ReadonlySet<unknown> = new Set(names)
+  return (value: unknown): boolean => known.has(value)
+}
+
+const isAttempt = isOneOf(['first', 'move', 'retry'] satisfies LeaseRequest['attempt'][])
+const isAffinityKind = isOneOf(['conversation', 'cache'] satisfies RequestAffinity['kind'][])
+const isOutcome = isOneOf(['success', 'failure', 'ignorable'] satisfies Settlement['outcome'][])
+const isScope = isOneOf([
+  'key',
+  'account',
+  'account_free',
+  'account_model',
+  'model',
+] satisfies BenchOrder['scope'][])
+const isReason = isOneOf([
+  'key_rejected',
+  'key_spent',
+  'account_out_of_credit',
+  'account_rate_limited',
+] satisfies BenchOrder['reason'][])
+
+/** A list, or an empty one in the place of anything else. */
+export function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}
+
+export function isLeaseRequest(value: unknown): value is LeaseRequest {
+  if (!isObject(value)) return false
+  const { leaseId, clientId, asked, models, ...rest }: Fields<LeaseRequest> = value
+  return (
+    isId(leaseId) &&
+    isText(clientId) &&
+    isText(asked) &&
+    isListOf(models, isText) &&
+    Array.isArray(models) &&
+    models.length > 0 &&
+    isListOf(rest.triedKeys, isText) &&
+    isListOf(rest.excludedAccounts, isText) &&
+    isAffinity(rest.affinity) &&
+    isAmount(rest.tokens) &&
+    isAttempt(rest.attempt) &&
+    isAmount(rest.leaseMs) &&
+    isAmount(rest.waitMs)
+  )
+}
+
+function isAffinity(value: unknown): boolean {
+  if (value === null) return true
+  if (!isObject(value)) return false
+  const { kind, id }: Fields<RequestAffinity> = value
+  return isAffinityKind(kind) && isText(id)
+}
+
+/**
+ * A settlement as far as this release understands it; null if it is malformed. An unknown bench
+ * order costs that order: the lease must be given back all the same.
+ */
+export function readSettlement(value: unknown): Settlement | null {
+  if (!isSettlement(value)) return null
+  const { benches } = value
+  const known = benches.filter(isBenchOrder)
+  return known.length === benches.length ? value : { ...value, benches: known }
+}
+
+function isSettlement(value: unknown): value is Settlement {
+  if (!isObject(value)) return false
+  const { leaseId, keyId, outcome, fault, benches, ...rest }: Fields<Settlement> = value
+  return (
+    isId(leaseId) &&
+    isText(keyId) &&
+    isOutcome(outcome) &&
+    // The ledger counts faults by name, whatever the names are.
+    (fault === undefined || isText(fault)) &&
+    Array.isArray(benches) &&
+    isAmountIfAny(rest.affordableTokens) &&
+    isAmountIfAny(rest.firstOutputMs) &&
+    (rest.generationId === undefined || isText(rest.generationId)) &&
+    (rest.usage === undefined || isUsage(rest.usage)) &&
+    (rest.lease === undefined || isLeaseTerms(rest.lease))
+  )
+}
+
+function isBenchOrder(value: unknown): value is BenchOrder {
+  if (!isObject(value)) return false
+  const { scope, reason, term }: Fields<BenchOrder> = value
+  return isScope(scope) && isReason(reason) && isTerm(term)
+}
+
+function isTerm(value: unknown): boolean {
+  if (!isObject(value)) return false
+  const { kind, untilMs, forMs, baseMs, maxMs, lapseMs } = value
+  switch (kind) {
+    case 'until':
+      return isNumber(untilMs)
+    case 'for':
+      return isAmount(forMs)
+    case 'backoff':
+      return isAmount(baseMs) && isAmount(maxMs)
+    case 'lookup':
+      return lapseMs === null || isAmount(lapseMs)
+    default:
+      return false
+  }
+}
+
+function isUsage(value: unknown): boolean {
+  if (!isObject(value)) return false
+  const usage: Fields<Usage> = value
+  return (
+    isAmount(usage.promptTokens) &&
+    isAmount(usage.completionTokens) &&
+    isAmount(usage.cachedTokens) &&
+    isAmount(usage.reasoningTokens) &&
+    isAmount(usage.costUsd)
+  )
+}
+
+function isLeaseTerms(value: unknown): boolean {
+  if (!isObject(value)) return false
+  const { clientId, model, grantedAtMs, tokens }: Fields<LeaseTerms> = value
+  return isText(clientId) && isText(model) && isNumber(grantedAtMs) && isAmount(tokens)
+}
+
+export function isKeyReport(value: unknown): value is KeyReport {
+  if (!(isObject(value) && isText(value.keyId))) return false
+  switch (value.kind) {
+    case 'unknown':
+      return true
+    case 'rejected':
+      return isNumber(value.askedAtMs)
+    case 'valid':
+      return isAnswer(value)
+    default:
+      return false
+  }
+}
+
+function isAnswer(report: Fields<Extract<KeyReport, { kind: 'valid' }>>): boolean {
+  return (
+    isNumber(report.askedAtMs) &&
+    isNumberOrNull(report.limitUsd) &&
+    isNumberOrNull(report.remainingUsd) &&
+    isNumberOrNull(report.resetsAtMs) &&
+    isNumberOrNull(report.expiresAtMs) &&
+    isNumberOrNull(report.balanceUsd) &&
+    (report.owner === null || isText(report.owner))
+  )
+}

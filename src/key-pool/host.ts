@@ -1,0 +1,256 @@
+import { keyForGeneration } from '../balancing/accounting/generations.ts'
+import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledger.ts'
+import { checkpoint, restore } from '../balancing/checkpoint.ts'
+import { type Explanation, explain, type Question } from '../balancing/explanation.ts'
+import type { ClientId, KeyId, LeaseId } from '../balancing/ids.ts'
+import type { Decision, Refusal } from '../balancing/lease-request.ts'
+import {
+  acquire,
+  type ChangedRecords,
+  claim,
+  report,
+  settle,
+  takeChanges,
+  takeDecided,
+  tick,
+  wakeAtMs,
+} from '../balancing/pool.ts'
+import type { PoolState } from '../balancing/pool-state.ts'
+import { takeDutiesAtRest, takeLookupDuties } from '../balancing/serving/duty-hand-out.ts'
+import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
+import { isKeyReport, isLeaseRequest, listOf, readSettlement } from './exchange-checks.ts'
+import { createHeldCalls, type HeldCalls } from './held-calls.ts'
+import {
+  AWAIT_MS,
+  type AwaitReply,
+  type AwaitRequest,
+  type DutiesReply,
+  type DutiesRequest,
+  type ExchangeReply,
+  type ExchangeRequest,
+  type HealthReply,
+  MAX_DUTIES,
+} from './protocol.ts'
+import type { Store } from './record-store.ts'
+
+/** A crash loses at most what was counted in this time. */
+const CHECKPOINT_MS = 5_000
+
+/** A pool is busy if its last checkpoint is no older than this when the next one is due. */
+const BUSY_MS = 2 * CHECKPOINT_MS
+
+/** The shortest pause between two timed checks of the queue. */
+const MIN_WAKE_MS = 25
+
+/** The number of usable keys is counted anew after this long, and after any bench or breaker moved. */
+const RECOUNT_MS = 1_000
+
+/** Clock, timers, randomness and storage, as parameters. Tests run the host on virtual time. */
+export interface HostPorts {
+  nowMs(): number
+  /** Calls back once after `ms`. The returned function cancels the timer. */
+  timer(ms: number, callback: () => void): () => void
+  random(): number
+  readonly store: Store
+  /** Keeps the object in memory until what was written is on disk. */
+  sync(): void
+  /** Reports what must not happen, and must not stop the rest. */
+  logBug(bug: unknown): void
+}
+
+/** What stands in the place of a decision about a lease request that can't be decided. */
+const NOT_DECIDED: Refusal = { kind: 'refusal', cause: 'ended', reasons: {}, retryAtMs: null }
+
+/**
+ * One pool of keys. While the object lives, its memory holds the truth. The store holds what the
+ * object needs after a restart. The object never calls OpenRouter, and no decision waits for
+ * anything, so no other call can change the pool in the middle of a decision.
+ */
+export class PoolHost {
+  readonly #pool: PoolState
+  readonly #ports: HostPorts
+  readonly #held: HeldCalls
+  #cancelWake: () => void = () => undefined
+  #isCheckpointDue = false
+  #hasChanged = false
+  #savedAtMs = Number.NEGATIVE_INFINITY
+  #usable = { count: 0, atMs: Number.NEGATIVE_INFINITY }
+
+  /** @param pool a fresh pool; what the store knows of it is put into it */
+  constructor(pool: PoolState, ports: HostPorts) {
+    this.#pool = pool
+    this.#ports = ports
+    this.#held = createHeldCalls((ms, callback) => ports.timer(ms, callback))
+    restore(pool, ports.store.load(), ports.nowMs())
+  }
+
+  /**
+   * Takes settlements, key reports and lease requests, and returns decisions. Settlements go first:
+   * a key that they free serves the waiters first, and then the new lease requests. What is
+   * malformed, or meets a bug, costs itself: the others are applied and written.
+   */
+  exchange(request: ExchangeRequest): ExchangeReply {
+    const nowMs = this.#ports.nowMs()
+    for (const item of listOf(request.settlements)) this.#settle(item, nowMs)
+    for (const item of listOf(request.lookups)) this.#report(item, nowMs)
+    const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
+    const lookups = request.takesNoDuties
+      ? null
+      : this.#guard(() => takeLookupDuties(this.#pool, nowMs))
+    this.#guard(() => this.#serve(nowMs))
+    this.#noteChange()
+    return {
+      version: 1,
+      decisions,
+      lookups: lookups ?? [],
+      usableKeys: this.#countUsable(nowMs),
+    }
+  }
+
+  /** Answers as soon as a request that waits is decided. See `AwaitReply`. */
+  async whenDecided(leaseId: AwaitRequest): Promise<AwaitReply> {
+    const nowMs = this.#ports.nowMs()
+    let decision = claim(this.#pool, leaseId, nowMs)
+    if (decision?.kind === 'waiting') {
+      const leftMs = this.#deadlineMs(leaseId) - nowMs
+      await this.#held.hold(leaseId, Math.min(AWAIT_MS, leftMs))
+      decision = claim(this.#pool, leaseId, this.#ports.nowMs())
+    }
+    this.#noteChange()
+    return { version: 1, decision }
+  }
+
+  /** Which key would be chosen for a request, and why no other key. Grants nothing. */
+  explain(question: Question): Explanation {
+    const nowMs = this.#ports.nowMs()
+    this.#serve(nowMs)
+    return explain(this.#pool, question, nowMs, this.#ports.random)
+  }
+
+  /** What a client has spent. */
+  spending(clientId: ClientId): Spending {
+    const nowMs = this.#ports.nowMs()
+    return spendingOf(tallyOf(this.#pool.ledger.byClient, clientId, nowMs), nowMs)
+  }
+
+  /** A key that can ask OpenRouter about one of a client's answers; null if none is known. */
+  keyForGeneration(generationId: string, clientId: ClientId): KeyId | null {
+    return keyForGeneration(this.#pool, generationId, clientId, this.#ports.nowMs())
+  }
+
+  /** The pool as an operator sees it. */
+  snapshot(): PoolSnapshot {
+    const nowMs = this.#ports.nowMs()
+    this.#serve(nowMs)
+    return snapshot(this.#pool, nowMs)
+  }
+
+  /** Two numbers of the pool, for anybody: it costs next to nothing and changes nothing. */
+  health(): HealthReply {
+    return { version: 1, usableKeys: this.#countUsable(this.#ports.nowMs()) }
+  }
+
+  /** Hands out lookup duties that no request has taken. The pool is not written for it. */
+  duties({ max }: DutiesRequest): DutiesReply {
+    const most = Number.isInteger(max) ? Math.min(Math.max(max, 0), MAX_DUTIES) : MAX_DUTIES
+    return { version: 1, lookups: takeDutiesAtRest(this.#pool, most, this.#ports.nowMs()) }
+  }
+
+  #settle(item: unknown, nowMs: number): void {
+    const settlement = readSettlement(item)
+    if (settlement === null) return
+    this.#guard(() => settle(this.#pool, settlement, nowMs, this.#ports.random))
+  }
+
+  #report(item: unknown, nowMs: number): void {
+    if (isKeyReport(item)) this.#guard(() => report(this.#pool, item, nowMs))
+  }
+
+  /** Always decides, so that the decisions stay in the order of the requests. */
+  #decide(item: unknown, nowMs: number): Decision {
+    if (!isLeaseRequest(item)) return NOT_DECIDED
+    const { random } = this.#ports
+    return this.#guard(() => acquire(this.#pool, item, nowMs, random)) ?? NOT_DECIDED
+  }
+
+  #guard<T>(step: () => T): T | null {
+    try {
+      return step()
+    } catch (bug) {
+      this.#ports.logBug(bug)
+      return null
+    }
+  }
+
+  #countUsable(nowMs: number): number {
+    if (nowMs - this.#usable.atMs >= RECOUNT_MS) {
+      this.#usable = { count: usableKeys(this.#pool, nowMs), atMs: nowMs }
+    }
+    return this.#usable.count
+  }
+
+  #deadlineMs(leaseId: LeaseId): number {
+    return this.#pool.queue.waiters.get(leaseId)?.deadlineMs ?? 0
+  }
+
+  /**
+   * Gives free keys to waiters, releases the held calls that are decided, and sets a timer for the
+   * next moment at which time alone can free a key. A call that is held keeps its own time.
+   */
+  #serve(nowMs: number): void {
+    const pool = this.#pool
+    tick(pool, nowMs, this.#ports.random)
+    for (const leaseId of takeDecided(pool)) this.#held.release(leaseId)
+    this.#cancelWake()
+    const atMs = wakeAtMs(pool)
+    if (atMs === null) return
+    const wake = () => this.#serve(this.#ports.nowMs())
+    this.#cancelWake = this.#ports.timer(Math.max(MIN_WAKE_MS, atMs - nowMs), wake)
+  }
+
+  /**
+   * Changes of breakers and benches are written at once. The output gate holds the answer back
+   * until they are durable. Counters change with every request. A row for each change would cost
+   * more than everything else together, so counters wait for the next checkpoint.
+   */
+  #noteChange(): void {
+    const changed = takeChanges(this.#pool)
+    if (hasRecords(changed)) this.#usable.atMs = Number.NEGATIVE_INFINITY
+    this.#ports.store.save(changed)
+    this.#hasChanged = true
+    if (this.#isCheckpointDue) return
+    this.#ports.store.outdate()
+    this.#setCheckpoint()
+  }
+
+  /** The timer also keeps the object in memory until the checkpoint is written. */
+  #setCheckpoint(): void {
+    this.#isCheckpointDue = true
+    this.#ports.timer(CHECKPOINT_MS, () => this.#writeCheckpoint())
+  }
+
+  /**
+   * A busy pool goes on to the next checkpoint without taking the mark away that this one is outdated.
+   * The first checkpoint after a rest, and the one after the last change, are whole. A pool that is
+   * called once a minute thus stays in memory no longer than it has to.
+   */
+  #writeCheckpoint(): void {
+    const nowMs = this.#ports.nowMs()
+    const { store } = this.#ports
+    const isBusy = this.#hasChanged && nowMs - this.#savedAtMs <= BUSY_MS
+    const saved = checkpoint(this.#pool, nowMs)
+    this.#hasChanged = false
+    this.#isCheckpointDue = false
+    this.#savedAtMs = nowMs
+    if (isBusy) {
+      store.saveBusyCheckpoint(saved)
+      this.#setCheckpoint()
+    } else store.saveCheckpoint(saved)
+    // The object may be evicted now. Rows that are not on disk by then would be lost.
+    this.#ports.sync()
+  }
+}
+
+function hasRecords({ keys, accounts, models }: ChangedRecords): boolean {
+  return keys.length + accounts.length > 0 || models !== null
+}

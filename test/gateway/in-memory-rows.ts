@@ -1,0 +1,30 @@
+import type { RecordRow, RecordRows } from '../../src/key-pool/record-store.ts'
+
+export interface InMemoryRows extends RecordRows {
+  /** How many rows were written or deleted so far, the mark among them. */
+  written(): number
+}
+
+/** Rows that outlive an object in memory, as its SQLite does. */
+export function createInMemoryRows(): InMemoryRows {
+  const rows = new Map<string, RecordRow>()
+  let isOutdated = false
+  let written = 0
+  return {
+    all: () => [...rows.values()],
+    put(row) {
+      rows.set(`${row.kind} ${row.id}`, row)
+      written += 1
+    },
+    drop(kind, id) {
+      rows.delete(`${kind} ${id}`)
+      written += 1
+    },
+    isOutdated: () => isOutdated,
+    setOutdated(value) {
+      isOutdated = value
+      written += 1
+    },
+    written: () => written,
+  }
+}
