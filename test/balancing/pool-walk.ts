@@ -294,8 +294,10 @@ export class PoolWalk {
     const { request } = issued
     const nowMs = this.pool.now()
     const wasLive = isLive(issued, nowMs)
+    const before = this.#sharesOfQueue()
     const answer = this.#watch(request, () => this.pool.ask(request))
     this.transcript.push(answer)
+    this.#checkPlaces(before, request)
     if (wasLive) this.#fault(answer.kind === 'grant', 'a live lease was refused to its holder')
     else if (answer.kind === 'refusal' && answer.cause === 'ended') return
     else this.#fault(this.#isForgotten(issued), 'an ended lease was asked for with success')
