@@ -1,9 +1,11 @@
 import { creditAsOf, spendableUsd } from './accounting/credit.ts'
-import { type Bench, isActive } from './health/bench.ts'
+import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
+import { type Bench, isActive, reportedReason } from './health/bench.ts'
 import { asOf } from './health/circuit-breaker.ts'
 import { isPanic } from './health/panic.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { roomAtMs } from './limits/meter.ts'
+import { tooLargeUntilMs } from './limits/size-note.ts'
 import {
   type KeyState,
   membersOf,
@@ -21,6 +23,8 @@ export interface Requirements {
   readonly excludedAccounts: readonly AccountId[]
   /** Tokens that the request takes from the key's limit per minute. */
   readonly tokens: number
+  /** As in the lease request. */
+  readonly size?: number | undefined
   /** Keys whose tokens an earlier request waits for. This request may not use them. */
   readonly claimedKeys: ReadonlySet<KeyId>
 }
@@ -61,19 +65,25 @@ const until = (reason: Reason, clearsAtMs: number | null): Exclusion => ({
   mayClearSooner: false,
 })
 
-/** The benches that exclude this key for this model: the key's own and those of its account. */
+/**
+ * The benches that exclude this key for this model: the key's own, those of its account, and those of
+ * the keys that share a budget with it.
+ */
 function benchExclusions(key: KeyState, model: ModelId, nowMs: number): readonly Exclusion[] {
   const { account } = key
+  const creatorBench = key.creator?.bench ?? null
+  const workspaceBench = key.workspace?.bench ?? null
   const freeBench = isFreeModel(model) ? account.freeBench : null
   const modelBench = account.modelBenches.get(model) ?? null
-  if (!(key.bench || account.bench || freeBench || modelBench)) return NONE
-  return [key.bench, account.bench, freeBench, modelBench]
+  const isBenched = key.bench || account.bench || freeBench || modelBench
+  if (!(isBenched || creatorBench || workspaceBench)) return NONE
+  return [key.bench, account.bench, freeBench, modelBench, creatorBench, workspaceBench]
     .filter((bench) => isActive(bench, nowMs))
     .map(benchExclusion)
 }
 
 function benchExclusion(bench: Bench): Exclusion {
-  return until(bench.reason, bench.cure === 'time' ? bench.untilMs : null)
+  return until(reportedReason(bench), bench.cure === 'time' ? bench.untilMs : null)
 }
 
 /** Unknown credit excludes no key. */
@@ -81,9 +91,42 @@ function creditExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
   if (key.credit.kind === 'unknown' || key.credit.remainingUsd === null) return NONE
   const credit = creditAsOf(key.credit, nowMs)
   if (credit.kind === 'unknown' || credit.remainingUsd === null) return NONE
-  return credit.remainingUsd <= key.config.minCreditUsd
-    ? [until('below_min_credit', credit.resetsAtMs)]
-    : NONE
+  if (credit.remainingUsd > key.config.minCreditUsd) return NONE
+  const isLayerSpent = (credit.layer ?? null) !== null && credit.remainingUsd <= 0
+  return [until(isLayerSpent ? 'budget_layer_spent' : 'below_min_credit', credit.resetsAtMs)]
+}
+
+/** What the key has spent of its `max_spend`, without what its running requests will cost. */
+function spendExclusions({ spend }: KeyState, nowMs: number): readonly Exclusion[] {
+  if (spend === null || spentUsd(spend, nowMs) < spend.max.usd) return NONE
+  return [until('at_max_spend', periodEndMs(spend, nowMs))]
+}
+
+/** Running requests will be paid from the same `max_spend`. One may cost less than expected. */
+function runningSpendExclusions(
+  { spend, inFlight }: KeyState,
+  meanCostUsd: number,
+  nowMs: number,
+): readonly Exclusion[] {
+  if (spend === null || inFlight === 0) return NONE
+  const spent = spentUsd(spend, nowMs)
+  if (spent >= spend.max.usd || spent + inFlight * meanCostUsd < spend.max.usd) return NONE
+  return [{ ...until('at_max_spend', periodEndMs(spend, nowMs)), mayClearSooner: true }]
+}
+
+/** Requests at least as large as one that the key, or its account, could not pay for. */
+function sizeExclusions(
+  { tooLarge, account }: KeyState,
+  size: number | undefined,
+  nowMs: number,
+): readonly Exclusion[] {
+  if (tooLarge === null && account.tooLarge === null) return NONE
+  const exclusions: Exclusion[] = []
+  const ofKeyMs = tooLargeUntilMs(tooLarge, size, nowMs)
+  if (ofKeyMs !== null) exclusions.push(until('too_large_for_key', ofKeyMs))
+  const ofAccountMs = tooLargeUntilMs(account.tooLarge, size, nowMs)
+  if (ofAccountMs !== null) exclusions.push(until('too_large_for_account', ofAccountMs))
+  return exclusions
 }
 
 /**
@@ -93,8 +136,10 @@ function creditExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
 function standingExclusions(key: KeyState, model: ModelId, nowMs: number): readonly Exclusion[] {
   const benches = benchExclusions(key, model, nowMs)
   const credit = creditExclusions(key, nowMs)
-  if (!key.config.disabled && benches.length + credit.length === 0) return NONE
-  return [...(key.config.disabled ? [until('disabled', null)] : NONE), ...benches, ...credit]
+  const spend = spendExclusions(key, nowMs)
+  if (!key.config.disabled && benches.length + credit.length + spend.length === 0) return NONE
+  const disabled = key.config.disabled ? [until('disabled', null)] : NONE
+  return [...disabled, ...benches, ...credit, ...spend]
 }
 
 /** The exclusion by the key's circuit breaker, as a list of none or one. */
@@ -139,13 +184,19 @@ function loadExclusions(
       exclusions.push(busy('below_min_credit', key, nowMs))
     }
   }
+  exclusions.push(...runningSpendExclusions(key, state.meanCostUsd, nowMs))
   return exclusions.length === 0 ? NONE : exclusions
 }
 
-function requestExclusions(key: KeyState, request: Requirements): readonly Exclusion[] {
+function requestExclusions(
+  key: KeyState,
+  request: Requirements,
+  nowMs: number,
+): readonly Exclusion[] {
   const isTried =
     request.triedKeys.includes(key.id) || request.excludedAccounts.includes(key.account.id)
-  return isTried ? [until('already_tried', null)] : NONE
+  const sizes = sizeExclusions(key, request.size, nowMs)
+  return isTried ? [until('already_tried', null), ...sizes] : sizes
 }
 
 /** A key of the route, with its standing exclusions. */
@@ -213,7 +264,7 @@ export function filterKeys(
   const candidates: KeyState[] = []
   const excluded: ExcludedKey[] = []
   for (const { key, exclusions } of keys) {
-    const request = requestExclusions(key, requirements)
+    const request = requestExclusions(key, requirements, nowMs)
     const breaker = ignoresBreakers ? NONE : breakerExclusions(key, nowMs)
     const load = loadExclusions(state, key, requirements.tokens, nowMs)
     const claim = requirements.claimedKeys.has(key.id) ? [busy('at_tpm', key, nowMs)] : NONE

@@ -10,7 +10,7 @@ import type { Choice, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 
 /** A request of which an operator asks how it would be decided. */
-export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens'>
+export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens' | 'size'>
 
 /** Which key would be chosen, and why no other. */
 export interface Explanation {
@@ -114,7 +114,7 @@ function explainKey(
   }
 }
 
-function leaseRequestOf({ asked, models, affinity, tokens }: Question): LeaseRequest {
+function leaseRequestOf({ asked, models, affinity, tokens, size }: Question): LeaseRequest {
   return {
     leaseId: leaseId('explain'),
     clientId: clientId('explain'),
@@ -122,6 +122,7 @@ function leaseRequestOf({ asked, models, affinity, tokens }: Question): LeaseReq
     models,
     affinity,
     tokens,
+    ...(size === undefined ? {} : { size }),
     triedKeys: [],
     excludedAccounts: [],
     attempt: 'first',

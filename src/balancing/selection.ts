@@ -85,7 +85,8 @@ export function selectModel(
     const isFirst = model === first
     const triedKeys = isFirst ? request.triedKeys : []
     const excludedAccounts = isFirst ? accountsToday(state, request.excludedAccounts) : []
-    const requirements = { model, triedKeys, excludedAccounts, tokens: request.tokens, claimedKeys }
+    const { tokens, size } = request
+    const requirements = { model, triedKeys, excludedAccounts, tokens, size, claimedKeys }
     const filtered = filterKeys(step, route, requirements)
     const { candidates } = filtered
     if (isNonEmpty(candidates)) return { kind: 'served', model, filtered, candidates }

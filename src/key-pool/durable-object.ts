@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
 import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledger.ts'
-import { checkpoint, restore } from '../balancing/checkpoint.ts'
+import { checkpoint, forgottenKeys, restore } from '../balancing/checkpoint.ts'
 import { type Explanation, explain, type Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
 import {
@@ -15,7 +15,7 @@ import {
   tick,
   wakeAtMs,
 } from '../balancing/pool.ts'
-import { createPool, type PoolState } from '../balancing/pool-state.ts'
+import { createPool, type PoolState, renewSpends } from '../balancing/pool-state.ts'
 import { type PoolSnapshot, snapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
 import {
@@ -42,6 +42,8 @@ export class KeyPool extends DurableObject<Env> {
   readonly #store: Store
   #pool: PoolState | null = null
   #checkpointTimer: ReturnType<typeof setTimeout> | null = null
+  /** Whether something has happened since the last checkpoint. */
+  #isOutdated = false
   /** Calls of `whenDecided` that are held until their request is decided: how to release each. */
   readonly #held = new Map<AwaitRequest, () => void>()
   #wakeTimer: ReturnType<typeof setTimeout> | null = null
@@ -55,7 +57,9 @@ export class KeyPool extends DurableObject<Env> {
       if (!result.ok) return
       const nowMs = Date.now()
       const pool = createPool(poolConfig(result.config), nowMs)
-      restore(pool, await this.#store.load(), nowMs)
+      const records = await this.#store.load()
+      restore(pool, records, nowMs)
+      this.#store.forget(forgottenKeys(pool, records, nowMs))
       this.#pool = pool
     })
   }
@@ -159,12 +163,21 @@ export class KeyPool extends DurableObject<Env> {
    */
   #write(pool: PoolState): void {
     this.#store.save(takeChanges(pool))
-    if (this.#checkpointTimer !== null) return
-    this.#store.outdate()
+    if (!this.#isOutdated) this.#store.outdate()
+    this.#isOutdated = true
+    if (this.#checkpointTimer === null) this.#checkpointLater(pool)
+  }
+
+  #checkpointLater(pool: PoolState): void {
     // The timer also keeps the object in memory until the checkpoint is written.
     this.#checkpointTimer = setTimeout(() => {
       this.#checkpointTimer = null
-      this.#store.saveCheckpoint(checkpoint(pool, Date.now()))
+      const isSurplusLeft = renewSpends(pool)
+      this.#store.save(takeChanges(pool))
+      if (this.#isOutdated) this.#store.saveCheckpoint(checkpoint(pool, Date.now()))
+      this.#isOutdated = false
+      // A surplus is taken back when its key is at rest: then this timer fires once more.
+      if (isSurplusLeft) this.#checkpointLater(pool)
       // The object may be evicted now. Rows that are not on disk by then would be lost.
       this.ctx.waitUntil(this.ctx.storage.sync())
     }, CHECKPOINT_MS)

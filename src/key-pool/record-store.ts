@@ -6,13 +6,14 @@ import {
   keyRecord,
   type PoolRecords,
 } from '../balancing/checkpoint.ts'
-import { accountId, keyId } from '../balancing/ids.ts'
+import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
 import type { ChangedRecords } from '../balancing/pool.ts'
 import {
   accountRecordSchema,
   checkpointSchemas,
   keyRecordSchema,
   modelsRecordSchema,
+  spendRecordSchema,
 } from './record-schemas.ts'
 
 /**
@@ -29,7 +30,7 @@ const SCHEMA = `CREATE TABLE IF NOT EXISTS records (
 /** A row holds 2 MB. A character of JSON may take three bytes. */
 const MAX_ROW_CHARACTERS = 600_000
 
-type Kind = 'key' | 'account' | 'models' | 'checkpoint'
+type Kind = 'key' | 'account' | 'models' | 'spend' | 'checkpoint'
 
 /** This entry is set while the pool has changes that the checkpoint does not hold. */
 const OUTDATED = 'outdated'
@@ -45,6 +46,8 @@ export interface Store {
   outdate(): void
   /** Writes only the rows that differ from what was last written or loaded. */
   saveCheckpoint(checkpoint: Checkpoint): void
+  /** Drops the rows of these keys and accounts. */
+  forget(gone: { readonly keys: readonly KeyId[]; readonly accounts: readonly AccountId[] }): void
 }
 
 export function createStore(storage: DurableObjectStorage): Store {
@@ -69,7 +72,7 @@ export function createStore(storage: DurableObjectStorage): Store {
       for (const { kind, id, record } of rows) written.set(`${kind} ${id}`, record)
       return { ...readRecords(rows), outdated: (await storage.get(OUTDATED)) === true }
     },
-    save({ keys, accounts, models }) {
+    save({ keys, accounts, models, spends }) {
       for (const key of keys) {
         const record = keyRecord(key)
         if (isBlank(record)) drop('key', key.id)
@@ -78,6 +81,7 @@ export function createStore(storage: DurableObjectStorage): Store {
       for (const account of accounts) {
         put('account', account.id, JSON.stringify(accountRecord(account)))
       }
+      for (const [id, spend] of spends) put('spend', id, JSON.stringify(spend))
       if (models !== null) put('models', 'benched', JSON.stringify([...models]))
     },
     outdate() {
@@ -93,6 +97,10 @@ export function createStore(storage: DurableObjectStorage): Store {
         }
       }
       void storage.delete(OUTDATED)
+    },
+    forget({ keys, accounts }) {
+      for (const id of keys) for (const kind of ['key', 'spend'] as const) drop(kind, id)
+      for (const id of accounts) drop('account', id)
     },
   }
 }
@@ -143,6 +151,11 @@ function readRecords(rows: readonly Row[]): Omit<PoolRecords, 'outdated'> {
       ),
     ),
     models: ofKind('models').flatMap((row) => read(row, modelsRecordSchema).flat()),
+    spends: new Map(
+      ofKind('spend').flatMap((row) =>
+        read(row, spendRecordSchema).map((record) => [keyId(row.id), record] as const),
+      ),
+    ),
     checkpoint: {
       ...part('counters'),
       ...part('byModel'),

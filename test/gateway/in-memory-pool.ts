@@ -135,6 +135,7 @@ function restoreFrom(before: PoolState, state: PoolState, nowMs: number): void {
       keys: new Map([...before.keys].map(([id, key]) => [id, keyRecord(key)])),
       accounts: new Map([...before.accounts].map(([id, account]) => [id, accountRecord(account)])),
       models: [...before.modelBenches],
+      spends: new Map(),
       checkpoint: checkpoint(before, nowMs),
       outdated: false,
     },
