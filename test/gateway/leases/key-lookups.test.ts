@@ -20,6 +20,7 @@ const KNOWN = {
   owner: null,
   balanceUsd: null,
   askedAtMs: START_MS,
+  ...{ layer: null, creator: null, workspace: null, freeRemaining: null, fingerprint: 'a' },
 } as const
 
 /** Looks up a key (`a` by default) at an upstream with these answers by path. */
