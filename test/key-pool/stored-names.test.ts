@@ -37,10 +37,11 @@ async function rewritten(): Promise<readonly Row[]> {
   })
   const keys = [
     { ...keyOf('alpha'), account: 'acme', rpm: 100, tpm: 100_000 },
-    { ...keyOf('beta'), account: 'acme', weight: 3, max_spend: { usd: 5, period: 'day' } },
+    { ...keyOf('beta'), account: 'acme', weight: 3 },
     { ...keyOf('gamma'), account: 'globex' },
     keyOf('delta'),
     { ...keyOf('epsilon'), account: 'initech' },
+    { ...keyOf('zeta'), account: 'hooli', max_spend: { usd: 5, period: 'day' } },
   ]
   await deployed(pool, { keys, policy: { strategy: 'weighted' } }, (object) => {
     for (let i = 0; i < 3; i++) {
@@ -52,6 +53,16 @@ async function rewritten(): Promise<readonly Row[]> {
       const { leaseId } = decision
       object.exchange({ ...NOTHING, settlements: [{ leaseId, keyId: decision.keyId, ...failure }] })
     }
+    const others = keys.map(({ id }) => keyId(id)).filter((id) => id !== 'zeta')
+    const spend = object.exchange({
+      ...NOTHING,
+      wants: [leaseRequestOf({ triedKeys: others, models: [modelId('vendor/third')] })],
+    })
+    const [granted] = spend.decisions
+    if (granted?.kind !== 'grant') throw new Error('Refused')
+    const ended = { outcome: 'success', benches: [], suspect: false, usage: USAGE } as const
+    const { leaseId, keyId: zeta } = granted
+    object.exchange({ ...NOTHING, settlements: [{ leaseId, keyId: zeta, ...ended }] })
     // A settlement that changes each key's record, so that every one is written anew.
     for (let i = 0; i < 9; i++) {
       const [decision] = object.exchange({ ...NOTHING, wants: [leaseRequestOf()] }).decisions
@@ -67,14 +78,6 @@ async function rewritten(): Promise<readonly Row[]> {
       const ended = { outcome: 'failure', fault: 'upstream', benches, suspect: false } as const
       object.exchange({ ...NOTHING, settlements: [{ leaseId, keyId: served, ...ended }] })
     }
-    vi.setSystemTime(WRITTEN_AT_MS + 3_600_000 * 24)
-    const others = keys.map(({ id }) => keyId(id)).filter((id) => id !== 'beta')
-    const spend = object.exchange({ ...NOTHING, wants: [leaseRequestOf({ triedKeys: others })] })
-    const [granted] = spend.decisions
-    if (granted?.kind !== 'grant') throw new Error('Refused')
-    const ended = { outcome: 'success', benches: [], suspect: false, usage: USAGE } as const
-    const { leaseId, keyId: beta } = granted
-    object.exchange({ ...NOTHING, settlements: [{ leaseId, keyId: beta, ...ended }] })
     vi.advanceTimersByTime(5_000)
   })
   return await runInDurableObject(pool, (_, { storage }) =>

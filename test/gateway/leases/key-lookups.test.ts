@@ -63,7 +63,7 @@ describe('a lookup', () => {
 
   it('confirms that a key is rejected', async () => {
     expect((await lookUp({ key: REJECTED })).found).toEqual([
-      { keyId: 'a', kind: 'rejected', askedAtMs: START_MS },
+      { keyId: 'a', kind: 'rejected', askedAtMs: START_MS, fingerprint: 'a' },
     ])
   })
 
