@@ -147,9 +147,18 @@ export function defaultWorld(): World {
   })
   return worldSchema.parse({
     accounts: [
-      { id: 'acme', balanceUsd: 50, organizationId: 'org_acme', creatorUserId: 'user_ada' },
-      { id: 'globex', balanceUsd: 20, creatorUserId: 'user_grace' },
-      { id: 'initech', balanceUsd: 5, creatorUserId: 'user_milton' },
+      {
+        ...{ id: 'acme', balanceUsd: 50, organizationId: 'org_acme', creatorUserId: 'user_ada' },
+        workspaceId: 'workspace_acme',
+      },
+      {
+        ...{ id: 'globex', balanceUsd: 20, creatorUserId: 'user_grace' },
+        workspaceId: 'workspace_globex',
+      },
+      {
+        ...{ id: 'initech', balanceUsd: 5, creatorUserId: 'user_milton' },
+        workspaceId: 'workspace_initech',
+      },
     ],
     keys: [
       key('alpha', 'acme'),
