@@ -19,30 +19,30 @@ export const REPORT_AT_REST = [
 
 export const LEASE_REQUEST = [
   ...['affinity', 'asked', 'attempt', 'clientId', 'excludedAccounts', 'leaseId', 'leaseMs'],
-  ...['models', 'tokens', 'triedKeys', 'waitMs'],
+  ...['models', 'size', 'tokens', 'triedKeys', 'waitMs'],
 ] as const
 
 export const AFFINITY = ['id', 'kind'] as const
 
 export const SETTLEMENT = [
   ...['affordableTokens', 'benches', 'fault', 'firstOutputMs', 'generationId', 'keyId', 'lease'],
-  ...['leaseId', 'outcome', 'suspect', 'usage'],
+  ...['leaseId', 'outcome', 'suspect', 'tooLargeFor', 'usage'],
 ] as const
 
 /** What a settlement repeats of its lease. */
-export const LEASE_TERMS = ['clientId', 'grantedAtMs', 'model', 'tokens'] as const
+export const LEASE_TERMS = ['clientId', 'grantedAtMs', 'model', 'size', 'tokens'] as const
 
 export const USAGE = [
   ...['cachedTokens', 'completionTokens', 'costUsd', 'estimated', 'promptTokens'],
   'reasoningTokens',
 ] as const
 
-export const BENCH_ORDER = ['reason', 'scope', 'term'] as const
+export const BENCH_ORDER = ['detail', 'reason', 'scope', 'term'] as const
 
 /** A key report; one of a key that was refused, and one of a lookup that failed, has fewer. */
 export const KEY_REPORT = [
-  ...['askedAtMs', 'balanceUsd', 'expiresAtMs', 'keyId', 'kind', 'limitUsd', 'owner'],
-  ...['remainingUsd', 'resetsAtMs'],
+  ...['askedAtMs', 'balanceUsd', 'creator', 'expiresAtMs', 'fingerprint', 'freeRemaining'],
+  ...['keyId', 'kind', 'layer', 'limitUsd', 'owner', 'remainingUsd', 'resetsAtMs', 'workspace'],
 ] as const
 
 /** Fields of what the object answers. */
@@ -73,7 +73,8 @@ export const OBJECT_METHODS = [
 /** Every field of a stored row, at any depth, by the kind of the row. */
 export const STORED_FIELDS = {
   key: [
-    ...['bench', 'breaker', 'cooldownMs', 'cure', 'earlierCooldownMs', 'failuresAtMs'],
+    ...['bench', 'breaker', 'cooldownMs', 'creator', 'cure', 'detail', 'earlierCooldownMs'],
+    'failuresAtMs',
     ...[
       'fingerprint',
       'hidden',
@@ -86,14 +87,25 @@ export const STORED_FIELDS = {
       'strikes',
       'struckAtMs',
       'untilMs',
+      'workspace',
     ],
   ],
   account: [
-    ...['bench', 'cure', 'freeBench', 'hadNoRoom', 'hidden', 'keysWithoutRoom', 'modelBenches'],
+    ...[
+      'bench',
+      'cure',
+      'detail',
+      'freeBench',
+      'hadNoRoom',
+      'hidden',
+      'keysWithoutRoom',
+      'modelBenches',
+    ],
     'provenance',
     ...['reason', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
+  spend: ['endsAtMs', 'nanos', 'period'],
   checkpoint: [
     ...['all', 'amount', 'asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byKey'],
     'cachedTokens',
@@ -110,6 +122,7 @@ export const STORED_FIELDS = {
       'keys',
       'kind',
       'lastTurn',
+      'layer',
     ],
     ...[
       'limitUsd',
@@ -154,7 +167,9 @@ export const LOG_TIMINGS = ['acquire', 'auth', 'upstream', 'wait'] as const
 export const REASON_NAMES = [
   ...['disabled', 'not_in_route', 'already_tried', 'key_rejected', 'key_spent'],
   ...['account_out_of_credit', 'account_rate_limited', 'below_min_credit', 'breaker_open'],
-  ...['half_open_busy', 'at_max_concurrent', 'at_rpm', 'at_tpm'],
+  ...['half_open_busy', 'at_max_concurrent', 'at_rpm', 'at_tpm', 'at_max_spend'],
+  ...['key_rate_limited', 'key_suspected', 'too_large_for_key', 'too_large_for_account'],
+  ...['budget_layer_spent', 'free_tier_spent', 'provider_key_failed'],
 ] as const
 
 export const ERROR_NAMES = [

@@ -1,8 +1,8 @@
 import type { Credit } from './accounting/credit.ts'
 import type { Generation } from './accounting/generations.ts'
-import type { Tally } from './accounting/ledger.ts'
-import { learnOwner } from './feedback.ts'
-import type { AccountState } from './health/account.ts'
+import { isForgettable, spendingOf, type Tally, tallyOf } from './accounting/ledger.ts'
+import { restoreSpend, type SpendRecord } from './accounting/max-spend.ts'
+import { type AccountState, ownAccount, regroup } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import type { Breaker } from './health/circuit-breaker.ts'
 import { doubt, dueAtMs } from './health/lookup-duty.ts'
@@ -13,6 +13,7 @@ import { SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
 import {
   changeInFlight,
   type KeyState,
+  learnOwner,
   type PoolState,
   type RouteState,
   setLookup,
@@ -35,6 +36,9 @@ export interface KeyRecord {
   readonly owner: AccountId | null
   /** Of the secret that all of this is known of; null in a record of the first release. */
   readonly fingerprint: string | null
+  /** The groups of keys that a budget covers; null while unknown. */
+  readonly creator: AccountId | null
+  readonly workspace: AccountId | null
 }
 
 export interface AccountRecord {
@@ -102,6 +106,7 @@ export interface PoolRecords {
   readonly keys: ReadonlyMap<KeyId, KeyRecord>
   readonly accounts: ReadonlyMap<AccountId, AccountRecord>
   readonly models: ModelsRecord
+  readonly spends: ReadonlyMap<KeyId, SpendRecord>
   readonly checkpoint: Partial<Checkpoint>
   /** Whether something happened after the checkpoint, so that it is not the pool's last state. */
   readonly outdated: boolean
@@ -117,6 +122,8 @@ export function keyRecord(key: KeyState): KeyRecord {
     struckAtMs,
     owner,
     fingerprint: config.fingerprint,
+    creator: key.creator?.id ?? null,
+    workspace: key.workspace?.id ?? null,
   }
 }
 
@@ -126,9 +133,10 @@ function rested(cooldownMs: number): BreakerRecord {
 
 /** Whether a record equals that of a fresh key, so that its row can be deleted. */
 export function isBlank(record: KeyRecord): boolean {
-  const { breaker, bench, strikes, owner } = record
+  const { breaker, bench, strikes } = record
   const closed = breaker.kind === 'closed' && breaker.failuresAtMs.length === 0
-  return closed && bench === null && strikes === 0 && owner === null
+  const isUnowned = [record.owner, record.creator, record.workspace].every((id) => id === null)
+  return closed && bench === null && strikes === 0 && isUnowned
 }
 
 /** What is stored of an account in the step that changed it. */
@@ -164,7 +172,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       meanTokenUsd: state.meanTokenUsd,
       savedAtMs: nowMs,
       all: state.ledger.all,
-      byKey: [...state.ledger.byKey],
+      byKey: [...state.ledger.byKey].filter(([id, tally]) => isKept(state, id, tally, nowMs)),
       byClient: [...state.ledger.byClient],
     },
     byModel: [...state.ledger.byModel],
@@ -172,6 +180,11 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     meters: keys.flatMap(metersRecord),
     generations: [...state.generations],
   }
+}
+
+/** The tally of a key that is no longer configured is kept for a while: the key may come back. */
+function isKept({ keys }: PoolState, id: KeyId, tally: Tally, nowMs: number): boolean {
+  return keys.has(id) || !isForgettable(tally, nowMs)
 }
 
 function routeRecord({ models, memory }: RouteState, keys: readonly KeyState[]): RouteRecord {
@@ -204,7 +217,7 @@ function bySeconds(meter: Meter | null): WindowSlot[] {
 
 /**
  * Puts the stored records into a fresh pool. Records of keys and accounts that are no longer
- * configured are skipped. Leases are restored too: an idle object may be evicted between two
+ * configured are skipped; see `forgottenKeys`. Leases are restored too: an idle object may be evicted between two
  * requests and must not forget a stream that is still running. Otherwise a key's `max_concurrent`
  * would hold only while traffic keeps the object in memory.
  */
@@ -214,11 +227,33 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
     if (key !== undefined && isOfSecret(key, record)) restoreKey(state, key, record, nowMs)
   }
   for (const [id, record] of records.accounts) {
-    const account = state.accounts.get(id)
+    const account = state.accounts.get(id) ?? state.budgets.get(id)
     if (account !== undefined) restoreAccount(account, record)
   }
   for (const [model, bench] of records.models) state.modelBenches.set(model, bench)
   restoreCheckpoint(state, records, nowMs)
+  for (const { id, spend, tally } of state.keys.values()) {
+    const record = records.spends.get(id) ?? null
+    if (spend !== null) restoreSpend(spend, record, spendingOf(tally, nowMs), nowMs)
+  }
+}
+
+/**
+ * The keys that are no longer configured and were last used so long ago that their rows may be dropped,
+ * with their accounts of one key. Their tallies are dropped here. A row without a tally is of a key
+ * that never served: it is given a tally, and with it a day.
+ */
+export function forgottenKeys(
+  { keys, ledger }: PoolState,
+  { keys: rows, spends }: Pick<PoolRecords, 'keys' | 'spends'>,
+  nowMs: number,
+): { readonly keys: readonly KeyId[]; readonly accounts: readonly AccountId[] } {
+  const known = new Set([...rows.keys(), ...spends.keys(), ...ledger.byKey.keys()])
+  const gone = [...known].filter((id) => !keys.has(id))
+  const forgotten = gone.filter((id) => isForgettable(ledger.byKey.get(id) ?? null, nowMs))
+  for (const id of gone) if (!ledger.byKey.has(id)) tallyOf(ledger.byKey, id, nowMs)
+  for (const id of forgotten) ledger.byKey.delete(id)
+  return { keys: forgotten, accounts: forgotten.map(ownAccount) }
 }
 
 function restoreCheckpoint(
@@ -262,6 +297,8 @@ function restoreKey(state: PoolState, key: KeyState, record: KeyRecord, nowMs: n
   key.strikes = record.strikes
   key.struckAtMs = record.struckAtMs
   if (record.owner !== null) learnOwner(state, key, record.owner, nowMs)
+  key.creator = regroup(state.budgets, key.creator, record.creator)
+  key.workspace = regroup(state.budgets, key.workspace, record.workspace)
   const isSuspected = key.bench?.reason === 'key_rejected' && key.bench.untilMs !== null
   if (key.bench !== null && isSuspected) {
     setLookup(state, key, doubt(key.lookup, key.bench.sinceMs))

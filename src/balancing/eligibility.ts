@@ -1,11 +1,11 @@
 import { creditAsOf, spendableUsd } from './accounting/credit.ts'
-import { type Bench, isActive } from './health/bench.ts'
-import { asOf, awaitsProbe } from './health/circuit-breaker.ts'
+import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
+import { type Bench, isActive, reportedReason } from './health/bench.ts'
+import { asOf } from './health/circuit-breaker.ts'
 import { isPanic } from './health/panic.ts'
-import { shareOf } from './health/slow-start.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { roomAtMs } from './limits/meter.ts'
-import { fits } from './limits/sliding-window.ts'
+import { tooLargeUntilMs } from './limits/size-note.ts'
 import {
   type KeyState,
   membersOf,
@@ -23,6 +23,8 @@ export interface Requirements {
   readonly excludedAccounts: readonly AccountId[]
   /** Tokens that the request takes from the key's limit per minute. */
   readonly tokens: number
+  /** As in the lease request. */
+  readonly size?: number | undefined
   /** Keys whose tokens an earlier request waits for. This request may not use them. */
   readonly claimedKeys: Claims
 }
@@ -69,29 +71,68 @@ const until = (reason: Reason, clearsAtMs: number | null): Exclusion => ({
   mayClearSooner: false,
 })
 
-/** The benches that exclude this key for this model: the key's own and those of its account. */
+/**
+ * The benches that exclude this key for this model: the key's own, those of its account, and those of
+ * the keys that share a budget with it.
+ */
 function benchExclusions(key: KeyState, model: ModelId, nowMs: number): readonly Exclusion[] {
   const { account } = key
+  const creatorBench = key.creator?.bench ?? null
+  const workspaceBench = key.workspace?.bench ?? null
   const freeBench = isFreeModel(model) ? account.freeBench : null
   const modelBench = account.modelBenches.get(model) ?? null
-  if (!(key.bench || account.bench || freeBench || modelBench)) return NONE
-  return [key.bench, account.bench, freeBench, modelBench]
+  const isBenched = key.bench || account.bench || freeBench || modelBench
+  if (!(isBenched || creatorBench || workspaceBench)) return NONE
+  return [key.bench, account.bench, freeBench, modelBench, creatorBench, workspaceBench]
     .filter((bench) => isActive(bench, nowMs))
     .map(benchExclusion)
 }
 
 function benchExclusion(bench: Bench): Exclusion {
-  return until(bench.reason, bench.cure === 'time' ? bench.untilMs : null)
+  return until(reportedReason(bench), bench.cure === 'time' ? bench.untilMs : null)
 }
 
 /** Unknown credit excludes no key. */
-function creditExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
+export function creditExclusions(key: KeyState, nowMs: number): readonly Exclusion[] {
   if (key.credit.kind === 'unknown' || key.credit.remainingUsd === null) return NONE
   const credit = creditAsOf(key.credit, nowMs)
   if (credit.kind === 'unknown' || credit.remainingUsd === null) return NONE
-  return credit.remainingUsd <= key.config.minCreditUsd
-    ? [until('below_min_credit', credit.resetsAtMs)]
-    : NONE
+  if (credit.remainingUsd > key.config.minCreditUsd) return NONE
+  const isLayerSpent = (credit.layer ?? null) !== null && credit.remainingUsd <= 0
+  return [until(isLayerSpent ? 'budget_layer_spent' : 'below_min_credit', credit.resetsAtMs)]
+}
+
+/** What the key has spent of its `max_spend`, without what its running requests will cost. */
+export function spendExclusions({ spend }: KeyState, nowMs: number): readonly Exclusion[] {
+  if (spend === null || spentUsd(spend, nowMs) < spend.max.usd) return NONE
+  return [until('at_max_spend', periodEndMs(spend, nowMs))]
+}
+
+/** Running requests will be paid from the same `max_spend`. One may cost less than expected. */
+function runningSpendExclusions(
+  { spend, inFlight }: KeyState,
+  meanCostUsd: number,
+  nowMs: number,
+): readonly Exclusion[] {
+  if (spend === null || inFlight === 0) return NONE
+  const spent = spentUsd(spend, nowMs)
+  if (spent >= spend.max.usd || spent + inFlight * meanCostUsd < spend.max.usd) return NONE
+  return [{ ...until('at_max_spend', periodEndMs(spend, nowMs)), mayClearSooner: true }]
+}
+
+/** Requests at least as large as one that the key, or its account, could not pay for. */
+export function sizeExclusions(
+  { tooLarge, account }: KeyState,
+  size: number | undefined,
+  nowMs: number,
+): readonly Exclusion[] {
+  if (tooLarge === null && account.tooLarge === null) return NONE
+  const exclusions: Exclusion[] = []
+  const ofKeyMs = tooLargeUntilMs(tooLarge, size, nowMs)
+  if (ofKeyMs !== null) exclusions.push(until('too_large_for_key', ofKeyMs))
+  const ofAccountMs = tooLargeUntilMs(account.tooLarge, size, nowMs)
+  if (ofAccountMs !== null) exclusions.push(until('too_large_for_account', ofAccountMs))
+  return exclusions
 }
 
 /**
@@ -105,8 +146,10 @@ export function standingExclusions(
 ): readonly Exclusion[] {
   const benches = benchExclusions(key, model, nowMs)
   const credit = creditExclusions(key, nowMs)
-  if (!key.config.disabled && benches.length + credit.length === 0) return NONE
-  return [...(key.config.disabled ? [until('disabled', null)] : NONE), ...benches, ...credit]
+  const spend = spendExclusions(key, nowMs)
+  if (!key.config.disabled && benches.length + credit.length + spend.length === 0) return NONE
+  const disabled = key.config.disabled ? [until('disabled', null)] : NONE
+  return [...disabled, ...benches, ...credit, ...spend]
 }
 
 /** The exclusion by the key's circuit breaker, as a list of none or one. */
@@ -128,7 +171,7 @@ function busy(reason: Reason, { meanHoldMs }: KeyState, nowMs: number): Exclusio
   return { reason, clearsAtMs: nowMs + holdMs, mayClearSooner: true }
 }
 
-function loadExclusions(
+export function loadExclusions(
   state: PoolState,
   key: KeyState,
   tokens: number,
@@ -151,144 +194,25 @@ function loadExclusions(
       exclusions.push(busy('below_min_credit', key, nowMs))
     }
   }
+  exclusions.push(...runningSpendExclusions(key, state.meanCostUsd, nowMs))
   return exclusions.length === 0 ? NONE : exclusions
 }
 
-function requestExclusions(key: KeyState, request: Requirements): readonly Exclusion[] {
-  return isTried(key, request) ? [until('already_tried', null)] : NONE
+function requestExclusions(
+  key: KeyState,
+  request: Requirements,
+  nowMs: number,
+): readonly Exclusion[] {
+  const sizes = sizeExclusions(key, request.size, nowMs)
+  return isTried(key, request) ? [until('already_tried', null), ...sizes] : sizes
 }
 
-function isTried(
+/** Whether the request has been with the key, or is not to go to its account. */
+export function isTried(
   key: KeyState,
   { triedKeys, excludedAccounts }: Pick<Requirements, 'triedKeys' | 'excludedAccounts'>,
 ): boolean {
   return triedKeys.includes(key.id) || excludedAccounts.includes(key.account.id)
-}
-
-/** The keys that may serve a request, found without a word about those that may not. */
-export interface Candidates {
-  /** Closed breakers, and those that await a probe. In panic: the best of what there is. */
-  readonly keys: readonly KeyState[]
-  readonly panic: boolean
-  /** Whether some of them have recovered so lately that they get less than their share. */
-  readonly hasRecovering: boolean
-}
-
-/**
- * The fast half of the filter: one pass that allocates nothing for a key that may not serve. Nearly
- * every request needs no more. `filterKeys` says the same at length, for refusals and for people.
- */
-export function candidatesFor(
-  { state, nowMs }: Omit<Step, 'random'>,
-  route: RouteState,
-  requirements: Requirements,
-): Candidates {
-  const { model, triedKeys, excludedAccounts, claimedKeys } = requirements
-  const isFree = isFreeModel(model)
-  const isPersonal = triedKeys.length + excludedAccounts.length + claimedKeys.size > 0
-  const members = membersOf(state, route)
-  const groups: CandidateGroups = { probes: [], closed: null, open: [] }
-  let standing = 0
-  let standingClosed = 0
-  for (let i = 0; i < members.length; i++) {
-    const key = members[i] as KeyState
-    const isStanding = stands(key, model, isFree, nowMs)
-    if (isStanding) standing += 1
-    if (isStanding && key.breaker.kind === 'closed') standingClosed += 1
-    const isExcluded =
-      !isStanding ||
-      !hasCapacity(state, key, requirements.tokens, nowMs) ||
-      (isPersonal && isTaken(key, requirements))
-    sortIn(groups, members, i, isExcluded ? null : groupOf(key, nowMs))
-  }
-  const panic = isPanic(standing, standingClosed, state.policy.panicRatio)
-  const { probes, open } = groups
-  const closed = groups.closed ?? members
-  const keys = panic ? firstOfPanic(probes, closed, open) : admitted(probes, closed)
-  return { keys, panic, hasRecovering: noteShares(keys, nowMs) }
-}
-
-function admitted(probes: readonly KeyState[], closed: readonly KeyState[]): readonly KeyState[] {
-  return probes.length === 0 ? closed : [...closed, ...probes]
-}
-
-/** Notes how much of its load each key can be given. Returns whether one of them is recovering. */
-function noteShares(keys: readonly KeyState[], nowMs: number): boolean {
-  let hasRecovering = false
-  for (const key of keys) {
-    key.share = shareOf(key.breaker, nowMs)
-    if (key.share < 1) hasRecovering = true
-  }
-  return hasRecovering
-}
-
-/** Keys with room, by what their breaker says. */
-interface CandidateGroups {
-  readonly probes: KeyState[]
-  /** Null while every key so far is one of these: a healthy pool's own list serves, without a copy. */
-  closed: KeyState[] | null
-  /** Open, or half-open while the probe is out. */
-  readonly open: KeyState[]
-}
-
-function groupOf({ breaker }: KeyState, nowMs: number): keyof CandidateGroups {
-  if (breaker.kind === 'closed') return 'closed'
-  return awaitsProbe(breaker, nowMs) ? 'probes' : 'open'
-}
-
-function sortIn(
-  groups: CandidateGroups,
-  members: readonly KeyState[],
-  i: number,
-  group: keyof CandidateGroups | null,
-): void {
-  if (group === 'closed') {
-    groups.closed?.push(members[i] as KeyState)
-    return
-  }
-  groups.closed ??= members.slice(0, i)
-  if (group !== null) groups[group].push(members[i] as KeyState)
-}
-
-/**
- * Panic says that open breakers may be ignored, not that they should be. Keys that are closed go
- * before those that are open: else a few sick keys would cost the answers of the well ones. Probes go
- * before both. Panic ends when breakers close, and a breaker closes by its probe, which a strategy
- * that prefers one key would never send to the others.
- */
-function firstOfPanic(
-  probes: readonly KeyState[],
-  closed: readonly KeyState[],
-  open: readonly KeyState[],
-): readonly KeyState[] {
-  if (probes.length > 0) return probes
-  return closed.length > 0 ? closed : open
-}
-
-/** Whether the request's own way, or a claim of an earlier request, excludes a key. */
-function isTaken(key: KeyState, requirements: Requirements): boolean {
-  return isTried(key, requirements) || requirements.claimedKeys.has(key.id)
-}
-
-/** Whether `standingExclusions` would be empty. */
-function stands(key: KeyState, model: ModelId, isFree: boolean, nowMs: number): boolean {
-  const { account, credit, config } = key
-  if (config.disabled || isActive(key.bench, nowMs) || isActive(account.bench, nowMs)) return false
-  if (isFree && isActive(account.freeBench, nowMs)) return false
-  const { modelBenches } = account
-  if (modelBenches.size > 0 && isActive(modelBenches.get(model) ?? null, nowMs)) return false
-  const isUnlimited = credit.kind === 'unknown' || credit.remainingUsd === null
-  return isUnlimited || creditExclusions(key, nowMs).length === 0
-}
-
-/** Whether `loadExclusions` would be empty. */
-function hasCapacity(state: PoolState, key: KeyState, tokens: number, nowMs: number): boolean {
-  const { config, inFlight, rpm, tpm, credit } = key
-  if (config.maxConcurrent !== null && inFlight >= config.maxConcurrent) return false
-  if (rpm !== null && !fits(rpm.window, rpm.limit, 1, nowMs)) return false
-  if (tpm !== null && !fits(tpm.window, tpm.limit, tokens, nowMs)) return false
-  if (credit.kind === 'unknown' || credit.remainingUsd === null || inFlight === 0) return true
-  return loadExclusions(state, key, tokens, nowMs).length === 0
 }
 
 /** A key of the route, with its standing exclusions. */
@@ -348,7 +272,7 @@ export function exclusionsOf(
   requirements: Requirements,
   ignoresBreakers: boolean,
 ): readonly Exclusion[] {
-  const request = requestExclusions(key, requirements)
+  const request = requestExclusions(key, requirements, nowMs)
   const breaker = ignoresBreakers ? NONE : breakerExclusions(key, nowMs)
   const load = loadExclusions(state, key, requirements.tokens, nowMs)
   const claim = requirements.claimedKeys.has(key.id) ? [busy('at_tpm', key, nowMs)] : NONE

@@ -20,7 +20,7 @@ import type { Choice, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 
 /** A request of which an operator asks how it would be decided. */
-export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens'>
+export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens' | 'size'>
 
 /** Which key would be chosen, and why no other. */
 export interface Explanation {
@@ -144,7 +144,7 @@ function explainKey(
 }
 
 function leaseRequestOf(
-  { asked, models, affinity, tokens }: Question,
+  { asked, models, affinity, tokens, size }: Question,
   waitMs: number,
 ): LeaseRequest {
   return {
@@ -154,6 +154,7 @@ function leaseRequestOf(
     models,
     affinity,
     tokens,
+    ...(size === undefined ? {} : { size }),
     triedKeys: [],
     excludedAccounts: [],
     attempt: 'first',

@@ -1,6 +1,5 @@
 import { afterFailedLookup, afterSpending } from './accounting/credit.ts'
-import { loadOf } from './affinity/affinity.ts'
-import { accountOf, createAccount, merge, ownAccount } from './health/account.ts'
+import { addSpend } from './accounting/max-spend.ts'
 import { type Bench, benchOf, isActive, later } from './health/bench.ts'
 import {
   afterFailure,
@@ -11,13 +10,26 @@ import {
 } from './health/circuit-breaker.ts'
 import { judgeFailure, noteSuccess } from './health/correlation.ts'
 import type { KeyReport } from './health/key-report.ts'
-import { accountBenchAfterReport, benchAfterReport, hasRoom } from './health/key-report.ts'
+import {
+  accountBenchAfterReport,
+  benchAfterReport,
+  freeBenchAfterReport,
+  hasRoom,
+} from './health/key-report.ts'
 import { afterReport, doubt } from './health/lookup-duty.ts'
-import type { AccountId, ModelId } from './ids.ts'
+import type { ModelId } from './ids.ts'
 import type { Lease } from './limits/leases.ts'
 import { deposit, withdraw } from './limits/retry-budget.ts'
+import { afterLookup, noteSize } from './limits/size-note.ts'
 import { giveBack, take } from './limits/sliding-window.ts'
-import { type KeyState, type PoolState, type Step, setLookup } from './pool-state.ts'
+import {
+  type KeyState,
+  learnGroups,
+  learnOwner,
+  type PoolState,
+  type Step,
+  setLookup,
+} from './pool-state.ts'
 import { matchesModel } from './routes.ts'
 import type { BenchOrder, Settlement, Usage } from './settlement.ts'
 import { observe } from './strategies/peak-ewma.ts'
@@ -56,11 +68,25 @@ export function learnFromSettlement(
   }
   if (settlement.suspect) setLookup(state, key, doubt(key.lookup, nowMs))
   if (settlement.affordableTokens !== undefined) key.affordableTokens = settlement.affordableTokens
+  learnSize(key, settlement, nowMs)
   if (settlement.firstOutputMs !== undefined) {
     key.latency = observe(key.latency, settlement.firstOutputMs, nowMs)
   }
   if (lease !== null) correctTokens(key, lease, settlement, nowMs)
   if (settlement.usage !== undefined) learnCost(state, key, settlement.usage, nowMs)
+}
+
+/** Notes the size of a request that the key, or its account, could not pay for. */
+function learnSize(key: KeyState, { tooLargeFor, lease }: Settlement, nowMs: number): void {
+  const size = lease?.size
+  if (tooLargeFor === undefined || size === undefined) return
+  const refused = { keyId: key.id, size }
+  if (tooLargeFor === 'account') {
+    key.account.tooLarge = noteSize(key.account.tooLarge, refused, null, nowMs)
+    return
+  }
+  const resetsAtMs = key.credit.kind === 'known' ? key.credit.resetsAtMs : null
+  key.tooLarge = noteSize(key.tooLarge, refused, resetsAtMs, nowMs)
 }
 
 /** An attempt that has ended, as far as the pool still knows of it. */
@@ -115,6 +141,9 @@ function learnCost(state: PoolState, key: KeyState, usage: Usage, nowMs: number)
   const costUsd = isUntold ? tokens * state.meanTokenUsd : usage.costUsd
   key.credit = afterSpending(key.credit, costUsd, nowMs)
   key.spentSinceAskedUsd += costUsd
+  if (key.spend !== null && addSpend(key.spend, costUsd, state.meanCostUsd, nowMs)) {
+    state.changes.spends.add(key.id)
+  }
   if (usage.estimated) return
   const share = state.meanCostUsd === 0 ? 1 : LATEST_COST_SHARE
   state.meanCostUsd += share * (usage.costUsd - state.meanCostUsd)
@@ -234,6 +263,18 @@ function applyBench(
     case 'model':
       if (model !== null) benchModel(step, model, order)
       return
+    case 'creator':
+    case 'workspace': {
+      const group = key[order.scope]
+      // While it is unknown which keys the budget covers, it covers this one.
+      if (group === null) {
+        applyBench(step, attempt, settlement, { ...order, scope: 'key' })
+        return
+      }
+      group.bench = later(group.bench, benchOf(order, 0, nowMs, random), nowMs)
+      state.changes.accounts.add(group.id)
+      return
+    }
   }
 }
 
@@ -288,12 +329,19 @@ export function learnFromReport(
   lookup: KeyReport,
   nowMs: number,
 ): void {
+  if (!isOfSecret(key, lookup)) return
   const bench = benchAfterReport(key.bench, lookup, nowMs)
   if (bench !== key.bench) state.changes.keys.add(key.id)
   key.bench = bench
   setLookup(state, key, afterReport(key.lookup, lookup, nowMs, refreshOf(state, key)))
   if (lookup.kind === 'valid') learnFromAnswer(state, key, lookup, nowMs)
   else if (lookup.kind === 'unknown') key.credit = afterFailedLookup(key.credit)
+}
+
+/** During a deployment, a Worker of the old version may have looked up an old secret of the key. */
+function isOfSecret({ config }: KeyState, lookup: KeyReport): boolean {
+  if (lookup.kind === 'unknown' || lookup.fingerprint === undefined) return true
+  return lookup.fingerprint === config.fingerprint
 }
 
 /** Lookups that fell into step would stay in it, and a thousand keys be asked about in one second. */
@@ -307,16 +355,17 @@ function refreshOf(state: PoolState, key: KeyState): number {
 function learnFromAnswer(
   state: PoolState,
   key: KeyState,
-  lookup: Extract<KeyReport, { kind: 'valid' }>,
+  lookup: ValidReport,
   nowMs: number,
 ): void {
-  const { limitUsd, remainingUsd, resetsAtMs, askedAtMs, owner } = lookup
+  const { limitUsd, remainingUsd, resetsAtMs, askedAtMs, owner, layer = null } = lookup
   // Reports may overtake each other.
   if (key.credit.kind === 'known' && askedAtMs < key.credit.asOfMs) return
   key.expiresAtMs = lookup.expiresAtMs
   // An answer that the pool already knows says nothing about later spending.
   if (key.credit.kind === 'unknown' || key.credit.asOfMs !== askedAtMs) {
-    const answer = { kind: 'known', limitUsd, remainingUsd, resetsAtMs, stale: false } as const
+    const amounts = { limitUsd, remainingUsd, resetsAtMs, layer } as const
+    const answer = { kind: 'known', ...amounts, stale: false } as const
     // The answer may or may not include spending that was settled since the duty was handed out.
     // It is safer to count that spending twice.
     key.credit = afterSpending({ ...answer, asOfMs: askedAtMs }, key.spentSinceAskedUsd, nowMs)
@@ -334,40 +383,18 @@ function learnFromAnswer(
     learnOwner(state, key, owner, nowMs)
     state.changes.keys.add(key.id)
   }
+  key.tooLarge = afterLookup(key.tooLarge, lookup)
+  key.account.tooLarge = afterLookup(key.account.tooLarge, lookup)
+  learnGroups(state, key, lookup)
+  learnFreeTier(state, key, lookup, nowMs)
 }
 
-/**
- * Learns who pays for a key. Costs as much as the owner has keys only where the key's account is
- * configured, and so may be that of the owner's other keys; else it costs the same for any pool.
- */
-export function learnOwner(state: PoolState, key: KeyState, owner: AccountId, nowMs: number): void {
-  if (key.owner !== null) state.owners.get(key.owner)?.keys.delete(key)
-  key.owner = owner
-  const known = state.owners.get(owner) ?? { keys: new Set(), configured: new Set() }
-  state.owners.set(owner, known)
-  known.keys.add(key)
-  const { account } = key.config
-  if (account !== null) known.configured.add(account)
-  for (const moved of account === null ? [key] : known.keys) moveToAccount(state, moved, nowMs)
-}
+type ValidReport = Extract<KeyReport, { kind: 'valid' }>
 
-/** Moves a key to the account that it belongs to by what is known now. */
-function moveToAccount(state: PoolState, key: KeyState, nowMs: number): void {
-  const configured = key.owner === null ? undefined : state.owners.get(key.owner)?.configured
-  const id = accountOf(key, configured ?? new Set())
-  const from = key.account
-  if (id === from.id) return
-  const into = state.accounts.get(id) ?? createAccount(loadOf(state.affinities, id))
-  state.accounts.set(id, into)
-  if (from.id === ownAccount(key.id)) merge(from, into, nowMs)
-  key.account = into
-  from.load.inFlight -= key.inFlight
-  into.load.inFlight += key.inFlight
-  into.keyCount += 1
-  from.keyCount -= 1
-  if (from.keyCount === 0) state.accounts.delete(from.id)
-  state.changes.accounts.add(id)
-  for (const route of state.routes) {
-    if (route.config.keys?.some(({ kind }) => kind === 'account')) route.members = null
-  }
+/** Learns whether the key's account has requests for free models left. */
+function learnFreeTier(state: PoolState, key: KeyState, lookup: ValidReport, nowMs: number): void {
+  const { account } = key
+  const bench = freeBenchAfterReport(account.freeBench, lookup, nowMs)
+  if (bench !== account.freeBench) state.changes.accounts.add(account.id)
+  account.freeBench = bench
 }

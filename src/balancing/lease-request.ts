@@ -20,6 +20,11 @@ export interface LeaseRequest {
   /** Tokens to take from the key's limit per minute: an estimate for the prompt and the answer. */
   readonly tokens: number
   /**
+   * The most tokens that the request can cost: an estimate for the prompt, and the largest answer
+   * that it allows. A Worker of an older release does not send it, and then no size excludes a key.
+   */
+  readonly size?: number
+  /**
    * - `first`: pays into the retry budget
    * - `retry`: after an upstream fault; paid from the retry budget
    * - `move`: after a fault of a key or an account; free, since the number of keys bounds it

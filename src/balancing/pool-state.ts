@@ -1,11 +1,28 @@
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
 import type { Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
+import {
+  createSpend,
+  hasSurplus,
+  type KeySpend,
+  type MaxSpend,
+  renewSpend,
+} from './accounting/max-spend.ts'
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
-import { type AccountState, createAccount, ownAccount } from './health/account.ts'
+import {
+  type AccountState,
+  accountOf,
+  type BudgetGroup,
+  createAccount,
+  groupOf,
+  merge,
+  ownAccount,
+  regroup,
+} from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import { type Breaker, type BreakerPolicy, CLOSED } from './health/circuit-breaker.ts'
 import { type Correlation, createCorrelation } from './health/correlation.ts'
+import type { KeyReport } from './health/key-report.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
@@ -15,6 +32,7 @@ import {
   type RetryBudget,
   type RetryBudgetPolicy,
 } from './limits/retry-budget.ts'
+import type { SizeNote } from './limits/size-note.ts'
 import { createQueue, type WaitingQueue } from './limits/waiting-queue.ts'
 import type { NonEmpty } from './non-empty.ts'
 import type { Random } from './random.ts'
@@ -35,6 +53,8 @@ export interface KeyConfig {
   readonly tpm: number | null
   /** The key does not serve while its credit is at or below this. */
   readonly minCreditUsd: number
+  /** The most that the key may spend in a period; null for no limit of our own. */
+  readonly maxSpend: MaxSpend | null
   readonly disabled: boolean
   /** Tells one secret from another, and tells nothing else of it. What is known of a key is its secret's. */
   readonly fingerprint: string
@@ -63,6 +83,9 @@ export interface KeyState extends Candidate {
   account: AccountState
   /** Who pays, by OpenRouter's name; null until a lookup shows it. */
   owner: AccountId | null
+  /** The keys of its creator, and those of its workspace; null until a lookup shows them. */
+  creator: BudgetGroup | null
+  workspace: BudgetGroup | null
   inFlight: number
   lastTurn: number
   share: number
@@ -87,6 +110,9 @@ export interface KeyState extends Candidate {
   meanHoldMs: number | null
   /** The largest request, in tokens, that the key can still pay for, as OpenRouter last said. */
   affordableTokens: number | null
+  tooLarge: SizeNote | null
+  /** Null for a key without `max_spend`. */
+  spend: KeySpend | null
 }
 
 /** A route, with what its strategy remembers. */
@@ -107,7 +133,9 @@ export interface OwnerState {
 /** Which records must be stored before the pool answers the step that changed them. */
 export interface Changes {
   readonly keys: Set<KeyId>
+  /** Accounts, and groups of keys that a budget covers. */
   readonly accounts: Set<AccountId>
+  readonly spends: Set<KeyId>
   models: boolean
 }
 
@@ -116,6 +144,8 @@ export interface PoolState {
   readonly policy: PoolPolicy
   readonly keys: ReadonlyMap<KeyId, KeyState>
   readonly accounts: Map<AccountId, AccountState>
+  /** Groups of keys that a budget covers. */
+  readonly budgets: Map<AccountId, BudgetGroup>
   readonly routes: NonEmpty<RouteState>
   /** Models benched everywhere. Such a bench orders a request's models. It excludes no key. */
   readonly modelBenches: Map<ModelId, Bench>
@@ -161,7 +191,8 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     accounts.set(id, account)
     account.keyCount += 1
     const tally = tallyOf(ledger.byKey, key.id, nowMs)
-    keys.set(key.id, createKey(key, { position, account, tally }))
+    const spend = createSpend(key.maxSpend, nowMs)
+    keys.set(key.id, createKey(key, { position, account, tally, spend }))
   }
   const route = (route: RouteConfig) => ({
     config: route,
@@ -174,6 +205,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     policy: config.policy,
     keys,
     accounts,
+    budgets: new Map(),
     routes: [route(first), ...others.map(route)],
     modelBenches: new Map(),
     correlation: createCorrelation(),
@@ -189,20 +221,21 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     lookupsDueAtMs: 0,
     restoredAtMs: Number.NEGATIVE_INFINITY,
     turns: 0,
-    changes: { keys: new Set(), accounts: new Set(), models: false },
+    changes: { keys: new Set(), accounts: new Set(), spends: new Set(), models: false },
   }
 }
 
 function createKey(
   config: KeyConfig,
-  { position, account, tally }: Pick<KeyState, 'position' | 'account' | 'tally'>,
+  own: Pick<KeyState, 'position' | 'account' | 'tally' | 'spend'>,
 ): KeyState {
   return {
+    ...own,
     id: config.id,
     config,
-    account,
     owner: null,
-    position,
+    creator: null,
+    workspace: null,
     weight: config.weight,
     inFlight: 0,
     lastTurn: 0,
@@ -220,8 +253,8 @@ function createKey(
     meanHoldMs: null,
     rpm: createMeter(config.rpm),
     tpm: createMeter(config.tpm),
-    tally,
     affordableTokens: null,
+    tooLarge: null,
   }
 }
 
@@ -246,4 +279,69 @@ export function membersOf(state: PoolState, route: RouteState): readonly KeyStat
       keys.some((selector) => selects(selector, { id, tags, account: account.id })),
   )
   return route.members
+}
+
+/**
+ * Learns who pays for a key. Costs as much as the owner has keys only where the key's account is
+ * configured, and so may be that of the owner's other keys; else it costs the same for any pool.
+ */
+export function learnOwner(state: PoolState, key: KeyState, owner: AccountId, nowMs: number): void {
+  if (key.owner !== null) state.owners.get(key.owner)?.keys.delete(key)
+  key.owner = owner
+  const known = state.owners.get(owner) ?? { keys: new Set(), configured: new Set() }
+  state.owners.set(owner, known)
+  known.keys.add(key)
+  const { account } = key.config
+  if (account !== null) known.configured.add(account)
+  for (const moved of account === null ? [key] : known.keys) moveToAccount(state, moved, nowMs)
+}
+
+/** Moves a key to the account that it belongs to by what is known now. */
+function moveToAccount(state: PoolState, key: KeyState, nowMs: number): void {
+  const configured = key.owner === null ? undefined : state.owners.get(key.owner)?.configured
+  const id = accountOf(key, configured ?? new Set())
+  const from = key.account
+  if (id === from.id) return
+  const into = state.accounts.get(id) ?? createAccount(loadOf(state.affinities, id))
+  state.accounts.set(id, into)
+  if (from.id === ownAccount(key.id)) merge(from, into, nowMs)
+  key.account = into
+  from.load.inFlight -= key.inFlight
+  into.load.inFlight += key.inFlight
+  into.keyCount += 1
+  from.keyCount -= 1
+  if (from.keyCount === 0) state.accounts.delete(from.id)
+  state.changes.accounts.add(id)
+  for (const route of state.routes) {
+    if (route.config.keys?.some(({ kind }) => kind === 'account')) route.members = null
+  }
+}
+
+/** Learns which other keys are covered by the budgets of the key's creator and of its workspace. */
+export function learnGroups(
+  state: PoolState,
+  key: KeyState,
+  lookup: Extract<KeyReport, { kind: 'valid' }>,
+): void {
+  for (const kind of ['creator', 'workspace'] as const) {
+    const name = lookup[kind]
+    if (name === undefined || name === null) continue
+    const group = regroup(state.budgets, key[kind], groupOf(kind, name))
+    if (group !== key[kind]) state.changes.keys.add(key.id)
+    key[kind] = group
+  }
+}
+
+/**
+ * Renews the rows of the keys with `max_spend`, some seconds after their spend changed.
+ * @returns whether a row holds a surplus, so that it has to be renewed once more
+ */
+export function renewSpends(state: PoolState): boolean {
+  let isSurplusLeft = false
+  for (const { id, spend } of state.keys.values()) {
+    if (spend === null) continue
+    if (renewSpend(spend, state.meanCostUsd)) state.changes.spends.add(id)
+    isSurplusLeft ||= hasSurplus(spend)
+  }
+  return isSurplusLeft
 }

@@ -1,5 +1,6 @@
 import { rememberGeneration } from './accounting/generations.ts'
 import { book } from './accounting/ledger.ts'
+import { type SpendRecord, spendRecord } from './accounting/max-spend.ts'
 import { countRequest, remember } from './affinity/affinity.ts'
 import type { Claims } from './eligibility.ts'
 import { learnFromReport, learnFromSettlement, learnHold, undoLease } from './feedback.ts'
@@ -7,7 +8,7 @@ import type { AccountState } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import { afterNothing, asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
-import type { LeaseId, ModelId } from './ids.ts'
+import type { KeyId, LeaseId, ModelId } from './ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
 import { type Closing, close, expire, hasEnded, type Lease, open } from './limits/leases.ts'
 import { admit } from './limits/queue-shares.ts'
@@ -41,6 +42,7 @@ export interface ChangedRecords {
   readonly keys: readonly KeyState[]
   readonly accounts: readonly AccountState[]
   readonly models: ReadonlyMap<ModelId, Bench> | null
+  readonly spends: ReadonlyMap<KeyId, SpendRecord>
 }
 
 /** Decides one lease request: grants a lease, puts the request in the queue, or refuses it. */
@@ -346,10 +348,23 @@ export function report(state: PoolState, lookup: KeyReport, nowMs: number): void
 export function takeChanges(state: PoolState): ChangedRecords {
   const { changes, modelBenches } = state
   const keys = [...changes.keys].flatMap((id) => state.keys.get(id) ?? [])
-  const accounts = [...changes.accounts].flatMap((id) => state.accounts.get(id) ?? [])
+  const accounts = [...changes.accounts].flatMap(
+    (id) => state.accounts.get(id) ?? state.budgets.get(id) ?? [],
+  )
+  const spends = takeSpends(state)
   const models = changes.models ? modelBenches : null
   changes.keys.clear()
   changes.accounts.clear()
   changes.models = false
-  return { keys, accounts, models }
+  return { keys, accounts, models, spends }
+}
+
+function takeSpends({ keys, changes }: PoolState): Map<KeyId, SpendRecord> {
+  const spends = new Map<KeyId, SpendRecord>()
+  for (const id of changes.spends) {
+    const spend = keys.get(id)?.spend ?? null
+    if (spend !== null) spends.set(id, spendRecord(spend))
+  }
+  changes.spends.clear()
+  return spends
 }

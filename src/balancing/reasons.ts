@@ -16,6 +16,14 @@ export const REASONS = [
   'at_max_concurrent',
   'at_rpm',
   'at_tpm',
+  'at_max_spend',
+  'key_rate_limited',
+  'key_suspected',
+  'too_large_for_key',
+  'too_large_for_account',
+  'budget_layer_spent',
+  'free_tier_spent',
+  'provider_key_failed',
 ] as const
 
 export type Reason = (typeof REASONS)[number]

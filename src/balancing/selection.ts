@@ -3,7 +3,6 @@ import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
 import {
   type Claims,
-  candidatesFor,
   type ExcludedKey,
   type Exclusion,
   type FilterResult,
@@ -26,6 +25,7 @@ import {
 } from './pool-state.ts'
 import { REASONS, type Reason, type ReasonCounts } from './reasons.ts'
 import { routeFor } from './routes.ts'
+import { candidatesFor } from './serving/candidates.ts'
 import type { Choice, Memory, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES } from './strategies/strategy-registry.ts'
 
@@ -114,6 +114,7 @@ export function requirementsOf(
     triedKeys: isFirst ? request.triedKeys : [],
     excludedAccounts: isFirst ? accountsToday(state, request.excludedAccounts) : [],
     tokens: request.tokens,
+    size: request.size,
     claimedKeys,
   }
 }

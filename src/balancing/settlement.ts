@@ -23,16 +23,35 @@ export type Fault =
 
 /**
  * What is benched. `account_free` benches the `:free` models of an account, `account_model` one
- * model of an account, `model` one model everywhere.
+ * model of an account, `model` one model everywhere. `creator` benches the keys that the key's
+ * creator made, `workspace` the keys of the key's workspace. An object that does not know a scope
+ * ignores the order.
  */
-export type BenchScope = 'key' | 'account' | 'account_free' | 'account_model' | 'model'
+export type BenchScope =
+  | 'key'
+  | 'account'
+  | 'account_free'
+  | 'account_model'
+  | 'model'
+  | 'creator'
+  | 'workspace'
 
-/** The reason that is reported for a key while the bench excludes it. */
+/** Why something is benched, in the words that every release stores and sends. */
 export type BenchReason =
   | 'key_rejected'
   | 'key_spent'
   | 'account_out_of_credit'
   | 'account_rate_limited'
+
+/**
+ * The reason in finer words, where there are some. It is reported in place of the reason. It is a
+ * field beside the reason, because an older release reads only the four words of `BenchReason`.
+ */
+export type BenchDetail =
+  | 'key_rate_limited'
+  | 'budget_layer_spent'
+  | 'free_tier_spent'
+  | 'provider_key_failed'
 
 /**
  * How long a bench lasts. Every guess is jittered, so that a fleet of keys does not return at once.
@@ -55,6 +74,7 @@ export interface BenchOrder {
   readonly scope: BenchScope
   readonly reason: BenchReason
   readonly term: BenchTerm
+  readonly detail?: BenchDetail | undefined
 }
 
 /** Tokens and cost of one answer. `estimated` if the answer did not report them completely. */
@@ -80,6 +100,8 @@ export interface Settlement {
   readonly suspect: boolean
   /** The largest request, in tokens, that the key or account can pay for, as OpenRouter said. */
   readonly affordableTokens?: number
+  /** Who could not pay for a request of this size. The size is in `lease`. */
+  readonly tooLargeFor?: 'key' | 'account'
   readonly usage?: Usage
   /**
    * From the call to the first output, or to the timeout that ended the attempt, in milliseconds.
@@ -102,4 +124,6 @@ export interface LeaseTerms {
   readonly grantedAtMs: number
   /** Tokens that were reserved. */
   readonly tokens: number
+  /** The request's size, as in its lease request. */
+  readonly size?: number
 }

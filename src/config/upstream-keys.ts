@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { SPEND_PERIODS } from '../balancing/accounting/max-spend.ts'
 import { accountId, type KeyId, keyId } from '../balancing/ids.ts'
 import type { KeyConfig } from '../balancing/pool-state.ts'
 import { faultsOf, nameInSecret, shownIfNumber } from './fields.ts'
@@ -13,6 +14,30 @@ export interface UpstreamKey {
 }
 
 const SECRET_NAME = /^OPENROUTER_KEY/
+
+const MAX_USD = 1_000_000
+
+const spendUsdError = (issue: { readonly input: unknown }) =>
+  `must be a number above 0, up to ${MAX_USD}, given ${shownIfNumber(issue.input)}`
+
+/** What is written in place of the period may be a part of a key, so it is not shown. */
+const maxSpend = z.strictObject(
+  {
+    usd: z
+      .number({ error: spendUsdError })
+      .gt(0, { error: spendUsdError })
+      .max(MAX_USD, { error: spendUsdError }),
+    period: z.enum(SPEND_PERIODS, {
+      error: `must be one of ${SPEND_PERIODS.map((period) => `"${period}"`).join(', ')}`,
+    }),
+  },
+  {
+    error: (issue) =>
+      issue.code === 'unrecognized_keys'
+        ? undefined
+        : 'must be an object with the fields "usd" and "period"',
+  },
+)
 
 const entry = z.strictObject(
   {
@@ -31,6 +56,7 @@ const entry = z.strictObject(
     rpm: rpm(shownIfNumber).optional(),
     tpm: tpm(shownIfNumber).optional(),
     min_credit: usd(shownIfNumber).optional(),
+    max_spend: maxSpend.optional(),
     tags: z
       .array(publicName(), { error: 'must be a list of names' })
       .max(20, { error: 'must have at most 20 names' })
@@ -98,6 +124,7 @@ async function upstreamKey(entry: Entry, policy: Policy): Promise<UpstreamKey> {
       rpm: entry.rpm ?? policy.defaultRpm,
       tpm: entry.tpm ?? policy.defaultTpm,
       minCreditUsd: entry.min_credit ?? policy.defaultMinCreditUsd,
+      maxSpend: entry.max_spend ?? null,
       disabled: entry.disabled ?? false,
       fingerprint,
     },

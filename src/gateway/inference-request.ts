@@ -37,6 +37,8 @@ export interface InferenceRequest {
   readonly routeKeys: readonly KeySelector[] | null
   /** The estimated tokens of prompt and answer together, for a key's limit of tokens per minute. */
   readonly tokens: number
+  /** The most tokens that it can cost; see `LeaseRequest`. */
+  readonly size: number
   readonly clientId: ClientId
   /** The body exactly as it came. Only the model name is replaced, if `model` is another one. */
   readonly bodyFor: (model: ModelId) => Uint8Array

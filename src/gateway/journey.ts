@@ -141,7 +141,7 @@ class JourneyInProgress {
 
   async #acquire(step: Again | null, settlements: readonly Settlement[]): Promise<Acquired> {
     const { ports, leases, maxWaitMs } = this.#context
-    const { asked, clientId, affinity, routeKeys, tokens } = this.#request
+    const { asked, clientId, affinity, routeKeys, tokens, size } = this.#request
     const beganMs = ports.nowMs()
     const remainingMs = Math.max(0, this.#remainingMs())
     const draft = {
@@ -151,6 +151,7 @@ class JourneyInProgress {
       affinity,
       routeKeys,
       tokens,
+      size,
       attempt: step?.attempt ?? (this.#history.isFresh() ? 'first' : 'move'),
       leaseMs: remainingMs + LEASE_GRACE_MS,
       waitMs: Math.min(maxWaitMs, remainingMs),

@@ -10,6 +10,12 @@ const stored = z.object({
   expiresAtMs: z.number().nullable(),
   owner: z.string().nullable(),
   askedAtMs: z.number(),
+  // An entry of the first release says nothing of its secret, and so is none.
+  fingerprint: z.string(),
+  layer: z.string().nullable().catch(null),
+  creator: z.string().nullable().catch(null),
+  workspace: z.string().nullable().catch(null),
+  freeRemaining: z.number().nullable().catch(null),
 })
 
 /** An entry survives any likely outage, and the entry of a removed key disappears in the end. */
@@ -18,9 +24,9 @@ const KEEP_S = 30 * 24 * 60 * 60
 /** The credit cache in Workers KV. Each entry's name is the key's public id. */
 export function createCreditCache(kv: KVNamespace): CreditCache {
   return {
-    async read(id) {
+    async read(id, fingerprint) {
       const parsed = stored.safeParse(await kv.get(id, 'json').catch(() => null))
-      if (!parsed.success) return null
+      if (!parsed.success || parsed.data.fingerprint !== fingerprint) return null
       const { owner, ...rest } = parsed.data
       return {
         ...rest,
@@ -30,9 +36,7 @@ export function createCreditCache(kv: KVNamespace): CreditCache {
         balanceUsd: null,
       }
     },
-    async write({ keyId: id, limitUsd, remainingUsd, resetsAtMs, ...rest }: KnownCredit) {
-      const { expiresAtMs, owner, askedAtMs } = rest
-      const value = { limitUsd, remainingUsd, resetsAtMs, expiresAtMs, owner, askedAtMs }
+    async write({ keyId: id, kind: _, balanceUsd: __, ...value }: KnownCredit) {
       await kv.put(id, JSON.stringify(value), { expirationTtl: KEEP_S }).catch(() => undefined)
     },
   }

@@ -18,6 +18,7 @@ export interface RequestPlan {
   readonly route: RoutePolicy
   readonly affinity: RequestAffinity | null
   readonly tokens: number
+  readonly size: number
   readonly bodyFor: (model: ModelId) => Uint8Array
 }
 
@@ -27,6 +28,15 @@ export interface ReadRequest extends ReadBody {
   readonly bytes: Uint8Array
   readonly headers: Headers
 }
+
+/**
+ * The largest answer of a model, in tokens: what OpenRouter checks a request's price by if the request
+ * does not limit its answer. No model's is larger.
+ */
+const LARGEST_ANSWER_TOKENS = 1_000_000
+
+/** Averages of English. Here they need not be exact: sizes are compared with each other. */
+const BYTES_PER_TOKEN = 4
 
 /** The estimated tokens of an answer if the request does not limit them. */
 const UNBOUNDED_ANSWER_TOKENS = 1_000
@@ -43,10 +53,14 @@ export async function planRequest(
   const fallbacks = route.fallbackModels.map((fallback) => aliases.get(fallback) ?? fallback)
   const models = [sent, ...new Set(fallbacks.filter((fallback) => fallback !== sent))] as const
   const affinity = await affinityOf(route, request)
-  const tokens = hasTokenLimits
-    ? estimatePromptTokens(json, ports.random) + (maxTokensOf(json) ?? UNBOUNDED_ANSWER_TOKENS)
-    : 0
-  return { asked, models, route, affinity, tokens, bodyFor: bodies(request, asked) }
+  const answer = maxTokensOf(json)
+  // Only a limit of tokens per minute is worth an estimate that reads the whole prompt.
+  const prompt = hasTokenLimits
+    ? estimatePromptTokens(json, ports.random)
+    : Math.ceil(request.bytes.length / BYTES_PER_TOKEN)
+  const tokens = hasTokenLimits ? prompt + (answer ?? UNBOUNDED_ANSWER_TOKENS) : 0
+  const size = prompt + (answer ?? LARGEST_ANSWER_TOKENS)
+  return { asked, models, route, affinity, tokens, size, bodyFor: bodies(request, asked) }
 }
 
 /** The body as it came, or with another model name. Each body is made once. */

@@ -1,6 +1,6 @@
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
 import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledger.ts'
-import { checkpoint, restore } from '../balancing/checkpoint.ts'
+import { checkpoint, forgottenKeys, restore } from '../balancing/checkpoint.ts'
 import { type Explanation, explain, type Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId, LeaseId } from '../balancing/ids.ts'
 import type { Decision, Refusal } from '../balancing/lease-request.ts'
@@ -15,7 +15,7 @@ import {
   tick,
   wakeAtMs,
 } from '../balancing/pool.ts'
-import type { PoolState } from '../balancing/pool-state.ts'
+import { type PoolState, renewSpends } from '../balancing/pool-state.ts'
 import { takeDutiesAtRest, takeLookupDuties } from '../balancing/serving/duty-hand-out.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
 import { isKeyReport, isLeaseRequest, listOf, readSettlement } from './exchange-checks.ts'
@@ -81,7 +81,9 @@ export class PoolHost {
     this.#pool = pool
     this.#ports = ports
     this.#held = createHeldCalls((ms, callback) => ports.timer(ms, callback))
-    restore(pool, ports.store.load(), ports.nowMs())
+    const records = ports.store.load()
+    restore(pool, records, ports.nowMs())
+    ports.store.forget(forgottenKeys(pool, records, ports.nowMs()))
   }
 
   /**
@@ -237,6 +239,8 @@ export class PoolHost {
   #writeCheckpoint(): void {
     const nowMs = this.#ports.nowMs()
     const { store } = this.#ports
+    const isSurplusLeft = renewSpends(this.#pool)
+    store.save(takeChanges(this.#pool))
     const isBusy = this.#hasChanged && nowMs - this.#savedAtMs <= BUSY_MS
     const saved = checkpoint(this.#pool, nowMs)
     this.#hasChanged = false
@@ -245,12 +249,16 @@ export class PoolHost {
     if (isBusy) {
       store.saveBusyCheckpoint(saved)
       this.#setCheckpoint()
-    } else store.saveCheckpoint(saved)
+    } else {
+      store.saveCheckpoint(saved)
+      // A surplus is taken back when its key is at rest: then this timer fires once more.
+      if (isSurplusLeft) this.#setCheckpoint()
+    }
     // The object may be evicted now. Rows that are not on disk by then would be lost.
     this.#ports.sync()
   }
 }
 
-function hasRecords({ keys, accounts, models }: ChangedRecords): boolean {
-  return keys.length + accounts.length > 0 || models !== null
+function hasRecords({ keys, accounts, spends, models }: ChangedRecords): boolean {
+  return keys.length + accounts.length + spends.size > 0 || models !== null
 }

@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import type { SpendRecord } from '../balancing/accounting/max-spend.ts'
+import { SPEND_PERIODS } from '../balancing/accounting/max-spend.ts'
 import type {
   AccountRecord,
   BreakerRecord,
@@ -32,6 +34,11 @@ const model = z.string().transform(modelId)
 
 const plainBench = z.object({
   reason: z.enum(['key_rejected', 'key_spent', 'account_out_of_credit', 'account_rate_limited']),
+  // A finer word that this release does not know is left out: the reason still holds.
+  detail: z
+    .enum(['key_rate_limited', 'budget_layer_spent', 'free_tier_spent', 'provider_key_failed'])
+    .optional()
+    .catch(undefined),
   untilMs: moment.nullable(),
   cure: z.enum(['time', 'lookup']),
   provenance: z.enum(['upstream', 'guess']),
@@ -73,6 +80,14 @@ export const keyRecordSchema: z.ZodType<KeyRecord> = z.object({
   struckAtMs: moment.catch(0),
   owner: z.string().transform(accountId).nullable().catch(null),
   fingerprint: z.string().nullable().catch(null),
+  creator: z.string().transform(accountId).nullable().catch(null),
+  workspace: z.string().transform(accountId).nullable().catch(null),
+})
+
+export const spendRecordSchema: z.ZodType<SpendRecord> = z.object({
+  period: z.enum(SPEND_PERIODS),
+  endsAtMs: moment.nullable(),
+  nanos: z.int().nonnegative(),
 })
 
 export const modelsRecordSchema: z.ZodType<ModelsRecord> = entries(z.tuple([model, bench]))
@@ -131,6 +146,7 @@ const credit = z.discriminatedUnion('kind', [
     resetsAtMs: moment.nullable(),
     asOfMs: moment,
     stale: z.boolean(),
+    layer: z.string().nullable().catch(null),
   }),
 ])
 

@@ -6,13 +6,14 @@ import {
   keyRecord,
   type PoolRecords,
 } from '../balancing/checkpoint.ts'
-import { accountId, keyId } from '../balancing/ids.ts'
+import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
 import type { ChangedRecords } from '../balancing/pool.ts'
 import {
   accountRecordSchema,
   checkpointSchemas,
   keyRecordSchema,
   modelsRecordSchema,
+  spendRecordSchema,
 } from './record-schemas.ts'
 
 /** A row holds 2 MB. A character of JSON may take three bytes, and mostly takes one. */
@@ -20,7 +21,7 @@ const MAX_ROW_BYTES = 1_900_000
 const MAX_BYTES_PER_CHARACTER = 3
 const ASCII_ONLY = /^[\0-\x7f]*$/
 
-type Kind = 'key' | 'account' | 'models' | 'checkpoint'
+type Kind = 'key' | 'account' | 'models' | 'spend' | 'checkpoint'
 
 /** A JSON record, by kind and id. */
 export interface RecordRow {
@@ -63,6 +64,8 @@ export interface Store {
    * again, and without one of the parts that take turns.
    */
   saveBusyCheckpoint(checkpoint: Checkpoint): void
+  /** Drops the rows of these keys and accounts. */
+  forget(gone: { readonly keys: readonly KeyId[]; readonly accounts: readonly AccountId[] }): void
 }
 
 export function createStore(rows: RecordRows): Store {
@@ -92,7 +95,7 @@ export function createStore(rows: RecordRows): Store {
       for (const { kind, id, record } of stored) written.set(`${kind} ${id}`, record)
       return { ...readRecords(stored), outdated: rows.isOutdated() }
     },
-    save({ keys, accounts, models }) {
+    save({ keys, accounts, models, spends }) {
       for (const key of keys) {
         const record = keyRecord(key)
         if (isBlank(record)) drop('key', key.id)
@@ -101,6 +104,7 @@ export function createStore(rows: RecordRows): Store {
       for (const account of accounts) {
         put('account', account.id, JSON.stringify(accountRecord(account)))
       }
+      for (const [id, spend] of spends) put('spend', id, JSON.stringify(spend))
       if (models !== null) put('models', 'benched', JSON.stringify([...models]))
     },
     outdate: () => rows.setOutdated(true),
@@ -117,6 +121,10 @@ export function createStore(rows: RecordRows): Store {
       for (const [part, record] of Object.entries(checkpoint)) {
         if (isTurn(part)) putPart(part, record)
       }
+    },
+    forget({ keys, accounts }) {
+      for (const id of keys) for (const kind of ['key', 'spend'] as const) drop(kind, id)
+      for (const id of accounts) drop('account', id)
     },
   }
 }
@@ -165,6 +173,11 @@ function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> 
       ),
     ),
     models: ofKind('models').flatMap((row) => read(row, modelsRecordSchema).flat()),
+    spends: new Map(
+      ofKind('spend').flatMap((row) =>
+        read(row, spendRecordSchema).map((record) => [keyId(row.id), record] as const),
+      ),
+    ),
     checkpoint: {
       ...part('counters'),
       ...part('byModel'),

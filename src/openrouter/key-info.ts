@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { type AccountId, accountId } from '../balancing/ids.ts'
+import { endOfUtcWindow, type UtcWindow } from '../balancing/limits/utc-window.ts'
 import { readError } from './failures/upstream-failure.ts'
-import { endOfUtcWindow, type UtcWindow } from './utc-window.ts'
+import { listOf, objectOf } from './json-value.ts'
 
 /** What `GET /key` said about a key. */
 export type KeyInfo =
@@ -18,6 +19,12 @@ export interface KeyStatus {
   readonly expiresAtMs: number | null
   /** The account that pays: the organisation, or else the user who created the key. */
   readonly owner: AccountId | null
+  /** The scope of the budget layer that these amounts are of; null if they are the cap's. */
+  readonly layer: string | null
+  readonly creator: string | null
+  readonly workspace: string | null
+  /** How many requests for free models the account has left today; null if it is not told. */
+  readonly freeRemaining: number | null
 }
 
 /** The part of the answer that is used. https://openrouter.ai/docs/api-reference/limits */
@@ -30,6 +37,8 @@ const keyAnswer = z.object({
     expires_at: z.string().nullish().catch(null),
     organization_id: z.string().nullish().catch(null),
     creator_user_id: z.string().nullish().catch(null),
+    workspace_id: z.string().nullish().catch(null),
+    free_model_daily_requests: z.object({ remaining: z.number().nullish() }).nullish().catch(null),
   }),
 })
 
@@ -56,17 +65,69 @@ export function readKeyInfo(status: number, body: unknown, nowMs: number): KeyIn
   if (status !== 200 || !answer.success) return { kind: 'unknown' }
   const { limit = null, limit_remaining: remaining = null, ...rest } = answer.data.data
   if (limit !== null && remaining === null) return { kind: 'unknown' }
-  const window = RESETS.get(rest.limit_reset)
   const owner = rest.organization_id || rest.creator_user_id || null
+  const resetsAtMs = endOfReset(rest.limit_reset, nowMs)
+  const cap = { layer: null, limitUsd: limit, remainingUsd: remaining, resetsAtMs }
   return {
     kind: 'valid',
-    limitUsd: limit,
-    // Requests that were running when the key reached its cap may overdraw it.
-    remainingUsd: remaining === null ? null : Math.max(0, remaining),
-    resetsAtMs: window === undefined ? null : endOfUtcWindow(window, nowMs),
+    ...tightest(cap, budgetLayers(body, nowMs)),
+    creator: rest.creator_user_id || null,
+    workspace: rest.workspace_id || null,
+    freeRemaining: rest.free_model_daily_requests?.remaining ?? null,
     expiresAtMs: momentOf(rest.expires_at),
     owner: owner === null ? null : accountId(owner),
   }
+}
+
+/** What one limit of a key leaves: its cap, or a budget layer. */
+type LimitStatus = Pick<KeyStatus, 'layer' | 'limitUsd' | 'remainingUsd' | 'resetsAtMs'>
+
+const layerAnswer = z.object({
+  scope: z.string(),
+  remaining_usd: z.number(),
+  limit_usd: z.number().nullish().catch(null),
+  reset_interval: z.string().nullish().catch(null),
+  resets_at: z.string().nullish().catch(null),
+})
+
+/**
+ * The budget layers of a key: those of the key itself, of its creator, of its workspace. OpenRouter
+ * does not document which field holds their list. So every list of objects of that form is one, and so
+ * is `effective_budget`, the tightest of them. A layer without an amount limits nothing.
+ */
+function budgetLayers(body: unknown, nowMs: number): readonly LimitStatus[] {
+  const data = objectOf(objectOf(body).data)
+  const listed = [data.effective_budget, ...Object.values(data).flatMap(listOf)]
+  return listed.flatMap((value) => {
+    const layer = layerAnswer.safeParse(value)
+    if (!layer.success) return []
+    const { scope, remaining_usd, limit_usd, reset_interval, resets_at } = layer.data
+    return {
+      layer: scope.replace(/^openrouter_/, ''),
+      limitUsd: limit_usd ?? null,
+      remainingUsd: remaining_usd,
+      resetsAtMs: momentOf(resets_at) ?? endOfReset(reset_interval, nowMs),
+    }
+  })
+}
+
+/**
+ * The limit that leaves least. A layer goes before a cap that leaves the same: it may be the cap
+ * itself, under its name as a layer. Requests that were running when a limit was reached may overdraw
+ * it.
+ */
+function tightest(cap: LimitStatus, layers: readonly LimitStatus[]): LimitStatus {
+  const left = ({ remainingUsd }: LimitStatus) =>
+    remainingUsd === null ? Number.POSITIVE_INFINITY : Math.max(0, remainingUsd)
+  const least = layers.reduce((a, b) => (left(b) < left(a) ? b : a), layers[0] ?? cap)
+  const found = left(least) <= left(cap) ? least : cap
+  const { remainingUsd } = found
+  return { ...found, remainingUsd: remainingUsd === null ? null : left(found) }
+}
+
+function endOfReset(reset: string | null | undefined, nowMs: number): number | null {
+  const window = RESETS.get(reset)
+  return window === undefined ? null : endOfUtcWindow(window, nowMs)
 }
 
 function momentOf(text: string | null | undefined): number | null {

@@ -1,7 +1,8 @@
-import { candidatesFor, filterKeys, NO_CLAIMS } from '../../src/balancing/eligibility.ts'
+import { filterKeys, NO_CLAIMS } from '../../src/balancing/eligibility.ts'
 import { type KeyId, type ModelId, modelId } from '../../src/balancing/ids.ts'
 import type { PoolState } from '../../src/balancing/pool-state.ts'
 import { routeOf } from '../../src/balancing/selection.ts'
+import { candidatesFor } from '../../src/balancing/serving/candidates.ts'
 
 const MODELS = ['vendor/model', 'vendor/model:free', 'vendor/other', 'only/a'].map(modelId)
 
@@ -12,18 +13,27 @@ const MODELS = ['vendor/model', 'vendor/model:free', 'vendor/other', 'only/a'].m
 export function disagreements(state: PoolState, nowMs: number): string[] {
   const ids = [...state.keys.keys()]
   return MODELS.flatMap((model) =>
-    [[], ids.slice(0, 1)].flatMap((triedKeys) => disagreementsOf(state, model, triedKeys, nowMs)),
+    [[], ids.slice(0, 1)].flatMap((triedKeys) =>
+      [undefined, 400].flatMap((size) =>
+        disagreementsOf({ state, nowMs }, { model, triedKeys, size }),
+      ),
+    ),
   )
 }
 
+interface Imagined {
+  readonly model: ModelId
+  readonly triedKeys: readonly KeyId[]
+  readonly size: number | undefined
+}
+
 function disagreementsOf(
-  state: PoolState,
-  model: ModelId,
-  triedKeys: readonly KeyId[],
-  nowMs: number,
+  { state, nowMs }: { readonly state: PoolState; readonly nowMs: number },
+  imagined: Imagined,
 ): string[] {
+  const { model } = imagined
   const route = routeOf(state, { asked: model, models: [model] })
-  const request = { model, triedKeys, excludedAccounts: [], tokens: 10, claimedKeys: NO_CLAIMS }
+  const request = { ...imagined, excludedAccounts: [], tokens: 10, claimedKeys: NO_CLAIMS }
   const fast = candidatesFor({ state, nowMs }, route, request)
   const full = filterKeys({ state, nowMs }, route, request)
   const found = new Set(fast.keys)

@@ -1,4 +1,5 @@
 import { creditAsOf } from '../../src/balancing/accounting/credit.ts'
+import { spentToday } from '../../src/balancing/accounting/ledger.ts'
 import { isActive } from '../../src/balancing/health/bench.ts'
 import { asOf } from '../../src/balancing/health/circuit-breaker.ts'
 import { modelId } from '../../src/balancing/ids.ts'
@@ -41,6 +42,8 @@ export function faultsOf(granted: Granted, { keys: specs, setup }: AnyPool): str
     ],
     [!isBenched(key, model, nowMs), 'a benched key was granted'],
     [!isPoor(key, nowMs), 'a key below its min_credit was granted'],
+    [!isSpentUp(key, nowMs), 'a key at its max_spend was granted'],
+    [!isTooLarge(key, request, nowMs), 'a request was granted that is known to be too large'],
     [
       panic === closed.length < (setup.panicRatio ?? 0) * standing.length,
       'panic is not what it is',
@@ -55,7 +58,8 @@ export function faultsOf(granted: Granted, { keys: specs, setup }: AnyPool): str
 }
 
 function stands(key: KeyState, model: string, nowMs: number): boolean {
-  return !(key.config.disabled || isBenched(key, model, nowMs) || isPoor(key, nowMs))
+  const isOut = key.config.disabled || isBenched(key, model, nowMs)
+  return !(isOut || isPoor(key, nowMs) || isSpentUp(key, nowMs))
 }
 
 function isPoor({ credit, config }: KeyState, nowMs: number): boolean {
@@ -64,10 +68,29 @@ function isPoor({ credit, config }: KeyState, nowMs: number): boolean {
   return now.remainingUsd <= config.minCreditUsd
 }
 
+/** Eighths of a dollar, so the tally and the spend agree to the last digit. */
+function isSpentUp({ tally, config }: KeyState, nowMs: number): boolean {
+  return config.maxSpend !== null && spentToday(tally, nowMs) >= config.maxSpend.usd
+}
+
+/** Whether the key, or its account, is known not to pay for a request of this size. */
+export function isTooLarge(
+  key: Pick<KeyState, 'tooLarge' | 'account'>,
+  { size = 0 }: Ask,
+  nowMs: number,
+): boolean {
+  return [key.tooLarge, key.account.tooLarge].some(
+    (note) => note !== null && nowMs < note.untilMs && size >= note.size,
+  )
+}
+
 function isBenched(key: KeyState, model: string, nowMs: number): boolean {
   const { account } = key
   const free = model.endsWith(':free') ? account.freeBench : null
-  const benches = [key.bench, account.bench, free, account.modelBenches.get(modelId(model)) ?? null]
+  const benches = [
+    ...[key.bench, account.bench, free, account.modelBenches.get(modelId(model)) ?? null],
+    ...[key.creator?.bench ?? null, key.workspace?.bench ?? null],
+  ]
   return benches.some((bench) => isActive(bench, nowMs))
 }
 

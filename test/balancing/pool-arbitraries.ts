@@ -3,6 +3,7 @@ import type { KeyReport } from '../../src/balancing/health/key-report.ts'
 import type { LookupDuty } from '../../src/balancing/health/lookup-duty.ts'
 import { accountId } from '../../src/balancing/ids.ts'
 import type {
+  BenchDetail,
   BenchOrder,
   BenchReason,
   BenchScope,
@@ -47,7 +48,15 @@ export interface Hint {
 
 export const MODELS = ['vendor/a', 'vendor/b', 'vendor/a:free'] as const
 const OWNERS = ['org-1', 'org-2'] as const
-const SCOPES: readonly BenchScope[] = ['key', 'account', 'account_free', 'account_model', 'model']
+const MEMBERS = ['user-1', 'user-2'] as const
+const SCOPES: readonly BenchScope[] = [
+  ...(['key', 'account', 'account_free', 'account_model', 'model', 'creator'] as const),
+  'workspace',
+]
+const DETAILS: readonly BenchDetail[] = [
+  ...(['key_rate_limited', 'budget_layer_spent', 'free_tier_spent'] as const),
+  'provider_key_failed',
+]
 
 const anyKey = fc.record({
   account: fc.constantFrom('acme', 'globex', 'initech', null),
@@ -57,6 +66,7 @@ const anyKey = fc.record({
   rpm: fc.option(fc.integer({ min: 1, max: 8 }), { freq: 2 }),
   tpm: fc.option(fc.integer({ min: 50, max: 400 }), { freq: 2 }),
   minCredit: fc.constantFrom(0, 0, 1),
+  maxSpend: fc.constantFrom(null, null, { usd: 2, period: 'day' } as const),
   disabled: fc.nat({ max: 9 }).map((n) => n === 0),
 })
 
@@ -140,6 +150,7 @@ export function requestOf({ pick, detail }: Hint, lease: string): Ask {
     tried: detail % 4 === 0 ? [`k${pick % 6}`] : [],
     notAccounts: detail % 7 === 0 ? ['acme'] : [],
     tokens: at([0, 20, 60, 150, 350], pick + detail) ?? 0,
+    size: at([100, 1_000, 10_000], pick) ?? 0,
     affinity:
       at([null, 'talk-1', 'talk-2', { kind: 'cache', id: 'body' } as const], detail >> 3) ?? null,
     leaseMs: detail % 5 === 0 ? 5_000 : 300_000,
@@ -169,7 +180,14 @@ export function settlementOf(detail: number, nowMs: number): Partial<Settlement>
     case 1:
       return { outcome: 'success', ...(detail % 4 === 1 ? {} : { usage }) }
     case 2:
-      return { outcome: 'ignorable', fault: detail % 4 === 0 ? 'nobody' : 'caller' }
+      if (detail % 24 < 12) {
+        return { outcome: 'ignorable', fault: detail % 4 === 0 ? 'nobody' : 'caller' }
+      }
+      return {
+        outcome: 'ignorable',
+        fault: 'key',
+        tooLargeFor: detail % 4 === 0 ? 'key' : 'account',
+      }
     case 3:
       return { outcome: 'failure', fault: 'upstream', ...(detail % 4 === 3 ? { usage } : {}) }
     case 4:
@@ -196,7 +214,8 @@ function benchOrder(detail: number, nowMs: number): BenchOrder {
   const broke = term.kind === 'lookup' && scope === 'account'
   const passing: BenchReason = broke ? 'account_out_of_credit' : 'account_rate_limited'
   const reason: BenchReason = endless ? 'key_spent' : passing
-  return { scope, reason, term }
+  const named = turn % 3 === 0 ? at(DETAILS, detail) : undefined
+  return { scope, reason, term, ...(named === undefined ? {} : { detail: named }) }
 }
 
 /** What a lookup finds. Sometimes it is an answer that another Worker got a moment ago. */
@@ -210,6 +229,10 @@ export function keyReportOf(order: LookupDuty, detail: number, nowMs: number): K
   return validReport(keyId, remainingUsd, askedAtMs, {
     resetsAtMs: detail % 3 === 0 ? nowMs + 30_000 : null,
     owner: owner === null ? null : accountId(owner),
+    layer: detail % 4 === 0 ? 'member' : null,
+    creator: at([null, ...MEMBERS], detail >> 3) ?? null,
+    workspace: at([null, ...MEMBERS], detail >> 5) ?? null,
+    freeRemaining: at([null, 0, 5], detail >> 7) ?? null,
     balanceUsd: order.withBalance && detail % 8 < 3 ? (detail % 5) - 1 : null,
   })
 }

@@ -13,7 +13,7 @@ import { routeOf, selectModel } from '../../src/balancing/selection.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { ExactMinute } from './exact-minute.ts'
 import { disagreements } from './filter-agreement.ts'
-import { keysFor } from './grant-rules.ts'
+import { isTooLarge, keysFor } from './grant-rules.ts'
 import type { AnyPool } from './pool-arbitraries.ts'
 import {
   type Ask,
@@ -301,7 +301,8 @@ export class PoolAudit {
     // A key at a limit still counts for panic. So panic may begin or end before a key is free.
     const isBroken = keys.some(({ breaker }) => breaker.kind !== 'closed')
     const isLimited = keys.some(
-      ({ rpm, tpm }) =>
+      ({ rpm, tpm, ...key }) =>
+        isTooLarge(key, request, nowMs) ||
         (rpm !== null && roomAtMs(rpm, 1, nowMs) !== nowMs) ||
         (tpm !== null && roomAtMs(tpm, request.tokens ?? 0, nowMs) !== nowMs),
     )
@@ -314,7 +315,8 @@ export class PoolAudit {
       const lapses = [key.bench, account.bench, account.freeBench, ...account.modelBenches.values()]
         .filter((bench) => isActive(bench, nowMs))
         .some(({ cure, untilMs }) => cure === 'lookup' && untilMs !== null && untilMs < retryAtMs)
-      return !(isFull || isProbed || runsOnCredit || lapses)
+      const runsOnSpend = inFlight > 0 && key.spend !== null
+      return !(isFull || isProbed || runsOnCredit || runsOnSpend || lapses)
     })
   }
 

@@ -34,6 +34,7 @@ export interface KeySpec {
   readonly rpm?: number | null
   readonly tpm?: number | null
   readonly minCredit?: number
+  readonly maxSpend?: KeyConfig['maxSpend']
   readonly disabled?: boolean
   readonly fingerprint?: string
 }
@@ -78,6 +79,7 @@ export function keyConfig(spec: KeySpec): KeyConfig {
     rpm: spec.rpm ?? null,
     tpm: spec.tpm ?? null,
     minCreditUsd: spec.minCredit ?? 0,
+    maxSpend: spec.maxSpend ?? null,
     disabled: spec.disabled ?? false,
     fingerprint: spec.fingerprint ?? spec.id,
   }
@@ -115,6 +117,7 @@ export interface Ask {
   readonly tried?: readonly string[]
   readonly notAccounts?: readonly string[]
   readonly tokens?: number
+  readonly size?: number
   /** A string is the id of a conversation. */
   readonly affinity?: LeaseRequest['affinity'] | string
   readonly leaseMs?: number
@@ -135,6 +138,7 @@ export function leaseRequestOf(request: Ask, lease: string): LeaseRequest {
     triedKeys: (request.tried ?? []).map(keyId),
     excludedAccounts: (request.notAccounts ?? []).map(accountId),
     tokens: request.tokens ?? 0,
+    ...(request.size === undefined ? {} : { size: request.size }),
     affinity: typeof affinity === 'string' ? { kind: 'conversation', id: affinity } : affinity,
     leaseMs: request.leaseMs ?? 600_000,
     waitMs: request.waitMs ?? 0,

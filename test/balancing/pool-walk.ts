@@ -1,4 +1,4 @@
-import { accountId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import { accountId, clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Decision, Grant, Refusal } from '../../src/balancing/lease-request.ts'
 import { hasEnded, type Lease } from '../../src/balancing/limits/leases.ts'
 import { roomAtMs } from '../../src/balancing/limits/meter.ts'
@@ -315,7 +315,7 @@ export class PoolWalk {
     const key = this.pool.key(issued.keyId)
     const wasProbe = key.breaker.kind === 'half_open'
     const healthBefore = this.#health(key)
-    const told = settlementOf(detail, this.pool.now())
+    const told = sized(settlementOf(detail, this.pool.now()), issued)
     this.#end(issued, issued.grant, told)
     this.transcript.push(told)
     if (told.fault === 'caller' && !wasProbe) {
@@ -456,6 +456,14 @@ export class PoolWalk {
     for (const reason of Object.keys(refusal.reasons)) this.met.add(reason)
     for (const what of this.#audit.faultsOfRefusal(refusal, request)) this.#blame(what)
   }
+}
+
+/** A settlement about the size of its request repeats that size. */
+function sized(told: Partial<Settlement>, { request, grantedAtMs }: Issued): Partial<Settlement> {
+  if (told.tooLargeFor === undefined) return told
+  const { client = '', models = [''], tokens = 0, size = 0 } = request
+  const named = { clientId: clientId(client), model: modelId(models[0] ?? '') }
+  return { ...told, lease: { ...named, grantedAtMs, tokens, size } }
 }
 
 function isLive({ settledAtMs, expiresAtMs }: Issued, nowMs: number): boolean {

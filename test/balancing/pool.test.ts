@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { clientId } from '../../src/balancing/ids.ts'
 import { takeChanges } from '../../src/balancing/pool.ts'
 import { REASONS } from '../../src/balancing/reasons.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
@@ -154,13 +155,19 @@ describe('the reasons of a refusal', () => {
       { id: 'hasty', rpm: 1 },
       { id: 'wordy', tpm: 100 },
     ]
+    keys.push({ id: 'capped', maxSpend: { usd: 1, period: 'day' } })
+    const others = ['slowed', 'doubted', 'small', 'modest', 'layered', 'freeloader', 'lent']
+    keys.push(...others.map((id) => ({ id })))
     const ids = keys.map(({ id }) => id)
     const pool = drivePool([...keys, 'elsewhere'], { routes: [{ models: ['*'], keys: ids }] })
     const laterMs = pool.now() + 2 * MINUTE_MS
     pool.trip('probing')
     pool.wait(MINUTE_MS)
     pool.grantOf('probing')
-    pool.shrug(pool.grantOf('rejected'), bench('key_rejected', laterMs))
+    pool.shrug(pool.grantOf('rejected'), {
+      ...bench('key_rejected', laterMs),
+      term: { kind: 'lookup', lapseMs: null },
+    })
     pool.shrug(pool.grantOf('spent'), bench('key_spent', laterMs))
     pool.shrug(pool.grantOf('broke'), {
       ...bench('account_out_of_credit', laterMs),
@@ -172,7 +179,28 @@ describe('the reasons of a refusal', () => {
     pool.grantOf('full')
     pool.give(pool.grantOf('hasty'))
     pool.give(pool.grantOf('wordy', { tokens: 60 }))
-    const { reasons } = pool.refusal({ tried: ['tried'], tokens: 50 })
+    pool.give(pool.grantOf('capped'), { usage: usageOf(1, 1, 1) })
+    const limited = bench('account_rate_limited', laterMs)
+    const model = 'm:free'
+    pool.shrug(pool.grantOf('slowed'), { ...limited, detail: 'key_rate_limited' })
+    const suspected = { kind: 'for', forMs: 2 * MINUTE_MS } as const
+    pool.shrug(pool.grantOf('doubted'), { ...bench('key_rejected', 0), term: suspected })
+    const size = 500
+    for (const [id, tooLargeFor] of [
+      ['small', 'key'],
+      ['modest', 'account'],
+    ] as const) {
+      const grant = pool.grantOf(id)
+      const lease = { clientId: clientId('client'), model: grant.model, grantedAtMs: 0, tokens: 0 }
+      const told = { outcome: 'ignorable', fault: tooLargeFor } as const
+      pool.give(grant, { ...told, tooLargeFor, lease: { ...lease, size } })
+    }
+    pool.lookUp('layered', 0, { layer: 'member' })
+    pool.lookUp('freeloader', null, { freeRemaining: 0 })
+    pool.shrug(pool.grantOf('lent', { model }), {
+      ...{ ...limited, scope: 'account_model', detail: 'provider_key_failed' },
+    })
+    const { reasons } = pool.refusal({ tried: ['tried'], tokens: 50, size, model })
     expect(Object.keys(reasons).toSorted()).toEqual(REASONS.toSorted())
     expect(Object.values(reasons)).toEqual(REASONS.map(() => 1))
   })
@@ -203,6 +231,14 @@ describe('the reasons of a refusal', () => {
       'at_max_concurrent',
       'at_rpm',
       'at_tpm',
+      'at_max_spend',
+      'key_rate_limited',
+      'key_suspected',
+      'too_large_for_key',
+      'too_large_for_account',
+      'budget_layer_spent',
+      'free_tier_spent',
+      'provider_key_failed',
     ])
   })
 })
@@ -367,7 +403,9 @@ describe('what has to be written down', () => {
   it('is nothing for a request that goes well', () => {
     const pool = drivePool(['a'])
     pool.give(pool.grant(), { usage: usageOf(1, 1, 1) })
-    expect(takeChanges(pool.state)).toEqual({ keys: [], accounts: [], models: null })
+    expect(takeChanges(pool.state)).toEqual({
+      ...{ keys: [], accounts: [], models: null, spends: new Map() },
+    })
   })
 
   it('is the key whose breaker or bench moved and the account whose bench did, once', () => {
@@ -377,7 +415,9 @@ describe('what has to be written down', () => {
     const { keys, accounts } = takeChanges(pool.state)
     expect(keys.map(({ id }) => id)).toEqual(['a'])
     expect(accounts.map(({ id }) => id)).toEqual(['account-of-b'])
-    expect(takeChanges(pool.state)).toEqual({ keys: [], accounts: [], models: null })
+    expect(takeChanges(pool.state)).toEqual({
+      ...{ keys: [], accounts: [], models: null, spends: new Map() },
+    })
   })
 
   it('includes a key that a lookup rejected or cured', () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { spendRecord } from '../../src/balancing/accounting/max-spend.ts'
 import {
   accountRecord,
   checkpoint,
@@ -23,8 +24,15 @@ function restarted(pool: PoolDriver, keys: readonly KeySpec[], setup = {}): Pool
     next.state,
     {
       keys: new Map(records.filter(([, record]) => !isBlank(record))),
-      accounts: new Map([...state.accounts].map(([id, account]) => [id, accountRecord(account)])),
+      accounts: new Map(
+        [...state.accounts, ...state.budgets].map(([id, account]) => [id, accountRecord(account)]),
+      ),
       models: [...state.modelBenches],
+      spends: new Map(
+        [...state.keys].flatMap(([id, { spend }]) =>
+          spend === null ? [] : [[id, spendRecord(spend)] as const],
+        ),
+      ),
       // Records are stored as JSON.
       checkpoint: JSON.parse(JSON.stringify(checkpoint(state, next.now()))),
       outdated: false,

@@ -87,6 +87,7 @@ describe('a key', () => {
           rpm: 6,
           tpm: 700,
           min_credit: 0,
+          max_spend: { usd: 12.5, period: 'week' },
           tags: ['eu', 'batch'],
           disabled: true,
         },
@@ -101,6 +102,7 @@ describe('a key', () => {
       rpm: 6,
       tpm: 700,
       minCreditUsd: 0,
+      maxSpend: { usd: 12.5, period: 'week' },
       tags: ['eu', 'batch'],
       disabled: true,
       fingerprint: (await sha256Hex('sk-or-v1-a')).slice(0, 8),
@@ -113,6 +115,7 @@ describe('a key', () => {
       rpm: 60,
       tpm: 5000,
       minCreditUsd: 0.5,
+      maxSpend: null,
       tags: [],
       disabled: false,
       fingerprint: (await sha256Hex('sk-or-v1-b')).slice(0, 8),
@@ -188,6 +191,33 @@ describe('a key', () => {
     // The message does not show a text, since a text beside a key may be a part of the key.
     expect(await faultsWith('5')).toEqual([
       `OPENROUTER_KEYS[0].${name}: must be ${bounds}, given a value that is not a number and is not shown`,
+    ])
+  })
+
+  it('max_spend is an amount and a period', async () => {
+    const faultsWith = (max_spend: unknown) =>
+      faultsOf({ OPENROUTER_KEYS: json([{ key: 'sk-or-v1-a', max_spend }]) })
+    const place = 'OPENROUTER_KEYS[0].max_spend'
+    for (const period of ['day', 'week', 'month', 'total']) {
+      for (const usd of [0.01, 5, 1e6]) expect(await faultsWith({ usd, period })).toEqual([])
+    }
+    for (const usd of [0, -1, 1e6 + 1]) {
+      expect(await faultsWith({ usd, period: 'day' })).toEqual([
+        `${place}.usd: must be a number above 0, up to 1000000, given ${usd}`,
+      ])
+    }
+    expect(await faultsWith({ usd: 'sk-or-v1-a', period: 'sk-or-v1-a' })).toEqual([
+      `${place}.usd: must be a number above 0, up to 1000000, given a value that is not a number and is not shown`,
+      `${place}.period: must be one of "day", "week", "month", "total"`,
+    ])
+    expect(await faultsWith({ usd: 5 })).toEqual([
+      `${place}.period: must be one of "day", "week", "month", "total"`,
+    ])
+    expect(await faultsWith({ usd: 5, period: 'day', per: 1 })).toEqual([
+      `${place}.per: unknown field`,
+    ])
+    expect(await faultsWith(5)).toEqual([
+      `${place}: must be an object with the fields "usd" and "period"`,
     ])
   })
 

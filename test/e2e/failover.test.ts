@@ -117,7 +117,10 @@ describe('a good answer from another key, and a bench for the first, after', () 
     },
     { fault: 'never-purchased-402', leaves: outOfCredit },
     { fault: 'in-flight-402', leaves: rateLimited },
-    { fault: 'workspace-budget-403', leaves: rateLimited },
+    {
+      fault: 'workspace-budget-403',
+      leaves: { ...rateLimited, reason: 'budget_layer_spent' },
+    },
   ]
   for (const each of cases) {
     test(nameOf(each), async () => {
@@ -202,7 +205,7 @@ describe('a key that OpenRouter refuses', () => {
     const gateway = await startGateway(upstream)
     expect(journeyOf(await gateway.chat({}))).toEqual({ key: 'gamma', attempts: 2 })
     const alpha = keyOf(await gateway.settledPool(), 'alpha')
-    expect(alpha).toMatchObject({ reason: 'account_rate_limited', clearsAtMs: nowMs + 30_000 })
+    expect(alpha).toMatchObject({ reason: 'key_rate_limited', clearsAtMs: nowMs + 30_000 })
     expect(alpha.total).toMatchObject({ failures: 1, faults: { unknown: 1 } })
   })
 

@@ -28,6 +28,7 @@ interface KeyOptions {
   readonly rpm?: number
   readonly tpm?: number
   readonly min_credit?: number
+  readonly max_spend?: { readonly usd: number; readonly period: string }
   readonly tags?: readonly string[]
   /** Default: the account in the simulator. Null: the pool must learn it from a lookup. */
   readonly account?: string | null

@@ -122,6 +122,21 @@ describe('the credit of the keys', () => {
     expect(creditOf(world, 'a')).toMatchObject({ remainingUsd: 50 })
   })
 
+  it('is asked for anew where KV holds the answer of another secret of the key', async () => {
+    const world = worldOf()
+    await world.finish(world.send())
+    const own = JSON.parse(world.kv.entries.get('a') ?? '')
+    for (const fingerprint of ['another', undefined]) {
+      const next = worldOf()
+      const entry = { ...own, fingerprint, remainingUsd: 0, askedAtMs: next.time.nowMs() }
+      next.kv.entries.set('a', JSON.stringify(entry))
+      await next.finish(next.send())
+      expect(lookedUp(next).toSorted()).toEqual(['a', 'b'])
+      expect(creditOf(next, 'a')).toMatchObject({ remainingUsd: 50 })
+      expect(JSON.parse(next.kv.entries.get('a') ?? '')).toEqual(own)
+    }
+  })
+
   it('tells who pays, and when the key will expire', async () => {
     const expires = new Date(Date.UTC(2026, 5, 1)).toISOString()
     const world = worldOf(left(5, { organization_id: 'org-1', expires_at: expires }))

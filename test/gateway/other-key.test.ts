@@ -54,7 +54,7 @@ describe('which key is next', () => {
       errorAnswer(402, 'You can only afford 10 tokens'),
       errorAnswer(429, 'new-account-rpm/vendor'),
       errorAnswer(400, 'Your key is bad', { is_byok: true, provider_name: 'Vendor' }),
-      errorAnswer(403, 'Workspace budget exceeded'),
+      errorAnswer(403, 'Organization budget exceeded'),
     ]
     for (const fault of faults) {
       expect((await journey([fault, GOOD])).keys).toEqual(['a', 'c'])
@@ -291,6 +291,6 @@ describe('when the pool has no key', () => {
     expect(status).toBe(429)
     // 30.5 of the 40 seconds are left. They are rounded up: a client must not come too early.
     expect(headers.get('retry-after')).toBe('31')
-    expect(JSON.parse(text).error.metadata.reasons).toEqual({ account_rate_limited: 1 })
+    expect(JSON.parse(text).error.metadata.reasons).toEqual({ key_rate_limited: 1 })
   })
 })

@@ -85,6 +85,8 @@ export interface SendOptions {
   readonly body?: string
   readonly affinity?: RequestAffinity
   readonly tokens?: number
+  /** Default: its tokens. */
+  readonly size?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
   readonly signal?: AbortSignal
@@ -157,6 +159,7 @@ function requestOf(
     affinity: given.affinity ?? null,
     routeKeys: routeFor(routes, [given.asked ?? model, model]).keys,
     tokens: given.tokens ?? 0,
+    size: given.size ?? given.tokens ?? 0,
     clientId: clientId('client'),
     bodyFor: (name) => (name === model ? body : withModel(body, name)),
     headers: new Headers(given.headers),

@@ -51,6 +51,8 @@ it('what a Worker says has the names that older and newer objects know', async (
     GOOD,
     tooLarge,
     GOOD,
+    errorAnswer(429, 'Too many requests'),
+    GOOD,
   ])
   const settlements = requests.flatMap((request) => request.settlements)
   expect(namesOf(requests)).toEqual(names.EXCHANGE_REQUEST)

@@ -31,6 +31,7 @@ describe('readKeyLookup', () => {
       resetsAtMs: Date.parse('2026-12-01T00:00:00Z'),
       expiresAtMs: Date.parse('2027-01-31T12:00:00Z'),
       owner: 'org_1',
+      ...{ layer: null, creator: 'user_1', workspace: null, freeRemaining: null },
     })
   })
 
@@ -41,7 +42,64 @@ describe('readKeyLookup', () => {
       ...uncapped,
       expiresAtMs: null,
       owner: null,
+      ...{ layer: null, creator: null, workspace: null, freeRemaining: null },
     })
+  })
+
+  const LAYERS = [
+    { scope: 'workspace', limit_usd: 50, spend_usd: 10, remaining_usd: 40, reset_interval: null },
+    { scope: 'member', limit_usd: 5, remaining_usd: 3, resets_at: '2026-11-25T00:00:00Z' },
+  ]
+  const OF_MEMBER = {
+    limitUsd: 5,
+    remainingUsd: 3,
+    layer: 'member',
+    resetsAtMs: Date.parse('2026-11-25T00:00:00Z'),
+  }
+
+  it.each(['budgets', 'budget_layers', 'anything'])(
+    'takes the least of the cap and of all budget layers, listed as %s',
+    (name) => {
+      expect(read({ [name]: LAYERS })).toMatchObject(OF_MEMBER)
+      expect(read({ [name]: LAYERS.toReversed() })).toMatchObject(OF_MEMBER)
+      // The cap leaves less than the layer.
+      const cap = { limit_remaining: 1, [name]: LAYERS }
+      expect(read(cap)).toMatchObject({ limitUsd: 20, remainingUsd: 1, layer: null })
+      const uncapped = { limit: null, limit_remaining: null, [name]: LAYERS }
+      expect(read(uncapped)).toMatchObject(OF_MEMBER)
+    },
+  )
+
+  it('takes the tightest layer where it alone is named, and a layer without a sum for none', () => {
+    const [, member] = LAYERS
+    expect(read({ effective_budget: member })).toMatchObject(OF_MEMBER)
+    const odd = [null, 'member', { scope: 'member' }, { scope: 'member', remaining_usd: null }, 7]
+    expect(read({ budgets: odd, effective_budget: 'member' })).toMatchObject({
+      ...{ remainingUsd: 7.31, layer: null },
+    })
+  })
+
+  it.each([
+    ['daily', '2026-11-22T00:00:00Z'],
+    ['weekly', '2026-11-23T00:00:00Z'],
+    ['monthly', '2026-12-01T00:00:00Z'],
+  ])(
+    'takes a %s layer to begin anew at the end of its window, and never below zero',
+    (interval, end) => {
+      const layer = { scope: 'openrouter_api_key', remaining_usd: -2, reset_interval: interval }
+      expect(read({ budgets: [layer] })).toMatchObject({
+        ...{ layer: 'api_key', limitUsd: null, remainingUsd: 0, resetsAtMs: Date.parse(end) },
+      })
+    },
+  )
+
+  it('reads who created the key, its workspace, and the counter of free requests', () => {
+    const counter = (remaining: unknown) => ({ used: 1, limit: 50, remaining })
+    const told = { workspace_id: 'w1', free_model_daily_requests: counter(0) }
+    expect(read(told)).toMatchObject({ creator: 'user_1', workspace: 'w1', freeRemaining: 0 })
+    for (const odd of [counter('none'), counter(null), null, 5, undefined]) {
+      expect(read({ free_model_daily_requests: odd })).toMatchObject({ freeRemaining: null })
+    }
   })
 
   it('takes an overdrawn cap for empty', () => {

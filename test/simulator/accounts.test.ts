@@ -89,6 +89,44 @@ describe('GET /key', () => {
   })
 })
 
+describe('budgets that cover a key', () => {
+  const budget = { limitUsd: 2, spendUsd: 2, resetInterval: 'daily' } as const
+
+  it('are listed by /key, the tightest by its own name', async () => {
+    expect(await keyOf(ALPHA)).not.toHaveProperty('budgets')
+    const wide = { ...budget, scope: 'workspace', limitUsd: 50 } as const
+    await control.patchKey('alpha', { budgets: [wide, { ...budget, scope: 'member' }] })
+    const { budgets, effective_budget } = await keyOf(ALPHA)
+    expect(budgets).toMatchObject([
+      { scope: 'workspace', remaining_usd: 48 },
+      { scope: 'member', limit_usd: 2, spend_usd: 2, remaining_usd: 0, reset_interval: 'daily' },
+    ])
+    expect(effective_budget).toMatchObject({ scope: 'member' })
+    await control.patchSettings({ budgetsField: 'budget_layers' })
+    expect((await keyOf(ALPHA)).budget_layers).toEqual(budgets)
+  })
+
+  it.each([
+    ['member', 'guardrail_budget'],
+    ['workspace', 'workspace_budget'],
+  ] as const)(
+    'answer 403 while that of a %s is spent, and say until when',
+    async (scope, source) => {
+      await control.patchKey('alpha', { budgets: [{ ...budget, scope }] })
+      const response = await chat()
+      expect([response.status, response.headers.get('retry-after')]).toEqual([403, null])
+      const { metadata } = (await bodyOf(response)).error
+      const resets_at = expect.stringMatching(/T00:00:00\.000Z$/)
+      const limit_source = `openrouter_${source}`
+      expect(metadata).toMatchObject({ limit_source, scope, limit_usd: 2, spend_usd: 2, resets_at })
+      await control.patchKey('alpha', { budgets: [{ ...budget, scope, spendUsd: 1.999999999 }] })
+      expect((await chat()).status).toBe(200)
+      // What that answer cost was the rest of it.
+      expect((await chat()).status).toBe(403)
+    },
+  )
+})
+
 describe('topping up', () => {
   it('lets a spent key answer again', async () => {
     await control.patchKey('delta', { limitUsd: 0 })

@@ -1,6 +1,6 @@
 import type { FaultParams } from './fault-params.ts'
 import type { Passed } from './rate-limits.ts'
-import type { Key, Settings } from './world.ts'
+import type { Budget, Key, Settings } from './world.ts'
 
 /** An error of OpenRouter's platform, before an API shape puts it into its own envelope. */
 export interface ApiError {
@@ -74,6 +74,36 @@ export function keyLimit(
     `${start}https://openrouter.ai/workspaces/default/keys/${context.keyHash} ${spent}`,
     { limit_source: 'openrouter_key_limit', remedy_hint: 'Raise the limit of this key.' },
   )
+}
+
+/** 403: a budget that covers the key is spent. It has no `Retry-After`. */
+export function budgetSpent(
+  { settings }: ErrorContext,
+  { scope, limitUsd, spendUsd }: Budget,
+  resetsAtMs: number | null,
+): ErrorAnswer {
+  const source = scope === 'workspace' ? 'workspace_budget' : 'guardrail_budget'
+  const prefix = settings.errorForm === 'older' ? '' : 'openrouter_'
+  return failure(403, `A budget of $${limitUsd.toFixed(2)} is exceeded.`, {
+    limit_source: `${prefix}${source}`,
+    scope,
+    limit_usd: limitUsd,
+    spend_usd: spendUsd,
+    resets_at: resetsAtMs === null ? null : new Date(resetsAtMs).toISOString(),
+  })
+}
+
+/** 402: too many tokens, in the words of a limit, with the advice whose limit to raise. */
+export function tokensExceed(
+  payer: 'key' | 'account',
+  what: string,
+  affordable: number,
+): ErrorAnswer {
+  const cure =
+    payer === 'key'
+      ? `visit ${KEYS_URL} and create a key with a higher monthly limit`
+      : `visit ${CREDITS_URL} and upgrade to a paid account`
+  return failure(402, `${what} limit exceeded: 65536 > ${affordable}. To increase, ${cure}`)
 }
 
 /** 402: a request with fewer tokens would pass. `payer`: whose money is short, key or account. */

@@ -1,9 +1,9 @@
 import { withAccount } from './credentials.ts'
-import { currentUsage, limitRemainingUsd } from './money.ts'
+import { currentUsage, limitRemainingUsd, round, windowEndMs } from './money.ts'
 import { freePerDay, freeUsedToday } from './rate-limits.ts'
 import { json, type Reply } from './reply.ts'
-import type { Visit } from './visit.ts'
-import type { Account, Key } from './world.ts'
+import { settingsOf, type Visit } from './visit.ts'
+import type { Account, Budget, Key } from './world.ts'
 
 /** GET /key, and its former name /auth/key: describes the key of the request. */
 export function keyInfo(visit: Visit): Reply {
@@ -36,6 +36,7 @@ function dataOf(visit: Visit, key: Key, account: Account) {
     expires_at: key.expiresAt,
     organization_id: account.organizationId,
     workspace_id: account.workspaceId,
+    ...budgetsOf(visit, key),
     allowed_data_regions: ['global', 'europe', 'us'],
     free_model_daily_requests: {
       used: freeUsed,
@@ -47,5 +48,26 @@ function dataOf(visit: Visit, key: Key, account: Account) {
       interval: '10s',
       note: 'This field is deprecated and safe to ignore.',
     },
+  }
+}
+
+/** The budgets that cover a key, and the tightest of them. A key without a budget lists none. */
+function budgetsOf(visit: Visit, { budgets }: Key): Record<string, unknown> {
+  if (budgets.length === 0) return {}
+  const layers = budgets.map((budget) => layerOf(budget, visit.nowMs))
+  const [tightest] = layers.toSorted((a, b) => a.remaining_usd - b.remaining_usd)
+  return { [settingsOf(visit).budgetsField]: layers, effective_budget: tightest }
+}
+
+function layerOf({ scope, limitUsd, spendUsd, resetInterval }: Budget, nowMs: number) {
+  const endMs = resetInterval === null ? null : windowEndMs(resetInterval, nowMs)
+  return {
+    scope,
+    limit_usd: limitUsd,
+    spend_usd: spendUsd,
+    remaining_usd: round(limitUsd - spendUsd),
+    reset_interval: resetInterval,
+    resets_at: endMs === null ? null : new Date(endMs).toISOString(),
+    include_byok: false,
   }
 }

@@ -96,4 +96,5 @@ export function charge(account: Account, key: Key, usd: number, nowMs: number): 
     monthlyUsd: round(usage.monthlyUsd + usd),
     atMs: nowMs,
   }
+  for (const budget of key.budgets) budget.spendUsd = round(budget.spendUsd + usd)
 }

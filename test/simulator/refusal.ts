@@ -1,5 +1,6 @@
 import type { Call } from './api-shape.ts'
 import {
+  budgetSpent,
   canOnlyAfford,
   inFlightBudget,
   keyLimit,
@@ -32,7 +33,11 @@ export function refused(visit: Visit, call: Call, model: Model): Refusal | null 
   if (key === null || account === null) return null
   const request = { visit, call, model, key, account, boundUsd: boundUsd(call, model) }
   const refusal =
-    capReached(request) ?? accountEmpty(request) ?? tooLarge(request) ?? overRate(request)
+    capReached(request) ??
+    layerSpent(request) ??
+    accountEmpty(request) ??
+    tooLarge(request) ??
+    overRate(request)
   return refusal ?? reserved(request)
 }
 
@@ -50,6 +55,14 @@ function capReached(request: LeaseDraft): Refusal | null {
     resetsAtMs: key.limitReset === null ? null : windowEndMs(key.limitReset, nowMs),
   })
   return { answer, label: 'key-limit' }
+}
+
+function layerSpent(request: LeaseDraft): Refusal | null {
+  const spent = request.key.budgets.find(({ limitUsd, spendUsd }) => spendUsd >= limitUsd)
+  if (spent === undefined) return null
+  const { resetInterval } = spent
+  const resetsAtMs = resetInterval === null ? null : windowEndMs(resetInterval, request.visit.nowMs)
+  return { answer: budgetSpent(contextOf(request), spent, resetsAtMs), label: 'budget-403' }
 }
 
 /** An account with a balance of 0 may use free models; an account in debt may not. */

@@ -11,6 +11,7 @@ import {
   outOfCredits,
   rateLimited,
   retryAfter,
+  tokensExceed,
   unauthorized,
   weightExceedsBudget,
 } from './errors.ts'
@@ -123,6 +124,12 @@ export const STATUS_FAULTS: Readonly<Record<string, StatusFault>> = {
   'key-limit': keySpent,
   'key-limit-402': tooManyTokens('key'),
   'afford-402': tooManyTokens('account'),
+  'prompt-402': ({ params }) =>
+    tokensExceed('account', 'Prompt tokens', params.affordTokens ?? 1520),
+  'max-tokens-402': ({ params }) =>
+    tokensExceed('account', 'max_tokens', params.affordTokens ?? 1520),
+  'key-tokens-402': ({ params }) =>
+    tokensExceed('key', 'Prompt tokens', params.affordTokens ?? 1520),
   'in-flight-402': inFlightBudget,
   'weight-402': weightExceedsBudget,
   'credits-402': (context) => outOfCredits(context, true),

@@ -33,12 +33,26 @@ const usageSchema = z.strictObject({
 })
 export type KeyUsage = z.infer<typeof usageSchema>
 
+/** A budget of OpenRouter's that covers a key. Requests are refused while it is spent. */
+const budgetSchema = z.strictObject({
+  scope: z.enum([
+    ...(['api_key', 'workspace_default_key', 'member', 'workspace_default_member'] as const),
+    'workspace',
+  ]),
+  limitUsd: usd.nonnegative(),
+  spendUsd: usd.nonnegative().default(0),
+  resetInterval: z.enum(['daily', 'weekly', 'monthly']).nullable().default(null),
+})
+export type Budget = z.infer<typeof budgetSchema>
+
 export const keySchema = z.strictObject({
   key: z.string().startsWith('sk-or-v1-'),
   name: z.string().regex(/^[\w.-]+$/),
   accountId: z.string(),
   limitUsd: usd.nonnegative().nullable().default(null),
   limitReset: z.enum(['daily', 'weekly', 'monthly']).nullable().default(null),
+  /** Each key has its own list: a test that spends a shared budget sets it for each key. */
+  budgets: z.array(budgetSchema).default([]),
   disabled: z.boolean().default(false),
   expiresAt: z.iso.datetime().nullable().default(null),
   usage: usageSchema.prefault({}),
@@ -84,6 +98,8 @@ export const settingsSchema = z.strictObject({
   keyPaths: z.enum(['both', 'newer', 'older']).default('both'),
   /** Whether /credits also answers ordinary keys, as OpenRouter was once seen to do; else 403. */
   creditsForOrdinaryKeys: z.boolean().default(false),
+  /** The field of /key that lists the budgets. OpenRouter does not document its name. */
+  budgetsField: z.string().default('budgets'),
   /** Freezes the clock of limits, resets and expiry, in epoch milliseconds; null: the real time. */
   nowMs: z.number().nullable().default(null),
   /** A fault for every request under /api, including public lists and /key; null means none. */
@@ -131,9 +147,18 @@ export function defaultWorld(): World {
   })
   return worldSchema.parse({
     accounts: [
-      { id: 'acme', balanceUsd: 50, organizationId: 'org_acme', creatorUserId: 'user_ada' },
-      { id: 'globex', balanceUsd: 20, creatorUserId: 'user_grace' },
-      { id: 'initech', balanceUsd: 5, creatorUserId: 'user_milton' },
+      {
+        ...{ id: 'acme', balanceUsd: 50, organizationId: 'org_acme', creatorUserId: 'user_ada' },
+        workspaceId: 'workspace_acme',
+      },
+      {
+        ...{ id: 'globex', balanceUsd: 20, creatorUserId: 'user_grace' },
+        workspaceId: 'workspace_globex',
+      },
+      {
+        ...{ id: 'initech', balanceUsd: 5, creatorUserId: 'user_milton' },
+        workspaceId: 'workspace_initech',
+      },
     ],
     keys: [
       key('alpha', 'acme'),

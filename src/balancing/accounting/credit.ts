@@ -16,6 +16,8 @@ export type Credit =
       readonly asOfMs: number
       /** Whether the latest lookup failed. */
       readonly stale: boolean
+      /** The scope of the budget layer that these amounts are of; null if they are the cap's. */
+      readonly layer?: string | null
     }
 
 export const UNKNOWN_CREDIT: Credit = { kind: 'unknown' }

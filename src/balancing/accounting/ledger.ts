@@ -171,6 +171,14 @@ export function tallyOf<Id>(tallies: Map<Id, Tally>, id: Id, nowMs: number): Tal
   return tally
 }
 
+/** A key may be away for a month of its spending, and some days. */
+const KEEP_DAYS = 35
+
+/** Whether a tally that nothing adds to any more is so old that it may be dropped; null for none. */
+export function isForgettable(tally: Tally | null, nowMs: number): boolean {
+  return tally !== null && tally.day <= dayOf(nowMs) - KEEP_DAYS
+}
+
 function asOfToday(tally: Tally, nowMs: number): Tally {
   const day = dayOf(nowMs)
   if (tally.day !== day) {

@@ -251,11 +251,16 @@ export function homeOf({ young, old }: Affinities, id: string, nowMs: number): A
 export function loadOf({ loads }: Affinities, id: AccountId): AccountLoad {
   let load = loads.get(id)
   if (load === undefined) {
-    load = {
-      ...{ id, hash: hash32(id), youngHomes: 0, oldHomes: 0, recent: 0 },
-      ...{ choice: 0, weight: 0, candidates: 0, inFlight: 0 },
-    }
+    load = createLoad(id)
     loads.set(id, load)
   }
   return load
+}
+
+/** The load of an account that nothing is known of. */
+export function createLoad(id: AccountId): AccountLoad {
+  return {
+    ...{ id, hash: hash32(id), youngHomes: 0, oldHomes: 0, recent: 0 },
+    ...{ choice: 0, weight: 0, candidates: 0, inFlight: 0 },
+  }
 }

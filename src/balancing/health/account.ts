@@ -1,5 +1,6 @@
-import type { AccountLoad } from '../affinity/affinity.ts'
+import { type AccountLoad, createLoad } from '../affinity/affinity.ts'
 import { type AccountId, accountId, type KeyId, keyId, type ModelId } from '../ids.ts'
+import type { SizeNote } from '../limits/size-note.ts'
 import { type Bench, later } from './bench.ts'
 
 /** An account, with the benches that exclude all of its keys at once. */
@@ -15,6 +16,7 @@ export interface AccountState {
   readonly modelBenches: Map<ModelId, Bench>
   /** Keys that a lookup during the current bench showed without room. */
   readonly keysWithoutRoom: Set<KeyId>
+  tooLarge: SizeNote | null
 }
 
 /** An account without benches. */
@@ -27,6 +29,7 @@ export function createAccount(load: AccountLoad): AccountState {
     freeBench: null,
     modelBenches: new Map(),
     keysWithoutRoom: new Set(),
+    tooLarge: null,
   }
 }
 
@@ -38,6 +41,39 @@ export function ownAccount(key: KeyId): AccountId {
 /** The key of an account for one key alone; null for any other account. */
 export function keyOfOwnAccount(id: AccountId): KeyId | null {
   return id.startsWith('own/') ? keyId(id.slice('own/'.length)) : null
+}
+
+/**
+ * The keys that one budget of OpenRouter's covers: those of one creator (a member of an organization),
+ * or those of one workspace. They are benched together, as the keys of an account are.
+ */
+export type BudgetGroup = AccountState
+
+/** The name of a group. It collides with no account: see `ownAccount`. */
+export function groupOf(kind: 'creator' | 'workspace', name: string): AccountId {
+  return accountId(`${kind}/${name}`)
+}
+
+/**
+ * Moves a key to another group.
+ * @param from the group that it was in, or null
+ * @returns the new group; null if `id` is
+ */
+export function regroup(
+  groups: Map<AccountId, BudgetGroup>,
+  from: BudgetGroup | null,
+  id: AccountId | null,
+): BudgetGroup | null {
+  if ((from?.id ?? null) === id) return from
+  if (from !== null) {
+    from.keyCount -= 1
+    if (from.keyCount === 0) groups.delete(from.id)
+  }
+  if (id === null) return null
+  const into = groups.get(id) ?? createAccount(createLoad(id))
+  groups.set(id, into)
+  into.keyCount += 1
+  return into
 }
 
 /** What shows the account of a key. */

@@ -1,5 +1,5 @@
 import type { Random } from '../random.ts'
-import type { BenchOrder, BenchReason } from '../settlement.ts'
+import type { BenchDetail, BenchOrder, BenchReason } from '../settlement.ts'
 
 /**
  * Out of use until a moment, or until a lookup shows room. A key, an account, or a model of one can
@@ -7,6 +7,8 @@ import type { BenchOrder, BenchReason } from '../settlement.ts'
  */
 export interface Bench {
   readonly reason: BenchReason
+  /** The reason in finer words; see `BenchDetail`. */
+  readonly detail?: BenchDetail | undefined
   /** When time ends it, in epoch milliseconds; null if only a lookup ends it. */
   readonly untilMs: number | null
   /** `time` if waiting cures it; `lookup` if an operator has to pay or to repair something. */
@@ -42,9 +44,12 @@ const MAX_JITTER = 0.2
  * @param strikes how many consecutive `backoff` orders came before this one
  */
 export function benchOf(order: BenchOrder, strikes: number, nowMs: number, random: Random): Bench {
-  const { reason, term } = order
+  const { reason, detail, term } = order
   const guess = (ms: number) => nowMs + Math.min(ms * (1 + MAX_JITTER * random()), MAX_BENCH_MS)
-  const common = { reason, sinceMs: nowMs, hidden: null }
+  const common = {
+    ...{ reason, sinceMs: nowMs, hidden: null },
+    ...(detail === undefined ? {} : { detail }),
+  }
   switch (term.kind) {
     case 'until': {
       const untilMs = Math.min(Math.max(term.untilMs, nowMs), nowMs + MAX_BENCH_MS)
@@ -61,6 +66,18 @@ export function benchOf(order: BenchOrder, strikes: number, nowMs: number, rando
       return { ...common, untilMs, cure: 'lookup', provenance: 'guess' }
     }
   }
+}
+
+/**
+ * The reason that is reported for a key while a bench excludes it. A rejection that time ends is not
+ * confirmed yet. It needs no finer word of its own: every release makes such a bench.
+ */
+export function reportedReason({
+  reason,
+  detail,
+  untilMs,
+}: Bench): BenchReason | BenchDetail | 'key_suspected' {
+  return detail ?? (reason === 'key_rejected' && untilMs !== null ? 'key_suspected' : reason)
 }
 
 /** Whether a bench has not ended yet. */

@@ -1,5 +1,6 @@
 import type { AccountId, KeyId } from '../ids.ts'
-import { type Bench, cleared, isActive } from './bench.ts'
+import { endOfUtcWindow } from '../limits/utc-window.ts'
+import { type Bench, cleared, isActive, later } from './bench.ts'
 
 /** What a lookup by `GET /key` found. `unknown` if the lookup itself failed. */
 export type KeyReport =
@@ -17,8 +18,25 @@ export type KeyReport =
       /** The account's balance in USD; null if OpenRouter does not show it. */
       readonly balanceUsd: number | null
       readonly askedAtMs: number
+      /**
+       * The scope of the budget layer that leaves less than the cap does; null if the cap decides.
+       * Like all fields below, an older release does not send it.
+       */
+      readonly layer?: string | null
+      /** Who created the key, and its workspace, by OpenRouter's names. */
+      readonly creator?: string | null
+      readonly workspace?: string | null
+      /** How many requests for free models the account has left today. */
+      readonly freeRemaining?: number | null
+      /** Of the secret that was looked up. */
+      readonly fingerprint?: string
     }
-  | { readonly keyId: KeyId; readonly kind: 'rejected'; readonly askedAtMs: number }
+  | {
+      readonly keyId: KeyId
+      readonly kind: 'rejected'
+      readonly askedAtMs: number
+      readonly fingerprint?: string
+    }
   | { readonly keyId: KeyId; readonly kind: 'unknown' }
 
 /**
@@ -66,6 +84,39 @@ function rejection({ hidden }: Bench, nowMs: number): Bench {
 /** Whether a report shows that the key may still spend something. */
 export function hasRoom({ remainingUsd }: Extract<KeyReport, { kind: 'valid' }>): boolean {
   return remainingUsd === null || remainingUsd > 0
+}
+
+/**
+ * The bench of an account's free models after a report with the account's counter. Without it the
+ * first request after the last free one would only learn by a 429 that there are none left. The
+ * counter ends only a bench that it began: it is a minute old, and it does not count by the minute.
+ */
+export function freeBenchAfterReport(
+  bench: Bench | null,
+  { freeRemaining, askedAtMs }: Extract<KeyReport, { kind: 'valid' }>,
+  nowMs: number,
+): Bench | null {
+  if (freeRemaining === null || freeRemaining === undefined) return bench
+  if (freeRemaining > 0) {
+    const ends = isActive(bench, nowMs) && isOfCounter(bench) && askedAtMs >= bench.sinceMs
+    return ends ? null : bench
+  }
+  const untilMs = endOfUtcWindow('day', askedAtMs)
+  if (nowMs >= untilMs) return bench
+  return later(bench, { ...COUNTED, untilMs, sinceMs: askedAtMs }, nowMs)
+}
+
+/** Its end is our own conclusion; that of a 429 is named by OpenRouter. */
+const COUNTED = {
+  reason: 'account_rate_limited',
+  detail: 'free_tier_spent',
+  cure: 'time',
+  provenance: 'guess',
+  hidden: null,
+} as const
+
+function isOfCounter({ detail, provenance }: Bench): boolean {
+  return detail === COUNTED.detail && provenance === COUNTED.provenance
 }
 
 /**

@@ -29,8 +29,11 @@ export function settlementsOf(
     ...observation,
   }
   if (verdict === null) return [{ ...common, outcome: 'success', benches: [], suspect: false }]
-  const { outcome, fault, benches, suspect, affordableTokens } = verdict
-  const note = affordableTokens === undefined ? {} : { affordableTokens }
+  const { outcome, fault, benches, suspect, affordableTokens, tooLargeFor } = verdict
+  const note = {
+    ...(affordableTokens === undefined ? {} : { affordableTokens }),
+    ...(tooLargeFor === undefined ? {} : { tooLargeFor }),
+  }
   return [{ ...common, ...note, outcome, fault, benches, suspect }]
 }
 

@@ -60,16 +60,19 @@ export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
   }
   const lookUp = async ({ keyId, freshSinceMs, withBalance }: LookupDuty): Promise<KeyReport> => {
     const secret = ring.secret(keyId)
-    if (secret === null) return { keyId, kind: 'unknown' }
-    const cached = withBalance ? null : await cache.read(keyId)
+    const fingerprint = ring.fingerprint(keyId)
+    if (secret === null || fingerprint === null) return { keyId, kind: 'unknown' }
+    const cached = withBalance ? null : await cache.read(keyId, fingerprint)
     if (cached !== null && cached.askedAtMs >= freshSinceMs) return cached
     // `freshSinceMs` is from the pool object's clock, which may be ahead of this one. A report must
     // not look older than its lookup duty.
     const askedAtMs = Math.max(ports.nowMs(), freshSinceMs)
-    const [found, balanceUsd] = await Promise.all([
+    const [answer, balanceUsd] = await Promise.all([
       askKey(keyId, secret, askedAtMs),
       withBalance ? balanceOf(secret) : null,
     ])
+    if (answer.kind === 'unknown') return answer
+    const found = { ...answer, fingerprint }
     if (found.kind !== 'valid') return found
     onValid(found)
     await cache.write(found)

@@ -27,6 +27,8 @@ export interface RingBounds {
 export interface KeyRing {
   /** The secret of a key, or null if it is no longer configured. */
   secret(id: KeyId): string | null
+  /** Tells the key's secret from every other; null if the key is no longer configured. */
+  fingerprint(id: KeyId): string | null
   /** Makes `next` avoid this key for a minute, but not the other keys of its account. */
   noteFailure(id: KeyId, nowMs: number): void
   /** The next key in turn that serves the request's route and is not ruled out, or null. */
@@ -37,6 +39,7 @@ export interface KeyRing {
 
 export function createKeyRing(keys: readonly UpstreamKey[]): KeyRing {
   const secrets = new Map(keys.map((key) => [key.config.id, key.secret]))
+  const fingerprints = new Map(keys.map(({ config }) => [config.id, config.fingerprint]))
   const ring = keys
     .filter((key) => !key.config.disabled)
     .map(({ config: { id, tags, account } }) => ({ id, tags, account: account ?? ownAccount(id) }))
@@ -45,6 +48,7 @@ export function createKeyRing(keys: readonly UpstreamKey[]): KeyRing {
 
   return {
     secret: (id) => secrets.get(id) ?? null,
+    fingerprint: (id) => fingerprints.get(id) ?? null,
     noteFailure: (id, nowMs) => void failedAtMs.set(id, nowMs),
     next({ routeKeys, triedKeys, excludedAccounts }, nowMs) {
       const inTurn = [...ring.slice(turn), ...ring.slice(0, turn)].filter(

@@ -158,9 +158,11 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   }
 }
 
-function leased(grant: Grant, { clientId, tokens }: LeaseRequest): Leased {
+function leased(grant: Grant, { clientId, tokens, size }: LeaseRequest): Leased {
   const { leaseId, keyId, accountId, model, grantedAtMs } = grant
-  const terms = grantedAtMs === undefined ? null : { clientId, model, grantedAtMs, tokens }
+  const sized = size === undefined ? {} : { size }
+  const terms =
+    grantedAtMs === undefined ? null : { clientId, model, grantedAtMs, tokens, ...sized }
   return { kind: 'leased', leaseId, keyId, accountId, model, terms }
 }
 

@@ -1,4 +1,6 @@
+import { endOfUtcWindow } from '../../balancing/limits/utc-window.ts'
 import type {
+  BenchDetail,
   BenchOrder,
   BenchReason,
   BenchScope,
@@ -6,9 +8,10 @@ import type {
   Fault,
   Outcome,
 } from '../../balancing/settlement.ts'
-import { endOfUtcWindow } from '../utc-window.ts'
 import {
   affordableTokens,
+  type BudgetPayer,
+  budgetPayer,
   type FailureSigns,
   failedRoutingStep,
   hasLimitSource,
@@ -18,13 +21,15 @@ import {
   isBudgetExceeded,
   isDailyFreeTierLimit,
   isFreeTierLimit,
+  isKeySpent,
   isProviders,
-  isTooLargeForBudget,
+  isTooLargeForAccount,
+  isTooLargeForKey,
   isWithoutAnswer,
   judgesRequest,
   signsOf,
 } from './failure-signs.ts'
-import { keyLimitTerm } from './key-limit.ts'
+import { keyLimitTerm, limitEndMs } from './key-limit.ts'
 import type { UpstreamFailure } from './upstream-failure.ts'
 
 /**
@@ -78,6 +83,8 @@ export interface Blame {
   readonly suspect: boolean
   /** The request size, in tokens, that the key or account can still pay for. */
   readonly affordableTokens?: number
+  /** Who could not pay for a request of this size. */
+  readonly tooLargeFor?: 'key' | 'account'
   readonly next: Next
 }
 
@@ -86,6 +93,7 @@ export interface BlameEffect {
   readonly benches?: readonly BenchOrder[]
   readonly suspect?: boolean
   readonly affordableTokens?: number
+  readonly tooLargeFor?: 'key' | 'account'
 }
 
 export interface BlameRow {
@@ -128,12 +136,20 @@ const retryWithHint = ({ resetAtMs, nowMs }: FailureSigns): Next => ({
 const bench = (scope: BenchScope, reason: BenchReason, term: BenchTerm): BlameEffect => ({
   benches: [{ scope, reason, term }],
 })
+const limited = (scope: BenchScope, term: BenchTerm, detail: BenchDetail): BlameEffect => ({
+  benches: [{ scope, reason: 'account_rate_limited', detail, term }],
+})
 const untilReset = ({ resetAtMs }: FailureSigns, otherwise: BenchTerm): BenchTerm =>
   resetAtMs === null ? otherwise : { kind: 'until', untilMs: resetAtMs }
-const sizeNote = (signs: FailureSigns): BlameEffect => {
-  const tokens = affordableTokens(signs)
-  return tokens === null ? {} : { affordableTokens: tokens }
-}
+const tooLargeFor =
+  (payer: 'key' | 'account') =>
+  (signs: FailureSigns): BlameEffect => {
+    const tokens = affordableTokens(signs)
+    return { tooLargeFor: payer, ...(tokens === null ? {} : { affordableTokens: tokens }) }
+  }
+/** Keys that a spent budget does not cover may serve. The pool knows which keys these are. */
+const outsideBudget = (payer: BudgetPayer): Next =>
+  payer === 'account' ? otherAccount() : otherKey()
 
 /**
  * Whose fault a failure is; the first matching row wins. The order matters: a row with a specific
@@ -156,7 +172,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     effect: (signs) =>
       judgesRequest(signs)
         ? {}
-        : bench('account_model', 'account_rate_limited', { kind: 'for', forMs: BYOK_BENCH_MS }),
+        : limited('account_model', { kind: 'for', forMs: BYOK_BENCH_MS }, 'provider_key_failed'),
     next: otherAccount,
   },
   {
@@ -187,20 +203,18 @@ export const BLAME_TABLE: readonly BlameRow[] = [
   },
   {
     row: '5',
-    sign: (signs) =>
-      signs.status === 403 &&
-      (/^\s*key limit exceeded/i.test(signs.message) || hasLimitSource(signs, 'key_limit')),
+    sign: isKeySpent,
     fault: 'key',
     outcome: 'ignorable',
-    effect: ({ message, nowMs }) => bench('key', 'key_spent', keyLimitTerm(message, nowMs)),
+    effect: (signs) => bench('key', 'key_spent', keyLimitTerm(signs)),
     next: otherKey,
   },
   {
     row: '6',
-    sign: (signs) => signs.status === 402 && hasLimitSource(signs, 'key_limit'),
+    sign: isTooLargeForKey,
     fault: 'key',
     outcome: 'ignorable',
-    effect: sizeNote,
+    effect: tooLargeFor('key'),
     next: otherKey,
   },
   {
@@ -220,10 +234,10 @@ export const BLAME_TABLE: readonly BlameRow[] = [
   },
   {
     row: '8',
-    sign: (signs) => signs.status === 402 && isTooLargeForBudget(signs),
+    sign: isTooLargeForAccount,
     fault: 'account',
     outcome: 'ignorable',
-    effect: sizeNote,
+    effect: tooLargeFor('account'),
     next: otherAccount,
   },
   {
@@ -243,11 +257,8 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     effect: (signs) => {
       const window = isDailyFreeTierLimit(signs) ? 'day' : 'minute'
       const untilMs = endOfUtcWindow(window, signs.nowMs)
-      return bench(
-        'account_free',
-        'account_rate_limited',
-        untilReset(signs, { kind: 'until', untilMs }),
-      )
+      const term = untilReset(signs, { kind: 'until', untilMs })
+      return limited('account_free', term, 'free_tier_spent')
     },
     next: (_signs, { freeTier }) => (freeTier ? otherAccount() : otherModel()),
   },
@@ -273,7 +284,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     sign: ({ status }) => status === 429,
     fault: 'unknown',
     outcome: 'failure',
-    effect: (signs) => bench('key', 'account_rate_limited', untilReset(signs, BACKOFF)),
+    effect: (signs) => limited('key', untilReset(signs, BACKOFF), 'key_rate_limited'),
     // The key's bench lasts as long as the wait that upstream named. Another key need not wait.
     next: () => ({ kind: 'retry', limit: 'attempts', waitMs: null }),
   },
@@ -291,8 +302,13 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     sign: isBudgetExceeded,
     fault: 'account',
     outcome: 'ignorable',
-    effect: () => bench('account', 'account_rate_limited', { kind: 'for', forMs: BUDGET_BENCH_MS }),
-    next: otherAccount,
+    effect: (signs) => {
+      const untilMs = limitEndMs(signs)
+      const term: BenchTerm =
+        untilMs === null ? { kind: 'for', forMs: BUDGET_BENCH_MS } : { kind: 'until', untilMs }
+      return limited(budgetPayer(signs), term, 'budget_layer_spent')
+    },
+    next: (signs) => outsideBudget(budgetPayer(signs)),
   },
   {
     row: '14',

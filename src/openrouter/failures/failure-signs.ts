@@ -84,27 +84,96 @@ export function isDailyFreeTierLimit({ error, message }: FailureSigns): boolean 
   return error?.limitSource === 'free_tier_daily' || /free-models-per-day/i.test(message)
 }
 
-/** Whether the key or account could pay for a smaller request. */
-export function isTooLargeForBudget(signs: FailureSigns): boolean {
-  return /can only afford/i.test(signs.message) || hasReason(signs, 'weight_exceeds_budget')
+/** The names of limits and of budget layers that are the key's own. */
+const KEYS_LIMITS: ReadonlySet<string | null> = new Set([
+  'key_limit',
+  'api_key',
+  'workspace_default_key',
+])
+
+/** The scope of the budget that was spent, without the prefix that some endpoints add. */
+function budgetScope({ error }: FailureSigns): string | null {
+  return textOf(error?.metadata.scope)?.replace(/^openrouter_/, '') ?? null
 }
 
-/** The number of tokens in the text "can only afford …", or null. */
-export function affordableTokens({ message }: FailureSigns): number | null {
-  const tokens = Number(
-    /can only afford (\d[\d,]*)/i.exec(message)?.[1]?.replaceAll(',', '') ?? Number.NaN,
+/** Whether the key has reached its spending cap, or a budget layer of its own. */
+export function isKeySpent(signs: FailureSigns): boolean {
+  if (signs.status !== 403) return false
+  return (
+    /^\s*key limit exceeded/i.test(signs.message) ||
+    KEYS_LIMITS.has(signs.error?.limitSource ?? null) ||
+    (KEYS_LIMITS.has(budgetScope(signs)) && !isAboutContent(signs))
   )
+}
+
+const SIZE_TEXT =
+  /can only afford|\btokens limit exceeded: *[\d,]+ *> *[\d,]+|\bmax_tokens limit exceeded/i
+const KEYS_CAP_TEXT =
+  /\/keys\b|\bkey(?:['’]s)?\b[^.]{0,40}\blimit|\blimit (?:of|on|for) (?:this|the|your) key\b/i
+
+/** Whether a 402 says that the key's cap does not pay for a request of this size. */
+export function isTooLargeForKey(signs: FailureSigns): boolean {
+  if (signs.status !== 402) return false
+  if (KEYS_LIMITS.has(signs.error?.limitSource ?? null)) return true
+  return SIZE_TEXT.test(signs.message) && KEYS_CAP_TEXT.test(adviceOf(signs))
+}
+
+/** Whether a 402 says that the account could pay for a smaller request. */
+export function isTooLargeForAccount(signs: FailureSigns): boolean {
+  if (signs.status !== 402) return false
+  return SIZE_TEXT.test(signs.message) || hasReason(signs, 'weight_exceeds_budget')
+}
+
+/** What OpenRouter advises to do: a part of the text, or a field of its own. */
+function adviceOf({ error, message }: FailureSigns): string {
+  return `${message} ${textOf(error?.metadata.remedy_hint) ?? ''}`
+}
+
+const AFFORDABLE = /(?:can only afford|tokens limit exceeded: *\d[\d,]* *>) *(\d[\d,]*)/i
+
+/** The number of tokens that the text says can be paid for ("can only afford M", "N > M"), or null. */
+export function affordableTokens({ message }: FailureSigns): number | null {
+  const tokens = Number(AFFORDABLE.exec(message)?.[1]?.replaceAll(',', '') ?? Number.NaN)
   return Number.isSafeInteger(tokens) ? tokens : null
 }
 
-/** Whether the budget of a workspace or guardrail is spent. That is about money, not policy. */
+const BUDGET_SOURCE = /^(?:guardrail|workspace|member)_budget$/
+
+/** Whose budget it is, where it is not the key's: all keys of the payer are covered by it. */
+export type BudgetPayer = 'creator' | 'workspace' | 'account'
+
+/** Scopes of budgets, as metadata names them, and who pays from such a budget. */
+const BUDGET_SCOPES: ReadonlyMap<string | null, BudgetPayer> = new Map([
+  ['member', 'creator'],
+  ['workspace_default_member', 'creator'],
+  ['workspace', 'workspace'],
+  ['account', 'account'],
+  ['organization', 'account'],
+])
+
+/** Whether a budget that is not the key's is spent. That is about money, not policy. */
 export function isBudgetExceeded(signs: FailureSigns): boolean {
+  if (signs.status !== 403 || isAboutContent(signs)) return false
   return (
-    signs.status === 403 &&
-    !isAboutContent(signs) &&
-    /\bbudget\b/i.test(signs.message) &&
-    /exceed|exhaust|reached/i.test(signs.message)
+    BUDGET_SOURCE.test(signs.error?.limitSource ?? '') ||
+    (BUDGET_SCOPES.has(budgetScope(signs)) && namesAmount(signs)) ||
+    (/\bbudget\b/i.test(signs.message) && /exceed|exhaust|reached/i.test(signs.message))
   )
+}
+
+/** Whether the error says how much was spent, or of how much. A policy has a scope, but no amount. */
+function namesAmount({ error }: FailureSigns): boolean {
+  return [error?.metadata.limit_usd, error?.metadata.spend_usd].some(isPresent)
+}
+
+/** Whose budget is spent, by the scope that the error names, or else by its text. */
+export function budgetPayer(signs: FailureSigns): BudgetPayer {
+  const named = BUDGET_SCOPES.get(budgetScope(signs))
+  if (named !== undefined) return named
+  if (/\bmember\b/i.test(signs.message)) return 'creator'
+  const isWorkspaces =
+    signs.error?.limitSource === 'workspace_budget' || /\bworkspace\b/i.test(signs.message)
+  return isWorkspaces ? 'workspace' : 'account'
 }
 
 const POLICY_STEP = /^Filter by (?:Guardrails|Data Policy)$|\bAttestations?$/i

@@ -1,5 +1,7 @@
+import { endOfUtcWindow, type UtcWindow } from '../../balancing/limits/utc-window.ts'
 import type { BenchTerm } from '../../balancing/settlement.ts'
-import { endOfUtcWindow, type UtcWindow } from '../utc-window.ts'
+import { textOf } from '../json-value.ts'
+import type { FailureSigns } from './failure-signs.ts'
 
 /** The longest window is a month. A reset that is further away is a mistake. */
 const MAX_AHEAD_MS = 32 * 24 * 60 * 60 * 1000
@@ -14,13 +16,31 @@ const NAMED_RESET =
   /\bresets?\b\D{0,12}(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]\d\d:\d\d)?)?/i
 
 /**
- * How long to bench a key that reached its spending cap. The newest form of the message names the
- * reset; older forms name only the window. A total limit never resets, so a lookup (`GET /key`)
- * decides when the bench ends. A lookup also decides if the named reset is in the past or too far
- * in the future, since then the message is wrong.
- * @param nowMs epoch milliseconds
+ * When the limit ends that a failure names, by `resets_at` in its metadata.
+ * @returns epoch milliseconds; null if it names none, or one that is past or too far in the future,
+ *   and so is a mistake
  */
-export function keyLimitTerm(message: string, nowMs: number): BenchTerm {
+export function limitEndMs({ error, nowMs }: FailureSigns): number | null {
+  const given = error?.metadata.resets_at
+  const atMs = typeof given === 'number' ? epochMs(given) : Date.parse(textOf(given) ?? '')
+  return atMs > nowMs && atMs <= nowMs + MAX_AHEAD_MS ? atMs : null
+}
+
+/** A number that is too small for epoch milliseconds of our time is in seconds. */
+function epochMs(given: number): number {
+  return given < 1e11 ? given * 1000 : given
+}
+
+/**
+ * How long to bench a key that reached its spending cap. The error may name the reset, in its metadata
+ * or in its text; older forms name only the window. A total limit never resets, so a lookup
+ * (`GET /key`) decides when the bench ends. A lookup also decides if the named reset is in the past or
+ * too far in the future, since then the message is wrong.
+ */
+export function keyLimitTerm(signs: FailureSigns): BenchTerm {
+  const { message, nowMs } = signs
+  const endMs = limitEndMs(signs)
+  if (endMs !== null) return { kind: 'until', untilMs: endMs }
   const named = NAMED_RESET.exec(message)
   if (named !== null) {
     const [, date, time = '00:00:00', zone = 'Z'] = named

@@ -17,6 +17,7 @@ function restarted(pool: PoolDriver, written: unknown, keys: readonly KeySpec[])
       keys: new Map([...pool.state.keys].map(([id, key]) => [id, keyRecord(key)])),
       accounts: new Map(),
       models: [],
+      spends: new Map(),
       checkpoint: JSON.parse(JSON.stringify(written)),
       outdated: true,
     },

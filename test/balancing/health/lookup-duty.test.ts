@@ -175,7 +175,7 @@ describe('a doubt about a key', () => {
     pool.wait(1_000)
     suspect(pool, 'a')
     pool.lookUp('a', 5, { askedAtMs: beforeMs })
-    expect(pool.refusal().reasons).toEqual({ key_rejected: 1 })
+    expect(pool.refusal().reasons).toEqual({ key_suspected: 1 })
     expect(orders(pool)).toEqual([{ keyId: 'a', freshSinceMs: pool.now(), withBalance: false }])
     pool.lookUp('a', 5)
     expect(pool.grant().keyId).toBe('a')
@@ -234,7 +234,7 @@ describe('a key that answered 401', () => {
   it('is benched, and back as soon as a lookup finds it valid', () => {
     const pool = drivePool(['a'])
     suspect(pool, 'a')
-    expect(pool.refusal().reasons).toEqual({ key_rejected: 1 })
+    expect(pool.refusal().reasons).toEqual({ key_suspected: 1 })
     expect(pool.refusal().retryAtMs).toBeGreaterThanOrEqual(pool.now() + 60_000)
     pool.lookUp('a', 5)
     expect(pool.grant().keyId).toBe('a')

@@ -121,6 +121,7 @@ export class Reducer {
       keys: new Map([...this.#state.keys].map(([id, key]) => [id, keyRecord(key)])),
       accounts: new Map([...this.#state.accounts].map(([id, one]) => [id, accountRecord(one)])),
       models: [],
+      spends: new Map(),
       checkpoint: written,
       outdated: true,
     }
@@ -171,6 +172,7 @@ function configOf({ keys, strategy, isLimited = false, maxConcurrent }: Setup): 
       rpm: isLimited ? 1_000_000 : null,
       tpm: isLimited ? 1_000_000_000 : null,
       minCreditUsd: 0,
+      maxSpend: null,
       disabled: false,
       fingerprint: `key-${i}`,
     })),

@@ -20,6 +20,7 @@ const KNOWN = {
   owner: null,
   balanceUsd: null,
   askedAtMs: START_MS,
+  ...{ layer: null, creator: null, workspace: null, freeRemaining: null, fingerprint: 'a' },
 } as const
 
 /** Looks up a key (`a` by default) at an upstream with these answers by path. */
@@ -62,7 +63,7 @@ describe('a lookup', () => {
 
   it('confirms that a key is rejected', async () => {
     expect((await lookUp({ key: REJECTED })).found).toEqual([
-      { keyId: 'a', kind: 'rejected', askedAtMs: START_MS },
+      { keyId: 'a', kind: 'rejected', askedAtMs: START_MS, fingerprint: 'a' },
     ])
   })
 

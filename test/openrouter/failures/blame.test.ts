@@ -52,9 +52,13 @@ const bench = (
   scope: BenchOrder['scope'],
   reason: BenchOrder['reason'],
   term: BenchOrder['term'],
-): readonly BenchOrder[] => [{ scope, reason, term }]
+  detail?: BenchOrder['detail'],
+): readonly BenchOrder[] => [{ scope, reason, term, ...(detail === undefined ? {} : { detail }) }]
 
 const until = (untilMs: number): BenchOrder['term'] => ({ kind: 'until', untilMs })
+const MINUTE: BenchOrder['term'] = { kind: 'for', forMs: 60_000 }
+const BACKOFF: BenchOrder['term'] = { kind: 'backoff', baseMs: 1000, maxMs: 60_000 }
+const BUDGET: BenchOrder['term'] = { kind: 'for', forMs: 300_000 }
 const LOOKUP: BenchOrder['term'] = { kind: 'lookup', lapseMs: null }
 
 describe('row 1: no answer, or no error of OpenRouter in it', () => {
@@ -118,7 +122,7 @@ describe('row 2: the account’s own provider key', () => {
         row: '2',
         fault: 'account',
         outcome: 'ignorable',
-        benches: bench('account_model', 'account_rate_limited', { kind: 'for', forMs: 60_000 }),
+        benches: bench('account_model', 'account_rate_limited', MINUTE, 'provider_key_failed'),
         suspect: false,
         next: { kind: 'move', exclude: 'account' },
       })
@@ -279,8 +283,23 @@ describe('rows 6 to 9: money', () => {
       benches: [],
       suspect: false,
       affordableTokens: 1234,
+      tooLargeFor: 'key',
       next: { kind: 'move', exclude: 'key' },
     })
+  })
+
+  it.each([
+    [
+      'Prompt tokens limit exceeded: 9,000 > 1,500. To increase, visit https://openrouter.ai/settings/keys and create a key with a higher monthly limit',
+      1500,
+    ],
+    ['max_tokens limit exceeded: 64000 > 800. Raise the key’s monthly limit.', 800],
+    ["max_tokens limit exceeded. Raise the key's total limit, or ask for less.", undefined],
+  ])('row 6: a text that tells to raise the limit of the key names the key: %s', (text, tokens) => {
+    const found = refused(402, text, { limit_source: 'openrouter_credits' })
+    expect(found).toMatchObject({ row: '6', tooLargeFor: 'key', benches: [] })
+    expect(found.affordableTokens).toBe(tokens)
+    expect(found.next).toEqual({ kind: 'move', exclude: 'key' })
   })
 
   it('row 6: without a number there is no note', () => {
@@ -314,6 +333,9 @@ describe('rows 6 to 9: money', () => {
     [afford, { limit_source: 'openrouter_credits', previous_errors: [] }, 1234],
     [afford, undefined, 1234],
     ['Insufficient credits', { reason: 'weight_exceeds_budget' }, undefined],
+    ['Prompt tokens limit exceeded: 9000 > 1500. Visit …/settings/credits', undefined, 1500],
+    ['max_tokens limit exceeded: 64000 > 800. Upgrade to a paid account', undefined, 800],
+    ['max_tokens limit exceeded', { limit_source: 'openrouter_credits' }, undefined],
   ])(
     'row 8: an account too poor for this request is not marked empty (%#)',
     (message, metadata, tokens) => {
@@ -323,6 +345,7 @@ describe('rows 6 to 9: money', () => {
         fault: 'account',
         outcome: 'ignorable',
         benches: [],
+        tooLargeFor: 'account',
         next: { kind: 'move', exclude: 'account' },
       })
       expect(found.affordableTokens).toBe(tokens)
@@ -360,7 +383,7 @@ describe('rows 10 to 12: rate limits', () => {
       row: '10',
       fault: 'account',
       outcome: 'ignorable',
-      benches: bench('account_free', 'account_rate_limited', until(MIDNIGHT)),
+      benches: bench('account_free', 'account_rate_limited', until(MIDNIGHT), 'free_tier_spent'),
       suspect: false,
       next: { kind: 'fallback' },
     })
@@ -380,7 +403,9 @@ describe('rows 10 to 12: rate limits', () => {
       const found = refused(429, message, undefined, {}, spill)
       expect(found).toMatchObject({ row: '10', fault: 'account', next })
       // The account has reached its limit, for every `next`.
-      expect(found.benches).toEqual(bench('account_free', 'account_rate_limited', until(MIDNIGHT)))
+      expect(found.benches).toEqual(
+        bench('account_free', 'account_rate_limited', until(MIDNIGHT), 'free_tier_spent'),
+      )
     },
   )
 
@@ -394,7 +419,9 @@ describe('rows 10 to 12: rate limits', () => {
     (message, source, end) => {
       const found = refused(429, message, { limit_source: source })
       expect(found.row).toBe('10')
-      expect(found.benches).toEqual(bench('account_free', 'account_rate_limited', until(end)))
+      expect(found.benches).toEqual(
+        bench('account_free', 'account_rate_limited', until(end), 'free_tier_spent'),
+      )
     },
   )
 
@@ -437,11 +464,7 @@ describe('rows 10 to 12: rate limits', () => {
       row: '12',
       fault: 'unknown',
       outcome: 'failure',
-      benches: bench('key', 'account_rate_limited', {
-        kind: 'backoff',
-        baseMs: 1000,
-        maxMs: 60_000,
-      }),
+      benches: bench('key', 'account_rate_limited', BACKOFF, 'key_rate_limited'),
       suspect: false,
       next: { kind: 'retry', limit: 'attempts', waitMs: null },
     })
@@ -449,7 +472,9 @@ describe('rows 10 to 12: rate limits', () => {
 
   it('row 12: Retry-After rests the key, and does not hold up the retry with another', () => {
     const found = refused(429, 'Too many requests', undefined, { 'retry-after': '20' })
-    expect(found.benches).toEqual(bench('key', 'account_rate_limited', until(NOW + 20_000)))
+    expect(found.benches).toEqual(
+      bench('key', 'account_rate_limited', until(NOW + 20_000), 'key_rate_limited'),
+    )
     expect(found.next).toEqual({ kind: 'retry', limit: 'attempts', waitMs: null })
   })
 })
@@ -504,7 +529,7 @@ describe('rows 13 and 13b: what the account’s owner decided', () => {
   })
 
   it.each([
-    ['Workspace monthly budget of $500.00 exceeded. Contact your org admin.', undefined],
+    ['Organization budget exhausted', { scope: 'organization', spend_usd: 5, limit_usd: 5 }],
     ['Guardrail daily budget of $5.00 exceeded.', undefined],
     ['Guardrail budget exceeded', { failed_routing_step: 'Filter by Guardrails' }],
   ])('row 13b: 403 "%s" is money, and rests the account for five minutes', (message, metadata) => {
@@ -512,10 +537,56 @@ describe('rows 13 and 13b: what the account’s owner decided', () => {
       row: '13b',
       fault: 'account',
       outcome: 'ignorable',
-      benches: bench('account', 'account_rate_limited', { kind: 'for', forMs: 300_000 }),
+      benches: bench('account', 'account_rate_limited', BUDGET, 'budget_layer_spent'),
       suspect: false,
       next: { kind: 'move', exclude: 'account' },
     })
+  })
+
+  it.each([
+    ['creator', 'A member budget is exceeded', {}],
+    ['creator', 'Forbidden', { limit_source: 'openrouter_guardrail_budget', scope: 'member' }],
+    ['creator', 'Forbidden', { scope: 'openrouter_workspace_default_member', limit_usd: 5 }],
+    ['workspace', 'Workspace monthly budget of $500.00 exceeded. Contact your org admin.', {}],
+    ['workspace', 'Forbidden', { limit_source: 'workspace_budget', spend_usd: 500 }],
+    ['workspace', 'Forbidden', { scope: 'workspace', spend_usd: 500, limit_usd: 500 }],
+    ['account', 'Forbidden', { limit_source: 'guardrail_budget' }],
+  ] as const)('row 13b: a budget that covers the %s: %s %j', (scope, message, metadata) => {
+    const exclude = scope === 'account' ? 'account' : 'key'
+    const ends = { resets_at: '2026-12-01T00:00:00Z' }
+    const atReset = until(Date.parse(ends.resets_at))
+    const found = refused(403, message, { ...metadata, ...ends })
+    expect(found).toMatchObject({ row: '13b', next: { kind: 'move', exclude } })
+    expect(found.benches).toEqual(
+      bench(scope, 'account_rate_limited', atReset, 'budget_layer_spent'),
+    )
+    const past = { ...metadata, resets_at: '2026-11-20T00:00:00Z' }
+    for (const told of [metadata, past]) {
+      expect(refused(403, message, told).benches).toEqual(
+        bench(scope, 'account_rate_limited', BUDGET, 'budget_layer_spent'),
+      )
+    }
+  })
+
+  it('row 13b: a policy that names a workspace is no budget', () => {
+    const metadata = { failed_routing_step: 'Filter by Guardrails', scope: 'workspace' }
+    expect(refused(403, 'Blocked by a guardrail', metadata).row).toBe('13')
+  })
+
+  it.each([
+    [{ scope: 'api_key', limit_source: 'openrouter_guardrail_budget' }],
+    [{ scope: 'openrouter_workspace_default_key', limit_usd: 3, spend_usd: 3 }],
+    [{ limit_source: 'key_limit', scope: 'key_limit' }],
+  ])('row 5: a budget of the key itself is the key’s, until it resets: %j', (metadata) => {
+    const ends = { resets_at: '2026-11-22T00:00:00.000Z' }
+    expect(refused(403, 'Budget exceeded', { ...metadata, ...ends })).toMatchObject({
+      row: '5',
+      benches: bench('key', 'key_spent', until(MIDNIGHT)),
+      next: { kind: 'move', exclude: 'key' },
+    })
+    expect(refused(403, 'Budget exceeded', metadata).benches).toEqual(
+      bench('key', 'key_spent', LOOKUP),
+    )
   })
 })
 

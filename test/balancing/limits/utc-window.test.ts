@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { endOfUtcWindow, type UtcWindow } from '../../src/openrouter/utc-window.ts'
+import { endOfUtcWindow, type UtcWindow } from '../../../src/balancing/limits/utc-window.ts'
 
 describe('endOfUtcWindow', () => {
   it.each<[UtcWindow, string, string]>([
