@@ -50,13 +50,19 @@ export interface Exclusion {
 /** How long a lease is expected to last on a key that has no settled lease yet. */
 const UNKNOWN_HOLD_MS = 5_000
 
+/** OpenRouter's own choice among the free models. */
+const FREE_ROUTER = 'openrouter/free'
+
 /** Bounds of the expected lease time. A retry outside them would come too soon or too late. */
 const MIN_HOLD_MS = 1_000
 const MAX_HOLD_MS = 60_000
 
-/** Whether a model is one of OpenRouter's `:free` variants, which have rate limits of their own. */
+/**
+ * Whether a model is free at OpenRouter, so that the free tier's limits hold for it. `:free` may stand
+ * before other suffixes.
+ */
 export function isFreeModel(model: ModelId): boolean {
-  return model.endsWith(':free')
+  return model.includes(':free') || model === FREE_ROUTER
 }
 
 /**
