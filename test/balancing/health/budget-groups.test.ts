@@ -118,6 +118,12 @@ describe('the counter of free requests', () => {
     expect(pool.grant(FREE).kind).toBe('grant')
   })
 
+  it.each(['vendor/model:free:online', 'openrouter/free'])('holds for %s as well', (model) => {
+    const pool = pooled()
+    pool.lookUp('a1', null, { freeRemaining: 0 })
+    expect(pool.refusal({ model }).reasons).toEqual({ free_tier_spent: 2 })
+  })
+
   it('ends what it began, by a later answer and not by an earlier one', () => {
     const pool = pooled()
     const askedAtMs = pool.now()
