@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { errorOf, keyOf, startGateway, until, useSimulator } from './harness.ts'
+import { errorOf, journeyOf, keyOf, startGateway, until, useSimulator } from './harness.ts'
 
 const upstream = useSimulator()
 
@@ -126,4 +126,24 @@ test('a prompt that is larger than a limit per minute is refused, however large 
   expect(await errorOf(response)).toMatchObject({ metadata: { reasons: { at_tpm: 1 } } })
   expect((await gateway.chat({ max_tokens: 50 })).status).toBe(200)
   await until(gateway.pool, (pool) => (keyOf(pool, 'alpha').tpmUsed ?? 1) < 0.01)
+})
+
+test('a large request that waits for the large key leaves the small key to small ones', async () => {
+  await upstream.control.patchKey('alpha', { ttftMs: 2_000 })
+  const gateway = await startGateway(upstream, {
+    keys: [
+      { name: 'alpha', max_concurrent: 1 },
+      { name: 'gamma', tpm: 1_000 },
+    ],
+    policy: { strategy: 'priority', queue: { max_wait_ms: 30_000 } },
+  })
+  const first = gateway.chat({})
+  await until(gateway.pool, ({ keys }) => keys[0]?.inFlight === 1)
+  const large = gateway.chat({ max_tokens: 5_000 })
+  await until(gateway.pool, ({ waiting }) => waiting === 1)
+  const small = await gateway.chat({ max_tokens: 10 })
+  expect(journeyOf(small)).toEqual({ key: 'gamma', attempts: 1 })
+  expect(await gateway.pool()).toMatchObject({ waiting: 1 })
+  expect((await first).status).toBe(200)
+  expect(journeyOf(await large).key).toBe('alpha')
 })
