@@ -1,6 +1,12 @@
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import type { LeaseRequest, RequestAffinity } from '../balancing/lease-request.ts'
-import type { BenchOrder, LeaseTerms, Settlement, Usage } from '../balancing/settlement.ts'
+import type {
+  BenchDetail,
+  BenchOrder,
+  LeaseTerms,
+  Settlement,
+  Usage,
+} from '../balancing/settlement.ts'
 
 /**
  * Checks of what an exchange carries. Every request passes here several times, so the checks are
@@ -39,6 +45,8 @@ const isScope = isOneOf([
   'account_free',
   'account_model',
   'model',
+  'creator',
+  'workspace',
 ] satisfies BenchOrder['scope'][])
 const isReason = isOneOf([
   'key_rejected',
@@ -46,6 +54,16 @@ const isReason = isOneOf([
   'account_out_of_credit',
   'account_rate_limited',
 ] satisfies BenchOrder['reason'][])
+
+const isDetail = isOneOf([
+  'key_rate_limited',
+  'budget_layer_spent',
+  'free_tier_spent',
+  'provider_key_failed',
+] satisfies BenchDetail[])
+const isTooLargeFor = isOneOf(['key', 'account'] satisfies Settlement['tooLargeFor'][])
+const isTextIfAny = (value: unknown): boolean =>
+  value === undefined || value === null || isText(value)
 
 /** A list, or an empty one in the place of anything else. */
 export function listOf(value: unknown): readonly unknown[] {
@@ -66,6 +84,7 @@ export function isLeaseRequest(value: unknown): value is LeaseRequest {
     isListOf(rest.excludedAccounts, isText) &&
     isAffinity(rest.affinity) &&
     isAmount(rest.tokens) &&
+    isAmountIfAny(rest.size) &&
     isAttempt(rest.attempt) &&
     isAmount(rest.leaseMs) &&
     isAmount(rest.waitMs)
@@ -87,7 +106,18 @@ export function readSettlement(value: unknown): Settlement | null {
   if (!isSettlement(value)) return null
   const { benches } = value
   const known = benches.filter(isBenchOrder)
-  return known.length === benches.length ? value : { ...value, benches: known }
+  return known.length === benches.length && known.every(hasKnownDetail)
+    ? value
+    : { ...value, benches: known.map(withKnownDetail) }
+}
+
+function hasKnownDetail({ detail }: BenchOrder): boolean {
+  return detail === undefined || isDetail(detail)
+}
+
+/** A finer word that this release does not know costs the word: the reason says enough. */
+function withKnownDetail(order: BenchOrder): BenchOrder {
+  return hasKnownDetail(order) ? order : { ...order, detail: undefined }
 }
 
 function isSettlement(value: unknown): value is Settlement {
@@ -101,6 +131,7 @@ function isSettlement(value: unknown): value is Settlement {
     (fault === undefined || isText(fault)) &&
     Array.isArray(benches) &&
     isAmountIfAny(rest.affordableTokens) &&
+    (rest.tooLargeFor === undefined || isTooLargeFor(rest.tooLargeFor)) &&
     isAmountIfAny(rest.firstOutputMs) &&
     (rest.generationId === undefined || isText(rest.generationId)) &&
     (rest.usage === undefined || isUsage(rest.usage)) &&
@@ -145,8 +176,14 @@ function isUsage(value: unknown): boolean {
 
 function isLeaseTerms(value: unknown): boolean {
   if (!isObject(value)) return false
-  const { clientId, model, grantedAtMs, tokens }: Fields<LeaseTerms> = value
-  return isText(clientId) && isText(model) && isNumber(grantedAtMs) && isAmount(tokens)
+  const { clientId, model, grantedAtMs, tokens, size }: Fields<LeaseTerms> = value
+  return (
+    isText(clientId) &&
+    isText(model) &&
+    isNumber(grantedAtMs) &&
+    isAmount(tokens) &&
+    isAmountIfAny(size)
+  )
 }
 
 export function isKeyReport(value: unknown): value is KeyReport {
@@ -171,6 +208,8 @@ function isAnswer(report: Fields<Extract<KeyReport, { kind: 'valid' }>>): boolea
     isNumberOrNull(report.resetsAtMs) &&
     isNumberOrNull(report.expiresAtMs) &&
     isNumberOrNull(report.balanceUsd) &&
+    (report.freeRemaining === undefined || isNumberOrNull(report.freeRemaining)) &&
+    [report.layer, report.creator, report.workspace, report.fingerprint].every(isTextIfAny) &&
     (report.owner === null || isText(report.owner))
   )
 }

@@ -80,10 +80,6 @@ describe('a good answer from another key after exactly one failed attempt, that'
     { fault: 'error-first-event', stream: true, leaves: IGNORED },
     { fault: 'role-then-error', stream: true, leaves: IGNORED },
     { fault: 'finish-error', stream: true, leaves: IGNORED },
-    // The key's or the account's fault, but only because this one request is too large.
-    { fault: 'key-limit-402', leaves: IGNORED },
-    { fault: 'afford-402', leaves: IGNORED },
-    { fault: 'weight-402', leaves: IGNORED },
   ]
   for (const each of cases) {
     test(`is ${nameOf(each)}, leaves no more than a note of it`, async () => {
@@ -98,11 +94,23 @@ describe('a good answer from another key after exactly one failed attempt, that'
       expect(total).toMatchObject({ attempts: before.attempts + 1, successes: 0 })
     })
   }
+})
 
-  test('is about the size of the request, leaves a note of what can be paid for', async () => {
-    await expectFailover(gateway(), { fault: 'afford-402?affordTokens=321', leaves: IGNORED })
-    expect(keyOf(await gateway().pool(), 'alpha').affordableTokens).toBe(321)
-  })
+describe('a key or an account that can’t pay for a request of this size', () => {
+  test.each(['key-limit-402', 'afford-402?affordTokens=321', 'weight-402'])(
+    'is left alone by the next one that is no smaller, and by no small one: %s',
+    async (fault) => {
+      const gateway = await startGateway(upstream)
+      const alpha = keyOf(await expectFailover(gateway, { fault, leaves: {} }), 'alpha')
+      expect(alpha).toMatchObject(UNMARKED)
+      expect(alpha.total).toMatchObject({ attempts: 1, failures: 0, ignored: 1 })
+      expect(alpha.affordableTokens).toBe(fault.includes('321') ? 321 : alpha.affordableTokens)
+      const large = [{ role: 'user', content: 'A long question. '.repeat(100) }]
+      const next = await gateway.chat({ messages: large })
+      expect(journeyOf(next)).toEqual({ key: 'gamma', attempts: 1 })
+      expect(journeyOf(await gateway.chat({ max_tokens: 5 })).key).toBe('alpha')
+    },
+  )
 })
 
 describe('a good answer from another key, and a bench for the first, after', () => {
@@ -314,7 +322,8 @@ describe('when every key fails', () => {
     expect(await errorOf(second)).toMatchObject({
       metadata: {
         reason: 'no_key_available',
-        reasons: { key_rejected: 1, account_out_of_credit: 1, key_spent: 1 },
+        // The lookups that failed confirmed nothing yet.
+        reasons: { key_suspected: 1, account_out_of_credit: 1, key_spent: 1 },
       },
     })
     expect((await upstream.control.stats()).requests).toBe(3)
@@ -341,7 +350,11 @@ describe('when every key fails', () => {
       },
     })
     await upstream.control.patchSettings({ outage: { fault: 'plain-502', params: {} } })
-    for (let i = 0; i < 9; i += 1) expect((await gateway.chat({})).status).toBe(502)
+    // Several models, since the failures of one model with several keys would be that model's.
+    for (let i = 0; i < 9; i += 1) {
+      const model = ['openai/gpt-4o-mini', 'openai/gpt-4o', 'anthropic/claude-sonnet-4.5'][i % 3]
+      expect((await gateway.chat({ model })).status).toBe(502)
+    }
     expect((await upstream.control.stats()).requests).toBe(9)
     const pool = await gateway.settledPool()
     expect(pool).toMatchObject({ panic: true, usable: 3 })
