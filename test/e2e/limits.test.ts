@@ -82,7 +82,9 @@ test('a request whose key is refused while the others are full hears when to com
     keys: ['alpha', { name: 'gamma', max_concurrent: 1 }],
     policy: { strategy: 'priority', queue: NO_WAITING },
   })
-  const slow = gateway.chat({ model: 'sim/key-limit-402@alpha' })
+  // The larger of two: what the key can't pay for says nothing about a smaller request.
+  const long = [{ role: 'user', content: 'A long question. '.repeat(100) }]
+  const slow = gateway.chat({ model: 'sim/key-limit-402@alpha', messages: long })
   await upstream.control.waitFor(({ stats }) => stats.perKey.gamma?.openNow === 1)
   const response = await gateway.chat({ model: 'sim/key-limit-402@alpha' })
   expect(response.status).toBe(502)
