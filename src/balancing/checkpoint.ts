@@ -7,6 +7,7 @@ import type { Bench } from './health/bench.ts'
 import type { Breaker } from './health/circuit-breaker.ts'
 import { doubt, dueAtMs } from './health/lookup-duty.ts'
 import type { AccountId, ClientId, KeyId, ModelId } from './ids.ts'
+import { hear } from './limits/isolates.ts'
 import { type Lease, open } from './limits/leases.ts'
 import type { Meter } from './limits/meter.ts'
 import { SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
@@ -266,7 +267,11 @@ function restoreCheckpoint(
   for (const record of meters ?? []) restoreMeters(state, record)
   for (const [id, generation] of generations ?? []) state.generations.set(id, generation)
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)
-  for (const lease of leases ?? []) restoreLease(state, outdated ? inDoubt(lease, nowMs) : lease)
+  for (const lease of leases ?? []) {
+    restoreLease(state, outdated ? inDoubt(lease, nowMs) : lease)
+    // An isolate that lived through the restart is heard of soon.
+    if (lease.isolate !== null) hear(state.isolates, lease.isolate, nowMs)
+  }
 }
 
 /** A lease that may have ended already holds its capacity for at least this long. */

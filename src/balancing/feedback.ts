@@ -18,7 +18,8 @@ import {
 } from './health/key-report.ts'
 import { afterReport, doubt } from './health/lookup-duty.ts'
 import type { ModelId } from './ids.ts'
-import type { Lease } from './limits/leases.ts'
+import { giveBackCharge } from './limits/charge.ts'
+import type { RunningLease } from './limits/leases.ts'
 import { deposit, withdraw } from './limits/retry-budget.ts'
 import { afterLookup, noteSize } from './limits/size-note.ts'
 import { giveBack, take } from './limits/sliding-window.ts'
@@ -52,7 +53,7 @@ const LATEST_COST_SHARE = 0.05
 export function learnFromSettlement(
   step: Step,
   key: KeyState,
-  lease: Lease | null,
+  lease: RunningLease | null,
   settlement: Settlement,
 ): void {
   const { state, nowMs } = step
@@ -92,15 +93,14 @@ function learnSize(key: KeyState, { tooLargeFor, lease }: Settlement, nowMs: num
 /** An attempt that has ended, as far as the pool still knows of it. */
 interface EndedAttempt {
   readonly key: KeyState
-  readonly lease: Lease | null
+  readonly lease: RunningLease | null
   readonly model: ModelId | null
 }
 
 /** Gives back all that a lease took with which no upstream call was made. */
-export function undoLease({ state, nowMs }: Step, key: KeyState, lease: Lease): void {
+export function undoLease({ state, nowMs }: Step, key: KeyState, lease: RunningLease): void {
   key.breaker = afterNothing(key.breaker, lease.id)
-  if (key.rpm !== null) giveBack(key.rpm.window, 1, lease.grantedAtMs, nowMs)
-  if (key.tpm !== null) giveBack(key.tpm.window, lease.tokens, lease.grantedAtMs, nowMs)
+  giveBackCharge(key, lease.tokens, lease.chargedAtMs, nowMs)
   const budgeted = { model: lease.model, policy: state.policy.retryBudget }
   if (lease.attempt === 'first') deposit(state.retryBudget, budgeted, nowMs, -1)
   if (lease.attempt === 'retry') withdraw(state.retryBudget, budgeted, nowMs, -1)
@@ -153,13 +153,18 @@ function learnCost(state: PoolState, key: KeyState, usage: Usage, nowMs: number)
 }
 
 /** Replaces the tokens that were reserved by those that were really used. */
-function correctTokens(key: KeyState, lease: Lease, settlement: Settlement, nowMs: number): void {
+function correctTokens(
+  key: KeyState,
+  lease: RunningLease,
+  settlement: Settlement,
+  nowMs: number,
+): void {
   if (key.tpm === null) return
   const used = tokensUsed(settlement)
   if (used === null) return
   const { window } = key.tpm
   if (used > lease.tokens) take(window, used - lease.tokens, nowMs)
-  else giveBack(window, lease.tokens - used, lease.grantedAtMs, nowMs)
+  else giveBack(window, lease.tokens - used, lease.chargedAtMs, nowMs)
 }
 
 /**
@@ -295,7 +300,12 @@ function benchModel({ state, nowMs, random }: Step, model: ModelId, order: Bench
  * were running together when the limit was reached are one strike, not ten: only a lease that was
  * granted after the last strike adds to the count.
  */
-function strike(key: KeyState, lease: Lease | null, order: BenchOrder, nowMs: number): number {
+function strike(
+  key: KeyState,
+  lease: RunningLease | null,
+  order: BenchOrder,
+  nowMs: number,
+): number {
   if (order.term.kind !== 'backoff') return 0
   if (lease === null || (key.strikes > 0 && !isSinceStrike(key, lease))) {
     return Math.max(0, key.strikes - 1)
@@ -310,7 +320,7 @@ function strike(key: KeyState, lease: Lease | null, order: BenchOrder, nowMs: nu
  * state since then. A long answer that was already running does not show it. Neither does a lease
  * of the same millisecond: a strike benches the key, so that lease was granted before the strike.
  */
-function isSinceStrike(key: KeyState, lease: Lease | null): boolean {
+function isSinceStrike(key: KeyState, lease: RunningLease | null): boolean {
   return lease !== null && lease.grantedAtMs > key.struckAtMs
 }
 

@@ -25,6 +25,7 @@ import { type Correlation, createCorrelation } from './health/correlation.ts'
 import type { KeyReport } from './health/key-report.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
+import { createIsolates, type Isolates } from './limits/isolates.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
 import { createMeter } from './limits/meter.ts'
 import {
@@ -153,6 +154,7 @@ export interface PoolState {
   /** The keys of each owner that is known, and the accounts that are configured for some of them. */
   readonly owners: Map<AccountId, OwnerState>
   readonly leases: Leases
+  readonly isolates: Isolates
   readonly queue: WaitingQueue
   readonly affinities: Affinities
   readonly retryBudget: RetryBudget
@@ -211,6 +213,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     correlation: createCorrelation(),
     owners: new Map(),
     leases: createLeases(),
+    isolates: createIsolates(),
     queue: createQueue(),
     affinities,
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),

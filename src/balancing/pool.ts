@@ -10,15 +10,26 @@ import { afterNothing, asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
 import type { KeyId, LeaseId, ModelId } from './ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
-import { type Closing, close, expire, hasEnded, type Lease, open } from './limits/leases.ts'
+import { charge, giveBackCharge } from './limits/charge.ts'
+import { takeSilent } from './limits/isolates.ts'
+import {
+  type Closing,
+  close,
+  expire,
+  expireOf,
+  hasEnded,
+  type Lease,
+  open,
+  type RunningLease,
+} from './limits/leases.ts'
 import { admit } from './limits/queue-shares.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
-import { take } from './limits/sliding-window.ts'
 import { displace, enter, leave, sweep, takeMoments } from './limits/waiting-queue.ts'
 import { changeInFlight, type KeyState, type PoolState, type Step } from './pool-state.ts'
 import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
 import { noteChange, noteReport } from './serving/key-changes.ts'
+import { beginLate } from './serving/leases-ahead.ts'
 import { mayWait, placeOf, refusalOf } from './serving/queue-place.ts'
 import {
   awaitKeys,
@@ -69,7 +80,7 @@ export function acquire(
  */
 export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decision | null {
   const lease = state.leases.live.get(leaseId)
-  if (lease !== undefined) return granted(state, pickUp(state, lease, nowMs))
+  if (lease?.kind === 'running') return granted(state, pickUp(state, lease, nowMs))
   if (hasEnded(state.leases, leaseId)) return refused('ended')
   const waiter = state.queue.waiters.get(leaseId)
   if (waiter === undefined) return null
@@ -81,7 +92,7 @@ export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decisi
 }
 
 /** The term of a waiter's lease begins when the lease is fetched. */
-function pickUp(state: PoolState, lease: Lease, nowMs: number): Lease {
+function pickUp(state: PoolState, lease: RunningLease, nowMs: number): RunningLease {
   if (lease.unclaimedMs === null) return lease
   const fetched = { ...lease, unclaimedMs: null, expiresAtMs: nowMs + lease.unclaimedMs }
   open(state.leases, fetched)
@@ -169,7 +180,7 @@ function isRetryOf({ attempt, models }: LeaseRequest, model: ModelId): boolean {
 }
 
 /** Pays for a lease and grants it. */
-function lend(step: Step, request: LeaseRequest, { key, model, panic }: Choice): Lease {
+function lend(step: Step, request: LeaseRequest, { key, model, panic }: Choice): RunningLease {
   const { state, nowMs } = step
   const { retryBudget, queue } = state
   const isRetry = isRetryOf(request, model)
@@ -188,19 +199,22 @@ function grant(
   { state, nowMs }: Step,
   key: KeyState,
   request: LeaseRequest,
-  { model, panic, attempt }: Pick<Lease, 'model' | 'panic' | 'attempt'>,
-): Lease {
-  const lease: Lease = {
+  { model, panic, attempt }: Pick<RunningLease, 'model' | 'panic' | 'attempt'>,
+): RunningLease {
+  const lease: RunningLease = {
+    kind: 'running',
     id: request.leaseId,
     keyId: key.id,
     clientId: request.clientId,
     model,
     grantedAtMs: nowMs,
+    chargedAtMs: nowMs,
     expiresAtMs: nowMs + request.leaseMs,
     tokens: request.tokens,
     unclaimedMs: null,
     panic,
     epoch: key.epoch,
+    isolate: null,
     attempt,
   }
   open(state.leases, lease)
@@ -208,8 +222,7 @@ function grant(
   key.lastTurn = state.turns
   changeInFlight(key, 1)
   key.breaker = beginProbe(asOf(key.breaker, nowMs), lease.id)
-  if (key.rpm !== null) take(key.rpm.window, 1, nowMs)
-  if (key.tpm !== null) take(key.tpm.window, request.tokens, nowMs)
+  charge(key, request.tokens, nowMs)
   countRequest(state.affinities, key.account.load, nowMs)
   if (request.affinity?.kind === 'conversation') {
     remember(state.affinities, request.affinity.id, key.account.id, nowMs)
@@ -242,11 +255,16 @@ export function settle(
   if (waiter !== undefined) leave(state.queue, waiter)
   const closing = close(state.leases, settlement.leaseId, nowMs)
   if (closing.kind === 'duplicate') return
-  const lease = closing.kind === 'forgotten' ? null : closing.lease
+  const step = { state, nowMs, random }
+  const found = closing.kind === 'forgotten' ? null : closing.lease
+  if (found?.kind === 'reserved' && settlement.unused) {
+    if (closing.kind === 'live') endUnsettled(state, found, nowMs)
+    return
+  }
+  const lease = found?.kind === 'reserved' ? beginLate(step, found, settlement, closing) : found
   if (lease === null && isSettledBefore(state, settlement)) return
   const keyId = lease?.keyId ?? settlement.keyId
   const key = state.keys.get(keyId)
-  const step = { state, nowMs, random }
   if (key !== undefined) settleKey(step, key, { closing, lease }, settlement)
   if (settlement.unused) return
   bookAttempt(step, { ...settlement, keyId }, lease ?? settlement.lease ?? null)
@@ -256,7 +274,7 @@ export function settle(
 function settleKey(
   step: Step,
   key: KeyState,
-  { closing, lease }: { readonly closing: Closing; readonly lease: Lease | null },
+  { closing, lease }: { readonly closing: Closing; readonly lease: RunningLease | null },
   settlement: Settlement,
 ): void {
   const isLive = closing.kind === 'live'
@@ -266,7 +284,7 @@ function settleKey(
     if (lease !== null) undoLease(step, key, lease)
     return
   }
-  if (isLive) learnHold(key, step.nowMs - closing.lease.grantedAtMs)
+  if (isLive && lease !== null) learnHold(key, step.nowMs - lease.chargedAtMs)
   learnFromSettlement(step, key, lease, settlement)
 }
 
@@ -307,15 +325,26 @@ export function tick(state: PoolState, nowMs: number, random: Random): void {
 
 /** Lets time pass: overdue leases expire, and the capacity that they held is free again. */
 export function letTimePass(state: PoolState, nowMs: number): void {
-  for (const lease of expire(state.leases, nowMs)) {
-    const key = state.keys.get(lease.keyId)
-    if (key === undefined) continue
-    changeInFlight(key, -1)
-    key.breaker = afterNothing(key.breaker, lease.id)
-    noteChange(state, key)
+  for (const lease of expire(state.leases, nowMs)) endUnsettled(state, lease, nowMs)
+  const silent = takeSilent(state.isolates, nowMs)
+  if (silent !== null) {
+    for (const lease of expireOf(state.leases, silent, nowMs)) endUnsettled(state, lease, nowMs)
   }
   sweep(state.queue, nowMs)
   if (takeMoments(state.queue, nowMs)) noteChange(state, null)
+}
+
+/**
+ * Frees what a lease held that ended without a word. What its request may have used stays charged,
+ * until a late settlement says better; a lease that never had a request has used nothing.
+ */
+function endUnsettled(state: PoolState, lease: Lease, nowMs: number): void {
+  const key = state.keys.get(lease.keyId)
+  if (key === undefined) return
+  changeInFlight(key, -1)
+  if (lease.kind === 'reserved') giveBackCharge(key, lease.tokens, lease.grantedAtMs, nowMs)
+  key.breaker = afterNothing(key.breaker, lease.id)
+  noteChange(state, key)
 }
 
 /**
@@ -323,9 +352,14 @@ export function letTimePass(state: PoolState, nowMs: number): void {
  * or a key that somebody waits for changes. Null if that is in nobody's time. A waiter's deadline is
  * none of these: it frees nothing, and whoever holds the waiter's call keeps the time.
  */
-export function wakeAtMs({ queue, leases }: PoolState): number | null {
+export function wakeAtMs({ queue, leases, isolates }: PoolState): number | null {
   if (queue.lines.size === 0) return null
-  const atMs = Math.min(queue.nextMomentMs, queue.paidAtMs, leases.nextExpiryMs)
+  const atMs = Math.min(
+    queue.nextMomentMs,
+    queue.paidAtMs,
+    leases.nextExpiryMs,
+    isolates.silentAtMs,
+  )
   return atMs < queue.lastDeadlineMs ? atMs : null
 }
 

@@ -1,4 +1,6 @@
 import type { KeyReport } from '../balancing/health/key-report.ts'
+import { type IsolateId, isolateId } from '../balancing/ids.ts'
+import type { LeaseBegin, LeaseOrder } from '../balancing/lease-order.ts'
 import type { LeaseRequest, RequestAffinity } from '../balancing/lease-request.ts'
 import type {
   BenchDetail,
@@ -88,6 +90,43 @@ export function isLeaseRequest(value: unknown): value is LeaseRequest {
     isAttempt(rest.attempt) &&
     isAmount(rest.leaseMs) &&
     isAmount(rest.waitMs)
+  )
+}
+
+/** The isolate that an exchange is from; null from a Worker that does not name itself. */
+export function readIsolate(value: unknown): IsolateId | null {
+  return isId(value) ? isolateId(value) : null
+}
+
+export function isLeaseOrder(value: unknown): value is LeaseOrder {
+  if (!isObject(value)) return false
+  const { isolate, idPrefix, asked, models, account, count, tokens }: Fields<LeaseOrder> = value
+  return (
+    isId(isolate) &&
+    isId(idPrefix) &&
+    isText(asked) &&
+    isListOf(models, isText) &&
+    Array.isArray(models) &&
+    models.length > 0 &&
+    (account === null || isText(account)) &&
+    isAmount(count) &&
+    isAmount(tokens)
+  )
+}
+
+export function isLeaseBegin(value: unknown): value is LeaseBegin {
+  if (!isObject(value)) return false
+  const { leaseId, keyId, isolate, clientId, model, ...rest }: Fields<LeaseBegin> = value
+  return (
+    isId(leaseId) &&
+    isText(keyId) &&
+    isId(isolate) &&
+    isText(clientId) &&
+    isText(model) &&
+    isNumber(rest.grantedAtMs) &&
+    isAmount(rest.tokens) &&
+    isAmount(rest.leaseMs) &&
+    (rest.conversation === null || isText(rest.conversation))
   )
 }
 

@@ -3,7 +3,9 @@ import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledg
 import { checkpoint, forgottenKeys, restore } from '../balancing/checkpoint.ts'
 import { type Explanation, explain, type Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId, LeaseId } from '../balancing/ids.ts'
+import type { LeaseAhead } from '../balancing/lease-order.ts'
 import type { Decision, Refusal } from '../balancing/lease-request.ts'
+import { hear } from '../balancing/limits/isolates.ts'
 import {
   acquire,
   type ChangedRecords,
@@ -15,10 +17,19 @@ import {
   tick,
   wakeAtMs,
 } from '../balancing/pool.ts'
-import { type PoolState, renewSpends } from '../balancing/pool-state.ts'
+import { type PoolState, renewSpends, type Step } from '../balancing/pool-state.ts'
 import { takeDutiesAtRest, takeLookupDuties } from '../balancing/serving/duty-hand-out.ts'
+import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
-import { isKeyReport, isLeaseRequest, listOf, readSettlement } from './exchange-checks.ts'
+import {
+  isKeyReport,
+  isLeaseBegin,
+  isLeaseOrder,
+  isLeaseRequest,
+  listOf,
+  readIsolate,
+  readSettlement,
+} from './exchange-checks.ts'
 import { createHeldCalls, type HeldCalls } from './held-calls.ts'
 import {
   AWAIT_MS,
@@ -93,6 +104,9 @@ export class PoolHost {
    */
   exchange(request: ExchangeRequest): ExchangeReply {
     const nowMs = this.#ports.nowMs()
+    const isolate = readIsolate(request.isolate)
+    if (isolate !== null) hear(this.#pool.isolates, isolate, nowMs)
+    for (const item of listOf(request.begins)) this.#begin(item, nowMs)
     for (const item of listOf(request.settlements)) this.#settle(item, nowMs)
     for (const item of listOf(request.lookups)) this.#report(item, nowMs)
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
@@ -100,11 +114,14 @@ export class PoolHost {
       ? null
       : this.#guard(() => takeLookupDuties(this.#pool, nowMs))
     this.#guard(() => this.#serve(nowMs))
+    // Last, so that nobody who waits or asks goes without for the sake of a request yet to come.
+    const ahead = listOf(request.orders).map((item) => this.#hold(item, nowMs))
     this.#noteChange()
     return {
       version: 1,
       decisions,
       lookups: lookups ?? [],
+      ...(ahead.length === 0 ? {} : { ahead }),
       usableKeys: this.#countUsable(nowMs),
     }
   }
@@ -162,6 +179,19 @@ export class PoolHost {
     const settlement = readSettlement(item)
     if (settlement === null) return
     this.#guard(() => settle(this.#pool, settlement, nowMs, this.#ports.random))
+  }
+
+  #begin(item: unknown, nowMs: number): void {
+    if (isLeaseBegin(item)) this.#guard(() => begin(this.#step(nowMs), item))
+  }
+
+  #hold(item: unknown, nowMs: number): readonly LeaseAhead[] {
+    if (!isLeaseOrder(item)) return []
+    return this.#guard(() => hold(this.#step(nowMs), item)) ?? []
+  }
+
+  #step(nowMs: number): Step {
+    return { state: this.#pool, nowMs, random: this.#ports.random }
   }
 
   #report(item: unknown, nowMs: number): void {

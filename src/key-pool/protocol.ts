@@ -1,6 +1,7 @@
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import type { LookupDuty } from '../balancing/health/lookup-duty.ts'
-import type { LeaseId } from '../balancing/ids.ts'
+import type { IsolateId, LeaseId } from '../balancing/ids.ts'
+import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../balancing/lease-order.ts'
 import type { Decision, LeaseRequest } from '../balancing/lease-request.ts'
 import type { Settlement } from '../balancing/settlement.ts'
 
@@ -14,6 +15,12 @@ export interface ExchangeRequest {
   readonly wants: readonly LeaseRequest[]
   readonly settlements: readonly Settlement[]
   readonly lookups: readonly KeyReport[]
+  /** The Worker that asks, while it has leases that it held ahead: a sign that it lives. */
+  readonly isolate?: IsolateId
+  /** Leases that were held ahead and have got their requests. */
+  readonly begins?: readonly LeaseBegin[]
+  /** Orders for leases ahead. An older object gives none. */
+  readonly orders?: readonly LeaseOrder[]
   /** True from a Worker that carries out no lookup duties, so that the reply hands out none. */
   readonly takesNoDuties?: true
 }
@@ -24,6 +31,8 @@ export interface ExchangeReply {
   readonly decisions: readonly Decision[]
   /** Lookup duties that only this Worker gets: look up these keys now and report them. */
   readonly lookups: readonly LookupDuty[]
+  /** For each of `orders`, in the same order, the leases that are held for it. */
+  readonly ahead?: readonly (readonly LeaseAhead[])[]
   /** The number of usable keys, of the last second. Objects of the first release do not send it. */
   readonly usableKeys?: number
 }

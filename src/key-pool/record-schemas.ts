@@ -8,7 +8,7 @@ import type {
   KeyRecord,
   ModelsRecord,
 } from '../balancing/checkpoint.ts'
-import { accountId, clientId, keyId, leaseId, modelId } from '../balancing/ids.ts'
+import { accountId, clientId, isolateId, keyId, leaseId, modelId } from '../balancing/ids.ts'
 
 /**
  * Schemas of the stored records. Records are parsed when they are read, not cast: another release
@@ -122,20 +122,36 @@ const tally = z.object({
   monthUsd: z.number().default(0),
 })
 
-const lease = z.object({
+const anyLease = {
   id: z.string().transform(leaseId),
   keyId: key,
-  clientId: client,
   model,
   grantedAtMs: moment,
   expiresAtMs: moment,
   tokens: z.number().default(0),
+  epoch: z.number().catch(0),
+  isolate: z.string().transform(isolateId).nullable().catch(null),
+}
+
+const runningLease = z.object({
+  ...anyLease,
+  kind: z.literal('running').default('running'),
+  clientId: client,
+  chargedAtMs: moment.optional(),
   unclaimedMs: z.number().nullable().default(null),
   panic: z.boolean(),
-  epoch: z.number().catch(0),
   // How an unused lease of the first release was paid is not known: nothing is given back.
   attempt: z.enum(['first', 'move', 'retry']).catch('move'),
 })
+
+/** Leases of earlier releases have no kind: each had a request. */
+const lease = z.union([
+  z.object({ ...anyLease, kind: z.literal('reserved') }),
+  runningLease.transform((read) => ({
+    ...read,
+    chargedAtMs: read.chargedAtMs ?? read.grantedAtMs,
+  })),
+])
 
 const credit = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('unknown') }),

@@ -1,22 +1,38 @@
-import type { ClientId, KeyId, LeaseId, ModelId } from '../ids.ts'
+import type { ClientId, IsolateId, KeyId, LeaseId, ModelId } from '../ids.ts'
 import { createRotatingMap, getEntry, type RotatingMap, setEntry } from './rotating-map.ts'
 
 /** Permission for one upstream attempt. A lease holds capacity until it is settled or expires. */
-export interface Lease {
+export type Lease = ReservedLease | RunningLease
+
+interface AnyLease {
   readonly id: LeaseId
   readonly keyId: KeyId
-  readonly clientId: ClientId
   readonly model: ModelId
   readonly grantedAtMs: number
   readonly expiresAtMs: number
   /** Tokens that the lease took from the key's limit. The settlement corrects them. */
   readonly tokens: number
+  /** The key's epoch at the grant. What a lease of an earlier epoch shows, the key was before. */
+  readonly epoch: number
+  /** The isolate that keeps telling of itself while it has the lease; null if it does not. */
+  readonly isolate: IsolateId | null
+}
+
+/** A lease that an isolate holds ahead, for a request that has yet to come. */
+export interface ReservedLease extends AnyLease {
+  readonly kind: 'reserved'
+}
+
+/** A lease of a request. */
+export interface RunningLease extends AnyLease {
+  readonly kind: 'running'
+  readonly clientId: ClientId
+  /** When its request and its tokens were counted against the key's limits per minute. */
+  readonly chargedAtMs: number
   /** The whole term, in milliseconds, of a waiter's lease until it is fetched; otherwise null. */
   readonly unclaimedMs: number | null
   /** Granted in panic: a failure of this lease lengthens no cooldown. */
   readonly panic: boolean
-  /** The key's epoch at the grant. What a lease of an earlier epoch shows, the key was before. */
-  readonly epoch: number
   /** How the grant was paid, so that an unused lease can give it back. */
   readonly attempt: 'first' | 'move' | 'retry'
 }
@@ -103,6 +119,23 @@ export function expire(leases: Leases, nowMs: number): Lease[] {
   }
   leases.nextExpiryMs = nextExpiryMs
   return expired
+}
+
+/** Ends the leases of isolates that have fallen silent, and returns them. */
+export function expireOf(leases: Leases, isolates: ReadonlySet<IsolateId>, nowMs: number): Lease[] {
+  const expired = [...leases.live.values()].filter(
+    ({ isolate }) => isolate !== null && isolates.has(isolate),
+  )
+  for (const lease of expired) {
+    leases.live.delete(lease.id)
+    setEntry(leases.ended, lease.id, lease, nowMs)
+  }
+  return expired
+}
+
+/** Whether a lease of this id has had its settlement. */
+export function isSettled(leases: Leases, id: LeaseId): boolean {
+  return getEntry(leases.ended, id) === null
 }
 
 /** Whether a lease of this id has ended. */

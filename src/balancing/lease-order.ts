@@ -1,0 +1,48 @@
+import type { AccountId, ClientId, IsolateId, KeyId, LeaseId, ModelId } from './ids.ts'
+import type { NonEmpty } from './non-empty.ts'
+
+/** Asks for leases ahead: for requests of one kind that have yet to come to an isolate. */
+export interface LeaseOrder {
+  readonly isolate: IsolateId
+  /** The leases are named `prefix:0`, `prefix:1` and so on. Unique over all isolates. */
+  readonly idPrefix: string
+  /** As in the lease requests of these requests: they select the route, and the first is sent. */
+  readonly asked: ModelId
+  readonly models: NonEmpty<ModelId>
+  /** The account of the conversations that the leases are for; null if any account will do. */
+  readonly account: AccountId | null
+  readonly count: number
+  /** The most tokens that one of the requests takes from a limit per minute. */
+  readonly tokens: number
+}
+
+/** A lease that an isolate may use within `AHEAD_MS` of its order. */
+export interface LeaseAhead {
+  readonly leaseId: LeaseId
+  readonly keyId: KeyId
+  readonly accountId: AccountId
+  readonly model: ModelId
+  /** By the clock of the pool's object, in epoch milliseconds. */
+  readonly grantedAtMs: number
+  /** The most tokens that its request may take. */
+  readonly tokens: number
+}
+
+/**
+ * Tells the pool that a lease which was held ahead has got its request. It says all that the pool
+ * would know of a lease that was asked for one at a time, so it holds even where the pool has
+ * forgotten the lease: the upstream call is under way, whatever the pool knows.
+ */
+export interface LeaseBegin {
+  readonly leaseId: LeaseId
+  readonly keyId: KeyId
+  readonly isolate: IsolateId
+  readonly clientId: ClientId
+  readonly model: ModelId
+  readonly grantedAtMs: number
+  readonly tokens: number
+  /** How long the lease may be held from now, in milliseconds. */
+  readonly leaseMs: number
+  /** The conversation that the request belongs to; null for none. */
+  readonly conversation: string | null
+}

@@ -1,0 +1,210 @@
+import { spendableUsd } from '../accounting/credit.ts'
+import { spentUsd } from '../accounting/max-spend.ts'
+import { countRequest, remember } from '../affinity/affinity.ts'
+import { NO_CLAIMS } from '../eligibility.ts'
+import { clientId, type LeaseId, leaseId } from '../ids.ts'
+import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../lease-order.ts'
+import { charge, giveBackCharge } from '../limits/charge.ts'
+import { hear } from '../limits/isolates.ts'
+import {
+  type Closing,
+  hasEnded,
+  isSettled,
+  open,
+  type ReservedLease,
+  type RunningLease,
+} from '../limits/leases.ts'
+import { type Meter, shareUsed } from '../limits/meter.ts'
+import { deposit } from '../limits/retry-budget.ts'
+import { isNonEmpty } from '../non-empty.ts'
+import {
+  changeInFlight,
+  type KeyState,
+  type PoolState,
+  type RouteState,
+  type Step,
+} from '../pool-state.ts'
+import { choiceOf, modelsInOrder, routeOf } from '../selection.ts'
+import type { Settlement } from '../settlement.ts'
+import { STRATEGIES } from '../strategies/strategy-registry.ts'
+import { candidatesFor } from './candidates.ts'
+import { noteChange } from './key-changes.ts'
+
+/**
+ * Leases ahead: a busy isolate holds some leases for requests that have yet to come, so that it need
+ * not ask the pool in the middle of a request. They count like any others, so every limit holds
+ * exactly. What it costs is that a choice is up to two seconds old when its request comes. So the
+ * pool gives none where two seconds matter: while somebody waits, and near a limit, a recovery or
+ * the end of a key's money.
+ */
+
+/** No isolate needs more at once: it orders again when half of them are used. */
+const MAX_AHEAD = 32
+
+/** How long the pool keeps a lease for a request that does not come. */
+const RESERVED_MS = 3_000
+
+/** The most of a key's limit that leases ahead may fill. The rest is for those who ask. */
+const AHEAD_SHARE = 0.5
+
+/** Holds up to `count` leases for an isolate: fewer, or none, where the pool cannot spare them. */
+export function hold(step: Step, order: LeaseOrder): LeaseAhead[] {
+  const { state, nowMs } = step
+  hear(state.isolates, order.isolate, nowMs)
+  const [model] = order.models
+  // A request of these would go to a fallback. It is rare, and asks.
+  if (modelsInOrder(step, { models: order.models, attempt: 'first' })[0] !== model) return []
+  const route = routeOf(state, order)
+  const held: LeaseAhead[] = []
+  const count = Math.min(order.count, MAX_AHEAD)
+  while (held.length < count && state.queue.size === 0) {
+    const key = keyAhead(step, route, order)
+    if (key === null) break
+    held.push(reserve(step, key, order, leaseId(`${order.idPrefix}:${held.length}`)))
+  }
+  return held
+}
+
+/**
+ * The key for one more lease ahead, chosen as for a request that comes now. Null if any of the keys
+ * that may serve is near a limit: to pass over it would undo the strategy's order.
+ */
+function keyAhead(step: Step, route: RouteState, order: LeaseOrder): KeyState | null {
+  const { state, nowMs } = step
+  const [model] = order.models
+  const { keys, panic, hasRecovering } = candidatesFor(step, route, {
+    model,
+    triedKeys: [],
+    excludedAccounts: [],
+    tokens: order.tokens,
+    claimedKeys: NO_CLAIMS,
+  })
+  if (panic || hasRecovering) return null
+  if (!keys.every((key) => isFarFromLimits(state, key, order.tokens, nowMs))) return null
+  const { account } = order
+  const narrowed = account === null ? keys : keys.filter((key) => key.account.id === account)
+  if (!isNonEmpty(narrowed)) return null
+  return STRATEGIES[route.config.strategy].choose(narrowed, choiceOf(step, route, route.memory))
+}
+
+function isFarFromLimits(state: PoolState, key: KeyState, tokens: number, nowMs: number): boolean {
+  const { config, inFlight, breaker } = key
+  if (breaker.kind !== 'closed' || key.tooLarge !== null || key.account.tooLarge !== null) {
+    return false
+  }
+  if (config.maxConcurrent !== null && inFlight + 1 > AHEAD_SHARE * config.maxConcurrent) {
+    return false
+  }
+  const leavesRoom = (meter: Meter | null, amount: number) =>
+    meter === null || shareUsed(meter, nowMs) + amount / meter.limit <= AHEAD_SHARE
+  return leavesRoom(key.rpm, 1) && leavesRoom(key.tpm, tokens) && hasMoney(state, key, nowMs)
+}
+
+/** Whether a key can pay for all that runs, and for a whole stock more. */
+function hasMoney(state: PoolState, key: KeyState, nowMs: number): boolean {
+  const { credit, spend, config } = key
+  const expectedUsd = (key.inFlight + MAX_AHEAD) * state.meanCostUsd
+  const left = credit.kind === 'unknown' ? null : spendableUsd(credit, expectedUsd, nowMs)
+  if (left !== null && left <= config.minCreditUsd) return false
+  return spend === null || spentUsd(spend, nowMs) + expectedUsd < spend.max.usd
+}
+
+function reserve(
+  { state, nowMs }: Step,
+  key: KeyState,
+  { isolate, models, tokens }: LeaseOrder,
+  id: LeaseId,
+): LeaseAhead {
+  const [model] = models
+  const lease: ReservedLease = {
+    kind: 'reserved',
+    id,
+    keyId: key.id,
+    model,
+    grantedAtMs: nowMs,
+    expiresAtMs: nowMs + RESERVED_MS,
+    tokens,
+    epoch: key.epoch,
+    isolate,
+  }
+  open(state.leases, lease)
+  state.turns += 1
+  key.lastTurn = state.turns
+  changeInFlight(key, 1)
+  charge(key, tokens, nowMs)
+  const accountId = key.account.id
+  return { leaseId: id, keyId: key.id, accountId, model, grantedAtMs: nowMs, tokens }
+}
+
+/** Turns a lease that was held ahead into that of a request. A second time it does nothing. */
+export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
+  hear(state.isolates, told.isolate, nowMs)
+  const lease = state.leases.live.get(told.leaseId)
+  const key = state.keys.get(told.keyId)
+  if (key === undefined || lease?.kind === 'running') return
+  if (lease === undefined) {
+    if (isOver(state, told)) return
+    changeInFlight(key, 1)
+  } else {
+    giveBackCharge(key, lease.tokens, lease.grantedAtMs, nowMs)
+  }
+  // Charged anew now: a minute that began at the grant would end before that of the upstream call.
+  charge(key, told.tokens, nowMs)
+  open(state.leases, {
+    kind: 'running',
+    id: told.leaseId,
+    keyId: key.id,
+    clientId: told.clientId,
+    model: told.model,
+    grantedAtMs: told.grantedAtMs,
+    chargedAtMs: nowMs,
+    expiresAtMs: nowMs + told.leaseMs,
+    tokens: told.tokens,
+    unclaimedMs: null,
+    panic: false,
+    epoch: lease?.epoch ?? key.epoch,
+    isolate: told.isolate,
+    attempt: 'first',
+  })
+  deposit(state.retryBudget, { model: told.model, policy: state.policy.retryBudget }, nowMs)
+  countRequest(state.affinities, key.account.load, nowMs)
+  if (told.conversation !== null) {
+    remember(state.affinities, told.conversation, key.account.id, nowMs)
+  }
+  noteChange(state, key)
+}
+
+/**
+ * The lease of a request whose settlement comes before the word that it has begun: that word was
+ * lost, or had not been sent. What it says of the request, the settlement's terms say as well.
+ */
+export function beginLate(
+  { state, nowMs }: Step,
+  lease: ReservedLease,
+  { lease: terms }: Settlement,
+  { kind }: Closing,
+): RunningLease {
+  const key = state.keys.get(lease.keyId)
+  const hasExpired = kind === 'expired'
+  // What a lease took that expired without a request was given back.
+  if (hasExpired && key !== undefined) charge(key, lease.tokens, nowMs)
+  deposit(state.retryBudget, { model: lease.model, policy: state.policy.retryBudget }, nowMs)
+  if (key !== undefined) countRequest(state.affinities, key.account.load, nowMs)
+  return {
+    ...lease,
+    kind: 'running',
+    clientId: terms?.clientId ?? clientId(''),
+    chargedAtMs: hasExpired ? nowMs : lease.grantedAtMs,
+    unclaimedMs: null,
+    panic: false,
+    attempt: 'first',
+  }
+}
+
+/**
+ * Whether a lease has had its settlement. One that only expired has not: then its request began so
+ * late, or its word came so late, that the pool had given it up.
+ */
+function isOver({ leases, restoredAtMs }: PoolState, { leaseId: id, grantedAtMs }: LeaseBegin) {
+  return isSettled(leases, id) || (!hasEnded(leases, id) && grantedAtMs < restoredAtMs)
+}
