@@ -13,15 +13,15 @@ export interface Ports {
 }
 
 /** Waits for `ms`. An abort of the signal ends the wait early, without an error. */
-export function sleep(ports: Ports, ms: number, signal: AbortSignal): Promise<void> {
+export function sleep(ports: Ports, ms: number, signal: AbortSignal | null = null): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
+    if (signal?.aborted) return resolve()
     const done = () => {
       cancel()
-      signal.removeEventListener('abort', done)
+      signal?.removeEventListener('abort', done)
       resolve()
     }
     const cancel = ports.timer(ms, done)
-    signal.addEventListener('abort', done)
+    signal?.addEventListener('abort', done)
   })
 }

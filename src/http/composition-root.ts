@@ -3,6 +3,7 @@ import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
 import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
 import type { JourneyContext } from '../gateway/inference-request.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
+import { createIsolateLeases, type IsolateLeases } from '../gateway/leases/isolate-leases.ts'
 import { createKeyLookups, type KeyLookups } from '../gateway/leases/key-lookups.ts'
 import { createKeyRing, type KeyRing } from '../gateway/leases/key-ring.ts'
 import { createLeaseBroker } from '../gateway/leases/lease-broker.ts'
@@ -18,6 +19,7 @@ export interface Gateway {
   readonly pool: PoolClient
   readonly sight: PoolSight
   readonly ring: KeyRing
+  readonly leases: IsolateLeases
   readonly credit: CreditCache
   readonly ports: Ports
   /** Whether any key has a limit of tokens per minute. If not, requests need no token estimate. */
@@ -64,6 +66,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayRes
       pool: createPoolClient(env.KEY_POOL),
       sight: createPoolSight(env.CREDIT, ports.nowMs),
       ring: createKeyRing(config.keys),
+      leases: createIsolateLeases(ports.uniqueId()),
       credit: createCreditCache(env.CREDIT),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
       warned: new Map(),
@@ -81,7 +84,10 @@ export function journeyContextOf(
   const lookups = keyLookupsOf(gateway)
   const pool = watched(gateway.pool, sight, background)
   const { onPoolUnavailable, spillFreeTier, spillPolicy, queue } = policy
-  const leases = createLeaseBroker({ ports, pool, ring, lookups, onPoolUnavailable, background })
+  const leases = createLeaseBroker({
+    ...{ ports, pool, ring, lookups, onPoolUnavailable, background },
+    leases: gateway.leases,
+  })
   const spill = { freeTier: spillFreeTier, policy: spillPolicy }
   return { ports, leases, ring, upstreamUrl, spill, maxWaitMs: queue.maxWaitMs }
 }

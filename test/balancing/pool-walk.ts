@@ -160,7 +160,8 @@ export class PoolWalk {
 
   #checkGrant(lease: Lease, request: Ask, keys: readonly KeyState[], probed: Set<string>): void {
     const nowMs = this.pool.now()
-    const { model, panic } = lease
+    const { model } = lease
+    const panic = lease.kind === 'running' && lease.panic
     const granted = { keyId: lease.keyId, model, panic, request, keys, nowMs }
     for (const fault of faultsOf(granted, this.#config)) this.#blame(fault)
     const { breaker } = this.pool.key(lease.keyId)

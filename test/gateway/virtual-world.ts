@@ -17,6 +17,7 @@ import { startJourney } from '../../src/gateway/journey.ts'
 import type { KnownCredit } from '../../src/gateway/leases/credit-cache.ts'
 import { createKeyLookups } from '../../src/gateway/leases/key-lookups.ts'
 import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
+import { createIsolateLeases } from '../../src/gateway/leases/isolate-leases.ts'
 import { createLeaseBroker } from '../../src/gateway/leases/lease-broker.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
 import { createCreditCache } from '../../src/http/kv-credit-cache.ts'
@@ -219,6 +220,8 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     onValid: (answer) => void learned.push(answer),
   })
 
+  const isolateLeases = createIsolateLeases('isolate')
+
   /** As in production, every request has its own lease broker. */
   const context = (): JourneyContext => ({
     ports,
@@ -231,6 +234,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
       pool,
       ring,
       lookups,
+      leases: isolateLeases,
       onPoolUnavailable: options.onPoolUnavailable ?? 'open',
       background: (work) => void background.push(work),
     }),

@@ -190,9 +190,11 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
   const pool = newPool()
   await runInDurableObject(pool, (_, { storage }) => {
     const store = createStore(createSqlRows(storage))
-    const lease = { keyId: keyId('alpha'), clientId: clientId('c'), grantedAtMs: 0, expiresAtMs: 1 }
+    const times = { grantedAtMs: 0, chargedAtMs: 0, expiresAtMs: 1 }
+    const lease = { keyId: keyId('alpha'), clientId: clientId('c'), isolate: null, ...times }
     const leases = Array.from({ length: 20_000 }, (_, i) => ({
       ...lease,
+      kind: 'running' as const,
       id: leaseId(`a-lease-with-a-name-of-usual-length-${i}`),
       // Each character takes three bytes.
       model: modelId('世界'.repeat(20)),

@@ -1,19 +1,18 @@
-import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
 import {
   type AccountId,
   type KeyId,
-  keyId,
   type LeaseId,
   leaseId,
   type ModelId,
 } from '../../balancing/ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
-import type { PoolClient } from '../../key-pool/pool-client.ts'
-import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
-import { type Ports, sleep } from '../ports.ts'
-import type { KeyLookups } from './key-lookups.ts'
-import type { KeyRing, RingBounds } from './key-ring.ts'
+import { noteHome, takeFromStock } from './isolate-leases.ts'
+import type { KeyRing } from './key-ring.ts'
+import type { LeaseDraft } from './lease-draft.ts'
+import { leasesToOrder } from './lease-stock.ts'
+import { unusedLease } from './outbox.ts'
+import { createPoolExchanges, type PoolExchangesParts } from './pool-exchanges.ts'
 
 /** Permission for one attempt. `leaseId` is null if the pool could not be reached. */
 export interface Leased {
@@ -35,9 +34,6 @@ export type Acquired =
   /** The client left while its request waited in the queue. */
   | { readonly kind: 'client_gone' }
 
-/** A lease request without its id, and with the route's keys, which the ring needs. */
-export type LeaseDraft = Omit<LeaseRequest, 'leaseId'> & Pick<RingBounds, 'routeKeys'>
-
 export interface LeaseBroker {
   /**
    * Sends settlements and a lease request in one exchange. The settlements are sent whatever the
@@ -51,61 +47,33 @@ export interface LeaseBroker {
     gone: AbortSignal,
     onWaited: (waitedMs: number) => void,
   ): Promise<Acquired>
-  /** Gives leases back. Tries twice: a lost settlement holds capacity until its lease expires. */
+  /**
+   * Gives leases back. It is tried again if it is lost: a lost settlement holds capacity until its
+   * lease expires.
+   */
   settle(settlements: readonly Settlement[]): Promise<void>
 }
-
-const SETTLE_AGAIN_MS = 1_000
 
 /** A deployment breaks a waiting request's call once. If more than two break, the object is ill. */
 const MAX_LOST_ANSWERS = 2
 
-export interface LeaseBrokerParts {
-  readonly ports: Ports
-  readonly pool: PoolClient
+export interface LeaseBrokerParts extends PoolExchangesParts {
   readonly ring: KeyRing
-  readonly lookups: KeyLookups
   /** What happens if the pool can't be reached: `open` uses the ring, `closed` refuses. */
   readonly onPoolUnavailable: 'open' | 'closed'
-  /** Keeps the Worker alive for work that no request waits for. */
-  background(work: Promise<void>): void
 }
 
 /**
- * Gets leases from the pool object. If the object can't be reached and the policy is `open`, takes
- * keys in turn from the isolate's own ring.
+ * Gets leases: from the isolate's stock, or from the pool object. If the object can't be reached and
+ * the policy is `open`, takes keys in turn from the isolate's own ring.
  *
  * One broker serves one request. An object that does not answer costs two seconds. The request's
  * next attempts therefore do not ask the object, unless it has answered a settlement or a key
  * report of this request since. The next request asks again.
  */
 export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
-  const { ports, pool, ring, lookups, onPoolUnavailable, background } = parts
-  let isUnreachable = false
-  const exchange = async (request: Omit<ExchangeRequest, 'version'>) => {
-    const answer = await pool.exchange({ version: 1, ...request })
-    isUnreachable = answer.kind === 'unavailable'
-    return answer.kind === 'answer' ? answer.value : null
-  }
-  const takeDuties = (reply: ExchangeReply) => {
-    if (reply.lookups.length > 0) background(report(reply.lookups))
-  }
-  const report = async (orders: readonly LookupDuty[]) => {
-    const found = await lookups(orders)
-    const answer = await exchange({ wants: [], settlements: [], lookups: found })
-    // The reply may hand out more lookup duties: one exchange hands out only a limited number.
-    if (answer !== null) takeDuties(answer)
-  }
-  const send = async (settlements: readonly Settlement[]) => {
-    const answer = await exchange({ wants: [], settlements, lookups: [] })
-    if (answer !== null) takeDuties(answer)
-    return answer !== null
-  }
-  const settle = async (settlements: readonly Settlement[]) => {
-    if (settlements.length === 0 || (await send(settlements))) return
-    await sleep(ports, SETTLE_AGAIN_MS, new AbortController().signal)
-    await send(settlements)
-  }
+  const { ports, pool, ring, leases, onPoolUnavailable, background } = parts
+  const exchanges = createPoolExchanges(parts)
   const withoutPool = (draft: LeaseDraft): Acquired => {
     if (onPoolUnavailable === 'closed') return { kind: 'no_pool' }
     const [model, fallback] = draft.models
@@ -117,48 +85,56 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       ? { kind: 'no_pool' }
       : { kind: 'leased', ...other, model: fallback, leaseId: null, terms: null }
   }
-  const ask = async (request: LeaseRequest, settlements: readonly Settlement[]) => {
-    const answer = await exchange({ wants: [request], settlements, lookups: [] })
-    if (answer !== null) takeDuties(answer)
-    return answer?.decisions[0] ?? null
+  const ask = async (request: LeaseRequest) => {
+    const reply = await exchanges.send([request])
+    return reply?.decisions[0] ?? null
+  }
+  const fromStock = (draft: LeaseDraft): Leased | null => {
+    const taken = takeFromStock(leases, draft, ports.nowMs())
+    if (taken === null) return null
+    exchanges.keepTelling(taken.lease.leaseId)
+    if (leasesToOrder(taken.lane, ports.nowMs()) > 0) exchanges.refill()
+    else exchanges.flushSoon()
+    return leased(taken.lease, draft)
   }
   return {
-    settle,
+    settle: (settlements) => exchanges.settle(settlements),
     async acquire(draft, settlements, gone, onWaited) {
-      if (isUnreachable) {
-        background(settle(settlements))
+      const stocked = settlements.length === 0 ? fromStock(draft) : null
+      if (stocked !== null) return stocked
+      if (exchanges.isUnreachable()) {
+        background(exchanges.settle(settlements))
         return withoutPool(draft)
       }
       const { routeKeys: _routeKeys, ...rest } = draft
       const request: LeaseRequest = { ...rest, leaseId: leaseId(ports.uniqueId()) }
-      let owed = settlements
-      let decision = await ask(request, settlements)
+      exchanges.owe(settlements)
+      let decision = await ask(request)
       if (decision?.kind === 'waiting') {
-        owed = []
         const beganMs = ports.nowMs()
         decision = await waitInQueue({ ports, pool, ask }, request, gone)
         onWaited(ports.nowMs() - beganMs)
       }
       switch (decision?.kind) {
         case 'grant':
-          return leased(decision, request)
+          noteHome(leases, draft, decision.accountId, ports.nowMs())
+          return leased(decision, draft)
         case 'refusal':
           return { kind: 'refused', refusal: decision }
         case 'waiting':
-          background(settle([unheard(request.leaseId)]))
+          background(exchanges.settle([unusedLease(request.leaseId)]))
           return { kind: 'client_gone' }
         case undefined:
           // The object may have granted the lease in an answer that was lost. Its capacity must not
           // stay taken.
-          isUnreachable = true
-          background(settle([...owed, unheard(request.leaseId)]))
+          background(exchanges.settle([unusedLease(request.leaseId)]))
           return withoutPool(draft)
       }
     },
   }
 }
 
-function leased(grant: Grant, { clientId, tokens, size }: LeaseRequest): Leased {
+function leased(grant: Omit<Grant, 'kind'>, { clientId, tokens, size }: LeaseDraft): Leased {
   const { leaseId, keyId, accountId, model, grantedAtMs } = grant
   const sized = size === undefined ? {} : { size }
   const terms =
@@ -167,7 +143,7 @@ function leased(grant: Grant, { clientId, tokens, size }: LeaseRequest): Leased 
 }
 
 interface PoolAccess extends Pick<LeaseBrokerParts, 'ports' | 'pool'> {
-  ask(request: LeaseRequest, settlements: readonly Settlement[]): Promise<Decision | null>
+  ask(request: LeaseRequest): Promise<Decision | null>
 }
 
 /**
@@ -192,7 +168,7 @@ async function waitInQueue(
     // same lease again.
     const known = answer.kind === 'answer' ? answer.value.decision : null
     const waitMs = Math.max(0, untilMs - ports.nowMs())
-    decision = known ?? (await ask({ ...request, waitMs }, []))
+    decision = known ?? (await ask({ ...request, waitMs }))
   }
   return decision
 }
@@ -210,10 +186,4 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<
   } finally {
     signal.removeEventListener('abort', onAbort)
   }
-}
-
-/** Ends a lease whose grant may not have reached us. */
-function unheard(id: LeaseId): Settlement {
-  const nothing = { outcome: 'ignorable', benches: [], suspect: false, unused: true } as const
-  return { leaseId: id, keyId: keyId(''), ...nothing }
 }

@@ -12,11 +12,14 @@ import { entriesOf } from '../../../src/balancing/limits/rotating-map.ts'
 const T = 1_000_000
 
 const lease = (name: string, expiresAtMs: number): Lease => ({
+  kind: 'running',
   id: leaseId(name),
   keyId: keyId('key'),
   clientId: clientId('client'),
   model: modelId('vendor/model'),
   grantedAtMs: T,
+  chargedAtMs: T,
+  isolate: null,
   expiresAtMs,
   tokens: 0,
   unclaimedMs: null,

@@ -1,0 +1,201 @@
+import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
+import type { LeaseAhead } from '../../balancing/lease-order.ts'
+import type { NonEmpty } from '../../balancing/non-empty.ts'
+
+/**
+ * The leases that an isolate holds for requests that have yet to come. A lease in it is ordered, then
+ * stocked, and then taken by a request, dropped because its key has just failed, or returned because
+ * no request came. Plain data: it is shared by all requests of the isolate, and no promise is in it.
+ */
+export interface LeaseStock {
+  readonly lanes: Map<string, Lane>
+  /** When a lease came in last, in epoch milliseconds. */
+  filledAtMs: number
+}
+
+/** What makes one lease as good as another for a request. */
+export interface LaneKind {
+  readonly asked: ModelId
+  readonly models: NonEmpty<ModelId>
+  /** The account of the request's conversation; null without one. */
+  readonly account: AccountId | null
+}
+
+export interface Lane {
+  readonly kind: LaneKind
+  readonly leases: StockedLease[]
+  /** When an order went out that is not answered yet. */
+  orderedAtMs: number | null
+  /** Before this moment no order is made: the pool had nothing to spare. */
+  restsUntilMs: number
+  /** Requests of the running second, and of the one before. */
+  second: number
+  requests: number
+  earlierRequests: number
+  /** The most tokens that a request took lately. */
+  tokens: number
+  usedAtMs: number
+}
+
+interface StockedLease extends LeaseAhead {
+  readonly usableUntilMs: number
+}
+
+/**
+ * A lease is used within this time of its order, and the pool is told of it within a quarter of a
+ * second. So the pool, which keeps it for three seconds, never gives it up before it hears.
+ */
+const USABLE_MS = 1_500
+
+/** The most leases of a lane. The pool holds no more for one order. */
+const MAX_LEASES = 32
+
+/** Model names come from callers. Beyond this many lanes the one that was used least lately goes. */
+const MAX_LANES = 64
+
+/** A slower lane would return more of its leases than it uses. Requests a second. */
+const MIN_RATE = 4
+
+/** An answer to an order that has not come after this time is lost. */
+const ORDER_MS = 2_000
+
+/** How long a lane asks for nothing after the pool had nothing to spare. */
+const REST_MS = 500
+
+export function createLeaseStock(): LeaseStock {
+  return { lanes: new Map(), filledAtMs: Number.NEGATIVE_INFINITY }
+}
+
+/** The lane of a request, made where there is none; and the leases of a lane that went for it. */
+export function laneFor(
+  stock: LeaseStock,
+  kind: LaneKind,
+  nowMs: number,
+): { readonly lane: Lane; readonly returned: readonly LeaseAhead[] } {
+  const name = [kind.account ?? '', kind.asked, ...kind.models].join('\n')
+  const known = stock.lanes.get(name)
+  if (known !== undefined) return { lane: known, returned: [] }
+  const returned = stock.lanes.size >= MAX_LANES ? closeOldest(stock) : []
+  const lane = {
+    ...{ kind, leases: [], orderedAtMs: null, restsUntilMs: 0 },
+    ...{ second: 0, requests: 0, earlierRequests: 0, tokens: 0, usedAtMs: nowMs },
+  }
+  stock.lanes.set(name, lane)
+  return { lane, returned }
+}
+
+function closeOldest(stock: LeaseStock): readonly LeaseAhead[] {
+  const [oldest] = [...stock.lanes].toSorted(([, a], [, b]) => a.usedAtMs - b.usedAtMs)
+  if (oldest === undefined) return []
+  stock.lanes.delete(oldest[0])
+  return oldest[1].leases
+}
+
+/**
+ * Takes a lease for a request.
+ * @param tokens what the request takes from a limit per minute
+ * @returns null if the request has to ask the pool
+ */
+export function takeLease(lane: Lane, tokens: number, nowMs: number): LeaseAhead | null {
+  countRequest(lane, tokens, nowMs)
+  // First come, first served: the pool granted them in its strategy's order.
+  const at = lane.leases.findIndex((lease) => lease.usableUntilMs > nowMs && lease.tokens >= tokens)
+  return lane.leases.splice(at, at === -1 ? 0 : 1)[0] ?? null
+}
+
+function countRequest(lane: Lane, tokens: number, nowMs: number): void {
+  const second = Math.floor(nowMs / 1000)
+  if (second !== lane.second) {
+    const isNext = second === lane.second + 1
+    lane.earlierRequests = isNext ? lane.requests : 0
+    lane.requests = 0
+    lane.second = second
+    // What was large once is not expected for ever.
+    lane.tokens *= isNext ? 0.5 : 0
+  }
+  lane.requests += 1
+  lane.tokens = Math.max(lane.tokens, Math.ceil(tokens))
+  lane.usedAtMs = nowMs
+}
+
+/** Requests in the last second. */
+function rateOf({ second, requests, earlierRequests }: Lane, nowMs: number): number {
+  const passed = nowMs / 1000 - second
+  return passed >= 2 ? 0 : requests + earlierRequests * Math.max(0, 1 - passed)
+}
+
+/** How many leases to order for a lane now: none if it has enough, or is used too seldom. */
+export function leasesToOrder(lane: Lane, nowMs: number): number {
+  if (nowMs < lane.restsUntilMs) return 0
+  if (lane.orderedAtMs !== null && nowMs - lane.orderedAtMs < ORDER_MS) return 0
+  const rate = rateOf(lane, nowMs)
+  if (rate < MIN_RATE) return 0
+  const target = Math.min(MAX_LEASES, Math.ceil(rate))
+  const usable = lane.leases.filter((lease) => lease.usableUntilMs > nowMs).length
+  return usable > target / 2 ? 0 : target - usable
+}
+
+/** A lane for which leases are ordered now. */
+export interface LaneOrder {
+  readonly lane: Lane
+  readonly count: number
+}
+
+/** The most orders of one exchange. */
+const MAX_ORDERS = 4
+
+/** Takes the orders that are due, of all lanes: an exchange carries them along. */
+export function takeOrders(stock: LeaseStock, nowMs: number): readonly LaneOrder[] {
+  const orders: LaneOrder[] = []
+  for (const lane of stock.lanes.values()) {
+    const count = leasesToOrder(lane, nowMs)
+    if (count === 0) continue
+    lane.orderedAtMs = nowMs
+    orders.push({ lane, count })
+    if (orders.length === MAX_ORDERS) break
+  }
+  return orders
+}
+
+/** Puts the answer to an order into the stock: nothing, if the pool has none to spare or did not answer. */
+export function stockLeases(
+  stock: LeaseStock,
+  lane: Lane,
+  leases: readonly LeaseAhead[],
+  nowMs: number,
+): void {
+  const usableUntilMs = (lane.orderedAtMs ?? nowMs) + USABLE_MS
+  lane.orderedAtMs = null
+  if (leases.length === 0) {
+    lane.restsUntilMs = nowMs + REST_MS
+    return
+  }
+  stock.filledAtMs = nowMs
+  for (const lease of leases) lane.leases.push({ ...lease, usableUntilMs })
+}
+
+/** Drops the leases of a key that has just failed. The pool has to get them back. */
+export function dropKey(stock: LeaseStock, key: KeyId): readonly LeaseAhead[] {
+  return takeOut(stock, (lease) => lease.keyId === key)
+}
+
+/** The leases that no request came for in time. The pool has to get them back. */
+export function dropOverdue(stock: LeaseStock, nowMs: number): readonly LeaseAhead[] {
+  return takeOut(stock, (lease) => lease.usableUntilMs <= nowMs)
+}
+
+function takeOut(stock: LeaseStock, isOut: (lease: StockedLease) => boolean): LeaseAhead[] {
+  const out: LeaseAhead[] = []
+  for (const { leases } of stock.lanes.values()) {
+    for (let i = leases.length - 1; i >= 0; i--) {
+      const lease = leases[i]
+      if (lease !== undefined && isOut(lease)) out.push(...leases.splice(i, 1))
+    }
+  }
+  return out
+}
+
+/** Whether the isolate is so busy that it has had leases ahead within the last two seconds. */
+export function isBusy({ filledAtMs }: LeaseStock, nowMs: number): boolean {
+  return nowMs - filledAtMs < 2_000
+}

@@ -1,0 +1,97 @@
+import { keyId, type LeaseId } from '../../balancing/ids.ts'
+import type { LeaseBegin } from '../../balancing/lease-order.ts'
+import type { Settlement } from '../../balancing/settlement.ts'
+
+/**
+ * What an isolate owes to the pool's object: the word that leases have begun, and settlements. It
+ * goes with the next exchange, whichever request makes it, and after a quarter of a second in any
+ * case. Plain data: it is shared by all requests of the isolate, and no promise is in it.
+ */
+export interface Outbox {
+  begins: Owed<LeaseBegin>[]
+  settlements: Owed<Settlement>[]
+  /** When the request that has undertaken to flush it will do so; null if none has. */
+  flushAtMs: number | null
+}
+
+interface Owed<T> {
+  readonly item: T
+  /** How often it was sent in vain. */
+  readonly tries: number
+}
+
+/** What one exchange carries. */
+export interface Parcel {
+  readonly begins: readonly Owed<LeaseBegin>[]
+  readonly settlements: readonly Owed<Settlement>[]
+}
+
+/** A settlement that is late by this much costs others a little time, and saves many calls. */
+export const FLUSH_MS = 250
+
+/** From this many entries on it is flushed at once. */
+const FULL = 64
+
+/** After so many tries the object is ill for longer than what it would learn is worth. */
+const MAX_TRIES = 3
+
+/** The most that waits for an object that does not answer. Beyond it the oldest is lost. */
+const MAX_OWED = 1_000
+
+/** How late the flush of another request may be until this one takes it over. */
+const OVERDUE_MS = 50
+
+export function createOutbox(): Outbox {
+  return { begins: [], settlements: [], flushAtMs: null }
+}
+
+export function isEmpty({ begins, settlements }: Outbox): boolean {
+  return begins.length + settlements.length === 0
+}
+
+export function oweBegin(outbox: Outbox, item: LeaseBegin): void {
+  outbox.begins.push({ item, tries: 0 })
+}
+
+export function oweSettlement(outbox: Outbox, item: Settlement): void {
+  outbox.settlements.push({ item, tries: 0 })
+}
+
+/** Takes all that is owed, to be sent. */
+export function takeParcel(outbox: Outbox): Parcel {
+  const { begins, settlements } = outbox
+  outbox.begins = []
+  outbox.settlements = []
+  return { begins, settlements }
+}
+
+/**
+ * Puts back what could not be delivered, in front of what has been owed since.
+ * @param wasSent false if the object was not even called
+ */
+export function putBack(outbox: Outbox, parcel: Parcel, wasSent: boolean): void {
+  outbox.begins = again(parcel.begins, outbox.begins, wasSent)
+  outbox.settlements = again(parcel.settlements, outbox.settlements, wasSent)
+}
+
+function again<T>(sent: readonly Owed<T>[], since: readonly Owed<T>[], wasSent: boolean) {
+  const kept = sent
+    .map(({ item, tries }) => ({ item, tries: wasSent ? tries + 1 : tries }))
+    .filter(({ tries }) => tries < MAX_TRIES)
+  return [...kept, ...since].slice(-MAX_OWED)
+}
+
+export type FlushDue = 'now' | 'soon' | 'by_another'
+
+/** Who flushes what is owed, and when. A request may die before its flush: then another does. */
+export function flushDue(outbox: Outbox, nowMs: number): FlushDue {
+  if (outbox.begins.length + outbox.settlements.length >= FULL) return 'now'
+  const { flushAtMs } = outbox
+  return flushAtMs === null || nowMs > flushAtMs + OVERDUE_MS ? 'soon' : 'by_another'
+}
+
+/** Ends a lease that has had no request, or whose grant may not have reached us. */
+export function unusedLease(leaseId: LeaseId): Settlement {
+  const nothing = { outcome: 'ignorable', benches: [], suspect: false, unused: true } as const
+  return { leaseId, keyId: keyId(''), ...nothing }
+}

@@ -1,0 +1,131 @@
+import type { KeyReport } from '../../balancing/health/key-report.ts'
+import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
+import type { LeaseId } from '../../balancing/ids.ts'
+import type { LeaseRequest } from '../../balancing/lease-request.ts'
+import type { Settlement } from '../../balancing/settlement.ts'
+import type { PoolClient } from '../../key-pool/pool-client.ts'
+import type { ExchangeReply } from '../../key-pool/protocol.ts'
+import { type Ports, sleep } from '../ports.ts'
+import { loadCargo, returnCargo, unloadCargo } from './cargo.ts'
+import type { IsolateLeases } from './isolate-leases.ts'
+import type { KeyLookups } from './key-lookups.ts'
+import { dropKey, isBusy } from './lease-stock.ts'
+import { FLUSH_MS, flushDue, isEmpty, oweSettlement, unusedLease } from './outbox.ts'
+
+/** How long what could not be delivered waits for the second try. */
+const AGAIN_MS = 1_000
+
+/** An isolate with running leases from its stock tells of itself at least this often. */
+const BEAT_MS = 1_000
+
+export interface PoolExchangesParts {
+  readonly ports: Ports
+  readonly pool: PoolClient
+  readonly lookups: KeyLookups
+  readonly leases: IsolateLeases
+  /** Keeps the Worker alive for work that no request waits for. */
+  background(work: Promise<void>): void
+}
+
+/** The exchanges that one request makes with the pool's object: its own, and the isolate's. */
+export interface PoolExchanges {
+  /** Whether the object failed to answer this request's last exchange. */
+  isUnreachable(): boolean
+  /**
+   * One exchange. What the isolate owes goes along, and orders for its stock.
+   * @returns null if the object could not be reached
+   */
+  send(wants: readonly LeaseRequest[]): Promise<ExchangeReply | null>
+  /** Lets settlements go along with the exchange that is made next. */
+  owe(settlements: readonly Settlement[]): void
+  /**
+   * Gives leases back. A busy isolate collects settlements for a quarter of a second, unless one of
+   * them benches or opens something. All others are sent at once, and again if they are lost.
+   */
+  settle(settlements: readonly Settlement[]): Promise<void>
+  /** Sees to it that what is owed is sent soon, by this request or by another. */
+  flushSoon(): void
+  /** Makes an exchange for the sake of the orders that are due. */
+  refill(): void
+  /** Tells of this isolate until the lease has its settlement. */
+  keepTelling(lease: LeaseId): void
+}
+
+export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
+  const { ports, pool, lookups, leases, background } = parts
+  const { stock, outbox } = leases
+  let unreachable = false
+  let telling: LeaseId | null = null
+  let stopTelling: () => void = () => undefined
+  const exchange = async (wants: readonly LeaseRequest[], reports: readonly KeyReport[]) => {
+    const cargo = loadCargo(leases, ports.nowMs(), ports.uniqueId)
+    const answer = await pool.exchange({ version: 1, wants, lookups: reports, ...cargo.fields })
+    unreachable = answer.kind === 'unavailable'
+    if (answer.kind === 'unavailable') {
+      returnCargo(leases, cargo, true, ports.nowMs())
+      return null
+    }
+    const { value } = answer
+    unloadCargo(leases, cargo, value, ports.nowMs())
+    // The reply may hand out more lookup duties: one exchange hands out only a limited number.
+    if (value.lookups.length > 0) background(report(value.lookups))
+    return value
+  }
+  const report = async (orders: readonly LookupDuty[]) => {
+    await exchange([], await lookups(orders))
+  }
+  const flush = async () => {
+    outbox.flushAtMs = null
+    if (isEmpty(outbox) || (await exchange([], [])) !== null) return
+    await sleep(ports, AGAIN_MS)
+    if (!isEmpty(outbox)) await exchange([], [])
+  }
+  const flushLater = async () => {
+    outbox.flushAtMs = ports.nowMs() + FLUSH_MS
+    await sleep(ports, FLUSH_MS)
+    await flush()
+  }
+  const flushSoon = () => {
+    const due = flushDue(outbox, ports.nowMs())
+    if (due === 'now') background(flush())
+    if (due === 'soon') background(flushLater())
+  }
+  const owe = (settlements: readonly Settlement[]) => {
+    for (const settlement of settlements) {
+      oweSettlement(outbox, settlement)
+      if (settlement.leaseId === telling) stopTelling()
+      if (!isTrouble(settlement)) continue
+      for (const { leaseId } of dropKey(stock, settlement.keyId)) {
+        oweSettlement(outbox, unusedLease(leaseId))
+      }
+    }
+  }
+  return {
+    owe,
+    isUnreachable: () => unreachable,
+    send: (wants) => exchange(wants, []),
+    flushSoon,
+    refill: () => background(exchange([], []).then(() => undefined)),
+    async settle(settlements) {
+      if (settlements.length === 0) return
+      owe(settlements)
+      if (isBusy(stock, ports.nowMs()) && !settlements.some(isTrouble)) flushSoon()
+      else await flush()
+    },
+    keepTelling(lease) {
+      telling = lease
+      const beat = () => {
+        if (ports.nowMs() - leases.heardAtMs >= BEAT_MS) {
+          background(exchange([], []).then(() => undefined))
+        }
+        stopTelling = ports.timer(BEAT_MS, beat)
+      }
+      stopTelling = ports.timer(BEAT_MS, beat)
+    },
+  }
+}
+
+/** Whether a settlement benches or opens something, or may: the pool should know it at once. */
+function isTrouble({ outcome, benches, suspect }: Settlement): boolean {
+  return outcome === 'failure' || benches.length > 0 || suspect
+}
