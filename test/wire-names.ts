@@ -109,6 +109,7 @@ export const STORED_FIELDS = {
   checkpoint: [
     ...['all', 'amount', 'asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byKey'],
     'cachedTokens',
+    'chargedAtMs',
     ...['clientId', 'completionTokens', 'costUsd', 'credit', 'current', 'day', 'epoch'],
     'expiresAtMs',
     ...[
@@ -118,6 +119,7 @@ export const STORED_FIELDS = {
       'grantedAtMs',
       'id',
       'ignored',
+      'isolate',
       'keyId',
       'keys',
       'kind',

@@ -15,12 +15,13 @@ import type {
 } from '../../src/gateway/inference-request.ts'
 import { startJourney } from '../../src/gateway/journey.ts'
 import type { KnownCredit } from '../../src/gateway/leases/credit-cache.ts'
+import { createIsolateLeases, type IsolateLeases } from '../../src/gateway/leases/isolate-leases.ts'
 import { createKeyLookups } from '../../src/gateway/leases/key-lookups.ts'
 import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
-import { createIsolateLeases } from '../../src/gateway/leases/isolate-leases.ts'
 import { createLeaseBroker } from '../../src/gateway/leases/lease-broker.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
 import { createCreditCache } from '../../src/http/kv-credit-cache.ts'
+import type { PoolClient } from '../../src/key-pool/pool-client.ts'
 import type { SpillPolicy } from '../../src/openrouter/failures/blame.ts'
 import { withModel } from '../../src/openrouter/requests/model-value.ts'
 import type { ApiShape } from '../../src/openrouter/shapes/api-shape.ts'
@@ -91,6 +92,8 @@ export interface SendOptions {
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
   readonly signal?: AbortSignal
+  /** Which isolate the request reaches. Default: the first. */
+  readonly isolate?: number
   /** `along`, the default: reads chunks as they come. `slow`: reads a chunk only on command. */
   readonly reads?: 'along' | 'slow'
 }
@@ -186,6 +189,25 @@ function endOf({ finished }: Journey): Pick<Sent, 'report' | 'bug'> {
   return { report: () => report, bug: () => bug }
 }
 
+/** The isolates that share a pool, each with leases of its own. */
+function createIsolates(pool: PoolClient) {
+  const leases = new Map<number, IsolateLeases>()
+  const silent = new Set<number>()
+  return {
+    leasesOf(isolate: number): IsolateLeases {
+      const known = leases.get(isolate) ?? createIsolateLeases(`isolate-${isolate}`)
+      leases.set(isolate, known)
+      return known
+    },
+    poolOf: (isolate: number): PoolClient => ({
+      ...pool,
+      exchange: async (request) =>
+        silent.has(isolate) ? { kind: 'unavailable' } : await pool.exchange(request),
+    }),
+    silence: (isolate: number) => void silent.add(isolate),
+  }
+}
+
 export type VirtualWorld = ReturnType<typeof createVirtualWorld>
 
 /** The shipped journey with the real pool functions, on virtual time and a scripted network. */
@@ -220,10 +242,10 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     onValid: (answer) => void learned.push(answer),
   })
 
-  const isolateLeases = createIsolateLeases('isolate')
+  const isolates = createIsolates(pool)
 
   /** As in production, every request has its own lease broker. */
-  const context = (): JourneyContext => ({
+  const context = (isolate = 0): JourneyContext => ({
     ports,
     ring,
     upstreamUrl: UPSTREAM_URL,
@@ -231,17 +253,20 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     maxWaitMs: config.policy.queue.maxWaitMs,
     leases: createLeaseBroker({
       ports,
-      pool,
+      pool: isolates.poolOf(isolate),
       ring,
       lookups,
-      leases: isolateLeases,
+      leases: isolates.leasesOf(isolate),
       onPoolUnavailable: options.onPoolUnavailable ?? 'open',
       background: (work) => void background.push(work),
     }),
   })
 
   const send = (given: SendOptions = {}): Sent => {
-    const journey = startJourney(context(), requestOf(given, options, config.routes, time.nowMs()))
+    const journey = startJourney(
+      context(given.isolate),
+      requestOf(given, options, config.routes, time.nowMs()),
+    )
     return { ...readAlong(journey.response, time, given.reads ?? 'along'), ...endOf(journey) }
   }
 
@@ -256,6 +281,8 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     learned,
     ports,
     send,
+    /** From now on nothing that an isolate sends arrives, as if it had been killed. */
+    silence: isolates.silence,
     /** Lets time pass until the journey is over and its background work is done too. */
     async finish(sent: Sent): Promise<JourneyReport> {
       await time.runUntil(() => sent.report() !== null || sent.bug() !== null, 3_600_000)

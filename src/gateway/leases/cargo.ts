@@ -18,7 +18,7 @@ export interface Cargo {
 export function loadCargo(leases: IsolateLeases, nowMs: number, uniqueId: () => string): Cargo {
   const { stock, outbox, isolate } = leases
   for (const { leaseId } of dropOverdue(stock, nowMs)) {
-    oweSettlement(outbox, unusedLease(leaseId))
+    oweSettlement(outbox, unusedLease(leaseId), nowMs)
   }
   const parcel = takeParcel(outbox)
   const orders = takeOrders(stock, nowMs)

@@ -51,15 +51,14 @@ export function takeFromStock(
   const account = affinity === null ? null : getEntry(leases.homes, affinity.id)
   if (account === undefined) return null
   const { lane, returned } = laneFor(stock, { asked, models, account }, nowMs)
-  for (const { leaseId } of returned) oweSettlement(outbox, unusedLease(leaseId))
+  for (const { leaseId } of returned) oweSettlement(outbox, unusedLease(leaseId), nowMs)
   const lease = takeLease(lane, tokens, nowMs)
   if (lease === null) return null
   const { leaseId, keyId, model, grantedAtMs } = lease
   noteHome(leases, draft, lease.accountId, nowMs)
-  oweBegin(outbox, {
-    ...{ leaseId, keyId, model, grantedAtMs, isolate, clientId, tokens, leaseMs },
-    conversation: affinity?.id ?? null,
-  })
+  const conversation = affinity?.id ?? null
+  const grant = { leaseId, keyId, model, grantedAtMs }
+  oweBegin(outbox, { ...grant, isolate, clientId, tokens, leaseMs, conversation }, nowMs)
   return { lease, lane }
 }
 

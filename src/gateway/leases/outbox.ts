@@ -10,6 +10,8 @@ import type { Settlement } from '../../balancing/settlement.ts'
 export interface Outbox {
   begins: Owed<LeaseBegin>[]
   settlements: Owed<Settlement>[]
+  /** Since when the first of it has been owed; meaningless while it is empty. */
+  sinceMs: number
   /** When the request that has undertaken to flush it will do so; null if none has. */
   flushAtMs: number | null
 }
@@ -42,18 +44,20 @@ const MAX_OWED = 1_000
 const OVERDUE_MS = 50
 
 export function createOutbox(): Outbox {
-  return { begins: [], settlements: [], flushAtMs: null }
+  return { begins: [], settlements: [], sinceMs: 0, flushAtMs: null }
 }
 
 export function isEmpty({ begins, settlements }: Outbox): boolean {
   return begins.length + settlements.length === 0
 }
 
-export function oweBegin(outbox: Outbox, item: LeaseBegin): void {
+export function oweBegin(outbox: Outbox, item: LeaseBegin, nowMs: number): void {
+  if (isEmpty(outbox)) outbox.sinceMs = nowMs
   outbox.begins.push({ item, tries: 0 })
 }
 
-export function oweSettlement(outbox: Outbox, item: Settlement): void {
+export function oweSettlement(outbox: Outbox, item: Settlement, nowMs: number): void {
+  if (isEmpty(outbox)) outbox.sinceMs = nowMs
   outbox.settlements.push({ item, tries: 0 })
 }
 

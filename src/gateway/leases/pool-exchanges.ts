@@ -81,8 +81,11 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
     if (!isEmpty(outbox)) await exchange([], [])
   }
   const flushLater = async () => {
-    outbox.flushAtMs = ports.nowMs() + FLUSH_MS
-    await sleep(ports, FLUSH_MS)
+    do {
+      outbox.flushAtMs = outbox.sinceMs + FLUSH_MS
+      await sleep(ports, outbox.flushAtMs - ports.nowMs())
+      // Another exchange may have taken along what was owed. What is owed since may wait its time.
+    } while (!isEmpty(outbox) && ports.nowMs() < outbox.sinceMs + FLUSH_MS)
     await flush()
   }
   const flushSoon = () => {
@@ -92,11 +95,11 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
   }
   const owe = (settlements: readonly Settlement[]) => {
     for (const settlement of settlements) {
-      oweSettlement(outbox, settlement)
+      oweSettlement(outbox, settlement, ports.nowMs())
       if (settlement.leaseId === telling) stopTelling()
       if (!isTrouble(settlement)) continue
       for (const { leaseId } of dropKey(stock, settlement.keyId)) {
-        oweSettlement(outbox, unusedLease(leaseId))
+        oweSettlement(outbox, unusedLease(leaseId), ports.nowMs())
       }
     }
   }
