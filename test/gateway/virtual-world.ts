@@ -20,6 +20,7 @@ import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
 import { createLeaseBroker } from '../../src/gateway/leases/lease-broker.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
 import { createCreditCache } from '../../src/http/kv-credit-cache.ts'
+import { withOutage } from '../../src/key-pool/pool-outage.ts'
 import type { SpillPolicy } from '../../src/openrouter/failures/blame.ts'
 import { withModel } from '../../src/openrouter/requests/model-value.ts'
 import type { ApiShape } from '../../src/openrouter/shapes/api-shape.ts'
@@ -207,6 +208,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   const config = poolConfig(keys, options)
   const prepare = options.lookups === 'routine' ? () => undefined : withoutRoutine
   const pool = createInMemoryPool(config, time, random, prepare)
+  const reach = withOutage(pool, time.nowMs)
   const ring = createKeyRing(options.ringKeys?.map(upstreamKey) ?? keys)
   const kv = createVirtualKv(time)
   const background: Promise<unknown>[] = []
@@ -228,7 +230,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     maxWaitMs: config.policy.queue.maxWaitMs,
     leases: createLeaseBroker({
       ports,
-      pool,
+      pool: reach,
       ring,
       lookups,
       onPoolUnavailable: options.onPoolUnavailable ?? 'open',
