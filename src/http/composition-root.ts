@@ -9,6 +9,7 @@ import { createKeyRing, type KeyRing } from '../gateway/leases/key-ring.ts'
 import { createLeaseBroker } from '../gateway/leases/lease-broker.ts'
 import type { Ports } from '../gateway/ports.ts'
 import { createPoolClient, type PoolClient } from '../key-pool/pool-client.ts'
+import { withOutage } from '../key-pool/pool-outage.ts'
 import { createCreditCache } from './kv-credit-cache.ts'
 import { logExpiry } from './log.ts'
 import { createPoolSight, type PoolSight, watched } from './pool-sight.ts'
@@ -63,7 +64,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayRes
     gateway: {
       config,
       ports,
-      pool: createPoolClient(env.KEY_POOL),
+      pool: withOutage(createPoolClient(env.KEY_POOL), ports.nowMs),
       sight: createPoolSight(env.CREDIT, ports.nowMs),
       ring: createKeyRing(config.keys),
       leases: createIsolateLeases(ports.uniqueId()),

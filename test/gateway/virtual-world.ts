@@ -22,6 +22,7 @@ import { createLeaseBroker } from '../../src/gateway/leases/lease-broker.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
 import { createCreditCache } from '../../src/http/kv-credit-cache.ts'
 import type { PoolClient } from '../../src/key-pool/pool-client.ts'
+import { withOutage } from '../../src/key-pool/pool-outage.ts'
 import type { SpillPolicy } from '../../src/openrouter/failures/blame.ts'
 import { withModel } from '../../src/openrouter/requests/model-value.ts'
 import type { ApiShape } from '../../src/openrouter/shapes/api-shape.ts'
@@ -242,7 +243,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     onValid: (answer) => void learned.push(answer),
   })
 
-  const isolates = createIsolates(pool)
+  const isolates = createIsolates(withOutage(pool, time.nowMs))
 
   /** As in production, every request has its own lease broker. */
   const context = (isolate = 0): JourneyContext => ({

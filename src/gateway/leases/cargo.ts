@@ -59,6 +59,6 @@ export function returnCargo(
   wasSent: boolean,
   nowMs: number,
 ): void {
-  putBack(outbox, parcel, wasSent)
+  putBack(outbox, parcel, wasSent, nowMs)
   for (const { lane } of orders) stockLeases(stock, lane, [], nowMs)
 }

@@ -69,7 +69,7 @@ export interface LeaseBrokerParts extends PoolExchangesParts {
  *
  * One broker serves one request. An object that does not answer costs two seconds. The request's
  * next attempts therefore do not ask the object, unless it has answered a settlement or a key
- * report of this request since. The next request asks again.
+ * report of this request since. Which of the next requests asks again: see pool-outage.ts.
  */
 export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const { ports, pool, ring, leases, onPoolUnavailable, background } = parts
@@ -85,9 +85,11 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       ? { kind: 'no_pool' }
       : { kind: 'leased', ...other, model: fallback, leaseId: null, terms: null }
   }
+  let wasAsked = true
   const ask = async (request: LeaseRequest) => {
-    const reply = await exchanges.send([request])
-    return reply?.decisions[0] ?? null
+    const answer = await exchanges.send([request])
+    wasAsked = answer.kind === 'answer' || answer.unasked !== true
+    return answer.kind === 'answer' ? (answer.value.decisions[0] ?? null) : null
   }
   const fromStock = (draft: LeaseDraft): Leased | null => {
     const taken = takeFromStock(leases, draft, ports.nowMs())
@@ -127,7 +129,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
         case undefined:
           // The object may have granted the lease in an answer that was lost. Its capacity must not
           // stay taken.
-          background(exchanges.settle([unusedLease(request.leaseId)]))
+          if (wasAsked) background(exchanges.settle([unusedLease(request.leaseId)]))
           return withoutPool(draft)
       }
     },

@@ -18,6 +18,7 @@ export interface Outbox {
 
 interface Owed<T> {
   readonly item: T
+  readonly sinceMs: number
   /** How often it was sent in vain. */
   readonly tries: number
 }
@@ -37,6 +38,9 @@ const FULL = 64
 /** After so many tries the object is ill for longer than what it would learn is worth. */
 const MAX_TRIES = 3
 
+/** For less time than the object remembers an ended lease, so that none is settled twice. */
+const KEPT_MS = 60_000
+
 /** The most that waits for an object that does not answer. Beyond it the oldest is lost. */
 const MAX_OWED = 1_000
 
@@ -53,12 +57,12 @@ export function isEmpty({ begins, settlements }: Outbox): boolean {
 
 export function oweBegin(outbox: Outbox, item: LeaseBegin, nowMs: number): void {
   if (isEmpty(outbox)) outbox.sinceMs = nowMs
-  outbox.begins.push({ item, tries: 0 })
+  outbox.begins.push({ item, sinceMs: nowMs, tries: 0 })
 }
 
 export function oweSettlement(outbox: Outbox, item: Settlement, nowMs: number): void {
   if (isEmpty(outbox)) outbox.sinceMs = nowMs
-  outbox.settlements.push({ item, tries: 0 })
+  outbox.settlements.push({ item, sinceMs: nowMs, tries: 0 })
 }
 
 /** Takes all that is owed, to be sent. */
@@ -73,16 +77,16 @@ export function takeParcel(outbox: Outbox): Parcel {
  * Puts back what could not be delivered, in front of what has been owed since.
  * @param wasSent false if the object was not even called
  */
-export function putBack(outbox: Outbox, parcel: Parcel, wasSent: boolean): void {
-  outbox.begins = again(parcel.begins, outbox.begins, wasSent)
-  outbox.settlements = again(parcel.settlements, outbox.settlements, wasSent)
-}
-
-function again<T>(sent: readonly Owed<T>[], since: readonly Owed<T>[], wasSent: boolean) {
-  const kept = sent
-    .map(({ item, tries }) => ({ item, tries: wasSent ? tries + 1 : tries }))
-    .filter(({ tries }) => tries < MAX_TRIES)
-  return [...kept, ...since].slice(-MAX_OWED)
+export function putBack(outbox: Outbox, parcel: Parcel, wasSent: boolean, nowMs: number): void {
+  const again = <T>(sent: readonly Owed<T>[], since: readonly Owed<T>[]) => {
+    const kept = sent
+      .map((owed) => ({ ...owed, tries: wasSent ? owed.tries + 1 : owed.tries }))
+      .filter(({ tries, sinceMs }) => tries < MAX_TRIES && nowMs - sinceMs < KEPT_MS)
+    return [...kept, ...since].slice(-MAX_OWED)
+  }
+  outbox.begins = again(parcel.begins, outbox.begins)
+  outbox.settlements = again(parcel.settlements, outbox.settlements)
+  outbox.sinceMs = nowMs
 }
 
 export type FlushDue = 'now' | 'soon' | 'by_another'

@@ -3,7 +3,7 @@ import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
 import type { LeaseId } from '../../balancing/ids.ts'
 import type { LeaseRequest } from '../../balancing/lease-request.ts'
 import type { Settlement } from '../../balancing/settlement.ts'
-import type { PoolClient } from '../../key-pool/pool-client.ts'
+import type { PoolAnswer, PoolClient } from '../../key-pool/pool-client.ts'
 import type { ExchangeReply } from '../../key-pool/protocol.ts'
 import { type Ports, sleep } from '../ports.ts'
 import { loadCargo, returnCargo, unloadCargo } from './cargo.ts'
@@ -31,11 +31,8 @@ export interface PoolExchangesParts {
 export interface PoolExchanges {
   /** Whether the object failed to answer this request's last exchange. */
   isUnreachable(): boolean
-  /**
-   * One exchange. What the isolate owes goes along, and orders for its stock.
-   * @returns null if the object could not be reached
-   */
-  send(wants: readonly LeaseRequest[]): Promise<ExchangeReply | null>
+  /** One exchange. What the isolate owes goes along, and orders for its stock. */
+  send(wants: readonly LeaseRequest[]): Promise<PoolAnswer<ExchangeReply>>
   /** Lets settlements go along with the exchange that is made next. */
   owe(settlements: readonly Settlement[]): void
   /**
@@ -62,21 +59,21 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
     const answer = await pool.exchange({ version: 1, wants, lookups: reports, ...cargo.fields })
     unreachable = answer.kind === 'unavailable'
     if (answer.kind === 'unavailable') {
-      returnCargo(leases, cargo, true, ports.nowMs())
-      return null
+      returnCargo(leases, cargo, answer.unasked !== true, ports.nowMs())
+      return answer
     }
     const { value } = answer
     unloadCargo(leases, cargo, value, ports.nowMs())
     // The reply may hand out more lookup duties: one exchange hands out only a limited number.
     if (value.lookups.length > 0) background(report(value.lookups))
-    return value
+    return answer
   }
   const report = async (orders: readonly LookupDuty[]) => {
     await exchange([], await lookups(orders))
   }
   const flush = async () => {
     outbox.flushAtMs = null
-    if (isEmpty(outbox) || (await exchange([], [])) !== null) return
+    if (isEmpty(outbox) || (await exchange([], [])).kind === 'answer') return
     await sleep(ports, AGAIN_MS)
     if (!isEmpty(outbox)) await exchange([], [])
   }
