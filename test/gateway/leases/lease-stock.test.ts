@@ -1,0 +1,142 @@
+import { describe, expect, it } from 'vitest'
+import { accountId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
+import type { LeaseAhead } from '../../../src/balancing/lease-order.ts'
+import {
+  createLeaseStock,
+  dropKey,
+  dropOverdue,
+  type Lane,
+  type LeaseStock,
+  laneFor,
+  leasesToOrder,
+  stockLeases,
+  takeLease,
+  takeOrders,
+} from '../../../src/gateway/leases/lease-stock.ts'
+
+const T = 1_700_000_000_000
+
+const kindOf = (model: string, account: string | null = null) => ({
+  asked: modelId(model),
+  models: [modelId(model)] as const,
+  account: account === null ? null : accountId(account),
+})
+
+const leaseOf = (name: string, tokens = 1_000, key = 'a'): LeaseAhead => ({
+  leaseId: leaseId(name),
+  keyId: keyId(key),
+  accountId: accountId('acme'),
+  model: modelId('m'),
+  grantedAtMs: T,
+  tokens,
+})
+
+const laneIn = (stock: LeaseStock, model = 'm') => laneFor(stock, kindOf(model), T).lane
+
+/** Lets so many requests come within a second, from a moment on. None finds a lease. */
+function demand(lane: Lane, requests: number, tokens = 100, atMs = T) {
+  for (let i = 0; i < requests; i++) {
+    takeLease(lane, tokens, atMs + Math.floor((i * 1_000) / requests))
+  }
+}
+
+const idOf = (lease: LeaseAhead | null) => lease?.leaseId ?? null
+
+describe('a lane', () => {
+  it.each([
+    { requests: 3, ordered: 0, why: 'it would return more leases than it uses' },
+    { requests: 10, ordered: 10, why: 'it orders what it uses in a second' },
+    { requests: 500, ordered: 32, why: 'and no more than 32' },
+  ])('with $requests requests a second orders $ordered: $why', ({ requests, ordered }) => {
+    const lane = laneIn(createLeaseStock())
+    demand(lane, requests)
+    expect(leasesToOrder(lane, T + 999)).toBe(ordered)
+  })
+
+  it('orders again when half are used, not while an order is out, and again if its answer is lost', () => {
+    const stock = createLeaseStock()
+    const lane = laneIn(stock)
+    demand(lane, 8)
+    expect(takeOrders(stock, T + 900)).toEqual([{ lane, count: 8 }])
+    expect(leasesToOrder(lane, T + 910)).toBe(0)
+    demand(lane, 8, 100, T + 2_000)
+    expect(leasesToOrder(lane, T + 2_999)).toBeGreaterThan(0)
+    takeOrders(stock, T + 2_999)
+    const leases = Array.from({ length: 8 }, (_, i) => leaseOf(`l${i}`))
+    stockLeases(stock, lane, leases, T + 3_000)
+    expect(leasesToOrder(lane, T + 3_000)).toBe(0)
+    for (let i = 0; i < 4; i++) takeLease(lane, 100, T + 3_001)
+    expect(leasesToOrder(lane, T + 3_001)).toBeGreaterThan(0)
+  })
+
+  it('rests for half a second after the pool had nothing to spare', () => {
+    const stock = createLeaseStock()
+    const lane = laneIn(stock)
+    demand(lane, 20)
+    takeOrders(stock, T + 950)
+    stockLeases(stock, lane, [], T + 960)
+    expect(leasesToOrder(lane, T + 1_400)).toBe(0)
+    demand(lane, 20, 100, T + 1_000)
+    expect(leasesToOrder(lane, T + 1_999)).toBeGreaterThan(0)
+  })
+
+  it('hands leases out in the order in which the pool granted them', () => {
+    const stock = createLeaseStock()
+    const lane = laneIn(stock)
+    stockLeases(stock, lane, [leaseOf('first'), leaseOf('second')], T)
+    expect(idOf(takeLease(lane, 1, T))).toBe('first')
+    expect(idOf(takeLease(lane, 1, T))).toBe('second')
+    expect(takeLease(lane, 1, T)).toBeNull()
+  })
+
+  it('gives a request no lease for fewer tokens than it takes', () => {
+    const stock = createLeaseStock()
+    const lane = laneIn(stock)
+    stockLeases(stock, lane, [leaseOf('small', 100), leaseOf('large', 900)], T)
+    expect(idOf(takeLease(lane, 500, T))).toBe('large')
+    expect(takeLease(lane, 500, T)).toBeNull()
+    expect(idOf(takeLease(lane, 50, T))).toBe('small')
+  })
+
+  it('counts the life of a lease from its order, not from its answer', () => {
+    const stock = createLeaseStock()
+    const lane = laneIn(stock)
+    demand(lane, 8)
+    takeOrders(stock, T + 999)
+    stockLeases(stock, lane, [leaseOf('late')], T + 999 + 1_400)
+    expect(takeLease(lane, 1, T + 999 + 1_500)).toBeNull()
+    expect(dropOverdue(stock, T + 999 + 1_500).map(idOf)).toEqual(['late'])
+    expect(dropOverdue(stock, T + 999 + 1_500)).toEqual([])
+  })
+
+  it('is one of its own for each model and for each account of a conversation', () => {
+    const stock = createLeaseStock()
+    stockLeases(stock, laneFor(stock, kindOf('m', 'acme'), T).lane, [leaseOf('of acme')], T)
+    expect(takeLease(laneFor(stock, kindOf('m'), T).lane, 1, T)).toBeNull()
+    expect(takeLease(laneFor(stock, kindOf('n', 'acme'), T).lane, 1, T)).toBeNull()
+    expect(idOf(takeLease(laneFor(stock, kindOf('m', 'acme'), T).lane, 1, T))).toBe('of acme')
+  })
+})
+
+it('a key that fails takes its leases out of every lane, and no others', () => {
+  const stock = createLeaseStock()
+  const [m, n] = [laneIn(stock, 'm'), laneIn(stock, 'n')]
+  stockLeases(stock, m, [leaseOf('1', 9, 'bad'), leaseOf('2', 9, 'good')], T)
+  stockLeases(stock, n, [leaseOf('3', 9, 'bad')], T)
+  expect(dropKey(stock, keyId('bad')).map(idOf).toSorted()).toEqual(['1', '3'])
+  expect(idOf(takeLease(m, 1, T))).toBe('2')
+  expect(takeLease(n, 1, T)).toBeNull()
+})
+
+it('invented model names cost a bounded number of lanes, and what they held is returned', () => {
+  const stock = createLeaseStock()
+  const oldest = laneFor(stock, kindOf('oldest'), T - 1).lane
+  stockLeases(stock, oldest, [leaseOf('held')], T)
+  let returned: string[] = []
+  for (let i = 0; i < 1_000; i++) {
+    const found = laneFor(stock, kindOf(`invented/${i}`), T + i)
+    returned = [...returned, ...found.returned.map(({ leaseId: id }) => id)]
+  }
+  expect(stock.lanes.size).toBe(64)
+  expect(returned).toEqual(['held'])
+})

@@ -1,0 +1,75 @@
+import { expect, it } from 'vitest'
+import { leaseId } from '../../../src/balancing/ids.ts'
+import {
+  createOutbox,
+  flushDue,
+  isEmpty,
+  type Outbox,
+  oweSettlement,
+  type Parcel,
+  putBack,
+  takeParcel,
+  unusedLease,
+} from '../../../src/gateway/leases/outbox.ts'
+
+const T = 1_700_000_000_000
+
+function owing(...names: string[]): Outbox {
+  const outbox = createOutbox()
+  for (const name of names) oweSettlement(outbox, unusedLease(leaseId(name)), T)
+  return outbox
+}
+
+const namesIn = ({ settlements }: Parcel) => settlements.map(({ item }) => item.leaseId)
+
+it('what is owed goes with one exchange, once', () => {
+  const outbox = owing('a', 'b')
+  expect(namesIn(takeParcel(outbox))).toEqual(['a', 'b'])
+  expect(isEmpty(outbox)).toBe(true)
+  expect(namesIn(takeParcel(outbox))).toEqual([])
+})
+
+it('what could not be delivered goes first the next time, and is given up after three tries', () => {
+  const outbox = owing('a')
+  putBack(outbox, takeParcel(outbox), true, T + 10)
+  oweSettlement(outbox, unusedLease(leaseId('b')), T + 20)
+  const second = takeParcel(outbox)
+  expect(namesIn(second)).toEqual(['a', 'b'])
+  putBack(outbox, second, true, T + 30)
+  const third = takeParcel(outbox)
+  expect(namesIn(third)).toEqual(['a', 'b'])
+  putBack(outbox, third, true, T + 40)
+  expect(namesIn(takeParcel(outbox))).toEqual(['b'])
+})
+
+it('while the object is not even called, nothing is given up for a minute', () => {
+  const outbox = owing('a')
+  for (let i = 1; i < 20; i++) putBack(outbox, takeParcel(outbox), false, T + i * 3_000)
+  expect(namesIn(takeParcel(outbox))).toEqual(['a'])
+  oweSettlement(outbox, unusedLease(leaseId('late')), T)
+  putBack(outbox, takeParcel(outbox), false, T + 60_000)
+  expect(isEmpty(outbox)).toBe(true)
+})
+
+it('it holds a bounded number, and the newest', () => {
+  const outbox = owing(...Array.from({ length: 1_500 }, (_, i) => `${i}`))
+  putBack(outbox, takeParcel(outbox), false, T)
+  const kept = namesIn(takeParcel(outbox))
+  expect(kept).toHaveLength(1_000)
+  expect(kept.at(-1)).toBe('1499')
+})
+
+it('one request flushes it for all; if that request has died, another takes over', () => {
+  const outbox = owing('a')
+  expect(flushDue(outbox, T)).toBe('soon')
+  outbox.flushAtMs = T + 250
+  expect(flushDue(outbox, T + 100)).toBe('by_another')
+  expect(flushDue(outbox, T + 290)).toBe('by_another')
+  expect(flushDue(outbox, T + 301)).toBe('soon')
+})
+
+it('a full one is flushed at once', () => {
+  const outbox = owing(...Array.from({ length: 64 }, (_, i) => `${i}`))
+  outbox.flushAtMs = T + 250
+  expect(flushDue(outbox, T)).toBe('now')
+})
