@@ -1,5 +1,9 @@
 import type { Credit } from './accounting/credit.ts'
-import type { Generation } from './accounting/generations.ts'
+import {
+  type Generation,
+  rememberGeneration,
+  youngestGenerations,
+} from './accounting/generations.ts'
 import { isForgettable, spendingOf, type Tally, tallyOf } from './accounting/ledger.ts'
 import { restoreSpend, type SpendRecord } from './accounting/max-spend.ts'
 import { type AccountState, ownAccount, regroup } from './health/account.ts'
@@ -178,7 +182,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values()],
     meters: keys.flatMap(metersRecord),
-    generations: [...state.generations],
+    generations: youngestGenerations(state.generations),
   }
 }
 
@@ -264,7 +268,9 @@ function restoreCheckpoint(
   const { counters, byModel, leases, meters, generations } = checkpoint
   if (counters !== undefined) restoreCounters(state, counters, nowMs)
   for (const record of meters ?? []) restoreMeters(state, record)
-  for (const [id, generation] of generations ?? []) state.generations.set(id, generation)
+  for (const [id, generation] of generations ?? []) {
+    rememberGeneration(state.generations, id, generation)
+  }
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)
   for (const lease of leases ?? []) restoreLease(state, outdated ? inDoubt(lease, nowMs) : lease)
 }

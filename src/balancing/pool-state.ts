@@ -1,5 +1,5 @@
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
-import type { Generations } from './accounting/generations.ts'
+import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
 import {
   createSpend,
@@ -215,7 +215,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     affinities,
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
     ledger,
-    generations: new Map(),
+    generations: createGenerations(),
     meanCostUsd: 0,
     meanTokenUsd: 0,
     lookupsDueAtMs: 0,

@@ -249,7 +249,7 @@ export function settle(
   const step = { state, nowMs, random }
   if (key !== undefined) settleKey(step, key, { closing, lease }, settlement)
   if (settlement.unused) return
-  bookAttempt(step, { ...settlement, keyId }, lease ?? settlement.lease ?? null)
+  bookAttempt(step, keyId, settlement, lease ?? settlement.lease ?? null)
 }
 
 /** Frees the key of a lease, and learns of it what the attempt showed. */
@@ -281,7 +281,8 @@ function isSettledBefore(state: PoolState, { lease, keyId }: Settlement): boolea
 /** Books an attempt for its client and its model, even if its key is gone. */
 function bookAttempt(
   { state, nowMs }: Step,
-  { keyId, generationId, outcome, fault, usage }: Settlement,
+  keyId: KeyId,
+  { generationId, outcome, fault, usage }: Settlement,
   terms: Pick<LeaseTerms, 'clientId' | 'model'> | null,
 ): void {
   if (generationId !== undefined && terms !== null) {

@@ -76,14 +76,23 @@ export function giveBack(
   takenWithin(window, nowMs)
   const slot = Math.floor(takenAtMs / SLOT_MS)
   const last = slot - (slot % SLOTS_PER_RECORD) + SLOTS_PER_RECORD - 1
-  const found =
-    leavesAtMs(slot) > nowMs
-      ? window.slots.find((other) => other.slot === slot || other.slot === last)
-      : undefined
+  const found = leavesAtMs(slot) > nowMs ? (find(window, slot) ?? find(window, last)) : undefined
   if (found === undefined || amount <= 0) return
   const given = Math.min(amount, found.amount)
   found.amount -= given
   window.total -= given
+}
+
+/** By halves: a busy key has 600 slots, and each settlement looks for one of them. */
+function find({ slots }: SlidingWindow, slot: number): WindowSlot | undefined {
+  let from = 0
+  let to = slots.length
+  while (from < to) {
+    const middle = (from + to) >>> 1
+    if ((slots[middle] as WindowSlot).slot < slot) from = middle + 1
+    else to = middle
+  }
+  return slots[from]?.slot === slot ? slots[from] : undefined
 }
 
 /**
