@@ -13,7 +13,7 @@ import { doubt, dueAtMs } from './health/lookup-duty.ts'
 import type { AccountId, ClientId, KeyId, ModelId } from './ids.ts'
 import { type Lease, open } from './limits/leases.ts'
 import type { Meter } from './limits/meter.ts'
-import { SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
+import { restoreWindow, SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
 import {
   changeInFlight,
   type KeyState,
@@ -383,8 +383,7 @@ function restoreMeters(state: PoolState, record: MetersRecord): void {
     [key?.tpm, record.tpm],
   ] as const) {
     if (meter === null || meter === undefined) continue
-    meter.window.slots = slots.map((slot) => ({ ...slot }))
-    meter.window.total = slots.reduce((total, { amount }) => total + amount, 0)
+    meter.window = restoreWindow(slots)
   }
 }
 

@@ -12,10 +12,17 @@ import type { KeyId, LeaseId, ModelId } from './ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
 import { type Closing, close, expire, hasEnded, type Lease, open } from './limits/leases.ts'
 import { admit } from './limits/queue-shares.ts'
+import { lookAgain } from './limits/readiness.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
 import { take } from './limits/sliding-window.ts'
 import { displace, enter, leave, sweep, takeMoments } from './limits/waiting-queue.ts'
-import { changeInFlight, type KeyState, type PoolState, type Step } from './pool-state.ts'
+import {
+  changeInFlight,
+  type KeyState,
+  lookAgainAtSisters,
+  type PoolState,
+  type Step,
+} from './pool-state.ts'
 import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
 import { noteChange, noteReport } from './serving/key-changes.ts'
@@ -261,6 +268,10 @@ function settleKey(
 ): void {
   const isLive = closing.kind === 'live'
   if (isLive) changeInFlight(key, -1)
+  lookAgain(key)
+  // What is benched, or too small, may be more than the key.
+  const isWide = settlement.benches.length > 0 || settlement.tooLargeFor === 'account'
+  if (isWide) lookAgainAtSisters(step.state, key)
   noteChange(step.state, key)
   if (settlement.unused) {
     if (lease !== null) undoLease(step, key, lease)
@@ -341,6 +352,7 @@ export function takeDecided(state: PoolState): readonly LeaseId[] {
 export function report(state: PoolState, lookup: KeyReport, nowMs: number): void {
   const key = state.keys.get(lookup.keyId)
   if (key === undefined) return
+  lookAgain(key)
   learnFromReport(state, key, lookup, nowMs)
   noteReport(state, key)
 }
