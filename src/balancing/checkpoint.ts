@@ -1,5 +1,9 @@
 import type { Credit } from './accounting/credit.ts'
-import type { Generation } from './accounting/generations.ts'
+import {
+  type Generation,
+  rememberGeneration,
+  youngestGenerations,
+} from './accounting/generations.ts'
 import { isForgettable, spendingOf, type Tally, tallyOf } from './accounting/ledger.ts'
 import { restoreSpend, type SpendRecord } from './accounting/max-spend.ts'
 import { type AccountState, ownAccount, regroup } from './health/account.ts'
@@ -10,7 +14,7 @@ import type { AccountId, ClientId, KeyId, ModelId } from './ids.ts'
 import { hear } from './limits/isolates.ts'
 import { type Lease, open } from './limits/leases.ts'
 import type { Meter } from './limits/meter.ts'
-import { SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
+import { restoreWindow, SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
 import {
   changeInFlight,
   type KeyState,
@@ -179,7 +183,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values()],
     meters: keys.flatMap(metersRecord),
-    generations: [...state.generations],
+    generations: youngestGenerations(state.generations),
   }
 }
 
@@ -265,7 +269,9 @@ function restoreCheckpoint(
   const { counters, byModel, leases, meters, generations } = checkpoint
   if (counters !== undefined) restoreCounters(state, counters, nowMs)
   for (const record of meters ?? []) restoreMeters(state, record)
-  for (const [id, generation] of generations ?? []) state.generations.set(id, generation)
+  for (const [id, generation] of generations ?? []) {
+    rememberGeneration(state.generations, id, generation)
+  }
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)
   for (const lease of leases ?? []) {
     restoreLease(state, outdated ? inDoubt(lease, nowMs) : lease)
@@ -382,8 +388,7 @@ function restoreMeters(state: PoolState, record: MetersRecord): void {
     [key?.tpm, record.tpm],
   ] as const) {
     if (meter === null || meter === undefined) continue
-    meter.window.slots = slots.map((slot) => ({ ...slot }))
-    meter.window.total = slots.reduce((total, { amount }) => total + amount, 0)
+    meter.window = restoreWindow(slots)
   }
 }
 

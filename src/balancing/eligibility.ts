@@ -5,6 +5,7 @@ import { asOf } from './health/circuit-breaker.ts'
 import { isPanic } from './health/panic.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { roomAtMs } from './limits/meter.ts'
+import { lookAgain } from './limits/readiness.ts'
 import { tooLargeUntilMs } from './limits/size-note.ts'
 import {
   type KeyState,
@@ -171,10 +172,18 @@ export function breakerExclusions(key: KeyState, nowMs: number): readonly Exclus
   }
 }
 
+function busy(reason: Reason, key: KeyState, nowMs: number): Exclusion {
+  return { reason, clearsAtMs: nowMs + holdMs(key), mayClearSooner: true }
+}
+
 /** The end of a running lease is unknown. The guess is the key's mean lease time, within bounds. */
-function busy(reason: Reason, { meanHoldMs }: KeyState, nowMs: number): Exclusion {
-  const holdMs = Math.min(MAX_HOLD_MS, Math.max(MIN_HOLD_MS, meanHoldMs ?? UNKNOWN_HOLD_MS))
-  return { reason, clearsAtMs: nowMs + holdMs, mayClearSooner: true }
+function holdMs({ meanHoldMs }: KeyState): number {
+  return Math.min(MAX_HOLD_MS, Math.max(MIN_HOLD_MS, meanHoldMs ?? UNKNOWN_HOLD_MS))
+}
+
+/** What excludes a key that is full. */
+export function fullExclusion(key: KeyState, nowMs: number): Exclusion {
+  return busy('at_max_concurrent', key, nowMs)
 }
 
 export function loadExclusions(
@@ -186,7 +195,7 @@ export function loadExclusions(
   const { config, inFlight, rpm, tpm, credit } = key
   const exclusions: Exclusion[] = []
   if (config.maxConcurrent !== null && inFlight >= config.maxConcurrent) {
-    exclusions.push(busy('at_max_concurrent', key, nowMs))
+    exclusions.push(fullExclusion(key, nowMs))
   }
   const requestAtMs = rpm === null ? nowMs : roomAtMs(rpm, 1, nowMs)
   if (requestAtMs !== nowMs) exclusions.push(until('at_rpm', requestAtMs))
@@ -221,6 +230,11 @@ export function isTried(
   return triedKeys.includes(key.id) || excludedAccounts.includes(key.account.id)
 }
 
+/** Whether the request's own way, or a claim of an earlier request, excludes a key. */
+export function isTaken(key: KeyState, request: Requirements): boolean {
+  return isTried(key, request) || request.claimedKeys.has(key.id)
+}
+
 /** A key of the route, with its standing exclusions. */
 export interface StandingKey {
   readonly key: KeyState
@@ -236,15 +250,38 @@ export interface StandingFilter {
   readonly panic: boolean
 }
 
+/** Keys were found to be ready at a time and at a mean cost: they are while neither goes astray. */
+export function holdReadiness({ state, nowMs }: Omit<Step, 'random'>): void {
+  const { readiness, meanCostUsd } = state
+  if (nowMs < readiness.sinceMs || meanCostUsd > readiness.meanCostUsd) {
+    for (const key of state.keys.values()) lookAgain(key)
+    readiness.meanCostUsd = MEAN_COST_MARGIN * meanCostUsd
+  }
+  readiness.sinceMs = nowMs
+}
+
+/** The mean cost moves with every answer. It may grow so much before all keys are looked at again. */
+const MEAN_COST_MARGIN = 2
+
 /** The first half of the filter. Load plays no part in panic, so panic is measured here. */
 export function filterStanding(
   { state, nowMs }: Omit<Step, 'random'>,
   route: RouteState,
   model: ModelId,
 ): StandingFilter {
-  let standing = 0
-  let closed = 0
-  const keys = membersOf(state, route).map((key) => {
+  return standingAmong({ state, nowMs }, membersOf(state, route), 0, model)
+}
+
+/** @param sound how many more keys stand, with closed breakers */
+function standingAmong(
+  { state, nowMs }: Omit<Step, 'random'>,
+  among: readonly KeyState[],
+  sound: number,
+  model: ModelId,
+): StandingFilter {
+  let standing = sound
+  let closed = sound
+  const keys = among.map((key) => {
     const exclusions = standingExclusions(key, model, nowMs)
     if (exclusions.length === 0) {
       standing += 1
@@ -261,11 +298,23 @@ export interface ExcludedKey {
   readonly exclusions: readonly Exclusion[]
 }
 
+/**
+ * Keys that only have as many leases as they may have at once. While requests wait that is nearly
+ * every key, so they are counted and not listed. Each has one exclusion, `fullExclusion`.
+ */
+export interface FullKeys {
+  readonly count: number
+  /** When the first of their leases will probably end; null if there are no such keys. */
+  readonly clearsAtMs: number | null
+}
+
 /** The keys of a route, filtered for one request. */
 export interface FilterResult {
   readonly candidates: KeyState[]
   /** Only keys of the route. Keys outside the route are counted, not listed. */
   readonly excluded: ExcludedKey[]
+  /** The other keys of the route: they are full, and nothing else is in the way. */
+  readonly full: FullKeys
   /** How many keys the route does not select. */
   readonly outsideRoute: number
   readonly panic: boolean
@@ -294,7 +343,8 @@ export function filterKeys(
   requirements: Requirements,
 ): FilterResult {
   const { state } = step
-  const { keys, standing, panic } = filterStanding(step, route, requirements.model)
+  const { full, others } = apartFromFull(step, route, requirements)
+  const { keys, standing, panic } = standingAmong(step, others, full.count, requirements.model)
   // While every key has a standing exclusion, there is no panic. But the first key to come off its
   // bench will be alone. If its breaker is open then, that is panic, and panic ignores breakers.
   // So a breaker must not delay the moment that a refusal names.
@@ -307,5 +357,29 @@ export function filterKeys(
     if (exclusions.length === 0) candidates.push(key)
     else excluded.push({ key, exclusions })
   }
-  return { candidates, excluded, outsideRoute: state.keys.size - keys.length, panic }
+  const outsideRoute = state.keys.size - membersOf(state, route).length
+  return { candidates, excluded, full, outsideRoute, panic }
+}
+
+/** Takes the keys apart that are known to be full and nothing else, as far as a request goes. */
+function apartFromFull(
+  step: Omit<Step, 'random'>,
+  route: RouteState,
+  request: Requirements,
+): { readonly full: FullKeys; readonly others: readonly KeyState[] } {
+  holdReadiness(step)
+  const { triedKeys, excludedAccounts, claimedKeys, tokens, model } = request
+  const isPersonal = triedKeys.length + excludedAccounts.length + claimedKeys.size > 0
+  const isFree = isFreeModel(model)
+  const others: KeyState[] = []
+  let count = 0
+  let clearsAtMs = Number.POSITIVE_INFINITY
+  for (const key of membersOf(step.state, route)) {
+    const isFull = tokens <= key.fullFor && !(isFree && key.account.freeBench !== null)
+    if (isFull && !(isPersonal && isTaken(key, request))) {
+      count += 1
+      clearsAtMs = Math.min(clearsAtMs, step.nowMs + holdMs(key))
+    } else others.push(key)
+  }
+  return { full: { count, clearsAtMs: count === 0 ? null : clearsAtMs }, others }
 }

@@ -1,4 +1,4 @@
-import { type FilterResult, filterKeys } from './eligibility.ts'
+import { type FilterResult, filterKeys, fullExclusion } from './eligibility.ts'
 import { type AccountId, clientId, type KeyId, leaseId, type ModelId } from './ids.ts'
 import type { LeaseRequest, Refusal } from './lease-request.ts'
 import { admit } from './limits/queue-shares.ts'
@@ -130,10 +130,11 @@ function explainKey(
   if (candidates.includes(key)) {
     return { ...name, eligible: true, score: STRATEGIES[strategy].score(key, choice) }
   }
-  const against = excluded.find((other) => other.key === key)
-  if (against === undefined) {
+  if (!choice.members.includes(key)) {
     return { ...name, eligible: false, reasons: ['not_in_route'], clearsAtMs: null }
   }
+  const listed = excluded.find((other) => other.key === key)
+  const against = listed ?? { key, exclusions: [fullExclusion(key, choice.nowMs)] }
   const { exclusions } = against
   return {
     ...name,

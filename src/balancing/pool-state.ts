@@ -1,5 +1,5 @@
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
-import type { Generations } from './accounting/generations.ts'
+import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
 import {
   createSpend,
@@ -9,6 +9,8 @@ import {
   renewSpend,
 } from './accounting/max-spend.ts'
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
+import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
+import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
 import {
   type AccountState,
   accountOf,
@@ -28,6 +30,7 @@ import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { createIsolates, type Isolates } from './limits/isolates.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
 import { createMeter } from './limits/meter.ts'
+import { lookAgain, NOT_READY, type Readiness } from './limits/readiness.ts'
 import {
   createRetryBudget,
   type RetryBudget,
@@ -78,7 +81,7 @@ export interface PoolConfig {
 }
 
 /** A key, with all that the pool knows of it. */
-export interface KeyState extends Candidate {
+export interface KeyState extends Candidate, Readiness, RendezvousNode {
   readonly id: KeyId
   readonly config: KeyConfig
   account: AccountState
@@ -123,6 +126,8 @@ export interface RouteState {
   readonly memory: Memory
   /** The keys that the route selects. Null until they are needed, and after accounts changed. */
   members: readonly KeyState[] | null
+  /** The members by account. Null until they are needed, and after accounts changed. */
+  accounts: CandidateAccounts | null
 }
 
 /** Who pays for some keys, by OpenRouter's name. */
@@ -155,6 +160,8 @@ export interface PoolState {
   readonly owners: Map<AccountId, OwnerState>
   readonly leases: Leases
   readonly isolates: Isolates
+  /** The different `tpm` of the keys, the least first. */
+  readonly tokenLimits: readonly number[]
   readonly queue: WaitingQueue
   readonly affinities: Affinities
   readonly retryBudget: RetryBudget
@@ -168,6 +175,8 @@ export interface PoolState {
   /** When the checkpoint was made that the pool was restored from. A lease granted before it and not
    * live since has been settled. */
   restoredAtMs: number
+  /** For what every key that is noted as ready is so: from this moment on, at this mean cost. */
+  readonly readiness: { sinceMs: number; meanCostUsd: number }
   /** The number of grants so far. It is the clock by which keys take turns. */
   turns: number
   readonly changes: Changes
@@ -201,6 +210,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     models: route.models,
     memory: createMemory(),
     members: null,
+    accounts: null,
   })
   const [first, ...others] = config.routes
   return {
@@ -214,18 +224,25 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     owners: new Map(),
     leases: createLeases(),
     isolates: createIsolates(),
+    tokenLimits: tokenLimitsOf(config.keys),
     queue: createQueue(),
     affinities,
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
     ledger,
-    generations: new Map(),
+    generations: createGenerations(),
     meanCostUsd: 0,
     meanTokenUsd: 0,
     lookupsDueAtMs: 0,
     restoredAtMs: Number.NEGATIVE_INFINITY,
+    readiness: { sinceMs: nowMs, meanCostUsd: 0 },
     turns: 0,
     changes: { keys: new Set(), accounts: new Set(), spends: new Set(), models: false },
   }
+}
+
+function tokenLimitsOf(keys: readonly KeyConfig[]): readonly number[] {
+  const limits = new Set(keys.flatMap(({ tpm }) => tpm ?? []))
+  return [...limits].toSorted((a, b) => a - b)
 }
 
 function createKey(
@@ -236,6 +253,9 @@ function createKey(
     ...own,
     id: config.id,
     config,
+    hash: hash32(config.id),
+    readyFor: NOT_READY,
+    fullFor: NOT_READY,
     owner: null,
     creator: null,
     workspace: null,
@@ -264,7 +284,19 @@ function createKey(
 /** Counts leases that begin (1) or end (-1), for the key and for its account. */
 export function changeInFlight(key: KeyState, change: 1 | -1): void {
   key.inFlight += change
+  lookAgain(key)
   key.account.load.inFlight += change
+}
+
+/** Has the filter look again at a key, and at those that share an account or a budget with it. */
+export function lookAgainAtSisters({ keys }: PoolState, key: KeyState): void {
+  const { account, creator, workspace } = key
+  for (const other of keys.values()) {
+    const isOfBudget =
+      (creator !== null && other.creator === creator) ||
+      (workspace !== null && other.workspace === workspace)
+    if (other.account === account || isOfBudget) lookAgain(other)
+  }
 }
 
 /** Sets what is known of a key's lookups. */
@@ -282,6 +314,17 @@ export function membersOf(state: PoolState, route: RouteState): readonly KeyStat
       keys.some((selector) => selects(selector, { id, tags, account: account.id })),
   )
   return route.members
+}
+
+/** The accounts of some of a route's keys. They are known before if these are all of its keys. */
+export function accountsAmong(
+  { affinities }: PoolState,
+  route: RouteState,
+  keys: readonly KeyState[],
+): CandidateAccounts {
+  if (keys !== route.members) return accountsOf(affinities, keys)
+  route.accounts ??= accountsOf(affinities, keys)
+  return route.accounts
 }
 
 /**
@@ -309,6 +352,7 @@ function moveToAccount(state: PoolState, key: KeyState, nowMs: number): void {
   state.accounts.set(id, into)
   if (from.id === ownAccount(key.id)) merge(from, into, nowMs)
   key.account = into
+  lookAgainAtSisters(state, key)
   from.load.inFlight -= key.inFlight
   into.load.inFlight += key.inFlight
   into.keyCount += 1
@@ -316,6 +360,7 @@ function moveToAccount(state: PoolState, key: KeyState, nowMs: number): void {
   if (from.keyCount === 0) state.accounts.delete(from.id)
   state.changes.accounts.add(id)
   for (const route of state.routes) {
+    route.accounts = null
     if (route.config.keys?.some(({ kind }) => kind === 'account')) route.members = null
   }
 }

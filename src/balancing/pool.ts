@@ -23,9 +23,16 @@ import {
   type RunningLease,
 } from './limits/leases.ts'
 import { admit } from './limits/queue-shares.ts'
+import { lookAgain } from './limits/readiness.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
 import { displace, enter, leave, sweep, takeMoments } from './limits/waiting-queue.ts'
-import { changeInFlight, type KeyState, type PoolState, type Step } from './pool-state.ts'
+import {
+  changeInFlight,
+  type KeyState,
+  lookAgainAtSisters,
+  type PoolState,
+  type Step,
+} from './pool-state.ts'
 import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
 import { noteChange, noteReport } from './serving/key-changes.ts'
@@ -267,7 +274,7 @@ export function settle(
   const key = state.keys.get(keyId)
   if (key !== undefined) settleKey(step, key, { closing, lease }, settlement)
   if (settlement.unused) return
-  bookAttempt(step, { ...settlement, keyId }, lease ?? settlement.lease ?? null)
+  bookAttempt(step, keyId, settlement, lease ?? settlement.lease ?? null)
 }
 
 /** Frees the key of a lease, and learns of it what the attempt showed. */
@@ -279,6 +286,10 @@ function settleKey(
 ): void {
   const isLive = closing.kind === 'live'
   if (isLive) changeInFlight(key, -1)
+  lookAgain(key)
+  // What is benched, or too small, may be more than the key.
+  const isWide = settlement.benches.length > 0 || settlement.tooLargeFor === 'account'
+  if (isWide) lookAgainAtSisters(step.state, key)
   noteChange(step.state, key)
   if (settlement.unused) {
     if (lease !== null) undoLease(step, key, lease)
@@ -299,7 +310,8 @@ function isSettledBefore(state: PoolState, { lease, keyId }: Settlement): boolea
 /** Books an attempt for its client and its model, even if its key is gone. */
 function bookAttempt(
   { state, nowMs }: Step,
-  { keyId, generationId, outcome, fault, usage }: Settlement,
+  keyId: KeyId,
+  { generationId, outcome, fault, usage }: Settlement,
   terms: Pick<LeaseTerms, 'clientId' | 'model'> | null,
 ): void {
   if (generationId !== undefined && terms !== null) {
@@ -374,6 +386,7 @@ export function takeDecided(state: PoolState): readonly LeaseId[] {
 export function report(state: PoolState, lookup: KeyReport, nowMs: number): void {
   const key = state.keys.get(lookup.keyId)
   if (key === undefined) return
+  lookAgain(key)
   learnFromReport(state, key, lookup, nowMs)
   noteReport(state, key)
 }

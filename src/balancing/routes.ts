@@ -38,10 +38,14 @@ export function routeFor<R extends Pick<RouteConfig, 'models'>>(
   routes: NonEmpty<R>,
   names: readonly string[],
 ): R {
-  const found = routes.find(({ models }) =>
-    models.some((pattern) => names.some((name) => matchesModel(pattern, name))),
-  )
-  return found ?? (routes[routes.length - 1] as R)
+  const last = routes.length - 1
+  for (let i = 0; i < last; i++) {
+    const route = routes[i] as R
+    if (route.models.some((pattern) => names.some((name) => matchesModel(pattern, name)))) {
+      return route
+    }
+  }
+  return routes[last] as R
 }
 
 /** `anthropic/*` matches names that begin with `anthropic/`. A pattern without a star is exact. */

@@ -1,5 +1,5 @@
 import { spentToday } from './accounting/ledger.ts'
-import { accountFor, homeOf } from './affinity/affinity.ts'
+import { type AccountLoad, accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
 import {
   type Claims,
@@ -17,6 +17,7 @@ import type { AccountId, ModelId } from './ids.ts'
 import type { LeaseRequest, Refusal, RequestAffinity } from './lease-request.ts'
 import { isNonEmpty, type NonEmpty } from './non-empty.ts'
 import {
+  accountsAmong,
   type KeyState,
   membersOf,
   type PoolState,
@@ -185,15 +186,16 @@ function narrowByAffinity(
   if (strategy.isOrdered) return atHome(step, candidates, affinity)
   const { state, nowMs } = step
   if (affinity.kind === 'cache') {
-    const nodes = candidates.map((key) => ({ hash: hash32(key.id), weight: key.weight, key }))
-    const winner = rendezvousWinner(hash32(affinity.id), nodes)
-    return winner === null ? candidates : [winner.key]
+    const winner = rendezvousWinner(hash32(affinity.id), candidates)
+    return winner === null ? candidates : [winner]
   }
-  return ofAccount(candidates, accountFor(state.affinities, affinity.id, candidates, nowMs))
+  const among = accountsAmong(state, route, candidates)
+  return ofAccount(candidates, accountFor(state.affinities, affinity.id, among, nowMs))
 }
 
-function ofAccount(candidates: NonEmpty<KeyState>, id: AccountId | null): NonEmpty<KeyState> {
-  const keys = candidates.filter((key) => key.account.id === id)
+function ofAccount(candidates: NonEmpty<KeyState>, load: AccountLoad): NonEmpty<KeyState> {
+  const keys: KeyState[] = []
+  for (const key of candidates) if (key.account.load === load) keys.push(key)
   return isNonEmpty(keys) ? keys : candidates
 }
 
@@ -208,7 +210,8 @@ function atHome(
   affinity: RequestAffinity,
 ): NonEmpty<KeyState> {
   if (affinity.kind === 'cache') return candidates
-  return ofAccount(candidates, homeOf(state.affinities, affinity.id, nowMs))
+  const home = homeOf(state.affinities, affinity.id, nowMs)
+  return home === null ? candidates : ofAccount(candidates, home)
 }
 
 /** No key may serve: why, and when a key may serve again. */
@@ -223,16 +226,22 @@ export interface NoCandidate {
 
 /** Sums up why no model has a candidate. The counts are those of the requested model. */
 export function noCandidate(models: readonly ModelCandidates[], nowMs: number): NoCandidate {
-  const excluded = models.flatMap(({ filtered }) => filtered.excluded)
+  let retryAtMs: number | null = null
+  let mayClearMs: number | null = null
+  for (const { filtered } of models) {
+    const { excluded, full } = filtered
+    retryAtMs = earlier(retryAtMs, full.clearsAtMs)
+    if (full.count > 0) mayClearMs = earlier(mayClearMs, nowMs)
+    for (const key of excluded) {
+      retryAtMs = earlier(retryAtMs, clearsAtMs(key))
+      mayClearMs = earlier(mayClearMs, mayClearAtMs(key, nowMs))
+    }
+  }
+  const reasons = countReasons(models[0]?.filtered)
   return {
     kind: 'no_candidate',
-    refusal: {
-      kind: 'refusal',
-      cause: 'no_key',
-      reasons: countReasons(models[0]?.filtered),
-      retryAtMs: earliest(excluded.map(clearsAtMs)),
-    },
-    mayClearAtMs: earliest(excluded.map((key) => mayClearAtMs(key, nowMs))),
+    refusal: { kind: 'refusal', cause: 'no_key', reasons, retryAtMs },
+    mayClearAtMs: mayClearMs,
     models,
   }
 }
@@ -240,8 +249,10 @@ export function noCandidate(models: readonly ModelCandidates[], nowMs: number): 
 function countReasons(filtered: FilterResult | undefined): ReasonCounts {
   const counts: ReasonCounts = {}
   if (filtered === undefined) return counts
-  if (filtered.outsideRoute > 0) counts.not_in_route = filtered.outsideRoute
-  for (const { exclusions } of filtered.excluded) {
+  const { outsideRoute, full, excluded } = filtered
+  if (outsideRoute > 0) counts.not_in_route = outsideRoute
+  if (full.count > 0) counts.at_max_concurrent = full.count
+  for (const { exclusions } of excluded) {
     const reason = firstReason(exclusions)
     if (reason !== null) counts[reason] = (counts[reason] ?? 0) + 1
   }
@@ -274,8 +285,8 @@ export function latest(moments: readonly (number | null)[]): number | null {
   )
 }
 
-/** The first of some moments; null if all of them are null. */
-function earliest(moments: readonly (number | null)[]): number | null {
-  const known = moments.filter((moment) => moment !== null)
-  return known.length === 0 ? null : Math.min(...known)
+/** The first of two moments; null if both are null. */
+function earlier(a: number | null, b: number | null): number | null {
+  if (a === null || b === null) return a ?? b
+  return Math.min(a, b)
 }

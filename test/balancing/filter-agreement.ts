@@ -1,8 +1,9 @@
-import { filterKeys, NO_CLAIMS } from '../../src/balancing/eligibility.ts'
+import { type FilterResult, filterKeys, NO_CLAIMS } from '../../src/balancing/eligibility.ts'
 import { type KeyId, type ModelId, modelId } from '../../src/balancing/ids.ts'
+import { lookAgain } from '../../src/balancing/limits/readiness.ts'
 import type { PoolState } from '../../src/balancing/pool-state.ts'
 import { routeOf } from '../../src/balancing/selection.ts'
-import { candidatesFor } from '../../src/balancing/serving/candidates.ts'
+import { candidatesFor, isPanicIn } from '../../src/balancing/serving/candidates.ts'
 
 const MODELS = ['vendor/model', 'vendor/model:free', 'vendor/other', 'only/a'].map(modelId)
 
@@ -34,11 +35,17 @@ function disagreementsOf(
   const { model } = imagined
   const route = routeOf(state, { asked: model, models: [model] })
   const request = { ...imagined, excludedAccounts: [], tokens: 10, claimedKeys: NO_CLAIMS }
+  const keys = [...state.keys.values()]
+  const noted = keys.map((key) => ({ key, readyFor: key.readyFor, fullFor: key.fullFor }))
   const fast = candidatesFor({ state, nowMs }, route, request)
+  const fastPanic = isPanicIn({ state, nowMs }, route, model)
+  const counted = filterKeys({ state, nowMs }, route, request)
+  for (const key of keys) lookAgain(key)
   const full = filterKeys({ state, nowMs }, route, request)
+  for (const { key, ...numbers } of noted) Object.assign(key, numbers)
   const found = new Set(fast.keys)
-  const faults: string[] = []
-  if (fast.panic !== full.panic) faults.push(`${model}: the halves disagree about panic`)
+  const faults = countingFaults(counted, full).map((fault) => `${model}: ${fault}`)
+  if (fast.panic !== full.panic || fastPanic !== full.panic) faults.push(`${model}: the halves disagree about panic`)
   if (fast.keys.length === 0 && full.candidates.length > 0) faults.push(`${model}: none is found`)
   if (fast.keys.some((key) => !full.candidates.includes(key))) {
     faults.push(`${model}: one is found that may not serve`)
@@ -47,4 +54,18 @@ function disagreementsOf(
     faults.push(`${model}: one is not found that may serve`)
   }
   return faults
+}
+
+/** Full keys are counted where a close look would list them: with this one exclusion. */
+function countingFaults(counted: FilterResult, listed: FilterResult): string[] {
+  const named = new Set(counted.excluded.map(({ key }) => key))
+  const unnamed = listed.excluded.filter(({ key }) => !named.has(key))
+  const exclusions = unnamed.flatMap((one) => one.exclusions)
+  const isOnlyFull = exclusions.every(({ reason }) => reason === 'at_max_concurrent')
+  const clearsAtMs = Math.min(...exclusions.map((one) => one.clearsAtMs ?? 0))
+  const { count } = counted.full
+  if (count !== unnamed.length || count !== exclusions.length || !isOnlyFull) {
+    return ['a key is counted as full that is more than that, or less']
+  }
+  return count > 0 && clearsAtMs !== counted.full.clearsAtMs ? ['full keys end at other times'] : []
 }

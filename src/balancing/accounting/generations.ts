@@ -1,11 +1,18 @@
 import type { Bench } from '../health/bench.ts'
 import type { ClientId, KeyId } from '../ids.ts'
+import {
+  createRotatingMap,
+  entriesOf,
+  getEntry,
+  type RotatingMap,
+  setEntry,
+} from '../limits/rotating-map.ts'
 
 /**
  * Which key made which answer, by the generation's id. OpenRouter shows a generation only to keys
  * of the account that paid for it. The gateway shows it only to the client that requested it.
  */
-export type Generations = Map<string, Generation>
+export type Generations = RotatingMap<string, Generation>
 
 export interface Generation {
   readonly keyId: KeyId
@@ -30,26 +37,28 @@ export interface GenerationSource {
 
 const REMEMBER_MS = 24 * 60 * 60_000
 
-/** This many take about 1 MB, and as much again in the checkpoint. */
-const MAX_REMEMBERED = 10_000
+/** At least this many are remembered, and this many are stored: they take 1 to 2 MB. */
+const REMEMBERED = 10_000
 
 /** OpenRouter's ids have about 40 characters. A longer text than this is no such id. */
 const MAX_ID_LENGTH = 80
 
-/** Remembers a generation for a day, and forgets those that are too old or too many. */
+export function createGenerations(): Generations {
+  return createRotatingMap({ termMs: REMEMBER_MS, capacity: REMEMBERED })
+}
+
+/** Remembers a generation for a day, unless too many follow. */
 export function rememberGeneration(
   generations: Generations,
   id: string,
   generation: Generation,
 ): void {
-  if (id.length > MAX_ID_LENGTH) return
-  generations.delete(id)
-  generations.set(id, generation)
-  for (const [oldest, { atMs }] of generations) {
-    const stale = atMs < generation.atMs - REMEMBER_MS || generations.size > MAX_REMEMBERED
-    if (!stale) break
-    generations.delete(oldest)
-  }
+  if (id.length <= MAX_ID_LENGTH) setEntry(generations, id, generation, generation.atMs)
+}
+
+/** The generations to be stored, the youngest last. */
+export function youngestGenerations(generations: Generations): readonly [string, Generation][] {
+  return entriesOf(generations).slice(-REMEMBERED)
 }
 
 /**
@@ -64,7 +73,7 @@ export function keyForGeneration(
   clientId: ClientId,
   nowMs: number,
 ): KeyId | null {
-  const generation = generations.get(id)
+  const generation = getEntry(generations, id)
   if (generation === undefined || generation.clientId !== clientId) return null
   if (generation.atMs < nowMs - REMEMBER_MS) return null
   const own = keys.get(generation.keyId)

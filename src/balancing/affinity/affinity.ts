@@ -1,5 +1,6 @@
-import { type AccountId, accountId } from '../ids.ts'
-import { hash32, type RendezvousNode, rendezvousWinner } from './rendezvous-hash.ts'
+import type { AccountId } from '../ids.ts'
+import type { AccountPart, CandidateAccounts } from './candidate-accounts.ts'
+import { hash32, rendezvousWinner } from './rendezvous-hash.ts'
 
 /**
  * The home of each conversation: the account that served it last. OpenRouter sends a
@@ -23,8 +24,8 @@ export interface Affinities {
   readonly loads: Map<AccountId, AccountLoad>
   /** To what moment `AccountLoad.recent` is scaled. */
   landmarkMs: number
-  /** Numbers the choices, so that each can note something at an account without a map of its own. */
-  choices: number
+  /** Numbers the sortings of keys by account: see candidate-accounts.ts. */
+  sortings: number
 }
 
 export interface Home {
@@ -33,8 +34,10 @@ export interface Home {
 }
 
 /** What an account carries. */
-export interface AccountLoad extends RendezvousNode {
+export interface AccountLoad {
   readonly id: AccountId
+  /** `hash32` of the id. */
+  readonly hash: number
   /** Conversations whose home it is, by generation. */
   youngHomes: number
   oldHomes: number
@@ -46,10 +49,9 @@ export interface AccountLoad extends RendezvousNode {
   recent: number
   /** Leases of all its keys. */
   inFlight: number
-  /** For the choice of this number: its candidates, and what they weigh on average. */
-  choice: number
-  weight: number
-  candidates: number
+  /** The last sorting that it was part of, and its place there: see candidate-accounts.ts. */
+  sorting: number
+  place: number
 }
 
 /** The load that an account may carry: this many times its share. */
@@ -76,46 +78,36 @@ export function createAffinities(nowMs: number): Affinities {
     rotatedAtMs: nowMs,
     loads: new Map(),
     landmarkMs: nowMs,
-    choices: 0,
+    sortings: 0,
   }
-}
-
-/** A key that may serve, and the load of its account. */
-interface AccountKey {
-  readonly weight: number
-  readonly account: { readonly load: AccountLoad }
 }
 
 /**
  * The account for a request of a conversation. The home is looked at first: most requests need no
  * more than that.
  * @param id anything that is the same for all of its turns
- * @param candidates not empty
+ * @param among those of the keys that may serve; not empty
  */
 export function accountFor(
   affinities: Affinities,
   id: string,
-  candidates: readonly AccountKey[],
+  among: CandidateAccounts,
   nowMs: number,
-): AccountId {
-  affinities.choices += 1
-  const { choices } = affinities
-  const bounds = boundsOf(candidates, choices)
-  const home = affinities.loads.get(homeOf(affinities, id, nowMs) ?? NO_ACCOUNT)
-  if (home?.choice === choices && !bounds.isOverloaded(home)) return home.id
-  const accounts = bounds.accounts()
+): AccountLoad {
+  const { parts } = among
+  const bounds = boundsOf(among)
+  const home = homeOf(affinities, id, nowMs)
+  const part = home === null ? undefined : parts.find(({ load }) => load === home)
+  if (part !== undefined && !bounds.isOverloaded(part)) return part.load
   const hash = hash32(id)
-  const isFree = (account: AccountLoad) => !bounds.isOverloaded(account)
+  const isFree = (account: AccountPart) => !bounds.isOverloaded(account)
   const roomy = rendezvousWinner(
     hash,
-    accounts,
+    parts,
     (account) => !bounds.isFull(account) && isFree(account),
   )
-  return (roomy ?? rendezvousWinner(hash, accounts, isFree) ?? leastLoaded(accounts)).id
+  return (roomy ?? rendezvousWinner(hash, parts, isFree) ?? leastLoaded(parts)).load
 }
-
-/** No account has an empty name. */
-const NO_ACCOUNT = accountId('')
 
 /** Remembers where a request of a conversation was sent. */
 export function remember(
@@ -160,12 +152,10 @@ export function countRequest(affinities: Affinities, load: AccountLoad, nowMs: n
 }
 
 interface Bounds {
-  /** The accounts of the candidates, each once. */
-  accounts(): readonly AccountLoad[]
   /** Whether it has more than its part of the running requests, and not by chance. */
-  isOverloaded(account: AccountLoad): boolean
+  isOverloaded(account: AccountPart): boolean
   /** Whether it is the home of as many conversations as it may be. */
-  isFull(account: AccountLoad): boolean
+  isFull(account: AccountPart): boolean
 }
 
 /** A load that is this many standard deviations above its share is not chance. */
@@ -187,64 +177,49 @@ const NO_CHANCE = 3
  * - The worst case of the rule: 85 % instead of 94 %, if 20 long requests every 4 minutes
  *   may use only one of two accounts (60 conversations with a turn every 3 minutes).
  */
-function boundsOf(candidates: readonly AccountKey[], choice: number): Bounds {
-  let [weights, running, recently, housed] = [0, 0, 0, 0]
-  for (const { weight, account } of candidates) {
-    const { load } = account
-    if (load.choice !== choice) {
-      load.choice = choice
-      load.weight = 0
-      load.candidates = 0
-      running += load.inFlight
-      recently += load.recent
-      housed += homesOf(load)
-    }
-    // A second key does not make an account able to bear more: it weighs what its keys do on average.
-    const change = (weight - load.weight) / (load.candidates + 1)
-    load.weight += change
-    load.candidates += 1
-    weights += change
-  }
+function boundsOf({ parts, weights }: CandidateAccounts): Bounds {
+  let running = 0
+  for (const { load } of parts) running += load.inFlight
+  // Most homes are not busy, and then neither sum is needed.
+  let recently: number | null = null
+  let housed: number | null = null
   return {
-    accounts: () => distinctAccounts(candidates),
-    isOverloaded({ weight, inFlight, recent }) {
+    isOverloaded({ weight, load: { inFlight, recent } }) {
       const share = weight / weights
       const busy = inFlight + 1 > Math.ceil(MAX_LOAD * (running + 1) * share)
       if (!busy) return false
       const deviation = Math.sqrt(running * share * (1 - share))
       const isNoChance = inFlight > running * share + NO_CHANCE * deviation + 1
-      return isNoChance || recent > MAX_LOAD * recently * share
+      if (isNoChance) return true
+      recently ??= parts.reduce((sum, { load }) => sum + load.recent, 0)
+      return recent > MAX_LOAD * recently * share
     },
-    isFull: (account) =>
-      homesOf(account) + 1 > Math.ceil((MAX_HOMES * (housed + 1) * account.weight) / weights),
+    isFull({ weight, load }) {
+      housed ??= parts.reduce((sum, part) => sum + homesOf(part.load), 0)
+      return homesOf(load) + 1 > Math.ceil((MAX_HOMES * (housed + 1) * weight) / weights)
+    },
   }
-}
-
-/** In one pass and without a set: an account is counted down to nothing as its candidates pass. */
-function distinctAccounts(candidates: readonly AccountKey[]): readonly AccountLoad[] {
-  const accounts: AccountLoad[] = []
-  for (const { account } of candidates) {
-    const { load } = account
-    load.candidates -= 1
-    if (load.candidates === 0) accounts.push(load)
-  }
-  return accounts
 }
 
 function homesOf({ youngHomes, oldHomes }: AccountLoad): number {
   return youngHomes + oldHomes
 }
 
-function leastLoaded(accounts: readonly AccountLoad[]): AccountLoad {
-  return accounts.reduce((least, account) =>
-    account.inFlight * least.weight < least.inFlight * account.weight ? account : least,
+function leastLoaded(parts: readonly AccountPart[]): AccountPart {
+  return parts.reduce((least, part) =>
+    part.load.inFlight * least.weight < least.load.inFlight * part.weight ? part : least,
   )
 }
 
-/** The account that a conversation was served by last; null if that is too long ago, or unknown. */
-export function homeOf({ young, old }: Affinities, id: string, nowMs: number): AccountId | null {
+/**
+ * The account that a conversation was served by last; null if that is too long ago, or unknown. As its
+ * load, since candidates are compared with it: one text with another takes longer than one object.
+ */
+export function homeOf(affinities: Affinities, id: string, nowMs: number): AccountLoad | null {
+  const { young, old, loads } = affinities
   const home = young.get(id) ?? old.get(id)
-  return home !== undefined && home.usedAtMs >= nowMs - HOME_MS ? home.account : null
+  if (home === undefined || home.usedAtMs < nowMs - HOME_MS) return null
+  return loads.get(home.account) ?? null
 }
 
 /** The load of an account, made where there is none. It is the same one from then on. */
@@ -260,7 +235,12 @@ export function loadOf({ loads }: Affinities, id: AccountId): AccountLoad {
 /** The load of an account that nothing is known of. */
 export function createLoad(id: AccountId): AccountLoad {
   return {
-    ...{ id, hash: hash32(id), youngHomes: 0, oldHomes: 0, recent: 0 },
-    ...{ choice: 0, weight: 0, candidates: 0, inFlight: 0 },
+    id,
+    hash: hash32(id),
+    youngHomes: 0,
+    oldHomes: 0,
+    recent: 0,
+    inFlight: 0,
+    ...{ sorting: 0, place: 0 },
   }
 }

@@ -1,7 +1,7 @@
 import { type AccountLoad, createLoad } from '../affinity/affinity.ts'
 import { type AccountId, accountId, type KeyId, keyId, type ModelId } from '../ids.ts'
 import type { SizeNote } from '../limits/size-note.ts'
-import { type Bench, later } from './bench.ts'
+import { type Bench, isActive, later } from './bench.ts'
 
 /** An account, with the benches that exclude all of its keys at once. */
 export interface AccountState {
@@ -31,6 +31,19 @@ export function createAccount(load: AccountLoad): AccountState {
     keysWithoutRoom: new Set(),
     tooLarge: null,
   }
+}
+
+/**
+ * Whether a model of the account is benched. Benches that have ended are dropped on the way, so that a
+ * call costs no more than the benches that were made since the last one.
+ */
+export function hasBenchedModel({ modelBenches }: AccountState, nowMs: number): boolean {
+  if (modelBenches.size === 0) return false
+  for (const [model, bench] of modelBenches) {
+    if (isActive(bench, nowMs)) return true
+    modelBenches.delete(model)
+  }
+  return false
 }
 
 /** An account for one key alone. A configured account has no `/`, so the names cannot collide. */

@@ -89,13 +89,13 @@ export function deposit(
   nowMs: number,
   deposits: 1 | -1 = 1,
 ): void {
-  for (const [bucket, rates] of [
-    [bucketOf(budget, model, policy, nowMs), policy],
-    [budget.ceiling, doubled(policy)],
-  ] as const) {
-    refill(bucket, rates, deposits, nowMs)
-    bucket.tokens = Math.max(0, bucket.tokens)
-  }
+  payIn(bucketOf(budget, model, policy, nowMs), policy, deposits, nowMs)
+  payIn(budget.ceiling, doubled(policy), deposits, nowMs)
+}
+
+function payIn(bucket: TokenBucket, policy: RetryBudgetPolicy, deposits: 1 | -1, nowMs: number) {
+  refill(bucket, policy, deposits, nowMs)
+  bucket.tokens = Math.max(0, bucket.tokens)
 }
 
 /** Whether the model's budget and the pool's can pay for one retry now. */

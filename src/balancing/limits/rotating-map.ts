@@ -4,7 +4,8 @@
  * leaves a tombstone for each deletion, and every new iterator walks over all of them.
  *
  * An entry lives for one to two times the term, and there are at most twice as many as a generation
- * holds.
+ * holds. An entry that is set again stays in the older generation too, where the younger hides it: to
+ * look for it there would cost every new entry a look-up.
  */
 export interface RotatingMap<K, V> {
   young: Map<K, V>
@@ -37,16 +38,15 @@ export function setEntry<K, V>(map: RotatingMap<K, V>, key: K, value: V, nowMs: 
     map.young = new Map()
     map.rotatedAtMs = nowMs
   }
-  if (map.old.size > 0) map.old.delete(key)
   map.young.set(key, value)
 }
 
 export function deleteEntry<K, V>(map: RotatingMap<K, V>, key: K): void {
-  map.young.delete(key)
-  map.old.delete(key)
+  if (map.young.size > 0) map.young.delete(key)
+  if (map.old.size > 0) map.old.delete(key)
 }
 
 /** All entries, the older generation first. */
-export function entriesOf<K, V>(map: RotatingMap<K, V>): [K, V][] {
-  return [...map.old, ...map.young]
+export function entriesOf<K, V>({ young, old }: RotatingMap<K, V>): [K, V][] {
+  return [...[...old].filter(([key]) => !young.has(key)), ...young]
 }

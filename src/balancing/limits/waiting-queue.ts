@@ -255,6 +255,9 @@ export function sweep(queue: WaitingQueue, nowMs: number): void {
 /** Forgets the keys that were waited for, when nobody is left who waits. */
 export function restIfEmpty(queue: WaitingQueue): boolean {
   if (queue.lines.size > 0) return false
+  // Asked twice in each request, so it is told at a glance: to clear even an empty set makes a new one.
+  const isAtRest = queue.changed.size === 0 && queue.lastDeadlineMs === Number.NEGATIVE_INFINITY
+  if (isAtRest) return true
   queue.changed.clear()
   queue.moments.clear()
   queue.unpaid.clear()

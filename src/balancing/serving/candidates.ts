@@ -1,18 +1,23 @@
+import { spentUsd } from '../accounting/max-spend.ts'
 import {
   creditExclusions,
+  holdReadiness,
   isFreeModel,
-  isTried,
+  isTaken,
   loadExclusions,
   type Requirements,
   sizeExclusions,
   spendExclusions,
+  standingExclusions,
 } from '../eligibility.ts'
+import { hasBenchedModel } from '../health/account.ts'
 import { isActive } from '../health/bench.ts'
 import { awaitsProbe } from '../health/circuit-breaker.ts'
 import { isPanic } from '../health/panic.ts'
 import { shareOf } from '../health/slow-start.ts'
 import type { ModelId } from '../ids.ts'
-import { fits } from '../limits/sliding-window.ts'
+import { NOT_READY, READY_FOR_ANY } from '../limits/readiness.ts'
+import { fits, takenWithin } from '../limits/sliding-window.ts'
 import {
   type KeyState,
   membersOf,
@@ -23,7 +28,10 @@ import {
 
 /** The keys that may serve a request, found without a word about those that may not. */
 export interface Candidates {
-  /** Closed breakers, and those that await a probe. In panic: the best of what there is. */
+  /**
+   * Closed breakers, and those that await a probe. In panic: the best of what there is. It is the
+   * route's own list of members where all of them may serve.
+   */
   readonly keys: readonly KeyState[]
   readonly panic: boolean
   /** Whether some of them have recovered so lately that they get less than their share. */
@@ -31,80 +39,145 @@ export interface Candidates {
 }
 
 /**
- * The fast half of the filter: one pass that allocates nothing for a key that may not serve. Nearly
- * every request needs no more. `filterKeys` says the same at length, for refusals and for people.
+ * The fast half of the filter: one pass that looks at one number of nearly every key (see
+ * readiness.ts), and allocates nothing for a key that may not serve. Nearly every request needs no
+ * more. `filterKeys` says the same at length, for refusals and for people.
  */
 export function candidatesFor(
-  { state, nowMs }: Omit<Step, 'random'>,
+  step: Omit<Step, 'random'>,
   route: RouteState,
   requirements: Requirements,
 ): Candidates {
-  const { model, triedKeys, excludedAccounts, claimedKeys } = requirements
-  const isFree = isFreeModel(model)
+  const { state } = step
+  const { tokens, triedKeys, excludedAccounts, claimedKeys } = requirements
+  holdReadiness(step)
+  const isFree = isFreeModel(requirements.model)
   const isPersonal = triedKeys.length + excludedAccounts.length + claimedKeys.size > 0
   const members = membersOf(state, route)
-  const groups: CandidateGroups = { probes: [], closed: null, open: [] }
-  let standing = 0
-  let standingClosed = 0
+  const look: Look = { step, requirements, isFree, isPersonal, standing: 0, standingClosed: 0 }
+  const found: Found = { probes: [], closed: null, open: [], hasRecovering: false }
+  let known = 0
   for (let i = 0; i < members.length; i++) {
     const key = members[i] as KeyState
-    const isStanding = stands(key, model, isFree, nowMs)
-    if (isStanding) standing += 1
-    if (isStanding && key.breaker.kind === 'closed') standingClosed += 1
-    const isExcluded =
-      !isStanding ||
-      !hasCapacity(state, key, requirements.tokens, nowMs) ||
-      (isPersonal && isTaken(key, requirements)) ||
-      isTooLarge(key, requirements, nowMs)
-    sortIn(groups, members, i, isExcluded ? null : groupOf(key, nowMs))
+    const isReady = tokens <= key.readyFor
+    const isKnown = isReady || tokens <= key.fullFor
+    if (isKnown && !(isFree && key.account.freeBench !== null)) {
+      known += 1
+      if (isReady && !(isPersonal && isTaken(key, requirements))) found.closed?.push(key)
+      else found.closed ??= members.slice(0, i)
+    } else sortIn(found, members, i, lookAt(look, key))
   }
-  const panic = isPanic(standing, standingClosed, state.policy.panicRatio)
-  const { probes, open } = groups
-  const closed = groups.closed ?? members
+  const { policy } = state
+  const panic = isPanic(known + look.standing, known + look.standingClosed, policy.panicRatio)
+  const { probes, open, hasRecovering } = found
+  const closed = found.closed ?? members
   const keys = panic ? firstOfPanic(probes, closed, open) : admitted(probes, closed)
-  return { keys, panic, hasRecovering: noteShares(keys, nowMs) }
+  return { keys, panic, hasRecovering }
 }
 
 function admitted(probes: readonly KeyState[], closed: readonly KeyState[]): readonly KeyState[] {
   return probes.length === 0 ? closed : [...closed, ...probes]
 }
 
-/** Notes how much of its load each key can be given. Returns whether one of them is recovering. */
-function noteShares(keys: readonly KeyState[], nowMs: number): boolean {
-  let hasRecovering = false
-  for (const key of keys) {
-    key.share = shareOf(key.breaker, nowMs)
-    if (key.share < 1) hasRecovering = true
+/** Whether breakers are ignored, as in `filterStanding` but without a list. */
+export function isPanicIn(step: Omit<Step, 'random'>, route: RouteState, model: ModelId): boolean {
+  holdReadiness(step)
+  const isFree = isFreeModel(model)
+  let standing = 0
+  let closed = 0
+  for (const key of membersOf(step.state, route)) {
+    const isSound = Math.max(key.readyFor, key.fullFor) >= 0
+    const isKnown = isSound && !(isFree && key.account.freeBench !== null)
+    if (!isKnown && standingExclusions(key, model, step.nowMs).length > 0) continue
+    standing += 1
+    if (isKnown || key.breaker.kind === 'closed') closed += 1
   }
-  return hasRecovering
+  return isPanic(standing, closed, step.state.policy.panicRatio)
 }
 
 /** Keys with room, by what their breaker says. */
-interface CandidateGroups {
+interface Found {
   readonly probes: KeyState[]
   /** Null while every key so far is one of these: a healthy pool's own list serves, without a copy. */
   closed: KeyState[] | null
   /** Open, or half-open while the probe is out. */
   readonly open: KeyState[]
+  hasRecovering: boolean
 }
 
-function groupOf({ breaker }: KeyState, nowMs: number): keyof CandidateGroups {
-  if (breaker.kind === 'closed') return 'closed'
-  return awaitsProbe(breaker, nowMs) ? 'probes' : 'open'
-}
+type Group = 'probes' | 'closed' | 'open'
 
-function sortIn(
-  groups: CandidateGroups,
-  members: readonly KeyState[],
-  i: number,
-  group: keyof CandidateGroups | null,
-): void {
+function sortIn(found: Found, members: readonly KeyState[], i: number, group: Group | null): void {
+  const key = members[i] as KeyState
   if (group === 'closed') {
-    groups.closed?.push(members[i] as KeyState)
+    if (key.share < 1) found.hasRecovering = true
+    found.closed?.push(key)
     return
   }
-  groups.closed ??= members.slice(0, i)
-  if (group !== null) groups[group].push(members[i] as KeyState)
+  found.closed ??= members.slice(0, i)
+  if (group !== null) found[group].push(key)
+}
+
+/** A close look at those keys of which no number says enough. */
+interface Look {
+  readonly step: Omit<Step, 'random'>
+  readonly requirements: Requirements
+  readonly isFree: boolean
+  readonly isPersonal: boolean
+  /** How many keys stood so far, and how many of those have a closed breaker. */
+  standing: number
+  standingClosed: number
+}
+
+/**
+ * Whether a key may serve, and with whom. Notes how much of its load it can be given, and whether it
+ * has to be looked at again.
+ */
+function lookAt(look: Look, key: KeyState): Group | null {
+  const { step, requirements } = look
+  const { nowMs } = step
+  if (!stands(key, requirements.model, look.isFree, nowMs)) return null
+  look.standing += 1
+  if (key.breaker.kind === 'closed') look.standingClosed += 1
+  if (isFull(key)) {
+    key.fullFor = tokensReadyFor(step, key)
+    return null
+  }
+  if (!hasCapacity(step.state, key, requirements.tokens, nowMs)) return null
+  if (isTooLarge(key, requirements, nowMs)) return null
+  key.share = shareOf(key.breaker, nowMs)
+  key.readyFor = tokensReadyFor(step, key)
+  if (look.isPersonal && isTaken(key, requirements)) return null
+  if (key.breaker.kind === 'closed') return 'closed'
+  return awaitsProbe(key.breaker, nowMs) ? 'probes' : 'open'
+}
+
+/**
+ * For how many tokens a standing key stays ready until something happens to it, as far as other limits
+ * than that of its leases are concerned.
+ */
+function tokensReadyFor({ state, nowMs }: Omit<Step, 'random'>, key: KeyState): number {
+  const { account, breaker, rpm, tpm } = key
+  const isSound = breaker.kind === 'closed' && shareOf(breaker, nowMs) === 1
+  const isForAny = key.tooLarge === null && account.tooLarge === null
+  if (!(isSound && isForAny) || hasBenchedModel(account, nowMs)) return NOT_READY
+  if (!staysSolvent(key, state.readiness.meanCostUsd, nowMs)) return NOT_READY
+  if (rpm !== null && !fits(rpm.window, rpm.limit, 1, nowMs)) return NOT_READY
+  if (tpm === null) return READY_FOR_ANY
+  return Math.min(READY_FOR_ANY, tpm.limit - takenWithin(tpm.window, nowMs))
+}
+
+/** Whether neither a dearer mean answer nor the reset of its cap takes a key's room away. */
+function staysSolvent(
+  { credit, spend, inFlight, config }: KeyState,
+  meanCostUsd: number,
+  nowMs: number,
+): boolean {
+  const expectedUsd = inFlight * meanCostUsd
+  if (spend !== null && spentUsd(spend, nowMs) + expectedUsd >= spend.max.usd) return false
+  if (credit.kind === 'unknown' || credit.remainingUsd === null) return true
+  const leastUsd = Math.min(credit.remainingUsd, credit.limitUsd ?? credit.remainingUsd)
+  return leastUsd - expectedUsd > config.minCreditUsd
 }
 
 /**
@@ -120,11 +193,6 @@ function firstOfPanic(
 ): readonly KeyState[] {
   if (probes.length > 0) return probes
   return closed.length > 0 ? closed : open
-}
-
-/** Whether the request's own way, or a claim of an earlier request, excludes a key. */
-function isTaken(key: KeyState, requirements: Requirements): boolean {
-  return isTried(key, requirements) || requirements.claimedKeys.has(key.id)
 }
 
 /** Whether the key, or its account, could not pay for a request of this size. */
@@ -147,10 +215,14 @@ function stands(key: KeyState, model: ModelId, isFree: boolean, nowMs: number): 
   return isUnlimited || creditExclusions(key, nowMs).length === 0
 }
 
-/** Whether `loadExclusions` would be empty. */
+/** Whether a key has as many leases as it may have at once. */
+function isFull({ config: { maxConcurrent }, inFlight }: KeyState): boolean {
+  return maxConcurrent !== null && inFlight >= maxConcurrent
+}
+
+/** Whether `loadExclusions` would be empty for a key that is not full. */
 function hasCapacity(state: PoolState, key: KeyState, tokens: number, nowMs: number): boolean {
-  const { config, inFlight, rpm, tpm, credit } = key
-  if (config.maxConcurrent !== null && inFlight >= config.maxConcurrent) return false
+  const { inFlight, rpm, tpm, credit } = key
   if (rpm !== null && !fits(rpm.window, rpm.limit, 1, nowMs)) return false
   if (tpm !== null && !fits(tpm.window, tpm.limit, tokens, nowMs)) return false
   if (inFlight === 0) return true

@@ -15,6 +15,7 @@ import {
   type RunningLease,
 } from '../limits/leases.ts'
 import { type Meter, shareUsed } from '../limits/meter.ts'
+import { lookAgain } from '../limits/readiness.ts'
 import { deposit } from '../limits/retry-budget.ts'
 import { isNonEmpty } from '../non-empty.ts'
 import {
@@ -150,6 +151,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   }
   // Charged anew now: a minute that began at the grant would end before that of the upstream call.
   charge(key, told.tokens, nowMs)
+  lookAgain(key)
   open(state.leases, {
     kind: 'running',
     id: told.leaseId,

@@ -43,11 +43,10 @@ function isKnown({ routes, ledger }: PoolState, model: ModelId): boolean {
   return isNamed || (ledger.byModel.get(model)?.total.successes ?? 0) > 0
 }
 
-/** How many keys are too small for the request. It is the same for all requests of one size. */
-function tooSmallFor({ keys }: PoolState, { tokens }: LeaseRequest): number {
-  let count = 0
-  for (const { tpm } of keys.values()) if (tpm !== null && tpm.limit < tokens) count += 1
-  return count
+/** How many limits are too small for the request: all requests for which it is the same fit the same keys. */
+function tooSmallFor({ tokenLimits }: PoolState, { tokens }: LeaseRequest): number {
+  const count = tokenLimits.findIndex((limit) => limit >= tokens)
+  return count === -1 ? tokenLimits.length : count
 }
 
 /** Whether a key may come free for a request within the time that it may wait. */

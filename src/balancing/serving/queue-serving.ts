@@ -3,7 +3,6 @@ import {
   type Claims,
   type Exclusion,
   exclusionsOf,
-  filterStanding,
   isFreeModel,
   NO_CLAIMS,
   type Requirements,
@@ -35,6 +34,7 @@ import {
   type NoCandidate,
   requirementsOf,
 } from '../selection.ts'
+import { isPanicIn } from './candidates.ts'
 
 /**
  * How keys get to the waiters. A key is looked at after something that may have freed or changed it,
@@ -224,7 +224,7 @@ function isPanicFor(pass: Pass, route: number, model: ModelId): boolean {
   const routeState = state.routes[route]
   if (state.policy.panicRatio === 0 || routeState === undefined) return false
   const name = `${route} ${model}`
-  const panic = pass.panics.get(name) ?? filterStanding(pass.step, routeState, model).panic
+  const panic = pass.panics.get(name) ?? isPanicIn(pass.step, routeState, model)
   pass.panics.set(name, panic)
   return panic
 }

@@ -1,4 +1,4 @@
-import { isNonEmpty, type NonEmpty } from '../non-empty.ts'
+import type { NonEmpty } from '../non-empty.ts'
 import { takeTurn } from './smooth-weighted-round-robin.ts'
 import type { Candidate, Strategy } from './strategy.ts'
 
@@ -16,8 +16,10 @@ import type { Candidate, Strategy } from './strategy.ts'
  */
 export const leastBusy: Strategy = {
   choose(eligible, choice) {
-    const tied = leastLoaded(eligible)
-    return tied.length === 1 ? tied[0] : takeTurn(tied, choice, capacityOf)
+    const { least, from, ties } = leastLoaded(eligible)
+    if (ties === 1) return least
+    const isTied = (key: Candidate) => order(key, least) === 0
+    return takeTurn(eligible, choice, { from, weightOf: capacityOf, takesPart: isTied })
   },
   score: (key) => key.inFlight / capacityOf(key),
   best: 'lowest',
@@ -27,18 +29,24 @@ function capacityOf({ weight, share }: Candidate): number {
   return weight * share
 }
 
-/** All keys with the least load, in one pass. */
-function leastLoaded<K extends Candidate>(keys: NonEmpty<K>): NonEmpty<K> {
-  let [least] = keys
-  let tied: K[] = []
-  for (const key of keys) {
-    const order = key.inFlight * capacityOf(least) - least.inFlight * capacityOf(key)
-    if (order < 0) {
+/** Below zero if `a` is less loaded, zero for a tie. */
+function order(a: Candidate, b: Candidate): number {
+  return a.inFlight * capacityOf(b) - b.inFlight * capacityOf(a)
+}
+
+/** The first key with the least load, where it stands, and how many have the same. Makes no list. */
+function leastLoaded<K extends Candidate>(keys: NonEmpty<K>) {
+  let least = keys[0]
+  let from = 0
+  let ties = 1
+  for (let i = 1; i < keys.length; i++) {
+    const key = keys[i] as K
+    const difference = order(key, least)
+    if (difference < 0) {
       least = key
-      tied = [key]
-    } else if (order === 0) {
-      tied.push(key)
-    }
+      from = i
+      ties = 1
+    } else if (difference === 0) ties += 1
   }
-  return isNonEmpty(tied) ? tied : [least]
+  return { least, from, ties }
 }

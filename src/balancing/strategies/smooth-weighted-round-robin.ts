@@ -13,25 +13,38 @@ import type { Candidate, Choice, Memory, Strategy } from './strategy.ts'
  * longest ago.
  */
 export const smoothWeightedRoundRobin: Strategy = {
-  choose: (eligible, choice) => takeTurn(eligible, choice, ({ weight }) => weight),
+  choose: (eligible, choice) => takeTurn(eligible, choice, ALL_BY_WEIGHT),
   score: (key, { memory }) => Math.max(0, due(key, memory)),
   best: 'highest',
 }
 
+/** Who takes part in a turn, and by which weights. */
+export interface Turn {
+  /** Where in the list to begin: nobody before it takes part. */
+  readonly from: number
+  /** Above 0. */
+  readonly weightOf: (key: Candidate) => number
+  readonly takesPart: (key: Candidate) => boolean
+}
+
+const ALL_BY_WEIGHT: Turn = { from: 0, weightOf: ({ weight }) => weight, takesPart: () => true }
+
 /**
- * One turn among some keys: each gains its weight, one of them pays for all.
- * @param weightOf above 0
+ * One turn among some keys of a list: each gains its weight, one of them pays for all. The list itself is
+ * gone through, since one of those who take part would be made anew for each request.
  */
 export function takeTurn<K extends Candidate>(
   keys: NonEmpty<K>,
   { memory: { smoothedWeights }, random }: Pick<Choice, 'memory' | 'random'>,
-  weightOf: (key: K) => number,
+  { from, weightOf, takesPart }: Turn,
 ): K {
   let total = 0
   let chosen = keys[0]
   let most = Number.NEGATIVE_INFINITY
   let ties = 0
-  for (const key of keys) {
+  for (let i = from; i < keys.length; i++) {
+    const key = keys[i] as K
+    if (!takesPart(key)) continue
     const weight = weightOf(key)
     const owed = (smoothedWeights[key.position] ?? 0) + weight
     smoothedWeights[key.position] = owed

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { keyForGeneration } from '../../../src/balancing/accounting/generations.ts'
+import { checkpoint } from '../../../src/balancing/checkpoint.ts'
 import { clientId } from '../../../src/balancing/ids.ts'
 import { drivePool, type PoolDriver } from '../pool-driver.ts'
 
@@ -52,13 +53,21 @@ it('it is remembered for a day', () => {
   expect(keyFor(pool, 'gen-1')).toBeNull()
 })
 
-it('ten thousand are remembered, the oldest are forgotten first, and an id that is too long never is', () => {
+it('the last ten thousand are remembered and stored, the oldest are forgotten first', () => {
   const pool = drivePool(['a'])
   const MAX = 10_000
-  for (let i = 0; i < MAX + 1; i++) answered(pool, `gen-${i}`)
-  answered(pool, `gen-${'x'.repeat(200)}`)
-  expect(pool.state.generations.size).toBe(MAX)
+  for (let i = 0; i < 2 * MAX + 1; i++) answered(pool, `gen-${i}`)
   expect(keyFor(pool, 'gen-0')).toBeNull()
-  expect(keyFor(pool, 'gen-1')).toBe('a')
-  expect(keyFor(pool, `gen-${MAX}`)).toBe('a')
+  expect(keyFor(pool, `gen-${MAX + 1}`)).toBe('a')
+  expect(keyFor(pool, `gen-${2 * MAX}`)).toBe('a')
+  const { generations } = checkpoint(pool.state, pool.now())
+  expect(generations).toHaveLength(MAX)
+  expect(generations[0]?.[0]).toBe(`gen-${MAX + 1}`)
+})
+
+it('an id that is too long is not remembered', () => {
+  const pool = drivePool(['a'])
+  const id = `gen-${'x'.repeat(200)}`
+  answered(pool, id)
+  expect(keyFor(pool, id)).toBeNull()
 })
