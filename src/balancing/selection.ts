@@ -195,7 +195,10 @@ function narrowByAffinity(
 
 function ofAccount(candidates: NonEmpty<KeyState>, load: AccountLoad): NonEmpty<KeyState> {
   const keys: KeyState[] = []
-  for (const key of candidates) if (key.account.load === load) keys.push(key)
+  for (let i = 0; i < candidates.length; i++) {
+    const key = candidates[i] as KeyState
+    if (key.account.load === load) keys.push(key)
+  }
   return isNonEmpty(keys) ? keys : candidates
 }
 

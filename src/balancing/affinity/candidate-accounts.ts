@@ -33,7 +33,8 @@ export function accountsOf(
   const { sortings } = affinities
   const parts: AccountPart[] = []
   let weights = 0
-  for (const { weight, account } of keys) {
+  for (let i = 0; i < keys.length; i++) {
+    const { weight, account } = keys[i] as AccountKey
     const { load } = account
     if (load.sorting !== sortings) {
       load.sorting = sortings
