@@ -1,5 +1,6 @@
 import { spentToday } from './accounting/ledger.ts'
-import { type AccountLoad, accountFor, homeOf } from './affinity/affinity.ts'
+import type { AccountLoad } from './affinity/account-load.ts'
+import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
 import {
   type Claims,
