@@ -374,7 +374,9 @@ function apartFromFull(
   const others: KeyState[] = []
   let count = 0
   let clearsAtMs = Number.POSITIVE_INFINITY
-  for (const key of membersOf(step.state, route)) {
+  const members = membersOf(step.state, route)
+  for (let i = 0; i < members.length; i++) {
+    const key = members[i] as KeyState
     const isFull = tokens <= key.fullFor && !(isFree && key.account.freeBench !== null)
     if (isFull && !(isPersonal && isTaken(key, request))) {
       count += 1

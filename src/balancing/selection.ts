@@ -1,5 +1,6 @@
 import { spentToday } from './accounting/ledger.ts'
-import { type AccountLoad, accountFor, homeOf } from './affinity/affinity.ts'
+import type { AccountLoad } from './affinity/account-load.ts'
+import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
 import {
   type Claims,
@@ -195,7 +196,10 @@ function narrowByAffinity(
 
 function ofAccount(candidates: NonEmpty<KeyState>, load: AccountLoad): NonEmpty<KeyState> {
   const keys: KeyState[] = []
-  for (const key of candidates) if (key.account.load === load) keys.push(key)
+  for (let i = 0; i < candidates.length; i++) {
+    const key = candidates[i] as KeyState
+    if (key.account.load === load) keys.push(key)
+  }
   return isNonEmpty(keys) ? keys : candidates
 }
 

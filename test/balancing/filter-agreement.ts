@@ -36,10 +36,10 @@ function disagreementsOf(
   const route = routeOf(state, { asked: model, models: [model] })
   const request = { ...imagined, excludedAccounts: [], tokens: 10, claimedKeys: NO_CLAIMS }
   const keys = [...state.keys.values()]
-  const noted = keys.map((key) => ({ key, readyFor: key.readyFor, fullFor: key.fullFor }))
   const fast = candidatesFor({ state, nowMs }, route, request)
   const fastPanic = isPanicIn({ state, nowMs }, route, model)
   const counted = filterKeys({ state, nowMs }, route, request)
+  const noted = keys.map((key) => ({ key, readyFor: key.readyFor, fullFor: key.fullFor }))
   for (const key of keys) lookAgain(key)
   const full = filterKeys({ state, nowMs }, route, request)
   for (const { key, ...numbers } of noted) Object.assign(key, numbers)

@@ -1,4 +1,5 @@
 import type { AccountId } from '../ids.ts'
+import { type AccountLoad, createLoad } from './account-load.ts'
 import type { AccountPart, CandidateAccounts } from './candidate-accounts.ts'
 import { hash32, rendezvousWinner } from './rendezvous-hash.ts'
 
@@ -31,27 +32,6 @@ export interface Affinities {
 export interface Home {
   readonly account: AccountId
   readonly usedAtMs: number
-}
-
-/** What an account carries. */
-export interface AccountLoad {
-  readonly id: AccountId
-  /** `hash32` of the id. */
-  readonly hash: number
-  /** Conversations whose home it is, by generation. */
-  youngHomes: number
-  oldHomes: number
-  /**
-   * Recent requests. Each counts 1 at first, and less and less over a minute. Instead of making the
-   * old ones less, each new one counts more than those before it (Cormode and others, "Forward
-   * decay", 2009): so loads can be compared without a look at the clock.
-   */
-  recent: number
-  /** Leases of all its keys. */
-  inFlight: number
-  /** The last sorting that it was part of, and its place there: see candidate-accounts.ts. */
-  sorting: number
-  place: number
 }
 
 /** The load that an account may carry: this many times its share. */
@@ -95,18 +75,26 @@ export function accountFor(
   nowMs: number,
 ): AccountLoad {
   const { parts } = among
-  const bounds = boundsOf(among)
-  const home = homeOf(affinities, id, nowMs)
-  const part = home === null ? undefined : parts.find(({ load }) => load === home)
-  if (part !== undefined && !bounds.isOverloaded(part)) return part.load
+  const carried = carriedBy(among)
+  const home = partOf(parts, homeOf(affinities, id, nowMs))
+  if (home !== null && !isOverloaded(home, carried)) return home.load
   const hash = hash32(id)
-  const isFree = (account: AccountPart) => !bounds.isOverloaded(account)
+  const isFree = (account: AccountPart) => !isOverloaded(account, carried)
   const roomy = rendezvousWinner(
     hash,
     parts,
-    (account) => !bounds.isFull(account) && isFree(account),
+    (account) => !isFull(account, carried) && isFree(account),
   )
   return (roomy ?? rendezvousWinner(hash, parts, isFree) ?? leastLoaded(parts)).load
+}
+
+function partOf(parts: readonly AccountPart[], home: AccountLoad | null): AccountPart | null {
+  if (home === null) return null
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i] as AccountPart
+    if (part.load === home) return part
+  }
+  return null
 }
 
 /** Remembers where a request of a conversation was sent. */
@@ -151,17 +139,25 @@ export function countRequest(affinities: Affinities, load: AccountLoad, nowMs: n
   load.recent += Math.exp(Math.max(0, nowMs - affinities.landmarkMs) / RECENT_MS)
 }
 
-interface Bounds {
-  /** Whether it has more than its part of the running requests, and not by chance. */
-  isOverloaded(account: AccountPart): boolean
-  /** Whether it is the home of as many conversations as it may be. */
-  isFull(account: AccountPart): boolean
+/** What the accounts carry together. Most homes are not busy, and then the last two are not needed. */
+interface Carried extends CandidateAccounts {
+  readonly running: number
+  recently: number | null
+  housed: number | null
+}
+
+function carriedBy({ parts, weights }: CandidateAccounts): Carried {
+  let running = 0
+  for (let i = 0; i < parts.length; i++) running += (parts[i] as AccountPart).load.inFlight
+  return { parts, weights, running, recently: null, housed: null }
 }
 
 /** A load that is this many standard deviations above its share is not chance. */
 const NO_CHANCE = 3
 
 /**
+ * Whether an account has more than its part of the running requests, and not by chance.
+ *
  * The number of running requests changes by chance from moment to moment. If only this
  * number counted, conversations would move under even load. So an account that is above
  * its bound counts as overloaded in two cases: it also had too many of the last minute's
@@ -177,28 +173,24 @@ const NO_CHANCE = 3
  * - The worst case of the rule: 85 % instead of 94 %, if 20 long requests every 4 minutes
  *   may use only one of two accounts (60 conversations with a turn every 3 minutes).
  */
-function boundsOf({ parts, weights }: CandidateAccounts): Bounds {
-  let running = 0
-  for (const { load } of parts) running += load.inFlight
-  // Most homes are not busy, and then neither sum is needed.
-  let recently: number | null = null
-  let housed: number | null = null
-  return {
-    isOverloaded({ weight, load: { inFlight, recent } }) {
-      const share = weight / weights
-      const busy = inFlight + 1 > Math.ceil(MAX_LOAD * (running + 1) * share)
-      if (!busy) return false
-      const deviation = Math.sqrt(running * share * (1 - share))
-      const isNoChance = inFlight > running * share + NO_CHANCE * deviation + 1
-      if (isNoChance) return true
-      recently ??= parts.reduce((sum, { load }) => sum + load.recent, 0)
-      return recent > MAX_LOAD * recently * share
-    },
-    isFull({ weight, load }) {
-      housed ??= parts.reduce((sum, part) => sum + homesOf(part.load), 0)
-      return homesOf(load) + 1 > Math.ceil((MAX_HOMES * (housed + 1) * weight) / weights)
-    },
-  }
+function isOverloaded({ weight, load }: AccountPart, carried: Carried): boolean {
+  const { inFlight, recent } = load
+  const { parts, weights, running } = carried
+  const share = weight / weights
+  const busy = inFlight + 1 > Math.ceil(MAX_LOAD * (running + 1) * share)
+  if (!busy) return false
+  const deviation = Math.sqrt(running * share * (1 - share))
+  const isNoChance = inFlight > running * share + NO_CHANCE * deviation + 1
+  if (isNoChance) return true
+  carried.recently ??= parts.reduce((sum, part) => sum + part.load.recent, 0)
+  return recent > MAX_LOAD * carried.recently * share
+}
+
+/** Whether an account is the home of as many conversations as it may be. */
+function isFull({ weight, load }: AccountPart, carried: Carried): boolean {
+  const { parts, weights } = carried
+  carried.housed ??= parts.reduce((sum, part) => sum + homesOf(part.load), 0)
+  return homesOf(load) + 1 > Math.ceil((MAX_HOMES * (carried.housed + 1) * weight) / weights)
 }
 
 function homesOf({ youngHomes, oldHomes }: AccountLoad): number {
@@ -230,17 +222,4 @@ export function loadOf({ loads }: Affinities, id: AccountId): AccountLoad {
     loads.set(id, load)
   }
   return load
-}
-
-/** The load of an account that nothing is known of. */
-export function createLoad(id: AccountId): AccountLoad {
-  return {
-    id,
-    hash: hash32(id),
-    youngHomes: 0,
-    oldHomes: 0,
-    recent: 0,
-    inFlight: 0,
-    ...{ sorting: 0, place: 0 },
-  }
 }

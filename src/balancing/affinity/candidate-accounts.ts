@@ -1,4 +1,4 @@
-import type { AccountLoad, Affinities } from './affinity.ts'
+import type { AccountLoad } from './account-load.ts'
 import type { RendezvousNode } from './rendezvous-hash.ts'
 
 /** The accounts of some keys, each once, by what these keys weigh. */
@@ -26,14 +26,15 @@ export interface AccountKey {
  * sorting. A route keeps the result for all of its keys, since most of the time all of them may serve.
  */
 export function accountsOf(
-  affinities: Pick<Affinities, 'sortings'>,
+  affinities: { sortings: number },
   keys: readonly AccountKey[],
 ): CandidateAccounts {
   affinities.sortings += 1
   const { sortings } = affinities
   const parts: AccountPart[] = []
   let weights = 0
-  for (const { weight, account } of keys) {
+  for (let i = 0; i < keys.length; i++) {
+    const { weight, account } = keys[i] as AccountKey
     const { load } = account
     if (load.sorting !== sortings) {
       load.sorting = sortings

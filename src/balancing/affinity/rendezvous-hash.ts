@@ -27,7 +27,8 @@ export function rendezvousWinner<T extends RendezvousNode>(
   let highest = 0
   let weight = 0
   let least = 0
-  for (const node of nodes) {
+  for (let i = 0; i < nodes.length; i++) {
+    const node = nodes[i] as T
     const number = uniform(id, node.hash)
     if (node.weight !== weight) {
       weight = node.weight

@@ -1,4 +1,4 @@
-import { type AccountLoad, createLoad } from '../affinity/affinity.ts'
+import { type AccountLoad, createLoad } from '../affinity/account-load.ts'
 import { type AccountId, accountId, type KeyId, keyId, type ModelId } from '../ids.ts'
 import type { SizeNote } from '../limits/size-note.ts'
 import { type Bench, isActive, later } from './bench.ts'

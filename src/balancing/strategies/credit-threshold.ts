@@ -45,7 +45,8 @@ function firstFrom<K extends Candidate>(
 ): K | null {
   let ahead: K | null = null
   let behind: K | null = null
-  for (const key of keys) {
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i] as K
     const isAhead = key.position >= position
     const best = isAhead ? ahead : behind
     if ((best !== null && key.position > best.position) || !accepts(key)) continue

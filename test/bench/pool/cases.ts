@@ -8,6 +8,8 @@ export interface Case {
   /** Of keys, at which it is timed. */
   readonly sizes: readonly number[]
   readonly prepare: (keys: number) => Step
+  /** The most that a step may take, in microseconds, by number of keys. Some only are to be known. */
+  readonly targetUs?: Readonly<Record<number, number>>
 }
 
 const SIZES = [3, 100, 1_000]
@@ -16,6 +18,7 @@ const IN_FLIGHT = 16
 const WAITERS = 1_000
 const SESSIONS = 500
 const DEFAULT_STRATEGY = 'least-busy'
+const REQUEST_US = { 3: 5, 100: 10, 1_000: 25 }
 
 /** One request after another: a lease is taken, and the oldest that is held is given back. */
 function traffic(reducer: Reducer, requestAt: (i: number) => Request): Step {
@@ -41,16 +44,13 @@ function ofStrategy(strategy: Strategy): Case[] {
       name: `${strategy}, plain`,
       sizes: SIZES,
       prepare: (keys) => traffic(new Reducer({ keys, strategy }), () => plain),
+      targetUs: REQUEST_US,
     },
     {
-      name: `${strategy}, affinity`,
+      name: `${strategy}, affinity and limits`,
       sizes: SIZES,
-      prepare: (keys) => traffic(new Reducer({ keys, strategy }), session),
-    },
-    {
-      name: `${strategy}, limits`,
-      sizes: SIZES,
-      prepare: (keys) => traffic(new Reducer({ keys, strategy, isLimited: true }), () => plain),
+      prepare: (keys) => traffic(new Reducer({ keys, strategy, isLimited: true }), session),
+      targetUs: REQUEST_US,
     },
   ]
 }
@@ -79,14 +79,7 @@ function mixed(keys: number, before: number): Step {
  * another comes to wait in its place.
  */
 function waiting(keys: number, lanes: number): Step {
-  const reducer = new Reducer({ keys, strategy: DEFAULT_STRATEGY, maxConcurrent: 1 })
-  const request = (i: number): Request => ({ model: `vendor/model-${i % lanes}` })
-  // How long leases last has to be known for anybody to be let wait.
-  const first = reducer.acquire(plain)
-  if (first !== null) reducer.settle(first, plain)
-  reducer.stopClock()
-  const held = Array.from({ length: keys }, () => reducer.acquire(plain))
-  const queue = Array.from({ length: WAITERS }, (_, i) => reducer.enqueue(request(i)))
+  const { reducer, held, queue, request } = queued(keys, lanes)
   let next = WAITERS
   return () => {
     const oldest = held.shift()
@@ -98,6 +91,25 @@ function waiting(keys: number, lanes: number): Step {
     queue.push(reducer.enqueue(request(next)))
     next += 1
   }
+}
+
+/** A Worker asks whether its request, which waits, has been decided. */
+function polling(keys: number, lanes: number): Step {
+  const { reducer, queue } = queued(keys, lanes)
+  return (i) => void reducer.claim(queue[i % WAITERS] ?? '')
+}
+
+/** A pool of which all keys are taken, with waiters of so many models. */
+function queued(keys: number, lanes: number) {
+  const reducer = new Reducer({ keys, strategy: DEFAULT_STRATEGY, maxConcurrent: 1 })
+  const request = (i: number): Request => ({ model: `vendor/model-${i % lanes}` })
+  // How long leases last has to be known for anybody to be let wait.
+  const first = reducer.acquire(plain)
+  if (first !== null) reducer.settle(first, plain)
+  reducer.stopClock()
+  const held = Array.from({ length: keys }, () => reducer.acquire(plain))
+  const queue = Array.from({ length: WAITERS }, (_, i) => reducer.enqueue(request(i)))
+  return { reducer, held, queue, request }
 }
 
 /** A pool that has seen much and has 1,000 leases out. */
@@ -115,6 +127,7 @@ export const CASES: readonly Case[] = [
     name: 'mixed: 100 models, 50 clients, 2 % fail',
     sizes: SIZES,
     prepare: (keys) => mixed(keys, 0),
+    targetUs: REQUEST_US,
   },
   { name: 'mixed, after 1,000,000 requests', sizes: [3], prepare: (keys) => mixed(keys, 1e6) },
   {
@@ -128,6 +141,21 @@ export const CASES: readonly Case[] = [
     prepare: (keys) => waiting(keys, 100),
   },
   {
+    name: 'a poll, 1,000 waiters in 100 lanes',
+    sizes: SIZES,
+    prepare: (keys) => polling(keys, 100),
+    targetUs: { 3: 2, 100: 2, 1_000: 2 },
+  },
+  {
+    name: 'a new pool learns the owner of each key',
+    sizes: SIZES,
+    prepare: (keys) => {
+      const reducer = new Reducer({ keys, strategy: DEFAULT_STRATEGY })
+      return () => reducer.learnOwners()
+    },
+    targetUs: { 1_000: 50_000 },
+  },
+  {
     name: 'checkpoint, to text, 1,000 leases out',
     sizes: SIZES,
     prepare: (keys) => {
@@ -139,6 +167,7 @@ export const CASES: readonly Case[] = [
     name: 'restore, from parsed records',
     sizes: SIZES,
     prepare: (keys) => busy(keys).restoration(),
+    targetUs: { 1_000: 50_000 },
   },
 ]
 

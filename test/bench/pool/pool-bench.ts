@@ -9,14 +9,15 @@ import { averageUs, type Pace, type Timing, timeStep } from './stopwatch.ts'
 const USAGE = `usage: npm run bench:pool -- [options]
 
 Times the reducer alone, in this process: what one request costs the pool object, without its
-storage and its calls. Takes about a minute.
+storage and its calls. Takes one to two minutes.
 
   --quick             only to see that it works: its figures mean nothing
   --json <file>       writes all figures
   --markdown <file>   puts the table into a document, where it has a place for it`
 
-const FULL: Pace = { rounds: 9, roundMs: 15 }
-const QUICK: Pace = { rounds: 1, roundMs: 1 }
+/** Rounds are long enough for several garbage collections each, so that each pays for its own. */
+const FULL: Pace = { warmUpMs: 300, rounds: 7, roundMs: 40 }
+const QUICK: Pace = { warmUpMs: 1, rounds: 1, roundMs: 1 }
 
 interface Figure extends Timing {
   readonly case: string
@@ -34,7 +35,7 @@ function main(): void {
   reporter.print(machineText())
   const table = reporter.table('The reducer: one acquire and one settle', [
     'case',
-    ...ALL_SIZES.flatMap((keys) => [`${whole(keys)} keys, µs`, 'in loops']),
+    ...ALL_SIZES.flatMap((keys) => [`${whole(keys)} keys, µs`, 'in loops', 'target, µs']),
   ])
   const figures: Figure[] = []
   for (const one of CASES) {
@@ -42,7 +43,10 @@ function main(): void {
     figures.push(...found)
     const cells = ALL_SIZES.flatMap((keys) => {
       const figure = found.find((candidate) => candidate.keys === keys)
-      return figure === undefined ? ['', ''] : [decimal(figure.stepUs, 2), whole(figure.loops)]
+      if (figure === undefined) return ['', '', '']
+      const target = one.targetUs?.[keys]
+      const targetText = target === undefined ? '' : whole(target)
+      return [decimal(figure.stepUs, 2), whole(figure.loops), targetText]
     })
     table.row(one.name, ...cells)
   }
@@ -56,7 +60,10 @@ function main(): void {
 function timeCase({ name, sizes, prepare }: Case, pace: Pace, reporter: Reporter): Figure[] {
   return sizes.map((keys) => {
     reporter.progress(`${name}: ${keys} keys`)
-    return { case: name, keys, ...timeStep(prepare(keys), pace) }
+    const step = prepare(keys)
+    // What earlier cases have left is not to be collected at the cost of this one.
+    globalThis.gc?.()
+    return { case: name, keys, ...timeStep(step, pace) }
   })
 }
 

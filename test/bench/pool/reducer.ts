@@ -128,6 +128,16 @@ export class Reducer {
     return () => restore(createPool(this.#config, this.#nowMs), records, this.#nowMs)
   }
 
+  /** Makes a pool anew without configured accounts, and reports of every key that one owner has them all. */
+  learnOwners(): void {
+    const keys = this.#config.keys.map((key) => ({ ...key, account: null }))
+    const state = createPool({ ...this.#config, keys }, this.#nowMs)
+    const owner = accountId('owner')
+    for (const [i, { id }] of keys.entries()) {
+      report(state, { ...creditOf(id, i, this.#nowMs), owner }, this.#nowMs)
+    }
+  }
+
   #ask({ model = 'vendor/model', client = 'client', session }: Request, waitMs: number): Decision {
     if (!this.#isStill) this.#nowMs += 1
     this.#minted += 1

@@ -10,6 +10,8 @@ export interface Timing {
 }
 
 export interface Pace {
+  /** For how long a step is done before it is timed, so that V8 has optimized it. Milliseconds. */
+  readonly warmUpMs: number
   readonly rounds: number
   /** Least that one round takes, in milliseconds. */
   readonly roundMs: number
@@ -18,8 +20,8 @@ export interface Pace {
 const CALIBRATION_MS = 5
 
 /** Times a step over and over, each round beside one of the calibrating loop. */
-export function timeStep(step: (i: number) => void, { rounds, roundMs }: Pace): Timing {
-  averageUs(step, WARM_UP_ROUNDS * roundMs)
+export function timeStep(step: (i: number) => void, { warmUpMs, rounds, roundMs }: Pace): Timing {
+  averageUs(step, warmUpMs)
   const stepsUs: number[] = []
   const loops: number[] = []
   for (let round = 0; round < rounds; round++) {
@@ -30,8 +32,6 @@ export function timeStep(step: (i: number) => void, { rounds, roundMs }: Pace): 
   }
   return { stepUs: median(stepsUs), loops: median(loops) }
 }
-
-const WARM_UP_ROUNDS = 4
 
 /**
  * Processor time and not that of a clock: what else runs on a machine must not count.
