@@ -31,6 +31,9 @@ const PICK_UP_MS = 5_000
 /** How often a waiter's Worker asks for the decision. */
 const ASK_AGAIN_MS = 1_000
 
+/** How often the pool may wake by itself while time passes. Twelve times is the most that it needs. */
+const MAX_WAKES = 100
+
 export interface Issued {
   readonly lease: string
   readonly keyId: string
@@ -380,7 +383,12 @@ export class PoolWalk {
   /** Time passes. The waiters' Workers ask again each second, and the pool wakes when it has to. */
   #pass(ms: number): void {
     const endMs = this.pool.now() + ms
-    while (this.pool.now() < endMs) {
+    const mostWakes = MAX_WAKES + ms / ASK_AGAIN_MS
+    for (let wakes = 0; this.pool.now() < endMs; wakes++) {
+      if (wakes > mostWakes) {
+        this.#blame('the pool wakes again and again')
+        return
+      }
       const nowMs = this.pool.now()
       const busy = this.#waiters.all().some(({ silent }) => !silent) || this.#unfetched().length > 0
       const wakeMs = Math.max(nowMs + 1, wakeAtMs(this.pool.state) ?? endMs)
