@@ -220,11 +220,19 @@ export class PoolWalk {
   }
 
   #ask(request: Ask, silent: boolean): void {
-    const before = this.#sharesOfQueue()
-    const answer = this.#watch(request, () => this.pool.ask(request))
+    const answer = this.#askFor(request)
     this.transcript.push(answer)
-    this.#checkPlaces(before, request)
     this.#take(request, answer, silent)
+  }
+
+  /** Who lost his place to the request is known before the keys that this freed are looked at. */
+  #askFor(request: Ask): Decision {
+    const before = this.#sharesOfQueue()
+    return this.#watch(request, () => {
+      const answer = this.pool.ask(request)
+      this.#checkPlaces(before, request)
+      return answer
+    })
   }
 
   /** Who waits by the pool's own list, in order of arrival, by client. */
@@ -297,10 +305,8 @@ export class PoolWalk {
     const { request } = issued
     const nowMs = this.pool.now()
     const wasLive = isLive(issued, nowMs)
-    const before = this.#sharesOfQueue()
-    const answer = this.#watch(request, () => this.pool.ask(request))
+    const answer = this.#askFor(request)
     this.transcript.push(answer)
-    this.#checkPlaces(before, request)
     if (wasLive) this.#fault(answer.kind === 'grant', 'a live lease was refused to its holder')
     else if (answer.kind === 'refusal' && answer.cause === 'ended') return
     else this.#fault(this.#isForgotten(issued), 'an ended lease was asked for with success')
