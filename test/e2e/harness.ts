@@ -197,6 +197,17 @@ function entry(key: KeyName | KeyOptions) {
   return { id: name, key: secretOf(name), ...(account === null ? {} : { account }), ...others }
 }
 
+/** The pool once every key has been looked up. Some request must have caused the lookups. */
+export function lookedUpPool({ pool }: PortlessGateway): Promise<PoolSnapshot> {
+  return until(pool, ({ keys }) => keys.every(({ credit }) => credit !== null))
+}
+
+/** Sends one request, which causes the first lookups of the keys, and waits for these. */
+export async function warmUp(gateway: PortlessGateway): Promise<void> {
+  await gateway.chat({}).then((response) => response.arrayBuffer())
+  await lookedUpPool(gateway)
+}
+
 /** Sends `count` requests, a limited number at a time, and reads every answer to its end. */
 export async function sendMany(
   count: number,

@@ -10,6 +10,7 @@ import {
   gatewayOf,
   journeyOf,
   keyOf,
+  lookedUpPool,
   POOL_OBJECT,
   type PortlessGateway,
   until,
@@ -94,7 +95,7 @@ describe.each([
       costUsd: usage.cost,
     })
     // The lookups came as duties with the reply.
-    const informed = await until(host.pool, ({ keys }) => keys.every(({ credit }) => credit))
+    const informed = await lookedUpPool(host)
     expect(informed.keys.map(({ credit }) => credit?.stale)).toEqual([false, false, false])
     expect(keyOf(informed, 'gamma').account).not.toContain('gamma')
 
