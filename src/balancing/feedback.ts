@@ -1,6 +1,7 @@
 import { afterFailedLookup, afterSpending } from './accounting/credit.ts'
 import { addSpend } from './accounting/max-spend.ts'
-import { type Bench, benchOf, isActive, later } from './health/bench.ts'
+import { isFreeModel } from './eligibility.ts'
+import { benchOf, isActive, later, putBench } from './health/bench.ts'
 import {
   afterFailure,
   afterNothing,
@@ -36,12 +37,6 @@ import type { BenchOrder, Settlement, Usage } from './settlement.ts'
 import { observe } from './strategies/peak-ewma.ts'
 
 /** What the pool learns of its keys from settlements and from key reports. */
-
-/**
- * Model names come from callers, so the number of benched models is bounded. At this number ended
- * benches are removed. If it is still reached, no further model is benched.
- */
-const MAX_MODEL_BENCHES = 500
 
 /** The weight of the latest answer in the mean cost. */
 const LATEST_COST_SHARE = 0.05
@@ -256,10 +251,16 @@ function applyBench(
       account.bench = later(account.bench, benchOf(order, 0, nowMs, random), nowMs)
       state.changes.accounts.add(account.id)
       return
-    case 'account_free':
-      account.freeBench = later(account.freeBench, benchOf(order, 0, nowMs, random), nowMs)
+    case 'account_free': {
+      const bench = benchOf(order, 0, nowMs, random)
+      account.freeBench = later(account.freeBench, bench, nowMs)
+      // OpenRouter also counts models as free whose names do not say so.
+      if (model !== null && !isFreeModel(model)) {
+        putBench(account.modelBenches, model, bench, nowMs)
+      }
       state.changes.accounts.add(account.id)
       return
+    }
     case 'account_model':
       if (model === null) return
       putBench(account.modelBenches, model, benchOf(order, 0, nowMs, random), nowMs)
@@ -322,14 +323,6 @@ function strike(
  */
 function isSinceStrike(key: KeyState, lease: RunningLease | null): boolean {
   return lease !== null && lease.grantedAtMs > key.struckAtMs
-}
-
-function putBench(benches: Map<ModelId, Bench>, model: ModelId, bench: Bench, nowMs: number): void {
-  if (benches.size >= MAX_MODEL_BENCHES) {
-    for (const [name, old] of benches) if (!isActive(old, nowMs)) benches.delete(name)
-  }
-  if (benches.size >= MAX_MODEL_BENCHES && !benches.has(model)) return
-  benches.set(model, later(benches.get(model) ?? null, bench, nowMs))
 }
 
 /** Learns from a key report: the key's credit and owner, and whether benches have ended. */

@@ -138,16 +138,21 @@ function isAffinity(value: unknown): boolean {
 }
 
 /**
- * A settlement as far as this release understands it; null if it is malformed. An unknown bench
- * order costs that order: the lease must be given back all the same.
+ * A settlement as far as this release understands it; null if it is malformed. A bench order, or
+ * somebody who could not pay, of whom this release does not know, costs that word: the lease must be
+ * given back all the same.
  */
 export function readSettlement(value: unknown): Settlement | null {
   if (!isSettlement(value)) return null
+  const { tooLargeFor, ...settlement } = value
   const { benches } = value
   const known = benches.filter(isBenchOrder)
-  return known.length === benches.length && known.every(hasKnownDetail)
-    ? value
-    : { ...value, benches: known.map(withKnownDetail) }
+  const isPayerKnown = tooLargeFor === undefined || isTooLargeFor(tooLargeFor)
+  if (isPayerKnown && known.length === benches.length && known.every(hasKnownDetail)) return value
+  return {
+    ...(isPayerKnown ? value : settlement),
+    benches: known.map(withKnownDetail),
+  }
 }
 
 function hasKnownDetail({ detail }: BenchOrder): boolean {
@@ -170,7 +175,6 @@ function isSettlement(value: unknown): value is Settlement {
     (fault === undefined || isText(fault)) &&
     Array.isArray(benches) &&
     isAmountIfAny(rest.affordableTokens) &&
-    (rest.tooLargeFor === undefined || isTooLargeFor(rest.tooLargeFor)) &&
     isAmountIfAny(rest.firstOutputMs) &&
     (rest.generationId === undefined || isText(rest.generationId)) &&
     (rest.usage === undefined || isUsage(rest.usage)) &&

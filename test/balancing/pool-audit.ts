@@ -1,15 +1,21 @@
 import type { Counters, Tally } from '../../src/balancing/accounting/ledger.ts'
+import { filterKeys, NO_CLAIMS } from '../../src/balancing/eligibility.ts'
 import { isActive } from '../../src/balancing/health/bench.ts'
 import { asOf, type Breaker } from '../../src/balancing/health/circuit-breaker.ts'
-import { leaseId } from '../../src/balancing/ids.ts'
-import type { Refusal } from '../../src/balancing/lease-request.ts'
+import { leaseId, type ModelId } from '../../src/balancing/ids.ts'
+import type { LeaseRequest, Refusal } from '../../src/balancing/lease-request.ts'
 import type { Lease } from '../../src/balancing/limits/leases.ts'
 import { type Meter, roomAtMs, shareUsed } from '../../src/balancing/limits/meter.ts'
 import { canWithdraw } from '../../src/balancing/limits/retry-budget.ts'
 import { WINDOW_MS } from '../../src/balancing/limits/sliding-window.ts'
 import { createQueue } from '../../src/balancing/limits/waiting-queue.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
-import { routeOf, selectModel } from '../../src/balancing/selection.ts'
+import {
+  modelsInOrder,
+  requirementsOf,
+  routeOf,
+  selectModel,
+} from '../../src/balancing/selection.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { ExactMinute } from './exact-minute.ts'
 import { disagreements } from './filter-agreement.ts'
@@ -253,7 +259,28 @@ export class PoolAudit {
     if (key.tpm === null) return false
     const freeAtMs = roomAtMs(key.tpm, request.tokens ?? 0, this.#pool.now())
     if (freeAtMs === null || freeAtMs >= deadlineMs) return false
-    return this.#freeFor({ ...request, tokens: 0 }).includes(key)
+    return this.#lacksTokensOnly(key, request)
+  }
+
+  /** Whether a key would serve a request if it had the tokens, and no other key had them. */
+  #lacksTokensOnly(key: KeyState, request: Ask): boolean {
+    const { state } = this.#pool
+    const step = { state, nowMs: this.#pool.now() }
+    const asked = { ...leaseRequestOf(request, 'imagined'), tokens: 0 }
+    const route = routeOf(state, asked)
+    const model = modelsInOrder(step, asked).find((name) =>
+      filterKeys(step, route, requirementsOf(step, asked, name, NO_CLAIMS)).candidates.includes(
+        key,
+      ),
+    )
+    return model !== undefined && this.#isPaid(asked, model)
+  }
+
+  #isPaid({ attempt, models }: LeaseRequest, model: ModelId): boolean {
+    if (attempt !== 'retry' || model !== models[0]) return true
+    const { retryBudget, policy } = this.#pool.state
+    const budgeted = { model, policy: policy.retryBudget }
+    return canWithdraw(structuredClone(retryBudget), budgeted, this.#pool.now())
   }
 
   /** The keys that would serve a request now if nobody else waited. */
@@ -263,10 +290,7 @@ export class PoolAudit {
     const asked = leaseRequestOf(request, 'imagined')
     const selected = selectModel(step, routeOf(state, asked), asked)
     if (selected.kind === 'unserved') return []
-    const { model, candidates } = selected
-    if (asked.attempt !== 'retry' || model !== asked.models[0]) return candidates
-    const budgeted = { model, policy: state.policy.retryBudget }
-    return canWithdraw(structuredClone(state.retryBudget), budgeted, step.nowMs) ? candidates : []
+    return this.#isPaid(asked, selected.model) ? selected.candidates : []
   }
 
   /** What is wrong with a refusal that the pool just gave. */
@@ -312,7 +336,9 @@ export class PoolAudit {
       const isFull = config.maxConcurrent !== null && inFlight >= config.maxConcurrent
       const isProbed = breaker.kind === 'half_open' && breaker.probe !== null
       const runsOnCredit = inFlight > 0 && credit.kind === 'known' && credit.remainingUsd !== null
-      const lapses = [key.bench, account.bench, account.freeBench, ...account.modelBenches.values()]
+      const ofGroups = [key.creator?.bench ?? null, key.workspace?.bench ?? null]
+      const ofModels = [...account.modelBenches.values()]
+      const lapses = [key.bench, account.bench, account.freeBench, ...ofGroups, ...ofModels]
         .filter((bench) => isActive(bench, nowMs))
         .some(({ cure, untilMs }) => cure === 'lookup' && untilMs !== null && untilMs < retryAtMs)
       const runsOnSpend = inFlight > 0 && key.spend !== null

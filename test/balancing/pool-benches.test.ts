@@ -49,6 +49,16 @@ describe('a bench of', () => {
     expect(served(pool, 'm')).toEqual(['a1', 'a2', 'b1'])
   })
 
+  it('an account’s free tier excludes the very model that was refused, whatever its name', () => {
+    const pool = twoAccounts()
+    pool.shrug(pool.grantOf('a1', { model: 'm' }), until('account_free', pool.now() + 5_000))
+    expect(served(pool, 'm')).toEqual(['b1'])
+    expect(served(pool, 'other:free')).toEqual(['b1'])
+    expect(served(pool, 'n')).toEqual(['a1', 'a2', 'b1'])
+    pool.wait(5_000)
+    expect(served(pool, 'm')).toEqual(['a1', 'a2', 'b1'])
+  })
+
   it('one model of an account excludes its keys for that model only', () => {
     const pool = twoAccounts()
     pool.shrug(pool.grantOf('a1', { model: 'm' }), until('account_model', pool.now() + 5_000))

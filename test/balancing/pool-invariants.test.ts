@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { REASONS } from '../../src/balancing/reasons.ts'
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
+import { within } from '../property-limits.ts'
 import { type AnyPool, type Hint, historyArbitrary, poolArbitrary } from './pool-arbitraries.ts'
 import { drivePool } from './pool-driver.ts'
 import { PoolWalk } from './pool-walk.ts'
@@ -12,7 +13,7 @@ import { seededRandom } from './seeded-random.ts'
  * A failure prints the seed, the pool and the shortest failing history that fast-check found.
  */
 
-const RUNS = { numRuns: 150 }
+const RUNS = { numRuns: 150, ...within(100_000) }
 
 function walked(pool: AnyPool, seed: number, history: readonly Hint[]) {
   const walk = PoolWalk.on(pool, seed)
@@ -23,7 +24,7 @@ function walked(pool: AnyPool, seed: number, history: readonly Hint[]) {
   return walk
 }
 
-describe('whatever happens to a pool', () => {
+describe('whatever happens to a pool', { timeout: 120_000 }, () => {
   it('limits hold, nobody excluded is granted, the budget is kept and the books agree', () => {
     fc.assert(
       fc.property(poolArbitrary, fc.nat(), historyArbitrary, (pool, seed, history) => {
@@ -73,7 +74,7 @@ describe('whatever happens to a pool', () => {
         expect(second.transcript).toEqual(first.transcript)
         expect(second.pool.state).toEqual(first.pool.state)
       }),
-      { numRuns: 40 },
+      { ...RUNS, numRuns: 40 },
     )
   })
 })

@@ -31,6 +31,9 @@ const PICK_UP_MS = 5_000
 /** How often a waiter's Worker asks for the decision. */
 const ASK_AGAIN_MS = 1_000
 
+/** How often the pool may wake by itself while time passes. Twelve times is the most that it needs. */
+const MAX_WAKES = 100
+
 export interface Issued {
   readonly lease: string
   readonly keyId: string
@@ -218,11 +221,19 @@ export class PoolWalk {
   }
 
   #ask(request: Ask, silent: boolean): void {
-    const before = this.#sharesOfQueue()
-    const answer = this.#watch(request, () => this.pool.ask(request))
+    const answer = this.#askFor(request)
     this.transcript.push(answer)
-    this.#checkPlaces(before, request)
     this.#take(request, answer, silent)
+  }
+
+  /** Who lost his place to the request is known before the keys that this freed are looked at. */
+  #askFor(request: Ask): Decision {
+    const before = this.#sharesOfQueue()
+    return this.#watch(request, () => {
+      const answer = this.pool.ask(request)
+      this.#checkPlaces(before, request)
+      return answer
+    })
   }
 
   /** Who waits by the pool's own list, in order of arrival, by client. */
@@ -295,10 +306,8 @@ export class PoolWalk {
     const { request } = issued
     const nowMs = this.pool.now()
     const wasLive = isLive(issued, nowMs)
-    const before = this.#sharesOfQueue()
-    const answer = this.#watch(request, () => this.pool.ask(request))
+    const answer = this.#askFor(request)
     this.transcript.push(answer)
-    this.#checkPlaces(before, request)
     if (wasLive) this.#fault(answer.kind === 'grant', 'a live lease was refused to its holder')
     else if (answer.kind === 'refusal' && answer.cause === 'ended') return
     else this.#fault(this.#isForgotten(issued), 'an ended lease was asked for with success')
@@ -381,7 +390,12 @@ export class PoolWalk {
   /** Time passes. The waiters' Workers ask again each second, and the pool wakes when it has to. */
   #pass(ms: number): void {
     const endMs = this.pool.now() + ms
-    while (this.pool.now() < endMs) {
+    const mostWakes = MAX_WAKES + ms / ASK_AGAIN_MS
+    for (let wakes = 0; this.pool.now() < endMs; wakes++) {
+      if (wakes > mostWakes) {
+        this.#blame('the pool wakes again and again')
+        return
+      }
       const nowMs = this.pool.now()
       const busy = this.#waiters.all().some(({ silent }) => !silent) || this.#unfetched().length > 0
       const wakeMs = Math.max(nowMs + 1, wakeAtMs(this.pool.state) ?? endMs)

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
-import { type KeyName, sendMany, servedBy, startGateway, until, useSimulator } from './harness.ts'
+import { type KeyName, sendMany, servedBy, startGateway, useSimulator, warmUp } from './harness.ts'
 
 // A fault of one key, one model or one caller, and what everybody else notices of it.
 
@@ -52,8 +52,7 @@ test.each(['priority', 'credit-threshold', 'most-credit'])(
       policy: { strategy },
     })
     // Credit is known only after a request, and most-credit can't prefer a key before that.
-    await gateway.chat({}).then((response) => response.text())
-    await until(gateway.pool, ({ keys }) => keys.every(({ credit }) => credit !== null))
+    await warmUp(gateway)
     const sent = await sendMany(60, CALLERS, () =>
       gateway.chat({ session_id: crypto.randomUUID() }),
     )

@@ -1,25 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import {
-  type Gateway,
   journeyOf,
   keyOf,
+  lookedUpPool,
   sendMany,
   servedBy,
   startGateway,
   until,
   useSimulator,
+  warmUp,
 } from './harness.ts'
 
 const upstream = useSimulator()
-
-const lookedUp = (gateway: Gateway) =>
-  until(gateway.pool, ({ keys }) => keys.every((key) => key.credit !== null))
-
-/** Sends one request, which causes the first lookups of the keys. */
-async function warm(gateway: Gateway): Promise<void> {
-  await gateway.chat({}).then((response) => response.arrayBuffer())
-  await lookedUp(gateway)
-}
 
 /** A model whose answers cost enough to drain a cap within a test. */
 const COSTLY = 'anthropic/claude-sonnet-4.5'
@@ -39,7 +31,7 @@ describe('credit that runs out moves traffic before OpenRouter says no', () => {
       keys: [{ name: 'alpha', min_credit }, 'gamma'],
       policy: JSON.parse(JSON.stringify(policy)),
     })
-    await warm(gateway)
+    await warmUp(gateway)
     const responses = await sendMany(200, 10, () =>
       gateway.chat({ model: COSTLY, max_tokens: 200 }),
     )
@@ -94,7 +86,7 @@ describe('lookups', () => {
     await upstream.control.patchKey('alpha', { limitUsd: 7 })
     const gateway = await startGateway(upstream)
     await gateway.chat({})
-    const alpha = keyOf(await lookedUp(gateway), 'alpha')
+    const alpha = keyOf(await lookedUpPool(gateway), 'alpha')
     expect(alpha.credit?.limitUsd).toBe(7)
   })
 
@@ -119,7 +111,7 @@ describe('lookups', () => {
         { name: 'gamma', account: null },
       ],
     })
-    await warm(gateway)
+    await warmUp(gateway)
     const { keys } = await gateway.pool()
     expect(keys.map(({ account }) => account)).toEqual(['org_acme', 'org_acme', 'user_grace'])
     // Only one key of the empty account is tried, since both keys are known to share it.
@@ -131,7 +123,7 @@ describe('lookups', () => {
     const expiresAt = new Date(Date.now() + 3 * 24 * 60 * 60_000).toISOString()
     await upstream.control.patchKey('alpha', { expiresAt })
     const gateway = await startGateway(upstream)
-    await warm(gateway)
+    await warmUp(gateway)
     const alpha = keyOf(await gateway.pool(), 'alpha')
     expect(alpha).toMatchObject({ expiresAtMs: Date.parse(expiresAt), expiresSoon: true })
     const warnings = gateway.logs().filter(({ text }) => text.includes('key_expires_soon'))

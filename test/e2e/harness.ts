@@ -1,6 +1,6 @@
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, onTestFinished } from 'vitest'
-import { createTestHarness, type WorkerHandle } from 'wrangler'
+import { createTestHarness, type TestHarness, type WorkerHandle } from 'wrangler'
 import type { Counters } from '../../src/balancing/accounting/ledger.ts'
 import type { PoolSnapshot } from '../../src/balancing/snapshot.ts'
 import { type SimulatorControl, simulatorControl } from '../simulator/client.ts'
@@ -68,6 +68,9 @@ export interface Gateway {
   readonly worker: WorkerHandle
 }
 
+/** One of several Workers in one test harness. */
+export type PortlessGateway = Omit<Gateway, 'origin' | 'client'>
+
 /** The simulator. It is reset to its default world before each test. */
 export interface Upstream {
   readonly control: SimulatorControl
@@ -129,35 +132,51 @@ export function useGateway(
 }
 
 async function serve(upstream: Upstream, options: GatewayOptions = {}) {
-  const server = createTestHarness({
-    workers: [
-      {
-        configPath: './wrangler.toml',
-        vars: {
-          UPSTREAM_URL: upstream.url(),
-          POLICY: options.policy ?? { strategy: 'priority' },
-          ...options.vars,
-        },
-        secrets: {
-          OPENROUTER_KEYS: JSON.stringify((options.keys ?? ['alpha', 'gamma', 'delta']).map(entry)),
-          CLIENT_KEYS: `tester:${TOKEN}`,
-          ...options.secrets,
-        },
-      },
-    ],
-  })
+  const server = createTestHarness({ workers: [workerInput(upstream, options)] })
   const { origin } = (await server.listen()).url
-  const worker = server.getWorker()
-  const send = (path: string, init: RequestInit = {}) => {
-    const headers = new Headers(init.headers)
-    if (!headers.has('authorization')) headers.set('authorization', `Bearer ${TOKEN}`)
-    return fetch(origin + path, { redirect: 'manual', ...init, headers })
-  }
-  const pool = () => poolOf(worker)
   const gateway: Gateway = {
+    ...gatewayOf(server, server.getWorker(), (path, init) => fetch(origin + path, init)),
     origin,
     client: ({ maxRetries = 0, path = '/api/v1' } = {}) =>
       new OpenAI({ baseURL: origin + path, apiKey: TOKEN, maxRetries }),
+  }
+  return { gateway, close: () => server.close() }
+}
+
+/** The built Worker as a test harness takes it. */
+export function workerInput(
+  upstream: Upstream,
+  options: GatewayOptions = {},
+  configPath = './wrangler.toml',
+) {
+  return {
+    configPath,
+    vars: {
+      UPSTREAM_URL: upstream.url(),
+      POLICY: options.policy ?? { strategy: 'priority' },
+      ...options.vars,
+    },
+    secrets: {
+      OPENROUTER_KEYS: JSON.stringify((options.keys ?? ['alpha', 'gamma', 'delta']).map(entry)),
+      CLIENT_KEYS: `tester:${TOKEN}`,
+      ...options.secrets,
+    },
+  }
+}
+
+/** @param reach sends a request to the Worker */
+export function gatewayOf(
+  server: TestHarness,
+  worker: WorkerHandle,
+  reach: (path: string, init: RequestInit) => Promise<Response>,
+): PortlessGateway {
+  const send = (path: string, init: RequestInit = {}) => {
+    const headers = new Headers(init.headers)
+    if (!headers.has('authorization')) headers.set('authorization', `Bearer ${TOKEN}`)
+    return reach(path, { redirect: 'manual', ...init, headers })
+  }
+  const pool = () => poolOf(worker)
+  return {
     send,
     chat: (body, headers = {}) =>
       send('/api/v1/chat/completions', {
@@ -170,13 +189,23 @@ async function serve(upstream: Upstream, options: GatewayOptions = {}) {
     logs: () => server.getLogs().map(({ level, message }) => ({ level, text: message })),
     worker,
   }
-  return { gateway, close: () => server.close() }
 }
 
 function entry(key: KeyName | KeyOptions) {
   const { name, ...limits } = typeof key === 'string' ? { name: key } : key
   const { account = ACCOUNTS[name], ...others } = limits
   return { id: name, key: secretOf(name), ...(account === null ? {} : { account }), ...others }
+}
+
+/** The pool once every key has been looked up. Some request must have caused the lookups. */
+export function lookedUpPool({ pool }: PortlessGateway): Promise<PoolSnapshot> {
+  return until(pool, ({ keys }) => keys.every(({ credit }) => credit !== null))
+}
+
+/** Sends one request, which causes the first lookups of the keys, and waits for these. */
+export async function warmUp(gateway: PortlessGateway): Promise<void> {
+  await gateway.chat({}).then((response) => response.arrayBuffer())
+  await lookedUpPool(gateway)
 }
 
 /** Sends `count` requests, a limited number at a time, and reads every answer to its end. */

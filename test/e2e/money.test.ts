@@ -7,8 +7,8 @@ import {
   sendMany,
   servedBy,
   startGateway,
-  until,
   useSimulator,
+  warmUp,
 } from './harness.ts'
 
 const upstream = useSimulator()
@@ -19,8 +19,7 @@ const COSTLY = 'anthropic/claude-sonnet-4.5'
 /** A gateway that has looked up all of its keys. */
 async function warmed(options: GatewayOptions): Promise<Gateway> {
   const gateway = await startGateway(upstream, options)
-  await gateway.chat({}).then((response) => response.arrayBuffer())
-  await until(gateway.pool, ({ keys }) => keys.every((key) => key.credit !== null))
+  await warmUp(gateway)
   return gateway
 }
 

@@ -8,6 +8,7 @@ import {
   startGateway,
   until,
   useSimulator,
+  warmUp,
 } from './harness.ts'
 
 const upstream = useSimulator()
@@ -89,8 +90,7 @@ test('a key that is switched off is never asked', async () => {
 async function sharesOf(options: GatewayOptions): Promise<Record<string, number>> {
   const gateway = await startGateway(upstream, options)
   // The first request causes the lookups that find each key's credit.
-  await gateway.chat({}).then((response) => response.arrayBuffer())
-  await until(gateway.pool, ({ keys }) => keys.every((key) => key.credit !== null))
+  await warmUp(gateway)
   await upstream.control.patchSettings({ ttftMs: 5, tokensPerSecond: null })
   return servedBy(await sendMany(600, 20, () => gateway.chat({})))
 }

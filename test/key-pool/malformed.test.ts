@@ -95,6 +95,28 @@ it('a settlement with a bench order of an unknown kind gives its lease back all 
   expect(beta).toMatchObject({ reason: null })
 })
 
+it('a finer reason of a newer release costs that word: the bench holds under its reason', async () => {
+  const pool = newPool()
+  const { leaseId: id } = await grantOf(pool, 'alpha')
+  const term = { kind: 'until', untilMs: Date.now() + 60_000 }
+  const order = { scope: 'key', reason: 'account_rate_limited', term }
+  const benches = [{ ...order, detail: 'full_moon' }]
+  await pool.exchange(requestOf({ settlements: [{ ...failure(id, 'alpha'), benches }] }))
+  expect((await pool.snapshot()).keys[0]).toMatchObject({
+    inFlight: 0,
+    reason: 'account_rate_limited',
+    clearsAtMs: term.untilMs,
+  })
+})
+
+it('a settlement that says whom a request is too large for, in a newer word, counts', async () => {
+  const pool = newPool()
+  const { leaseId: id } = await grantOf(pool, 'alpha')
+  const settlement = { ...failure(id, 'alpha'), tooLargeFor: 'continent' }
+  await pool.exchange(requestOf({ settlements: [settlement] }))
+  expect((await pool.snapshot()).keys[0]).toMatchObject({ inFlight: 0, total: { attempts: 1 } })
+})
+
 it.each([
   ['nothing', null],
   ['of no key', { ...keyReportOf('beta'), keyId: undefined }],

@@ -1,3 +1,4 @@
+import type { ModelId } from '../ids.ts'
 import type { Random } from '../random.ts'
 import type { BenchDetail, BenchOrder, BenchReason } from '../settlement.ts'
 
@@ -117,4 +118,24 @@ function endsBefore(a: Bench, b: Bench | null): boolean {
 /** The bench that remains after a lookup has cleared this one; null for none. */
 export function cleared({ hidden }: Bench, nowMs: number): Bench | null {
   return isActive(hidden, nowMs) ? hidden : null
+}
+
+/**
+ * Model names come from callers, so the number of benched models is bounded. At this number ended
+ * benches are removed. If it is still reached, no further model is benched.
+ */
+const MAX_MODEL_BENCHES = 500
+
+/** Benches a model. */
+export function putBench(
+  benches: Map<ModelId, Bench>,
+  model: ModelId,
+  bench: Bench,
+  nowMs: number,
+): void {
+  if (benches.size >= MAX_MODEL_BENCHES) {
+    for (const [name, old] of benches) if (!isActive(old, nowMs)) benches.delete(name)
+  }
+  if (benches.size >= MAX_MODEL_BENCHES && !benches.has(model)) return
+  benches.set(model, later(benches.get(model) ?? null, bench, nowMs))
 }

@@ -8,7 +8,7 @@ import {
   type Requirements,
   standingExclusions,
 } from '../eligibility.ts'
-import { isActive } from '../health/bench.ts'
+import { type Bench, isActive } from '../health/bench.ts'
 import { type KeyId, type ModelId, modelId } from '../ids.ts'
 import type { LeaseRequest, Refusal } from '../lease-request.ts'
 import { canWithdraw, paysAtMs } from '../limits/retry-budget.ts'
@@ -260,26 +260,40 @@ interface Excluded {
 /** Notes when time alone next changes something about a key, if that is before a deadline. */
 function noteNextChange({ state, nowMs }: Step, excluded: Excluded, deadlineMs: number): void {
   const { key, model, exclusions } = excluded
-  const { bench, account } = key
   let atMs = deadlineMs
-  for (const { reason, clearsAtMs, mayClearSooner } of exclusions) {
-    if (reason === 'below_min_credit' && mayClearSooner) {
-      state.queue.overspent.add(key.id)
-      atMs = Math.min(atMs, resetOf(key.credit) ?? atMs)
-    }
-    if (clearsAtMs !== null && !mayClearSooner) atMs = Math.min(atMs, clearsAtMs)
+  for (const exclusion of exclusions) {
+    if (isOverspent(exclusion)) state.queue.overspent.add(key.id)
+    atMs = Math.min(atMs, endOf(exclusion, key) ?? atMs)
   }
   // A bench that a lookup cures may lapse before.
-  const benches = [bench, account.bench, account.freeBench, account.modelBenches.get(model) ?? null]
-  for (const other of benches) {
-    if (isActive(other, nowMs)) atMs = Math.min(atMs, other.untilMs ?? deadlineMs)
+  for (const bench of benchesOf(key, model)) {
+    if (isActive(bench, nowMs)) atMs = Math.min(atMs, bench.untilMs ?? deadlineMs)
   }
   if (nowMs < atMs && atMs < deadlineMs) noteMoment(state.queue, key.id, atMs)
 }
 
-/** When a key has all of its credit again, in epoch milliseconds; null if nobody knows. */
-function resetOf(credit: KeyState['credit']): number | null {
-  return credit.kind === 'known' ? credit.resetsAtMs : null
+/** Whether a key is out only by what its running requests are expected to cost. */
+function isOverspent({ reason, mayClearSooner }: Exclusion): boolean {
+  return mayClearSooner && (reason === 'below_min_credit' || reason === 'at_max_spend')
+}
+
+/** When time alone ends an exclusion, in epoch milliseconds; null if nobody knows. */
+function endOf({ reason, clearsAtMs, mayClearSooner }: Exclusion, { credit }: KeyState) {
+  if (!mayClearSooner || reason === 'at_max_spend') return clearsAtMs
+  return reason === 'below_min_credit' && credit.kind === 'known' ? credit.resetsAtMs : null
+}
+
+/**
+ * The benches that keep a key from a model. A broken key serves in panic, for which it counts as soon
+ * as its benches for one model end: if no model is given, those for all models are named.
+ */
+function benchesOf(key: KeyState, model: ModelId): readonly (Bench | null)[] {
+  const { bench, account, breaker, creator, workspace } = key
+  const { modelBenches } = account
+  const isOfAll = model === NO_MODEL && breaker.kind !== 'closed'
+  const ofModels = isOfAll ? modelBenches.values() : [modelBenches.get(model) ?? null]
+  const ofGroups = [creator?.bench ?? null, workspace?.bench ?? null]
+  return [bench, account.bench, account.freeBench, ...ofGroups, ...ofModels]
 }
 
 /** Has a newcomer to the queue wait for the keys that may serve it: claims and moments. */

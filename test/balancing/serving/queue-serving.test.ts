@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { explain } from '../../../src/balancing/explanation.ts'
-import { modelId } from '../../../src/balancing/ids.ts'
+import { accountId, modelId } from '../../../src/balancing/ids.ts'
 import { wakeAtMs } from '../../../src/balancing/pool.ts'
 import type { BenchOrder } from '../../../src/balancing/settlement.ts'
 import { drivePool, usageOf } from '../pool-driver.ts'
@@ -159,6 +159,16 @@ describe('a key that may serve again', () => {
 })
 
 describe('what happens to one key frees another one for a waiter', () => {
+  it('when a cheap answer of the first says that those of the other cost less', () => {
+    const pool = drivePool([{ id: 'a', maxSpend: { usd: 3, period: 'day' } }, 'b'])
+    const cheap = pool.grantOf('b')
+    pool.give(pool.grantOf('a'), { usage: usageOf(1, 1, 1.5) })
+    pool.grantOf('a')
+    pool.waiting({ lease: 'mine', tried: ['b'] })
+    pool.give(cheap, { usage: usageOf(1, 1, 0) })
+    expect(pool.inquire('mine')).toMatchObject({ kind: 'grant', keyId: 'a' })
+  })
+
   it('when a report about the first ends the bench of their account', () => {
     const pool = drivePool([
       { id: 'a1', account: 'acme' },
@@ -185,6 +195,54 @@ describe('what happens to one key frees another one for a waiter', () => {
     const running = pool.grantOf('b', { model: 'only/b' })
     pool.waiting({ lease: 'mine', tried: ['b'] })
     pool.fail(running)
+    expect(pool.inquire('mine')).toMatchObject({ kind: 'grant', keyId: 'a' })
+  })
+})
+
+describe('what time alone frees goes to a waiter', () => {
+  const FAILS_ONCE = { failures: 1, windowMs: 60_000, cooldownMs: 60_000, maxCooldownMs: 60_000 }
+
+  it('when the day of a max_spend ends that running requests had used up', () => {
+    const pool = drivePool([{ id: 'a', maxSpend: { usd: 3, period: 'day' } }])
+    pool.give(pool.grant(), { usage: usageOf(1, 1, 2) })
+    const midnightMs = pool.now() + 12 * 60 * MINUTE_MS
+    pool.at(midnightMs - 5_000)
+    pool.grant()
+    pool.waiting({ lease: 'mine' })
+    expect(wakeAtMs(pool.state)).toBe(midnightMs)
+    pool.at(midnightMs)
+    expect(pool.inquire('mine')).toMatchObject({ kind: 'grant', keyId: 'a' })
+  })
+
+  it.each(['creator', 'workspace'] as const)('when the bench of its %s lapses', (scope) => {
+    const pool = drivePool(['a', { id: 'b', maxConcurrent: 1 }])
+    pool.lookUp('a', 5, { [scope]: accountId('one') })
+    const term = { kind: 'lookup', lapseMs: 300_000 } as const
+    pool.shrug(pool.grantOf('a'), { scope, reason: 'account_rate_limited', term })
+    const lapsesAtMs = pool.key('a')[scope]?.bench?.untilMs ?? Number.NaN
+    pool.at(lapsesAtMs - 5_000)
+    pool.grantOf('b')
+    pool.waiting({ lease: 'mine' })
+    expect(wakeAtMs(pool.state)).toBe(lapsesAtMs)
+    pool.at(lapsesAtMs)
+    expect(pool.inquire('mine')).toMatchObject({ kind: 'grant', keyId: 'a' })
+  })
+
+  it('when the end of a bench for its model begins panic', () => {
+    const pool = drivePool(['a'], { panicRatio: 0.5, breaker: FAILS_ONCE })
+    const running = pool.grant({ model: 'only/a' })
+    const untilMs = pool.now() + 4_000
+    pool.shrug(pool.grant({ model: 'x' }), {
+      scope: 'account_model',
+      reason: 'account_rate_limited',
+      term: { kind: 'until', untilMs },
+    })
+    pool.fail(running)
+    pool.waiting({ lease: 'mine', model: 'x' })
+    // Another model takes the key in panic. So the key is looked at for those who wait.
+    pool.grant({ model: 'y' })
+    expect(wakeAtMs(pool.state)).toBe(untilMs)
+    pool.at(untilMs)
     expect(pool.inquire('mine')).toMatchObject({ kind: 'grant', keyId: 'a' })
   })
 })

@@ -1,0 +1,8 @@
+/**
+ * For properties over long histories. fast-check takes a minute and more to shrink one, and a test
+ * that Vitest cuts off shows no history at all. So fast-check stops before that: with the shortest
+ * history found so far, or, if none has failed, with a failure that says so.
+ */
+export function within(limitMs: number) {
+  return { interruptAfterTimeLimit: limitMs, markInterruptAsFailure: true } as const
+}
