@@ -7,6 +7,7 @@ import { routeFor } from '../../src/balancing/routes.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
+import { createSecretRedaction } from '../../src/gateway/answers/secret-redaction.ts'
 import type {
   InferenceRequest,
   Journey,
@@ -210,6 +211,9 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   const pool = createInMemoryPool(config, time, random, prepare)
   const reach = withOutage(pool, time.nowMs)
   const ring = createKeyRing(options.ringKeys?.map(upstreamKey) ?? keys)
+  const redaction = createSecretRedaction(
+    keys.map(({ secret, config: { id } }) => ({ secret, keyId: id })),
+  )
   const kv = createVirtualKv(time)
   const background: Promise<unknown>[] = []
   const learned: KnownCredit[] = []
@@ -217,7 +221,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     ports,
     upstreamUrl: UPSTREAM_URL,
     ring,
-    cache: createCreditCache(kv.namespace),
+    cache: createCreditCache(kv.namespace, ports),
     onValid: (answer) => void learned.push(answer),
   })
 
@@ -225,6 +229,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   const context = (): JourneyContext => ({
     ports,
     ring,
+    redaction,
     upstreamUrl: UPSTREAM_URL,
     spill: { freeTier: false, policy: false, ...options.spill },
     maxWaitMs: config.policy.queue.maxWaitMs,
