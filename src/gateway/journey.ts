@@ -5,7 +5,7 @@ import { type Blame, blame, NOBODY } from '../openrouter/failures/blame.ts'
 import type { UpstreamFailure } from '../openrouter/failures/upstream-failure.ts'
 import { clientHeaders, upstreamHeaders } from '../openrouter/headers.ts'
 import { type ClientReply, createClientReply } from './answers/client-reply.ts'
-import { answerOf, type GatewayError, gatewayError, noticeOf } from './answers/gateway-error.ts'
+import { answerOf, gatewayError, noticeOf } from './answers/gateway-error.ts'
 import { createTimings, serverTiming, type Timings } from './answers/timings.ts'
 import { type Attempt, attempt, type CommittedStream, isEventStream } from './attempts/attempt.ts'
 import { AttemptHistory, type FailedAttempt } from './attempts/attempt-history.ts'
@@ -20,7 +20,7 @@ import { redactErrorEvents } from './attempts/error-events.ts'
 import { type NextStep, nextStep } from './attempts/next-step.ts'
 import { type RelayEnds, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
-import { asEvent, type FinalAnswer, finalAnswer } from './final-answer.ts'
+import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
 import type {
   InferenceRequest,
   Journey,
@@ -70,8 +70,7 @@ class JourneyInProgress {
   #observation: Observation = {}
   #degraded = false
   #usage: Usage | null = null
-  #status: number | null = null
-  #error: GatewayError | null = null
+  #told: Pick<JourneyReport, 'status' | 'error'> = { status: null, error: null }
 
   constructor(context: JourneyContext, request: InferenceRequest) {
     this.#context = context
@@ -165,7 +164,8 @@ class JourneyInProgress {
     })
     this.#timings.wait += waitedMs
     this.#timings.acquire += ports.nowMs() - beganMs - waitedMs
-    this.#degraded ||= acquired.kind === 'no_pool' || isWithoutLease(acquired)
+    const isLeased = acquired.kind === 'leased'
+    this.#degraded ||= acquired.kind === 'no_pool' || (isLeased && acquired.leaseId === null)
     const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
     return isUnpaid && this.#history.fallBackUnpaid() ? await this.#acquire(null, []) : acquired
   }
@@ -263,7 +263,7 @@ class JourneyInProgress {
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
     const { bodyFor, shape } = this.#request
-    this.#status = stream.head.status
+    this.#told = { status: stream.head.status, error: null }
     const end = await relay(this.#ends(), stream, shape)
     const usage = usageOf(stream.watch.summary(), bodyFor(leased.model))
     return await this.#end(leased, end, usage)
@@ -273,7 +273,7 @@ class JourneyInProgress {
     leased: Leased,
     { head, first }: Extract<Attempt, { kind: 'bytes' }>,
   ): Promise<JourneyReport['outcome']> {
-    this.#status = head.status
+    this.#told = { status: head.status, error: null }
     const end = await relayBytes(this.#ends(), head, first)
     return await this.#end(leased, end, null)
   }
@@ -313,35 +313,27 @@ class JourneyInProgress {
     refusal: Refusal | null,
     settlements: readonly Settlement[],
   ): Promise<JourneyReport['outcome']> {
-    const { leases, ports } = this.#context
+    const { leases, ports, redaction } = this.#context
     const settled = leases.settle(settlements)
     if (!this.#gone.signal.aborted) {
       const answer = finalAnswer(this.#history.failures, refusal, ports.nowMs())
-      await this.#answer(answer.kind === 'verbatim' ? this.#redacted(answer) : answer)
+      await this.#answer(withoutSecrets(answer, redaction))
     }
     await settled
     return this.#gone.signal.aborted ? 'client_gone' : 'failed'
-  }
-
-  /** An error of upstream, as it came but for secrets of the pool. */
-  #redacted({ replay }: Extract<FinalAnswer, { kind: 'verbatim' }>): FinalAnswer {
-    const { redaction } = this.#context
-    const headers = redaction.headers(replay.headers)
-    return { kind: 'verbatim', replay: { ...replay, headers, body: redaction.bytes(replay.body) } }
   }
 
   async #answer(answer: FinalAnswer): Promise<void> {
     const { shape } = this.#request
     if (answer.kind === 'verbatim') {
       const { replay } = answer
-      this.#status = replay.status
+      this.#told = { status: replay.status, error: null }
       if (!this.reply.streaming()) return this.reply.whole(replay, replay.body)
       await this.reply.write(asEvent(replay, shape))
       return await this.reply.end()
     }
     const { error } = answer
-    this.#status = error.status
-    this.#error = error
+    this.#told = { status: error.status, error }
     if (this.reply.streaming()) {
       await this.reply.write(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
       return await this.reply.end()
@@ -388,8 +380,7 @@ class JourneyInProgress {
   #report(outcome: JourneyReport['outcome']): JourneyReport {
     return {
       outcome,
-      status: this.#status,
-      error: this.#error,
+      ...this.#told,
       attempts: this.#history.attempts,
       degraded: this.#degraded,
       timings: this.#timings,
@@ -407,7 +398,3 @@ const OUTCOMES = {
 } as const satisfies Record<StreamEnd['kind'], JourneyReport['outcome']>
 
 type Again = Extract<NextStep, { kind: 'again' }>
-
-function isWithoutLease(acquired: Acquired): boolean {
-  return acquired.kind === 'leased' && acquired.leaseId === null
-}
