@@ -7,7 +7,7 @@ import { clientHeaders, upstreamHeaders } from '../openrouter/headers.ts'
 import { type ClientReply, createClientReply } from './answers/client-reply.ts'
 import { answerOf, gatewayError, noticeOf } from './answers/gateway-error.ts'
 import { createTimings, serverTiming, type Timings } from './answers/timings.ts'
-import { type Attempt, attempt, type CommittedStream } from './attempts/attempt.ts'
+import { type Attempt, attempt, type CommittedStream, isEventStream } from './attempts/attempt.ts'
 import { AttemptHistory, type FailedAttempt } from './attempts/attempt-history.ts'
 import {
   type Observation,
@@ -16,10 +16,11 @@ import {
   UNUSED,
   usageOf,
 } from './attempts/attempt-settlement.ts'
+import { redactErrorEvents } from './attempts/error-events.ts'
 import { type NextStep, nextStep } from './attempts/next-step.ts'
 import { type RelayEnds, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
-import { asEvent, type FinalAnswer, finalAnswer } from './final-answer.ts'
+import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
 import type {
   InferenceRequest,
   Journey,
@@ -69,6 +70,7 @@ class JourneyInProgress {
   #observation: Observation = {}
   #degraded = false
   #usage: Usage | null = null
+  #told: Pick<JourneyReport, 'status' | 'error'> = { status: null, error: null }
 
   constructor(context: JourneyContext, request: InferenceRequest) {
     this.#context = context
@@ -162,14 +164,15 @@ class JourneyInProgress {
     })
     this.#timings.wait += waitedMs
     this.#timings.acquire += ports.nowMs() - beganMs - waitedMs
-    this.#degraded ||= acquired.kind === 'no_pool' || isWithoutLease(acquired)
+    const isLeased = acquired.kind === 'leased'
+    this.#degraded ||= acquired.kind === 'no_pool' || (isLeased && acquired.leaseId === null)
     const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
     return isUnpaid && this.#history.fallBackUnpaid() ? await this.#acquire(null, []) : acquired
   }
 
   /** Makes one upstream call, unless the client left during the wait for the lease. */
   async #try(leased: Leased, secret: string): Promise<Attempt> {
-    const { ports, upstreamUrl } = this.#context
+    const { ports, upstreamUrl, redaction } = this.#context
     const { shape, headers, bodyFor, search, timeouts } = this.#request
     if (this.#gone.signal.aborted) return { kind: 'client_gone', usage: UNUSED }
     const { keyId, model } = leased
@@ -184,6 +187,7 @@ class JourneyInProgress {
     this.#call = createUpstreamCall(ports, url, init, {
       totalMs,
       onTimeUp: () => this.reply.hurry(),
+      filterOf: (head) => (isEventStream(head) ? redactErrorEvents(shape, redaction) : null),
     })
     const beganMs = ports.nowMs()
     const result = await attempt(this.#call, shape, this.reply, timeouts)
@@ -208,7 +212,7 @@ class JourneyInProgress {
     const { ports, ring, spill } = this.#context
     const verdict = blame(failure, { nowMs: ports.nowMs(), spill })
     const { fault, outcome } = verdict
-    this.#history.note(verdict)
+    this.#history.note(verdict, failure)
     if (outcome === 'failure' || fault === 'key' || fault === 'account') {
       ring.noteFailure(keyId, ports.nowMs())
     }
@@ -259,6 +263,7 @@ class JourneyInProgress {
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
     const { bodyFor, shape } = this.#request
+    this.#told = { status: stream.head.status, error: null }
     const end = await relay(this.#ends(), stream, shape)
     const usage = usageOf(stream.watch.summary(), bodyFor(leased.model))
     return await this.#end(leased, end, usage)
@@ -268,6 +273,7 @@ class JourneyInProgress {
     leased: Leased,
     { head, first }: Extract<Attempt, { kind: 'bytes' }>,
   ): Promise<JourneyReport['outcome']> {
+    this.#told = { status: head.status, error: null }
     const end = await relayBytes(this.#ends(), head, first)
     return await this.#end(leased, end, null)
   }
@@ -307,10 +313,11 @@ class JourneyInProgress {
     refusal: Refusal | null,
     settlements: readonly Settlement[],
   ): Promise<JourneyReport['outcome']> {
-    const { leases, ports } = this.#context
+    const { leases, ports, redaction } = this.#context
     const settled = leases.settle(settlements)
     if (!this.#gone.signal.aborted) {
-      await this.#answer(finalAnswer(this.#history.failures, refusal, ports.nowMs()))
+      const answer = finalAnswer(this.#history.failures, refusal, ports.nowMs())
+      await this.#answer(withoutSecrets(answer, redaction))
     }
     await settled
     return this.#gone.signal.aborted ? 'client_gone' : 'failed'
@@ -320,11 +327,13 @@ class JourneyInProgress {
     const { shape } = this.#request
     if (answer.kind === 'verbatim') {
       const { replay } = answer
+      this.#told = { status: replay.status, error: null }
       if (!this.reply.streaming()) return this.reply.whole(replay, replay.body)
       await this.reply.write(asEvent(replay, shape))
       return await this.reply.end()
     }
     const { error } = answer
+    this.#told = { status: error.status, error }
     if (this.reply.streaming()) {
       await this.reply.write(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
       return await this.reply.end()
@@ -371,6 +380,7 @@ class JourneyInProgress {
   #report(outcome: JourneyReport['outcome']): JourneyReport {
     return {
       outcome,
+      ...this.#told,
       attempts: this.#history.attempts,
       degraded: this.#degraded,
       timings: this.#timings,
@@ -388,7 +398,3 @@ const OUTCOMES = {
 } as const satisfies Record<StreamEnd['kind'], JourneyReport['outcome']>
 
 type Again = Extract<NextStep, { kind: 'again' }>
-
-function isWithoutLease(acquired: Acquired): boolean {
-  return acquired.kind === 'leased' && acquired.leaseId === null
-}

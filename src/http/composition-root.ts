@@ -1,6 +1,7 @@
 import type { KeyId } from '../balancing/ids.ts'
 import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
 import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
+import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/secret-redaction.ts'
 import type { JourneyContext } from '../gateway/inference-request.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
 import { createIsolateLeases, type IsolateLeases } from '../gateway/leases/isolate-leases.ts'
@@ -21,6 +22,7 @@ export interface Gateway {
   readonly sight: PoolSight
   readonly ring: KeyRing
   readonly leases: IsolateLeases
+  readonly redaction: SecretRedaction
   readonly credit: CreditCache
   readonly ports: Ports
   /** Whether any key has a limit of tokens per minute. If not, requests need no token estimate. */
@@ -65,10 +67,13 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayRes
       config,
       ports,
       pool: withOutage(createPoolClient(env.KEY_POOL), ports.nowMs),
-      sight: createPoolSight(env.CREDIT, ports.nowMs),
+      sight: createPoolSight(env.CREDIT, ports),
       ring: createKeyRing(config.keys),
       leases: createIsolateLeases(ports.uniqueId()),
-      credit: createCreditCache(env.CREDIT),
+      redaction: createSecretRedaction(
+        config.keys.map(({ secret, config: { id } }) => ({ secret, keyId: id })),
+      ),
+      credit: createCreditCache(env.CREDIT, ports),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
       warned: new Map(),
     },
@@ -80,7 +85,7 @@ export function journeyContextOf(
   gateway: Gateway,
   background: (work: Promise<unknown>) => void,
 ): JourneyContext {
-  const { config, ring, ports, sight } = gateway
+  const { config, ring, redaction, ports, sight } = gateway
   const { upstreamUrl, policy } = config
   const lookups = keyLookupsOf(gateway)
   const pool = watched(gateway.pool, sight, background)
@@ -90,7 +95,7 @@ export function journeyContextOf(
     leases: gateway.leases,
   })
   const spill = { freeTier: spillFreeTier, policy: spillPolicy }
-  return { ports, leases, ring, upstreamUrl, spill, maxWaitMs: queue.maxWaitMs }
+  return { ports, leases, ring, redaction, upstreamUrl, spill, maxWaitMs: queue.maxWaitMs }
 }
 
 export function keyLookupsOf(gateway: Gateway): KeyLookups {

@@ -40,6 +40,8 @@ export interface ReadBody {
   /** Empty for a form: the gateway reads only the model field of a form. */
   readonly json: JsonObject
   readonly withModel: (model: string) => Uint8Array
+  /** Set if the body names only `models[]`: there is no `model` that could be replaced. */
+  readonly isFixed?: true
 }
 
 export type ModelRead =
@@ -79,7 +81,10 @@ function readJson(body: Uint8Array): ModelRead {
     return refuse('The request body is not valid JSON.')
   }
   if (!isJsonObject(value)) return refuse('The request body must be a JSON object.')
-  const { model } = value
+  const { model, models } = value
+  if ((model ?? null) === null && Array.isArray(models) && isName(models[0])) {
+    return { ok: true, model: models[0], json: value, withModel: () => body, isFixed: true }
+  }
   if (!isName(model)) return refuse(`The request body ${NAME_A_MODEL}`)
   return { ok: true, model, json: value, withModel: (name) => withModel(body, name) }
 }

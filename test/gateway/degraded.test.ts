@@ -157,7 +157,7 @@ describe('while the pool cannot be reached', () => {
     const world = withoutPool({ onPoolUnavailable: 'closed' })
     const { status, headers, text } = await ask(world)
     expect(status).toBe(503)
-    expect(JSON.parse(text).error.metadata.reason).toBe('no_key_available')
+    expect(JSON.parse(text).error.metadata.reason).toBe('pool_unavailable')
     expect(headers.get('x-switchyard-degraded')).toBe('pool')
     expect(world.upstream.calls).toEqual([])
   })

@@ -7,6 +7,7 @@ import { routeFor } from '../../src/balancing/routes.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
+import { createSecretRedaction } from '../../src/gateway/answers/secret-redaction.ts'
 import type {
   InferenceRequest,
   Journey,
@@ -232,6 +233,9 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   const prepare = options.lookups === 'routine' ? () => undefined : withoutRoutine
   const pool = createInMemoryPool(config, time, random, prepare)
   const ring = createKeyRing(options.ringKeys?.map(upstreamKey) ?? keys)
+  const redaction = createSecretRedaction(
+    keys.map(({ secret, config: { id } }) => ({ secret, keyId: id })),
+  )
   const kv = createVirtualKv(time)
   const background: Promise<unknown>[] = []
   const learned: KnownCredit[] = []
@@ -239,7 +243,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     ports,
     upstreamUrl: UPSTREAM_URL,
     ring,
-    cache: createCreditCache(kv.namespace),
+    cache: createCreditCache(kv.namespace, ports),
     onValid: (answer) => void learned.push(answer),
   })
 
@@ -249,6 +253,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   const context = (isolate = 0): JourneyContext => ({
     ports,
     ring,
+    redaction,
     upstreamUrl: UPSTREAM_URL,
     spill: { freeTier: false, policy: false, ...options.spill },
     maxWaitMs: config.policy.queue.maxWaitMs,

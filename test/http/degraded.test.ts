@@ -106,7 +106,7 @@ describe('while the pool object cannot be reached', () => {
     const { send, received } = inHaste(answer)
     const refused = await send(CHAT, chat(), bindings)
     expect(refused.status).toBe(503)
-    expect(await reasonOf(refused)).toBe('no_key_available')
+    expect(await reasonOf(refused)).toBe('pool_unavailable')
     expect(received).toEqual([])
     reach(true)
     vi.setSystemTime(Date.now() + 5_000)
