@@ -147,6 +147,13 @@ export function* itemsOf(body: Uint8Array, span: Span, notes: WalkNotes): Genera
   }
 }
 
+/** Brackets, commas and colons in a value, outside its strings. */
+export function structureOf(body: Uint8Array, { start }: Span): number {
+  const notes = createWalkNotes()
+  valueEnd(body, start, notes)
+  return notes.structure
+}
+
 /** The end of the value that begins at `start`, or -1 if there is none, or one without an end. */
 function valueEnd(body: Uint8Array, start: number, notes: WalkNotes): number {
   switch (KINDS[body[start] ?? 0]) {
