@@ -46,7 +46,10 @@ export function promptTokens(body: WalkedBody, random: () => number): number {
     const short = withoutCuts(bytes, encoded, rest)
     const value = parseSpan(short, { start: 0, end: short.length })
     if (isJsonObject(value)) {
-      const cut = encoded.reduce((sum, { cut, isText }) => sum + encodedTokens(lengthOf(cut), isText), 0)
+      const cut = encoded.reduce(
+        (sum, { cut, isText }) => sum + encodedTokens(lengthOf(cut), isText),
+        0,
+      )
       return estimatePromptTokens(value, random) + cut
     }
   }
@@ -136,7 +139,9 @@ function textIn(
   const raw = decoder.decode(body.subarray(from, to))
   const whole = raw.replace(/^u?[\da-f]{1,4}(?=\\u)/i, '').replace(/\\(?:u[\da-f]{0,3})?$/i, '')
   const text = whole.replace(/\\(?:u([\da-f]{4})|(.))/gis, (_, hex?: string, letter?: string) =>
-    hex === undefined ? (ESCAPES[letter ?? ''] ?? letter ?? '') : String.fromCharCode(Number.parseInt(hex, 16)),
+    hex === undefined
+      ? (ESCAPES[letter ?? ''] ?? letter ?? '')
+      : String.fromCharCode(Number.parseInt(hex, 16)),
   )
   return { text, bytes: to - from - (raw.length - whole.length) }
 }

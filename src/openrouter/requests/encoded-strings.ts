@@ -74,7 +74,11 @@ function fieldBefore(body: Uint8Array, start: number): string {
   if (body[end] !== QUOTE) return ''
   const open = body.subarray(Math.max(0, end - LONGEST_FIELD - 1), end).lastIndexOf(QUOTE)
   if (open === -1) return ''
-  return textAt(body, Math.max(0, end - LONGEST_FIELD - 1) + open + 1, LONGEST_FIELD + 1).split('"')[0] ?? ''
+  return (
+    textAt(body, Math.max(0, end - LONGEST_FIELD - 1) + open + 1, LONGEST_FIELD + 1).split(
+      '"',
+    )[0] ?? ''
+  )
 }
 
 function skipSpaceBack(body: Uint8Array, from: number): number {

@@ -45,6 +45,9 @@ KINDS[CLOSE_BRACE] = CLOSE
 KINDS[CLOSE_BRACKET] = CLOSE
 KINDS[QUOTE] = STRING
 
+/** By the kind of a byte, how it changes the depth. */
+const DEPTH_STEPS = new Int8Array([0, 0, 0, 1, -1, 0])
+
 /** A string of fewer bytes is not worth a note. */
 const LONG_STRING_BYTES = 1024
 /** No request has so many pictures. Further long strings are not noted, and so count as text. */
@@ -94,39 +97,100 @@ export function fieldsOf(
   names: FieldNames,
   notes: WalkNotes,
 ): Fields | null {
-  const found = new Map<string, Span>()
-  const onMember = (key: Span, value: Span) => {
-    const name = nameAt(body, key, names)
-    if (name !== null) found.set(name, value)
-  }
-  return walkMembers(body, span, notes, onMember) ? found : null
+  const walk = new ObjectWalk(body, span, names, notes)
+  while (walk.goOn());
+  return walk.fields()
 }
 
-/** @returns whether the span holds an object */
-function walkMembers(
-  body: Uint8Array,
-  span: Span,
-  notes: WalkNotes,
-  onMember: (key: Span, value: Span) => void,
-): boolean {
-  const open = skipSpace(body, span.start + markLength(body, span.start))
-  if (body[open] !== OPEN_BRACE) return false
-  let at = skipSpace(body, open + 1)
-  if (body[at] === CLOSE_BRACE) return skipSpace(body, at + 1) >= span.end
-  for (;;) {
-    if (body[at] !== QUOTE) return false
-    const key = { start: at, end: stringEnd(body, at) }
-    const colon = skipSpace(body, key.end)
-    if (body[colon] !== COLON) return false
-    const start = skipSpace(body, colon + 1)
-    const end = valueEnd(body, start, notes)
-    if (end === -1) return false
-    onMember(key, { start, end })
-    notes.structure += 2
+type WalkState = 'walking' | 'whole' | 'broken'
+
+/** So many bytes take some ten milliseconds at most. */
+const STEP_BYTES = 1024 * 1024
+
+/**
+ * The walk of `fieldsOf` in steps, so that a large body does not hold up all other requests of the
+ * isolate: in 25 MB of brackets or of keys each byte costs some nanoseconds.
+ */
+export class ObjectWalk {
+  readonly #body: Uint8Array
+  readonly #end: number
+  readonly #names: FieldNames
+  readonly #notes: WalkNotes
+  readonly #found = new Map<string, Span>()
+  #state: WalkState = 'walking'
+  /** The next member, or the place within its value. */
+  #at: number
+  /** How many brackets of the member's value are open. */
+  #depth = 0
+  /** The latest member. */
+  #keyStart = 0
+  #keyEnd = 0
+  #valueStart = 0
+
+  constructor(body: Uint8Array, span: Span, names: FieldNames, notes: WalkNotes) {
+    this.#body = body
+    this.#end = span.end
+    this.#names = names
+    this.#notes = notes
+    const open = skipSpace(body, span.start + markLength(body, span.start))
+    this.#at = skipSpace(body, open + 1)
+    if (body[open] !== OPEN_BRACE) this.#state = 'broken'
+    else if (body[this.#at] === CLOSE_BRACE) this.#state = this.#close(this.#at)
+  }
+
+  /** Makes one step. @returns whether there is more to walk over */
+  goOn(): boolean {
+    const stop = this.#at + STEP_BYTES
+    while (this.#state === 'walking' && this.#at < stop) {
+      this.#state = this.#depth === 0 ? this.#enterMember() : this.#walkValue(stop)
+    }
+    return this.#state === 'walking'
+  }
+
+  /** What was found; null if it is no object, or a broken one. Call it when the walk is over. */
+  fields(): Fields | null {
+    return this.#state === 'whole' ? this.#found : null
+  }
+
+  #enterMember(): WalkState {
+    const body = this.#body
+    this.#keyStart = this.#at
+    this.#keyEnd = body[this.#at] === QUOTE ? stringEnd(body, this.#at) : -1
+    const colon = this.#keyEnd === -1 ? -1 : skipSpace(body, this.#keyEnd)
+    if (body[colon] !== COLON) return 'broken'
+    this.#valueStart = skipSpace(body, colon + 1)
+    if (KINDS[body[this.#valueStart] ?? 0] !== OPEN) {
+      return this.#leaveMember(valueEnd(body, this.#valueStart, this.#notes))
+    }
+    this.#notes.structure += 1
+    this.#depth = 1
+    this.#at = this.#valueStart + 1
+    return 'walking'
+  }
+
+  #walkValue(stop: number): WalkState {
+    const inside = { at: this.#at, depth: this.#depth }
+    if (!walkInside(this.#body, inside, stop, this.#notes)) return 'broken'
+    this.#depth = inside.depth
+    this.#at = inside.at
+    return inside.depth === 0 ? this.#leaveMember(inside.at) : 'walking'
+  }
+
+  #leaveMember(end: number): WalkState {
+    const body = this.#body
+    if (end === -1) return 'broken'
+    const name = nameAt(body, this.#keyStart, this.#keyEnd, this.#names)
+    if (name !== null) this.#found.set(name, { start: this.#valueStart, end })
+    this.#notes.structure += 2
     const after = skipSpace(body, end)
-    if (body[after] === CLOSE_BRACE) return skipSpace(body, after + 1) >= span.end
-    if (body[after] !== COMMA) return false
-    at = skipSpace(body, after + 1)
+    if (body[after] === CLOSE_BRACE) return this.#close(after)
+    if (body[after] !== COMMA) return 'broken'
+    this.#at = skipSpace(body, after + 1)
+    return 'walking'
+  }
+
+  #close(brace: number): WalkState {
+    return skipSpace(this.#body, brace + 1) >= this.#end ? 'whole' : 'broken'
   }
 }
 
@@ -145,6 +209,15 @@ export function* itemsOf(body: Uint8Array, span: Span, notes: WalkNotes): Genera
     if (body[at] !== COMMA) return
     at += 1
   }
+}
+
+/** The value after a field's name that ends at `nameEnd`, or null. */
+export function spanAt(body: Uint8Array, nameEnd: number): Span | null {
+  const colon = skipSpace(body, nameEnd)
+  if (body[colon] !== COLON) return null
+  const start = skipSpace(body, colon + 1)
+  const end = valueEnd(body, start, createWalkNotes())
+  return end === -1 ? null : { start, end }
 }
 
 /** Brackets, commas and colons in a value, outside its strings. */
@@ -174,33 +247,43 @@ function plainEnd(body: Uint8Array, start: number): number {
   return at
 }
 
-/** Brackets are counted instead of kept on a stack: a stack of 25 million would cost as much memory. */
 function containerEnd(body: Uint8Array, start: number, notes: WalkNotes): number {
-  const { length } = body
-  let depth = 0
+  const inside = { at: start + 1, depth: 1 }
+  notes.structure += 1
+  return walkInside(body, inside, body.length, notes) && inside.depth === 0 ? inside.at : -1
+}
+
+interface Inside {
+  at: number
+  /** Brackets are counted instead of kept on a stack: 25 million would cost as much memory. */
+  depth: number
+}
+
+/**
+ * Walks on to the end of a list or an object, or to `stop`.
+ * @returns false if there is neither
+ */
+function walkInside(body: Uint8Array, inside: Inside, stop: number, notes: WalkNotes): boolean {
+  const end = Math.min(stop, body.length)
+  let { at, depth } = inside
   let structure = 0
-  let at = start
-  while (at < length) {
+  while (at < end && depth > 0) {
     const kind = KINDS[body[at] ?? 0]
     if (kind === STRING) {
       at = notedStringEnd(body, at, notes)
-      if (at === -1) return -1
+      if (at === -1) return false
       continue
     }
+    if (kind === NOTHING) return false
     at += 1
     if (kind === PLAIN) continue
-    if (kind === NOTHING) return -1
     structure += 1
-    if (kind === OPEN) depth += 1
-    else if (kind === CLOSE) {
-      depth -= 1
-      if (depth === 0) {
-        notes.structure += structure
-        return at
-      }
-    }
+    depth += DEPTH_STEPS[kind ?? NOTHING] ?? 0
   }
-  return -1
+  notes.structure += structure
+  inside.at = at
+  inside.depth = depth
+  return depth === 0 || at < body.length
 }
 
 function notedStringEnd(body: Uint8Array, start: number, { longStrings }: WalkNotes): number {
@@ -229,18 +312,22 @@ function stringEnd(body: Uint8Array, start: number): number {
   const { length } = body
   let at = start + 1
   for (let stretch = FIRST_STRETCH; ; ) {
-    const stop = Math.min(length, at + stretch)
-    while (at < stop) {
-      const byte = body[at]
-      if (byte === QUOTE) return at + 1
-      at += byte === BACKSLASH ? 2 : 1
-    }
-    const quote = at < length ? body.indexOf(QUOTE, at) : -1
+    at = skipUnquoted(body, at, Math.min(length, at + stretch))
+    if (at >= length) return -1
+    if (body[at] === QUOTE) return at + 1
+    const quote = body.indexOf(QUOTE, at)
     if (quote === -1) return -1
     if (isFree(body, quote, at)) return quote + 1
     stretch = quote - at < SHORT_JUMP ? Math.min(stretch * 2, LONGEST_STRETCH) : FIRST_STRETCH
     at = quote + 1
   }
+}
+
+/** The next quote that ends a string, or the first position from `stop` on that is not escaped. */
+function skipUnquoted(body: Uint8Array, from: number, stop: number): number {
+  let at = from
+  while (at < stop && body[at] !== QUOTE) at += body[at] === BACKSLASH ? 2 : 1
+  return at
 }
 
 /** Whether an even number of backslashes is before the quote, so that none of them escapes it. */
@@ -256,7 +343,7 @@ const scratch = new Uint8Array(64)
  * Which of the names an object's key is; null for another key. A key may be written with escapes
  * (`"mod\u0065l"`). It is unescaped into memory that all keys share: a body may have millions.
  */
-function nameAt(body: Uint8Array, { start, end }: Span, names: FieldNames): string | null {
+function nameAt(body: Uint8Array, start: number, end: number, names: FieldNames): string | null {
   let length = 0
   for (let at = start + 1; at < end - 1; ) {
     if (length === names.longest) return null

@@ -18,6 +18,8 @@ const MAX_PART_STRUCTURE = 20_000
 /** Of all parts together, so that many large parts cost no more than one. */
 const MAX_OPENING_BYTES = 1024 * 1024
 const EXCERPT_BYTES = 1024
+/** How far into the messages the opening is looked for. */
+const MAX_WALKED_BYTES = 4 * 1024 * 1024
 
 const ROLE = fieldNames(['role'])
 const decoder = new TextDecoder()
@@ -56,7 +58,8 @@ function firstMessages(
   read: (span: Span) => unknown,
 ): readonly unknown[] {
   const messages: unknown[] = []
-  for (const span of itemsOf(bytes, list, createWalkNotes())) {
+  const walked = bytes.subarray(0, Math.min(bytes.length, list.start + MAX_WALKED_BYTES))
+  for (const span of itemsOf(walked, list, createWalkNotes())) {
     const message = read(span)
     messages.push(message)
     const isFirstOfUser = isJsonObject(message) && message.role === 'user'
@@ -76,6 +79,7 @@ function standIn(bytes: Uint8Array, span: Span): unknown {
   const first = text(start, start + EXCERPT_BYTES)
   const last = text(end - EXCERPT_BYTES, end)
   const excerpt = `${first}…${end - start}…${last}`
+  if (end - start > MAX_WALKED_BYTES) return excerpt
   const role = fieldsOf(bytes, span, ROLE, createWalkNotes())?.get('role')
   const isShort = role !== undefined && role.end - role.start <= EXCERPT_BYTES
   return isShort ? { role: parseSpan(bytes, role), content: excerpt } : excerpt

@@ -3,7 +3,7 @@ import {
   createWalkNotes,
   type Fields,
   fieldNames,
-  fieldsOf,
+  ObjectWalk,
   type WalkNotes,
 } from './json-walk.ts'
 import type { Span } from './span.ts'
@@ -33,11 +33,17 @@ const DECODED_BYTES = 64 * 1024
 /**
  * Finds the top-level fields of a JSON body, as `JSON.parse` would: of several fields with one name
  * the last counts, and a name may be written with escapes.
+ * @param pause lets other requests go on. Only a large body needs it
  * @returns null for what is certainly no JSON object in UTF-8; see `json-walk.ts` for what is checked
  */
-export function walkBody(bytes: Uint8Array): WalkedBody | null {
+export async function walkBody(
+  bytes: Uint8Array,
+  pause: () => Promise<void>,
+): Promise<WalkedBody | null> {
   const notes = createWalkNotes()
-  const fields = fieldsOf(bytes, { start: 0, end: bytes.length }, NAMES, notes)
+  const walk = new ObjectWalk(bytes, { start: 0, end: bytes.length }, NAMES, notes)
+  while (walk.goOn()) await pause()
+  const fields = walk.fields()
   return fields === null || !isUtf8(bytes) ? null : { bytes, fields, notes }
 }
 

@@ -7,7 +7,8 @@ const opening = [
   { role: 'system', content: 'Be brief.' },
   { role: 'user', content: 'Hello' },
 ]
-const of = (...messages: readonly unknown[]) => conversationOf({}, none, () => messages, 'conversation')
+const of = (...messages: readonly unknown[]) =>
+  conversationOf({}, none, () => messages, 'conversation')
 
 describe('conversationOf', () => {
   it.each(['session', 'conversation'] as const)(
@@ -18,7 +19,9 @@ describe('conversationOf', () => {
       expect(conversationOf({ ...all, session_id: '' }, header, () => opening, affinity)).toBe(
         'from-header',
       )
-      expect(conversationOf({ ...all, session_id: 7 }, none, () => opening, affinity)).toBe('from-cache')
+      expect(conversationOf({ ...all, session_id: 7 }, none, () => opening, affinity)).toBe(
+        'from-cache',
+      )
     },
   )
 
