@@ -17,7 +17,7 @@ const SECRETS = {
     { id: 'beta', key: 'sk-or-v1-test-beta', account: 'acme' },
     { id: 'gamma', key: 'sk-or-v1-test-gamma', account: 'globex' },
   ]),
-  CLIENT_KEYS: 'tester:sy-test-token',
+  CLIENT_KEYS: 'tester:sy-test-token-0001',
 }
 
 // Wrangler looks for required secrets in the environment, and warns once a test file where it finds

@@ -7,7 +7,7 @@ import type { Ports } from './gateway/ports.ts'
 import { authenticate } from './http/authenticate.ts'
 import { gatewayOf } from './http/composition-root.ts'
 import type { HttpEnvironment } from './http/context.ts'
-import { errorResponse, PREFIXES } from './http/error-response.ts'
+import { errorResponse, logged, PREFIXES } from './http/error-response.ts'
 import { logBug, logFaults } from './http/log.ts'
 import { CATALOGUE_PATHS, catalogue, createRenewals } from './http/routes/catalogue.ts'
 import { extraPath } from './http/routes/extra-path.ts'
@@ -15,47 +15,52 @@ import { generation } from './http/routes/generation.ts'
 import { healthz } from './http/routes/healthz.ts'
 import { inference } from './http/routes/inference.ts'
 import { clientKey } from './http/routes/own-key.ts'
+import { normalisedPath, notServed } from './http/unserved.ts'
+import { RETURNED_NAMES } from './openrouter/headers.ts'
 import { API_SHAPES } from './openrouter/shapes/shape-registry.ts'
 
+/** `*` stands for whatever else OpenRouter sends. Older browsers know only names. */
 const EXPOSED_HEADERS = [
+  '*',
+  ...RETURNED_NAMES,
   'x-request-id',
-  'x-generation-id',
   'x-switchyard-key',
   'x-switchyard-attempts',
   'x-switchyard-model',
   'x-switchyard-degraded',
-  'retry-after',
   'server-timing',
+  'www-authenticate',
+  'age',
 ]
 
 /** Makes the HTTP app: the order of the middleware and the list of routes. */
 export function createApp(ports: Ports): Hono<HttpEnvironment> {
-  const app = new Hono<HttpEnvironment>()
+  const app = new Hono<HttpEnvironment>({ getPath: normalisedPath })
   app.use(requestId())
-  app.use(cors({ origin: '*', allowMethods: ['GET', 'POST'], exposeHeaders: EXPOSED_HEADERS }))
+  app.use(
+    cors({ origin: '*', allowMethods: ['GET', 'HEAD', 'POST'], exposeHeaders: EXPOSED_HEADERS }),
+  )
   app.use(configure(ports))
   app.get('/healthz', healthz)
   const renewals = createRenewals()
   for (const prefix of PREFIXES) {
-    for (const path of CATALOGUE_PATHS) app.get(`${prefix}/${path}`, catalogue(prefix, renewals))
-    for (const path of ['key', 'auth/key']) app.get(`${prefix}/${path}`, authenticate, clientKey)
-    app.get(`${prefix}/generation`, authenticate, generation)
+    for (const path of CATALOGUE_PATHS)
+      app.get(`${prefix}/${path}`, logged, catalogue(prefix, renewals))
+    for (const path of ['key', 'auth/key'])
+      app.get(`${prefix}/${path}`, logged, authenticate, clientKey)
+    app.get(`${prefix}/generation`, logged, authenticate, generation)
     for (const shape of API_SHAPES) {
       app.post(`${prefix}/${shape.path}`, authenticate, inference(shape))
     }
     app.post(`${prefix}/*`, extraPath(prefix))
   }
-  app.notFound((c) => errorResponse(c, gatewayError('not_found', NOT_FOUND)))
+  app.notFound((c) => errorResponse(c, notServed(c)))
   app.onError((error, c) => {
     logBug(c.get('requestId'), error)
     return errorResponse(c, gatewayError('internal_error', 'The gateway failed. Try again.'))
   })
   return app
 }
-
-const NOT_FOUND =
-  'This gateway does not serve that path or method. Check both. Keys, credits and accounts ' +
-  'can only be managed at OpenRouter itself.'
 
 /** Gives the routes their gateway, or answers with an error if the configuration is invalid. */
 function configure(ports: Ports) {

@@ -9,13 +9,20 @@ export interface Client {
   readonly tokenSha256: Uint8Array
 }
 
+/** What can be guessed is guessed: whoever has a token spends the pool's money. */
+const MIN_TOKEN_LENGTH = 16
+
+const TOKEN = /^[\x21-\x7e]+$/
+
 const entry = z.union([
-  z.strictObject({ id: publicName(), token: z.string().regex(/^[\x21-\x7e]+$/) }),
+  z.strictObject({ id: publicName(), token: z.string().min(MIN_TOKEN_LENGTH).regex(TOKEN) }),
   z.strictObject({ id: publicName(), sha256: z.string().regex(/^[0-9a-fA-F]{64}$/) }),
 ])
 
 const ENTRY_FORM =
   'must be an object with "id" (1 to 64 letters, digits or . _ : @ -) and either "token" (printable ASCII, no spaces) or "sha256" (64 hex digits), and no other field'
+
+const TOO_SHORT = `must have at least ${MIN_TOKEN_LENGTH} characters, so that nobody can guess it; \`openssl rand -hex 32\` gives one`
 
 /** Reads `CLIENT_KEYS`. Faults name the place in the list and never quote a token. */
 export async function readClientKeys(
@@ -57,5 +64,9 @@ function clientFaults(where: string, value: unknown): string[] {
   if (value === null) return [`${where}: must have the form id:token`]
   const unknown = z.strictObject({ id: z.unknown(), token: z.unknown(), sha256: z.unknown() })
   const parsed = unknown.partial().safeParse(value)
+  const token = parsed.success ? parsed.data.token : undefined
+  if (typeof token === 'string' && token.length < MIN_TOKEN_LENGTH && TOKEN.test(token)) {
+    return [`${where}.token: ${TOO_SHORT}`]
+  }
   return parsed.success ? [`${where}: ${ENTRY_FORM}`] : faultsOf(where, parsed.error, nameInSecret)
 }

@@ -80,13 +80,17 @@ function keysExhausted(
   )
 }
 
+/** An isolate asks a pool's object that does not answer again within this time. */
+const ASK_AGAIN_MS = 5_000
+
 /**
  * 429 if a key will be free at a known time. 503 if the operator must act, or if the gateway got no
  * usable key from its pool.
  */
 function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
   if (refusal === null) {
-    return gatewayError('no_key_available', 'This gateway cannot get a key now. Try again.')
+    const message = 'This gateway cannot get a key now. Try again.'
+    return gatewayError('pool_unavailable', message, { retryAfterMs: ASK_AGAIN_MS })
   }
   const retryAfterMs = waitMs(refusal, nowMs)
   const message =

@@ -6,6 +6,8 @@ import type { Usage } from '../balancing/settlement.ts'
 import type { Timeouts } from '../config/timeouts.ts'
 import type { SpillPolicy } from '../openrouter/failures/blame.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
+import type { GatewayError } from './answers/gateway-error.ts'
+import type { SecretRedaction } from './answers/secret-redaction.ts'
 import type { Timings } from './answers/timings.ts'
 import type { AttemptNote } from './attempts/attempt-history.ts'
 import type { HeldBytes } from './byte-budget.ts'
@@ -20,6 +22,7 @@ export interface JourneyContext {
   readonly leases: LeaseBroker
   readonly ring: KeyRing
   readonly upstreamUrl: string
+  readonly redaction: SecretRedaction
   readonly spill: SpillPolicy
   /** The longest time, in milliseconds, that a request may wait for a key. */
   readonly maxWaitMs: number
@@ -60,6 +63,10 @@ export interface InferenceRequest {
 /** How a request ended, for the log. */
 export interface JourneyReport {
   readonly outcome: 'answered' | 'failed' | 'client_gone'
+  /** The status of the answer, or of the error in it; null if the client left before. */
+  readonly status: number | null
+  /** The gateway's own error; null if the answer is OpenRouter's. */
+  readonly error: GatewayError | null
   readonly attempts: readonly Readonly<AttemptNote>[]
   readonly degraded: boolean
   readonly timings: Timings

@@ -5,9 +5,9 @@ import { type Blame, blame, NOBODY } from '../openrouter/failures/blame.ts'
 import type { UpstreamFailure } from '../openrouter/failures/upstream-failure.ts'
 import { clientHeaders, upstreamHeaders } from '../openrouter/headers.ts'
 import { type ClientReply, createClientReply } from './answers/client-reply.ts'
-import { answerOf, gatewayError, noticeOf } from './answers/gateway-error.ts'
+import { answerOf, type GatewayError, gatewayError, noticeOf } from './answers/gateway-error.ts'
 import { createTimings, serverTiming, type Timings } from './answers/timings.ts'
-import { type Attempt, attempt, type CommittedStream } from './attempts/attempt.ts'
+import { type Attempt, attempt, type CommittedStream, isEventStream } from './attempts/attempt.ts'
 import { AttemptHistory, type FailedAttempt } from './attempts/attempt-history.ts'
 import {
   type Observation,
@@ -16,6 +16,7 @@ import {
   UNUSED,
   usageOf,
 } from './attempts/attempt-settlement.ts'
+import { redactErrorEvents } from './attempts/error-events.ts'
 import { type NextStep, nextStep } from './attempts/next-step.ts'
 import { type RelayEnds, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
@@ -70,6 +71,8 @@ class JourneyInProgress {
   #observation: Observation = {}
   #degraded = false
   #usage: Usage | null = null
+  #status: number | null = null
+  #error: GatewayError | null = null
 
   constructor(context: JourneyContext, request: InferenceRequest) {
     this.#context = context
@@ -171,7 +174,7 @@ class JourneyInProgress {
 
   /** Makes one upstream call, unless the client left during the wait for the lease. */
   async #try(leased: Leased, secret: string): Promise<Attempt> {
-    const { ports, upstreamUrl } = this.#context
+    const { ports, upstreamUrl, redaction } = this.#context
     const { shape, headers, body, search, timeouts, held } = this.#request
     if (this.#gone.signal.aborted) return { kind: 'client_gone', usage: UNUSED }
     const { keyId, model } = leased
@@ -186,6 +189,7 @@ class JourneyInProgress {
     this.#call = createUpstreamCall(ports, url, init, {
       totalMs,
       onTimeUp: () => this.reply.hurry(),
+      filterOf: (head) => (isEventStream(head) ? redactErrorEvents(shape, redaction) : null),
     })
     const beganMs = ports.nowMs()
     const result = await attempt(this.#call, shape, this.reply, { ...timeouts, held })
@@ -210,7 +214,7 @@ class JourneyInProgress {
     const { ports, ring, spill } = this.#context
     const verdict = blame(failure, { nowMs: ports.nowMs(), spill })
     const { fault, outcome } = verdict
-    this.#history.note(verdict)
+    this.#history.note(verdict, failure)
     if (outcome === 'failure' || fault === 'key' || fault === 'account') {
       ring.noteFailure(keyId, ports.nowMs())
     }
@@ -263,6 +267,7 @@ class JourneyInProgress {
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
     const { promptTokens, shape } = this.#request
+    this.#status = stream.head.status
     const end = await relay(this.#ends(), stream, shape)
     const usage = usageOf(stream.watch.summary(), promptTokens)
     return await this.#end(leased, end, usage)
@@ -272,6 +277,7 @@ class JourneyInProgress {
     leased: Leased,
     { head, first, tail }: Extract<Attempt, { kind: 'bytes' }>,
   ): Promise<JourneyReport['outcome']> {
+    this.#status = head.status
     const end = await relayBytes(this.#ends(), head, first, tail)
     return await this.#end(leased, end, tail?.usage() ?? null)
   }
@@ -315,21 +321,32 @@ class JourneyInProgress {
     const { leases, ports } = this.#context
     const settled = leases.settle(settlements)
     if (!this.#gone.signal.aborted) {
-      await this.#answer(finalAnswer(this.#history.failures, refusal, ports.nowMs()))
+      const answer = finalAnswer(this.#history.failures, refusal, ports.nowMs())
+      await this.#answer(answer.kind === 'verbatim' ? this.#redacted(answer) : answer)
     }
     await settled
     return this.#gone.signal.aborted ? 'client_gone' : 'failed'
+  }
+
+  /** An error of upstream, as it came but for secrets of the pool. */
+  #redacted({ replay }: Extract<FinalAnswer, { kind: 'verbatim' }>): FinalAnswer {
+    const { redaction } = this.#context
+    const headers = redaction.headers(replay.headers)
+    return { kind: 'verbatim', replay: { ...replay, headers, body: redaction.bytes(replay.body) } }
   }
 
   async #answer(answer: FinalAnswer): Promise<void> {
     const { shape } = this.#request
     if (answer.kind === 'verbatim') {
       const { replay } = answer
+      this.#status = replay.status
       if (!this.reply.streaming()) return this.reply.whole(replay, replay.body)
       await this.reply.write(asEvent(replay, shape))
       return await this.reply.end()
     }
     const { error } = answer
+    this.#status = error.status
+    this.#error = error
     if (this.reply.streaming()) {
       await this.reply.write(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
       return await this.reply.end()
@@ -376,6 +393,8 @@ class JourneyInProgress {
   #report(outcome: JourneyReport['outcome']): JourneyReport {
     return {
       outcome,
+      status: this.#status,
+      error: this.#error,
       attempts: this.#history.attempts,
       degraded: this.#degraded,
       timings: this.#timings,

@@ -25,3 +25,21 @@ export function sleep(ports: Ports, ms: number, signal: AbortSignal): Promise<vo
     signal.addEventListener('abort', done)
   })
 }
+
+/**
+ * The result of work that may hang, or null once `ms` have passed. The work itself goes on: nothing
+ * ends a call to KV. It must not reject.
+ */
+export async function withinTime<T>(
+  { timer }: Pick<Ports, 'timer'>,
+  ms: number,
+  work: Promise<T>,
+): Promise<T | null> {
+  const { promise, resolve } = Promise.withResolvers<null>()
+  const cancel = timer(ms, () => resolve(null))
+  try {
+    return await Promise.race([work, promise])
+  } finally {
+    cancel()
+  }
+}

@@ -1,6 +1,7 @@
 import type { KeyId } from '../balancing/ids.ts'
 import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
 import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
+import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/secret-redaction.ts'
 import { ByteBudget, ISOLATE_BYTES } from '../gateway/byte-budget.ts'
 import type { JourneyContext } from '../gateway/inference-request.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
@@ -9,6 +10,7 @@ import { createKeyRing, type KeyRing } from '../gateway/leases/key-ring.ts'
 import { createLeaseBroker } from '../gateway/leases/lease-broker.ts'
 import type { Ports } from '../gateway/ports.ts'
 import { createPoolClient, type PoolClient } from '../key-pool/pool-client.ts'
+import { withOutage } from '../key-pool/pool-outage.ts'
 import { createCreditCache } from './kv-credit-cache.ts'
 import { logExpiry } from './log.ts'
 import { createPoolSight, type PoolSight, watched } from './pool-sight.ts'
@@ -19,6 +21,7 @@ export interface Gateway {
   readonly pool: PoolClient
   readonly sight: PoolSight
   readonly ring: KeyRing
+  readonly redaction: SecretRedaction
   readonly credit: CreditCache
   readonly ports: Ports
   /** Of the bodies and answers that all requests of the isolate hold. */
@@ -67,10 +70,13 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayRes
     gateway: {
       config,
       ports,
-      pool: createPoolClient(env.KEY_POOL),
-      sight: createPoolSight(env.CREDIT, ports.nowMs),
+      pool: withOutage(createPoolClient(env.KEY_POOL), ports.nowMs),
+      sight: createPoolSight(env.CREDIT, ports),
       ring: createKeyRing(config.keys),
-      credit: createCreditCache(env.CREDIT),
+      redaction: createSecretRedaction(
+        config.keys.map(({ secret, config: { id } }) => ({ secret, keyId: id })),
+      ),
+      credit: createCreditCache(env.CREDIT, ports),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
       warned: new Map(),
       memory: MEMORY,
@@ -83,14 +89,14 @@ export function journeyContextOf(
   gateway: Gateway,
   background: (work: Promise<unknown>) => void,
 ): JourneyContext {
-  const { config, ring, ports, sight } = gateway
+  const { config, ring, redaction, ports, sight } = gateway
   const { upstreamUrl, policy } = config
   const lookups = keyLookupsOf(gateway)
   const pool = watched(gateway.pool, sight, background)
   const { onPoolUnavailable, spillFreeTier, spillPolicy, queue } = policy
   const leases = createLeaseBroker({ ports, pool, ring, lookups, onPoolUnavailable, background })
   const spill = { freeTier: spillFreeTier, policy: spillPolicy }
-  return { ports, leases, ring, upstreamUrl, spill, maxWaitMs: queue.maxWaitMs }
+  return { ports, leases, ring, redaction, upstreamUrl, spill, maxWaitMs: queue.maxWaitMs }
 }
 
 export function keyLookupsOf(gateway: Gateway): KeyLookups {

@@ -8,6 +8,8 @@ export interface HttpEnvironment {
   Variables: RequestIdVariables & {
     gateway: Gateway
     startedAtMs: number
+    /** Set once the request has its line in the log. */
+    isLogged?: true
     /** Set only on routes that authenticate the client. */
     clientId: ClientId
     authMs: number

@@ -1,9 +1,11 @@
 import type { Context } from 'hono'
+import { createMiddleware } from 'hono/factory'
 import { answerOf, type GatewayError } from '../gateway/answers/gateway-error.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import { openRouterError } from '../openrouter/shapes/openrouter-error.ts'
 import { API_SHAPES } from '../openrouter/shapes/shape-registry.ts'
 import type { HttpEnvironment } from './context.ts'
+import { logAnswer } from './log.ts'
 
 /**
  * Both prefixes serve the same API. The base URL of OpenAI's and OpenRouter's SDKs ends with
@@ -11,16 +13,35 @@ import type { HttpEnvironment } from './context.ts'
  */
 export const PREFIXES = ['/api/v1', '/v1'] as const
 
-/** The API shape of each path. It is also known for a request that fails before it gets a route. */
-const WORDINGS = new Map<string, ApiShape>(
-  PREFIXES.flatMap((prefix) =>
-    API_SHAPES.map((shape) => [`${prefix}/${shape.path}`, shape] as const),
-  ),
-)
-
-/** The gateway's own error in the API shape of the called path, else in OpenRouter's form. */
+/**
+ * The gateway's own error in the API shape of the called path, else in OpenRouter's form. The request
+ * gets its line in the log: without it, somebody who guesses tokens would not be seen.
+ */
 export function errorResponse(c: Context<HttpEnvironment>, error: GatewayError): Response {
-  const wording = WORDINGS.get(c.req.path) ?? { errorBody: openRouterError }
+  const wording = shapeAt(c.req.path) ?? { errorBody: openRouterError }
   const { body, ...head } = answerOf(error, wording)
+  logAnswered(c, error.status, error)
   return new Response(body, head)
+}
+
+/** Also known for a request that fails before it gets a route, or whose prefix is wrong. */
+function shapeAt(path: string): ApiShape | undefined {
+  return API_SHAPES.find((shape) => path.endsWith(`/${shape.path}`))
+}
+
+/** Logs a request to a list or about a client. `errorResponse` logs those that are refused. */
+export const logged = createMiddleware<HttpEnvironment>(async function logged(c, next) {
+  await next()
+  if (!c.get('isLogged')) logAnswered(c, c.res.status, null)
+})
+
+function logAnswered(
+  c: Context<HttpEnvironment>,
+  status: number,
+  error: GatewayError | null,
+): void {
+  c.set('isLogged', true)
+  const { requestId, clientId } = c.var
+  const { method, path } = c.req
+  logAnswer({ requestId, clientId, method, path, status, error })
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { accountId, keyId } from '../balancing/ids.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
+import { type Ports, withinTime } from '../gateway/ports.ts'
 
 /** An entry in KV. It is parsed, not cast, since another release may have written it. */
 const stored = z.object({
@@ -21,11 +22,18 @@ const stored = z.object({
 /** An entry survives any likely outage, and the entry of a removed key disappears in the end. */
 const KEEP_S = 30 * 24 * 60 * 60
 
+/** A read of KV takes milliseconds. Without an answer by then OpenRouter is asked. */
+export const KV_TIMEOUT_MS = 1_000
+
 /** The credit cache in Workers KV. Each entry's name is the key's public id. */
-export function createCreditCache(kv: KVNamespace): CreditCache {
+export function createCreditCache(
+  kv: KVNamespace,
+  ports: Pick<Ports, 'timer'>,
+): CreditCache {
   return {
     async read(id, fingerprint) {
-      const parsed = stored.safeParse(await kv.get(id, 'json').catch(() => null))
+      const read = kv.get(id, 'json').catch(() => null)
+      const parsed = stored.safeParse(await withinTime(ports, KV_TIMEOUT_MS, read))
       if (!parsed.success || parsed.data.fingerprint !== fingerprint) return null
       const { owner, ...rest } = parsed.data
       return {
@@ -37,7 +45,9 @@ export function createCreditCache(kv: KVNamespace): CreditCache {
       }
     },
     async write({ keyId: id, kind: _, balanceUsd: __, ...value }: KnownCredit) {
-      await kv.put(id, JSON.stringify(value), { expirationTtl: KEEP_S }).catch(() => undefined)
+      const text = JSON.stringify(value)
+      const put = kv.put(id, text, { expirationTtl: KEEP_S }).catch(() => undefined)
+      await withinTime(ports, KV_TIMEOUT_MS, put)
     },
   }
 }

@@ -1,4 +1,5 @@
 import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { GatewayError } from '../gateway/answers/gateway-error.ts'
 import type { JourneyReport } from '../gateway/inference-request.ts'
 
 interface RequestLine {
@@ -15,19 +16,53 @@ interface RequestLine {
  * prompts and answers, since those are private to the caller.
  */
 export function logRequest({ report, ...line }: RequestLine): void {
-  const { outcome, attempts, degraded, timings, usage } = report
+  const { outcome, status, error, attempts, degraded, timings, usage } = report
   write('log', {
     message: 'request',
     request_id: line.requestId,
     client: line.clientId,
     model: line.model,
     outcome,
+    status,
+    ...(error === null ? {} : reasonsOf(error)),
     attempts,
     ...(degraded ? { degraded: 'pool' } : {}),
     duration_ms: line.endedAtMs - line.startedAtMs,
     timings_ms: timings,
     ...(usage === null ? {} : { usage }),
   })
+}
+
+interface AnswerLine {
+  readonly requestId: string
+  /** Undefined if the client is not known. */
+  readonly clientId: ClientId | undefined
+  readonly method: string
+  readonly path: string
+  readonly status: number
+  readonly error: GatewayError | null
+}
+
+/** More of a path says nothing to an operator, and a caller must not fill the log. */
+const MAX_PATH_LENGTH = 100
+
+/** Logs a request that had no journey: one that was refused, or that only asked for a list. */
+export function logAnswer({ error, ...line }: AnswerLine): void {
+  write('log', {
+    message: 'request',
+    request_id: line.requestId,
+    ...(line.clientId === undefined ? {} : { client: line.clientId }),
+    method: line.method.slice(0, MAX_PATH_LENGTH),
+    path: line.path.slice(0, MAX_PATH_LENGTH).replaceAll(/sk-or-[^/]*/g, 'sk-or-…'),
+    outcome: error === null ? 'answered' : 'refused',
+    status: line.status,
+    ...(error === null ? {} : reasonsOf(error)),
+  })
+}
+
+/** Why the gateway gave its own error, with the reasons counted if no key could serve. */
+function reasonsOf({ reason, metadata: { reasons } }: GatewayError) {
+  return { reason, ...(reasons === undefined ? {} : { reasons }) }
 }
 
 /** Logs every fault of a configuration, by field. A message about a secret holds no part of it. */

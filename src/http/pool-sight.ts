@@ -1,4 +1,6 @@
+import { type Ports, withinTime } from '../gateway/ports.ts'
 import { OBJECT_NAME, type PoolClient } from '../key-pool/pool-client.ts'
+import { KV_TIMEOUT_MS } from './kv-credit-cache.ts'
 
 /** What an isolate knows of the pool's object without asking it. */
 export interface PoolSight {
@@ -22,7 +24,11 @@ const READ_AGAIN_MS = 60_000
 /** The name in KV. No key's id has a slash, so it is no entry of a key. */
 const PLACED = `placed/${OBJECT_NAME}`
 
-export function createPoolSight(kv: KVNamespace, nowMs: () => number): PoolSight {
+export function createPoolSight(
+  kv: KVNamespace,
+  ports: Pick<Ports, 'nowMs' | 'timer'>,
+): PoolSight {
+  const { nowMs } = ports
   let copy = { count: 0, atMs: Number.NEGATIVE_INFINITY }
   let isPlaced = false
   let isNoted = false
@@ -30,17 +36,22 @@ export function createPoolSight(kv: KVNamespace, nowMs: () => number): PoolSight
 
   const read = async () => {
     readAtMs = nowMs()
-    const mark = await kv.get(PLACED, 'json').catch(() => null)
+    const mark = await withinTime(
+      ports,
+      KV_TIMEOUT_MS,
+      kv.get(PLACED, 'json').catch(() => null),
+    )
     isPlaced ||= mark !== null
     return isPlaced
   }
   const write = async () => {
     if (await read()) return
     isPlaced = true
-    await kv.put(PLACED, 'true').catch(() => {
+    const put = kv.put(PLACED, 'true').catch(() => {
       // The next request of this isolate tries again.
       isNoted = false
     })
+    await withinTime(ports, KV_TIMEOUT_MS, put)
   }
   return {
     usableKeys: () => (nowMs() - copy.atMs <= COPY_MS ? copy.count : null),

@@ -22,6 +22,8 @@ export interface ReadBody {
    */
   readonly promptTokens: (care: 'rough' | 'close', random: () => number) => number
   readonly withModel: (body: Uint8Array, model: string) => Uint8Array
+  /** Set if the body names only `models[]`: there is no `model` that could be replaced. */
+  readonly isFixed?: true
 }
 
 export type ModelRead =
@@ -68,16 +70,18 @@ async function readJson(body: Uint8Array, pause: () => Promise<void>): Promise<M
   const walked = await walkBody(body, pause)
   if (walked === null) return refuse('The request body must be a JSON object.')
   const json = smallFields(walked)
-  const { model } = json
-  if (!isName(model)) return refuse(`The request body ${NAME_A_MODEL}`)
-  return {
+  const { model, models } = json
+  const read = {
     ok: true,
-    model,
     json,
     opening: () => openingFields(walked),
-    promptTokens: (care, random) => TOKENS[care](walked, random),
+    promptTokens: (care: 'rough' | 'close', random: () => number) => TOKENS[care](walked, random),
     withModel,
+  } as const
+  if ((model ?? null) === null && Array.isArray(models) && isName(models[0])) {
+    return { ...read, model: models[0], isFixed: true }
   }
+  return isName(model) ? { ...read, model } : refuse(`The request body ${NAME_A_MODEL}`)
 }
 
 const TOKENS: Readonly<

@@ -49,9 +49,11 @@ export async function planRequest(
   const { model, json, bytes, held, withModel } = request
   const { routes, aliases } = config.policy
   const asked = modelId(model)
-  const sent = aliases.get(model) ?? asked
+  // Where only `models[]` names a model, no other name can be put in: OpenRouter falls back by itself.
+  const sent = request.isFixed ? asked : (aliases.get(model) ?? asked)
   const route = routeFor(routes, [asked, sent])
-  const fallbacks = route.fallbackModels.map((fallback) => aliases.get(fallback) ?? fallback)
+  const fallbackModels = request.isFixed ? [] : route.fallbackModels
+  const fallbacks = fallbackModels.map((fallback) => aliases.get(fallback) ?? fallback)
   const models = [sent, ...new Set(fallbacks.filter((fallback) => fallback !== sent))] as const
   const affinity = await affinityOf(route, request)
   const answer = maxTokensOf(json)

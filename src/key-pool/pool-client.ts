@@ -19,10 +19,13 @@ const GIVE_UP_MS = 2_000
 /** The number leaves room for shards: later each shard may hold a share of the pool's keys. */
 export const OBJECT_NAME = 'pool/default/0'
 
-/** `unavailable`: the object threw, is overloaded, or took longer than two seconds. */
+/**
+ * `unavailable`: the object threw, is overloaded, or took longer than two seconds. `unasked`: it did
+ * so to other requests, and was not called; see pool-outage.ts.
+ */
 export type PoolAnswer<T> =
   | { readonly kind: 'answer'; readonly value: T }
-  | { readonly kind: 'unavailable' }
+  | { readonly kind: 'unavailable'; readonly unasked?: true }
 
 export interface PoolClient {
   exchange(request: ExchangeRequest): Promise<PoolAnswer<ExchangeReply>>

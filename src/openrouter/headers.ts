@@ -25,6 +25,22 @@ const RETURNED: readonly NamePattern[] = [
 ]
 
 /**
+ * Names of the kept headers, for pages of other origins, which read only headers that are exposed. A
+ * name with a `*` at its end cannot be said there; the known ones stand for it.
+ */
+export const RETURNED_NAMES: readonly string[] = [
+  'x-generation-id',
+  'retry-after',
+  'x-ratelimit-limit',
+  'x-ratelimit-remaining',
+  'x-ratelimit-reset',
+  'x-openrouter-cache-status',
+  'x-openrouter-cache-age',
+  'x-openrouter-cache-ttl',
+  'x-provider-name',
+]
+
+/**
  * The caller's headers that go upstream. This is an allow-list: an unknown header of a caller, or
  * of a proxy before the gateway, must not reach OpenRouter. There, `x-api-key` would even win over
  * the gateway's own key. The request asks for an uncompressed answer: a compressor would hold

@@ -9,7 +9,7 @@ import { type SimulatorControl, simulatorControl } from '../simulator/client.ts'
 export const POOL_OBJECT = { name: 'pool/default/0' } as const
 
 /** The token of the client `tester`, which every gateway of these tests accepts. */
-export const TOKEN = 'sy-e2e-token'
+export const TOKEN = 'sy-e2e-token-000001'
 
 const ACCOUNTS = { alpha: 'acme', beta: 'acme', gamma: 'globex', delta: 'initech' } as const
 

@@ -7,7 +7,7 @@ const upstream = useSimulator()
 
 const OTHER = 'sy-e2e-other'
 const asOther = { authorization: `Bearer ${OTHER}` }
-const TWO_CLIENTS = { CLIENT_KEYS: `tester:sy-e2e-token other:${OTHER}` }
+const TWO_CLIENTS = { CLIENT_KEYS: `tester:sy-e2e-token-000001 other:${OTHER}` }
 
 /** The `data` of an answer. */
 async function dataOf(response: Response) {

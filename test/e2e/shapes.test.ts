@@ -195,7 +195,7 @@ describe('a token', () => {
   test.each(PATHS)(
     'is taken as bearer and as x-api-key by %s, and goes no further',
     async (path) => {
-      const authorization = 'Bearer sy-e2e-token'
+      const authorization = 'Bearer sy-e2e-token-000001'
       const sent = JSON.stringify(REQUESTS[path])
       const post = (headers: Record<string, string>) =>
         fetch(`${gateway().origin}/api/v1${path}`, {
@@ -203,7 +203,7 @@ describe('a token', () => {
           headers: { 'content-type': 'application/json', ...headers },
           body: sent,
         })
-      for (const headers of [{ authorization }, { 'x-api-key': 'sy-e2e-token' }]) {
+      for (const headers of [{ authorization }, { 'x-api-key': 'sy-e2e-token-000001' }]) {
         const response = await post(headers)
         expect(response.status).toBe(200)
         await response.arrayBuffer()

@@ -25,8 +25,12 @@ function cut(bytes: Uint8Array, ...places: readonly number[]): Uint8Array[] {
     .filter((chunk) => chunk.length > 0)
 }
 
-/** Whether two lists of chunks differ. This is much cheaper than `toEqual`. */
+/**
+ * Whether two lists of chunks differ. This is much cheaper than `toEqual`. Of an error event that comes
+ * in parts the gateway may hold an end back for the next chunk, since a secret may begin there.
+ */
 function differs(sent: readonly Uint8Array[], received: readonly Uint8Array[]): boolean {
+  if (textIn(sent).includes('error')) return textIn(sent) !== textIn(received)
   return (
     sent.length !== received.length ||
     sent.some((chunk, i) => {
@@ -34,6 +38,11 @@ function differs(sent: readonly Uint8Array[], received: readonly Uint8Array[]): 
       return chunk.length !== other?.length || chunk.some((byte, at) => byte !== other[at])
     })
   )
+}
+
+function textIn(chunks: readonly Uint8Array[]): string {
+  const decoder = new TextDecoder('windows-1252')
+  return chunks.map((chunk) => decoder.decode(chunk)).join('')
 }
 
 describe('a stream arrives as it was sent, chunk for chunk', () => {

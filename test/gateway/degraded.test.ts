@@ -37,6 +37,19 @@ describe('while the pool cannot be reached', () => {
     expect(report.degraded).toBe(true)
   })
 
+  it('one request at a time finds out whether it is back; the others go on at once', async () => {
+    const world = withoutPool()
+    await ask(world)
+    await world.time.advance(5_000)
+    const asked = world.pool.exchanges()
+    const beganMs = world.time.nowMs()
+    const waits = Array.from({ length: 5 }, () => world.send())
+    await Promise.all(waits.map((sent) => world.finish(sent)))
+    const tookMs = world.upstream.calls.slice(1).map(({ atMs }) => atMs - beganMs)
+    expect(tookMs).toEqual([0, 0, 0, 0, 2_000])
+    expect(world.pool.exchanges()).toBe(asked + 1)
+  })
+
   it('keys are taken in turn', async () => {
     const world = withoutPool({ keys: ['a', 'b', { id: 'x', disabled: true }, 'c'] })
     for (let i = 0; i < 6; i++) await ask(world)
@@ -64,7 +77,10 @@ describe('while the pool cannot be reached', () => {
     world.upstream.on(CHAT, KEY_SPENT, GOOD)
     await ask(world)
     const failedAtMs = world.upstream.calls[0]?.atMs ?? 0
-    while (world.time.nowMs() + 2_000 < failedAtMs + 60_000) await ask(world)
+    while (world.time.nowMs() + 5_000 < failedAtMs + 60_000) {
+      await ask(world)
+      await world.time.advance(2_000)
+    }
     expect(world.keysCalled()).toEqual([
       'a',
       'b',
@@ -74,6 +90,7 @@ describe('while the pool cannot be reached', () => {
         .map(() => 'b'),
     ])
     expect(world.keysCalled().length).toBeGreaterThan(3)
+    await world.time.advance(10_000)
     await ask(world)
     expect(world.keysCalled().at(-1)).toBe('a')
   })
@@ -121,6 +138,7 @@ describe('while the pool cannot be reached', () => {
       2_000, 2_000, 2_000, 2_000,
     ])
     world.pool.connect([])
+    await world.time.advance(5_000)
     expect((await ask(world)).headers.get('x-switchyard-degraded')).toBeNull()
   })
 
@@ -139,7 +157,7 @@ describe('while the pool cannot be reached', () => {
     const world = withoutPool({ onPoolUnavailable: 'closed' })
     const { status, headers, text } = await ask(world)
     expect(status).toBe(503)
-    expect(JSON.parse(text).error.metadata.reason).toBe('no_key_available')
+    expect(JSON.parse(text).error.metadata.reason).toBe('pool_unavailable')
     expect(headers.get('x-switchyard-degraded')).toBe('pool')
     expect(world.upstream.calls).toEqual([])
   })

@@ -129,7 +129,7 @@ describe('the last word', () => {
   })
 
   it('without any attempt and without a pool is 503', () => {
-    expect(wordOf([])).toBe('503 no_key_available')
+    expect(wordOf([])).toBe('503 pool_unavailable')
   })
 
   it('after keys that failed says when one will be free', () => {

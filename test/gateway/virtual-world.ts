@@ -8,6 +8,7 @@ import type { StrategyName } from '../../src/balancing/strategies/strategy-regis
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
 import { ByteBudget } from '../../src/gateway/byte-budget.ts'
+import { createSecretRedaction } from '../../src/gateway/answers/secret-redaction.ts'
 import type {
   InferenceRequest,
   Journey,
@@ -22,6 +23,7 @@ import { createLeaseBroker } from '../../src/gateway/leases/lease-broker.ts'
 import { OutgoingBody } from '../../src/gateway/outgoing-body.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
 import { createCreditCache } from '../../src/http/kv-credit-cache.ts'
+import { withOutage } from '../../src/key-pool/pool-outage.ts'
 import type { SpillPolicy } from '../../src/openrouter/failures/blame.ts'
 import { withModel } from '../../src/openrouter/requests/model-value.ts'
 import type { ApiShape } from '../../src/openrouter/shapes/api-shape.ts'
@@ -216,7 +218,11 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   const config = poolConfig(keys, options)
   const prepare = options.lookups === 'routine' ? () => undefined : withoutRoutine
   const pool = createInMemoryPool(config, time, random, prepare)
+  const reach = withOutage(pool, time.nowMs)
   const ring = createKeyRing(options.ringKeys?.map(upstreamKey) ?? keys)
+  const redaction = createSecretRedaction(
+    keys.map(({ secret, config: { id } }) => ({ secret, keyId: id })),
+  )
   const kv = createVirtualKv(time)
   const background: Promise<unknown>[] = []
   const learned: KnownCredit[] = []
@@ -224,7 +230,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     ports,
     upstreamUrl: UPSTREAM_URL,
     ring,
-    cache: createCreditCache(kv.namespace),
+    cache: createCreditCache(kv.namespace, ports),
     onValid: (answer) => void learned.push(answer),
   })
 
@@ -232,12 +238,13 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   const context = (): JourneyContext => ({
     ports,
     ring,
+    redaction,
     upstreamUrl: UPSTREAM_URL,
     spill: { freeTier: false, policy: false, ...options.spill },
     maxWaitMs: config.policy.queue.maxWaitMs,
     leases: createLeaseBroker({
       ports,
-      pool,
+      pool: reach,
       ring,
       lookups,
       onPoolUnavailable: options.onPoolUnavailable ?? 'open',

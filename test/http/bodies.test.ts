@@ -48,7 +48,10 @@ describe('a body that cannot be served', () => {
     ['no model', '{"messages": []}'],
     ['an empty model', '{"model": ""}'],
     ['a model that is a number', '{"model": 7}'],
-    ['models and no model', '{"models": ["a", "b"]}'],
+    ['no model and no models', '{"models": []}'],
+    ['models that are no list', '{"models": "a"}'],
+    ['models that are numbers', '{"model": null, "models": [5]}'],
+    ['a model that is a number, beside models', '{"model": 7, "models": ["a"]}'],
     ['a model of absurd length', JSON.stringify({ model: 'm'.repeat(257) })],
     ['broken UTF-8', new Uint8Array([0x7b, 0xff, 0xfe, 0x7d])],
   ])('%s gets a 400 that says what is wrong, and goes nowhere', async (_, body) => {
@@ -224,4 +227,59 @@ it('a fallback may be an alias: its model is sent, and no model twice', async ()
   }
   await send(CHAT, chat(), { POLICY })
   expect(models).toEqual(['vendor/model', 'vendor/fast', 'vendor/last'])
+})
+
+describe('a request that names only models', () => {
+  const POLICY = {
+    aliases: { 'task:fast': 'vendor/fast' },
+    routes: [
+      { models: ['vendor/a'], keys: ['beta'], fallback_models: ['vendor/last'] },
+      { models: ['task:*'], keys: ['gamma'] },
+    ],
+  }
+  const BODY = '{ "models":["vendor/a", "vendor/b"],"messages":[] , "model": null}'
+
+  it('is routed by the first of them, and passed on as it came', async () => {
+    const { send, received } = answering()
+    const response = await send(CHAT, chat({ body: BODY }), { POLICY })
+    expect(response.status).toBe(200)
+    expect(response.headers.get('x-switchyard-key')).toBe('beta')
+    expect(response.headers.get('x-switchyard-model')).toBeNull()
+    expect(received.map(({ body }) => new TextDecoder().decode(body))).toEqual([BODY])
+  })
+
+  it('gets no other model put in: neither by a fallback nor by an alias', async () => {
+    const { send, received } = gatewayInFrontOf(() =>
+      Response.json({ error: { code: 404, message: 'No such model' } }, { status: 404 }),
+    )
+    expect((await send(CHAT, chat({ body: BODY }), { POLICY })).status).toBe(404)
+    const aliased = BODY.replace('vendor/a', 'task:fast')
+    expect((await send(CHAT, chat({ body: aliased }), { POLICY })).status).toBe(404)
+    expect(received.map(({ body }) => new TextDecoder().decode(body))).toEqual([BODY, aliased])
+  })
+})
+
+describe('a body that is encoded', () => {
+  const encoded = (encoding: string) => {
+    const init = chat()
+    const headers = new Headers(init.headers)
+    headers.set('content-encoding', encoding)
+    return { ...init, headers }
+  }
+
+  it.each(['gzip', 'br', 'deflate, gzip', 'GZIP', 'identity, gzip', 'nonsense'])(
+    'as %s gets a 415 that says what to do, and goes nowhere',
+    async (encoding) => {
+      const { send, received } = answering()
+      const response = await send(CHAT, encoded(encoding))
+      expect(response.status).toBe(415)
+      expect(await reasonOf(response)).toBe('unsupported_encoding')
+      expect(received).toEqual([])
+    },
+  )
+
+  it.each(['identity', 'Identity', ''])('as "%s" is not encoded', async (encoding) => {
+    const { send } = answering()
+    expect((await send(CHAT, encoded(encoding))).status).toBe(200)
+  })
 })

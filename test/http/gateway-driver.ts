@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers'
 import { createApp } from '../../src/app.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
 
-export const TOKEN = 'sy-test-token'
+export const TOKEN = 'sy-test-token-0001'
 
 export const ANSWER = JSON.stringify({
   id: 'gen-1700000000-abcdefghijklmnopqrst',

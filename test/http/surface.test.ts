@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { ANSWER, chat, gatewayInFrontOf, reasonOf } from './gateway-driver.ts'
+import { RETURNED_NAMES } from '../../src/openrouter/headers.ts'
+import { ANSWER, chat, gatewayInFrontOf, json, reasonOf, TOKEN } from './gateway-driver.ts'
 
 const never = () => {
   throw new Error('Upstream was called')
@@ -42,6 +43,89 @@ describe('what is not served', () => {
     expect(response.headers.get('content-type')).toBe('application/json')
     expect(await reasonOf(response)).toBe('not_found')
     expect(received).toEqual([])
+  })
+})
+
+describe('a path with a mistake in it', () => {
+  const BASE = 'The base URL of this gateway is https://gateway.example/api/v1; for Anthropic\'s SDK it is https://gateway.example/api.'
+
+  it.each([
+    ['POST', '/chat/completions', 'POST https://gateway.example/api/v1/chat/completions'],
+    ['POST', '/v1/v1/messages', 'POST https://gateway.example/api/v1/messages'],
+    ['POST', '/api/v1/v1/messages', 'POST https://gateway.example/api/v1/messages'],
+    ['POST', '/api/v1/api/v1/responses', 'POST https://gateway.example/api/v1/responses'],
+    ['POST', '/api/chat/completions', 'POST https://gateway.example/api/v1/chat/completions'],
+    ['POST', '/api/v1/Chat/Completions/', 'POST https://gateway.example/api/v1/chat/completions'],
+    ['GET', '/models', 'GET https://gateway.example/api/v1/models'],
+    ['GET', '/v1/v1/models/vendor/model/endpoints', 'GET https://gateway.example/api/v1/models/'],
+  ])('%s %s is told the right one, and the base URL', async (method, path, right) => {
+    const { send } = gatewayInFrontOf(never)
+    const response = await send(path, { ...chat(), method, ...(method === 'POST' ? {} : { body: null }) })
+    expect(response.status).toBe(404)
+    const { error } = await response.json<{ error: { message: string } }>()
+    expect(error.message).toContain(right)
+    expect(error.message).toContain(BASE)
+  })
+
+  it.each([
+    ['GET', '/api/v1/chat/completions', 'with POST only'],
+    ['DELETE', '/v1/models', 'with GET only'],
+    ['GET', '/api/v1/keys', 'managed at OpenRouter itself'],
+    ['GET', '/', BASE],
+    ['GET', '/favicon.ico', BASE],
+  ])('%s %s is told what is wrong', async (method, path, told) => {
+    const { send } = gatewayInFrontOf(never)
+    const { error } = await (await send(path, { method })).json<{ error: { message: string } }>()
+    expect(error.message).toContain(told)
+  })
+})
+
+describe('HEAD', () => {
+  it.each(['/healthz', '/v1/models?head', '/api/v1/key', '/v1/generation', '/v1/keys', '/v1/chat/completions'])(
+    'of %s answers as GET does, without a body',
+    async (path) => {
+      const { send } = gatewayInFrontOf(() => json({ data: [] }))
+      const headers = { authorization: `Bearer ${TOKEN}` }
+      const got = await send(path, { headers })
+      const head = await send(path, { method: 'HEAD', headers })
+      expect(head.status).toBe(got.status)
+      expect(head.headers.get('content-type')).toBe(got.headers.get('content-type'))
+      expect(await head.text()).toBe('')
+    },
+  )
+})
+
+describe('a refused request', () => {
+  it.each<[string, string, RequestInit, object]>([
+    ['401', '/v1/chat/completions', chat({ headers: { authorization: 'Bearer guess' } }), { status: 401, reason: 'unauthorized' }],
+    ['400', '/v1/chat/completions', chat({ body: '{' }), { status: 400, reason: 'invalid_request', client: 'tester' }],
+    ['404', '/v1/keys/sk-or-v1-forgotten', {}, { status: 404, reason: 'not_found', path: '/v1/keys/sk-or-…' }],
+    ['415', '/v1/chat/completions', chat({ headers: { authorization: `Bearer ${TOKEN}`, 'content-encoding': 'gzip' } }), { status: 415, reason: 'unsupported_encoding' }],
+  ])('with %s has one line in the log, which says why', async (_, path, init, line) => {
+    const lines = vi.spyOn(console, 'log').mockImplementation(() => undefined)
+    const { send } = gatewayInFrontOf(never)
+    await send(path, init)
+    expect(lines).toHaveBeenCalledTimes(1)
+    const text = String(lines.mock.calls[0]?.[0])
+    expect(JSON.parse(text)).toMatchObject({ message: 'request', outcome: 'refused', ...line })
+    expect(text).not.toContain('guess')
+  })
+
+  it('of any length has a short line', async () => {
+    const lines = vi.spyOn(console, 'log').mockImplementation(() => undefined)
+    const { send } = gatewayInFrontOf(never)
+    await send(`/v1/${'x'.repeat(10_000)}`)
+    expect(String(lines.mock.calls[0]?.[0]).length).toBeLessThan(400)
+  })
+
+  it('is logged once, and so is a list that was served', async () => {
+    const lines = vi.spyOn(console, 'log').mockImplementation(() => undefined)
+    const { send } = gatewayInFrontOf(() => json({ data: [] }))
+    await send('/v1/providers?logged')
+    await send('/v1/models/user')
+    await send('/v1/generation?id=')
+    const statuses = lines.mock.calls.map(([text]) => JSON.parse(String(text)).status)
+    expect(statuses).toEqual([200, 404, 401])
   })
 })
 
@@ -101,6 +185,39 @@ describe('every answer', () => {
     expect(preflight.headers.get('access-control-allow-origin')).toBe('*')
     expect(preflight.headers.get('access-control-allow-methods')).toContain('POST')
     expect(preflight.headers.get('access-control-allow-headers')).toContain('authorization')
+  })
+
+  it('shows pages of other origins all the headers that it has', async () => {
+    const upstreamHeaders = {
+      'content-type': 'application/json',
+      'x-generation-id': 'gen-1',
+      'x-provider-name': 'Acme',
+      'x-ratelimit-limit': '20',
+      'x-ratelimit-remaining': '19',
+      'x-ratelimit-reset': '1',
+      'x-openrouter-cache-status': 'HIT',
+      'x-openrouter-cache-age': '1',
+      'x-openrouter-cache-ttl': '9',
+      'retry-after': '1',
+      ...Object.fromEntries(RETURNED_NAMES.map((name) => [name, '1'])),
+    }
+    const { send } = gatewayInFrontOf(() => new Response(ANSWER, { headers: upstreamHeaders }))
+    const answers = [
+      await send('/v1/chat/completions', chat()),
+      await send('/v1/providers?exposed'),
+      await send('/v1/chat/completions', chat({ headers: {} })),
+    ]
+    // https://fetch.spec.whatwg.org/#cors-safelisted-response-header-name
+    const safe = ['cache-control', 'content-language', 'content-length', 'content-type', 'expires', 'last-modified', 'pragma']
+    for (const { headers } of answers) {
+      const exposed = (headers.get('access-control-expose-headers') ?? '').split(/,\s*/)
+      expect(exposed).toContain('*')
+      const hidden = [...headers.keys()].filter(
+        (name) => !(safe.includes(name) || exposed.includes(name) || name.startsWith('access-control-')),
+      )
+      expect(hidden).toEqual([])
+    }
+    expect(answers[0]?.headers.get('x-provider-name')).toBe('1')
   })
 
   it('to a bug of ours is a 500 that shows nothing of it, while the log does', async () => {

@@ -13,7 +13,7 @@ const SIMULATED_KEYS = [
 ]
 
 /** The token of `demo`, the only client of a stack's gateway unless `env` sets `CLIENT_KEYS`. */
-export const DEMO_TOKEN = 'sy-demo-token'
+export const DEMO_TOKEN = 'sy-demo-token-local'
 
 export interface StackOptions {
   /** By default a free port. */

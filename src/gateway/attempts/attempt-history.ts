@@ -1,6 +1,7 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
 import { isNonEmpty, type NonEmpty } from '../../balancing/non-empty.ts'
 import type { Blame } from '../../openrouter/failures/blame.ts'
+import { inWords } from '../../openrouter/failures/fault-words.ts'
 import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
 import type { Replay } from './attempt.ts'
 import type { NextStep } from './next-step.ts'
@@ -14,12 +15,16 @@ export interface FailedAttempt {
   readonly replay: Replay | null
 }
 
-/** One attempt, for the log. `row` and `fault` say whose fault a failure was, and are null else. */
+/** One attempt, for the log. The rest says how it failed and whose fault that was; null if it did not. */
 export interface AttemptNote {
   key: KeyId
   model: ModelId
+  /** The status of upstream's error; null without one. */
+  status: number | null
   row: string | null
   fault: string | null
+  /** The row in words. */
+  why: string | null
 }
 
 /**
@@ -80,13 +85,15 @@ export class AttemptHistory {
   }
 
   begin(key: KeyId, model: ModelId): void {
-    this.attempts.push({ key, model, row: null, fault: null })
+    this.attempts.push({ key, model, status: null, row: null, fault: null, why: null })
   }
 
   /** Records whose fault the latest attempt's failure was, or that of its broken stream. */
-  note({ row, fault }: Blame): void {
+  note({ row, fault }: Blame, failure: UpstreamFailure): void {
     const note = this.attempts.at(-1)
-    if (note !== undefined) Object.assign(note, { row, fault })
+    if (note === undefined) return
+    const status = failure.kind === 'response' ? failure.status : null
+    Object.assign(note, { status, row, fault, why: inWords(row, failure) })
   }
 
   /** Records the step that follows the latest failure. */

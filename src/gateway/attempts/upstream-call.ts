@@ -39,8 +39,18 @@ export interface UpstreamCall {
   close(): void
 }
 
-/** How long a call may take in total, in milliseconds. */
-export interface TotalClock {
+/** Changes the bytes of a body as they come. */
+export interface ByteFilter {
+  /** What of these bytes, and of those before, may go on now. */
+  push(chunk: Uint8Array): Uint8Array
+  /** What is left once the body has ended. */
+  end(): Uint8Array
+}
+
+export interface CallOptions {
+  /** The filter of a body with these headers; null for none. */
+  filterOf(headers: Headers): ByteFilter | null
+  /** How long a call may take in total, in milliseconds. */
   readonly totalMs: number
   /** Called when `totalMs` are over, unless the call is closed before. */
   onTimeUp(): void
@@ -50,12 +60,13 @@ export function createUpstreamCall(
   ports: Ports,
   url: string,
   init: RequestInit,
-  { totalMs, onTimeUp }: TotalClock,
+  { totalMs, onTimeUp, filterOf }: CallOptions,
 ): UpstreamCall {
   const controller = new AbortController()
   let cause: StopCause | null = null
   const stopped = Promise.withResolvers<void>()
   let reader: ReadableStreamDefaultReader<Uint8Array> | null = null
+  let filter: ByteFilter | null = null
   let over = false
   // The call lasts as long as its stream. It must not keep the request's body for so long.
   let unsent: RequestInit | null = init
@@ -77,6 +88,22 @@ export function createUpstreamCall(
   let headersMs: number | null = null
   let cancelClock = (): void => undefined
   const stoppedResult = () => (cause === null ? null : ({ kind: 'stopped', cause } as const))
+
+  const readBody = async (): Promise<Read> => {
+    if (reader === null) return stoppedResult() ?? { kind: 'end' }
+    try {
+      const { done, value } = await reader.read()
+      const early = stoppedResult()
+      if (early !== null) return early
+      if (!done) return { kind: 'chunk', bytes: value }
+      over = true
+      return { kind: 'end' }
+    } catch {
+      const early = stoppedResult()
+      over = true
+      return early ?? { kind: 'broken' }
+    }
+  }
 
   return {
     headersMs: () => headersMs,
@@ -102,24 +129,13 @@ export function createUpstreamCall(
         return early
       }
       headersMs = ports.nowMs() - beganMs
-      if (opened.kind === 'response') reader = opened.response.body?.getReader() ?? null
+      if (opened.kind === 'response') {
+        filter = filterOf(opened.response.headers)
+        reader = opened.response.body?.getReader() ?? null
+      }
       return opened
     },
-    async read() {
-      if (reader === null) return stoppedResult() ?? { kind: 'end' }
-      try {
-        const { done, value } = await reader.read()
-        const early = stoppedResult()
-        if (early !== null) return early
-        if (!done) return { kind: 'chunk', bytes: value }
-        over = true
-        return { kind: 'end' }
-      } catch {
-        const early = stoppedResult()
-        over = true
-        return early ?? { kind: 'broken' }
-      }
-    },
+    read: async () => await (filter === null ? readBody() : readThrough(filter, readBody)),
     arm(clock, ms) {
       cancelClock()
       cancelClock = ports.timer(ms, () => stop(clock))
@@ -132,5 +148,15 @@ export function createUpstreamCall(
       if (!over && cause === null) abandon()
       over = true
     },
+  }
+}
+
+async function readThrough(filter: ByteFilter, readBody: () => Promise<Read>): Promise<Read> {
+  for (;;) {
+    const next = await readBody()
+    if (next.kind === 'stopped') return next
+    const bytes = next.kind === 'chunk' ? filter.push(next.bytes) : filter.end()
+    if (bytes.length > 0) return { kind: 'chunk', bytes }
+    if (next.kind !== 'chunk') return next
   }
 }

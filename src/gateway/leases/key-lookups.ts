@@ -7,13 +7,19 @@ import type { CreditCache } from './credit-cache.ts'
 import type { KeyRing } from './key-ring.ts'
 
 /**
- * Looks up all given keys at the same time. A key's report comes from the shared cache if the entry
+ * Looks up all given keys, a few at a time. A key's report comes from the shared cache if the entry
  * is recent enough and no balance is needed, else from OpenRouter. A failed lookup is reported as
  * `unknown`. The function never rejects.
  */
 export type KeyLookups = (orders: readonly LookupDuty[]) => Promise<KeyReport[]>
 
 const LOOKUP_TIMEOUT_MS = 10_000
+
+/**
+ * An invocation opens at most six connections that wait for an answer, and further ones wait in line,
+ * a failover of the request too. So lookups take only a part of them, whatever is due.
+ */
+const MAX_CONNECTIONS = 3
 
 /** `/auth/key` is the old name of `/key`. It is asked if upstream answers 404 to `/key`. */
 const PATHS = ['key', 'auth/key'] as const
@@ -29,7 +35,9 @@ export interface KeyLookupParts {
 
 export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
   const { ports, upstreamUrl, ring, cache, onValid } = parts
-  const get = async (path: string, secret: string) => {
+  const inTurn = createTurns(MAX_CONNECTIONS)
+  const get = (path: string, secret: string) => inTurn(() => fetchJson(path, secret))
+  const fetchJson = async (path: string, secret: string) => {
     const controller = new AbortController()
     const cancel = ports.timer(LOOKUP_TIMEOUT_MS, () => controller.abort())
     try {
@@ -62,7 +70,7 @@ export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
     const secret = ring.secret(keyId)
     const fingerprint = ring.fingerprint(keyId)
     if (secret === null || fingerprint === null) return { keyId, kind: 'unknown' }
-    const cached = withBalance ? null : await cache.read(keyId, fingerprint)
+    const cached = withBalance ? null : await inTurn(() => cache.read(keyId, fingerprint))
     if (cached !== null && cached.askedAtMs >= freshSinceMs) return cached
     // `freshSinceMs` is from the pool object's clock, which may be ahead of this one. A report must
     // not look older than its lookup duty.
@@ -75,7 +83,7 @@ export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
     const found = { ...answer, fingerprint }
     if (found.kind !== 'valid') return found
     onValid(found)
-    await cache.write(found)
+    await inTurn(() => cache.write(found))
     return { ...found, balanceUsd }
   }
   const balanceOf = async (secret: string) => {
@@ -83,4 +91,22 @@ export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
     return readBalance(status, body)
   }
   return (orders) => Promise.all(orders.map(lookUp))
+}
+
+/** Runs at most `max` works at a time, in the order in which they come. */
+function createTurns(max: number): <T>(work: () => Promise<T>) => Promise<T> {
+  let running = 0
+  const waiting: (() => void)[] = []
+  return async (work) => {
+    if (running >= max) await new Promise<void>((resolve) => waiting.push(resolve))
+    else running += 1
+    try {
+      return await work()
+    } finally {
+      const next = waiting.shift()
+      // A place goes on to the next work without being free in between.
+      if (next === undefined) running -= 1
+      else next()
+    }
+  }
 }

@@ -77,14 +77,16 @@ export interface LeaseBrokerParts {
  *
  * One broker serves one request. An object that does not answer costs two seconds. The request's
  * next attempts therefore do not ask the object, unless it has answered a settlement or a key
- * report of this request since. The next request asks again.
+ * report of this request since. Which of the next requests asks again: see pool-outage.ts.
  */
 export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const { ports, pool, ring, lookups, onPoolUnavailable, background } = parts
   let isUnreachable = false
+  let wasAsked = true
   const exchange = async (request: Omit<ExchangeRequest, 'version'>) => {
     const answer = await pool.exchange({ version: 1, ...request })
     isUnreachable = answer.kind === 'unavailable'
+    wasAsked = answer.kind === 'answer' || answer.unasked !== true
     return answer.kind === 'answer' ? answer.value : null
   }
   const takeDuties = (reply: ExchangeReply) => {
@@ -151,7 +153,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
           // The object may have granted the lease in an answer that was lost. Its capacity must not
           // stay taken.
           isUnreachable = true
-          background(settle([...owed, unheard(request.leaseId)]))
+          background(settle(wasAsked ? [...owed, unheard(request.leaseId)] : owed))
           return withoutPool(draft)
       }
     },

@@ -26,16 +26,32 @@ const OWN: ReadonlySet<string> = new Set(['/models/user'])
 export function catalogue(prefix: string, renewals: Renewals) {
   return async function list(c: Context<HttpEnvironment>): Promise<Response> {
     const { gateway } = c.var
-    const { pathname, search } = new URL(c.req.url)
-    // `models/..%2fkeys` is one segment here, but a server behind the gateway may decode it to two
-    // and serve another path. The router also accepts an encoded prefix (`/v%31`), but the code
-    // below would then cut the path at the wrong place.
-    const isPlain = pathname.startsWith(`${prefix}/`) && !/%(?:2f|5c)/i.test(pathname)
-    if (!isPlain || OWN.has(pathname.slice(prefix.length))) return await c.notFound()
-    const url = gateway.config.upstreamUrl + pathname.slice(prefix.length) + search
+    const path = listPath(c.req.path.slice(prefix.length))
+    if (path === null) return await c.notFound()
+    const url = gateway.config.upstreamUrl + path + new URL(c.req.url).search
     const kept = await readKept(url)
     if (kept?.freshness === 'stale') c.executionCtx.waitUntil(renewals.renew(gateway, url))
     return kept === null || kept.freshness === 'old' ? await fetched(c, url, kept) : kept.response
+  }
+}
+
+/** Segments of names: of authors, of models, of their lists. None begins with a dot. */
+const SEGMENTS = /^(?:\/[\w~:@+-][\w.~:@+-]*)+$/
+
+/**
+ * The path of a list as it goes upstream: decoded, so that it is the one that was matched. A server
+ * behind the gateway may decode it once more, and to the same. Null for every other path.
+ */
+function listPath(path: string): string | null {
+  const decoded = decodedOnce(path)
+  return decoded === null || !SEGMENTS.test(decoded) || OWN.has(decoded) ? null : decoded
+}
+
+function decodedOnce(path: string): string | null {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    return null
   }
 }
 

@@ -20,7 +20,7 @@ export async function generation(c: Context<HttpEnvironment>): Promise<Response>
   const answer = await pool.keyForGeneration(id, clientId)
   if (answer.kind === 'unavailable') {
     const message = 'This gateway cannot look up that answer now. Try again.'
-    return errorResponse(c, gatewayError('no_key_available', message))
+    return errorResponse(c, gatewayError('pool_unavailable', message))
   }
   const secret = answer.value === null ? null : ring.secret(answer.value)
   if (secret === null) {
@@ -40,5 +40,8 @@ export async function generation(c: Context<HttpEnvironment>): Promise<Response>
     const message = 'OpenRouter refused the key for that answer. Try again later.'
     return errorResponse(c, gatewayError('keys_exhausted', message))
   }
-  return new Response(body, { status, headers: clientHeaders(headers) })
+  if (upstream.response.ok) return new Response(body, { status, headers: clientHeaders(headers) })
+  const { redaction } = gateway
+  const content = redaction.bytes(new Uint8Array(await upstream.response.arrayBuffer()))
+  return new Response(content, { status, headers: redaction.headers(clientHeaders(headers)) })
 }

@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import type { GatewayError } from '../../gateway/answers/gateway-error.ts'
+import { type GatewayError, gatewayError } from '../../gateway/answers/gateway-error.ts'
 import { startJourney } from '../../gateway/journey.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import { type Gateway, journeyContextOf } from '../composition-root.ts'
@@ -15,6 +15,8 @@ export function inference(shape: ApiShape) {
   return async function infer(c: Context<HttpEnvironment>): Promise<Response> {
     const { gateway, clientId, startedAtMs, authMs, requestId } = c.var
     const request = c.req.raw
+    const encoded = encodingFault(request.headers)
+    if (encoded !== null) return errorResponse(c, encoded)
     const { headers } = request
     const { maxBodyBytes, timeouts } = gateway.config.policy
     const limits = { maxBytes: maxBodyBytes, ...timeouts }
@@ -67,7 +69,7 @@ async function plan(
   const read = await readModel(request.bytes, contentType, pause)
   if (!read.ok) return read
   const { model } = read
-  const mistake = unknownAlias(model, gateway.config.policy.aliases)
+  const mistake = read.isFixed ? null : unknownAlias(model, gateway.config.policy.aliases)
   if (mistake !== null) return { ok: false, error: mistake }
   try {
     return { ok: true, plan: { ...(await planRequest(gateway, { ...request, ...read })), model } }
@@ -75,4 +77,12 @@ async function plan(
     request.held.release()
     throw bug
   }
+}
+
+/** The gateway reads bodies as they come, and does not decompress them. */
+function encodingFault(headers: Headers): GatewayError | null {
+  const encoding = headers.get('content-encoding')
+  if (encoding === null || /^\s*(?:identity\s*)?$/i.test(encoding)) return null
+  const message = 'The request body is compressed (content-encoding). Send it uncompressed.'
+  return gatewayError('unsupported_encoding', message)
 }

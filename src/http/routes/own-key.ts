@@ -14,7 +14,7 @@ export async function clientKey(c: Context<HttpEnvironment>): Promise<Response> 
   const answer = await gateway.pool.spending(clientId)
   if (answer.kind === 'unavailable') {
     const message = 'This gateway cannot look up the spending of this client key now. Try again.'
-    return errorResponse(c, gatewayError('no_key_available', message))
+    return errorResponse(c, gatewayError('pool_unavailable', message))
   }
   return Response.json(keyAnswer(clientId, answer.value), {
     headers: { 'cache-control': 'no-store' },

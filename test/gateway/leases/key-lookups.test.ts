@@ -92,6 +92,47 @@ describe('a lookup', () => {
   })
 })
 
+describe('lookups of several keys', () => {
+  const due = (id: string, withBalance = false) => ({
+    keyId: keyId(id),
+    freshSinceMs: START_MS - 60_000,
+    withBalance,
+  })
+
+  it('are reported although KV hangs, and cost a second each way', async () => {
+    const world = createVirtualWorld()
+    world.kv.be('works', 86_400_000)
+    world.upstream.on('key', UNCAPPED)
+    let found: KeyReport[] | null = null
+    world.lookups([due('a'), due('b')]).then((value) => {
+      found = value
+    }, never)
+    await world.time.advance(2_000)
+    expect(found).toMatchObject([
+      { keyId: 'a', kind: 'valid' },
+      { keyId: 'b', kind: 'valid' },
+    ])
+  })
+
+  it('hold three connections at a time, so that a failover does not wait in line behind them', async () => {
+    const world = createVirtualWorld()
+    world.upstream.on('key', { ...errorAnswer(404, 'No'), headersAfterMs: 100 })
+    world.upstream.on('auth/key', { ...UNCAPPED, headersAfterMs: 100 })
+    world.upstream.on('credits', { ...errorAnswer(403, 'No'), headersAfterMs: 100 })
+    let found: KeyReport[] = []
+    world.lookups(['a', 'b', 'c', 'd'].map((id) => due(id, true))).then((value) => {
+      found = value
+    }, never)
+    await world.time.runUntil(() => found.length > 0, 60_000)
+    expect(found.map(({ kind }) => kind)).toEqual(['valid', 'valid', 'valid', 'valid'])
+    expect(world.upstream.calls).toHaveLength(12)
+    const atOnce = world.upstream.calls.map(
+      ({ atMs }) => world.upstream.calls.filter((one) => one.atMs <= atMs && atMs < one.atMs + 100).length,
+    )
+    expect(Math.max(...atOnce)).toBe(3)
+  })
+})
+
 describe('after a 401', () => {
   async function rejectedOnce(lookup: Script) {
     const world = createVirtualWorld()

@@ -1,0 +1,129 @@
+import type { LeaseId } from '../balancing/ids.ts'
+import type { Settlement } from '../balancing/settlement.ts'
+import type { PoolAnswer, PoolClient } from './pool-client.ts'
+import type { ExchangeRequest } from './protocol.ts'
+
+/** A call that failed after this long met silence. An object that refuses says so at once. */
+const SILENCE_MS = 1_500
+
+/**
+ * How long the isolate waits before it asks a failing object again, and the same doubled after each
+ * further failure. After the first it does not wait: one answer may be lost and no more.
+ */
+const PAUSE_MS = 500
+const MAX_PAUSE_MS = 5_000
+
+/** After this long a call counts as dead: the platform may end the request that made it. */
+const CALL_LASTS_MS = 3_000
+
+/** For less than the object remembers ended leases by, so a settlement can't be counted twice. */
+const KEEP_MS = 60_000
+const MAX_KEPT = 1_000
+
+/** The call was not made, since the object does not answer other requests of this isolate. */
+const UNASKED = { kind: 'unavailable', unasked: true } as const
+
+/**
+ * Keeps an object that does not answer from costing every request two seconds. After a call that met
+ * silence, or after two that broke, one request at a time asks again, at growing intervals. Every
+ * other call is `unavailable` at once, and its settlements go along with the next exchange.
+ *
+ * Made once for an isolate. One broken call proves nothing: a restart breaks all running calls once.
+ */
+export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
+  const outage = createOutage()
+  const kept = createKeptSettlements()
+
+  const ask = async <T>(call: () => Promise<PoolAnswer<T>>): Promise<PoolAnswer<T>> => {
+    const turn = outage.begin(nowMs())
+    if (turn === null) return UNASKED
+    const answer = await call()
+    outage.end(turn, answer.kind === 'answer', nowMs())
+    return answer
+  }
+  return {
+    async exchange(request) {
+      const settlements = kept.with(request.settlements, nowMs())
+      const answer = await ask(() => pool.exchange({ ...request, settlements }))
+      if (answer.kind === 'answer') kept.drop(settlements)
+      else if (answer.unasked) kept.add(request.settlements, nowMs())
+      return answer
+    },
+    whenDecided: (leaseId) => ask(() => pool.whenDecided(leaseId)),
+    explain: (question) => ask(() => pool.explain(question)),
+    spending: (clientId) => ask(() => pool.spending(clientId)),
+    keyForGeneration: (id, clientId) => ask(() => pool.keyForGeneration(id, clientId)),
+    snapshot: () => ask(() => pool.snapshot()),
+    health: () => ask(() => pool.health()),
+    duties: (request) => ask(() => pool.duties(request)),
+  }
+}
+
+/** One call, and its number among the calls of the isolate. */
+interface Turn {
+  readonly number: number
+  readonly beganMs: number
+}
+
+function createOutage() {
+  let calls = 0
+  /** How often the object failed in turn. From the second failure on there is an outage. */
+  let failures = 0
+  /** Calls with a lower number began before the last failure, and prove nothing new. */
+  let newsFrom = 0
+  let askAgainAtMs = 0
+  let asking: Turn | null = null
+
+  return {
+    /** Null if the call must not be made. */
+    begin(nowMs: number): Turn | null {
+      const turn = { number: calls, beganMs: nowMs }
+      if (failures > 1) {
+        const isAsking = asking !== null && nowMs - asking.beganMs < CALL_LASTS_MS
+        if (isAsking || nowMs < askAgainAtMs) return null
+        asking = turn
+      }
+      calls += 1
+      return turn
+    },
+    end(turn: Turn, isAnswer: boolean, nowMs: number): void {
+      if (turn.number === asking?.number) asking = null
+      if (isAnswer) {
+        failures = 0
+        return
+      }
+      if (failures > 0 && turn.number < newsFrom) return
+      const isSilent = nowMs - turn.beganMs >= SILENCE_MS
+      failures = Math.max(failures + 1, isSilent ? 2 : 1)
+      newsFrom = calls
+      const pauseMs = failures > 2 ? Math.min(PAUSE_MS * 2 ** (failures - 3), MAX_PAUSE_MS) : 0
+      askAgainAtMs = nowMs + pauseMs
+    },
+  }
+}
+
+/** Settlements that could not be sent. A lease that is not settled holds capacity until it expires. */
+function createKeptSettlements() {
+  const kept = new Map<LeaseId, { readonly settlement: Settlement; readonly sinceMs: number }>()
+  return {
+    /** These settlements and, before them, all others that are kept. */
+    with(settlements: readonly Settlement[], nowMs: number): readonly Settlement[] {
+      if (kept.size === 0) return settlements
+      for (const [id, { sinceMs }] of kept) if (nowMs - sinceMs >= KEEP_MS) kept.delete(id)
+      const others = new Map([...kept].map(([id, { settlement }]) => [id, settlement]))
+      for (const { leaseId } of settlements) others.delete(leaseId)
+      return [...others.values(), ...settlements]
+    },
+    add(settlements: ExchangeRequest['settlements'], nowMs: number): void {
+      for (const settlement of settlements) {
+        const { leaseId } = settlement
+        if (kept.size >= MAX_KEPT) return
+        if (!kept.has(leaseId)) kept.set(leaseId, { settlement, sinceMs: nowMs })
+      }
+    },
+    drop(sent: readonly Settlement[]): void {
+      if (kept.size === 0) return
+      for (const { leaseId } of sent) kept.delete(leaseId)
+    },
+  }
+}
