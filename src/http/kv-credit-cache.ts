@@ -26,10 +26,7 @@ const KEEP_S = 30 * 24 * 60 * 60
 export const KV_TIMEOUT_MS = 1_000
 
 /** The credit cache in Workers KV. Each entry's name is the key's public id. */
-export function createCreditCache(
-  kv: KVNamespace,
-  ports: Pick<Ports, 'timer'>,
-): CreditCache {
+export function createCreditCache(kv: KVNamespace, ports: Pick<Ports, 'timer'>): CreditCache {
   return {
     async read(id, fingerprint) {
       const read = kv.get(id, 'json').catch(() => null)

@@ -24,10 +24,7 @@ const READ_AGAIN_MS = 60_000
 /** The name in KV. No key's id has a slash, so it is no entry of a key. */
 const PLACED = `placed/${OBJECT_NAME}`
 
-export function createPoolSight(
-  kv: KVNamespace,
-  ports: Pick<Ports, 'nowMs' | 'timer'>,
-): PoolSight {
+export function createPoolSight(kv: KVNamespace, ports: Pick<Ports, 'nowMs' | 'timer'>): PoolSight {
   const { nowMs } = ports
   let copy = { count: 0, atMs: Number.NEGATIVE_INFINITY }
   let isPlaced = false

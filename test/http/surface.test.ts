@@ -47,7 +47,8 @@ describe('what is not served', () => {
 })
 
 describe('a path with a mistake in it', () => {
-  const BASE = 'The base URL of this gateway is https://gateway.example/api/v1; for Anthropic\'s SDK it is https://gateway.example/api.'
+  const BASE =
+    "The base URL of this gateway is https://gateway.example/api/v1; for Anthropic's SDK it is https://gateway.example/api."
 
   it.each([
     ['POST', '/chat/completions', 'POST https://gateway.example/api/v1/chat/completions'],
@@ -60,7 +61,11 @@ describe('a path with a mistake in it', () => {
     ['GET', '/v1/v1/models/vendor/model/endpoints', 'GET https://gateway.example/api/v1/models/'],
   ])('%s %s is told the right one, and the base URL', async (method, path, right) => {
     const { send } = gatewayInFrontOf(never)
-    const response = await send(path, { ...chat(), method, ...(method === 'POST' ? {} : { body: null }) })
+    const response = await send(path, {
+      ...chat(),
+      method,
+      ...(method === 'POST' ? {} : { body: null }),
+    })
     expect(response.status).toBe(404)
     const { error } = await response.json<{ error: { message: string } }>()
     expect(error.message).toContain(right)
@@ -81,26 +86,50 @@ describe('a path with a mistake in it', () => {
 })
 
 describe('HEAD', () => {
-  it.each(['/healthz', '/v1/models?head', '/api/v1/key', '/v1/generation', '/v1/keys', '/v1/chat/completions'])(
-    'of %s answers as GET does, without a body',
-    async (path) => {
-      const { send } = gatewayInFrontOf(() => json({ data: [] }))
-      const headers = { authorization: `Bearer ${TOKEN}` }
-      const got = await send(path, { headers })
-      const head = await send(path, { method: 'HEAD', headers })
-      expect(head.status).toBe(got.status)
-      expect(head.headers.get('content-type')).toBe(got.headers.get('content-type'))
-      expect(await head.text()).toBe('')
-    },
-  )
+  it.each([
+    '/healthz',
+    '/v1/models?head',
+    '/api/v1/key',
+    '/v1/generation',
+    '/v1/keys',
+    '/v1/chat/completions',
+  ])('of %s answers as GET does, without a body', async (path) => {
+    const { send } = gatewayInFrontOf(() => json({ data: [] }))
+    const headers = { authorization: `Bearer ${TOKEN}` }
+    const got = await send(path, { headers })
+    const head = await send(path, { method: 'HEAD', headers })
+    expect(head.status).toBe(got.status)
+    expect(head.headers.get('content-type')).toBe(got.headers.get('content-type'))
+    expect(await head.text()).toBe('')
+  })
 })
 
 describe('a refused request', () => {
   it.each<[string, string, RequestInit, object]>([
-    ['401', '/v1/chat/completions', chat({ headers: { authorization: 'Bearer guess' } }), { status: 401, reason: 'unauthorized' }],
-    ['400', '/v1/chat/completions', chat({ body: '{' }), { status: 400, reason: 'invalid_request', client: 'tester' }],
-    ['404', '/v1/keys/sk-or-v1-forgotten', {}, { status: 404, reason: 'not_found', path: '/v1/keys/sk-or-…' }],
-    ['415', '/v1/chat/completions', chat({ headers: { authorization: `Bearer ${TOKEN}`, 'content-encoding': 'gzip' } }), { status: 415, reason: 'unsupported_encoding' }],
+    [
+      '401',
+      '/v1/chat/completions',
+      chat({ headers: { authorization: 'Bearer guess' } }),
+      { status: 401, reason: 'unauthorized' },
+    ],
+    [
+      '400',
+      '/v1/chat/completions',
+      chat({ body: '{' }),
+      { status: 400, reason: 'invalid_request', client: 'tester' },
+    ],
+    [
+      '404',
+      '/v1/keys/sk-or-v1-forgotten',
+      {},
+      { status: 404, reason: 'not_found', path: '/v1/keys/sk-or-…' },
+    ],
+    [
+      '415',
+      '/v1/chat/completions',
+      chat({ headers: { authorization: `Bearer ${TOKEN}`, 'content-encoding': 'gzip' } }),
+      { status: 415, reason: 'unsupported_encoding' },
+    ],
   ])('with %s has one line in the log, which says why', async (_, path, init, line) => {
     const lines = vi.spyOn(console, 'log').mockImplementation(() => undefined)
     const { send } = gatewayInFrontOf(never)
@@ -208,12 +237,21 @@ describe('every answer', () => {
       await send('/v1/chat/completions', chat({ headers: {} })),
     ]
     // https://fetch.spec.whatwg.org/#cors-safelisted-response-header-name
-    const safe = ['cache-control', 'content-language', 'content-length', 'content-type', 'expires', 'last-modified', 'pragma']
+    const safe = [
+      'cache-control',
+      'content-language',
+      'content-length',
+      'content-type',
+      'expires',
+      'last-modified',
+      'pragma',
+    ]
     for (const { headers } of answers) {
       const exposed = (headers.get('access-control-expose-headers') ?? '').split(/,\s*/)
       expect(exposed).toContain('*')
       const hidden = [...headers.keys()].filter(
-        (name) => !(safe.includes(name) || exposed.includes(name) || name.startsWith('access-control-')),
+        (name) =>
+          !(safe.includes(name) || exposed.includes(name) || name.startsWith('access-control-')),
       )
       expect(hidden).toEqual([])
     }
