@@ -9,7 +9,7 @@ import { gatewayOf } from './http/composition-root.ts'
 import type { HttpEnvironment } from './http/context.ts'
 import { errorResponse, logged, PREFIXES } from './http/error-response.ts'
 import { logBug, logFaults } from './http/log.ts'
-import { CATALOGUE_PATHS, catalogue, createRenewals } from './http/routes/catalogue.ts'
+import { CATALOGUE_PATHS, catalogue, createLists } from './http/routes/catalogue.ts'
 import { extraPath } from './http/routes/extra-path.ts'
 import { generation } from './http/routes/generation.ts'
 import { healthz } from './http/routes/healthz.ts'
@@ -42,10 +42,10 @@ export function createApp(ports: Ports): Hono<HttpEnvironment> {
   )
   app.use(configure(ports))
   app.get('/healthz', healthz)
-  const renewals = createRenewals()
+  const lists = createLists()
   for (const prefix of PREFIXES) {
     for (const path of CATALOGUE_PATHS)
-      app.get(`${prefix}/${path}`, logged, catalogue(prefix, renewals))
+      app.get(`${prefix}/${path}`, logged, catalogue(prefix, lists))
     for (const path of ['key', 'auth/key'])
       app.get(`${prefix}/${path}`, logged, authenticate, clientKey)
     app.get(`${prefix}/generation`, logged, authenticate, generation)

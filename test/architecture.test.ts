@@ -57,7 +57,7 @@ describe('rooms', () => {
     'key-pool': ['balancing/*', 'config', 'zod', 'cloudflare:workers'],
     gateway: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
     'gateway/attempts': [
-      ...['gateway/ports.ts', 'gateway/answers', 'gateway/leases'],
+      ...['gateway/byte-budget.ts', 'gateway/ports.ts', 'gateway/answers', 'gateway/leases'],
       ...['balancing/*', 'openrouter/*'],
     ],
     'gateway/answers': ['gateway/ports.ts', 'balancing/*', 'openrouter/*'],

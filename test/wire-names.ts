@@ -175,7 +175,8 @@ export const REASON_NAMES = [
 ] as const
 
 export const ERROR_NAMES = [
-  ...['unauthorized', 'not_found', 'body_too_large', 'invalid_request', 'no_key_available'],
+  ...['unauthorized', 'not_found', 'body_too_large', 'request_timeout', 'overloaded'],
+  ...['invalid_request', 'no_key_available'],
   ...['keys_exhausted', 'upstream_unreachable', 'upstream_timeout', 'gateway_misconfigured'],
   'internal_error',
 ] as const

@@ -10,8 +10,10 @@ import type { GatewayError } from './answers/gateway-error.ts'
 import type { SecretRedaction } from './answers/secret-redaction.ts'
 import type { Timings } from './answers/timings.ts'
 import type { AttemptNote } from './attempts/attempt-history.ts'
+import type { HeldBytes } from './byte-budget.ts'
 import type { KeyRing } from './leases/key-ring.ts'
 import type { LeaseBroker } from './leases/lease-broker.ts'
+import type { OutgoingBody } from './outgoing-body.ts'
 import type { Ports } from './ports.ts'
 
 /** What one request's journey needs from the gateway. */
@@ -43,8 +45,12 @@ export interface InferenceRequest {
   /** The most tokens that it can cost; see `LeaseRequest`. */
   readonly size: number
   readonly clientId: ClientId
-  /** The body exactly as it came. Only the model name is replaced, if `model` is another one. */
-  readonly bodyFor: (model: ModelId) => Uint8Array
+  /** The estimated tokens of the prompt, for an answer that is cut before it tells its usage. */
+  readonly promptTokens: number
+  /** The body exactly as it came. Only the model name is replaced, if another one is sent. */
+  readonly body: OutgoingBody
+  /** What the answer has of the isolate's budget. It is released when the client has taken it. */
+  readonly held: HeldBytes
   readonly headers: Headers
   /** The query string with its question mark, or an empty string. */
   readonly search: string
@@ -74,4 +80,6 @@ export interface Journey {
    * platform does not stop the journey early.
    */
   readonly finished: Promise<JourneyReport>
+  /** Settles when the client has taken the answer, or has left. Never rejects. */
+  readonly taken: Promise<void>
 }

@@ -46,7 +46,8 @@ const MAX_UNKNOWN_KEYS = 10
  */
 export function startJourney(context: JourneyContext, request: InferenceRequest): Journey {
   const journey = new JourneyInProgress(context, request)
-  return { response: journey.reply.response, finished: journey.run() }
+  const { response, taken } = journey.reply
+  return { response, finished: journey.run(), taken }
 }
 
 class JourneyInProgress {
@@ -103,6 +104,7 @@ class JourneyInProgress {
       this.#request.signal.removeEventListener('abort', this.#onGone)
       this.reply.close()
       this.#call?.close()
+      this.#request.body.letGo()
     }
   }
 
@@ -173,15 +175,15 @@ class JourneyInProgress {
   /** Makes one upstream call, unless the client left during the wait for the lease. */
   async #try(leased: Leased, secret: string): Promise<Attempt> {
     const { ports, upstreamUrl, redaction } = this.#context
-    const { shape, headers, bodyFor, search, timeouts } = this.#request
+    const { shape, headers, body, search, timeouts, held } = this.#request
     if (this.#gone.signal.aborted) return { kind: 'client_gone', usage: UNUSED }
     const { keyId, model } = leased
     this.#lastKey = keyId
     this.#history.begin(keyId, model)
-    const body = bodyFor(model)
     const outgoing = upstreamHeaders(headers)
     outgoing.set('authorization', `Bearer ${secret}`)
-    const init = { method: 'POST', headers: outgoing, body, redirect: 'manual' } as const
+    const bytes = body.bytesFor(model)
+    const init = { method: 'POST', headers: outgoing, body: bytes, redirect: 'manual' } as const
     const url = `${upstreamUrl}/${shape.path}${search}`
     const totalMs = Math.max(0, this.#remainingMs())
     this.#call = createUpstreamCall(ports, url, init, {
@@ -190,7 +192,7 @@ class JourneyInProgress {
       filterOf: (head) => (isEventStream(head) ? redactErrorEvents(shape, redaction) : null),
     })
     const beganMs = ports.nowMs()
-    const result = await attempt(this.#call, shape, this.reply, timeouts)
+    const result = await attempt(this.#call, shape, this.reply, { ...timeouts, held })
     const tookMs = ports.nowMs() - beganMs
     this.#timings.upstream += tookMs
     this.#observation = observationOf(result, { tookMs, headersMs: this.#call.headersMs() })
@@ -246,6 +248,8 @@ class JourneyInProgress {
     leased: Leased,
     result: Exclude<Attempt, { kind: 'failed' }>,
   ): Promise<JourneyReport['outcome']> {
+    // No further attempt needs the body, and a stream may last for minutes.
+    this.#request.body.letGo()
     switch (result.kind) {
       case 'client_gone':
         await this.#settle(leased, NOBODY, result.usage)
@@ -262,25 +266,26 @@ class JourneyInProgress {
   }
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
-    const { bodyFor, shape } = this.#request
+    const { promptTokens, shape } = this.#request
     this.#told = { status: stream.head.status, error: null }
     const end = await relay(this.#ends(), stream, shape)
-    const usage = usageOf(stream.watch.summary(), bodyFor(leased.model))
+    const usage = usageOf(stream.watch.summary(), promptTokens)
     return await this.#end(leased, end, usage)
   }
 
   async #relayBytes(
     leased: Leased,
-    { head, first }: Extract<Attempt, { kind: 'bytes' }>,
+    { head, first, tail }: Extract<Attempt, { kind: 'bytes' }>,
   ): Promise<JourneyReport['outcome']> {
     this.#told = { status: head.status, error: null }
-    const end = await relayBytes(this.#ends(), head, first)
-    return await this.#end(leased, end, null)
+    const end = await relayBytes(this.#ends(), head, first, tail)
+    return await this.#end(leased, end, tail?.usage() ?? null)
   }
 
   #ends(): RelayEnds {
     if (this.#call === null) throw new Error('An answer without a call')
-    return { call: this.#call, reply: this.reply, idleMs: this.#request.timeouts.idleMs }
+    const { timeouts, held } = this.#request
+    return { call: this.#call, reply: this.reply, idleMs: timeouts.idleMs, held }
   }
 
   async #end(

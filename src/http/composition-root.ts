@@ -2,6 +2,7 @@ import type { KeyId } from '../balancing/ids.ts'
 import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
 import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
 import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/secret-redaction.ts'
+import { ByteBudget, ISOLATE_BYTES } from '../gateway/byte-budget.ts'
 import type { JourneyContext } from '../gateway/inference-request.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
 import { createIsolateLeases, type IsolateLeases } from '../gateway/leases/isolate-leases.ts'
@@ -25,6 +26,8 @@ export interface Gateway {
   readonly redaction: SecretRedaction
   readonly credit: CreditCache
   readonly ports: Ports
+  /** Of the bodies and answers that all requests of the isolate hold. */
+  readonly memory: ByteBudget
   /** Whether any key has a limit of tokens per minute. If not, requests need no token estimate. */
   readonly hasTokenLimits: boolean
   /** The keys whose expiry this isolate has logged, each with the day of its last warning. */
@@ -34,6 +37,9 @@ export interface Gateway {
 export type GatewayResult =
   | { readonly ok: true; readonly gateway: Gateway }
   | { readonly ok: false; readonly faults: readonly string[] }
+
+/** Memory belongs to the isolate, whichever configuration a request comes with. */
+export const MEMORY = new ByteBudget(ISOLATE_BYTES)
 
 const gateways = new WeakMap<object, GatewayResult>()
 
@@ -76,6 +82,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayRes
       credit: createCreditCache(env.CREDIT, ports),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
       warned: new Map(),
+      memory: MEMORY,
     },
   }
 }

@@ -1,45 +1,27 @@
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
-import { concat } from '../gateway/attempts/body.ts'
-import { isJsonObject, type JsonObject } from '../openrouter/json-value.ts'
+import type { JsonObject } from '../openrouter/json-value.ts'
+import { formTokens, promptTokens, roughTokens } from '../openrouter/requests/body-tokens.ts'
 import { withFormModel, withModel } from '../openrouter/requests/model-value.ts'
 import { readFormModel } from '../openrouter/requests/multipart-model.ts'
-
-export type BodyRead =
-  | { readonly ok: true; readonly bytes: Uint8Array }
-  | { readonly ok: false; readonly error: GatewayError }
+import { openingFields } from '../openrouter/requests/opening-fields.ts'
+import { smallFields, type WalkedBody, walkBody } from '../openrouter/requests/walked-body.ts'
 
 /**
- * Reads a request's body once, up to `maxBytes`. A `content-length` above the limit refuses the
- * body at once. Otherwise the gateway does not trust that header and counts the bytes that come.
+ * What routing needs of a body. It is read while the request is planned, and holds the body: keep it
+ * no longer than that.
  */
-export async function readRequestBody(request: Request, maxBytes: number): Promise<BodyRead> {
-  const tooLarge = () => {
-    const message = `The request body is too large. This gateway allows ${maxBytes} bytes.`
-    const metadata = { max_body_bytes: maxBytes }
-    return { ok: false, error: gatewayError('body_too_large', message, { metadata }) } as const
-  }
-  if (Number(request.headers.get('content-length') ?? 0) > maxBytes) return tooLarge()
-  const chunks: Uint8Array[] = []
-  let length = 0
-  try {
-    for await (const chunk of request.body ?? []) {
-      length += chunk.length
-      if (length > maxBytes) return tooLarge()
-      chunks.push(chunk)
-    }
-  } catch {
-    const message = 'The request body ended before it was complete. Send the request again.'
-    return { ok: false, error: gatewayError('invalid_request', message) }
-  }
-  return { ok: true, bytes: concat(chunks) }
-}
-
-/** What routing needs of a body, and a way to replace its model name. */
 export interface ReadBody {
   readonly model: string
-  /** Empty for a form: the gateway reads only the model field of a form. */
+  /** The short fields at the top level. Empty for a form: only its model field is read. */
   readonly json: JsonObject
-  readonly withModel: (model: string) => Uint8Array
+  /** The fields in which the conversation begins, as far as it does. */
+  readonly opening: () => JsonObject
+  /**
+   * The estimated tokens of the prompt.
+   * @param care `rough` goes by bytes, `close` by language and structure
+   */
+  readonly promptTokens: (care: 'rough' | 'close', random: () => number) => number
+  readonly withModel: (body: Uint8Array, model: string) => Uint8Array
   /** Set if the body names only `models[]`: there is no `model` that could be replaced. */
   readonly isFixed?: true
 }
@@ -56,9 +38,18 @@ const NAME_A_MODEL = `must name a model: "model" must be a string of 1 to ${MAX_
 const refuse = (message: string) =>
   ({ ok: false, error: gatewayError('invalid_request', message) }) as const
 
-/** Reads what routing needs of a body. The body itself is not changed. */
-export function readModel(body: Uint8Array, contentType: string): ModelRead {
-  return /^multipart\/form-data\b/i.test(contentType) ? readForm(body, contentType) : readJson(body)
+/**
+ * Reads what routing needs of a body. The body itself is not changed.
+ * @param pause lets other requests go on while a large body is read
+ */
+export async function readModel(
+  body: Uint8Array,
+  contentType: string,
+  pause: () => Promise<void>,
+): Promise<ModelRead> {
+  return /^multipart\/form-data\b/i.test(contentType)
+    ? readForm(body, contentType)
+    : await readJson(body, pause)
 }
 
 function readForm(body: Uint8Array, contentType: string): ModelRead {
@@ -69,25 +60,33 @@ function readForm(body: Uint8Array, contentType: string): ModelRead {
     ok: true,
     model,
     json: {},
-    withModel: (name) => withFormModel(body, contentType, name) ?? body,
+    opening: () => ({}),
+    promptTokens: () => formTokens(body.length),
+    withModel: (bytes, name) => withFormModel(bytes, contentType, name) ?? bytes,
   }
 }
 
-function readJson(body: Uint8Array): ModelRead {
-  let value: unknown
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(body))
-  } catch {
-    return refuse('The request body is not valid JSON.')
-  }
-  if (!isJsonObject(value)) return refuse('The request body must be a JSON object.')
-  const { model, models } = value
+async function readJson(body: Uint8Array, pause: () => Promise<void>): Promise<ModelRead> {
+  const walked = await walkBody(body, pause)
+  if (walked === null) return refuse('The request body must be a JSON object.')
+  const json = smallFields(walked)
+  const { model, models } = json
+  const read = {
+    ok: true,
+    json,
+    opening: () => openingFields(walked),
+    promptTokens: (care: 'rough' | 'close', random: () => number) => TOKENS[care](walked, random),
+    withModel,
+  } as const
   if ((model ?? null) === null && Array.isArray(models) && isName(models[0])) {
-    return { ok: true, model: models[0], json: value, withModel: () => body, isFixed: true }
+    return { ...read, model: models[0], isFixed: true }
   }
-  if (!isName(model)) return refuse(`The request body ${NAME_A_MODEL}`)
-  return { ok: true, model, json: value, withModel: (name) => withModel(body, name) }
+  return isName(model) ? { ...read, model } : refuse(`The request body ${NAME_A_MODEL}`)
 }
+
+const TOKENS: Readonly<
+  Record<'rough' | 'close', (body: WalkedBody, random: () => number) => number>
+> = { rough: roughTokens, close: promptTokens }
 
 function isName(model: unknown): model is string {
   return typeof model === 'string' && model !== '' && model.length <= MAX_MODEL_LENGTH

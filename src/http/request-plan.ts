@@ -5,8 +5,9 @@ import { routeFor } from '../balancing/routes.ts'
 import type { RoutePolicy } from '../config/route-policy.ts'
 import { sha256Hex } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
+import type { HeldBytes } from '../gateway/byte-budget.ts'
+import { OutgoingBody } from '../gateway/outgoing-body.ts'
 import { conversationOf, maxTokensOf } from '../openrouter/requests/conversation.ts'
-import { estimatePromptTokens } from '../openrouter/requests/token-estimate.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import type { Gateway } from './composition-root.ts'
 import type { ReadBody } from './request-body.ts'
@@ -17,15 +18,18 @@ export interface RequestPlan {
   readonly models: NonEmpty<ModelId>
   readonly route: RoutePolicy
   readonly affinity: RequestAffinity | null
+  readonly promptTokens: number
   readonly tokens: number
   readonly size: number
-  readonly bodyFor: (model: ModelId) => Uint8Array
+  readonly body: OutgoingBody
 }
 
 /** A request whose body has been read and parsed as far as routing needs. */
 export interface ReadRequest extends ReadBody {
   readonly shape: ApiShape
   readonly bytes: Uint8Array
+  /** What the bytes have of the isolate's budget. */
+  readonly held: HeldBytes
   readonly headers: Headers
 }
 
@@ -35,9 +39,6 @@ export interface ReadRequest extends ReadBody {
  */
 const LARGEST_ANSWER_TOKENS = 1_000_000
 
-/** Averages of English. Here they need not be exact: sizes are compared with each other. */
-const BYTES_PER_TOKEN = 4
-
 /** The estimated tokens of an answer if the request does not limit them. */
 const UNBOUNDED_ANSWER_TOKENS = 1_000
 
@@ -45,7 +46,7 @@ export async function planRequest(
   { config, ports, hasTokenLimits }: Gateway,
   request: ReadRequest,
 ): Promise<RequestPlan> {
-  const { model, json } = request
+  const { model, json, bytes, held, withModel } = request
   const { routes, aliases } = config.policy
   const asked = modelId(model)
   // Where only `models[]` names a model, no other name can be put in: OpenRouter falls back by itself.
@@ -56,23 +57,13 @@ export async function planRequest(
   const models = [sent, ...new Set(fallbacks.filter((fallback) => fallback !== sent))] as const
   const affinity = await affinityOf(route, request)
   const answer = maxTokensOf(json)
-  // Only a limit of tokens per minute is worth an estimate that reads the whole prompt.
-  const prompt = hasTokenLimits
-    ? estimatePromptTokens(json, ports.random)
-    : Math.ceil(request.bytes.length / BYTES_PER_TOKEN)
-  const tokens = hasTokenLimits ? prompt + (answer ?? UNBOUNDED_ANSWER_TOKENS) : 0
-  const size = prompt + (answer ?? LARGEST_ANSWER_TOKENS)
-  return { asked, models, route, affinity, tokens, size, bodyFor: bodies(request, asked) }
-}
-
-/** The body as it came, or with another model name. Each body is made once. */
-function bodies({ bytes, withModel }: ReadRequest, asked: ModelId): (model: ModelId) => Uint8Array {
-  const made = new Map<ModelId, Uint8Array>([[asked, bytes]])
-  return (model) => {
-    const body = made.get(model) ?? withModel(model)
-    made.set(model, body)
-    return body
-  }
+  // Only a limit of tokens per minute is worth an estimate that goes by the language. Sizes are only
+  // compared with each other.
+  const promptTokens = request.promptTokens(hasTokenLimits ? 'close' : 'rough', ports.random)
+  const tokens = hasTokenLimits ? promptTokens + (answer ?? UNBOUNDED_ANSWER_TOKENS) : 0
+  const size = promptTokens + (answer ?? LARGEST_ANSWER_TOKENS)
+  const body = new OutgoingBody(bytes, asked, held, withModel)
+  return { asked, models, route, affinity, promptTokens, tokens, size, body }
 }
 
 /**
@@ -81,13 +72,13 @@ function bodies({ bytes, withModel }: ReadRequest, asked: ModelId): (model: Mode
  */
 async function affinityOf(
   { affinity }: RoutePolicy,
-  { shape, bytes, json, headers }: ReadRequest,
+  { shape, bytes, json, opening, headers }: ReadRequest,
 ): Promise<RequestAffinity | null> {
   if (affinity === 'none') return null
   if (headers.get('x-openrouter-cache')?.trim().toLowerCase() === 'true') {
     return { kind: 'cache', id: await shortHash(bytes) }
   }
-  const conversation = conversationOf(json, headers, shape.openingOf(json), affinity)
+  const conversation = conversationOf(json, headers, () => shape.openingOf(opening()), affinity)
   return conversation === null ? null : { kind: 'conversation', id: await shortHash(conversation) }
 }
 

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 
-export const PARTS = ['requests', 'streams', 'memory', 'counts', 'start-up'] as const
+export const PARTS = ['requests', 'streams', 'memory', 'hostile', 'counts', 'start-up'] as const
 export type PartName = (typeof PARTS)[number]
 
 export const USAGE = `usage: npm run bench -- [options]

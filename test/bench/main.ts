@@ -1,6 +1,7 @@
 import { type BenchOptions, type PartName, readArguments, USAGE } from './arguments.ts'
 import { MIX_DESCRIPTION } from './mix.ts'
 import { countObjectWork } from './parts/counts.ts'
+import { measureHostileBodies } from './parts/hostile.ts'
 import { measureMemory } from './parts/memory.ts'
 import { type Bench, FULL, type Line, type PartResult, QUICK } from './parts/part.ts'
 import { writeProfile } from './parts/profile.ts'
@@ -78,7 +79,12 @@ async function measureAll(
 ): Promise<Map<PartName, PartResult>> {
   const results = new Map<PartName, PartResult>()
   const timed = { requests: measureRequests, streams: measureStreams } as const
-  const others = { memory: measureMemory, counts: countObjectWork, 'start-up': measureStartUp }
+  const others = {
+    memory: measureMemory,
+    hostile: measureHostileBodies,
+    counts: countObjectWork,
+    'start-up': measureStartUp,
+  }
   if (parts.includes('requests') || parts.includes('streams')) {
     const line = await startLine(bench)
     for (const part of ['requests', 'streams'] as const) {
@@ -86,7 +92,7 @@ async function measureAll(
     }
     await Promise.all(line.targets.map((target) => target.stop()))
   }
-  for (const part of ['memory', 'counts', 'start-up'] as const) {
+  for (const part of ['memory', 'hostile', 'counts', 'start-up'] as const) {
     if (!parts.includes(part)) continue
     if (performance.now() > LATEST_START_MS) {
       bench.reporter.print(`\nLeft out, since this machine was slow: ${part}. Use --only ${part}.`)

@@ -7,6 +7,7 @@ import { routeFor } from '../../src/balancing/routes.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
+import { ByteBudget } from '../../src/gateway/byte-budget.ts'
 import { createSecretRedaction } from '../../src/gateway/answers/secret-redaction.ts'
 import type {
   InferenceRequest,
@@ -20,6 +21,7 @@ import { createIsolateLeases, type IsolateLeases } from '../../src/gateway/lease
 import { createKeyLookups } from '../../src/gateway/leases/key-lookups.ts'
 import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
 import { createLeaseBroker } from '../../src/gateway/leases/lease-broker.ts'
+import { OutgoingBody } from '../../src/gateway/outgoing-body.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
 import { createCreditCache } from '../../src/http/kv-credit-cache.ts'
 import type { PoolClient } from '../../src/key-pool/pool-client.ts'
@@ -42,6 +44,9 @@ import { createVirtualKv } from './virtual-kv.ts'
 import { createVirtualTime } from './virtual-time.ts'
 
 export type { KeySpec }
+
+/** Larger than anything that a test holds. */
+const memory = new ByteBudget(1024 * 1024 * 1024)
 
 /** Noon of a day in UTC. */
 export const START_MS = Date.UTC(2026, 0, 15, 12)
@@ -89,6 +94,8 @@ export interface SendOptions {
   readonly body?: string
   readonly affinity?: RequestAffinity
   readonly tokens?: number
+  /** The estimate of its prompt. Default: 0. */
+  readonly promptTokens?: number
   /** Default: its tokens. */
   readonly size?: number
   readonly headers?: Readonly<Record<string, string>>
@@ -167,7 +174,9 @@ function requestOf(
     tokens: given.tokens ?? 0,
     size: given.size ?? given.tokens ?? 0,
     clientId: clientId('client'),
-    bodyFor: (name) => (name === model ? body : withModel(body, name)),
+    promptTokens: given.promptTokens ?? 0,
+    body: new OutgoingBody(body, modelId(model), memory.open(), withModel),
+    held: memory.open(),
     headers: new Headers(given.headers),
     search: given.search ?? '',
     signal: given.signal ?? new AbortController().signal,

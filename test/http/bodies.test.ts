@@ -1,9 +1,28 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
+import { ISOLATE_BYTES } from '../../src/gateway/byte-budget.ts'
+import { MEMORY as memory } from '../../src/http/composition-root.ts'
 import { ANSWER, chat, gatewayInFrontOf, reasonOf } from './gateway-driver.ts'
 
 const answering = () =>
   gatewayInFrontOf(() => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }))
 const CHAT = '/v1/chat/completions'
+
+const AS_JSON = { headers: { 'content-type': 'application/json' } }
+const answerOf = (content: string) =>
+  JSON.stringify({
+    choices: [{ index: 0, message: { role: 'assistant', content }, finish_reason: 'stop' }],
+    usage: { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2, cost: 0.001 },
+  })
+const longAnswer = answerOf('"usage" \n'.repeat(100_000))
+const longerAnswer = answerOf('"usage" \n'.repeat(1_000_000))
+
+const streamOf = (text: string): ReadableStream<Uint8Array> =>
+  new ReadableStream({
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode(text))
+      controller.close()
+    },
+  })
 
 /** A streamed body. Its request has no `content-length`. */
 function streamed(bytes: number): ReadableStream<Uint8Array> {
@@ -69,6 +88,120 @@ describe('a body that cannot be served', () => {
     expect(response.status).toBe(400)
     expect(await reasonOf(response)).toBe('invalid_request')
   })
+})
+
+describe('an upload', () => {
+  const timeouts = { POLICY: { timeouts: { idle_ms: 300, total_ms: 5_000 } } }
+  const text = JSON.stringify({
+    model: 'vendor/model',
+    messages: [{ role: 'user', content: 'Hi' }],
+  })
+
+  /** A body whose pieces come one by one, and then nothing more if it does not end. */
+  function slow(pieces: readonly string[], pauseMs: number, ends: boolean) {
+    let next = 0
+    return new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        if (next === pieces.length) {
+          if (ends) return controller.close()
+          return await new Promise(() => undefined)
+        }
+        if (next > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs))
+        controller.enqueue(new TextEncoder().encode(pieces[next]))
+        next += 1
+      },
+    })
+  }
+
+  it('of which no byte comes any more gets a 408, and its room is free again', async () => {
+    const { send, received } = answering()
+    const body = slow([text.slice(0, 20)], 0, false)
+    const response = await send(CHAT, chat({ body }), timeouts)
+    expect(response.status).toBe(408)
+    expect(await reasonOf(response)).toBe('request_timeout')
+    expect(received).toEqual([])
+    expect(memory.heldBytes()).toBe(0)
+  })
+
+  it('that is slow but steady is served, whatever it takes in all', async () => {
+    const { send, received } = answering()
+    const pieces = text.match(/.{1,15}/g) ?? []
+    const response = await send(CHAT, chat({ body: slow(pieces, 100, true) }), timeouts)
+    expect(response.status).toBe(200)
+    expect(new TextDecoder().decode(received[0]?.body)).toBe(text)
+    expect(memory.heldBytes()).toBe(0)
+  })
+
+  it('for which there is no room gets a 503 that says when to come again, and no lease', async () => {
+    const other = memory.open()
+    expect(other.grow(ISOLATE_BYTES - 100_000)).toBe(true)
+    const { send, received } = answering()
+    const large = JSON.stringify({ model: 'vendor/model', messages: ['x'.repeat(200_000)] })
+    for (const body of [streamOf(large), large]) {
+      const headers = { ...chat().headers, 'content-length': String(large.length) }
+      const response = await send(CHAT, chat({ body, headers }))
+      expect(response.status).toBe(503)
+      expect(response.headers.get('retry-after')).toBe('1')
+      expect(await reasonOf(response)).toBe('overloaded')
+    }
+    expect(received).toEqual([])
+    expect((await send(CHAT, chat())).status).toBe(200)
+    other.release()
+    expect((await send(CHAT, chat({ body: large }))).status).toBe(200)
+    expect(memory.heldBytes()).toBe(0)
+  })
+
+  it('that is larger than all the room there is gets it if nobody else holds any', async () => {
+    const { send } = answering()
+    const large = JSON.stringify({ model: 'vendor/model', messages: ['x'.repeat(ISOLATE_BYTES)] })
+    const policy = { POLICY: { max_body_bytes: 2 * ISOLATE_BYTES } }
+    expect((await send(CHAT, chat({ body: large }), policy)).status).toBe(200)
+    expect(memory.heldBytes()).toBe(0)
+  })
+
+  it.each([
+    ['is refused', chat({ body: '{"model":""}' }), undefined],
+    ['fails', chat(), () => Promise.reject(new Error('no route'))],
+    ['is answered at length', chat(), () => new Response(longAnswer, AS_JSON)],
+    ['is answered at great length', chat(), () => new Response(longerAnswer, AS_JSON)],
+  ])('that %s holds nothing afterwards', async (_, request, upstream) => {
+    const { send } = upstream === undefined ? answering() : gatewayInFrontOf(upstream)
+    await send(CHAT, request)
+    expect(memory.heldBytes()).toBe(0)
+  })
+})
+
+it.each([
+  [longAnswer, 'read whole'],
+  [longerAnswer, 'passed on as it comes'],
+])('an answer that is %#: %s arrives byte for byte, and its usage is counted', async (answer) => {
+  const log = vi.spyOn(console, 'log').mockImplementation(() => undefined)
+  const { send } = gatewayInFrontOf(() => new Response(answer, AS_JSON))
+  const response = await send(CHAT, chat())
+  expect((await response.text()) === answer).toBe(true)
+  const [line] = log.mock.calls.map(([text]) => JSON.parse(text))
+  expect(line.usage).toMatchObject({ promptTokens: 1, completionTokens: 1, estimated: false })
+  vi.restoreAllMocks()
+})
+
+it('a cut stream counts what a picture is to a model, and not its bytes', async () => {
+  const log = vi.spyOn(console, 'log').mockImplementation(() => undefined)
+  const event = 'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+  const { send } = gatewayInFrontOf(
+    () => new Response(streamOf(event), { headers: { 'content-type': 'text/event-stream' } }),
+  )
+  const url = `data:image/png;base64,${'iVBORw0KGgo9'.repeat(160_000)}`
+  const content = [{ type: 'image_url', image_url: { url } }]
+  const body = JSON.stringify({ model: 'vendor/model', stream: true, messages: [{ content }] })
+  for (const keys of [[{ key: 'sk-or-v1-a' }], [{ key: 'sk-or-v1-a', tpm: 1_000_000 }]]) {
+    log.mockClear()
+    await send(CHAT, chat({ body }), { OPENROUTER_KEYS: JSON.stringify(keys) })
+    const [line] = log.mock.calls.map(([text]) => JSON.parse(text))
+    expect(line).toMatchObject({ outcome: 'failed', usage: { estimated: true } })
+    expect(line.usage.promptTokens).toBeGreaterThan(5_000)
+    expect(line.usage.promptTokens).toBeLessThan(12_000)
+  }
+  vi.restoreAllMocks()
 })
 
 it.each([204, 205])('an answer of %i, which can have no body, is an answer', async (status) => {

@@ -6,6 +6,12 @@ const KEEP_ALIVE_AFTER_MS = 2_000
 /** nginx's status for a client that left before its answer. No client receives it. */
 const CLIENT_CLOSED_REQUEST = 499
 
+/**
+ * A smaller answer counts as taken at once. A larger one goes through a pipe that tells when the
+ * client has read it, since until then it stays in memory.
+ */
+const SMALL_BYTES = 64 * 1024
+
 /** With these statuses, `Response` accepts no body, not even an empty one. */
 const BODILESS: ReadonlySet<number> = new Set([204, 205])
 
@@ -27,6 +33,8 @@ export interface StreamHead {
  */
 export interface ClientReply {
   readonly response: Promise<Response>
+  /** Settles when the client has taken the answer to its end, or has left. Never rejects. */
+  readonly taken: Promise<void>
   /** Whether a stream has begun. From then on an error can only be an event. */
   streaming(): boolean
   /** Answers at once and whole. Call it only before a stream has begun. */
@@ -70,18 +78,24 @@ export function createClientReply(
   onGone: () => void,
 ): ClientReply {
   const { promise: response, resolve: settle, reject } = Promise.withResolvers<Response>()
+  const { promise: taken, resolve: take } = Promise.withResolvers<void>()
   let writer: WritableStreamDefaultWriter<Uint8Array> | null = null
   let due = false
   let waiting: { block: HeldBlock; head: StreamHead }[] = []
+  let isAnswered = false
   let isAbandoned = false
   let isHurried = false
   let giveUpWriting = (): void => undefined
 
   const begin = ({ status, headers }: StreamHead): WritableStreamDefaultWriter<Uint8Array> => {
     if (writer !== null) return writer
+    isAnswered = true
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
     writer = writable.getWriter()
-    writer.closed.catch(onGone)
+    writer.closed.then(take, () => {
+      take()
+      onGone()
+    })
     settle(new Response(readable, { status, headers: decorate(headers) }))
     return writer
   }
@@ -100,12 +114,17 @@ export function createClientReply(
 
   return {
     response,
+    taken,
     streaming: () => writer !== null,
     whole({ status, headers }, body) {
-      const content = BODILESS.has(status) ? null : body
-      settle(new Response(content, { status, headers: decorate(headers) }))
+      isAnswered = true
+      settle(wholeResponse(body, { status, headers: decorate(headers) }, take))
     },
-    fail: reject,
+    fail(bug) {
+      isAnswered = true
+      reject(bug)
+      take()
+    },
     begin: (head) => void begin(head),
     async write(bytes) {
       if (isAbandoned) return false
@@ -141,7 +160,26 @@ export function createClientReply(
     },
     close() {
       cancelTimer()
+      if (isAnswered) return
       settle(new Response(null, { status: CLIENT_CLOSED_REQUEST }))
+      take()
     },
   }
+}
+
+/** @param onTaken called when the client has taken the answer, or has left */
+function wholeResponse(
+  body: Uint8Array | string,
+  init: { readonly status: number; readonly headers: Headers },
+  onTaken: () => void,
+): Response {
+  if (typeof body === 'string' || body.length <= SMALL_BYTES) {
+    onTaken()
+    return new Response(BODILESS.has(init.status) ? null : body, init)
+  }
+  const { readable, writable } = new FixedLengthStream(body.length)
+  const pipe = writable.getWriter()
+  pipe.write(body).catch(() => undefined)
+  pipe.close().then(onTaken, onTaken)
+  return new Response(readable, init)
 }

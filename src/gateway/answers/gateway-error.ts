@@ -6,6 +6,8 @@ export const GATEWAY_ERRORS = {
   unauthorized: 401,
   not_found: 404,
   body_too_large: 413,
+  request_timeout: 408,
+  overloaded: 503,
   unsupported_encoding: 415,
   invalid_request: 400,
   no_key_available: 503,

@@ -51,22 +51,16 @@ export const UNUSED: Usage = {
 }
 
 /**
- * Estimates the usage of an answer that was cut before it reported any: one token for four bytes of
- * the request body, and one token for each event of the stream. Both are averages.
- */
-function estimateUsage(body: Uint8Array, events: number): Usage {
-  return { ...UNUSED, promptTokens: Math.ceil(body.length / 4), completionTokens: events }
-}
-
-/**
- * What a stream used. A stream of /messages reports its prompt tokens at the start. If it is cut
+ * What a stream used. If it was cut before it reported any usage, each of its events counts as a
+ * token, which is an average. A stream of /messages reports its prompt tokens at the start. If it is cut
  * later, that report lacks the answer's tokens, so they are estimated from the events.
+ * @param promptTokens their estimate
  */
 export function usageOf(
   { usage, finished, events }: Pick<StreamSummary, 'usage' | 'finished' | 'events'>,
-  body: Uint8Array,
+  promptTokens: number,
 ): Usage {
-  if (usage === null) return estimateUsage(body, events)
+  if (usage === null) return { ...UNUSED, promptTokens, completionTokens: events }
   if (finished) return usage
   const completionTokens = Math.max(usage.completionTokens, events)
   return { ...usage, completionTokens, estimated: true }

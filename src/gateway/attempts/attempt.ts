@@ -6,9 +6,11 @@ import {
 } from '../../openrouter/failures/upstream-failure.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import type { ClientReply, HeldBlock, StreamHead } from '../answers/client-reply.ts'
+import type { HeldBytes } from '../byte-budget.ts'
 import { concat, parseJson, readWhole } from './body.ts'
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts'
 import type { Opened, Read, StopCause, UpstreamCall } from './upstream-call.ts'
+import { createUsageTail, type UsageTail } from './usage-tail.ts'
 
 /** Upstream's answer as it came. It is passed on if it becomes the final answer. */
 export interface Replay extends StreamHead {
@@ -20,7 +22,13 @@ export type Attempt =
   | { readonly kind: 'whole'; readonly answer: Replay; readonly usage: Usage | null }
   | { readonly kind: 'stream'; readonly stream: CommittedStream }
   /** A body that the gateway does not parse, such as audio. Its first bytes have come. */
-  | { readonly kind: 'bytes'; readonly head: StreamHead; readonly first: Uint8Array }
+  | {
+      readonly kind: 'bytes'
+      readonly head: StreamHead
+      readonly first: Uint8Array[]
+      /** Watches the rest, if the answer may end with its usage. */
+      readonly tail: UsageTail | null
+    }
   | {
       readonly kind: 'failed'
       readonly failure: UpstreamFailure
@@ -36,20 +44,25 @@ export interface CommittedStream {
   readonly head: StreamHead
   readonly watch: StreamWatch
   /** What was held back and has not gone out: chunks as they came, or blocks after a keep-alive. */
-  readonly held: readonly Uint8Array[]
+  readonly held: Uint8Array[]
 }
 
 export interface AttemptLimits {
   readonly headersMs: number
   readonly firstOutputMs: number
   readonly idleMs: number
+  /** Counts what the gateway holds of the answer. Without room it holds nothing further. */
+  readonly held: HeldBytes
 }
 
 /** An error body is a few kilobytes. A longer one counts as a truncated answer. */
 const MAX_ERROR_BODY_BYTES = 4 * 1024 * 1024
 
-/** A longer answer is passed on unparsed. All requests of an isolate share 128 MB of memory. */
-const MAX_WHOLE_BODY_BYTES = 32 * 1024 * 1024
+/**
+ * A longer answer is passed on as it comes: to join and parse it would take four times its size, and
+ * all requests of an isolate share 128 MB of memory.
+ */
+const MAX_WHOLE_BODY_BYTES = 4 * 1024 * 1024
 
 /** A stream with more bytes than this before its first output is committed, to bound memory. */
 const MAX_HELD_BYTES = 1024 * 1024
@@ -78,7 +91,7 @@ export async function attempt(
   }
   if (!isEventStream(response.headers)) return await readAnswer(call, head, shape, limits)
   call.arm('first_output', limits.firstOutputMs)
-  return await awaitOutput(call, head, shape, reply)
+  return await awaitOutput(call, head, { shape, reply, held: limits.held })
 }
 
 /** Whether a body is a stream of server-sent events. */
@@ -96,7 +109,7 @@ function isText(headers: Headers): boolean {
 async function awaitBytes(call: UpstreamCall, head: StreamHead, shape: ApiShape): Promise<Attempt> {
   call.disarm()
   const read = await call.read()
-  if (read.kind === 'chunk') return { kind: 'bytes', head, first: read.bytes }
+  if (read.kind === 'chunk') return { kind: 'bytes', head, first: [read.bytes], tail: null }
   if (read.kind === 'end' && shape.mayBeEmpty) {
     return { kind: 'whole', answer: { ...head, body: new Uint8Array(0) }, usage: null }
   }
@@ -133,10 +146,10 @@ function failed(
 async function readFailure(
   call: UpstreamCall,
   head: StreamHead,
-  limits: AttemptLimits,
+  { idleMs, held }: AttemptLimits,
 ): Promise<Attempt> {
-  call.arm('idle', limits.idleMs)
-  const body = await readWhole(call, MAX_ERROR_BODY_BYTES)
+  call.arm('idle', idleMs)
+  const body = await readWhole(call, MAX_ERROR_BODY_BYTES, held)
   if (body.kind === 'too_long') return failed({ kind: 'truncated' })
   if (body.kind !== 'body') return ended(body)
   const error = readError(parseJson(body.bytes), head.status)
@@ -151,13 +164,17 @@ async function readAnswer(
   call: UpstreamCall,
   head: StreamHead,
   shape: ApiShape,
-  limits: AttemptLimits,
+  { idleMs, held }: AttemptLimits,
 ): Promise<Attempt> {
   // Until the first byte only `total_ms` runs: OpenRouter sends such an answer when it is complete.
   call.disarm()
-  const body = await readWhole(call, MAX_WHOLE_BODY_BYTES, limits.idleMs)
-  // No error is so long, so it is an answer. To read its usage is not worth the memory.
-  if (body.kind === 'too_long') return { kind: 'bytes', head, first: body.bytes }
+  const body = await readWhole(call, MAX_WHOLE_BODY_BYTES, held, idleMs)
+  if (body.kind === 'too_long') {
+    // No error is so long, so it is an answer. Where there is no room it is passed on unjudged.
+    const tail = createUsageTail()
+    for (const chunk of body.chunks) tail.push(chunk)
+    return { kind: 'bytes', head, first: body.chunks, tail }
+  }
   if (body.kind !== 'body') return ended(body)
   const answer = { ...head, body: body.bytes }
   if (body.bytes.length === 0 && shape.mayBeEmpty) return { kind: 'whole', answer, usage: null }
@@ -171,12 +188,17 @@ async function readAnswer(
   return { kind: 'whole', answer, usage: reading.usage }
 }
 
+interface StreamSides {
+  readonly shape: ApiShape
+  readonly reply: ClientReply
+  readonly held: HeldBytes
+}
+
 /** Holds a stream back until its first real output, passing comments on as keep-alives. */
 async function awaitOutput(
   call: UpstreamCall,
   head: StreamHead,
-  shape: ApiShape,
-  reply: ClientReply,
+  { shape, reply, held }: StreamSides,
 ): Promise<Attempt> {
   const watch = createStreamWatch(shape)
   const chunks: Uint8Array[] = []
@@ -187,7 +209,8 @@ async function awaitOutput(
     chunks.push(read.bytes)
     heldBytes += read.bytes.length
     const decided = look(read.bytes, watch, blocks, (block) => reply.keepAlive(block, head))
-    const verdict = decided === 'undecided' && heldBytes > MAX_HELD_BYTES ? 'commit' : decided
+    const isFull = !held.grow(read.bytes.length) || heldBytes > MAX_HELD_BYTES
+    const verdict = decided === 'undecided' && isFull ? 'commit' : decided
     // A decided stream goes out whole or not at all. None of its comments may go out separately.
     if (verdict !== 'undecided') reply.dropKeepAlives()
     switch (verdict) {

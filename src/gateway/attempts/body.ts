@@ -1,3 +1,4 @@
+import type { HeldBytes } from '../byte-budget.ts'
 import type { Read, UpstreamCall } from './upstream-call.ts'
 
 /** Joins chunks into one, copying each byte once. */
@@ -14,17 +15,19 @@ export function concat(chunks: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * Reads a whole body of at most `maxBytes`. `too_long` returns the bytes of a longer body that have
- * come so far; the caller can still read the rest.
+ * Reads a whole body of at most `maxBytes`. `too_long` returns what has come of a longer body, or of
+ * one for which there is no room; the caller can still read the rest.
+ * @param held counts the bytes
  * @param idleMs the longest pause after a chunk, in milliseconds; without it no idle clock is armed
  */
 export async function readWhole(
   call: UpstreamCall,
   maxBytes: number,
+  held: HeldBytes,
   idleMs?: number,
 ): Promise<
   | { readonly kind: 'body'; readonly bytes: Uint8Array }
-  | { readonly kind: 'too_long'; readonly bytes: Uint8Array }
+  | { readonly kind: 'too_long'; readonly chunks: Uint8Array[] }
   | Exclude<Read, { kind: 'chunk' | 'end' }>
 > {
   const chunks: Uint8Array[] = []
@@ -35,7 +38,7 @@ export async function readWhole(
     if (read.kind !== 'chunk') return read
     chunks.push(read.bytes)
     length += read.bytes.length
-    if (length > maxBytes) return { kind: 'too_long', bytes: concat(chunks) }
+    if (!held.grow(read.bytes.length) || length > maxBytes) return { kind: 'too_long', chunks }
     if (idleMs !== undefined) call.arm('idle', idleMs)
   }
 }

@@ -2,9 +2,11 @@ import { failureOf, type UpstreamFailure } from '../../openrouter/failures/upstr
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import type { ClientReply, StreamHead } from '../answers/client-reply.ts'
 import { gatewayError, noticeOf } from '../answers/gateway-error.ts'
+import type { HeldBytes } from '../byte-budget.ts'
 import type { CommittedStream } from './attempt.ts'
 import type { StreamSummary } from './stream-watch.ts'
 import type { StopCause, UpstreamCall } from './upstream-call.ts'
+import type { UsageTail } from './usage-tail.ts'
 
 /** How a committed stream ended. */
 export type StreamEnd =
@@ -20,6 +22,8 @@ export interface RelayEnds {
   readonly reply: ClientReply
   /** The longest pause between two chunks from upstream, in milliseconds. */
   readonly idleMs: number
+  /** Counts what was held back of the answer, until it has gone out. */
+  readonly held: HeldBytes
 }
 
 /**
@@ -31,14 +35,13 @@ export interface RelayEnds {
  * waits for a slow client.
  */
 export async function relay(
-  { call, reply, idleMs }: RelayEnds,
-  { head, watch, held }: CommittedStream,
+  { call, reply, idleMs, held }: RelayEnds,
+  { head, watch, held: chunks }: CommittedStream,
   shape: ApiShape,
 ): Promise<StreamEnd> {
   reply.begin(head)
-  for (const chunk of held) {
-    if (!(await reply.write(chunk))) call.stop('client_gone')
-  }
+  await writeHeld(call, reply, chunks)
+  held.release()
   for (;;) {
     call.arm('idle', idleMs)
     const read = await call.read()
@@ -54,29 +57,42 @@ export async function relay(
   }
 }
 
+/** Takes the chunks out of the list one by one, so that none stays in memory during the relay. */
+async function writeHeld(
+  call: UpstreamCall,
+  reply: ClientReply,
+  chunks: Uint8Array[],
+): Promise<void> {
+  for (let chunk = chunks.shift(); chunk !== undefined; chunk = chunks.shift()) {
+    if (!(await reply.write(chunk))) call.stop('client_gone')
+  }
+}
+
 /**
  * Passes an answer through that is not a stream of events. Such an answer has no place for an error
  * event. If it breaks off, the gateway also breaks the client's connection. Otherwise the client
  * would take half of the answer for the whole.
  */
 export async function relayBytes(
-  { call, reply, idleMs }: RelayEnds,
+  { call, reply, idleMs, held }: RelayEnds,
   head: StreamHead,
-  first: Uint8Array,
+  first: Uint8Array[],
+  tail: UsageTail | null,
 ): Promise<StreamEnd> {
   reply.begin(head)
-  for (let bytes = first; ; ) {
-    if (!(await reply.write(bytes))) call.stop('client_gone')
+  await writeHeld(call, reply, first)
+  held.release()
+  for (;;) {
     call.arm('idle', idleMs)
     const read = await call.read()
     call.disarm()
-    if (read.kind === 'chunk') {
-      bytes = read.bytes
-      continue
+    if (read.kind !== 'chunk') {
+      const end = endOf(read, { error: null, finished: read.kind === 'end' }, head.headers)
+      if (end.kind !== 'complete') reply.abandon()
+      return end
     }
-    const end = endOf(read, { error: null, finished: read.kind === 'end' }, head.headers)
-    if (end.kind !== 'complete') reply.abandon()
-    return end
+    tail?.push(read.bytes)
+    if (!(await reply.write(read.bytes))) call.stop('client_gone')
   }
 }
 

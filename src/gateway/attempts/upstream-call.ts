@@ -68,6 +68,8 @@ export function createUpstreamCall(
   let reader: ReadableStreamDefaultReader<Uint8Array> | null = null
   let filter: ByteFilter | null = null
   let over = false
+  // The call lasts as long as its stream. It must not keep the request's body for so long.
+  let unsent: RequestInit | null = init
 
   const abandon = () => {
     controller.abort()
@@ -107,7 +109,10 @@ export function createUpstreamCall(
     headersMs: () => headersMs,
     async open() {
       const beganMs = ports.nowMs()
-      const response = ports.fetch(url, { ...init, signal: controller.signal }).then(
+      const { signal } = controller
+      const request = { ...unsent, signal }
+      unsent = null
+      const response = ports.fetch(url, request).then(
         (value): Opened => ({ kind: 'response', response: value }),
         (): Opened => ({ kind: 'network' }),
       )

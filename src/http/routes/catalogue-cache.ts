@@ -4,14 +4,48 @@ import { clientHeaders } from '../../openrouter/headers.ts'
 /**
  * A shared cache after RFC 9111 that also serves stale answers after RFC 5861. The Cache API itself
  * supports neither `stale-while-revalidate` nor `stale-if-error`.
+ *
+ * Each isolate keeps one copy of a list in its memory and answers all clients from it, since a copy
+ * for each client that reads slowly would fill the memory. Behind it is the cache of the data
+ * center, which all isolates share.
  */
 
 /** An answer from the cache, and how it may be used. */
 export interface Kept {
-  readonly response: Response
+  /** Made new at each call, from the one copy of the bytes. */
+  readonly respond: () => Response
   /** `stale`: serve it at once and fetch it again. `old`: serve it only if a fetch fails. */
   readonly freshness: 'fresh' | 'stale' | 'old'
 }
+
+export interface CatalogueCache {
+  /** Reads an entry. A failure of the cache counts as a missing entry. */
+  read(url: string): Promise<Kept | null>
+  /** The same from the isolate's own memory only. */
+  peek(url: string): Kept | null
+  /** Stores an answer if its own headers allow it, for as long as it may be served, stale or not. */
+  keep(url: string, answer: WholeList): Promise<void>
+}
+
+/** A list that has been read to its end. */
+export interface WholeList {
+  readonly status: number
+  readonly headers: Headers
+  readonly bytes: Uint8Array
+}
+
+interface Entry {
+  readonly bytes: Uint8Array
+  readonly headers: Headers
+  readonly policy: CachePolicy
+}
+
+/** OpenRouter's longest list has some hundred kilobytes. A longer answer is not kept in memory. */
+export const MAX_LIST_BYTES = 4 * 1024 * 1024
+
+/** What an isolate keeps in its memory at most. The entry that was used longest ago goes first. */
+const MAX_ENTRIES = 64
+const MAX_BYTES = 8 * 1024 * 1024
 
 /** The cached lists are the same for all callers, so the policy sees no caller's headers. */
 const REQUEST = { method: 'GET', headers: {} }
@@ -40,21 +74,90 @@ const POLICY_SOURCES = [
  */
 const open = () => caches.open('catalogue')
 
-/** Reads an entry. A failure of the cache counts as a missing entry. */
-export async function readKept(url: string): Promise<Kept | null> {
+export function createCatalogueCache(): CatalogueCache {
+  const entries = new Map<string, Entry>()
+
+  /** Puts an entry last in line, and removes what is too much before it. */
+  const remember = (url: string, entry: Entry) => {
+    entries.delete(url)
+    entries.set(url, entry)
+    let bytes = [...entries.values()].reduce((sum, one) => sum + one.bytes.length, 0)
+    for (const [oldest, one] of entries) {
+      if (oldest === url || (entries.size <= MAX_ENTRIES && bytes <= MAX_BYTES)) break
+      entries.delete(oldest)
+      bytes -= one.bytes.length
+    }
+  }
+
+  const peek = (url: string) => {
+    const own = entries.get(url)
+    return own === undefined ? null : keptOf(own)
+  }
+
+  return {
+    peek,
+    async read(url) {
+      const own = entries.get(url)
+      const kept = peek(url)
+      if (own !== undefined && kept?.freshness === 'fresh') {
+        remember(url, own)
+        return kept
+      }
+      // Another isolate may have renewed the list.
+      const shared = await readShared(url)
+      const found = shared === null ? null : keptOf(shared)
+      if (shared === null || found === null) return kept
+      remember(url, shared)
+      return found
+    },
+    async keep(url, { status, headers, bytes }) {
+      const policy = policyOf(status, headers)
+      if (status !== 200 || !policy.storable() || policy.timeToLive() < 1000) return
+      const entry = { bytes, headers: clientHeaders(headers), policy }
+      remember(url, entry)
+      await keepShared(url, entry)
+    },
+  }
+}
+
+/** Whether an answer with this head may be stored, so that it is worth reading whole. */
+export function isStorable({ status, headers }: Pick<Response, 'status' | 'headers'>): boolean {
+  return status === 200 && policyOf(status, headers).storable()
+}
+
+function keptOf({ bytes, headers, policy }: Entry): Kept | null {
+  const freshness = freshnessOf(policy)
+  if (freshness === null) return null
+  const respond = () => {
+    const own = new Headers(headers)
+    own.set('cache-control', String(policy.responseHeaders()['cache-control']))
+    own.set('age', String(Math.floor(policy.age())))
+    return new Response(bytes, { headers: own })
+  }
+  return { respond, freshness }
+}
+
+async function readShared(url: string): Promise<Entry | null> {
   try {
     const entry = await (await open()).match(url)
     const stored = entry?.headers.get(POLICY_HEADER)
     if (entry === undefined || stored === null || stored === undefined) return null
     const policy = CachePolicy.fromObject(JSON.parse(stored))
-    const freshness = freshnessOf(policy)
-    if (freshness === null) return null
     const headers = clientHeaders(entry.headers)
-    headers.set('cache-control', String(policy.responseHeaders()['cache-control']))
-    headers.set('age', String(Math.floor(policy.age())))
-    return { response: new Response(entry.body, { headers }), freshness }
+    return { bytes: new Uint8Array(await entry.arrayBuffer()), headers, policy }
   } catch {
     return null
+  }
+}
+
+async function keepShared(url: string, { bytes, headers: own, policy }: Entry): Promise<void> {
+  const headers = new Headers(own)
+  headers.set('cache-control', `public, max-age=${Math.floor(policy.timeToLive() / 1000)}`)
+  headers.set(POLICY_HEADER, JSON.stringify(policy.toObject()))
+  try {
+    await (await open()).put(url, new Response(bytes, { headers }))
+  } catch {
+    // The isolate has its own copy.
   }
 }
 
@@ -67,28 +170,7 @@ function freshnessOf(policy: CachePolicy): Kept['freshness'] | null {
   return policy.revalidatedPolicy(REQUEST).matches ? 'old' : null
 }
 
-/**
- * Stores an answer if its own headers allow it, for as long as it may be served, stale or not.
- * Reads the body to its end, or cancels it.
- */
-export async function keep(url: string, upstream: Response): Promise<void> {
-  const policy = policyOf(upstream)
-  const lifetimeS = Math.floor(policy.timeToLive() / 1000)
-  if (upstream.status !== 200 || !policy.storable() || lifetimeS <= 0) {
-    await upstream.body?.cancel()
-    return
-  }
-  const headers = clientHeaders(upstream.headers)
-  headers.set('cache-control', `public, max-age=${lifetimeS}`)
-  headers.set(POLICY_HEADER, JSON.stringify(policy.toObject()))
-  try {
-    await (await open()).put(url, new Response(upstream.body, { headers }))
-  } catch {
-    // The caller gets its answer without the cache.
-  }
-}
-
-function policyOf({ status, headers }: Response): CachePolicy {
+function policyOf(status: number, headers: Headers): CachePolicy {
   const sources = POLICY_SOURCES.flatMap((name) => {
     const value = headers.get(name)
     return value === null ? [] : [[name, value]]

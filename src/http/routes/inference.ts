@@ -2,12 +2,13 @@ import type { Context } from 'hono'
 import { type GatewayError, gatewayError } from '../../gateway/answers/gateway-error.ts'
 import { startJourney } from '../../gateway/journey.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
-import { journeyContextOf } from '../composition-root.ts'
+import { type Gateway, journeyContextOf } from '../composition-root.ts'
 import type { HttpEnvironment } from '../context.ts'
 import { errorResponse } from '../error-response.ts'
 import { logBug, logRequest } from '../log.ts'
-import { readModel, readRequestBody } from '../request-body.ts'
-import { planRequest, unknownAlias } from '../request-plan.ts'
+import { type ReadBody, readModel } from '../request-body.ts'
+import { planRequest, type ReadRequest, type RequestPlan, unknownAlias } from '../request-plan.ts'
+import { readUpload } from '../upload.ts'
 
 /** The route of one API shape: reads the request, starts its journey, returns the response. */
 export function inference(shape: ApiShape) {
@@ -16,18 +17,22 @@ export function inference(shape: ApiShape) {
     const request = c.req.raw
     const encoded = encodingFault(request.headers)
     if (encoded !== null) return errorResponse(c, encoded)
-    const body = await readRequestBody(request, gateway.config.policy.maxBodyBytes)
-    if (!body.ok) return errorResponse(c, body.error)
-    const read = readModel(body.bytes, request.headers.get('content-type') ?? '')
-    if (!read.ok) return errorResponse(c, read.error)
-    const { model } = read
-    const mistake = read.isFixed ? null : unknownAlias(model, gateway.config.policy.aliases)
-    if (mistake !== null) return errorResponse(c, mistake)
     const { headers } = request
-    const { route, ...plan } = await planRequest(gateway, { ...read, ...body, shape, headers })
+    const { maxBodyBytes, timeouts } = gateway.config.policy
+    const limits = { maxBytes: maxBodyBytes, ...timeouts }
+    const upload = await readUpload(request, limits, gateway.memory, gateway.ports)
+    if (!upload.ok) return errorResponse(c, upload.error)
+    const planned = await plan(gateway, { ...upload, shape, headers })
+    if (!planned.ok) {
+      upload.held.release()
+      return errorResponse(c, planned.error)
+    }
+    const { model, route, ...rest } = planned.plan
+    const held = gateway.memory.open()
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
     const journey = startJourney(journeyContextOf(gateway, background), {
-      ...plan,
+      ...rest,
+      held,
       shape,
       timeouts: route.timeouts,
       maxAttempts: route.maxAttempts,
@@ -45,7 +50,32 @@ export function inference(shape: ApiShape) {
       (bug) => logBug(requestId, bug),
     )
     background(finished)
+    background(journey.taken.then(() => held.release()))
     return await journey.response
+  }
+}
+
+type Planned =
+  | { readonly ok: true; readonly plan: RequestPlan & { readonly model: string } }
+  | { readonly ok: false; readonly error: GatewayError }
+
+/** Reads a body and plans its journey. What was read of the body ends with this function. */
+async function plan(
+  gateway: Gateway,
+  request: Omit<ReadRequest, keyof ReadBody>,
+): Promise<Planned> {
+  const pause = () => new Promise<void>((resolve) => void gateway.ports.timer(0, resolve))
+  const contentType = request.headers.get('content-type') ?? ''
+  const read = await readModel(request.bytes, contentType, pause)
+  if (!read.ok) return read
+  const { model } = read
+  const mistake = read.isFixed ? null : unknownAlias(model, gateway.config.policy.aliases)
+  if (mistake !== null) return { ok: false, error: mistake }
+  try {
+    return { ok: true, plan: { ...(await planRequest(gateway, { ...request, ...read })), model } }
+  } catch (bug) {
+    request.held.release()
+    throw bug
   }
 }
 

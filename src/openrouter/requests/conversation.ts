@@ -20,21 +20,22 @@ const LABELS: ReadonlySet<string> = new Set(['type', 'role', 'id', 'status', 'ca
 /**
  * Identifies the conversation of a request: by the name that the caller gave, or else, if the
  * affinity is `conversation`, by the opening.
- * @param opening the system prompt and the first user message, as their API has them
+ * @param body its small fields
+ * @param opening reads the system prompt and the first user message, as their API has them
  * @returns a text to hash, of at most about 130,000 characters before JSON escapes; or null if the
  *   request has nothing that identifies a conversation
  */
 export function conversationOf(
   body: JsonObject,
   headers: Headers,
-  opening: readonly unknown[],
+  opening: () => readonly unknown[],
   affinity: Affinity,
 ): string | null {
   if (affinity === 'none') return null
   const name =
     textOf(body.session_id) ?? textOf(headers.get('x-session-id')) ?? textOf(body.prompt_cache_key)
   if (name !== null) return name.slice(0, MAX_NAME_LENGTH)
-  return affinity === 'conversation' ? openingText(opening) : null
+  return affinity === 'conversation' ? openingText(opening()) : null
 }
 
 /**

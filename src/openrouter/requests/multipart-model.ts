@@ -1,10 +1,5 @@
 import { textOf } from '../json-value.ts'
-
-/** A range of bytes, from `start` (included) to `end` (excluded). */
-export interface Span {
-  readonly start: number
-  readonly end: number
-}
+import type { Span } from './span.ts'
 
 interface Part {
   readonly headers: string

@@ -84,11 +84,15 @@ export function estimatePromptTokens(body: JsonObject, random: () => number): nu
   return Math.ceil(tokens + counter.tokens())
 }
 
-function attachmentTokens({ length, isText }: Attachment): number {
-  const charactersPerToken = isText
-    ? TEXT_FILE_CHARACTERS_PER_TOKEN
-    : ATTACHMENT_CHARACTERS_PER_TOKEN
-  return ATTACHMENT_TOKENS + Math.ceil(length / charactersPerToken)
+export function attachmentTokens({ length, isText }: Attachment): number {
+  return ATTACHMENT_TOKENS + encodedTokens(length, isText)
+}
+
+/** The tokens of so many characters of base64. */
+export function encodedTokens(length: number, isText: boolean): number {
+  return Math.ceil(
+    length / (isText ? TEXT_FILE_CHARACTERS_PER_TOKEN : ATTACHMENT_CHARACTERS_PER_TOKEN),
+  )
 }
 
 /** A token id is one token, as is a short number; a long one is a token for three digits. */
@@ -97,7 +101,7 @@ function scalarTokens(value: unknown): number {
   return isLong ? Math.ceil(String(value).length / 3) : 1
 }
 
-function textTokens(text: string): number {
+export function textTokens(text: string): number {
   return Math.max(
     estimateTokenCount(text, OPTIONS),
     Math.ceil(text.length / MAX_CHARACTERS_PER_TOKEN),

@@ -53,7 +53,7 @@ describe('the public lists', () => {
     ['only says how old it is', { headers: { 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT' } }],
   ])('are not cached where the answer %s', async (name, init) => {
     const { send, received } = gatewayInFrontOf(() => json({ data: [received.length] }, init))
-    const path = `/v1/models?case=${encodeURIComponent(name)}`
+    const path = `/v1/models?q=${encodeURIComponent(name)}`
     await send(path)
     expect(await (await send(path)).json()).toEqual({ data: [2] })
   })
@@ -90,6 +90,81 @@ describe('the public lists', () => {
   })
 })
 
+describe('the query of a list', () => {
+  const cacheable = { headers: { 'cache-control': 'public, max-age=300' } }
+
+  it('is sent on as far as OpenRouter documents it, and nothing else makes another fetch', async () => {
+    const { send, received } = gatewayInFrontOf(() => json({ data: [] }, cacheable))
+    for (const query of [
+      'q=known&category=programming',
+      'category=programming&q=known',
+      'nonce=1&q=known&category=programming',
+      'q=known&__proto__=x&category=programming&nonce=2',
+    ]) {
+      expect((await send(`/v1/models?${query}`)).status).toBe(200)
+    }
+    expect(received.map(({ url }) => new URL(url).search)).toEqual([
+      '?category=programming&q=known',
+    ])
+  })
+
+  it.each(['providers', 'endpoints/zdr', 'models/vendor/queried/endpoints'])(
+    'of %s does not exist',
+    async (path) => {
+      const { send, received } = gatewayInFrontOf(() => json({ data: [] }))
+      await send(`/v1/${path}?limit=1&q=x`)
+      expect(received[0]?.url).toBe(`http://localhost:9/api/v1/${path}`)
+    },
+  )
+})
+
+it('a list that many ask for at once is fetched once', async () => {
+  const cacheable = { headers: { 'cache-control': 'public, max-age=300' } }
+  const begun = Promise.withResolvers<void>()
+  const { send, received } = gatewayInFrontOf(async () => {
+    await begun.promise
+    return json({ data: [received.length] }, cacheable)
+  })
+  const answers = Array.from({ length: 10 }, () => send('/v1/models?q=at-once'))
+  setTimeout(begun.resolve, 50)
+  for (const answer of await Promise.all(answers))
+    expect(await answer.json()).toEqual({ data: [1] })
+  expect(received).toHaveLength(1)
+})
+
+it('a list that is too long to be kept arrives byte for byte', async () => {
+  const cacheable = { headers: { 'cache-control': 'public, max-age=300' } }
+  const long = JSON.stringify({ data: ['x'.repeat(5 * 1024 * 1024), 'end'] })
+  const { send, received } = gatewayInFrontOf(() => new Response(long, cacheable))
+  for (const _ of [1, 2])
+    expect((await (await send('/v1/models?q=long')).text()) === long).toBe(true)
+  expect(received).toHaveLength(2)
+})
+
+it.each([
+  [
+    'breaks off',
+    (controller: ReadableStreamDefaultController) => controller.error(new Error('gone')),
+  ],
+  ['stops coming', () => undefined],
+])('a list that %s is a 502, and is not kept', async (name, end) => {
+  const cacheable = { headers: { 'cache-control': 'public, max-age=300' } }
+  const { send, received } = gatewayInFrontOf(() => {
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(new TextEncoder().encode('{"data":['))
+        setTimeout(() => end(controller), 20)
+      },
+    })
+    return new Response(body, cacheable)
+  })
+  const policy = { POLICY: { timeouts: { idle_ms: 200 } } }
+  for (const _ of [1, 2]) {
+    expect((await send(`/v1/models?q=${encodeURIComponent(name)}`, {}, policy)).status).toBe(502)
+  }
+  expect(received).toHaveLength(2)
+})
+
 describe('a list that OpenRouter lets be served for a while after it has gone stale', () => {
   const FRESH_S = 300
   const cacheControl = 'public, max-age=300, stale-while-revalidate=600, stale-if-error=3600'
@@ -101,7 +176,7 @@ describe('a list that OpenRouter lets be served for a while after it has gone st
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['Date'] })
     lists += 1
-    path = `/v1/models?list=${lists}`
+    path = `/v1/models?q=list-${lists}`
   })
 
   const pass = (seconds: number) => vi.setSystemTime(Date.now() + seconds * 1000)
@@ -259,7 +334,7 @@ it.each(['/v%31/models', '/api/v%31/providers', '/%761/models', '/v1/models/user
 it('a list that was old when it came says so from the start', async () => {
   const headers = { 'cache-control': 'public, max-age=300', age: '290' }
   const { send } = gatewayInFrontOf(() => json({ data: [] }, { headers }))
-  const ages = [await send('/v1/models?old'), await send('/v1/models?old')].map((response) =>
+  const ages = [await send('/v1/models?q=old'), await send('/v1/models?q=old')].map((response) =>
     response.headers.get('age'),
   )
   expect(ages).toEqual(['290', '290'])
@@ -269,6 +344,6 @@ it('a list is given although the cache is broken', async () => {
   vi.spyOn(caches, 'open').mockRejectedValue(new Error('no cache here'))
   const cacheable = { headers: { 'cache-control': 'public, max-age=300' } }
   const { send } = gatewayInFrontOf(() => json({ data: [1] }, cacheable))
-  expect(await (await send('/v1/models?broken')).json()).toEqual({ data: [1] })
+  expect(await (await send('/v1/models?q=broken')).json()).toEqual({ data: [1] })
   vi.restoreAllMocks()
 })

@@ -7,28 +7,31 @@ const opening = [
   { role: 'system', content: 'Be brief.' },
   { role: 'user', content: 'Hello' },
 ]
-const of = (...messages: readonly unknown[]) => conversationOf({}, none, messages, 'conversation')
+const of = (...messages: readonly unknown[]) =>
+  conversationOf({}, none, () => messages, 'conversation')
 
 describe('conversationOf', () => {
   it.each(['session', 'conversation'] as const)(
     'takes the name that a caller gave it (%s)',
     (affinity) => {
       const all = { session_id: 'from-body', prompt_cache_key: 'from-cache' }
-      expect(conversationOf(all, header, opening, affinity)).toBe('from-body')
-      expect(conversationOf({ ...all, session_id: '' }, header, opening, affinity)).toBe(
+      expect(conversationOf(all, header, () => opening, affinity)).toBe('from-body')
+      expect(conversationOf({ ...all, session_id: '' }, header, () => opening, affinity)).toBe(
         'from-header',
       )
-      expect(conversationOf({ ...all, session_id: 7 }, none, opening, affinity)).toBe('from-cache')
+      expect(conversationOf({ ...all, session_id: 7 }, none, () => opening, affinity)).toBe(
+        'from-cache',
+      )
     },
   )
 
   it('makes a name of the beginning only for any conversation', () => {
-    expect(conversationOf({}, none, opening, 'session')).toBeNull()
-    expect(conversationOf({}, none, opening, 'conversation')).not.toBeNull()
+    expect(conversationOf({}, none, () => opening, 'session')).toBeNull()
+    expect(conversationOf({}, none, () => opening, 'conversation')).not.toBeNull()
   })
 
   it('has no name for anything if nothing keeps requests together', () => {
-    expect(conversationOf({ session_id: 'a' }, header, opening, 'none')).toBeNull()
+    expect(conversationOf({ session_id: 'a' }, header, () => opening, 'none')).toBeNull()
   })
 
   it.each([
@@ -37,7 +40,7 @@ describe('conversationOf', () => {
     [[{ role: 'user', content: '' }]],
     [[{ role: 'user', content: [{ type: 'text', text: '' }] }]],
   ])('has no name for a beginning that says nothing: %j', (empty) => {
-    expect(conversationOf({ session_id: null }, none, empty, 'conversation')).toBeNull()
+    expect(conversationOf({ session_id: null }, none, () => empty, 'conversation')).toBeNull()
   })
 
   it('tells beginnings apart by what is said', () => {
@@ -78,7 +81,7 @@ describe('conversationOf', () => {
   })
 
   it('gives out a name of bounded length, whatever comes', () => {
-    const name = conversationOf({ session_id: 'x'.repeat(1e6) }, none, [], 'session')
+    const name = conversationOf({ session_id: 'x'.repeat(1e6) }, none, () => [], 'session')
     expect(name).toBe('x'.repeat(256))
     const many = Array.from({ length: 10_000 }, () => 'x'.repeat(10_000))
     expect(of(...many)?.length).toBeLessThan(150_000)

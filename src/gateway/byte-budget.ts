@@ -1,0 +1,57 @@
+/**
+ * How many bytes of bodies and answers an isolate holds at most. Production gives it 128 MB, and ends
+ * it with all of its requests if it takes more. Measured with workerd: a body that is held costs its
+ * size once more in the runtime while it is sent, and code and heap take some 40 MB.
+ */
+export const ISOLATE_BYTES = 40 * 1024 * 1024
+
+/** After this long a client may come again. Bodies are held for seconds. */
+export const OVERLOADED_RETRY_MS = 1_000
+
+/**
+ * Counts the bytes that an isolate holds. All of its requests share the budget, so it only counts:
+ * a promise of one request must not be awaited by another.
+ */
+export class ByteBudget {
+  readonly #maxBytes: number
+  #heldBytes = 0
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  /** What all requests hold now. */
+  heldBytes(): number {
+    return this.#heldBytes
+  }
+
+  /** The part of one holder, which is empty at first. */
+  open(): HeldBytes {
+    let own = 0
+    return {
+      grow: (bytes) => {
+        const others = this.#heldBytes - own
+        if (others > 0 && this.#heldBytes + bytes > this.#maxBytes) return false
+        own += bytes
+        this.#heldBytes += bytes
+        return true
+      },
+      release: () => {
+        this.#heldBytes -= own
+        own = 0
+      },
+    }
+  }
+}
+
+/** What one holder has of the budget. */
+export interface HeldBytes {
+  /**
+   * Takes more of the budget.
+   * @returns false, and takes nothing, if that is more than there is. Who is the only holder gets
+   *   all that he wants: otherwise a body that is larger than the budget could never be served.
+   */
+  grow(bytes: number): boolean
+  /** Gives all back. Safe to call twice. */
+  release(): void
+}

@@ -1,0 +1,162 @@
+import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
+import { type ByteBudget, type HeldBytes, OVERLOADED_RETRY_MS } from '../gateway/byte-budget.ts'
+import type { Ports } from '../gateway/ports.ts'
+
+export type Upload =
+  | { readonly ok: true; readonly bytes: Uint8Array; readonly held: HeldBytes }
+  | { readonly ok: false; readonly error: GatewayError }
+
+export interface UploadLimits {
+  readonly maxBytes: number
+  /** The longest pause between two pieces, in milliseconds. */
+  readonly idleMs: number
+  /** The longest time for the whole upload, in milliseconds. */
+  readonly totalMs: number
+}
+
+/** The memory for a body whose length is not known, at first. It doubles when it is full. */
+const FIRST_BYTES = 64 * 1024
+
+/**
+ * Reads a request's body once. The platform writes the pieces right into the memory in which the
+ * body stays: read chunk by chunk, a body of 1 MB would cost ten times as much. A `content-length`
+ * says how much memory that is. HTTP itself holds a client to that header, and a body without it is
+ * counted as it comes.
+ *
+ * @returns the bytes and their part of the budget, which the caller must release
+ */
+export async function readUpload(
+  request: Request,
+  limits: UploadLimits,
+  budget: ByteBudget,
+  ports: Ports,
+): Promise<Upload> {
+  const length = contentLength(request.headers)
+  if (length !== null && length > limits.maxBytes) return refused(tooLarge(limits.maxBytes))
+  const held = budget.open()
+  if (!held.grow(length ?? 0)) return refused(overloaded())
+  if (request.body === null) return { ok: true, bytes: new Uint8Array(0), held }
+  const reader = byteReader(request.body)
+  const result = await fill({ reader, length, limits, held, ports })
+  if (result instanceof Uint8Array) return { ok: true, bytes: result, held }
+  held.release()
+  reader.cancel().catch(() => undefined)
+  return refused(result)
+}
+
+function contentLength(headers: Headers): number | null {
+  const text = headers.get('content-length') ?? ''
+  return /^\d+$/.test(text) ? Number(text) : null
+}
+
+/** A stream made by JavaScript has no such reader, so the platform's own goes between. */
+function byteReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader {
+  try {
+    return body.getReader({ mode: 'byob' })
+  } catch {
+    return body.pipeThrough(new IdentityTransformStream()).getReader({ mode: 'byob' })
+  }
+}
+
+interface Source {
+  readonly reader: ReadableStreamBYOBReader
+  /** Null if the request does not tell it. */
+  readonly length: number | null
+  readonly limits: UploadLimits
+  readonly held: HeldBytes
+  readonly ports: Ports
+}
+
+/** Memory with the bytes that have come so far. */
+interface Filled {
+  readonly memory: Uint8Array<ArrayBuffer>
+  readonly bytes: number
+  readonly done: boolean
+}
+
+/** Reads the whole body into one piece of memory. */
+async function fill(source: Source): Promise<Uint8Array | GatewayError> {
+  const { length, limits, ports } = source
+  const deadlineMs = ports.nowMs() + limits.totalMs
+  let filled: Filled = { memory: new Uint8Array(length ?? 0), bytes: 0, done: false }
+  while (filled.bytes !== length && !filled.done) {
+    const further = await fillFurther(source, filled, deadlineMs)
+    if ('reason' in further) return further
+    filled = further
+  }
+  const { memory, bytes } = filled
+  if (length === null) return memory.slice(0, bytes)
+  return bytes === length ? memory : incomplete()
+}
+
+async function fillFurther(
+  { reader, limits, held, ports }: Source,
+  { memory, bytes }: Filled,
+  deadlineMs: number,
+): Promise<Filled | GatewayError> {
+  const { maxBytes, idleMs } = limits
+  const room = bytes < memory.length ? memory : enlarged(memory, maxBytes + 1, held)
+  if (room === null) return overloaded()
+  const waitMs = Math.min(idleMs, deadlineMs - ports.nowMs())
+  const read = await inTime(reader.read(room.subarray(bytes)), waitMs, ports)
+  if ('reason' in read) return read
+  const { done, value } = read
+  if (value === undefined) return { memory: new Uint8Array(0), bytes, done }
+  const filled = bytes + value.length
+  // The platform has moved the memory into the result.
+  const moved = new Uint8Array(value.buffer)
+  return filled > maxBytes ? tooLarge(maxBytes) : { memory: moved, bytes: filled, done }
+}
+
+/** The same bytes in twice the memory; null if the budget has no room for that. */
+function enlarged(
+  memory: Uint8Array,
+  maxBytes: number,
+  held: HeldBytes,
+): Uint8Array<ArrayBuffer> | null {
+  const length = Math.min(Math.max(FIRST_BYTES, memory.length * 2), maxBytes)
+  if (!held.grow(length - memory.length)) return null
+  const larger = new Uint8Array(length)
+  larger.set(memory)
+  return larger
+}
+
+type ByteRead = ReadableStreamReadResult<Uint8Array<ArrayBuffer>>
+
+/** The result of a read, or the error of a request whose bytes do not come. */
+function inTime(
+  read: Promise<ByteRead>,
+  waitMs: number,
+  ports: Ports,
+): Promise<ByteRead | GatewayError> {
+  return new Promise((resolve) => {
+    const cancel = ports.timer(Math.max(0, waitMs), () => resolve(late()))
+    const end = (result: ByteRead | GatewayError) => {
+      cancel()
+      resolve(result)
+    }
+    read.then(end, () => end(incomplete()))
+  })
+}
+
+const refused = (error: GatewayError) => ({ ok: false, error }) as const
+
+function tooLarge(maxBytes: number): GatewayError {
+  const message = `The request body is too large. This gateway allows ${maxBytes} bytes.`
+  return gatewayError('body_too_large', message, { metadata: { max_body_bytes: maxBytes } })
+}
+
+function overloaded(): GatewayError {
+  const message = 'This gateway has no room for the request now. Try again.'
+  return gatewayError('overloaded', message, { retryAfterMs: OVERLOADED_RETRY_MS })
+}
+
+function late(): GatewayError {
+  const message = 'The request body did not arrive in time. Send the request again.'
+  return gatewayError('request_timeout', message)
+}
+
+function incomplete(): GatewayError {
+  const message = 'The request body ended before it was complete. Send the request again.'
+  return gatewayError('invalid_request', message)
+}

@@ -1,0 +1,113 @@
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { MODELS, requestsOf } from '../mix.ts'
+import { peakMemoryMib } from '../processes/process-figures.ts'
+import { startGateway } from '../processes/targets.ts'
+import { decimal, whole } from '../report/figures.ts'
+import type { Bench, PartResult } from './part.ts'
+
+/** Just below what the gateway takes by default. */
+const BODY_BYTES = 25_000_000
+const QUICK_BODY_BYTES = 1_000_000
+/** How long the other client's stream runs alone before the body comes. */
+const ALONE_MS = 300
+
+interface Figures {
+  readonly name: string
+  readonly longestGapMs: number
+  readonly addedMib: number
+}
+
+/** Bodies that are cheap to send and, parsed or walked over, dear to read; a flat one first. */
+const BODIES: readonly (readonly [string, (bytes: number) => string])[] = [
+  ['flat', (bytes) => `"${'The quick brown fox. '.repeat(bytes / 21)}"`],
+  ['brackets', (bytes) => '['.repeat(bytes / 2) + ']'.repeat(bytes / 2)],
+  ['distinct keys', keysOf],
+  ['one string', (bytes) => `"${'x'.repeat(bytes)}"`],
+  ['escapes', (bytes) => `"${'\\"'.repeat(bytes / 2)}"`],
+  ['numbers', (bytes) => `[${'1,'.repeat(bytes / 2)}1]`],
+]
+
+function keysOf(bytes: number): string {
+  const members: string[] = []
+  for (let length = 0; length < bytes; length += members.at(-1)?.length ?? 0) {
+    members.push(`"k${members.length}":0,`)
+  }
+  return `0,${members.join('')}"last":0`
+}
+
+/**
+ * What one hostile body does to another client's stream, and to the memory of the process. Each body
+ * meets a process that has done nothing else.
+ */
+export async function measureHostileBodies(bench: Bench): Promise<PartResult> {
+  const { reporter, effort } = bench
+  const bytes = effort.rounds > 2 ? BODY_BYTES : QUICK_BODY_BYTES
+  const table = reporter.table(`Bodies of ${bytes / 1e6} MB beside a stream`, [
+    ...['body', "longest gap in the other's stream, ms", 'memory, MiB', 'beside flat'],
+  ])
+  const figures: Figures[] = []
+  for (const [name, textOf] of BODIES) figures.push(await measure(bench, name, textOf(bytes)))
+  const [flat] = figures
+  for (const { name, longestGapMs, addedMib } of figures) {
+    const ratio = addedMib / (flat?.addedMib ?? Number.NaN)
+    table.row(name, whole(longestGapMs), whole(addedMib), decimal(ratio, 2))
+  }
+  return { tables: [table.table], data: figures }
+}
+
+async function measure(bench: Bench, name: string, value: string): Promise<Figures> {
+  const { scope, deployment, upstream, reporter } = bench
+  reporter.progress(`hostile bodies: ${name}`)
+  const { source } = await bench.bundle()
+  const options = { name: `hostile ${name}`, source }
+  const target = await startGateway(scope, deployment, upstream, options)
+  const head = (model: string) => `{"model":"${model}","messages":[],`
+  const small = `${head(MODELS.small)}"a":0}`
+  for (let i = 0; i < 20; i += 1) await finish(await post(target.port, small))
+  const stream = await post(target.port, `${head(MODELS.stream)}"stream":true}`)
+  const arrivalsMs: number[] = []
+  stream.on('data', () => arrivalsMs.push(performance.now()))
+  const streamEnded = new Promise((resolve) => stream.once('end', resolve))
+  await new Promise((resolve) => setTimeout(resolve, ALONE_MS))
+  const beforeMib = target.pid === null ? Number.NaN : peakMemoryMib(target.pid)
+  const answer = await post(target.port, `${head(MODELS.small)}"a":${value}}`)
+  await finish(answer)
+  if (answer.statusCode !== 200) throw new Error(`${name} got ${answer.statusCode}`)
+  await streamEnded
+  const peakMib = target.pid === null ? Number.NaN : peakMemoryMib(target.pid)
+  await target.stop()
+  const gaps = arrivalsMs.slice(1).map((ms, index) => ms - (arrivalsMs[index] ?? ms))
+  return { name, longestGapMs: Math.max(...gaps), addedMib: peakMib - beforeMib }
+}
+
+function post(port: number, body: string): Promise<IncomingMessage> {
+  const [authorization] = AUTHORIZATIONS
+  const bytes = Buffer.from(body)
+  const headers = {
+    authorization,
+    'content-type': 'application/json',
+    'content-length': bytes.length,
+  }
+  return new Promise((resolve, reject) => {
+    const path = '/api/v1/chat/completions'
+    const options = {
+      port,
+      host: '127.0.0.1',
+      method: 'POST',
+      path,
+      headers,
+      agent: false as const,
+    }
+    httpRequest(options, resolve).once('error', reject).end(bytes)
+  })
+}
+
+async function finish(answer: IncomingMessage): Promise<void> {
+  for await (const _ of answer);
+}
+
+/** The mix's own clients, as they are written into its requests. */
+const AUTHORIZATIONS = requestsOf(
+  { path: '/api/v1', host: 'localhost', knowsAliases: false },
+  { model: 'small', promptBytes: 200 },
+).map(([head]) => /authorization: (.*)/.exec(String(head))?.[1] ?? '')

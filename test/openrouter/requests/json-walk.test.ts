@@ -1,0 +1,153 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import {
+  createWalkNotes,
+  fieldNames,
+  fieldsOf,
+  itemsOf,
+} from '../../../src/openrouter/requests/json-walk.ts'
+
+const encoder = new TextEncoder()
+const NAMES = ['model', 'models', 'n', 'max_completion_tokens', 'session_id', 'user']
+const LOOKED_FOR = fieldNames(NAMES)
+const strict = () => new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
+
+function walk(bytes: Uint8Array) {
+  const notes = createWalkNotes()
+  const fields = fieldsOf(bytes, { start: 0, end: bytes.length }, LOOKED_FOR, notes)
+  return { fields, notes }
+}
+
+/** The values that the walk finds, parsed one by one; null if it refuses the body. */
+function found(bytes: Uint8Array): Record<string, unknown> | null {
+  const { fields } = walk(bytes)
+  if (fields === null) return null
+  return Object.fromEntries(
+    [...fields].map(([name, { start, end }]) => [
+      name,
+      JSON.parse(strict().decode(bytes.subarray(start, end))),
+    ]),
+  )
+}
+
+/** What parsing the whole finds of the same fields; null if it is no JSON object. */
+function parsed(bytes: Uint8Array): Record<string, unknown> | null {
+  let value: unknown
+  try {
+    value = JSON.parse(strict().decode(bytes))
+  } catch {
+    return null
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
+  const own = Object.entries(value).filter(([name]) => NAMES.includes(name))
+  return Object.fromEntries(own)
+}
+
+/** A key in one of the ways in which JSON can write it. */
+const written = (name: string) =>
+  fc
+    .array(fc.boolean(), { minLength: name.length, maxLength: name.length })
+    .map((escaped) =>
+      [...name]
+        .map((letter, index) =>
+          escaped[index]
+            ? `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`
+            : JSON.stringify(letter).slice(1, -1),
+        )
+        .join(''),
+    )
+const key = fc.oneof(
+  fc.constantFrom(...NAMES, '__proto__', 'Model', 'mode', 'models2').chain(written),
+  fc.string({ unit: 'binary', maxLength: 8 }).map((text) => JSON.stringify(text).slice(1, -1)),
+)
+const space = fc.constantFrom('', '', ' ', '\n\t', ' \r\n')
+const text = fc
+  .tuple(
+    fc.array(fc.tuple(space, key, space, space, fc.jsonValue({ stringUnit: 'binary' }), space)),
+    fc.constantFrom('', '', '\uFEFF'),
+    space,
+    fc.nat(2),
+  )
+  .map(([members, mark, around, indent]) => {
+    const inner = members.map(
+      ([a, name, b, c, value, d]) =>
+        `${a}"${name}"${b}:${c}${JSON.stringify(value, null, indent)}${d}`,
+    )
+    return `${mark}${around}{${inner.join(',')}}${around}`
+  })
+
+describe('a walk over JSON', () => {
+  it('finds the top-level fields that JSON.parse finds, whatever the body holds', () => {
+    fc.assert(
+      fc.property(text, (body) => {
+        const bytes = encoder.encode(body)
+        expect(found(bytes)).toEqual(parsed(bytes))
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('refuses nothing that JSON.parse takes, and finds nothing else in it, after any damage', () => {
+    const damage = fc.tuple(fc.nat(), fc.nat(3), fc.constantFrom(...'{}[]",:\\ /\u0000\'tn0'))
+    fc.assert(
+      fc.property(text, fc.array(damage, { minLength: 1, maxLength: 3 }), (body, damages) => {
+        let broken = body
+        for (const [place, cut, added] of damages) {
+          const at = place % (broken.length + 1)
+          broken = broken.slice(0, at) + added + broken.slice(at + cut)
+        }
+        const bytes = encoder.encode(broken)
+        const expected = parsed(bytes)
+        if (expected !== null) expect(found(bytes)).toEqual(expected)
+        else expect(() => walk(bytes)).not.toThrow()
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it.each([
+    ['a comment that hides a quote', '{"model":"a","x":[/*"*/],"model":"b","y":["]}'],
+    ['single quotes', `{"model":"a",'model':"b"}`],
+    ['a key without quotes', '{"model":"a",model:"b"}'],
+    ['a comma at the end', '{"model":"a",}'],
+    ['a second object', '{"model":"a"}{"model":"b"}'],
+    ['a member without a value', '{"model":}'],
+    ['an end too many', '{"model":"a"}}'],
+    ['no end', '{"model":"a","b":[1,2}'],
+    ['a string without an end', '{"model":"a","b":"c\\"}'],
+    ['two values', '{"model":"a" "b"}'],
+    ['a list', '[{"model":"a"}]'],
+    ['nothing', ''],
+  ])('refuses %s', (_, body) => {
+    expect(found(encoder.encode(body))).toBeNull()
+  })
+
+  it.each([
+    ['brackets', '['.repeat(200_000) + ']'.repeat(200_000)],
+    ['objects', `${'{"a":'.repeat(200_000)}1${'}'.repeat(200_000)}`],
+    ['escapes', `"${'\\"\\\\'.repeat(100_000)}"`],
+    ['short strings', `[${'"",'.repeat(200_000)}1]`],
+  ])('walks over %s of any depth and number', (_, value) => {
+    const bytes = encoder.encode(`{"a":${value},"model":"x"}`)
+    expect(found(bytes)).toEqual({ model: 'x' })
+  })
+
+  it('notes long strings, and how much structure there is', () => {
+    const long = 'x'.repeat(2000)
+    const body = `{"a":["${long}","short"],"model":"y"}`
+    const { notes } = walk(encoder.encode(body))
+    expect(notes.longStrings.map(({ start, end }) => body.slice(start, end))).toEqual([`"${long}"`])
+    expect(notes.structure).toBe(7)
+  })
+
+  it('goes over a list item by item', () => {
+    fc.assert(
+      fc.property(fc.array(fc.jsonValue({ stringUnit: 'binary' })), fc.nat(2), (items, indent) => {
+        const bytes = encoder.encode(JSON.stringify(items, null, indent))
+        const spans = [...itemsOf(bytes, { start: 0, end: bytes.length }, createWalkNotes())]
+        const read = spans.map(({ start, end }) => strict().decode(bytes.subarray(start, end)))
+        expect(read.map((item) => JSON.parse(item))).toEqual(JSON.parse(JSON.stringify(items)))
+      }),
+    )
+  })
+})
