@@ -16,7 +16,7 @@ import {
   UNUSED,
   usageOf,
 } from './attempts/attempt-settlement.ts'
-import { type NextStep, nextStep } from './attempts/next-step.ts'
+import { type NextStep, nextStep, REPEAT_KEY } from './attempts/next-step.ts'
 import { type RelayEnds, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
 import { asEvent, type FinalAnswer, finalAnswer } from './final-answer.ts'
@@ -26,7 +26,7 @@ import type {
   JourneyContext,
   JourneyReport,
 } from './inference-request.ts'
-import type { Acquired, Leased } from './leases/lease-broker.ts'
+import { type Acquired, isWithoutKey, type Leased } from './leases/lease-broker.ts'
 import { sleep } from './ports.ts'
 
 /** A lease ends this long after its request's deadline. It never expires during a live call. */
@@ -162,9 +162,21 @@ class JourneyInProgress {
     })
     this.#timings.wait += waitedMs
     this.#timings.acquire += ports.nowMs() - beganMs - waitedMs
-    this.#degraded ||= acquired.kind === 'no_pool' || isWithoutLease(acquired)
+    const { kind } = acquired
+    this.#degraded ||= kind === 'no_pool' || (kind === 'leased' && acquired.leaseId === null)
     const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
-    return isUnpaid && this.#history.fallBackUnpaid() ? await this.#acquire(null, []) : acquired
+    if (isUnpaid && this.#history.fallBackUnpaid()) return await this.#acquire(null, [])
+    return isWithoutKey(acquired) && (await this.#mayRepeat())
+      ? await this.#acquire(REPEAT_KEY, [])
+      : acquired
+  }
+
+  /** Whether a key that failed may be tried again. Waits as long as upstream asked for. */
+  async #mayRepeat(): Promise<boolean> {
+    const waitMs = this.#history.repeatKey(this.#context.ports.nowMs())
+    if (waitMs === null || waitMs >= this.#remainingMs()) return false
+    await this.#wait(waitMs)
+    return !this.#gone.signal.aborted
   }
 
   /** Makes one upstream call, unless the client left during the wait for the lease. */
@@ -206,7 +218,8 @@ class JourneyInProgress {
   /** Finds whose fault a failure was, and records it for the log and for the key ring. */
   #blame(keyId: KeyId, failure: UpstreamFailure): Blame {
     const { ports, ring, spill } = this.#context
-    const verdict = blame(failure, { nowMs: ports.nowMs(), spill })
+    const { isPaidInFull = false } = this.#request.shape
+    const verdict = blame(failure, { nowMs: ports.nowMs(), spill, isPaidInFull })
     const { fault, outcome } = verdict
     this.#history.note(verdict)
     if (outcome === 'failure' || fault === 'key' || fault === 'account') {
@@ -379,7 +392,7 @@ class JourneyInProgress {
   }
 }
 
-/** The outcome that the log shows for each end of a stream. */
+/** What the log shows. */
 const OUTCOMES = {
   complete: 'answered',
   client_gone: 'client_gone',
@@ -388,7 +401,3 @@ const OUTCOMES = {
 } as const satisfies Record<StreamEnd['kind'], JourneyReport['outcome']>
 
 type Again = Extract<NextStep, { kind: 'again' }>
-
-function isWithoutLease(acquired: Acquired): boolean {
-  return acquired.kind === 'leased' && acquired.leaseId === null
-}

@@ -44,6 +44,7 @@ const isScope = isOneOf([
   'account',
   'account_free',
   'account_model',
+  'key_model',
   'model',
   'creator',
   'workspace',

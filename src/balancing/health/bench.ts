@@ -80,6 +80,11 @@ export function reportedReason({
   return detail ?? (reason === 'key_rejected' && untilMs !== null ? 'key_suspected' : reason)
 }
 
+/** Whether a lookup of a key may end the bench before time does: see key-report.ts. */
+export function mayEndByLookup({ reason, detail, provenance }: Bench): boolean {
+  return CLEARED_BY_LOOKUP.has(reason) || (detail === 'free_tier_spent' && provenance === 'guess')
+}
+
 /** Whether a bench has not ended yet. */
 export function isActive(bench: Bench | null, nowMs: number): bench is Bench {
   return bench !== null && (bench.untilMs === null || nowMs < bench.untilMs)
@@ -117,4 +122,26 @@ function endsBefore(a: Bench, b: Bench | null): boolean {
 /** The bench that remains after a lookup has cleared this one; null for none. */
 export function cleared({ hidden }: Bench, nowMs: number): Bench | null {
   return isActive(hidden, nowMs) ? hidden : null
+}
+
+/**
+ * The bench of a key that was rejected, ended by time after all: it is not rejected for what it is. Any
+ * other bench stays as it is.
+ */
+export function withoutRejection(
+  bench: Bench | null,
+  untilMs: number,
+  nowMs: number,
+): Bench | null {
+  if (
+    !isActive(bench, nowMs) ||
+    bench.reason !== 'key_rejected' ||
+    endsBefore(bench, { ...bench, untilMs })
+  ) {
+    return bench
+  }
+  const { sinceMs, hidden } = bench
+  const common = { reason: 'key_rejected', sinceMs, hidden: null } as const
+  const short: Bench = { ...common, untilMs, cure: 'time', provenance: 'guess' }
+  return hidden === null ? short : later(short, hidden, nowMs)
 }

@@ -141,10 +141,18 @@ function stands(key: KeyState, model: ModelId, isFree: boolean, nowMs: number): 
   if (workspace !== null && isActive(workspace.bench, nowMs)) return false
   if (key.spend !== null && spendExclusions(key, nowMs).length > 0) return false
   if (isFree && isActive(account.freeBench, nowMs)) return false
-  const { modelBenches } = account
-  if (modelBenches.size > 0 && isActive(modelBenches.get(model) ?? null, nowMs)) return false
+  if (isModelOut(account, model, nowMs) || isModelOut(key, model, nowMs)) return false
   const isUnlimited = credit.kind === 'unknown' || credit.remainingUsd === null
   return isUnlimited || creditExclusions(key, nowMs).length === 0
+}
+
+/** Nearly no key and no account has such a bench, so the name is seldom looked up. */
+function isModelOut(
+  { modelBenches }: Pick<KeyState, 'modelBenches'>,
+  model: ModelId,
+  nowMs: number,
+): boolean {
+  return modelBenches.size > 0 && isActive(modelBenches.get(model) ?? null, nowMs)
 }
 
 /** Whether `loadExclusions` would be empty. */

@@ -62,7 +62,7 @@ const BUDGET: BenchOrder['term'] = { kind: 'for', forMs: 300_000 }
 const LOOKUP: BenchOrder['term'] = { kind: 'lookup', lapseMs: null }
 
 describe('row 1: no answer, or no error of OpenRouter in it', () => {
-  const retry = { kind: 'retry', limit: 'attempts', waitMs: null }
+  const retry = { kind: 'retry', limit: 'attempts', notBeforeMs: null }
 
   it.each<UpstreamFailure>([
     { kind: 'network' },
@@ -101,7 +101,7 @@ describe('row 1: no answer, or no error of OpenRouter in it', () => {
     expect(answered(503, null, { 'retry-after': '7' }).next).toEqual({
       kind: 'retry',
       limit: 'attempts',
-      waitMs: 7000,
+      notBeforeMs: NOW + 7000,
     })
   })
 })
@@ -129,13 +129,24 @@ describe('row 2: the account’s own provider key', () => {
     },
   )
 
-  it('row 2: a request that the provider found invalid rests nothing', () => {
-    const found = refused(400, 'Provider returned error', {
-      is_byok: true,
-      provider_name: 'OpenAI',
-    })
-    expect(found).toMatchObject({ row: '2', benches: [], outcome: 'ignorable' })
-  })
+  it.each([
+    [400, { raw: 'prompt is too long: 240000 tokens > 200000 maximum' }, '15'],
+    [404, {}, '15'],
+    [413, {}, '15'],
+    [422, {}, '15'],
+    [404, { failed_routing_step: 'Filter by Parameters' }, '14'],
+    [403, { reasons: ['violence'] }, '14'],
+    [403, { error_type: 'content_policy_violation' }, '14'],
+    [502, { error_type: 'refusal' }, '14'],
+  ])(
+    'row 2: a %i that judges the request is the caller’s, with any provider key (%j)',
+    (status, data, row) => {
+      const metadata = { is_byok: true, provider_name: 'Anthropic', ...data }
+      const found = refused(status, 'Provider returned error', metadata, { 'retry-after': '9' })
+      expect(found).toMatchObject({ row, fault: 'caller', benches: [], outcome: 'ignorable' })
+      expect(found.next.kind).toBe(status === 404 && row === '15' ? 'fallback' : 'none')
+    },
+  )
 
   it.each([false, 'true', 1, null])('row 2: is_byok of %j is not the sign', (is_byok) => {
     expect(refused(429, 'Slow down', { is_byok }).row).toBe('12')
@@ -161,7 +172,7 @@ describe('row 3: a provider', () => {
         outcome: 'ignorable',
         benches: bench('model', 'account_rate_limited', { kind: 'for', forMs: 15_000 }),
         suspect: false,
-        next: { kind: 'retry', limit: 'once', waitMs: null },
+        next: { kind: 'retry', limit: 'once', notBeforeMs: null },
       })
     },
   )
@@ -466,7 +477,7 @@ describe('rows 10 to 12: rate limits', () => {
       outcome: 'failure',
       benches: bench('key', 'account_rate_limited', BACKOFF, 'key_rate_limited'),
       suspect: false,
-      next: { kind: 'retry', limit: 'attempts', waitMs: null },
+      next: { kind: 'retry', limit: 'attempts', notBeforeMs: null },
     })
   })
 
@@ -475,7 +486,7 @@ describe('rows 10 to 12: rate limits', () => {
     expect(found.benches).toEqual(
       bench('key', 'account_rate_limited', until(NOW + 20_000), 'key_rate_limited'),
     )
-    expect(found.next).toEqual({ kind: 'retry', limit: 'attempts', waitMs: null })
+    expect(found.next).toEqual({ kind: 'retry', limit: 'attempts', notBeforeMs: null })
   })
 })
 
@@ -650,28 +661,31 @@ describe('rows 14 and 15: the caller', () => {
 })
 
 describe('row 16: upstream', () => {
-  it.each([500, 501, 502, 503, 504, 524, 529])(
-    'row 16: a %i with a JSON error is retried',
-    (status) => {
-      expect(refused(status, 'Service temporarily unavailable', { error_type: 'server' })).toEqual({
-        row: '16',
-        fault: 'upstream',
-        outcome: 'failure',
-        benches: [],
-        suspect: false,
-        next: { kind: 'retry', limit: 'attempts', waitMs: null },
-      })
-    },
-  )
+  it.each([
+    ...[502, 503, 524, 529].map((status) => [status, '16'] as const),
+    ...[500, 501, 504, 599].map((status) => [status, '16b'] as const),
+  ])('row 16: a %i with a JSON error is retried: row %s', (status, row) => {
+    expect(refused(status, 'Service temporarily unavailable', { error_type: 'server' })).toEqual({
+      row,
+      fault: 'upstream',
+      outcome: 'failure',
+      benches: [],
+      suspect: false,
+      next: { kind: 'retry', limit: 'attempts', notBeforeMs: null },
+    })
+  })
 
   it('row 16: a 408 is about time and not about the request, with a JSON error or without', () => {
     expect(refused(408, 'Operation timed out. Please try again later.').row).toBe('16')
     expect(answered(408, undefined).row).toBe('16')
   })
 
-  it('row 16: the retry waits for as long as OpenRouter asked', () => {
+  it('row 16: the key rests for this model as long as OpenRouter asked', () => {
     const found = refused(503, 'Overloaded', undefined, { 'retry-after': '2' })
-    expect(found.next).toEqual({ kind: 'retry', limit: 'attempts', waitMs: 2000 })
+    expect(found.next).toEqual({ kind: 'retry', limit: 'attempts', notBeforeMs: NOW + 2000 })
+    expect(found.benches).toEqual(
+      bench('key_model', 'account_rate_limited', until(NOW + 2000), 'key_rate_limited'),
+    )
   })
 
   it('row 16: an error inside a 200 is judged by its own code', () => {
@@ -746,7 +760,7 @@ describe('the table as a whole', () => {
   })
 
   it('has the contract’s rows in the contract’s order', () => {
-    const rows = '1 2 3 4 5 6 7 8 9 10 11 12 13 13b 14 15 16'.split(' ')
+    const rows = '1 2 3 4 5 6 7 8 9 10 11 12 13 13b 14 15 16 16b'.split(' ')
     expect(BLAME_TABLE.map(({ row }) => row)).toEqual(rows)
   })
 
@@ -786,12 +800,12 @@ describe('the table as a whole', () => {
         const found = refused(status, 'Rate limit exceeded', { ...data, headers })
         for (const { term } of found.benches) {
           if (term.kind !== 'until') continue
-          expect(term.untilMs).toBeGreaterThanOrEqual(NOW)
+          expect(term.untilMs).toBeGreaterThan(NOW)
           expect(term.untilMs).toBeLessThanOrEqual(NOW + DAY_MS)
         }
-        if (found.next.kind === 'retry' && found.next.waitMs !== null) {
-          expect(found.next.waitMs).toBeGreaterThanOrEqual(0)
-          expect(found.next.waitMs).toBeLessThanOrEqual(DAY_MS)
+        if (found.next.kind === 'retry' && found.next.notBeforeMs !== null) {
+          expect(found.next.notBeforeMs).toBeGreaterThan(NOW)
+          expect(found.next.notBeforeMs).toBeLessThanOrEqual(NOW + DAY_MS)
         }
       }),
     )
