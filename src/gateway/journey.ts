@@ -40,8 +40,8 @@ const MAX_UNKNOWN_KEYS = 10
 
 /**
  * Runs one request's journey: lease a key, call upstream, read the answer, then either answer the
- * client or make the next attempt. The loop itself decides nothing. `blame`, `nextStep`,
- * `finalAnswer` and the pool decide; the loop passes their results on.
+ * client or make the next attempt. The loop itself decides nothing: it passes on what `blame`,
+ * `nextStep`, `finalAnswer` and the pool decide.
  */
 export function startJourney(context: JourneyContext, request: InferenceRequest): Journey {
   const journey = new JourneyInProgress(context, request)
@@ -166,9 +166,8 @@ class JourneyInProgress {
     this.#degraded ||= kind === 'no_pool' || (kind === 'leased' && acquired.leaseId === null)
     const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
     if (isUnpaid && this.#history.fallBackUnpaid()) return await this.#acquire(null, [])
-    return isWithoutKey(acquired) && (await this.#mayRepeat())
-      ? await this.#acquire(REPEAT_KEY, [])
-      : acquired
+    if (isWithoutKey(acquired) && (await this.#mayRepeat())) return this.#acquire(REPEAT_KEY, [])
+    return acquired
   }
 
   /** Whether a key that failed may be tried again. Waits as long as upstream asked for. */
@@ -192,9 +191,8 @@ class JourneyInProgress {
     outgoing.set('authorization', `Bearer ${secret}`)
     const init = { method: 'POST', headers: outgoing, body, redirect: 'manual' } as const
     const url = `${upstreamUrl}/${shape.path}${search}`
-    const totalMs = Math.max(0, this.#remainingMs())
     this.#call = createUpstreamCall(ports, url, init, {
-      totalMs,
+      totalMs: Math.max(0, this.#remainingMs()),
       onTimeUp: () => this.reply.hurry(),
     })
     const beganMs = ports.nowMs()
@@ -392,7 +390,6 @@ class JourneyInProgress {
   }
 }
 
-/** What the log shows. */
 const OUTCOMES = {
   complete: 'answered',
   client_gone: 'client_gone',

@@ -200,9 +200,9 @@ describe('total_ms', () => {
     const body = [{ text: '{"error":{}}' }]
     const { world, client } = begin({ ...failed, body }, { keys: ['a'] })
     const report = await world.finish(client)
-    // An attempt takes 25 s and the wait for its key 200 s.
+    // An attempt takes 25 s and the wait for its key 200 s. After the last, a backoff finds no key.
     expect(world.upstream.calls.map(({ atMs }) => atMs - START_MS)).toEqual([0, 225_000])
-    expect(report.timings).toMatchObject({ wait: 200_000, upstream: 50_000 })
+    expect(report.timings).toMatchObject({ wait: 200_250, upstream: 50_000 })
     expect(client.response()?.status).toBe(503)
     const late = begin({ ...failed, body, headers: { 'retry-after': '580' } }, { keys: ['a'] })
     await late.world.finish(late.client)
