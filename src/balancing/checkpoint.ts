@@ -36,6 +36,8 @@ export type BreakerRecord = Exclude<Breaker, { kind: 'half_open' }>
 export interface KeyRecord {
   readonly breaker: BreakerRecord
   readonly bench: Bench | null
+  /** Models that the key does not serve for a while. */
+  readonly modelBenches: ModelsRecord
   readonly strikes: number
   readonly struckAtMs: number
   readonly owner: AccountId | null
@@ -119,10 +121,11 @@ export interface PoolRecords {
 
 /** What is stored of a key in the step that changed it. */
 export function keyRecord(key: KeyState): KeyRecord {
-  const { breaker, bench, strikes, struckAtMs, owner, config } = key
+  const { breaker, bench, modelBenches, strikes, struckAtMs, owner, config } = key
   return {
     breaker: breaker.kind === 'half_open' ? rested(breaker.cooldownMs) : breaker,
     bench,
+    modelBenches: [...modelBenches],
     strikes,
     struckAtMs,
     owner,
@@ -138,10 +141,10 @@ function rested(cooldownMs: number): BreakerRecord {
 
 /** Whether a record equals that of a fresh key, so that its row can be deleted. */
 export function isBlank(record: KeyRecord): boolean {
-  const { breaker, bench, strikes } = record
+  const { breaker, bench, modelBenches, strikes } = record
   const closed = breaker.kind === 'closed' && breaker.failuresAtMs.length === 0
   const isUnowned = [record.owner, record.creator, record.workspace].every((id) => id === null)
-  return closed && bench === null && strikes === 0 && isUnowned
+  return closed && bench === null && modelBenches.length + strikes === 0 && isUnowned
 }
 
 /** What is stored of an account in the step that changed it. */
@@ -305,6 +308,7 @@ function isOfSecret(key: KeyState, { fingerprint }: Pick<KeyRecord, 'fingerprint
 function restoreKey(state: PoolState, key: KeyState, record: KeyRecord, nowMs: number): void {
   key.breaker = record.breaker
   key.bench = record.bench
+  for (const [model, bench] of record.modelBenches) key.modelBenches.set(model, bench)
   key.strikes = record.strikes
   key.struckAtMs = record.struckAtMs
   if (record.owner !== null) learnOwner(state, key, record.owner, nowMs)

@@ -1,6 +1,6 @@
 import { creditAsOf, spendableUsd } from './accounting/credit.ts'
 import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
-import { type Bench, isActive, reportedReason } from './health/bench.ts'
+import { type Bench, isActive, mayEndByLookup, reportedReason } from './health/bench.ts'
 import { asOf } from './health/circuit-breaker.ts'
 import { isPanic } from './health/panic.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
@@ -46,6 +46,8 @@ export interface Exclusion {
   readonly clearsAtMs: number | null
   /** Whether it may end before that moment, because a running request may end at any time. */
   readonly mayClearSooner: boolean
+  /** Whether a lookup of the key may end it before that moment. */
+  readonly byLookup?: true
 }
 
 /** How long a lease is expected to last on a key that has no settled lease yet. */
@@ -78,6 +80,8 @@ const until = (reason: Reason, clearsAtMs: number | null): Exclusion => ({
   mayClearSooner: false,
 })
 
+const byLookup = (exclusion: Exclusion): Exclusion => ({ ...exclusion, byLookup: true })
+
 /**
  * The benches that exclude this key for this model: the key's own, those of its account, and those of
  * the keys that share a budget with it.
@@ -88,15 +92,18 @@ function benchExclusions(key: KeyState, model: ModelId, nowMs: number): readonly
   const workspaceBench = key.workspace?.bench ?? null
   const freeBench = isFreeModel(model) ? account.freeBench : null
   const modelBench = account.modelBenches.get(model) ?? null
-  const isBenched = key.bench || account.bench || freeBench || modelBench
+  const keyModelBench = key.modelBenches.get(model) ?? null
+  const isBenched = key.bench || account.bench || freeBench || modelBench || keyModelBench
   if (!(isBenched || creatorBench || workspaceBench)) return NONE
-  return [key.bench, account.bench, freeBench, modelBench, creatorBench, workspaceBench]
+  const ofModel = [freeBench, modelBench, keyModelBench]
+  return [key.bench, account.bench, ...ofModel, creatorBench, workspaceBench]
     .filter((bench) => isActive(bench, nowMs))
     .map(benchExclusion)
 }
 
 function benchExclusion(bench: Bench): Exclusion {
-  return until(reportedReason(bench), bench.cure === 'time' ? bench.untilMs : null)
+  const exclusion = until(reportedReason(bench), bench.cure === 'time' ? bench.untilMs : null)
+  return mayEndByLookup(bench) ? byLookup(exclusion) : exclusion
 }
 
 /** Unknown credit excludes no key. */
@@ -106,7 +113,8 @@ export function creditExclusions(key: KeyState, nowMs: number): readonly Exclusi
   if (credit.kind === 'unknown' || credit.remainingUsd === null) return NONE
   if (credit.remainingUsd > key.config.minCreditUsd) return NONE
   const isLayerSpent = (credit.layer ?? null) !== null && credit.remainingUsd <= 0
-  return [until(isLayerSpent ? 'budget_layer_spent' : 'below_min_credit', credit.resetsAtMs)]
+  const reason = isLayerSpent ? 'budget_layer_spent' : 'below_min_credit'
+  return [byLookup(until(reason, credit.resetsAtMs))]
 }
 
 /** What the key has spent of its `max_spend`, without what its running requests will cost. */
@@ -136,9 +144,11 @@ export function sizeExclusions(
   if (tooLarge === null && account.tooLarge === null) return NONE
   const exclusions: Exclusion[] = []
   const ofKeyMs = tooLargeUntilMs(tooLarge, size, nowMs)
-  if (ofKeyMs !== null) exclusions.push(until('too_large_for_key', ofKeyMs))
+  if (ofKeyMs !== null) exclusions.push(byLookup(until('too_large_for_key', ofKeyMs)))
   const ofAccountMs = tooLargeUntilMs(account.tooLarge, size, nowMs)
-  if (ofAccountMs !== null) exclusions.push(until('too_large_for_account', ofAccountMs))
+  if (ofAccountMs !== null) {
+    exclusions.push(byLookup(until('too_large_for_account', ofAccountMs)))
+  }
   return exclusions
 }
 

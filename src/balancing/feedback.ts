@@ -1,7 +1,7 @@
-import { afterFailedLookup, afterSpending } from './accounting/credit.ts'
+import { afterSpending } from './accounting/credit.ts'
 import { addSpend } from './accounting/max-spend.ts'
 import { isFreeModel } from './eligibility.ts'
-import { benchOf, isActive, later, putBench } from './health/bench.ts'
+import { type Bench, benchOf, isActive, later, withoutRejection } from './health/bench.ts'
 import {
   afterFailure,
   afterNothing,
@@ -9,34 +9,26 @@ import {
   asOf,
   withoutFailures,
 } from './health/circuit-breaker.ts'
-import { judgeFailure, noteSuccess } from './health/correlation.ts'
-import type { KeyReport } from './health/key-report.ts'
-import {
-  accountBenchAfterReport,
-  benchAfterReport,
-  freeBenchAfterReport,
-  hasRoom,
-} from './health/key-report.ts'
-import { afterReport, doubt } from './health/lookup-duty.ts'
+import { isAtFault, judgeFailure, noteSuccess } from './health/correlation.ts'
+import { doubt } from './health/lookup-duty.ts'
+import { putBench } from './health/model-benches.ts'
+import { isWaveOn, noteAccepted, noteRefused, WAVE_BENCH_MS } from './health/rejection-wave.ts'
+import { isSinceStrike, strike } from './health/strikes.ts'
 import type { ModelId } from './ids.ts'
 import { giveBackCharge } from './limits/charge.ts'
 import type { RunningLease } from './limits/leases.ts'
 import { deposit, withdraw } from './limits/retry-budget.ts'
-import { afterLookup, noteSize } from './limits/size-note.ts'
+import { noteSize } from './limits/size-note.ts'
 import { giveBack, take } from './limits/sliding-window.ts'
-import {
-  type KeyState,
-  learnGroups,
-  learnOwner,
-  type PoolState,
-  type Step,
-  setLookup,
-} from './pool-state.ts'
+import { type KeyState, type PoolState, type Step, setLookup } from './pool-state.ts'
 import { matchesModel } from './routes.ts'
 import type { BenchOrder, Settlement, Usage } from './settlement.ts'
 import { observe } from './strategies/peak-ewma.ts'
 
-/** What the pool learns of its keys from settlements and from key reports. */
+/** What the pool learns of its keys from settlements. */
+
+const MAX_MODEL_BENCHES = 500
+const MAX_BENCHES_OF_KEY = 50
 
 /** The weight of the latest answer in the mean cost. */
 const LATEST_COST_SHARE = 0.05
@@ -53,9 +45,10 @@ export function learnFromSettlement(
 ): void {
   const { state, nowMs } = step
   const attempt = { key, lease, model: lease?.model ?? settlement.lease?.model ?? null }
-  updateBreaker(step, attempt, settlement)
+  updateBreaker(step, attempt, settlement, isPlatformsRefusal(step, attempt, settlement))
   for (const order of settlement.benches) applyBench(step, attempt, settlement, order)
   if (settlement.outcome === 'success') {
+    noteAccepted(state.rejections, grantedAtMs(attempt, settlement) ?? 0)
     if (attempt.model !== null) learnModelWorks(state, attempt.model, nowMs)
     if (key.strikes > 0 && isSinceStrike(key, lease)) {
       key.strikes = 0
@@ -171,7 +164,39 @@ function tokensUsed({ outcome, fault, usage }: Settlement): number | null {
   return outcome === 'success' || fault === 'nobody' ? null : 0
 }
 
-function updateBreaker(step: Step, attempt: EndedAttempt, settlement: Settlement): void {
+/** Whether a 401 is the platform's trouble, and not the key's: see rejection-wave.ts. */
+function isPlatformsRefusal(step: Step, attempt: EndedAttempt, settlement: Settlement): boolean {
+  const { state, nowMs, random } = step
+  if (!settlement.suspect || !isCurrent(attempt, settlement)) return false
+  const verdict = noteRefused(state.rejections, state.keys.values(), attempt.key.id, nowMs)
+  if (verdict.kind === 'keys_own') return false
+  for (const [id, atMs] of verdict.begins ?? []) {
+    const key = state.keys.get(id)
+    if (key === undefined) continue
+    const order = { scope: 'key', reason: 'key_rejected', term: WAVE_TERM } as const
+    const untilMs = benchOf(order, 0, nowMs, random).untilMs ?? nowMs
+    key.bench = withoutRejection(key.bench, untilMs, nowMs)
+    takeBack(state, key, atMs)
+  }
+  return true
+}
+
+const WAVE_TERM = { kind: 'for', forMs: WAVE_BENCH_MS } as const
+
+/** Takes failures back that turned out not to be the key's. */
+function takeBack(state: PoolState, key: KeyState, atMs: readonly number[]): void {
+  const breaker = withoutFailures(key.breaker, atMs, state.policy.breaker)
+  if (breaker !== key.breaker) state.changes.keys.add(key.id)
+  key.breaker = breaker
+  state.queue.changed.add(key.id)
+}
+
+function updateBreaker(
+  step: Step,
+  attempt: EndedAttempt,
+  settlement: Settlement,
+  isPlatforms: boolean,
+): void {
   const { state, nowMs } = step
   const { key, lease } = attempt
   const before = key.breaker
@@ -179,6 +204,7 @@ function updateBreaker(step: Step, attempt: EndedAttempt, settlement: Settlement
   const { leaseId } = settlement
   const isKeysFailure =
     settlement.outcome === 'failure' &&
+    !isPlatforms &&
     isCurrent(attempt, settlement) &&
     !isModelsFault(step, attempt, settlement)
   if (settlement.outcome === 'success') {
@@ -199,12 +225,17 @@ function isCurrent({ key, lease }: EndedAttempt, settlement: Settlement): boolea
   if (lease !== null) return lease.epoch === key.epoch
   const { breaker } = key
   const recoveredAtMs = breaker.kind === 'closed' ? breaker.recoveredAtMs : null
-  const grantedAtMs = settlement.lease?.grantedAtMs ?? null
-  return recoveredAtMs === null || grantedAtMs === null || grantedAtMs >= recoveredAtMs
+  const beganAtMs = settlement.lease?.grantedAtMs ?? null
+  return recoveredAtMs === null || beganAtMs === null || beganAtMs >= recoveredAtMs
+}
+
+function grantedAtMs({ lease }: EndedAttempt, settlement: Settlement): number | null {
+  return lease?.grantedAtMs ?? settlement.lease?.grantedAtMs ?? null
 }
 
 /** Judges a failure of upstream's or the model's: see correlation.ts. */
-function isModelsFault(step: Step, { key, model }: EndedAttempt, { fault }: Settlement): boolean {
+function isModelsFault(step: Step, { key, model }: EndedAttempt, settlement: Settlement): boolean {
+  const { fault, benches } = settlement
   const { state, nowMs } = step
   if (fault !== 'upstream' || model === null) return false
   const verdict = judgeFailure(state.correlation, model, key.id, nowMs)
@@ -212,13 +243,16 @@ function isModelsFault(step: Step, { key, model }: EndedAttempt, { fault }: Sett
   for (const [id, failures] of Map.groupBy(verdict.takenBack, ({ keyId }) => keyId)) {
     const other = state.keys.get(id)
     if (other === undefined) continue
-    const atMs = failures.map((failure) => failure.atMs)
-    const breaker = withoutFailures(other.breaker, atMs, state.policy.breaker)
-    if (breaker !== other.breaker) state.changes.keys.add(id)
-    other.breaker = breaker
-    state.queue.changed.add(id)
+    if (other.modelBenches.delete(model)) state.changes.keys.add(id)
+    takeBack(
+      state,
+      other,
+      failures.map((failure) => failure.atMs),
+    )
   }
-  benchModel(step, model, MODELS_FAULT)
+  // A wait that upstream named is the model's then.
+  const term = benches.find(({ scope }) => scope === 'key_model')?.term ?? MODELS_FAULT.term
+  benchModel(step, model, { ...MODELS_FAULT, term })
   return true
 }
 
@@ -236,34 +270,27 @@ function applyBench(
   order: BenchOrder,
 ): void {
   const { state, nowMs, random } = step
-  const { key, lease, model } = attempt
+  const { key, model } = attempt
   const { account } = key
+  const next = () => benchOf(order, 0, nowMs, random)
   switch (order.scope) {
-    case 'key': {
-      if (!isCurrent(attempt, settlement)) return
-      const next = benchOf(order, strike(key, lease, order, nowMs), nowMs, random)
-      key.bench = later(key.bench, next, nowMs)
-      state.changes.keys.add(key.id)
+    case 'key':
+      if (isCurrent(attempt, settlement)) benchKey(step, attempt, order)
       return
-    }
+    case 'key_model':
+      if (isCurrent(attempt, settlement)) benchModelOfKey(step, attempt, next())
+      return
     case 'account':
       if (!isActive(account.bench, nowMs)) account.keysWithoutRoom.clear()
-      account.bench = later(account.bench, benchOf(order, 0, nowMs, random), nowMs)
+      account.bench = later(account.bench, next(), nowMs)
       state.changes.accounts.add(account.id)
       return
-    case 'account_free': {
-      const bench = benchOf(order, 0, nowMs, random)
-      account.freeBench = later(account.freeBench, bench, nowMs)
-      // OpenRouter also counts models as free whose names do not say so.
-      if (model !== null && !isFreeModel(model)) {
-        putBench(account.modelBenches, model, bench, nowMs)
-      }
-      state.changes.accounts.add(account.id)
+    case 'account_free':
+      benchFreeModels(step, attempt, next())
       return
-    }
     case 'account_model':
       if (model === null) return
-      putBench(account.modelBenches, model, benchOf(order, 0, nowMs, random), nowMs)
+      putBench(account.modelBenches, model, next(), { most: MAX_MODEL_BENCHES, nowMs })
       state.changes.accounts.add(account.id)
       return
     case 'model':
@@ -277,11 +304,44 @@ function applyBench(
         applyBench(step, attempt, settlement, { ...order, scope: 'key' })
         return
       }
-      group.bench = later(group.bench, benchOf(order, 0, nowMs, random), nowMs)
+      group.bench = later(group.bench, next(), nowMs)
       state.changes.accounts.add(group.id)
-      return
     }
   }
+}
+
+function benchKey({ state, nowMs, random }: Step, attempt: EndedAttempt, order: BenchOrder): void {
+  const { key, lease } = attempt
+  const isWave = order.reason === 'key_rejected' && isWaveOn(state.rejections, nowMs)
+  const given = isWave ? { ...order, term: WAVE_TERM } : order
+  const next = benchOf(given, strike(key, lease, order, nowMs), nowMs, random)
+  key.bench = later(key.bench, next, nowMs)
+  state.changes.keys.add(key.id)
+}
+
+/** Benches one model of a key, unless the model is at fault with every key. */
+function benchModelOfKey({ state, nowMs }: Step, { key, model }: EndedAttempt, bench: Bench): void {
+  if (model === null || isAtFault(state.correlation, model)) return
+  putBench(key.modelBenches, model, bench, { most: MAX_BENCHES_OF_KEY, nowMs })
+  state.changes.keys.add(key.id)
+}
+
+/** Benches the free models of an account, and the name that was refused. */
+function benchFreeModels({ state, nowMs }: Step, { key, model }: EndedAttempt, bench: Bench): void {
+  const { account } = key
+  account.freeBench = later(account.freeBench, bench, nowMs)
+  state.changes.accounts.add(account.id)
+  if (model === null || !isFreeByAnotherName(state, model)) return
+  putBench(account.modelBenches, model, bench, { most: MAX_MODEL_BENCHES, nowMs })
+}
+
+/**
+ * Whether a model that met the free tier's limit has a name that does not tell that it is free. An
+ * answer of it that was paid for shows that the limit was not its own: a caller may name a paid model,
+ * and beside it in `models` a free one.
+ */
+function isFreeByAnotherName({ ledger }: PoolState, model: ModelId): boolean {
+  return !isFreeModel(model) && (ledger.byModel.get(model)?.total.costUsd ?? 0) === 0
 }
 
 /** One hint of a day must not put a model off through a hundred successes of its fallback. */
@@ -292,112 +352,6 @@ function benchModel({ state, nowMs, random }: Step, model: ModelId, order: Bench
   const wasActive = isActive(state.modelBenches.get(model) ?? null, nowMs)
   const bench = benchOf(order, 0, nowMs, random)
   const untilMs = Math.min(bench.untilMs ?? Number.POSITIVE_INFINITY, nowMs + MAX_MODEL_BENCH_MS)
-  putBench(state.modelBenches, model, { ...bench, untilMs }, nowMs)
+  putBench(state.modelBenches, model, { ...bench, untilMs }, { most: MAX_MODEL_BENCHES, nowMs })
   if (!wasActive && isStoredModel(state, model)) state.changes.models = true
-}
-
-/**
- * How many strikes came before this order. A `backoff` order is a strike. But ten requests that
- * were running together when the limit was reached are one strike, not ten: only a lease that was
- * granted after the last strike adds to the count.
- */
-function strike(
-  key: KeyState,
-  lease: RunningLease | null,
-  order: BenchOrder,
-  nowMs: number,
-): number {
-  if (order.term.kind !== 'backoff') return 0
-  if (lease === null || (key.strikes > 0 && !isSinceStrike(key, lease))) {
-    return Math.max(0, key.strikes - 1)
-  }
-  key.strikes += 1
-  key.struckAtMs = nowMs
-  return key.strikes - 1
-}
-
-/**
- * Whether a lease was granted after the key's last strike, so that its outcome shows the key's
- * state since then. A long answer that was already running does not show it. Neither does a lease
- * of the same millisecond: a strike benches the key, so that lease was granted before the strike.
- */
-function isSinceStrike(key: KeyState, lease: RunningLease | null): boolean {
-  return lease !== null && lease.grantedAtMs > key.struckAtMs
-}
-
-/** Learns from a key report: the key's credit and owner, and whether benches have ended. */
-export function learnFromReport(
-  state: PoolState,
-  key: KeyState,
-  lookup: KeyReport,
-  nowMs: number,
-): void {
-  if (!isOfSecret(key, lookup)) return
-  const bench = benchAfterReport(key.bench, lookup, nowMs)
-  if (bench !== key.bench) state.changes.keys.add(key.id)
-  key.bench = bench
-  setLookup(state, key, afterReport(key.lookup, lookup, nowMs, refreshOf(state, key)))
-  if (lookup.kind === 'valid') learnFromAnswer(state, key, lookup, nowMs)
-  else if (lookup.kind === 'unknown') key.credit = afterFailedLookup(key.credit)
-}
-
-/** During a deployment, a Worker of the old version may have looked up an old secret of the key. */
-function isOfSecret({ config }: KeyState, lookup: KeyReport): boolean {
-  if (lookup.kind === 'unknown' || lookup.fingerprint === undefined) return true
-  return lookup.fingerprint === config.fingerprint
-}
-
-/** Lookups that fell into step would stay in it, and a thousand keys be asked about in one second. */
-const SPREAD = 0.2
-
-/** After how long a key is looked up again: each key of a pool has a moment of its own. */
-function refreshOf(state: PoolState, key: KeyState): number {
-  return state.policy.credit.refreshMs * (1 + (SPREAD * key.position) / state.keys.size)
-}
-
-function learnFromAnswer(
-  state: PoolState,
-  key: KeyState,
-  lookup: ValidReport,
-  nowMs: number,
-): void {
-  const { limitUsd, remainingUsd, resetsAtMs, askedAtMs, owner, layer = null } = lookup
-  // Reports may overtake each other.
-  if (key.credit.kind === 'known' && askedAtMs < key.credit.asOfMs) return
-  key.expiresAtMs = lookup.expiresAtMs
-  // An answer that the pool already knows says nothing about later spending.
-  if (key.credit.kind === 'unknown' || key.credit.asOfMs !== askedAtMs) {
-    const amounts = { limitUsd, remainingUsd, resetsAtMs, layer } as const
-    const answer = { kind: 'known', ...amounts, stale: false } as const
-    // The answer may or may not include spending that was settled since the duty was handed out.
-    // It is safer to count that spending twice.
-    key.credit = afterSpending({ ...answer, asOfMs: askedAtMs }, key.spentSinceAskedUsd, nowMs)
-  }
-  const { account } = key
-  const hadNoRoom = account.keysWithoutRoom.has(key.id)
-  const accountBench = accountBenchAfterReport(account.bench, hadNoRoom, lookup, nowMs)
-  if (accountBench !== account.bench) state.changes.accounts.add(account.id)
-  account.bench = accountBench
-  if (isActive(accountBench, nowMs) && !hasRoom(lookup) && !hadNoRoom) {
-    account.keysWithoutRoom.add(key.id)
-    state.changes.accounts.add(account.id)
-  }
-  if (owner !== null && owner !== key.owner) {
-    learnOwner(state, key, owner, nowMs)
-    state.changes.keys.add(key.id)
-  }
-  key.tooLarge = afterLookup(key.tooLarge, lookup)
-  key.account.tooLarge = afterLookup(key.account.tooLarge, lookup)
-  learnGroups(state, key, lookup)
-  learnFreeTier(state, key, lookup, nowMs)
-}
-
-type ValidReport = Extract<KeyReport, { kind: 'valid' }>
-
-/** Learns whether the key's account has requests for free models left. */
-function learnFreeTier(state: PoolState, key: KeyState, lookup: ValidReport, nowMs: number): void {
-  const { account } = key
-  const bench = freeBenchAfterReport(account.freeBench, lookup, nowMs)
-  if (bench !== account.freeBench) state.changes.accounts.add(account.id)
-  account.freeBench = bench
 }

@@ -26,6 +26,7 @@ import { type Breaker, type BreakerPolicy, CLOSED } from './health/circuit-break
 import { type Correlation, createCorrelation } from './health/correlation.ts'
 import type { KeyReport } from './health/key-report.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
+import { createRejectionWave, type RejectionWave } from './health/rejection-wave.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { createIsolates, type Isolates } from './limits/isolates.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
@@ -95,6 +96,8 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   share: number
   breaker: Breaker
   bench: Bench | null
+  /** Models that the key does not serve for a while. Other keys of its account may. */
+  readonly modelBenches: Map<ModelId, Bench>
   /**
    * Raised when the key recovers, and when its secret is another one. What a lease of an earlier
    * epoch shows, the key was before.
@@ -156,6 +159,7 @@ export interface PoolState {
   /** Models benched everywhere. Such a bench orders a request's models. It excludes no key. */
   readonly modelBenches: Map<ModelId, Bench>
   readonly correlation: Correlation
+  readonly rejections: RejectionWave
   /** The keys of each owner that is known, and the accounts that are configured for some of them. */
   readonly owners: Map<AccountId, OwnerState>
   readonly leases: Leases
@@ -221,6 +225,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     routes: [route(first), ...others.map(route)],
     modelBenches: new Map(),
     correlation: createCorrelation(),
+    rejections: createRejectionWave(),
     owners: new Map(),
     leases: createLeases(),
     isolates: createIsolates(),
@@ -265,6 +270,7 @@ function createKey(
     share: 1,
     breaker: CLOSED,
     bench: null,
+    modelBenches: new Map(),
     epoch: 0,
     strikes: 0,
     struckAtMs: 0,

@@ -3,7 +3,7 @@ import { book } from './accounting/ledger.ts'
 import { type SpendRecord, spendRecord } from './accounting/max-spend.ts'
 import { countRequest, remember } from './affinity/affinity.ts'
 import type { Claims } from './eligibility.ts'
-import { learnFromReport, learnFromSettlement, learnHold, undoLease } from './feedback.ts'
+import { learnFromSettlement, learnHold, undoLease } from './feedback.ts'
 import type { AccountState } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import { afterNothing, asOf, beginProbe } from './health/circuit-breaker.ts'
@@ -45,6 +45,7 @@ import {
   type Lending,
   serveQueue,
 } from './serving/queue-serving.ts'
+import { learnFromReport } from './serving/report-feedback.ts'
 import type { LeaseTerms, Settlement } from './settlement.ts'
 
 /**

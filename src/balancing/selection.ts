@@ -13,6 +13,7 @@ import {
 } from './eligibility.ts'
 import { keyOfOwnAccount } from './health/account.ts'
 import { isActive } from './health/bench.ts'
+import { reportDueMs } from './health/lookup-duty.ts'
 import { takesPart } from './health/slow-start.ts'
 import type { AccountId, ModelId } from './ids.ts'
 import type { LeaseRequest, Refusal, RequestAffinity } from './lease-request.ts'
@@ -237,7 +238,7 @@ export function noCandidate(models: readonly ModelCandidates[], nowMs: number): 
     retryAtMs = earlier(retryAtMs, full.clearsAtMs)
     if (full.count > 0) mayClearMs = earlier(mayClearMs, nowMs)
     for (const key of excluded) {
-      retryAtMs = earlier(retryAtMs, clearsAtMs(key))
+      retryAtMs = earlier(retryAtMs, keyRetryAtMs(key, nowMs))
       mayClearMs = earlier(mayClearMs, mayClearAtMs(key, nowMs))
     }
   }
@@ -273,6 +274,16 @@ function firstReason(exclusions: readonly Exclusion[]): Reason | null {
 /** When the last exclusion of a key ends; null if one of its exclusions does not end by itself. */
 export function clearsAtMs({ exclusions }: ExcludedKey): number | null {
   return latest(exclusions.map((exclusion) => exclusion.clearsAtMs))
+}
+
+/** As `clearsAtMs`, but no later than the next lookup that may end it. */
+function keyRetryAtMs({ key, exclusions }: ExcludedKey, nowMs: number): number | null {
+  const reportMs = reportDueMs(key.lookup, nowMs)
+  return latest(
+    exclusions.map(({ clearsAtMs, byLookup }) =>
+      clearsAtMs !== null && byLookup ? Math.min(clearsAtMs, reportMs) : clearsAtMs,
+    ),
+  )
 }
 
 function mayClearAtMs({ exclusions }: ExcludedKey, nowMs: number): number | null {

@@ -23,7 +23,7 @@ export type Fault =
 
 /**
  * What is benched. `account_free` benches the `:free` models of an account, `account_model` one
- * model of an account, `model` one model everywhere. `creator` benches the keys that the key's
+ * model of an account, `key_model` one model of a key, `model` one model everywhere. `creator` benches the keys that the key's
  * creator made, `workspace` the keys of the key's workspace. An object that does not know a scope
  * ignores the order.
  */
@@ -32,6 +32,7 @@ export type BenchScope =
   | 'account'
   | 'account_free'
   | 'account_model'
+  | 'key_model'
   | 'model'
   | 'creator'
   | 'workspace'

@@ -15,8 +15,9 @@ export type FinalAnswer =
 
 /**
  * Chooses the final answer. The last failure that is not a key's or an account's fault decides it,
- * and upstream's error is passed on as it came. A key's or an account's error is never passed on:
- * the app would read its 401 or 402 as a fault of *its own* key.
+ * and upstream's error is passed on as it came. A key's or an account's error is not passed on: the
+ * app would read its 401 or 402 as a fault of *its own* key. A free-tier limit (row 10) is: its 429
+ * says to any client that time will help, and its reset says when.
  *
  * @param refusal the pool's reason against a further attempt; null if the pool did not refuse one,
  *   or could not be reached
@@ -26,7 +27,9 @@ export function finalAnswer(
   refusal: Refusal | null,
   nowMs: number,
 ): FinalAnswer {
-  const telling = failures.findLast(({ blame }) => !isKeysOrAccounts(blame))
+  const telling =
+    failures.findLast(({ blame }) => !isKeysOrAccounts(blame)) ??
+    failures.findLast(({ blame }) => blame.row === '10')
   if (telling !== undefined) return answerToFailure(telling)
   const error =
     failures.length > 0 ? keysExhausted(failures, refusal, nowMs) : noKey(refusal, nowMs)
@@ -57,10 +60,15 @@ function waitMs(refusal: Refusal | null, nowMs: number): number | null {
   return retryAtMs === null ? null : Math.max(0, retryAtMs - nowMs)
 }
 
-/** Milliseconds until the first bench that the failures caused ends; null if no end is known. */
+/**
+ * Milliseconds until the first bench that the failures caused ends; null if no end is known. The end
+ * of a spending cap or of a budget does not count: it may be weeks away, and a lookup may show room
+ * within a minute.
+ */
 function namedResetMs(failures: readonly FailedAttempt[], nowMs: number): number | null {
   const resets = failures
     .flatMap(({ blame }) => blame.benches)
+    .filter(({ reason, detail }) => reason !== 'key_spent' && detail !== 'budget_layer_spent')
     .flatMap(({ term }) => (term.kind === 'until' ? [term.untilMs - nowMs] : []))
   return resets.length === 0 ? null : Math.max(0, Math.min(...resets))
 }

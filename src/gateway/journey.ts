@@ -17,7 +17,7 @@ import {
   usageOf,
 } from './attempts/attempt-settlement.ts'
 import { redactErrorEvents } from './attempts/error-events.ts'
-import { type NextStep, nextStep } from './attempts/next-step.ts'
+import { type NextStep, nextStep, REPEAT_KEY } from './attempts/next-step.ts'
 import { type RelayEnds, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
 import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
@@ -27,7 +27,7 @@ import type {
   JourneyContext,
   JourneyReport,
 } from './inference-request.ts'
-import type { Acquired, Leased } from './leases/lease-broker.ts'
+import { type Acquired, isWithoutKey, type Leased } from './leases/lease-broker.ts'
 import { sleep } from './ports.ts'
 
 /** A lease ends this long after its request's deadline. It never expires during a live call. */
@@ -41,8 +41,8 @@ const MAX_UNKNOWN_KEYS = 10
 
 /**
  * Runs one request's journey: lease a key, call upstream, read the answer, then either answer the
- * client or make the next attempt. The loop itself decides nothing. `blame`, `nextStep`,
- * `finalAnswer` and the pool decide; the loop passes their results on.
+ * client or make the next attempt. The loop itself decides nothing: it passes on what `blame`,
+ * `nextStep`, `finalAnswer` and the pool decide.
  */
 export function startJourney(context: JourneyContext, request: InferenceRequest): Journey {
   const journey = new JourneyInProgress(context, request)
@@ -166,10 +166,20 @@ class JourneyInProgress {
     })
     this.#timings.wait += waitedMs
     this.#timings.acquire += ports.nowMs() - beganMs - waitedMs
-    const isLeased = acquired.kind === 'leased'
-    this.#degraded ||= acquired.kind === 'no_pool' || (isLeased && acquired.leaseId === null)
+    const { kind } = acquired
+    this.#degraded ||= kind === 'no_pool' || (kind === 'leased' && acquired.leaseId === null)
     const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
-    return isUnpaid && this.#history.fallBackUnpaid() ? await this.#acquire(null, []) : acquired
+    if (isUnpaid && this.#history.fallBackUnpaid()) return await this.#acquire(null, [])
+    if (isWithoutKey(acquired) && (await this.#mayRepeat())) return this.#acquire(REPEAT_KEY, [])
+    return acquired
+  }
+
+  /** Whether a key that failed may be tried again. Waits as long as upstream asked for. */
+  async #mayRepeat(): Promise<boolean> {
+    const waitMs = this.#history.repeatKey(this.#context.ports.nowMs())
+    if (waitMs === null || waitMs >= this.#remainingMs()) return false
+    await this.#wait(waitMs)
+    return !this.#gone.signal.aborted
   }
 
   /** Makes one upstream call, unless the client left during the wait for the lease. */
@@ -185,9 +195,8 @@ class JourneyInProgress {
     const bytes = body.bytesFor(model)
     const init = { method: 'POST', headers: outgoing, body: bytes, redirect: 'manual' } as const
     const url = `${upstreamUrl}/${shape.path}${search}`
-    const totalMs = Math.max(0, this.#remainingMs())
     this.#call = createUpstreamCall(ports, url, init, {
-      totalMs,
+      totalMs: Math.max(0, this.#remainingMs()),
       onTimeUp: () => this.reply.hurry(),
       filterOf: (head) => (isEventStream(head) ? redactErrorEvents(shape, redaction) : null),
     })
@@ -212,7 +221,8 @@ class JourneyInProgress {
   /** Finds whose fault a failure was, and records it for the log and for the key ring. */
   #blame(keyId: KeyId, failure: UpstreamFailure): Blame {
     const { ports, ring, spill } = this.#context
-    const verdict = blame(failure, { nowMs: ports.nowMs(), spill })
+    const { isPaidInFull = false } = this.#request.shape
+    const verdict = blame(failure, { nowMs: ports.nowMs(), spill, isPaidInFull })
     const { fault, outcome } = verdict
     this.#history.note(verdict, failure)
     if (outcome === 'failure' || fault === 'key' || fault === 'account') {
@@ -394,7 +404,6 @@ class JourneyInProgress {
   }
 }
 
-/** The outcome that the log shows for each end of a stream. */
 const OUTCOMES = {
   complete: 'answered',
   client_gone: 'client_gone',

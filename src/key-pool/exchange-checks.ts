@@ -46,6 +46,7 @@ const isScope = isOneOf([
   'account',
   'account_free',
   'account_model',
+  'key_model',
   'model',
   'creator',
   'workspace',

@@ -73,9 +73,12 @@ const CLOSED: BreakerRecord = { kind: 'closed', failuresAtMs: [], recoveredAtMs:
 /** A bench that is not understood is none: the next refusal of OpenRouter's brings it back. */
 const benchOrNone = bench.nullable().catch(null)
 
+export const modelsRecordSchema: z.ZodType<ModelsRecord> = entries(z.tuple([model, bench]))
+
 export const keyRecordSchema: z.ZodType<KeyRecord> = z.object({
   breaker: breaker.catch(CLOSED),
   bench: benchOrNone,
+  modelBenches: modelsRecordSchema.catch([]),
   strikes: z.number().catch(0),
   struckAtMs: moment.catch(0),
   owner: z.string().transform(accountId).nullable().catch(null),
@@ -89,8 +92,6 @@ export const spendRecordSchema: z.ZodType<SpendRecord> = z.object({
   endsAtMs: moment.nullable(),
   nanos: z.int().nonnegative(),
 })
-
-export const modelsRecordSchema: z.ZodType<ModelsRecord> = entries(z.tuple([model, bench]))
 
 export const accountRecordSchema: z.ZodType<AccountRecord> = z.object({
   bench: benchOrNone,

@@ -331,6 +331,7 @@ export class PoolAudit {
         (tpm !== null && roomAtMs(tpm, request.tokens ?? 0, nowMs) !== nowMs),
     )
     if (state.policy.panicRatio > 0 && isBroken && isLimited) return false
+    if (this.#mayEndByLookup(request, retryAtMs)) return false
     return keys.every((key) => {
       const { inFlight, config, breaker, credit, account } = key
       const isFull = config.maxConcurrent !== null && inFlight >= config.maxConcurrent
@@ -344,6 +345,19 @@ export class PoolAudit {
       const runsOnSpend = inFlight > 0 && key.spend !== null
       return !(isFull || isProbed || runsOnCredit || runsOnSpend || lapses)
     })
+  }
+
+  /** Whether a key may be free at that moment only because of what a lookup shows until then. */
+  #mayEndByLookup(request: Ask, retryAtMs: number): boolean {
+    const { state } = this.#pool
+    const asked = leaseRequestOf(request, 'imagined')
+    const step = { state, nowMs: this.#pool.now() }
+    const selected = selectModel(step, routeOf(state, asked), asked)
+    if (selected.kind === 'served') return false
+    return selected.models
+      .flatMap(({ filtered }) => filtered.excluded)
+      .flatMap(({ exclusions }) => exclusions)
+      .some(({ byLookup, clearsAtMs }) => byLookup && (clearsAtMs ?? 0) > retryAtMs)
   }
 
   #wouldGrantAt(atMs: number, request: Ask): boolean {

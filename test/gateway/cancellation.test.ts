@@ -116,14 +116,26 @@ describe('a client that leaves', () => {
   })
 
   it('during a backoff ends it, takes no further lease and pays for no retry', async () => {
-    const { world, client, sent } = begin(errorAnswer(500, 'No', {}, { 'retry-after': '60' }))
-    await world.time.advance(1_000)
+    const { world, client, sent } = begin(errorAnswer(500, 'No'), { random: () => 0.8 })
+    await world.time.advance(150)
     const budget = world.pool.state.retryBudget.ceiling.tokens
     client.abort()
     await world.time.drain()
     expect(sent.report()).toMatchObject({ outcome: 'client_gone' })
     expect(world.pool.wants).toHaveLength(1)
     expect(world.pool.state.retryBudget.ceiling.tokens).toBe(budget)
+    expect(world.pool.inFlight()).toBe(0)
+    expect(world.time.openTimers()).toBe(0)
+  })
+
+  it('while it waits for a key that upstream wants to rest is not served by it', async () => {
+    const resting = errorAnswer(500, 'No', {}, { 'retry-after': '60' })
+    const { world, client, sent } = begin(resting, { keys: ['a'] })
+    await world.time.advance(1_000)
+    client.abort()
+    await world.time.drain()
+    expect(sent.report()).toMatchObject({ outcome: 'client_gone' })
+    expect(world.upstream.calls).toHaveLength(1)
     expect(world.pool.inFlight()).toBe(0)
     expect(world.time.openTimers()).toBe(0)
   })

@@ -139,11 +139,13 @@ describe('idle_ms', () => {
     expect(world.upstream.calls[0]?.abortedAtMs).toBe(START_MS + 160_000)
   })
 
-  it('runs for an error answer that never ends', async () => {
-    const { world, client } = begin({ status: 400, body: [{ text: '{"er' }], end: 'hang' })
-    await world.finish(client)
-    expect((await client.whole()).status).toBe(504)
-    expect(world.upstream.calls[0]?.abortedAtMs).toBe(START_MS + 60_000)
+  it('is two seconds in all for an error answer that never ends, and the status stands', async () => {
+    const drip = Array.from({ length: 9 }, () => ({ afterMs: 500, text: '{"er' }))
+    const { world, client } = begin({ status: 400, body: drip, end: 'hang' })
+    const report = await world.finish(client)
+    expect((await client.whole()).status).toBe(400)
+    expect(report.attempts).toMatchObject([{ key: 'a', row: '15', fault: 'caller' }])
+    expect(world.upstream.calls[0]?.abortedAtMs).toBe(START_MS + 2_000)
   })
 })
 
@@ -195,12 +197,17 @@ describe('total_ms', () => {
       headers: { 'retry-after': '200' },
       headersAfterMs: 25_000,
     }
-    const { world, client } = begin({ ...failed, body: [{ text: '{"error":{}}' }] }, {})
+    const body = [{ text: '{"error":{}}' }]
+    const { world, client } = begin({ ...failed, body }, { keys: ['a'] })
     const report = await world.finish(client)
-    // An attempt takes 25 s and a wait 200 s, twice. A third wait would end after the deadline.
-    expect(world.upstream.calls.map(({ atMs }) => atMs - START_MS)).toEqual([0, 225_000, 450_000])
-    expect(report.timings).toMatchObject({ wait: 400_000, upstream: 75_000 })
+    // An attempt takes 25 s and the wait for its key 200 s. After the last, a backoff finds no key.
+    expect(world.upstream.calls.map(({ atMs }) => atMs - START_MS)).toEqual([0, 225_000])
+    expect(report.timings).toMatchObject({ wait: 200_250, upstream: 50_000 })
     expect(client.response()?.status).toBe(503)
+    const late = begin({ ...failed, body, headers: { 'retry-after': '580' } }, { keys: ['a'] })
+    await late.world.finish(late.client)
+    // The wait would end after the deadline.
+    expect(late.world.upstream.calls).toHaveLength(1)
   })
 
   it('counts the wait for a pool that does not answer', async () => {

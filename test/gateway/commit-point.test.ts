@@ -124,7 +124,7 @@ describe('a failure before the first output moves to another key, unseen', () =>
     ['a redirect', { status: 302, headers: { location: 'https://elsewhere.test/' } }],
     ['a broken connection', { connection: 'refused' }],
     ['an error answer', errorAnswer(500, 'Internal')],
-    ['an error answer that breaks off', { ...errorAnswer(400, 'Bad'), end: 'error' }],
+    ['an error answer that breaks off', { ...errorAnswer(500, 'Bad'), end: 'error' }],
   ]
   for (const [name, script] of failures) {
     it(`after ${name}`, async () => {

@@ -96,7 +96,7 @@ describe('another model takes the place of one', () => {
 describe('no other model takes the place', () => {
   it.each([
     ['of one that the caller asked for wrongly', CALLER],
-    ['where OpenRouter itself fails: it would fail with any', UPSTREAM],
+    ['where OpenRouter itself fails: it would fail with any', errorAnswer(500, 'Internal')],
   ])('%s', async (_, failure) => {
     const poor = { pool: { retryBudget: { ratio: 0, minPerSecond: 0 } } }
     const { asked, headers } = await journey([failure, GOOD], poor)

@@ -20,7 +20,7 @@ const KEYS: readonly KeySpec[] = [
 const LONG_MS = 700_000
 
 /** Rows of the contract's table after which the next attempt is paid from the retry budget. */
-const PAID_ROWS: ReadonlySet<string | null> = new Set(['1', '3', '12', '16'])
+const PAID_ROWS: ReadonlySet<string | null> = new Set(['1', '3', '12', '16', '16b'])
 /** Rows after which none of the account's keys is tried again. */
 const ACCOUNT_ROWS: ReadonlySet<string | null> = new Set(['2', '7', '8', '9', '11', '13b'])
 
@@ -60,7 +60,12 @@ function expectKeysAreChosenFairly(world: VirtualWorld, sent: Sent, maxAttempts:
   const attempts = sent.report()?.attempts ?? []
   expect(world.keysCalled()).toEqual(attempts.map(({ key }) => key))
   expect(attempts.length).toBeLessThanOrEqual(maxAttempts)
-  expect(new Set(world.keysCalled()).size).toBe(attempts.length)
+  // One key may serve twice, where no other may: one that failed by a fault of upstream's.
+  const again = attempts.filter(({ key }, i) => attempts.findIndex((a) => a.key === key) < i)
+  expect(again.length).toBeLessThanOrEqual(1)
+  for (const { key } of again) {
+    expect(PAID_ROWS).toContain(attempts.find((a) => a.key === key)?.row)
+  }
   const accountOf = (id: string) => KEYS.find((key) => key.id === id)?.account
   for (const [i, { key, row }] of attempts.entries()) {
     if (!ACCOUNT_ROWS.has(row)) continue
@@ -90,9 +95,11 @@ function expectExactBooks({ pool }: VirtualWorld, sent: Sent): void {
   for (const id of granted) expect(pool.settlementsOf(id)).toHaveLength(1)
   expect(pool.settlements).toHaveLength(granted.length)
   const attempts = sent.report()?.attempts ?? []
-  for (const [i, want] of pool.wants.entries()) {
+  const served = pool.wants.filter(({ leaseId }) => granted.includes(leaseId))
+  for (const [i, want] of served.entries()) {
     const before = attempts[i - 1]
-    const paid = before !== undefined && PAID_ROWS.has(before.row)
+    const isAgain = attempts.slice(0, i).some(({ key }) => key === attempts[i]?.key)
+    const paid = before !== undefined && (isAgain || PAID_ROWS.has(before.row))
     expect(want.attempt).toBe(before === undefined ? 'first' : paid ? 'retry' : 'move')
   }
 }

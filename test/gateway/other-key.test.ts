@@ -53,7 +53,7 @@ describe('which key is next', () => {
     const faults = [
       errorAnswer(402, 'You can only afford 10 tokens'),
       errorAnswer(429, 'new-account-rpm/vendor'),
-      errorAnswer(400, 'Your key is bad', { is_byok: true, provider_name: 'Vendor' }),
+      errorAnswer(401, 'Your key is bad', { is_byok: true, provider_name: 'Vendor' }),
       errorAnswer(403, 'Organization budget exceeded'),
     ]
     for (const fault of faults) {
@@ -164,9 +164,20 @@ describe('how long a retry waits', () => {
     ['a page of the edge', { status: 429, headers: { 'retry-after': '3' } }, 3_000],
   ]
   for (const [name, script, waitMs] of hints) {
-    it(`exactly as long as upstream asked for, in ${name}`, async () => {
-      const { calledAtMs } = await journey([script, GOOD])
+    it(`for its one key exactly as long as upstream asked for, in ${name}`, async () => {
+      const { calledAtMs, status } = await journey([script, GOOD], { keys: ['a'] })
       expect(calledAtMs).toEqual([0, waitMs])
+      expect(status).toBe(200)
+    })
+
+    it(`for another key no longer than a backoff, and the first one rests as told in ${name}`, async () => {
+      const { calledAtMs, world, keys } = await journey([script, GOOD])
+      expect(keys).toEqual(['a', 'b'])
+      expect(calledAtMs).toEqual([0, 125])
+      const rests = [...world.pool.state.keys.values()].map(({ modelBenches }) =>
+        [...modelBenches.values()].map(({ untilMs }) => (untilMs ?? 0) - START_MS),
+      )
+      expect(rests).toEqual([[waitMs], [], [], []])
     })
   }
 
@@ -178,13 +189,11 @@ describe('how long a retry waits', () => {
   })
 
   it('not at all where the deadline would not allow it', async () => {
-    const { keys, status, report } = await journey([
-      errorAnswer(503, 'Busy', {}, { 'retry-after': '600' }),
-      GOOD,
-    ])
+    const busy = errorAnswer(503, 'Busy', {}, { 'retry-after': '600' })
+    const { keys, status, report } = await journey([busy, GOOD], { keys: ['a'] })
     expect(keys).toEqual(['a'])
     expect(status).toBe(503)
-    expect(report.timings.wait).toBe(0)
+    expect(report.timings.wait).toBe(125)
   })
 
   it('no longer because the pool is slow to take the lease back', async () => {
@@ -201,7 +210,7 @@ describe('how long a retry waits', () => {
   })
 
   it('and while it waits it holds no lease', async () => {
-    const world = createVirtualWorld()
+    const world = createVirtualWorld({ keys: ['a'] })
     world.upstream.on(CHAT, errorAnswer(503, 'Busy', {}, { 'retry-after': '60' }), GOOD)
     const sent = world.send()
     await world.time.advance(30_000)

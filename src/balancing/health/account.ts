@@ -37,7 +37,10 @@ export function createAccount(load: AccountLoad): AccountState {
  * Whether a model of the account is benched. Benches that have ended are dropped on the way, so that a
  * call costs no more than the benches that were made since the last one.
  */
-export function hasBenchedModel({ modelBenches }: AccountState, nowMs: number): boolean {
+export function hasBenchedModel(
+  { modelBenches }: Pick<AccountState, 'modelBenches'>,
+  nowMs: number,
+): boolean {
   if (modelBenches.size === 0) return false
   for (const [model, bench] of modelBenches) {
     if (isActive(bench, nowMs)) return true

@@ -81,6 +81,11 @@ export function reportedReason({
   return detail ?? (reason === 'key_rejected' && untilMs !== null ? 'key_suspected' : reason)
 }
 
+/** Whether a lookup of a key may end the bench before time does: see key-report.ts. */
+export function mayEndByLookup({ reason, detail, provenance }: Bench): boolean {
+  return CLEARED_BY_LOOKUP.has(reason) || (detail === 'free_tier_spent' && provenance === 'guess')
+}
+
 /** Whether a bench has not ended yet. */
 export function isActive(bench: Bench | null, nowMs: number): bench is Bench {
   return bench !== null && (bench.untilMs === null || nowMs < bench.untilMs)
@@ -121,21 +126,23 @@ export function cleared({ hidden }: Bench, nowMs: number): Bench | null {
 }
 
 /**
- * Model names come from callers, so the number of benched models is bounded. At this number ended
- * benches are removed. If it is still reached, no further model is benched.
+ * The bench of a key that was rejected, ended by time after all: it is not rejected for what it is. Any
+ * other bench stays as it is.
  */
-const MAX_MODEL_BENCHES = 500
-
-/** Benches a model. */
-export function putBench(
-  benches: Map<ModelId, Bench>,
-  model: ModelId,
-  bench: Bench,
+export function withoutRejection(
+  bench: Bench | null,
+  untilMs: number,
   nowMs: number,
-): void {
-  if (benches.size >= MAX_MODEL_BENCHES) {
-    for (const [name, old] of benches) if (!isActive(old, nowMs)) benches.delete(name)
+): Bench | null {
+  if (
+    !isActive(bench, nowMs) ||
+    bench.reason !== 'key_rejected' ||
+    endsBefore(bench, { ...bench, untilMs })
+  ) {
+    return bench
   }
-  if (benches.size >= MAX_MODEL_BENCHES && !benches.has(model)) return
-  benches.set(model, later(benches.get(model) ?? null, bench, nowMs))
+  const { sinceMs, hidden } = bench
+  const common = { reason: 'key_rejected', sinceMs, hidden: null } as const
+  const short: Bench = { ...common, untilMs, cure: 'time', provenance: 'guess' }
+  return hidden === null ? short : later(short, hidden, nowMs)
 }

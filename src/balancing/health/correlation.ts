@@ -70,3 +70,8 @@ export function judgeFailure(
 export function noteSuccess(correlation: Correlation, model: ModelId): void {
   deleteEntry(correlation, model)
 }
+
+/** Whether the model is at fault for its failures, so that they say nothing of any key. */
+export function isAtFault(correlation: Correlation, model: ModelId): boolean {
+  return getEntry(correlation, model)?.isAtFault ?? false
+}

@@ -51,6 +51,14 @@ export function dueAtMs({ duty }: LookupState): number {
   return duty.kind === 'due' ? duty.atMs : duty.overdueAtMs
 }
 
+/** How long a lookup takes, about. */
+const LOOKUP_MS = 1_000
+
+/** When the next report may come, in epoch milliseconds: after the lookup under way, or the next. */
+export function reportDueMs({ duty }: LookupState, nowMs: number): number {
+  return duty.kind === 'due' ? Math.max(duty.atMs, nowMs + LOOKUP_MS) : nowMs + LOOKUP_MS
+}
+
 /** What tells whether a key is looked up while no request comes. */
 interface RestingKey {
   readonly lookup: LookupState

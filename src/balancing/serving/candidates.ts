@@ -166,6 +166,7 @@ function tokensReadyFor({ state, nowMs }: Omit<Step, 'random'>, key: KeyState): 
   const isSound = breaker.kind === 'closed' && shareOf(breaker, nowMs) === 1
   const isForAny = key.tooLarge === null && account.tooLarge === null
   if (!(isSound && isForAny) || hasBenchedModel(account, nowMs)) return NOT_READY
+  if (hasBenchedModel(key, nowMs)) return NOT_READY
   if (!staysSolvent(key, state.readiness.meanCostUsd, nowMs)) return NOT_READY
   if (rpm !== null && !fits(rpm.window, rpm.limit, 1, nowMs)) return NOT_READY
   if (tpm === null) return READY_FOR_ANY
@@ -214,8 +215,7 @@ function stands(key: KeyState, model: ModelId, isFree: boolean, nowMs: number): 
   if (workspace !== null && isActive(workspace.bench, nowMs)) return false
   if (key.spend !== null && spendExclusions(key, nowMs).length > 0) return false
   if (isFree && isActive(account.freeBench, nowMs)) return false
-  const { modelBenches } = account
-  if (modelBenches.size > 0 && isActive(modelBenches.get(model) ?? null, nowMs)) return false
+  if (isModelOut(account, model, nowMs) || isModelOut(key, model, nowMs)) return false
   const isUnlimited = credit.kind === 'unknown' || credit.remainingUsd === null
   return isUnlimited || creditExclusions(key, nowMs).length === 0
 }
@@ -223,6 +223,15 @@ function stands(key: KeyState, model: ModelId, isFree: boolean, nowMs: number): 
 /** Whether a key has as many leases as it may have at once. */
 function isFull({ config: { maxConcurrent }, inFlight }: KeyState): boolean {
   return maxConcurrent !== null && inFlight >= maxConcurrent
+}
+
+/** Nearly no key and no account has such a bench, so the name is seldom looked up. */
+function isModelOut(
+  { modelBenches }: Pick<KeyState, 'modelBenches'>,
+  model: ModelId,
+  nowMs: number,
+): boolean {
+  return modelBenches.size > 0 && isActive(modelBenches.get(model) ?? null, nowMs)
 }
 
 /** Whether `loadExclusions` would be empty for a key that is not full. */

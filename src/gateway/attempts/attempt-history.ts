@@ -1,7 +1,7 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
 import { isNonEmpty, type NonEmpty } from '../../balancing/non-empty.ts'
-import type { Blame } from '../../openrouter/failures/blame.ts'
 import { inWords } from '../../openrouter/failures/fault-words.ts'
+import type { Blame, Next } from '../../openrouter/failures/blame.ts'
 import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
 import type { Replay } from './attempt.ts'
 import type { NextStep } from './next-step.ts'
@@ -38,6 +38,10 @@ export class AttemptHistory {
   #excludedAccounts: AccountId[] = []
   #providerRetried = false
   #retries = 0
+  /** Whether this model has used its one attempt with a key that had failed. */
+  #keyRepeated = false
+  /** The index in `failures` of the current model's first one. */
+  #firstFailure = 0
   readonly failures: FailedAttempt[] = []
   readonly attempts: AttemptNote[] = []
 
@@ -106,10 +110,27 @@ export class AttemptHistory {
 
   /**
    * Goes to the next model, if there is one, when the retry budget cannot pay for a retry. Only
-   * after a provider's fault: if OpenRouter as a whole fails, another model would fail too.
+   * after a provider's fault, or where no provider of the model answers: if OpenRouter as a whole
+   * fails, another model would fail too.
    */
   fallBackUnpaid(): boolean {
-    return this.failures.at(-1)?.blame.fault === 'provider' && this.#giveUpModel()
+    const last = this.failures.at(-1)?.blame
+    const isModels = last?.fault === 'provider' || last?.row === '16'
+    return isModels && this.#giveUpModel()
+  }
+
+  /**
+   * Allows the key of the latest fault that was upstream's once more, where no other key may serve.
+   * Once for each model.
+   * @returns how long upstream wants no further request, in milliseconds; null if no key is to be
+   *   repeated
+   */
+  repeatKey(nowMs: number): number | null {
+    const failed = this.failures.slice(this.#firstFailure).findLast(isRetried)
+    if (failed === undefined || this.#keyRepeated) return null
+    this.#keyRepeated = true
+    this.#triedKeys = this.#triedKeys.filter((key) => key !== failed.keyId)
+    return Math.max(0, (failed.blame.next.notBeforeMs ?? nowMs) - nowMs)
   }
 
   #giveUpModel(): boolean {
@@ -126,5 +147,15 @@ export class AttemptHistory {
     this.#triedKeys = []
     this.#excludedAccounts = []
     this.#providerRetried = false
+    this.#keyRepeated = false
+    this.#firstFailure = this.failures.length
   }
+}
+
+type Retried = FailedAttempt & {
+  readonly blame: { readonly next: Extract<Next, { kind: 'retry' }> }
+}
+
+function isRetried(failed: FailedAttempt): failed is Retried {
+  return failed.blame.next.kind === 'retry'
 }

@@ -8,6 +8,7 @@ import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import type { ClientReply, HeldBlock, StreamHead } from '../answers/client-reply.ts'
 import type { HeldBytes } from '../byte-budget.ts'
 import { concat, parseJson, readWhole } from './body.ts'
+import { readErrorBody } from './error-body.ts'
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts'
 import type { Opened, Read, StopCause, UpstreamCall } from './upstream-call.ts'
 import { createUsageTail, type UsageTail } from './usage-tail.ts'
@@ -55,14 +56,8 @@ export interface AttemptLimits {
   readonly held: HeldBytes
 }
 
-/** An error body is a few kilobytes. A longer one counts as a truncated answer. */
-const MAX_ERROR_BODY_BYTES = 4 * 1024 * 1024
-
-/**
- * A longer answer is passed on as it comes: to join and parse it would take four times its size, and
- * all requests of an isolate share 128 MB of memory.
- */
-const MAX_WHOLE_BODY_BYTES = 4 * 1024 * 1024
+/** A longer answer is passed on unparsed. All requests of an isolate share 128 MB of memory. */
+const MAX_WHOLE_BODY_BYTES = 32 * 1024 * 1024
 
 /** A stream with more bytes than this before its first output is committed, to bound memory. */
 const MAX_HELD_BYTES = 1024 * 1024
@@ -85,7 +80,7 @@ export async function attempt(
   if (opened.kind !== 'response') return ended(opened)
   const { response } = opened
   const head = { status: response.status, headers: response.headers }
-  if (!response.ok) return await readFailure(call, head, limits)
+  if (!response.ok) return await readFailure(call, head)
   if (shape.answers === 'bytes' && !isText(response.headers)) {
     return await awaitBytes(call, head, shape)
   }
@@ -142,16 +137,13 @@ function failed(
   return { kind: 'failed', failure, replay, usage }
 }
 
-/** Reads an answer whose status is an error. */
-async function readFailure(
-  call: UpstreamCall,
-  head: StreamHead,
-  { idleMs, held }: AttemptLimits,
-): Promise<Attempt> {
-  call.arm('idle', idleMs)
-  const body = await readWhole(call, MAX_ERROR_BODY_BYTES, held)
-  if (body.kind === 'too_long') return failed({ kind: 'truncated' })
-  if (body.kind !== 'body') return ended(body)
+/**
+ * Reads an answer whose status is an error. The status stays what it is, however the body ends: a 401
+ * whose body hangs is still a 401.
+ */
+async function readFailure(call: UpstreamCall, head: StreamHead): Promise<Attempt> {
+  const body = await readErrorBody(call)
+  if (body.kind === 'stopped') return stopped(body.cause)
   const error = readError(parseJson(body.bytes), head.status)
   return failed({ kind: 'response', ...head, error }, { ...head, body: body.bytes })
 }

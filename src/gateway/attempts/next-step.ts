@@ -28,6 +28,15 @@ export interface Standing {
   readonly remainingMs: number
 }
 
+/** A second attempt with a key that failed. The retry budget pays for it. */
+export const REPEAT_KEY = {
+  kind: 'again',
+  attempt: 'retry',
+  exclude: 'key',
+  model: 'same',
+  waitMs: 0,
+} as const satisfies NextStep
+
 const GIVE_UP: NextStep = { kind: 'give_up' }
 
 /** Decides whether, when and where a failed request goes next. */
@@ -43,7 +52,7 @@ export function nextStep(blame: Blame, standing: Standing, random: () => number)
       return { kind: 'again', attempt: 'move', exclude: next.exclude, model: 'same', waitMs: 0 }
     case 'retry': {
       if (next.limit === 'once' && standing.providerRetried) return otherModel(standing)
-      const waitMs = next.waitMs ?? fullJitterBackoffMs(standing.retries, random)
+      const waitMs = fullJitterBackoffMs(standing.retries, random)
       return waitMs < standing.remainingMs
         ? { kind: 'again', attempt: 'retry', exclude: 'key', model: 'same', waitMs }
         : GIVE_UP

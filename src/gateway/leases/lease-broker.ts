@@ -34,6 +34,12 @@ export type Acquired =
   /** The client left while its request waited in the queue. */
   | { readonly kind: 'client_gone' }
 
+/** Whether no key may serve, by the pool or, while it can't be reached, by the ring. */
+export function isWithoutKey(acquired: Acquired): boolean {
+  if (acquired.kind === 'refused') return acquired.refusal.cause === 'no_key'
+  return acquired.kind === 'no_pool'
+}
+
 export interface LeaseBroker {
   /**
    * Sends settlements and a lease request in one exchange. The settlements are sent whatever the

@@ -22,9 +22,13 @@ import {
   isDailyFreeTierLimit,
   isFreeTierLimit,
   isKeySpent,
+  isModelDown,
+  isProviderKeys,
   isProviders,
+  isRequestError,
   isTooLargeForAccount,
   isTooLargeForKey,
+  isUnknownModel,
   isWithoutAnswer,
   judgesRequest,
   signsOf,
@@ -38,8 +42,9 @@ import type { UpstreamFailure } from './upstream-failure.ts'
  * - `fallback`: try another model if the request has one, else as `none`.
  * - `move`: try another key at once, without paying from the retry budget. `exclude` says whether
  *   only the failed key is excluded, or all keys of its account.
- * - `retry`: try another key and pay from the retry budget. First wait `waitMs` if upstream named a
- *   wait, else a backoff. `once` allows one such retry for this request and model, then another
+ * - `retry`: try another key after a backoff, and pay from the retry budget. Where no other key may
+ *   serve, the same key is tried once more, not before `notBeforeMs` (epoch milliseconds) if upstream
+ *   named a wait. `once` allows one such retry for this request and model, then another
  *   model.
  */
 export type Next =
@@ -49,7 +54,7 @@ export type Next =
   | {
       readonly kind: 'retry'
       readonly limit: 'attempts' | 'once'
-      readonly waitMs: number | null
+      readonly notBeforeMs: number | null
     }
 
 /** The row of the table that matched. The request log shows it. */
@@ -71,6 +76,7 @@ export type BlameRowId =
   | '14'
   | '15'
   | '16'
+  | '16b'
   | '17'
 
 /** Whose fault a failed attempt was, and the consequences for the pool and for the request. */
@@ -89,12 +95,9 @@ export interface Blame {
 }
 
 /** What a failure does to the pool. */
-export interface BlameEffect {
-  readonly benches?: readonly BenchOrder[]
-  readonly suspect?: boolean
-  readonly affordableTokens?: number
-  readonly tooLargeFor?: 'key' | 'account'
-}
+export type BlameEffect = Partial<
+  Pick<Blame, 'benches' | 'suspect' | 'affordableTokens' | 'tooLargeFor'>
+>
 
 export interface BlameRow {
   readonly row: BlameRowId
@@ -102,7 +105,17 @@ export interface BlameRow {
   readonly fault: Fault
   readonly outcome: Outcome
   readonly effect: (signs: FailureSigns) => BlameEffect
-  readonly next: (signs: FailureSigns, spill: SpillPolicy) => Next
+  readonly next: (signs: FailureSigns, context: BlameContext) => Next
+}
+
+/** What the blame depends on besides the failure. */
+export interface BlameContext {
+  /** Epoch milliseconds: the base of resets and windows. */
+  readonly nowMs: number
+  /** What the operator allows in rows 10 and 13. */
+  readonly spill: SpillPolicy
+  /** Whether an answer is paid for in full even if the gateway no longer waits for it. */
+  readonly isPaidInFull?: boolean
 }
 
 /** Moves to another account that are forbidden by default; an operator may allow them. */
@@ -127,11 +140,14 @@ const stop = (): Next => ({ kind: 'none' })
 const otherModel = (): Next => ({ kind: 'fallback' })
 const otherKey = (): Next => ({ kind: 'move', exclude: 'key' })
 const otherAccount = (): Next => ({ kind: 'move', exclude: 'account' })
-const retryWithHint = ({ resetAtMs, nowMs }: FailureSigns): Next => ({
+const retry = ({ resetAtMs }: FailureSigns): Next => ({
   kind: 'retry',
   limit: 'attempts',
-  waitMs: resetAtMs === null ? null : resetAtMs - nowMs,
+  notBeforeMs: resetAtMs,
 })
+/** The provider works on, and is paid, when the gateway has stopped waiting. */
+const retryUnlessPaid = (signs: FailureSigns, { isPaidInFull }: BlameContext): Next =>
+  signs.failure.kind === 'timeout' && isPaidInFull ? stop() : retry(signs)
 
 const bench = (scope: BenchScope, reason: BenchReason, term: BenchTerm): BlameEffect => ({
   benches: [{ scope, reason, term }],
@@ -141,6 +157,15 @@ const limited = (scope: BenchScope, term: BenchTerm, detail: BenchDetail): Blame
 })
 const untilReset = ({ resetAtMs }: FailureSigns, otherwise: BenchTerm): BenchTerm =>
   resetAtMs === null ? otherwise : { kind: 'until', untilMs: resetAtMs }
+const atLeastASecond = ({ resetAtMs, nowMs }: FailureSigns): BenchTerm => {
+  if (resetAtMs === null) return BACKOFF
+  return { kind: 'until', untilMs: Math.max(resetAtMs, nowMs + BACKOFF.baseMs) }
+}
+/** Only for this model: if it is the cause, a caller who asks for it must not bench key after key. */
+const restIfTold = ({ resetAtMs }: FailureSigns): BlameEffect =>
+  resetAtMs === null
+    ? {}
+    : limited('key_model', { kind: 'until', untilMs: resetAtMs }, 'key_rate_limited')
 const tooLargeFor =
   (payer: 'key' | 'account') =>
   (signs: FailureSigns): BlameEffect => {
@@ -161,18 +186,16 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     sign: isWithoutAnswer,
     fault: 'upstream',
     outcome: 'failure',
-    effect: noEffect,
-    next: retryWithHint,
+    effect: restIfTold,
+    next: retryUnlessPaid,
   },
   {
     row: '2',
-    sign: ({ error }) => error?.isByok === true,
+    sign: isProviderKeys,
     fault: 'account',
     outcome: 'ignorable',
-    effect: (signs) =>
-      judgesRequest(signs)
-        ? {}
-        : limited('account_model', { kind: 'for', forMs: BYOK_BENCH_MS }, 'provider_key_failed'),
+    effect: () =>
+      limited('account_model', { kind: 'for', forMs: BYOK_BENCH_MS }, 'provider_key_failed'),
     next: otherAccount,
   },
   {
@@ -188,7 +211,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
             'account_rate_limited',
             untilReset(signs, { kind: 'for', forMs: MODEL_BENCH_MS }),
           ),
-    next: () => ({ kind: 'retry', limit: 'once', waitMs: null }),
+    next: () => ({ kind: 'retry', limit: 'once', notBeforeMs: null }),
   },
   {
     row: '4',
@@ -260,7 +283,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
       const term = untilReset(signs, { kind: 'until', untilMs })
       return limited('account_free', term, 'free_tier_spent')
     },
-    next: (_signs, { freeTier }) => (freeTier ? otherAccount() : otherModel()),
+    next: (_signs, { spill }) => (spill.freeTier ? otherAccount() : otherModel()),
   },
   {
     row: '11',
@@ -284,9 +307,9 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     sign: ({ status }) => status === 429,
     fault: 'unknown',
     outcome: 'failure',
-    effect: (signs) => limited('key', untilReset(signs, BACKOFF), 'key_rate_limited'),
+    effect: (signs) => limited('key', atLeastASecond(signs), 'key_rate_limited'),
     // The key's bench lasts as long as the wait that upstream named. Another key need not wait.
-    next: () => ({ kind: 'retry', limit: 'attempts', waitMs: null }),
+    next: () => ({ kind: 'retry', limit: 'attempts', notBeforeMs: null }),
   },
   {
     row: '13',
@@ -295,7 +318,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     outcome: 'ignorable',
     effect: noEffect,
     // A policy protects its owner. An account with a weaker policy would bypass it.
-    next: (_signs, { policy }) => (policy ? otherAccount() : stop()),
+    next: (_signs, { spill }) => (spill.policy ? otherAccount() : stop()),
   },
   {
     row: '13b',
@@ -327,22 +350,25 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     fault: 'caller',
     outcome: 'ignorable',
     effect: noEffect,
-    next: ({ status }) => (status === 404 ? otherModel() : stop()),
+    next: (signs) => (isUnknownModel(signs) ? otherModel() : stop()),
   },
   {
     row: '16',
+    sign: isModelDown,
+    fault: 'upstream',
+    outcome: 'failure',
+    effect: restIfTold,
+    next: retry,
+  },
+  {
+    row: '16b',
     sign: ({ status }) => status !== null,
     fault: 'upstream',
     outcome: 'failure',
-    effect: noEffect,
-    next: retryWithHint,
+    effect: restIfTold,
+    next: retry,
   },
 ]
-
-/** Any 4xx that no earlier row matched, except 408: that is about time, not about the request. */
-function isRequestError({ status }: FailureSigns): boolean {
-  return status !== null && status >= 400 && status < 500 && status !== 408
-}
 
 /** Row 17: the client left, or the gateway's own queue, limits, timeout or shutdown ended it. */
 export const NOBODY: Blame = {
@@ -357,14 +383,9 @@ export const NOBODY: Blame = {
 /**
  * Finds whose fault a failure was, by the first matching row of the table. A failure that matches
  * no row (the gateway's own timeout for the whole request) has the fault `nobody`.
- * @param context `nowMs`: epoch milliseconds, the base of resets and windows; `spill`: what the
- *   operator allows in rows 10 and 13
  */
-export function blame(
-  failure: UpstreamFailure,
-  { nowMs, spill }: { readonly nowMs: number; readonly spill: SpillPolicy },
-): Blame {
-  const signs = signsOf(failure, nowMs)
+export function blame(failure: UpstreamFailure, context: BlameContext): Blame {
+  const signs = signsOf(failure, context.nowMs)
   const row = BLAME_TABLE.find(({ sign }) => sign(signs))
   if (row === undefined) return NOBODY
   return {
@@ -374,6 +395,6 @@ export function blame(
     benches: [],
     suspect: false,
     ...row.effect(signs),
-    next: row.next(signs, spill),
+    next: row.next(signs, context),
   }
 }

@@ -40,8 +40,46 @@ const CONTENT_ERROR_TYPES: ReadonlySet<string | null> = new Set([
  * provider's name. Without this test, one client that sends invalid requests could bench a model,
  * or an account's own provider key, for all clients.
  */
-export function judgesRequest({ status, error }: FailureSigns): boolean {
-  return REQUEST_STATUSES.has(status) || CONTENT_ERROR_TYPES.has(error?.errorType ?? null)
+export function judgesRequest(signs: FailureSigns): boolean {
+  return REQUEST_STATUSES.has(signs.status) || isAboutContent(signs)
+}
+
+/**
+ * Whether the account's own provider key (BYOK) failed. An error that judges the request says nothing
+ * about that key: the same prompt is too long for the provider keys of all other accounts as well.
+ */
+export function isProviderKeys(signs: FailureSigns): boolean {
+  return signs.error?.isByok === true && !judgesRequest(signs)
+}
+
+/** Any status from 400 to 499 except 408: that is about time, not about the request. */
+export function isRequestError({ status }: FailureSigns): boolean {
+  return status !== null && status >= 400 && status < 500 && status !== 408
+}
+
+/** Statuses by which OpenRouter says that no provider of the model answers, or none in time. */
+const MODEL_STATUSES: ReadonlySet<number | null> = new Set([408, 502, 503, 524, 529])
+
+export function isModelDown({ status }: FailureSigns): boolean {
+  return MODEL_STATUSES.has(status)
+}
+
+const UNKNOWN_MODEL = new RegExp(
+  [
+    String.raw`\bnot an? (?:valid|known|supported|existing) model\b`,
+    String.raw`\b(?:invalid|unknown|unsupported) model\b`,
+    String.raw`\bmodel\b.{0,200}\b(?:not found|not exist|not supported|not available)\b`,
+    String.raw`\bno such model\b`,
+  ].join('|'),
+  'i',
+)
+
+/**
+ * Whether OpenRouter does not know the model: a 404, or on some endpoints a 400 with only a text. A
+ * caller who gets such a text into an answer gains nothing by it: no key and no model is marked.
+ */
+export function isUnknownModel({ status, message }: FailureSigns): boolean {
+  return status === 404 || (status === 400 && UNKNOWN_MODEL.test(message))
 }
 
 /** Whether there was no usable answer, and no error of OpenRouter that explains it. */
@@ -61,11 +99,12 @@ export function isWithoutAnswer({ failure, status }: FailureSigns): boolean {
 }
 
 /**
- * Whether OpenRouter relayed the error from a provider. If the error also has `reasons`, the name
- * only says for which provider OpenRouter moderated the input.
+ * Whether OpenRouter relayed the error from a provider of its own. If the error also has `reasons`,
+ * the name only says for which provider OpenRouter moderated the input.
  */
 export function isProviders({ error }: FailureSigns): boolean {
-  return (error?.providerName ?? null) !== null && !isPresent(error?.metadata.reasons)
+  if (error === null || error.isByok) return false
+  return error.providerName !== null && !isPresent(error.metadata.reasons)
 }
 
 export function hasLimitSource({ error }: FailureSigns, source: string): boolean {
@@ -106,21 +145,44 @@ export function isKeySpent(signs: FailureSigns): boolean {
   )
 }
 
-const SIZE_TEXT =
-  /can only afford|\btokens limit exceeded: *[\d,]+ *> *[\d,]+|\bmax_tokens limit exceeded/i
+/**
+ * Words of a 402 about the size of one request. There are many such texts, and new ones come. What
+ * they share is that they speak of tokens, of "this request", or of what can be afforded; a text about
+ * an empty account does not.
+ */
+const SIZE_TEXT = new RegExp(
+  [
+    String.raw`\b(?:max_?|max_completion_|max_output_)?tokens?\b`,
+    String.raw`\bafford(?:s|ed|able)?\b`,
+    String.raw`\d *> *\d`,
+    String.raw`\b(?:this|your|the) (?:request|prompt|input|completion)\b[^.]{0,60}\b(?:costs?|requires?|needs?|exceeds?|large|long|expensive|more)\b`,
+    String.raw`\b(?:fewer|smaller|shorter|cheaper) (?:request|prompt|input|completion|max_)`,
+  ].join('|'),
+  'i',
+)
 const KEYS_CAP_TEXT =
-  /\/keys\b|\bkey(?:['’]s)?\b[^.]{0,40}\blimit|\blimit (?:of|on|for) (?:this|the|your) key\b/i
+  /\/keys\b|\bkey(?:['’]s)?\b[^.]{0,40}\blimit|\b(?:limit|cap) (?:of|on|for) (?:this|the|your)(?: api)? key\b/i
+const ACCOUNTS_TEXT = /\binsufficient (?:credits?|balance|funds)\b/i
 
-/** Whether a 402 says that the key's cap does not pay for a request of this size. */
+/**
+ * Whether a 402 is about the key's cap, not about the account's credit: the cap does not pay for a
+ * request of this size. A text that names the cap and no size is the cap's as well, unless it says
+ * that the account is empty.
+ */
 export function isTooLargeForKey(signs: FailureSigns): boolean {
   if (signs.status !== 402) return false
-  if (KEYS_LIMITS.has(signs.error?.limitSource ?? null)) return true
-  return SIZE_TEXT.test(signs.message) && KEYS_CAP_TEXT.test(adviceOf(signs))
+  const source = signs.error?.limitSource ?? null
+  if (KEYS_LIMITS.has(source) || KEYS_LIMITS.has(budgetScope(signs))) return true
+  if (!KEYS_CAP_TEXT.test(adviceOf(signs))) return false
+  return isAboutSize(signs) || !(source === 'credits' || ACCOUNTS_TEXT.test(signs.message))
 }
 
 /** Whether a 402 says that the account could pay for a smaller request. */
 export function isTooLargeForAccount(signs: FailureSigns): boolean {
-  if (signs.status !== 402) return false
+  return signs.status === 402 && isAboutSize(signs)
+}
+
+function isAboutSize(signs: FailureSigns): boolean {
   return SIZE_TEXT.test(signs.message) || hasReason(signs, 'weight_exceeds_budget')
 }
 

@@ -19,7 +19,8 @@ const WORDS = {
   '13b': 'a budget of the organization is spent',
   '14': 'the content was refused',
   '15': 'the request has a mistake',
-  '16': 'OpenRouter or the model failed',
+  '16': 'the model is down, or no provider has it',
+  '16b': 'OpenRouter failed',
   '17': 'nobody is at fault: the client left, or its time was over',
 } as const satisfies Readonly<Record<BlameRowId, string>>
 

@@ -33,10 +33,10 @@ function momentOf(groups: Record<string, string>, nowMs: number): number | null 
   // A leap second (60) is legal. `Date.UTC` makes it the first second of the next minute.
   if (hour > 23 || minute > 59 || number('second') > 60) return null
   const at = (year: number) => Date.UTC(year, month, day, hour, minute, number('second'))
-  const year = number('year')
-  const atMs = at(groups.year?.length === 2 ? centuryOf(year, at, nowMs) : year)
+  const given = number('year')
+  const year = groups.year?.length === 2 ? centuryOf(given, at, nowMs) : given
   const isRealDay = day >= 1 && day <= new Date(Date.UTC(year, month + 1, 0)).getUTCDate()
-  return isRealDay ? atMs : null
+  return isRealDay ? at(year) : null
 }
 
 /**

@@ -2,6 +2,7 @@ import { endOfUtcWindow, type UtcWindow } from '../../balancing/limits/utc-windo
 import type { BenchTerm } from '../../balancing/settlement.ts'
 import { textOf } from '../json-value.ts'
 import type { FailureSigns } from './failure-signs.ts'
+import { epochMs } from './retry-after.ts'
 
 /** The longest window is a month. A reset that is further away is a mistake. */
 const MAX_AHEAD_MS = 32 * 24 * 60 * 60 * 1000
@@ -24,11 +25,6 @@ export function limitEndMs({ error, nowMs }: FailureSigns): number | null {
   const given = error?.metadata.resets_at
   const atMs = typeof given === 'number' ? epochMs(given) : Date.parse(textOf(given) ?? '')
   return atMs > nowMs && atMs <= nowMs + MAX_AHEAD_MS ? atMs : null
-}
-
-/** A number that is too small for epoch milliseconds of our time is in seconds. */
-function epochMs(given: number): number {
-  return given < 1e11 ? given * 1000 : given
 }
 
 /**

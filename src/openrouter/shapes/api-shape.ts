@@ -18,6 +18,11 @@ export interface ApiShape {
   /** Whether a good answer may have an empty body. */
   readonly mayBeEmpty?: true
   /**
+   * Whether an answer is paid for in full once it was begun, as images and sound are. After a timeout
+   * such a request is not tried again: the first answer would be paid as well.
+   */
+  readonly isPaidInFull?: true
+  /**
    * The part of a request that stays the same in all turns of a conversation: the system prompt
    * and the first user message, as they are in the JSON. Empty if the request has neither.
    */

@@ -6,6 +6,7 @@ import { plainShape } from './plain-shape.ts'
 export const images: ApiShape = {
   ...plainShape('images', 'json', (body) => Array.isArray(objectOf(body).data)),
   errorEvent,
+  isPaidInFull: true,
 }
 
 /** In this API, unlike the others, the code is a string. Each event, also this one, has a type. */

@@ -13,7 +13,10 @@ const embeddings = plainShape('embeddings', 'json', (body) => Array.isArray(obje
 const rerank = plainShape('rerank', 'json', (body) => Array.isArray(objectOf(body).results))
 
 /** Sound. If a provider wraps the sound in JSON, the JSON must hold some content. */
-const speech = plainShape('audio/speech', 'bytes', (body) => isReal(body))
+const speech: ApiShape = {
+  ...plainShape('audio/speech', 'bytes', (body) => isReal(body)),
+  isPaidInFull: true,
+}
 
 /** JSON, or plain text such as subtitles. The transcript of silence is empty, but has usage. */
 const transcriptions: ApiShape = {
@@ -22,6 +25,7 @@ const transcriptions: ApiShape = {
     return typeof text === 'string' || isJsonObject(usage)
   }),
   mayBeEmpty: true,
+  isPaidInFull: true,
 }
 
 /** Every API that the gateway serves without configuration. */
