@@ -4,13 +4,13 @@ import type { UpstreamFailure } from './upstream-failure.ts'
 /** What each row of the table of faults is about, for people who read the log. */
 const WORDS = {
   '1': 'OpenRouter was not reached, or sent no usable answer',
-  '2': 'OpenRouter rejected the key',
-  '3': 'the model or its provider failed',
-  '4': 'the account’s own provider key failed',
+  '2': 'the account’s own provider key failed',
+  '3': 'the model’s provider failed',
+  '4': 'OpenRouter rejected the key',
   '5': 'the key has spent its limit',
-  '6': 'the account’s rate limit was reached',
+  '6': 'the request is too large for what the key may spend',
   '7': 'running requests hold the account’s credit',
-  '8': 'the request is too large for what is left of the credit',
+  '8': 'the request is too large for what the account has left',
   '9': 'the account has no credit',
   '10': 'the account’s limit of free requests was reached',
   '11': 'the limit of a new account was reached',
