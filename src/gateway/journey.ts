@@ -75,8 +75,7 @@ class JourneyInProgress {
     this.#request = request
     this.#history = new AttemptHistory(request.models)
     this.#timings = createTimings(request.authMs)
-    const decorate = (headers: Headers) => this.#decorate(headers)
-    this.reply = createClientReply(context.ports, decorate, this.#onGone)
+    this.reply = createClientReply(context.ports, this.#decorate, this.#onGone)
     if (request.signal.aborted) this.#onGone()
     request.signal.addEventListener('abort', this.#onGone)
   }
@@ -186,7 +185,7 @@ class JourneyInProgress {
       onTimeUp: () => this.reply.hurry(),
     })
     const beganMs = ports.nowMs()
-    const result = await attempt(this.#call, shape, this.reply, timeouts)
+    const result = await attempt(this.#call, this.#request, this.reply, timeouts)
     const tookMs = ports.nowMs() - beganMs
     this.#timings.upstream += tookMs
     this.#observation = observationOf(result, { tookMs, headersMs: this.#call.headersMs() })
@@ -321,16 +320,20 @@ class JourneyInProgress {
     if (answer.kind === 'verbatim') {
       const { replay } = answer
       if (!this.reply.streaming()) return this.reply.whole(replay, replay.body)
-      await this.reply.write(asEvent(replay, shape))
-      return await this.reply.end()
+      return await this.#lastWord(asEvent(replay, shape))
     }
     const { error } = answer
     if (this.reply.streaming()) {
-      await this.reply.write(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
-      return await this.reply.end()
+      return await this.#lastWord(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
     }
     const { body, ...head } = answerOf(error, shape)
     this.reply.whole(head, body)
+  }
+
+  /** Ends a stream that only keep-alives have begun. A client that does not read is not waited for. */
+  async #lastWord(bytes: Uint8Array): Promise<void> {
+    const ms = Math.min(this.#request.timeouts.idleMs, Math.max(0, this.#remainingMs()))
+    await this.reply.endWith(bytes, ms)
   }
 
   async #settle(leased: Leased, verdict: Blame | null, usage: Usage | null): Promise<void> {
@@ -353,19 +356,22 @@ class JourneyInProgress {
 
   /**
    * Filters upstream's headers and adds the gateway's own. Every answer passes through here, so no
-   * answer can leak an upstream header.
+   * answer can leak an upstream header. A stream that begins with a keep-alive does not name the
+   * attempt, which may yet fail.
    */
-  #decorate(headers: Headers): Headers {
+  readonly #decorate = (headers: Headers, certainty: 'certain' | 'provisional'): Headers => {
     const decorated = clientHeaders(headers)
-    decorated.set('x-switchyard-attempts', String(this.#history.attempts.length))
-    if (this.#lastKey !== null) decorated.set('x-switchyard-key', this.#lastKey)
-    const sent = this.#history.attempts.at(-1)?.model
-    if (sent !== undefined && sent !== this.#request.asked) {
-      decorated.set('x-switchyard-model', sent)
-    }
+    if (certainty === 'certain') this.#nameAttempt(decorated)
     if (this.#degraded) decorated.set('x-switchyard-degraded', 'pool')
     decorated.set('server-timing', serverTiming(this.#timings))
     return decorated
+  }
+
+  #nameAttempt(headers: Headers): void {
+    headers.set('x-switchyard-attempts', String(this.#history.attempts.length))
+    if (this.#lastKey !== null) headers.set('x-switchyard-key', this.#lastKey)
+    const sent = this.#history.attempts.at(-1)?.model
+    if (sent !== undefined && sent !== this.#request.asked) headers.set('x-switchyard-model', sent)
   }
 
   #report(outcome: JourneyReport['outcome']): JourneyReport {

@@ -19,6 +19,7 @@ export interface RequestPlan {
   readonly affinity: RequestAffinity | null
   readonly tokens: number
   readonly size: number
+  readonly parts: number
   readonly bodyFor: (model: ModelId) => Uint8Array
 }
 
@@ -60,7 +61,8 @@ export async function planRequest(
     : Math.ceil(request.bytes.length / BYTES_PER_TOKEN)
   const tokens = hasTokenLimits ? prompt + (answer ?? UNBOUNDED_ANSWER_TOKENS) : 0
   const size = prompt + (answer ?? LARGEST_ANSWER_TOKENS)
-  return { asked, models, route, affinity, tokens, size, bodyFor: bodies(request, asked) }
+  const parts = request.shape.partsOf?.(json) ?? 1
+  return { asked, models, route, affinity, tokens, size, parts, bodyFor: bodies(request, asked) }
 }
 
 /** The body as it came, or with another model name. Each body is made once. */

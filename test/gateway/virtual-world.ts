@@ -89,6 +89,8 @@ export interface SendOptions {
   readonly size?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
+  /** How many choices it asks for. Default: one. */
+  readonly parts?: number
   readonly signal?: AbortSignal
   /** `along`, the default: reads chunks as they come. `slow`: reads a chunk only on command. */
   readonly reads?: 'along' | 'slow'
@@ -164,6 +166,7 @@ function requestOf(
     bodyFor: (name) => (name === model ? body : withModel(body, name)),
     headers: new Headers(given.headers),
     search: given.search ?? '',
+    parts: given.parts ?? 1,
     signal: given.signal ?? new AbortController().signal,
     startedAtMs: nowMs,
     authMs: 0,

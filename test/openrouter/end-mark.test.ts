@@ -51,7 +51,9 @@ describe('the end mark', () => {
         expect(textOf(pass(cut(text, [first])))).toBe(before)
         expect(textOf(pass(cut(text, [first, first + 1, first + 4])))).toBe(before)
       }
-      expect(textOf(pass([...encoder.encode(text)].map((byte) => Uint8Array.of(byte))))).toBe(before)
+      expect(textOf(pass([...encoder.encode(text)].map((byte) => Uint8Array.of(byte))))).toBe(
+        before,
+      )
     })
   }
 

@@ -22,6 +22,9 @@ export interface RelayEnds {
   readonly idleMs: number
 }
 
+/** How long a complete answer is read on for its usage when the client has left, in milliseconds. */
+const USAGE_AFTER_LEAVING_MS = 2_000
+
 /**
  * Passes a committed stream through, chunk by chunk, and returns how it ended. Nothing can be
  * retried any more. A failure becomes one error event, unless upstream has sent one itself. The
@@ -29,21 +32,26 @@ export interface RelayEnds {
  *
  * The idle clock runs only while the gateway waits for upstream. It does not run while the gateway
  * waits for a slow client.
+ *
+ * A client that leaves ends the upstream call at once, unless the answer is complete and only its
+ * usage is missing: else it would be free.
  */
 export async function relay(
   { call, reply, idleMs }: RelayEnds,
-  { head, watch, held }: CommittedStream,
+  { head, watch, held, read: readNext }: CommittedStream,
   shape: ApiShape,
 ): Promise<StreamEnd> {
+  call.onLeaving(() => (watch.awaitsUsage() ? USAGE_AFTER_LEAVING_MS : 0))
   reply.begin(head)
   for (const chunk of held) {
     if (!(await reply.write(chunk))) call.stop('client_gone')
   }
   for (;;) {
     call.arm('idle', idleMs)
-    const read = await call.read()
+    const read = await readNext()
     call.disarm()
     if (read.kind !== 'chunk') {
+      watch.end()
       const end = endOf(read, watch.summary(), head.headers)
       if (end.kind === 'failed' || end.kind === 'out_of_time')
         await explain(end, watch, shape, reply)
