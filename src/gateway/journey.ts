@@ -320,18 +320,18 @@ class JourneyInProgress {
     if (answer.kind === 'verbatim') {
       const { replay } = answer
       if (!this.reply.streaming()) return this.reply.whole(replay, replay.body)
-      return await this.#lastWord(asEvent(replay, shape))
+      return await this.#endStream(asEvent(replay, shape))
     }
     const { error } = answer
     if (this.reply.streaming()) {
-      return await this.#lastWord(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
+      return await this.#endStream(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
     }
     const { body, ...head } = answerOf(error, shape)
     this.reply.whole(head, body)
   }
 
   /** Ends a stream that only keep-alives have begun. A client that does not read is not waited for. */
-  async #lastWord(bytes: Uint8Array): Promise<void> {
+  async #endStream(bytes: Uint8Array): Promise<void> {
     const ms = Math.min(this.#request.timeouts.idleMs, Math.max(0, this.#remainingMs()))
     await this.reply.endWith(bytes, ms)
   }

@@ -216,11 +216,11 @@ describe('after keep-alives', () => {
     expect(client.response()).toBeNull()
   })
 
-  const lastWords: readonly [name: string, script: Script][] = [
+  const finalEvents: readonly [name: string, script: Script][] = [
     ['of upstream', slowFailure(errorEventOf(400, 'Bad model'))],
     ['of the gateway', slowFailure(errorEventOf(403, 'Key limit exceeded'))],
   ]
-  for (const [name, script] of lastWords) {
+  for (const [name, script] of finalEvents) {
     it(`a client that does not read the last word ${name} holds no lease up, and no log`, async () => {
       const world = createVirtualWorld({ keys: ['a'] })
       world.upstream.on(CHAT, script)

@@ -41,8 +41,8 @@ function reference(shape: ApiShape, text: string, parts: number): Told {
   const ends = readings.flatMap((reading, i) =>
     reading.finished ? (reading.ended ?? [`event ${i}`]).map((part) => ({ part, i })) : [],
   )
-  const seen = new Set<number | string>()
-  const last = ends.find(({ part }) => seen.add(part).size >= parts)
+  const endedParts = new Set<number | string>()
+  const last = ends.find(({ part }) => endedParts.add(part).size >= parts)
   const finishedAt = Math.min(...[over, last?.i ?? -1].filter((i) => i >= 0))
   const isFinished = Number.isFinite(finishedAt)
   const error = readings.findLast((reading) => reading.error !== null)?.error ?? null
@@ -188,10 +188,10 @@ describe.each([...DATA])('$path', (shape, data) => {
           expect(watched(shape, cut(text, at), how)).toEqual(expected)
         },
       ),
-      { numRuns: 1_500 },
+      { numRuns: 600 },
     )
-    expect(finished).toBeGreaterThan(100)
-    expect(open).toBeGreaterThan(100)
+    expect(finished).toBeGreaterThan(30)
+    expect(open).toBeGreaterThan(30)
   })
 })
 
