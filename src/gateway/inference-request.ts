@@ -37,6 +37,8 @@ export interface InferenceRequest {
   readonly models: NonEmpty<ModelId>
   readonly timeouts: Timeouts
   readonly maxAttempts: number
+  /** How many parts the answer is to have: choices, images. */
+  readonly parts: number
   readonly affinity: RequestAffinity | null
   /** The keys of its route, used while the pool can't be reached; null for all. */
   readonly routeKeys: readonly KeySelector[] | null

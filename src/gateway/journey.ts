@@ -78,8 +78,7 @@ class JourneyInProgress {
     this.#request = request
     this.#history = new AttemptHistory(request.models)
     this.#timings = createTimings(request.authMs)
-    const decorate = (headers: Headers) => this.#decorate(headers)
-    this.reply = createClientReply(context.ports, decorate, this.#onGone)
+    this.reply = createClientReply(context.ports, this.#decorate, this.#onGone)
     if (request.signal.aborted) this.#onGone()
     request.signal.addEventListener('abort', this.#onGone)
   }
@@ -201,7 +200,7 @@ class JourneyInProgress {
       filterOf: (head) => (isEventStream(head) ? redactErrorEvents(shape, redaction) : null),
     })
     const beganMs = ports.nowMs()
-    const result = await attempt(this.#call, shape, this.reply, { ...timeouts, held })
+    const result = await attempt(this.#call, this.#request, this.reply, { ...timeouts, held })
     const tookMs = ports.nowMs() - beganMs
     this.#timings.upstream += tookMs
     this.#observation = observationOf(result, { tookMs, headersMs: this.#call.headersMs() })
@@ -344,17 +343,21 @@ class JourneyInProgress {
       const { replay } = answer
       this.#told = { status: replay.status, error: null }
       if (!this.reply.streaming()) return this.reply.whole(replay, replay.body)
-      await this.reply.write(asEvent(replay, shape))
-      return await this.reply.end()
+      return await this.#endStream(asEvent(replay, shape))
     }
     const { error } = answer
     this.#told = { status: error.status, error }
     if (this.reply.streaming()) {
-      await this.reply.write(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
-      return await this.reply.end()
+      return await this.#endStream(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
     }
     const { body, ...head } = answerOf(error, shape)
     this.reply.whole(head, body)
+  }
+
+  /** Ends a stream that only keep-alives have begun. A client that does not read is not waited for. */
+  async #endStream(bytes: Uint8Array): Promise<void> {
+    const ms = Math.min(this.#request.timeouts.idleMs, Math.max(0, this.#remainingMs()))
+    await this.reply.endWith(bytes, ms)
   }
 
   async #settle(leased: Leased, verdict: Blame | null, usage: Usage | null): Promise<void> {
@@ -377,19 +380,22 @@ class JourneyInProgress {
 
   /**
    * Filters upstream's headers and adds the gateway's own. Every answer passes through here, so no
-   * answer can leak an upstream header.
+   * answer can leak an upstream header. A stream that begins with a keep-alive does not name the
+   * attempt, which may yet fail.
    */
-  #decorate(headers: Headers): Headers {
+  readonly #decorate = (headers: Headers, certainty: 'certain' | 'provisional'): Headers => {
     const decorated = clientHeaders(headers)
-    decorated.set('x-switchyard-attempts', String(this.#history.attempts.length))
-    if (this.#lastKey !== null) decorated.set('x-switchyard-key', this.#lastKey)
-    const sent = this.#history.attempts.at(-1)?.model
-    if (sent !== undefined && sent !== this.#request.asked) {
-      decorated.set('x-switchyard-model', sent)
-    }
+    if (certainty === 'certain') this.#nameAttempt(decorated)
     if (this.#degraded) decorated.set('x-switchyard-degraded', 'pool')
     decorated.set('server-timing', serverTiming(this.#timings))
     return decorated
+  }
+
+  #nameAttempt(headers: Headers): void {
+    headers.set('x-switchyard-attempts', String(this.#history.attempts.length))
+    if (this.#lastKey !== null) headers.set('x-switchyard-key', this.#lastKey)
+    const sent = this.#history.attempts.at(-1)?.model
+    if (sent !== undefined && sent !== this.#request.asked) headers.set('x-switchyard-model', sent)
   }
 
   #report(outcome: JourneyReport['outcome']): JourneyReport {

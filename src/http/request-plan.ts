@@ -21,6 +21,7 @@ export interface RequestPlan {
   readonly promptTokens: number
   readonly tokens: number
   readonly size: number
+  readonly parts: number
   readonly body: OutgoingBody
 }
 
@@ -63,7 +64,8 @@ export async function planRequest(
   const tokens = hasTokenLimits ? promptTokens + (answer ?? UNBOUNDED_ANSWER_TOKENS) : 0
   const size = promptTokens + (answer ?? LARGEST_ANSWER_TOKENS)
   const body = new OutgoingBody(bytes, asked, held, withModel)
-  return { asked, models, route, affinity, promptTokens, tokens, size, body }
+  const parts = request.shape.partsOf?.(json) ?? 1
+  return { asked, models, route, affinity, promptTokens, tokens, size, parts, body }
 }
 
 /**

@@ -132,6 +132,16 @@ describe('a failure', () => {
     expect(JSON.stringify(errors)).toContain('ended early')
   })
 
+  test('of every key is the gateway’s own error', async () => {
+    const work = generateText({ model: provider()('sim/html-503'), prompt, maxRetries: 0 })
+    const error: unknown = await work.catch((thrown: unknown) => thrown)
+    expect(error).toMatchObject({
+      name: 'AI_APICallError',
+      statusCode: 502,
+      message: expect.stringMatching('OpenRouter could not be reached'),
+    })
+  })
+
   test('that is the caller’s own is the provider’s error', async () => {
     const work = generateText({ model: provider()('nobody/none'), prompt, maxRetries: 0 })
     const error: unknown = await work.catch((thrown: unknown) => thrown)

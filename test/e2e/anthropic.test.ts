@@ -4,17 +4,13 @@ import Anthropic, {
   InternalServerError,
   RateLimitError,
 } from '@anthropic-ai/sdk'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { TOKEN, useGateway, useSimulator } from './harness.ts'
 
 const upstream = useSimulator()
 const gateway = useGateway(upstream, {
   policy: { strategy: 'priority', breaker: { failures: 100 }, queue: { max_wait_ms: 0 } },
 })
-
-// OpenRouter's `[DONE]` after `message_stop` makes this client throw. The simulator leaves it out
-// here, so that everything else can be tested. shapes.test.ts tests that the bytes pass unchanged.
-beforeEach(() => upstream.control.patchSettings({ messagesTrailer: false }))
 
 const client = (options: ConstructorParameters<typeof Anthropic>[0] = {}) =>
   new Anthropic({
@@ -67,6 +63,16 @@ describe('a message', () => {
     expect(text).toBe(textOf(whole))
     expect(textOf(message)).toBe(text)
     expect(message.usage.output_tokens).toBe(whole.usage.output_tokens)
+  })
+
+  test('comes in a stream that is read to its end, although OpenRouter adds an end mark', async () => {
+    await upstream.control.patchSettings({ splitUtf8: true })
+    const types: string[] = []
+    for await (const event of await client().messages.create({ ...REQUEST, stream: true })) {
+      types.push(event.type)
+    }
+    expect(types.at(0)).toBe('message_start')
+    expect(types.at(-1)).toBe('message_stop')
   })
 
   test('calls a tool, whole and streamed', async () => {
@@ -142,12 +148,24 @@ describe('an error', () => {
     const consume = async () => {
       for await (const _ of stream) events += 1
     }
-    expect(await thrownBy(consume())).toBeInstanceOf(kind)
+    const error = await thrownBy(consume())
+    expect(error).toBeInstanceOf(kind)
     expect(events).toBeGreaterThan(2)
+    if (model === 'sim/cut-mid-stream') {
+      const metadata = { source: 'switchyard', error_type: 'provider_unavailable' }
+      expect(error).toMatchObject({ type: 'api_error', error: { error: { metadata } } })
+    }
   })
 
   test('of a whole upstream outage is the server’s', async () => {
     const error = await thrownBy(client().messages.create({ ...REQUEST, model: 'sim/plain-502' }))
     expect(error).toBeInstanceOf(InternalServerError)
+  })
+
+  test('of the gateway’s, when no key could serve, has its reason', async () => {
+    const error = await thrownBy(client().messages.create({ ...REQUEST, model: 'sim/html-503' }))
+    expect(error).toBeInstanceOf(InternalServerError)
+    const metadata = { reason: 'upstream_unreachable', error_type: 'provider_unavailable' }
+    expect(error).toMatchObject({ error: { error: { type: 'api_error', metadata } } })
   })
 })

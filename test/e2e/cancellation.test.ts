@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { DONE, PROCESSING, STOP, said, USAGE } from '../gateway/stream-texts.ts'
 import { DEMO_TOKEN, type Stack, startStack } from '../local/stack.ts'
 import { simulatorControl } from '../simulator/client.ts'
 import { listen } from '../simulator/listen.ts'
@@ -126,6 +127,24 @@ test('a client that leaves while upstream is silent holds the key for idle_ms at
   await response.body?.getReader().read()
   leaving.abort()
   expect(await outcomeWithin(IDLE_MS + 1000)).toBe('aborted')
+  expect(await nextStatus()).toBe(200)
+})
+
+test('a client that leaves after the finish and before the usage lets upstream end', async () => {
+  await control.script('leaves', {
+    chunks: [
+      { text: said('Hi') + STOP },
+      { text: PROCESSING, delayMs: 200 },
+      { text: PROCESSING, delayMs: 200 },
+      { text: USAGE + DONE, delayMs: 400 },
+    ],
+    end: 'close',
+  })
+  const leaving = new AbortController()
+  const response = await ask('script/leaves', { signal: leaving.signal })
+  await response.body?.getReader().read()
+  leaving.abort()
+  expect(await outcomeWithin(2000)).toBe('completed')
   expect(await nextStatus()).toBe(200)
 })
 

@@ -10,6 +10,12 @@ const gateway = useGateway(upstream, {
 const INPUT = 'Wie geht’s?'
 const SAID = /You said: Wie geht’s\?$/
 
+/** The error of a stream that broke off, as the gateway words it. */
+const OURS = {
+  code: 502,
+  metadata: { source: 'switchyard', error_type: 'provider_unavailable' },
+}
+
 const CITY = {
   type: 'object',
   properties: { city: { type: 'string' }, degrees: { type: 'integer' } },
@@ -119,6 +125,12 @@ describe('Responses', () => {
     expect(text).toMatch(SAID)
   })
 
+  test('the gateway’s own error, when no key could serve, is the client’s own', async () => {
+    const work = gateway().client().responses.create({ model: 'sim/html-503', input: INPUT })
+    const metadata = { reason: 'upstream_unreachable', error_type: 'provider_unavailable' }
+    await expect(work).rejects.toMatchObject({ status: 502, error: { code: 502, metadata } })
+  })
+
   test('a connection that breaks raises the client’s own error', async () => {
     const stream = await gateway()
       .client()
@@ -126,7 +138,32 @@ describe('Responses', () => {
     const consume = async () => {
       for await (const _ of stream);
     }
-    await expect(consume()).rejects.toThrow(APIError)
+    const error: unknown = await consume().catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(APIError)
+    expect(error).toMatchObject({ message: expect.stringMatching('ended early'), error: OURS })
+  })
+
+  test('a connection that breaks is a run that failed, to those who read the events themselves', async () => {
+    const response = await gateway().send('/api/v1/responses', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'sim/cut-mid-stream', input: INPUT, stream: true }),
+    })
+    const events = (await response.text())
+      .split('\n')
+      .filter((line) => line.startsWith('data: {'))
+      .map((line) => JSON.parse(line.slice('data: '.length)))
+    const [created] = events
+    expect(events.at(-1)).toMatchObject({
+      type: 'response.failed',
+      sequence_number: events.length - 1,
+      response: {
+        id: created.response.id,
+        status: 'failed',
+        error: { code: 'server_error', message: expect.stringMatching('ended early') },
+        error_type: 'provider_unavailable',
+      },
+    })
   })
 
   test('a failure that upstream tells in the stream is told in its own event', async () => {

@@ -79,6 +79,47 @@ describe('an error', () => {
     })
   })
 
+  test('of the gateway’s, when no key could serve, is the client’s own', async () => {
+    const metadata = { source: 'switchyard', reason: 'upstream_unreachable' }
+    await expect(chat(client(), 'sim/html-503')).rejects.toMatchObject({
+      name: 'BadGatewayResponseError',
+      error: { code: 502, metadata: { ...metadata, error_type: 'provider_unavailable' } },
+    })
+  })
+
+  test('in the middle of a stream is told in its last chunk', async () => {
+    const stream = await client().chat.send({
+      chatRequest: { model: 'sim/cut-mid-stream', messages: MESSAGES, stream: true },
+    })
+    if (!(Symbol.asyncIterator in stream)) throw new Error('No stream')
+    let last: unknown = null
+    for await (const chunk of stream) last = chunk
+    expect(last).toMatchObject({
+      error: {
+        code: 502,
+        message: expect.stringMatching('ended early'),
+        metadata: { errorType: 'provider_unavailable' },
+      },
+      choices: [{ finishReason: 'error' }],
+    })
+  })
+
+  test('in the middle of a stream of Responses is a run that failed', async () => {
+    const stream = await client().responses.send({
+      responsesRequest: { model: 'sim/cut-mid-stream', input: 'Wie geht’s?', stream: true },
+    })
+    if (!(Symbol.asyncIterator in stream)) throw new Error('No stream')
+    let last: unknown = null
+    for await (const event of stream) last = event
+    expect(last).toMatchObject({
+      type: 'response.failed',
+      response: {
+        error: { code: 'server_error', message: expect.stringMatching('ended early') },
+        errorType: 'provider_unavailable',
+      },
+    })
+  })
+
   test('of OpenRouter’s, too', async () => {
     await expect(chat(client(), 'nobody/none')).rejects.toMatchObject({
       statusCode: 400,

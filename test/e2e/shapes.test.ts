@@ -53,6 +53,15 @@ async function askUpstream(
 
 const bytesOf = async (response: Response) => Buffer.from(await response.arrayBuffer())
 
+/** A stream of Messages without the end mark that Anthropic's API does not have. */
+function withoutMark(bytes: Buffer): Buffer {
+  const text = bytes.toString()
+  expect(text).toContain(MESSAGES_MARK)
+  return Buffer.from(text.slice(0, -MESSAGES_MARK.length))
+}
+
+const MESSAGES_MARK = 'event: data\ndata: [DONE]\n\n'
+
 const chunksOf = (bytes: Buffer, size: number) =>
   Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => ({
     base64: bytes.subarray(i * size, (i + 1) * size).toString('base64'),
@@ -63,6 +72,7 @@ describe('an answer arrives byte for byte as it was sent', () => {
     const original = await askUpstream(way)
     const bytes = await bytesOf(original)
     expect(bytes.length).toBeGreaterThan(0)
+    const expected = way.path === '/messages' && way.stream ? withoutMark(bytes) : bytes
     const type = original.headers.get('content-type') ?? ''
     for (const size of [bytes.length, 97]) {
       const chunks = chunksOf(bytes, size)
@@ -70,7 +80,7 @@ describe('an answer arrives byte for byte as it was sent', () => {
       const response = await ask(way, { model: 'script/same' })
       expect(response.status).toBe(200)
       expect(response.headers.get('content-type')).toBe(type)
-      expect((await bytesOf(response)).equals(bytes)).toBe(true)
+      expect((await bytesOf(response)).equals(expected)).toBe(true)
       expect(journeyOf(response)).toEqual({ key: 'alpha', attempts: 1 })
     }
   })
@@ -220,13 +230,8 @@ describe('a token', () => {
   )
 })
 
-test('a stream of messages ends with OpenRouter’s own mark, after Anthropic’s', async () => {
+test('a stream of messages ends as Anthropic’s do, without OpenRouter’s own mark', async () => {
   const text = await (await ask({ path: '/messages', stream: true })).text()
-  expect(text.trimEnd().split('\n').slice(-5)).toEqual([
-    'event: message_stop',
-    expect.stringMatching(/^data: \{/),
-    '',
-    'event: data',
-    'data: [DONE]',
-  ])
+  expect(text).toMatch(/\n\nevent: message_stop\ndata: \{[^\n]*\}\n\n$/)
+  expect(text).not.toContain('[DONE]')
 })

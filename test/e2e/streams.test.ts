@@ -194,7 +194,11 @@ describe('a stream that breaks off', () => {
           error: {
             code: 502,
             message: expect.any(String),
-            metadata: { source: 'switchyard', reason: 'upstream_unreachable' },
+            metadata: {
+              source: 'switchyard',
+              reason: 'upstream_unreachable',
+              error_type: 'provider_unavailable',
+            },
           },
           finish: 'error',
         },

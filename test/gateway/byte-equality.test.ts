@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { images } from '../../src/openrouter/shapes/images.ts'
+import { messages } from '../../src/openrouter/shapes/messages.ts'
 import { DONE, EMPTY_DELTA, PROCESSING, ROLE, STREAM_TEXTS, said } from './stream-texts.ts'
-import { bytesOf, openStream, streamOf } from './upstream-script.ts'
+import { type BodyStep, bytesOf, openStream, streamOf } from './upstream-script.ts'
 import { createVirtualWorld } from './virtual-world.ts'
 
 const CHAT = 'chat/completions'
@@ -81,6 +82,63 @@ describe('a stream arrives as it was sent, chunk for chunk', () => {
     const chunks = [bytesOf(said('x'.repeat(3_000_000))), bytesOf(said('y')), bytesOf(DONE)]
     const received = await pass(chunks)
     expect(differs(chunks, received)).toBe(false)
+  })
+})
+
+describe('a stream of Messages arrives as it was sent, but for the end mark', () => {
+  const event = (data: { type: string }) => `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`
+  const delta = { type: 'content_block_delta', delta: { type: 'text_delta', text: 'Grüße' } }
+  const START = event({ type: 'message_start' })
+  const STOP = [delta, { type: 'message_stop' }].map(event).join('')
+  const MARK = 'event: data\ndata: [DONE]\n\n'
+
+  async function passMessages(...chunks: readonly BodyStep[]) {
+    const world = createVirtualWorld({ shape: messages, maxAttempts: 1 })
+    world.upstream.on('messages', { headers: EVENT_STREAM, body: chunks })
+    const client = world.send()
+    const report = await world.finish(client)
+    return { text: (await client.whole()).text, report }
+  }
+
+  it('cut in two at every byte', async () => {
+    const bytes = bytesOf(PROCESSING + START + STOP + MARK)
+    for (let at = 0; at <= bytes.length; at++) {
+      const { text, report } = await passMessages(
+        ...cut(bytes, at).map((chunk) => ({ bytes: chunk })),
+      )
+      expect(text).toBe(PROCESSING + START + STOP)
+      expect(report.outcome).toBe('answered')
+    }
+  })
+
+  it('after keep-alives', async () => {
+    const { text } = await passMessages(
+      { text: PROCESSING },
+      { afterMs: 3_000, text: START },
+      { text: `${STOP}${MARK}` },
+    )
+    expect(text).toBe(`${PROCESSING}: PROCESSING\n\n${START}${STOP}`)
+  })
+
+  it('where it failed before its first output', async () => {
+    const failed = event({
+      type: 'error',
+      error: { type: 'invalid_request_error', message: 'No' },
+    } as never)
+    const { text } = await passMessages({ text: failed }, { text: MARK })
+    expect(text).toBe(failed)
+  })
+
+  it('and what only begins like one is passed on at the end', async () => {
+    const { text, report } = await passMessages({ text: `${STOP}event: da` })
+    expect(text).toBe(`${STOP}event: da`)
+    expect(report.outcome).toBe('answered')
+  })
+
+  it('and is complete without one, and without its last blank line', async () => {
+    const { text, report } = await passMessages({ text: STOP.trimEnd() })
+    expect(text).toBe(STOP.trimEnd())
+    expect(report.outcome).toBe('answered')
   })
 })
 

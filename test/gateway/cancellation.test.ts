@@ -191,6 +191,68 @@ describe('a client that leaves in the middle of a stream', () => {
     expect(begun.world.pool.inFlight()).toBe(0)
   })
 
+  describe('between the finish and the usage', () => {
+    const leavers: readonly [name: string, leave: (begun: Begun) => unknown][] = [
+      ['by its signal', ({ client }) => client.abort()],
+      ['by not reading on', ({ sent }) => sent.cancel()],
+    ]
+    for (const [name, leave] of leavers) {
+      it(`${name} pays what the answer cost: it is read on for two seconds`, async () => {
+        const begun = begin(openStream(said('a'), STOP))
+        const { world, sent } = begun
+        await world.time.drain()
+        await leave(begun)
+        await world.time.advance(1_900)
+        expect(sent.report()).toBeNull()
+        expect(world.upstream.calls[0]?.abortedAtMs).toBeNull()
+        world.upstream.calls[0]?.push(USAGE)
+        await world.time.drain()
+        expect(sent.report()).toMatchObject({ outcome: 'answered' })
+        expect(world.pool.settlements).toMatchObject([
+          { outcome: 'success', usage: { promptTokens: 21, costUsd: 0.0005, estimated: false } },
+        ])
+        expect(world.pool.inFlight()).toBe(0)
+        expect(world.time.openTimers()).toBe(0)
+      })
+
+      it(`${name} is waited for no longer than that`, async () => {
+        const begun = begin(openStream(said('a'), STOP))
+        const { world, sent } = begun
+        await world.time.drain()
+        await leave(begun)
+        await world.time.advance(1_000)
+        world.upstream.calls[0]?.push(PROCESSING)
+        await world.time.advance(1_000)
+        expect(world.upstream.calls[0]?.abortedAtMs).toBe(START_MS + 2_000)
+        expect(sent.report()).toMatchObject({ outcome: 'answered' })
+        expect(world.pool.settlements).toMatchObject([{ usage: { estimated: true } }])
+        expect(world.pool.inFlight()).toBe(0)
+        expect(world.time.openTimers()).toBe(0)
+      })
+    }
+
+    it('of one of two choices ends the call at once', async () => {
+      const { world, client, sent } = begin(openStream(said('a'), STOP), {}, { parts: 2 })
+      await world.time.advance(700)
+      client.abort()
+      await world.time.drain()
+      expect(world.upstream.calls[0]?.abortedAtMs).toBe(START_MS + 700)
+      expect(sent.report()).toMatchObject({ outcome: 'client_gone' })
+    })
+
+    it('while it was still to read the finish pays, too', async () => {
+      const { world, client, sent } = begin(
+        openStream(said('a') + STOP, USAGE),
+        {},
+        { reads: 'slow' },
+      )
+      await world.time.advance(100)
+      client.abort()
+      expect(await world.finish(sent)).toMatchObject({ outcome: 'answered' })
+      expect(world.pool.settlements).toMatchObject([{ usage: { costUsd: 0.0005 } }])
+    })
+  })
+
   it('having heard the last word has been answered: SDKs hang up at [DONE]', async () => {
     const begun = begin(openStream(said('a'), STOP, USAGE, DONE))
     await begun.world.time.drain()

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { images } from '../../src/openrouter/shapes/images.ts'
 import {
   DONE,
   EMPTY_DELTA,
@@ -58,6 +59,8 @@ describe('before the first real output the client sees nothing', () => {
     ['text', said('H')],
     ['reasoning', thought('H')],
     ['a tool call', delta({ tool_calls: [{ index: 0, id: 'c', function: { name: 'f' } }] })],
+    ['reasoning under another name', delta({ content: null, reasoning_content: 'H' })],
+    ['output under a name that nobody knows', delta({ content: '', answer_of_tomorrow: 'H' })],
     ['a refusal', delta({ refusal: 'No' })],
     ['an image', delta({ images: [{ type: 'image_url', image_url: { url: 'data:,' } }] })],
     ['audio', delta({ audio: { data: 'UklGRg' } })],
@@ -111,6 +114,9 @@ describe('a failure before the first output moves to another key, unseen', () =>
     ['nothing but the end mark', streamOf(DONE)],
     ['the end mark after a role', streamOf(ROLE + DONE)],
     ['an end before any output', streamOf(PROCESSING, ROLE)],
+    ['its first output, cut before its blank line', streamOf(ROLE, said('Hi').trimEnd())],
+    ['an error event without its blank line', streamOf(ROLE, LIMIT.trimEnd())],
+    ['an end mark without its blank line', streamOf(ROLE, DONE.trimEnd())],
     ['a break before any output', { ...streamOf(ROLE), end: 'error' }],
     ['an empty stream', streamOf()],
     ['a JSON error inside a 200', jsonAnswer(200, { error: { code: 502, message: 'No' } })],
@@ -144,6 +150,100 @@ describe('a failure before the first output moves to another key, unseen', () =>
     const failed = eventOf({ error: { code: 500, message: 'No' }, usage })
     const { world } = await journey([streamOf(failed), streamOf(HELLO)])
     expect(world.pool.settlements[0]?.usage).toMatchObject({ promptTokens: 9, costUsd: 0.25 })
+  })
+})
+
+describe('an answer whose last event lacks its blank line', () => {
+  const last = STOP.trimEnd()
+
+  it.each([
+    ['before the first output', [ROLE, last]],
+    ['with the first output', [ROLE, said('Hi') + last]],
+    ['after the first output', [said('Hi'), last]],
+    ['cut in two', [said('Hi'), last.slice(0, 40), last.slice(40)]],
+    ['with half of its blank line', [said('Hi'), `${last}\n`]],
+  ])('is whole, and paid once: %s', async (_, chunks) => {
+    for (const end of ['close', 'error'] as const) {
+      const script = { ...streamOf(...chunks), end, endAfterMs: 1 }
+      const { world, text, report } = await journey([script, streamOf(HELLO)])
+      expect(text).toBe(chunks.join(''))
+      expect(world.upstream.calls).toHaveLength(1)
+      expect(report.outcome).toBe('answered')
+      expect(world.pool.settlements).toMatchObject([{ outcome: 'success' }])
+    }
+  })
+
+  it('is counted by the usage in it', async () => {
+    const { report } = await journey([streamOf(said('Hi'), USAGE.trimEnd())])
+    expect(report.usage).toMatchObject({ promptTokens: 21, estimated: false })
+  })
+
+  it('has failed, if that event is an error, which is told once', async () => {
+    const failed = errorEventOf(502, 'Provider left').trimEnd()
+    const { text, report } = await journey([streamOf(said('Hi'), failed)])
+    expect(text).toBe(said('Hi') + failed)
+    expect(report.outcome).toBe('failed')
+  })
+})
+
+describe('an answer with several parts', () => {
+  const end = (index: number) => eventOf({ choices: [{ index, delta: {}, finish_reason: 'stop' }] })
+  const first = [said('Hi'), end(0)]
+
+  async function twoParts(...texts: string[]) {
+    const world = createVirtualWorld()
+    world.upstream.on(CHAT, streamOf(...texts))
+    const client = world.send({ parts: 2 })
+    const report = await world.finish(client)
+    return { world, report, text: (await client.whole()).text }
+  }
+
+  it('that is cut after the first has failed', async () => {
+    const { world, report, text } = await twoParts(...first)
+    expect(errorsIn(text)).toMatchObject([{ error: { code: 502 }, finish: 'error' }])
+    expect(report.outcome).toBe('failed')
+    expect(world.pool.settlements).toMatchObject([{ outcome: 'failure' }])
+  })
+
+  it.each([
+    ['when all have ended', [...first, end(1)]],
+    ['at the end mark, whatever came', [...first, DONE]],
+  ])('is complete %s', async (_, texts) => {
+    const { report, text } = await twoParts(...texts)
+    expect(text).toBe(texts.join(''))
+    expect(report.outcome).toBe('answered')
+  })
+
+  it('is not complete because one part tells its end twice, as it does with its usage', async () => {
+    expect((await twoParts(...first, USAGE)).report.outcome).toBe('failed')
+  })
+
+  it('that are pictures without a number is complete when as many have come', async () => {
+    const picture = `data: ${JSON.stringify({ type: 'image_generation.completed', b64_json: 'AA' })}\n\n`
+    for (const [count, outcome] of [
+      [1, 'failed'],
+      [2, 'answered'],
+    ] as const) {
+      const world = createVirtualWorld({ shape: images })
+      world.upstream.on('images', streamOf(...Array.from({ length: count }, () => picture)))
+      expect((await world.finish(world.send({ parts: 2 }))).outcome).toBe(outcome)
+    }
+  })
+})
+
+describe('a finish reason that is an empty string', () => {
+  const running = (content: string) =>
+    eventOf({ choices: [{ index: 0, delta: { content }, finish_reason: '' }] })
+
+  it('ends nothing: a stream that is cut after it has failed', async () => {
+    const { text, report } = await journey([streamOf(running('Hi'), running('there'))])
+    expect(errorsIn(text)).toMatchObject([{ error: { code: 502 }, finish: 'error' }])
+    expect(report.outcome).toBe('failed')
+  })
+
+  it('is no output', async () => {
+    const { world } = await journey([streamOf(running('')), streamOf(HELLO)])
+    expect(world.keysCalled()).toEqual(['a', 'b'])
   })
 })
 
@@ -191,6 +291,7 @@ describe('after the first output nothing is retried', () => {
     const [first, second] = text
       .split('\n\n', 2)
       .map((event) => JSON.parse(event.slice('data: '.length)))
+    expect(second.error.metadata.error_type).toBe('provider_unavailable')
     expect(second).toMatchObject({ id: first.id, model: first.model, created: first.created })
   })
 

@@ -284,6 +284,7 @@ describe('when the pool has no key', () => {
     expect(JSON.parse(text).error.metadata).toEqual({
       source: 'switchyard',
       reason: 'no_key_available',
+      error_type: 'provider_overloaded',
       reasons: { disabled: 1 },
     })
   })

@@ -100,6 +100,8 @@ export interface SendOptions {
   readonly size?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
+  /** How many choices it asks for. Default: one. */
+  readonly parts?: number
   readonly signal?: AbortSignal
   /** Which isolate the request reaches. Default: the first. */
   readonly isolate?: number
@@ -179,6 +181,7 @@ function requestOf(
     held: memory.open(),
     headers: new Headers(given.headers),
     search: given.search ?? '',
+    parts: given.parts ?? 1,
     signal: given.signal ?? new AbortController().signal,
     startedAtMs: nowMs,
     authMs: 0,

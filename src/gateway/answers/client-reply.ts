@@ -3,6 +3,9 @@ import type { Ports } from '../ports.ts'
 /** Before the commit, comments are passed on as keep-alives, but not earlier than this. */
 const KEEP_ALIVE_AFTER_MS = 2_000
 
+/** The keep-alive for pings and lifecycle events, which are not passed on before the commit. */
+const SIGN_OF_LIFE = new TextEncoder().encode(': PROCESSING\n\n')
+
 /** nginx's status for a client that left before its answer. No client receives it. */
 const CLIENT_CLOSED_REQUEST = 499
 
@@ -48,10 +51,16 @@ export interface ClientReply {
    * `abandon` or `hurry` ended the wait.
    */
   write(bytes: Uint8Array): Promise<boolean>
-  /** Ends the stream. */
+  /** Ends the stream. Resolves when the client has it all, or after `abandon` or `hurry`. */
   end(): Promise<void>
-  /** Offers a comment as a keep-alive. It is sent now, or when the time comes, or not at all. */
-  keepAlive(block: HeldBlock, head: StreamHead): void
+  /** Writes the last bytes and ends the stream. Waits for the client no longer than `ms`. */
+  endWith(bytes: Uint8Array, ms: number): Promise<void>
+  /**
+   * Offers a comment as a keep-alive; null for words of upstream that are no comment, for which one
+   * of the gateway's own stands. It is sent now, or when the time comes, or not at all. A stream that
+   * begins so has no headers of its attempt, which may yet fail.
+   */
+  keepAlive(block: HeldBlock | null, head: StreamHead): void
   /** Drops the keep-alives that were offered but not sent, since their attempt is decided. */
   dropKeepAlives(): void
   /**
@@ -70,24 +79,28 @@ export interface ClientReply {
 
 /**
  * @param onGone called once when the stream breaks: the client stopped reading, or after `abandon`
- * @param decorate adds the gateway's own headers at the moment of answering
+ * @param decorate adds the gateway's own headers at the moment of answering. `provisional`: the
+ *   stream begins with a keep-alive, before it is certain which attempt will answer
  */
 export function createClientReply(
   ports: Ports,
-  decorate: (headers: Headers) => Headers,
+  decorate: (headers: Headers, certainty: 'certain' | 'provisional') => Headers,
   onGone: () => void,
 ): ClientReply {
   const { promise: response, resolve: settle, reject } = Promise.withResolvers<Response>()
   const { promise: taken, resolve: take } = Promise.withResolvers<void>()
   let writer: WritableStreamDefaultWriter<Uint8Array> | null = null
   let due = false
-  let waiting: { block: HeldBlock; head: StreamHead }[] = []
+  let waiting: { block: HeldBlock | null; head: StreamHead }[] = []
   let isAnswered = false
   let isAbandoned = false
   let isHurried = false
-  let giveUpWriting = (): void => undefined
+  let giveUpWaiting = (): void => undefined
 
-  const begin = ({ status, headers }: StreamHead): WritableStreamDefaultWriter<Uint8Array> => {
+  const begin = (
+    { status, headers }: StreamHead,
+    certainty: 'certain' | 'provisional' = 'certain',
+  ): WritableStreamDefaultWriter<Uint8Array> => {
     if (writer !== null) return writer
     isAnswered = true
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
@@ -96,14 +109,14 @@ export function createClientReply(
       take()
       onGone()
     })
-    settle(new Response(readable, { status, headers: decorate(headers) }))
+    settle(new Response(readable, { status, headers: decorate(headers, certainty) }))
     return writer
   }
-  const send = (block: HeldBlock, head: StreamHead) => {
-    block.sent = true
+  const send = (block: HeldBlock | null, { status, headers }: StreamHead) => {
+    if (block !== null) block.sent = true
     // `writer.closed` reports a client that has left.
-    begin(head)
-      .write(block.bytes)
+    begin({ status, headers: ofAnyAttempt(headers) }, 'provisional')
+      .write(block?.bytes ?? SIGN_OF_LIFE)
       .catch(() => undefined)
   }
   const cancelTimer = ports.timer(KEEP_ALIVE_AFTER_MS, () => {
@@ -112,13 +125,30 @@ export function createClientReply(
     waiting = []
   })
 
+  /** False if the work failed, or if `abandon` or `hurry` ended the wait. */
+  const waitFor = (work: Promise<void> = Promise.resolve()): Promise<boolean> =>
+    // Not `Promise.race` with one long-lived promise: that would keep one reaction per chunk.
+    new Promise((resolve) => {
+      giveUpWaiting = () => resolve(false)
+      work.then(() => resolve(true), giveUpWaiting)
+      if (isHurried) resolve(true)
+    })
+  const write = async (bytes: Uint8Array) => !isAbandoned && (await waitFor(writer?.write(bytes)))
+  const end = async () => {
+    if (!isAbandoned) await waitFor(writer?.close())
+  }
+  const hurry = () => {
+    isHurried = true
+    giveUpWaiting()
+  }
+
   return {
     response,
     taken,
     streaming: () => writer !== null,
     whole({ status, headers }, body) {
       isAnswered = true
-      settle(wholeResponse(body, { status, headers: decorate(headers) }, take))
+      settle(wholeResponse(body, { status, headers: decorate(headers, 'certain') }, take))
     },
     fail(bug) {
       isAnswered = true
@@ -126,24 +156,18 @@ export function createClientReply(
       take()
     },
     begin: (head) => void begin(head),
-    async write(bytes) {
-      if (isAbandoned) return false
-      // Not `Promise.race` with one long-lived promise: that would keep one reaction per chunk.
-      return await new Promise<boolean>((resolve) => {
-        giveUpWriting = () => resolve(false)
-        const written = writer?.write(bytes) ?? Promise.resolve()
-        written.then(() => resolve(true), giveUpWriting)
-        if (isHurried) resolve(true)
-      })
-    },
-    async end() {
-      if (isAbandoned) return
-      const closed = writer?.close().catch(() => undefined)
-      if (!isHurried) await closed
+    write,
+    end,
+    async endWith(bytes, ms) {
+      const cancel = ports.timer(ms, hurry)
+      await write(bytes)
+      await end()
+      cancel()
     },
     keepAlive(block, head) {
       if (due) send(block, head)
-      else waiting.push({ block, head })
+      // Of the gateway's own, one is enough.
+      else if (block !== null || waiting.length === 0) waiting.push({ block, head })
     },
     dropKeepAlives() {
       waiting = []
@@ -151,13 +175,10 @@ export function createClientReply(
     abandon() {
       isAbandoned = true
       waiting = []
-      giveUpWriting()
+      giveUpWaiting()
       writer?.abort().catch(() => undefined)
     },
-    hurry() {
-      isHurried = true
-      giveUpWriting()
-    },
+    hurry,
     close() {
       cancelTimer()
       if (isAnswered) return
@@ -182,4 +203,16 @@ function wholeResponse(
   pipe.write(body).catch(() => undefined)
   pipe.close().then(onTaken, onTaken)
   return new Response(readable, init)
+}
+
+/** The headers that every attempt's stream has alike. The others name the attempt. */
+const ALIKE = ['content-type', 'cache-control']
+
+function ofAnyAttempt(headers: Headers): Headers {
+  const alike = new Headers()
+  for (const name of ALIKE) {
+    const value = headers.get(name)
+    if (value !== null) alike.set(name, value)
+  }
+  return alike
 }

@@ -1,10 +1,12 @@
 import type { Usage } from '../../balancing/settlement.ts'
+import { createEndMarkFilter } from '../../openrouter/end-mark.ts'
 import {
   failureOf,
   readError,
   type UpstreamFailure,
 } from '../../openrouter/failures/upstream-failure.ts'
-import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
+import type { ApiShape, EventReading } from '../../openrouter/shapes/api-shape.ts'
+import type { SseBlock } from '../../openrouter/sse.ts'
 import type { ClientReply, HeldBlock, StreamHead } from '../answers/client-reply.ts'
 import type { HeldBytes } from '../byte-budget.ts'
 import { concat, parseJson, readWhole } from './body.ts'
@@ -44,8 +46,17 @@ export type Attempt =
 export interface CommittedStream {
   readonly head: StreamHead
   readonly watch: StreamWatch
+  /** Reads on. Never throws. */
+  readonly read: () => Promise<Read>
   /** What was held back and has not gone out: chunks as they came, or blocks after a keep-alive. */
   readonly held: Uint8Array[]
+}
+
+/** What the request asked for. */
+export interface ExpectedAnswer {
+  readonly shape: ApiShape
+  /** How many parts the answer is to have, as `ApiShape.partsOf` tells. */
+  readonly parts: number
 }
 
 export interface AttemptLimits {
@@ -71,7 +82,7 @@ const MAX_ERROR_TAIL_MS = 250
  */
 export async function attempt(
   call: UpstreamCall,
-  shape: ApiShape,
+  { shape, parts }: ExpectedAnswer,
   reply: ClientReply,
   limits: AttemptLimits,
 ): Promise<Attempt> {
@@ -86,7 +97,10 @@ export async function attempt(
   }
   if (!isEventStream(response.headers)) return await readAnswer(call, head, shape, limits)
   call.arm('first_output', limits.firstOutputMs)
-  return await awaitOutput(call, head, { shape, reply, held: limits.held })
+  const read = shape.endMark === 'left_out' ? withoutEndMark(call) : () => call.read()
+  const watch = createStreamWatch(shape, parts)
+  const { held } = limits
+  return await awaitOutput({ call, head, reply, read, watch, held, chunks: [], blocks: [] })
 }
 
 /** Whether a body is a stream of server-sent events. */
@@ -180,28 +194,28 @@ async function readAnswer(
   return { kind: 'whole', answer, usage: reading.usage }
 }
 
-interface StreamSides {
-  readonly shape: ApiShape
+/** A stream that is not committed yet. */
+interface OpenStream extends HeldStream {
+  readonly call: UpstreamCall
+  readonly head: StreamHead
   readonly reply: ClientReply
+  readonly read: () => Promise<Read>
   readonly held: HeldBytes
 }
 
-/** Holds a stream back until its first real output, passing comments on as keep-alives. */
-async function awaitOutput(
-  call: UpstreamCall,
-  head: StreamHead,
-  { shape, reply, held }: StreamSides,
-): Promise<Attempt> {
-  const watch = createStreamWatch(shape)
-  const chunks: Uint8Array[] = []
-  const blocks: HeldBlock[] = []
+/** Holds a stream back until its first real output. Its other words become keep-alives. */
+async function awaitOutput(stream: OpenStream): Promise<Attempt> {
+  const { call, head, reply, read: readNext, watch, held, chunks } = stream
   for (let heldBytes = 0; ; ) {
-    const read = await call.read()
-    if (read.kind !== 'chunk') return ended(read)
-    chunks.push(read.bytes)
-    heldBytes += read.bytes.length
-    const decided = look(read.bytes, watch, blocks, (block) => reply.keepAlive(block, head))
-    const isFull = !held.grow(read.bytes.length) || heldBytes > MAX_HELD_BYTES
+    const read = await readNext()
+    let isFull = false
+    if (read.kind === 'chunk') {
+      chunks.push(read.bytes)
+      heldBytes += read.bytes.length
+      isFull = !held.grow(read.bytes.length) || heldBytes > MAX_HELD_BYTES
+    }
+    const decided = read.kind === 'chunk' ? look(read.bytes, stream) : verdictAtEnd(read, watch)
+    if (decided === 'undecided' && read.kind !== 'chunk') return ended(read)
     const verdict = decided === 'undecided' && isFull ? 'commit' : decided
     // A decided stream goes out whole or not at all. None of its comments may go out separately.
     if (verdict !== 'undecided') reply.dropKeepAlives()
@@ -211,11 +225,34 @@ async function awaitOutput(
       case 'commit':
         // The held chunks are written next, at the client's pace. No clock for upstream may run.
         call.disarm()
-        return { kind: 'stream', stream: { head, watch, held: unsent({ watch, chunks, blocks }) } }
+        return {
+          kind: 'stream',
+          stream: { head, watch, read: readNext, held: unsent(stream) },
+        }
       case 'empty':
         return failed({ kind: 'truncated' }, null, watch.summary().usage)
       case 'error':
-        return await readErrorTail(call, head, { watch, chunks, blocks })
+        return await readErrorTail(stream)
+    }
+  }
+}
+
+/** Reads a stream without the end mark that its API does not have. */
+function withoutEndMark(call: UpstreamCall): () => Promise<Read> {
+  const filter = createEndMarkFilter()
+  const passed: Uint8Array[] = []
+  let last: Read | null = null
+  return async () => {
+    for (;;) {
+      const bytes = passed.shift()
+      if (bytes !== undefined) return { kind: 'chunk', bytes }
+      if (last !== null) return last
+      const read = await call.read()
+      if (read.kind === 'chunk') passed.push(...filter.push(read.bytes))
+      else {
+        last = read
+        passed.push(...filter.end())
+      }
     }
   }
 }
@@ -230,25 +267,40 @@ interface HeldStream {
 type Verdict = 'undecided' | 'commit' | 'empty' | 'error'
 
 /** The first block with a verdict decides the attempt. Later blocks of a chunk are only stored. */
-function look(
-  chunk: Uint8Array,
-  watch: StreamWatch,
-  blocks: HeldBlock[],
-  onComment: (block: HeldBlock) => void,
-): Verdict {
+function look(chunk: Uint8Array, { watch, blocks, reply, head }: OpenStream): Verdict {
   let verdict: Verdict = 'undecided'
-  for (const { block, reading } of watch.look(chunk)) {
+  const comments: HeldBlock[] = []
+  const looked = watch.look(chunk)
+  for (const { block, reading } of looked) {
     const held = { bytes: block.bytes, sent: false }
     blocks.push(held)
-    if (verdict !== 'undecided') continue
-    if (block.kind === 'comment') onComment(held)
-    // A block that is too large to parse counts as output.
-    else if (block.kind === 'oversized') verdict = 'commit'
-    else if (reading?.error) verdict = 'error'
-    else if (reading?.output || reading?.finished) verdict = 'commit'
-    else if (reading?.done) verdict = 'empty'
+    if (block.kind === 'comment') comments.push(held)
+    if (verdict === 'undecided') verdict = verdictOn(block.kind, reading)
   }
+  if (verdict !== 'undecided' || looked.length === 0) return verdict
+  for (const comment of comments) reply.keepAlive(comment, head)
+  // Upstream is alive, but what it says is held back: pings, roles, the lifecycle of a response.
+  if (comments.length === 0) reply.keepAlive(null, head)
   return verdict
+}
+
+function verdictOn(kind: SseBlock['kind'], reading: EventReading | null): Verdict {
+  // A block that is too large to parse counts as output.
+  if (kind === 'oversized') return 'commit'
+  if (reading === null) return 'undecided'
+  if (reading.error !== null) return 'error'
+  if (reading.output || reading.finished) return 'commit'
+  return reading.done ? 'empty' : 'undecided'
+}
+
+/**
+ * The stream ended before it was decided. Its last event may lack its blank line. An answer that
+ * began with this event and is not complete has broken off, and no client has seen any of it.
+ */
+function verdictAtEnd(last: Exclude<Read, { kind: 'chunk' }>, watch: StreamWatch): Verdict {
+  if (last.kind === 'stopped') return 'undecided'
+  const verdict = verdictOn('event', watch.end())
+  return verdict === 'commit' && !watch.summary().finished ? 'undecided' : verdict
 }
 
 /** What the client has not received: the chunks as they came, or all blocks but the keep-alives. */
@@ -259,21 +311,15 @@ function unsent({ watch, chunks, blocks }: HeldStream): Uint8Array[] {
 }
 
 /** Reads the rest of a stream that failed before its first output, so it can be passed on whole. */
-async function readErrorTail(
-  call: UpstreamCall,
-  head: StreamHead,
-  { watch, chunks, blocks }: HeldStream,
-): Promise<Attempt> {
+async function readErrorTail(stream: OpenStream): Promise<Attempt> {
+  const { call, head, read: readNext, watch, chunks, blocks } = stream
   call.arm('idle', MAX_ERROR_TAIL_MS)
-  for (let read = await call.read(); read.kind === 'chunk'; read = await call.read()) {
+  for (let read = await readNext(); read.kind === 'chunk'; read = await readNext()) {
     chunks.push(read.bytes)
     blocks.push(...watch.look(read.bytes).map(({ block: { bytes } }) => ({ bytes, sent: false })))
   }
+  watch.end()
   const { error, usage } = watch.summary()
   if (error === null) return failed({ kind: 'truncated' })
-  return failed(
-    failureOf(error, head.headers),
-    { ...head, body: concat(unsent({ watch, chunks, blocks })) },
-    usage,
-  )
+  return failed(failureOf(error, head.headers), { ...head, body: concat(unsent(stream)) }, usage)
 }

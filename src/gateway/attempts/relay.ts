@@ -26,6 +26,9 @@ export interface RelayEnds {
   readonly held: HeldBytes
 }
 
+/** How long a complete answer is read on for its usage when the client has left, in milliseconds. */
+const USAGE_AFTER_LEAVING_MS = 2_000
+
 /**
  * Passes a committed stream through, chunk by chunk, and returns how it ended. Nothing can be
  * retried any more. A failure becomes one error event, unless upstream has sent one itself. The
@@ -33,20 +36,25 @@ export interface RelayEnds {
  *
  * The idle clock runs only while the gateway waits for upstream. It does not run while the gateway
  * waits for a slow client.
+ *
+ * A client that leaves ends the upstream call at once, unless the answer is complete and only its
+ * usage is missing: else it would be free.
  */
 export async function relay(
   { call, reply, idleMs, held }: RelayEnds,
-  { head, watch, held: chunks }: CommittedStream,
+  { head, watch, held: chunks, read: readNext }: CommittedStream,
   shape: ApiShape,
 ): Promise<StreamEnd> {
+  call.onLeaving(() => (watch.awaitsUsage() ? USAGE_AFTER_LEAVING_MS : 0))
   reply.begin(head)
   await writeHeld(call, reply, chunks)
   held.release()
   for (;;) {
     call.arm('idle', idleMs)
-    const read = await call.read()
+    const read = await readNext()
     call.disarm()
     if (read.kind !== 'chunk') {
+      watch.end()
       const end = endOf(read, watch.summary(), head.headers)
       if (end.kind === 'failed' || end.kind === 'out_of_time')
         await explain(end, watch, shape, reply)

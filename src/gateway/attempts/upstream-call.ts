@@ -33,7 +33,15 @@ export interface UpstreamCall {
   /** Starts the given clock, in place of the one before. `total` runs besides it. */
   arm(clock: Clock, ms: number): void
   disarm(): void
-  /** Ends the call and aborts it at upstream. Does nothing to a call that is over. */
+  /**
+   * Asked when the client has left: for how many milliseconds more the call may be read. Without it
+   * a call ends at once.
+   */
+  onLeaving(lingerMs: () => number): void
+  /**
+   * Ends the call and aborts it at upstream, for `client_gone` perhaps somewhat later. Does nothing
+   * to a call that is over.
+   */
   stop(cause: StopCause): void
   /** Frees the timers, and aborts the call if it is not over. Safe to call twice. */
   close(): void
@@ -75,11 +83,19 @@ export function createUpstreamCall(
     controller.abort()
     reader?.cancel().catch(() => undefined)
   }
-  const stop = (why: StopCause) => {
+  const stopNow = (why: StopCause) => {
     if (over || cause !== null) return
     cause = why
     stopped.resolve()
     abandon()
+  }
+  let lingerMs = () => 0
+  let cancelLingering: (() => void) | null = null
+  const stop = (why: StopCause) => {
+    if (over || cause !== null) return
+    const ms = why === 'client_gone' ? lingerMs() : 0
+    if (ms > 0) cancelLingering ??= ports.timer(ms, () => stopNow(why))
+    else stopNow(why)
   }
   const cancelTotal = ports.timer(totalMs, () => {
     stop('total')
@@ -123,9 +139,7 @@ export function createUpstreamCall(
       const early = stoppedResult()
       if (early !== null) {
         // A fetch that ignores the signal may still answer. Its body is cancelled unread.
-        void response.then((late) => {
-          if (late.kind === 'response') late.response.body?.cancel().catch(() => undefined)
-        })
+        void response.then(cancelBody)
         return early
       }
       headersMs = ports.nowMs() - beganMs
@@ -141,9 +155,13 @@ export function createUpstreamCall(
       cancelClock = ports.timer(ms, () => stop(clock))
     },
     disarm: () => cancelClock(),
+    onLeaving(ask) {
+      lingerMs = ask
+    },
     stop,
     close() {
       cancelTotal()
+      cancelLingering?.()
       cancelClock()
       if (!over && cause === null) abandon()
       over = true
@@ -159,4 +177,8 @@ async function readThrough(filter: ByteFilter, readBody: () => Promise<Read>): P
     if (bytes.length > 0) return { kind: 'chunk', bytes }
     if (next.kind !== 'chunk') return next
   }
+}
+
+function cancelBody(opened: Opened): void {
+  if (opened.kind === 'response') opened.response.body?.cancel().catch(() => undefined)
 }

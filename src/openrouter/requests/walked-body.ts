@@ -19,6 +19,8 @@ export interface WalkedBody {
 const SMALL_FIELDS = [
   ...['model', 'models', 'session_id', 'prompt_cache_key'],
   ...['max_tokens', 'max_completion_tokens', 'max_output_tokens'],
+  // By these the parts of an answer are counted. A prompt that is longer counts as one.
+  ...['n', 'prompt'],
 ] as const
 /** The fields in which a conversation begins. */
 const OPENING_FIELDS = ['messages', 'system', 'instructions', 'input'] as const

@@ -27,6 +27,13 @@ export interface ApiShape {
    * and the first user message, as they are in the JSON. Empty if the request has neither.
    */
   openingOf(body: JsonObject): readonly unknown[]
+  /** How many parts the request asks for: choices, images. One part where this is absent. */
+  partsOf?(body: JsonObject): number
+  /**
+   * Whether a stream of this API ends with `data: [DONE]`. If it must not, the gateway leaves the
+   * mark out that OpenRouter sends.
+   */
+  readonly endMark: 'passed' | 'left_out'
   /** Reads one event of a stream. An unreadable event gives `SILENT`; it is not an error. */
   readEvent(event: SseEvent): EventReading
   /**
@@ -54,8 +61,13 @@ export const SILENT: EventReading = {
 export interface EventReading extends StreamIdentity {
   /** The event has output for the caller: text, reasoning, a tool call, an image. */
   readonly output: boolean
-  /** The answer, or one of several answers, has ended. Usage may still follow. */
+  /** The answer, or a part of it, has ended. Usage may still follow. */
   readonly finished: boolean
+  /**
+   * The numbers of the parts that have ended, where the API numbers them: it may tell an end twice.
+   * Without numbers, each event with `finished` ends one part.
+   */
+  readonly ended?: readonly number[]
   /** The stream has ended. */
   readonly done: boolean
   readonly error: WireError | null

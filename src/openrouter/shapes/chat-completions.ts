@@ -10,23 +10,25 @@ import {
   type StreamIdentity,
   type WholeReading,
 } from './api-shape.ts'
-import { identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
+import { countOf, identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
 import { openRouterError } from './openrouter-error.ts'
 
 /**
  * Every chunk has a `finish_reason`, and some upstreams always send `usage` and
- * `error`, so these fields do not count if they are null. The white space is
- * inside the look-ahead: outside, the expression could backtrack over it, and null
- * would count as a value. A field name may contain an escape (`\u0075sage`). This is
+ * `error`, so these fields do not count if they are null or an empty string. The white
+ * space is inside the look-ahead: outside, the expression could backtrack over it, and
+ * null would count as a value. A field name may contain an escape (`\u0075sage`). This is
  * rare, so every event with an escape is parsed.
  */
-const SIGNS = /(?:"usage|"error|finish_reason)"\s*:(?!\s*null)|\[DONE\]|\\u/
+const SIGNS = /(?:"usage|"error|finish_reason)"\s*:(?!\s*(?:null|""))|\[DONE\]|\\u/
 
 /** OpenAI's chat completions with OpenRouter's additions. */
 export const chatCompletions: ApiShape = {
   path: 'chat/completions',
   answers: 'json',
+  endMark: 'passed',
   openingOf,
+  partsOf: ({ n }) => countOf(n),
   readEvent,
   mayMatter: mayMatterBy(SIGNS),
   readWhole,
@@ -46,9 +48,11 @@ function readEvent({ data }: SseEvent): EventReading {
   const chunk = parseObject(data)
   if (chunk === null) return SILENT
   const choices = choicesOf(chunk)
+  const ended = choices.flatMap((choice, at) => (isFinished(choice) ? [numberOf(choice, at)] : []))
   return {
     output: choices.some(hasOutput),
-    finished: choices.some((choice) => (choice.finish_reason ?? null) !== null),
+    finished: ended.length > 0,
+    ...(ended.length > 0 ? { ended } : {}),
     done: false,
     error: errorIn(chunk, choices),
     usage: readUsage(chunk.usage),
@@ -69,6 +73,16 @@ function readWhole(body: unknown): WholeReading {
 
 function choicesOf(body: JsonObject): readonly JsonObject[] {
   return listOf(body.choices).filter(isJsonObject)
+}
+
+/** Some providers send an empty string as the finish reason of every running chunk. */
+function isFinished({ finish_reason }: JsonObject): boolean {
+  return textOf(finish_reason) !== null
+}
+
+/** Which of several choices this is. Some providers omit the index if there is only one. */
+function numberOf({ index }: JsonObject, at: number): number {
+  return typeof index === 'number' ? index : at
 }
 
 /** An error is at the top level, in a choice, or visible only in a choice's `finish_reason`. */
@@ -98,23 +112,29 @@ function unexplained(choice: JsonObject, providerName: string | null): WireError
   }
 }
 
-/** The fields of a delta that hold output. `function_call` is the older form of `tool_calls`. */
-const OUTPUT_FIELDS = [
-  'content',
-  'reasoning',
-  'reasoning_details',
-  'refusal',
-  'tool_calls',
-  'function_call',
-  'images',
-  'audio',
-  'annotations',
-] as const
+/**
+ * The fields of a delta that hold no output. Every other field counts, since providers have their
+ * own names: `content`, `reasoning`, `reasoning_content`, `thinking`, `tool_calls`, `refusal`,
+ * `images`, `audio`. Output under a name that the gateway did not know would be held back to its end.
+ */
+const SHELL_FIELDS: ReadonlySet<string> = new Set([
+  ...['role', 'name', 'id', 'index', 'type', 'object', 'created', 'model', 'provider'],
+  ...['finish_reason', 'native_finish_reason', 'stop_reason', 'logprobs', 'usage', 'error'],
+  ...['service_tier', 'system_fingerprint', 'obfuscation'],
+])
 
-/** The legacy text completions have text and reasoning in the choice itself, without a delta. */
+/**
+ * The legacy text completions have their output in the choice itself, without a delta. There,
+ * fields such as Azure's filter results are beside it, so only known names count.
+ */
+const LEGACY_FIELDS = ['text', 'content', 'reasoning', 'reasoning_content', 'reasoning_details']
+
 function hasOutput(choice: JsonObject): boolean {
-  const delta = objectOf(choice.delta ?? choice.message ?? choice)
-  return isReal(choice.text) || OUTPUT_FIELDS.some((field) => isReal(delta[field]))
+  const said = Object.entries(objectOf(choice.delta ?? choice.message))
+  return (
+    said.some(([name, value]) => !SHELL_FIELDS.has(name) && isReal(value)) ||
+    LEGACY_FIELDS.some((field) => isReal(choice[field]))
+  )
 }
 
 function errorEvent(notice: ErrorNotice & StreamIdentity): string {

@@ -1,5 +1,7 @@
+import { listOf } from '../json-value.ts'
 import type { ApiShape, ErrorNotice, StreamIdentity } from './api-shape.ts'
 import { chatCompletions } from './chat-completions.ts'
+import { countOf } from './event-data.ts'
 import { openRouterError } from './openrouter-error.ts'
 
 /** OpenAI's legacy text completions: the stream of chat, with a text in place of a delta. */
@@ -8,7 +10,15 @@ export const completions: ApiShape = {
   path: 'completions',
   // A prompt holds the whole text, so there is no opening that later turns would share.
   openingOf: () => [],
+  // Each of several prompts has its own choices.
+  partsOf: ({ n, prompt }) => countOf(n) * promptsIn(prompt),
   errorEvent,
+}
+
+/** A list of token ids is one prompt. */
+function promptsIn(prompt: unknown): number {
+  const prompts = listOf(prompt)
+  return typeof prompts[0] === 'number' ? 1 : Math.max(1, prompts.length)
 }
 
 function errorEvent(notice: ErrorNotice & StreamIdentity): string {

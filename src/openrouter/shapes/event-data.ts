@@ -17,6 +17,11 @@ export function isDone(data: string): boolean {
   return data.trim() === '[DONE]'
 }
 
+/** A number of choices or images that a request asks for. Anything but a whole number is one. */
+export function countOf(value: unknown): number {
+  return typeof value === 'number' && Number.isInteger(value) && value > 1 ? value : 1
+}
+
 /**
  * The id, model and creation time in a piece of JSON: a whole answer, an event, or the part of an
  * event that describes the answer.

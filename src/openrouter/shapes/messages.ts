@@ -10,22 +10,24 @@ import {
   type WholeReading,
 } from './api-shape.ts'
 import { errorOf, identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
+import { withErrorType } from './openrouter-error.ts'
 
 /**
  * `message_start` holds the usage of the prompt. `message_delta` holds the usage of the answer and
- * its stop reason. These fields do not count if they are null, as they often are.
+ * its stop reason. These fields do not count if they are null, as they often are, or an empty string.
  */
 const SIGNS =
-  /(?:"usage|"error|stop_reason)"\s*:(?!\s*null)|"type"\s*:\s*"error"|message_stop|\[DONE\]|\\u/
+  /(?:"usage|"error|stop_reason)"\s*:(?!\s*(?:null|""))|"type"\s*:\s*"error"|message_stop|\[DONE\]|\\u/
 
 /**
  * Anthropic's messages. OpenRouter sends a `[DONE]` after `message_stop`, which
- * Anthropic does not.
+ * Anthropic does not: its SDK throws on it after every answer.
  * https://docs.anthropic.com/en/api/messages-streaming
  */
 export const messages: ApiShape = {
   path: 'messages',
   answers: 'json',
+  endMark: 'left_out',
   openingOf,
   readEvent,
   mayMatter: mayMatterBy(SIGNS),
@@ -57,8 +59,12 @@ function readEvent({ data }: SseEvent): EventReading {
   const message = objectOf(event.message)
   const delta = objectOf(event.delta)
   return {
-    // A block begins empty, except a tool call: that begins with the tool's name.
-    output: isReal(event.content_block) || (event.type === 'content_block_delta' && isReal(delta)),
+    // A block begins empty, except a tool call: that begins with the tool's name. A message begins
+    // empty, except one that a server had at once.
+    output:
+      isReal(event.content_block) ||
+      isReal(message.content) ||
+      (event.type === 'content_block_delta' && isReal(delta)),
     finished: event.type === 'message_delta' && textOf(delta.stop_reason) !== null,
     done: event.type === 'message_stop',
     error: errorOf(event),
@@ -95,5 +101,7 @@ const TYPES: ReadonlyMap<number, string> = new Map([
 
 function errorBody({ code, message, metadata }: ErrorNotice): JsonObject {
   const type = TYPES.get(code) ?? (code < 500 ? 'invalid_request_error' : 'api_error')
-  return { type: 'error', error: { type, message, metadata: metadata ?? {} }, request_id: null }
+  const named = withErrorType(code, metadata)
+  const error = { type, message, error_type: named.error_type, metadata: named }
+  return { type: 'error', error, request_id: null }
 }

@@ -23,6 +23,7 @@ export function plainShape(
   return {
     path,
     answers,
+    endMark: 'passed',
     openingOf: () => [],
     readEvent,
     mayMatter: mayMatterBy(SIGNS),

@@ -11,7 +11,7 @@ import {
   type WholeReading,
 } from './api-shape.ts'
 import { errorOf, identityOf, isDone, isReal, mayMatterBy, parseObject } from './event-data.ts'
-import { openRouterError } from './openrouter-error.ts'
+import { openRouterError, withErrorType } from './openrouter-error.ts'
 
 /** Ends, errors and failures, found by the event's type or by the field that holds them. */
 const SIGNS =
@@ -24,6 +24,7 @@ const SIGNS =
 export const responses: ApiShape = {
   path: 'responses',
   answers: 'json',
+  endMark: 'passed',
   openingOf,
   readEvent,
   mayMatter: mayMatterBy(SIGNS),
@@ -49,7 +50,7 @@ function readEvent({ data }: SseEvent): EventReading {
   const type = textOf(event.type) ?? ''
   const response = objectOf(event.response)
   return {
-    output: OUTPUT_FIELDS.some((field) => isReal(event[field])),
+    output: hasOutput(event) || isReal(response.output),
     finished: ENDS.has(type),
     done: false,
     error: errorIn(type, event),
@@ -59,21 +60,19 @@ function readEvent({ data }: SseEvent): EventReading {
 }
 
 /**
- * The fields of an event that hold output. A new item or part is empty, except a tool call, which
- * begins with the tool's name. A search or an image becomes output when its content arrives.
+ * The fields of an event that hold no output. Every other field counts: `delta`, `text`, `arguments`,
+ * `item`, `part`, `content`, `partial_image_b64`, and those of tools that are yet to come. A new item
+ * or part is empty, except a tool call, which begins with the tool's name. A search or an image
+ * becomes output when its content arrives.
  */
-const OUTPUT_FIELDS = [
-  'delta',
-  'text',
-  'refusal',
-  'arguments',
-  'input',
-  'code',
-  'item',
-  'part',
-  'annotation',
-  'partial_image_b64',
-] as const
+const SHELL_FIELDS: ReadonlySet<string> = new Set([
+  ...['type', 'response', 'item_id', 'call_id', 'id', 'model', 'obfuscation', 'logprobs'],
+  ...['usage', 'error', 'error_type', 'debug', 'openrouter_metadata', 'message', 'param'],
+])
+
+function hasOutput(event: JsonObject): boolean {
+  return Object.entries(event).some(([name, value]) => !SHELL_FIELDS.has(name) && isReal(value))
+}
 
 /** The error in an event, an event that is itself an error, or the error of a failed run. */
 function errorIn(type: string, event: JsonObject): WireError | null {
@@ -106,17 +105,44 @@ function readWhole(body: unknown): WholeReading {
 const CODES: ReadonlyMap<number, string> = new Map([[429, 'rate_limit_exceeded']])
 
 /**
- * The API's own `error` event, with an `error` object added. OpenAI's client raises an error only
- * for an event that has `error`. Without it, the app would get the event like any other.
+ * A run that failed: agents end their turn at `response.failed`, with the reason that its response
+ * gives, and read past an `error` event. The response has every field that `@openrouter/sdk`
+ * requires. The `error` beside it is for OpenAI's client, which raises an error only for that;
+ * without it, an app that reads only the texts would take half of an answer for the whole.
  */
 function errorEvent(notice: ErrorNotice & StreamIdentity): string {
+  const { error } = openRouterError(notice)
+  const { error_type } = withErrorType(notice.code, notice.metadata)
   const event = {
-    type: 'error',
+    type: 'response.failed',
     sequence_number: notice.events ?? 0,
-    code: CODES.get(notice.code) ?? (notice.code < 500 ? 'invalid_prompt' : 'server_error'),
-    message: notice.message,
-    param: null,
-    ...openRouterError(notice),
+    response: { ...failedRun(notice), error_type },
+    error,
   }
   return `data: ${JSON.stringify(event)}\n\ndata: [DONE]\n\n`
+}
+
+function failedRun({ code, message, id, created, model }: ErrorNotice & StreamIdentity) {
+  const name = CODES.get(code) ?? (code < 500 ? 'invalid_prompt' : 'server_error')
+  return {
+    id: id ?? '',
+    object: 'response',
+    created_at: created ?? 0,
+    completed_at: null,
+    status: 'failed',
+    model: model ?? '',
+    error: { code: name, message },
+    incomplete_details: null,
+    output: [],
+    usage: null,
+    instructions: null,
+    metadata: null,
+    tools: [],
+    tool_choice: 'auto',
+    parallel_tool_calls: true,
+    temperature: null,
+    top_p: null,
+    presence_penalty: null,
+    frequency_penalty: null,
+  }
 }

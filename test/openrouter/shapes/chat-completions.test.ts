@@ -27,6 +27,12 @@ describe('readEvent', () => {
     { content: ' ' },
     { content: [{ type: 'text', text: 'Hello' }] },
     { content: '', reasoning: 'We need' },
+    { content: null, reasoning_content: 'We need' },
+    { content: '', thinking: 'We need' },
+    { content: [{ type: 'thinking', thinking: [{ type: 'text', text: 'We' }] }] },
+    { content: '', thinking_blocks: [{ type: 'thinking', thinking: 'We' }] },
+    { video: { url: 'https://a.example/v.mp4' } },
+    { a_name_of_tomorrow: 'Hello' },
     { reasoning_details: [{ type: 'reasoning.text', text: 'We', index: 0, format: null }] },
     { reasoning_details: [{ type: 'reasoning.encrypted', data: 'AbC=', index: 0 }] },
     { reasoning_details: [{ type: 'reasoning.summary', summary: 'Thought' }] },
@@ -61,6 +67,8 @@ describe('readEvent', () => {
     { tool_calls: [] },
     { tool_calls: null, refusal: null, annotations: [], images: [], audio: null },
     { audio: { id: 'audio_1', expires_at: 1 } },
+    { name: 'assistant', content: '', reasoning_content: '' },
+    { content: '', provider: 'Azure', obfuscation: 'xyz' },
   ])('takes %j for no output yet', (fields) => {
     expect(read(delta(fields)).output).toBe(false)
   })
@@ -109,6 +117,25 @@ describe('readEvent', () => {
       })
     },
   )
+
+  it.each(['', null, undefined, 0, false])('goes on with the finish_reason %j', (finish_reason) => {
+    const running = chunk({ delta: { content: 'x' }, finish_reason })
+    expect(read(running)).toMatchObject({ finished: false, error: null })
+    expect(chatCompletions.mayMatter(JSON.stringify(chunk({ finish_reason: '' })))).toBe(false)
+  })
+
+  it('says which of several choices have ended', () => {
+    const choices = [
+      { index: 2, delta: {}, finish_reason: 'stop' },
+      { index: 0, delta: {}, finish_reason: null },
+      { delta: {}, finish_reason: 'length' },
+    ]
+    expect(read(chunk({}, { choices })).ended).toEqual([2, 2])
+    expect(read(chunk({})).ended).toBeUndefined()
+    expect([1, 3, '3', 0, -1, 1.5, null].map((n) => chatCompletions.partsOf?.({ n }))).toEqual([
+      1, 3, 1, 1, 1, 1, 1,
+    ])
+  })
 
   it.each(['[DONE]', ' [DONE] '])('is done by %j', (data) => {
     expect(chatCompletions.readEvent({ event: 'message', data })).toEqual({
@@ -329,7 +356,11 @@ describe('an error of our own', () => {
   const notice = {
     code: 502,
     message: 'The upstream broke off.\nTry again.',
-    metadata: { source: 'switchyard', reason: 'upstream_unreachable' },
+    metadata: {
+      source: 'switchyard',
+      reason: 'upstream_unreachable',
+      error_type: 'provider_unavailable',
+    },
   }
   const identity = { id: 'gen-1', model: 'openai/gpt-4o-mini', created: 1_790_000_000 }
 
@@ -365,7 +396,7 @@ describe('an error of our own', () => {
   it('has OpenRouter’s shape in JSON', () => {
     expect(chatCompletions.errorBody(notice)).toEqual({ error: notice })
     expect(chatCompletions.errorBody({ code: 404, message: 'No' })).toEqual({
-      error: { code: 404, message: 'No', metadata: {} },
+      error: { code: 404, message: 'No', metadata: { error_type: 'not_found' } },
     })
   })
 

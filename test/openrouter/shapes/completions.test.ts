@@ -58,8 +58,22 @@ it('has no conversation whose opening could be kept in mind', () => {
   expect(completions.openingOf({ prompt: 'Once upon a time' })).toEqual([])
 })
 
+describe('the number of its parts', () => {
+  it.each([
+    [{ prompt: 'a' }, 1],
+    [{ prompt: 'a', n: 3 }, 3],
+    [{ prompt: ['a', 'b'], n: 3 }, 6],
+    [{ prompt: [1, 2, 3] }, 1],
+    [{ prompt: [[1, 2], [3]] }, 2],
+    [{ prompt: [] }, 1],
+  ])('of %j is %i', (body, parts) => {
+    expect(completions.partsOf?.(body)).toBe(parts)
+  })
+})
+
 describe('an error of our own', () => {
-  const notice = { code: 502, message: 'Broke off.', metadata: { source: 'switchyard' } }
+  const metadata = { source: 'switchyard', error_type: 'provider_unavailable' }
+  const notice = { code: 502, message: 'Broke off.', metadata }
 
   it('is a chunk of this shape, then the end', () => {
     const identity = { id: 'gen-1', model: 'openai/gpt-4o-mini', created: 1_790_000_000 }

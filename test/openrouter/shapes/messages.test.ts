@@ -57,6 +57,8 @@ describe('an event of /messages', () => {
     blockDelta({ type: 'citations_delta', citation: { type: 'page_location', cited_text: 'x' } }),
     blockDelta({ type: 'signature_delta', signature: 'AbC=' }),
     blockStart({ type: 'text', text: 'Hel' }),
+    blockDelta({ type: 'compaction_delta', content: 'So far' }),
+    { ...start, message: { ...start.message, content: [{ type: 'text', text: 'Hello' }] } },
     blockStart({ type: 'tool_use', id: 'toolu_1', name: 'weather', input: {} }),
     blockStart({ type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} }),
     blockStart({ type: 'redacted_thinking', data: 'AbC=' }),
@@ -78,6 +80,7 @@ describe('an event of /messages', () => {
     blockDelta({ type: 'text_delta', text: '' }),
     blockDelta({ type: 'input_json_delta', partial_json: '' }),
     { type: 'content_block_stop', index: 0 },
+    { ...end, delta: { ...end.delta, stop_reason: '' } },
     end,
     { type: 'message_stop' },
   ])('is no output when it is %j', (event) => {
@@ -106,8 +109,10 @@ describe('an event of /messages', () => {
     expect(messages.readEvent(mark)).toMatchObject({ done: true, output: false, error: null })
   })
 
-  it('has no end where a message ends without a reason', () => {
-    expect(read({ ...end, delta: { stop_reason: null } }).finished).toBe(false)
+  it.each([null, ''])('has no end where a message ends with the reason %j', (stop_reason) => {
+    expect(read({ ...end, delta: { stop_reason } }).finished).toBe(false)
+    const running = { type: 'message_delta', delta: { stop_reason } }
+    expect(messages.mayMatter(JSON.stringify(running))).toBe(false)
   })
 
   it('counts the prompt at the start and the answer at the end, and the two together', () => {
@@ -253,7 +258,11 @@ describe('an error of our own', () => {
   const notice = {
     code: 502,
     message: 'The upstream broke off.\nTry again.',
-    metadata: { source: 'switchyard', reason: 'upstream_unreachable' },
+    metadata: {
+      source: 'switchyard',
+      reason: 'upstream_unreachable',
+      error_type: 'provider_unavailable',
+    },
   }
 
   it.each([
@@ -273,7 +282,12 @@ describe('an error of our own', () => {
   ])('with the status %i is an %s in Anthropic’s words', (code, type) => {
     expect(messages.errorBody({ ...notice, code })).toEqual({
       type: 'error',
-      error: { type, message: notice.message, metadata: notice.metadata },
+      error: {
+        type,
+        message: notice.message,
+        error_type: 'provider_unavailable',
+        metadata: notice.metadata,
+      },
       request_id: null,
     })
   })

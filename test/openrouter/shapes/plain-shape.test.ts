@@ -173,7 +173,11 @@ it.each([embeddings, rerank, images, speech, transcriptions, unknown])(
 )
 
 describe('an error of our own', () => {
-  const notice = { code: 504, message: 'Too late.', metadata: { source: 'switchyard' } }
+  const notice = {
+    code: 504,
+    message: 'Too late.',
+    metadata: { source: 'switchyard', error_type: 'timeout' },
+  }
 
   it('has OpenRouter’s form in the stream of an unknown API', () => {
     const events = eventsIn(unknown.errorEvent(notice))

@@ -1,3 +1,4 @@
+import { StreamEvents$inboundSchema } from '@openrouter/sdk/models'
 import { APIError } from 'openai'
 import { Stream } from 'openai/streaming'
 import { describe, expect, it } from 'vitest'
@@ -54,6 +55,10 @@ describe('an event of /responses', () => {
     { type: 'response.custom_tool_call_input.delta', ...at, delta: 'x' },
     { type: 'response.code_interpreter_call_code.delta', ...at, delta: 'x' },
     { type: 'response.audio.delta', delta: 'AAAA' },
+    { type: 'response.audio.transcript.delta', delta: 'Hi' },
+    { type: 'response.apply_patch_call_operation_diff.delta', ...at, delta: '+' },
+    { type: 'response.fusion_call.panel.completed', ...at, model: 'a/b', content: 'Hi' },
+    { type: 'response.a_tool_of_tomorrow.result', ...at, result: { text: 'Hi' } },
     { type: 'response.output_text.annotation.added', ...at, annotation: { title: 'A' } },
     { type: 'response.content_part.added', ...at, part: { type: 'output_text', text: 'Hi' } },
     { type: 'response.output_text.done', ...at, text: 'Hi' },
@@ -122,6 +127,7 @@ describe('an event of /responses', () => {
       part: { type: 'summary_text', text: '' },
     },
     { type: 'response.output_text.delta', ...at, delta: '', logprobs: [], obfuscation: 'xyz' },
+    { type: 'response.fusion_call.panel.added', ...at, model: 'a/b' },
     { type: 'response.web_search_call.in_progress', ...at },
     { type: 'response.web_search_call.searching', ...at },
     { type: 'response.image_generation_call.generating', ...at },
@@ -288,19 +294,43 @@ describe('an error of our own', () => {
   const notice = {
     code: 502,
     message: 'The upstream broke off.',
-    metadata: { source: 'switchyard', reason: 'upstream_unreachable' },
+    metadata: {
+      source: 'switchyard',
+      reason: 'upstream_unreachable',
+      error_type: 'provider_unavailable',
+    },
   }
 
-  it('is this shape’s error event, the next of its stream, then the end', () => {
+  it('is a run that failed, the next event of its stream, then the end', () => {
     const events = eventsIn(responses.errorEvent({ ...notice, id: 'gen-1', events: 12 }))
     expect(events.map(({ data }) => data)).toEqual([expect.any(String), '[DONE]'])
-    expect(JSON.parse(events[0]?.data ?? '')).toEqual({
-      type: 'error',
-      code: 'server_error',
-      message: notice.message,
-      param: null,
+    expect(JSON.parse(events[0]?.data ?? '')).toMatchObject({
+      type: 'response.failed',
       sequence_number: 12,
+      response: {
+        id: 'gen-1',
+        status: 'failed',
+        error: { code: 'server_error', message: notice.message },
+        error_type: 'provider_unavailable',
+      },
       error: notice,
+    })
+  })
+
+  it.each([
+    [429, 'rate_limit_exceeded'],
+    [400, 'invalid_prompt'],
+    [504, 'server_error'],
+  ])('has for the status %i a code of this API: %s', (code, name) => {
+    const [event] = eventsIn(responses.errorEvent({ code, message: 'No' }))
+    expect(JSON.parse(event?.data ?? '')).toMatchObject({ response: { error: { code: name } } })
+  })
+
+  it('is an event that OpenRouter’s client reads, also where nothing of the stream was known', () => {
+    const [event] = eventsIn(responses.errorEvent(notice))
+    expect(StreamEvents$inboundSchema.parse(JSON.parse(event?.data ?? ''))).toMatchObject({
+      type: 'response.failed',
+      response: { error: { message: notice.message }, errorType: 'provider_unavailable' },
     })
   })
 
