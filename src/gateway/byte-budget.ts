@@ -1,9 +1,9 @@
 /**
  * How many bytes of bodies and answers an isolate holds at most. Production gives it 128 MB, and ends
- * it with all of its requests if it takes more. Measured with workerd: a body that is held costs its
- * size once more in the runtime while it is sent, and code and heap take some 40 MB.
+ * it with all of its requests if it takes more. Measured with workerd: a body that is held costs three
+ * times its size, since the runtime holds it too while it comes and while it goes out.
  */
-export const ISOLATE_BYTES = 40 * 1024 * 1024
+export const ISOLATE_BYTES = 32 * 1024 * 1024
 
 /** After this long a client may come again. Bodies are held for seconds. */
 export const OVERLOADED_RETRY_MS = 1_000

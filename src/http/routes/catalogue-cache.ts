@@ -132,9 +132,24 @@ function keptOf({ bytes, headers, policy }: Entry): Kept | null {
     const own = new Headers(headers)
     own.set('cache-control', String(policy.responseHeaders()['cache-control']))
     own.set('age', String(Math.floor(policy.age())))
-    return new Response(bytes, { headers: own })
+    return new Response(sharedBody(bytes), { headers: own })
   }
   return { respond, freshness }
+}
+
+/** A client that does not read holds one piece, and not a copy of the list. */
+const PIECE_BYTES = 64 * 1024
+
+/** A body that all clients read from the same memory: the runtime would copy a whole one for each. */
+export function sharedBody(bytes: Uint8Array): Uint8Array | ReadableStream<Uint8Array> {
+  if (bytes.length <= PIECE_BYTES) return bytes
+  let at = 0
+  const pull = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    controller.enqueue(bytes.subarray(at, at + PIECE_BYTES))
+    at += PIECE_BYTES
+    if (at >= bytes.length) controller.close()
+  }
+  return new ReadableStream({ pull }, { highWaterMark: 0 })
 }
 
 async function readShared(url: string): Promise<Entry | null> {

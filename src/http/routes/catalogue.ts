@@ -9,6 +9,7 @@ import {
   createCatalogueCache,
   isStorable,
   type Kept,
+  sharedBody,
 } from './catalogue-cache.ts'
 import { catalogueQuery } from './catalogue-query.ts'
 import { type ListRead, readList } from './list-read.ts'
@@ -122,7 +123,7 @@ async function fetched(
   if (age !== null) headers.set('age', age)
   if (upstream.kind === 'stream') return new Response(upstream.body, { status, headers })
   background(lists.cache.keep(url, upstream))
-  return new Response(upstream.bytes, { status, headers })
+  return new Response(sharedBody(upstream.bytes), { status, headers })
 }
 
 const done = Promise.resolve()

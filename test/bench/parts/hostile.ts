@@ -62,15 +62,17 @@ async function measure(bench: Bench, name: string, value: string): Promise<Figur
   const options = { name: `hostile ${name}`, source }
   const target = await startGateway(scope, deployment, upstream, options)
   const head = (model: string) => `{"model":"${model}","messages":[],`
-  const small = `${head(MODELS.small)}"a":0}`
+  const small = Buffer.from(`${head(MODELS.small)}"a":0}`)
+  // Made before the stream begins: to make it takes this process longer than any gap.
+  const hostile = Buffer.from(`${head(MODELS.small)}"a":${value}}`)
   for (let i = 0; i < 20; i += 1) await finish(await post(target.port, small))
-  const stream = await post(target.port, `${head(MODELS.stream)}"stream":true}`)
+  const stream = await post(target.port, Buffer.from(`${head(MODELS.stream)}"stream":true}`))
   const arrivalsMs: number[] = []
   stream.on('data', () => arrivalsMs.push(performance.now()))
   const streamEnded = new Promise((resolve) => stream.once('end', resolve))
   await new Promise((resolve) => setTimeout(resolve, ALONE_MS))
   const beforeMib = target.pid === null ? Number.NaN : peakMemoryMib(target.pid)
-  const answer = await post(target.port, `${head(MODELS.small)}"a":${value}}`)
+  const answer = await post(target.port, hostile)
   await finish(answer)
   if (answer.statusCode !== 200) throw new Error(`${name} got ${answer.statusCode}`)
   await streamEnded
@@ -80,13 +82,12 @@ async function measure(bench: Bench, name: string, value: string): Promise<Figur
   return { name, longestGapMs: Math.max(...gaps), addedMib: peakMib - beforeMib }
 }
 
-function post(port: number, body: string): Promise<IncomingMessage> {
+function post(port: number, body: Buffer): Promise<IncomingMessage> {
   const [authorization] = AUTHORIZATIONS
-  const bytes = Buffer.from(body)
   const headers = {
     authorization,
     'content-type': 'application/json',
-    'content-length': bytes.length,
+    'content-length': body.length,
   }
   return new Promise((resolve, reject) => {
     const path = '/api/v1/chat/completions'
@@ -98,7 +99,7 @@ function post(port: number, body: string): Promise<IncomingMessage> {
       headers,
       agent: false as const,
     }
-    httpRequest(options, resolve).once('error', reject).end(bytes)
+    httpRequest(options, resolve).once('error', reject).end(body)
   })
 }
 
