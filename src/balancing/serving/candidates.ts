@@ -83,11 +83,7 @@ function admitted(probes: readonly KeyState[], closed: readonly KeyState[]): rea
 }
 
 /** Whether breakers are ignored, as in `filterStanding` but without a list. */
-export function isPanicIn(
-  step: Omit<Step, 'random'>,
-  route: RouteState,
-  model: ModelId,
-): boolean {
+export function isPanicIn(step: Omit<Step, 'random'>, route: RouteState, model: ModelId): boolean {
   holdReadiness(step)
   const isFree = isFreeModel(model)
   let standing = 0
