@@ -31,6 +31,7 @@ export function createLoad(id: AccountId): AccountLoad {
     oldHomes: 0,
     recent: 0,
     inFlight: 0,
-    ...{ sorting: 0, place: 0 },
+    sorting: 0,
+    place: 0,
   }
 }
