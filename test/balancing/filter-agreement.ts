@@ -45,7 +45,9 @@ function disagreementsOf(
   for (const { key, ...numbers } of noted) Object.assign(key, numbers)
   const found = new Set(fast.keys)
   const faults = countingFaults(counted, full).map((fault) => `${model}: ${fault}`)
-  if (fast.panic !== full.panic || fastPanic !== full.panic) faults.push(`${model}: the halves disagree about panic`)
+  if (fast.panic !== full.panic || fastPanic !== full.panic) {
+    faults.push(`${model}: the halves disagree about panic`)
+  }
   if (fast.keys.length === 0 && full.candidates.length > 0) faults.push(`${model}: none is found`)
   if (fast.keys.some((key) => !full.candidates.includes(key))) {
     faults.push(`${model}: one is found that may not serve`)

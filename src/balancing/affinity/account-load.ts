@@ -24,5 +24,14 @@ export interface AccountLoad {
 
 /** The load of an account that nothing is known of. */
 export function createLoad(id: AccountId): AccountLoad {
-  return { id, hash: hash32(id), youngHomes: 0, oldHomes: 0, recent: 0, inFlight: 0, ...{ sorting: 0, place: 0 } }
+  return {
+    id,
+    hash: hash32(id),
+    youngHomes: 0,
+    oldHomes: 0,
+    recent: 0,
+    inFlight: 0,
+    sorting: 0,
+    place: 0,
+  }
 }

@@ -18,7 +18,7 @@ const IN_FLIGHT = 16
 const WAITERS = 1_000
 const SESSIONS = 500
 const DEFAULT_STRATEGY = 'least-busy'
-const REQUEST_US = { 3: 5, 100: 10, 1_000: 25 }
+const REQUEST_US = { 3: 5, 100: 10, 1000: 25 }
 
 /** One request after another: a lease is taken, and the oldest that is held is given back. */
 function traffic(reducer: Reducer, requestAt: (i: number) => Request): Step {
@@ -144,7 +144,7 @@ export const CASES: readonly Case[] = [
     name: 'a poll, 1,000 waiters in 100 lanes',
     sizes: SIZES,
     prepare: (keys) => polling(keys, 100),
-    targetUs: { 3: 2, 100: 2, 1_000: 2 },
+    targetUs: { 3: 2, 100: 2, 1000: 2 },
   },
   {
     name: 'a new pool learns the owner of each key',
@@ -153,7 +153,7 @@ export const CASES: readonly Case[] = [
       const reducer = new Reducer({ keys, strategy: DEFAULT_STRATEGY })
       return () => reducer.learnOwners()
     },
-    targetUs: { 1_000: 50_000 },
+    targetUs: { 1000: 50_000 },
   },
   {
     name: 'checkpoint, to text, 1,000 leases out',
@@ -167,7 +167,7 @@ export const CASES: readonly Case[] = [
     name: 'restore, from parsed records',
     sizes: SIZES,
     prepare: (keys) => busy(keys).restoration(),
-    targetUs: { 1_000: 50_000 },
+    targetUs: { 1000: 50_000 },
   },
 ]
 
