@@ -288,9 +288,9 @@ function endOf({ reason, clearsAtMs, mayClearSooner }: Exclusion, { credit }: Ke
  * as its benches for one model end: if no model is given, those for all models are named.
  */
 function benchesOf(key: KeyState, model: ModelId): readonly (Bench | null)[] {
-  const { bench, account, breaker, creator, workspace } = key
+  const { bench, account, creator, workspace } = key
   const { modelBenches } = account
-  const isOfAll = model === NO_MODEL && breaker.kind !== 'closed'
+  const isOfAll = model === NO_MODEL && modelBenches.size > 0 && key.breaker.kind !== 'closed'
   const ofModels = isOfAll ? modelBenches.values() : [modelBenches.get(model) ?? null]
   const ofGroups = [creator?.bench ?? null, workspace?.bench ?? null]
   return [bench, account.bench, account.freeBench, ...ofGroups, ...ofModels]
