@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod/mini'
 import { type AccountId, accountId } from '../balancing/ids.ts'
 import { endOfUtcWindow, type UtcWindow } from '../balancing/limits/utc-window.ts'
 import { readError } from './failures/upstream-failure.ts'
@@ -30,15 +30,18 @@ export interface KeyStatus {
 /** The part of the answer that is used. https://openrouter.ai/docs/api-reference/limits */
 const keyAnswer = z.object({
   data: z.object({
-    limit: z.number().nullish(),
-    limit_remaining: z.number().nullish(),
+    limit: z.nullish(z.number()),
+    limit_remaining: z.nullish(z.number()),
     // An unexpected value in one of these fields must not make the rest of the answer unusable.
-    limit_reset: z.string().nullish().catch(null),
-    expires_at: z.string().nullish().catch(null),
-    organization_id: z.string().nullish().catch(null),
-    creator_user_id: z.string().nullish().catch(null),
-    workspace_id: z.string().nullish().catch(null),
-    free_model_daily_requests: z.object({ remaining: z.number().nullish() }).nullish().catch(null),
+    limit_reset: z.catch(z.nullish(z.string()), null),
+    expires_at: z.catch(z.nullish(z.string()), null),
+    organization_id: z.catch(z.nullish(z.string()), null),
+    creator_user_id: z.catch(z.nullish(z.string()), null),
+    workspace_id: z.catch(z.nullish(z.string()), null),
+    free_model_daily_requests: z.catch(
+      z.nullish(z.object({ remaining: z.nullish(z.number()) })),
+      null,
+    ),
   }),
 })
 
@@ -85,9 +88,9 @@ type LimitStatus = Pick<KeyStatus, 'layer' | 'limitUsd' | 'remainingUsd' | 'rese
 const layerAnswer = z.object({
   scope: z.string(),
   remaining_usd: z.number(),
-  limit_usd: z.number().nullish().catch(null),
-  reset_interval: z.string().nullish().catch(null),
-  resets_at: z.string().nullish().catch(null),
+  limit_usd: z.catch(z.nullish(z.number()), null),
+  reset_interval: z.catch(z.nullish(z.string()), null),
+  resets_at: z.catch(z.nullish(z.string()), null),
 })
 
 /**
