@@ -1,14 +1,7 @@
 import * as z from 'zod/mini'
 import { type ClientId, clientId } from '../balancing/ids.ts'
 import { exactly, faultsOf, nameInSecret } from './fields.ts'
-import {
-  fromHex,
-  isPlaceholder,
-  publicName,
-  readList,
-  type SecretEntry,
-  sha256,
-} from './secrets.ts'
+import { fromHex, publicName, readList, type SecretEntry, sha256 } from './secrets.ts'
 
 /** A client: an app that may call. Only the hash of its token is kept. */
 export interface Client {
@@ -16,12 +9,15 @@ export interface Client {
   readonly tokenSha256: Uint8Array
 }
 
+/** What stands in the place of a token in examples. A token may hold any other punctuation. */
+const PLACEHOLDER = /^<[a-z_ -]*>?$|^\.{3}$|^your[-_]|^some-long-random|^x{4,}$/i
+
 const token = z.string({ error: 'must be a string' }).check(
   z.regex(/^[\x21-\x7e]+$/, {
     error: 'must contain only printable ASCII characters without spaces, and at least one',
     abort: true,
   }),
-  z.refine((text) => !isPlaceholder(text), {
+  z.refine((text) => !PLACEHOLDER.test(text), {
     error: 'looks like a placeholder; make up a token of your own: openssl rand -hex 32 gives one',
   }),
 )

@@ -60,11 +60,6 @@ export function publicName() {
   )
 }
 
-/** The text stands for a secret in an example, and somebody has copied it as it was. */
-export function isPlaceholder(text: string): boolean {
-  return /\.{3}|…|[<>]|your[-_ ]|x{4}|\*{3}|some-long-random/i.test(text)
-}
-
 /** The SHA-256 of bytes, or of a text in UTF-8. */
 export async function sha256(content: string | Uint8Array): Promise<Uint8Array> {
   const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content

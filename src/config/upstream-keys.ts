@@ -5,7 +5,7 @@ import type { KeyConfig } from '../balancing/pool-state.ts'
 import { exactly, faultsOf, nameInSecret, shownIfNumber } from './fields.ts'
 import { maxConcurrent, type Policy, rpm, tpm, usd, weight } from './policy.ts'
 import { SELECTOR_PREFIX } from './route-policy.ts'
-import { isPlaceholder, publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
+import { publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
 
 /** An OpenRouter key with its secret. The secret goes to the key ring and nowhere else. */
 export interface UpstreamKey {
@@ -63,6 +63,9 @@ const entry = exactly(
   () => 'must be an object with the field "key"',
 )
 
+/** What stands in the place of a key in examples. A key has letters and digits after its prefix. */
+const PLACEHOLDER = /\.{3}|…|[<>]|your[-_ ]|x{4}|\*{3}/i
+
 /** Where an operator gets a key. */
 const KEYS_PAGE = 'openrouter.ai/settings/keys'
 
@@ -71,7 +74,7 @@ function keyFault(text: string): string | null {
   // Only characters that are safe in a header: a line break must not get into a request.
   const isSafe = /^sk-or-[\x21-\x7e]+$/.test(text)
   const form = 'must start with sk-or- and contain only printable ASCII characters without spaces'
-  if (isPlaceholder(text)) {
+  if (PLACEHOLDER.test(text)) {
     const odd = /^\p{ASCII}*$/u.test(text) ? '' : ' and holds a character that is not ASCII'
     return `looks like a placeholder${odd}; put a key of your own there, from ${KEYS_PAGE}`
   }

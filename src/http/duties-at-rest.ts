@@ -3,7 +3,6 @@ import type { LookupDuty } from '../balancing/health/lookup-duty.ts'
 import type { KeyLookups } from '../gateway/leases/key-lookups.ts'
 import type { Ports } from '../gateway/ports.ts'
 import { gatewayOf, keyLookupsOf } from './composition-root.ts'
-import { logFaults } from './log.ts'
 
 /** The most lookups of one minute. Further ones have their turn a minute later. */
 const MAX_LOOKUPS = 30
@@ -19,7 +18,7 @@ const AT_ONCE = 3
  * back before the next request. It does nothing until a request has called the pool's object.
  */
 export async function carryOutDuties(env: Env, ports: Ports): Promise<void> {
-  const result = await gatewayOf(env, ports, logFaults)
+  const result = await gatewayOf(env, ports)
   if (!result.ok) return
   const { pool, sight } = result.gateway
   if (!(await sight.isPlaced())) return
