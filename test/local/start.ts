@@ -87,7 +87,10 @@ async function runAgainstSimulator(port: number): Promise<void> {
   })
   stack = await startStack({
     gatewayPort: port,
-    onGatewayOutput: (text) => process.stdout.write(text),
+    // What the processes print while they are ended, such as a trace of esbuild's, helps nobody.
+    onGatewayOutput: (text) => {
+      if (!stopping) process.stdout.write(text)
+    },
   })
   console.log(simulatedGreeting(stack.gatewayUrl, stack.simulatorUrl, DEMO_TOKEN))
   const code = await stack.exited
