@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { accountId, keyId } from '../balancing/ids.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
+import { orElse } from '../key-pool/or-else.ts'
 
 /** An entry in KV. It is parsed, not cast, since another release may have written it. */
 const stored = z.object({
@@ -12,10 +13,10 @@ const stored = z.object({
   askedAtMs: z.number(),
   // An entry of the first release says nothing of its secret, and so is none.
   fingerprint: z.string(),
-  layer: z.catch(z.nullable(z.string()), null),
-  creator: z.catch(z.nullable(z.string()), null),
-  workspace: z.catch(z.nullable(z.string()), null),
-  freeRemaining: z.catch(z.nullable(z.number()), null),
+  layer: orElse(z.nullable(z.string()), null),
+  creator: orElse(z.nullable(z.string()), null),
+  workspace: orElse(z.nullable(z.string()), null),
+  freeRemaining: orElse(z.nullable(z.number()), null),
 })
 
 /** An entry survives any likely outage, and the entry of a removed key disappears in the end. */

@@ -9,6 +9,7 @@ import type {
   ModelsRecord,
 } from '../balancing/checkpoint.ts'
 import { accountId, clientId, keyId, leaseId, modelId } from '../balancing/ids.ts'
+import { orElse } from './or-else.ts'
 
 /**
  * Schemas of the stored records. Records are parsed when they are read, not cast: another release
@@ -35,12 +36,12 @@ const client = z.pipe(z.string(), z.transform(clientId))
 const model = z.pipe(z.string(), z.transform(modelId))
 
 /** Null in place of what is missing or does not parse. */
-const orNull = <T extends z.ZodMiniType>(schema: T) => z.catch(z.nullable(schema), null)
+const orNull = <T extends z.ZodMiniType>(schema: T) => orElse(z.nullable(schema), null)
 
 const plainBench = z.object({
   reason: z.enum(['key_rejected', 'key_spent', 'account_out_of_credit', 'account_rate_limited']),
   // A finer word that this release does not know is left out: the reason still holds.
-  detail: z.catch(
+  detail: orElse(
     z.optional(
       z.enum(['key_rate_limited', 'budget_layer_spent', 'free_tier_spent', 'provider_key_failed']),
     ),
@@ -70,7 +71,7 @@ const breaker: z.ZodMiniType<BreakerRecord> = z.discriminatedUnion('kind', [
     kind: z.literal('open'),
     untilMs: moment,
     cooldownMs: z.number(),
-    failuresAtMs: z.catch(z.array(moment), []),
+    failuresAtMs: orElse(z.array(moment), []),
     earlierCooldownMs: orNull(z.number()),
   }),
 ])
@@ -81,10 +82,10 @@ const CLOSED: BreakerRecord = { kind: 'closed', failuresAtMs: [], recoveredAtMs:
 const benchOrNone = orNull(bench)
 
 export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
-  breaker: z.catch(breaker, CLOSED),
+  breaker: orElse(breaker, CLOSED),
   bench: benchOrNone,
-  strikes: z.catch(z.number(), 0),
-  struckAtMs: z.catch(moment, 0),
+  strikes: orElse(z.number(), 0),
+  struckAtMs: orElse(moment, 0),
   owner: orNull(account),
   fingerprint: orNull(z.string()),
   creator: orNull(account),
@@ -102,9 +103,9 @@ export const modelsRecordSchema: z.ZodMiniType<ModelsRecord> = entries(z.tuple([
 export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
   bench: benchOrNone,
   freeBench: benchOrNone,
-  modelBenches: z.catch(modelsRecordSchema, []),
-  hadNoRoom: z.catch(z.boolean(), false),
-  keysWithoutRoom: z.catch(entries(key), []),
+  modelBenches: orElse(modelsRecordSchema, []),
+  hadNoRoom: orElse(z.boolean(), false),
+  keysWithoutRoom: orElse(entries(key), []),
 })
 
 const counters = z.object({
@@ -113,7 +114,7 @@ const counters = z.object({
   failures: z.number(),
   ignored: z.number(),
   // Names that this release does not know are kept, for the one that does.
-  faults: z.catch(z.record(z.string(), z.number()), {}),
+  faults: orElse(z.record(z.string(), z.number()), {}),
   promptTokens: z.number(),
   completionTokens: z.number(),
   cachedTokens: z.number(),
@@ -139,9 +140,9 @@ const lease = z.object({
   tokens: z._default(z.number(), 0),
   unclaimedMs: z._default(z.nullable(z.number()), null),
   panic: z.boolean(),
-  epoch: z.catch(z.number(), 0),
+  epoch: orElse(z.number(), 0),
   // How an unused lease of the first release was paid is not known: nothing is given back.
-  attempt: z.catch(z.enum(['first', 'move', 'retry']), 'move'),
+  attempt: orElse(z.enum(['first', 'move', 'retry']), 'move'),
 })
 
 const credit = z.discriminatedUnion('kind', [
@@ -160,10 +161,10 @@ const credit = z.discriminatedUnion('kind', [
 const route = z.object({
   models: z.array(z.string()),
   current: z.nullable(key),
-  smoothedWeights: z.catch(z.array(z.tuple([key, z.number(), z.number()])), []),
+  smoothedWeights: orElse(z.array(z.tuple([key, z.number(), z.number()])), []),
 })
 
-const slots = z.catch(entries(z.object({ slot: z.number(), amount: z.number() })), [])
+const slots = orElse(entries(z.object({ slot: z.number(), amount: z.number() })), [])
 
 const BLANK = { total: noCounters(), day: 0, today: noCounters(), weekUsd: 0, monthUsd: 0 }
 
@@ -177,24 +178,24 @@ function noCounters() {
 /** The parts of a checkpoint. Each part has its own rows. */
 export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Checkpoint[Part]> } = {
   counters: z.object({
-    turns: z.catch(z.number(), 0),
-    retryTokens: z.catch(z.number(), 0),
+    turns: orElse(z.number(), 0),
+    retryTokens: orElse(z.number(), 0),
     keys: entries(
       z.object({
         id: key,
-        lastTurn: z.catch(z.number(), 0),
-        credit: z.catch(credit, { kind: 'unknown' }),
+        lastTurn: orElse(z.number(), 0),
+        credit: orElse(credit, { kind: 'unknown' }),
         expiresAtMs: orNull(moment),
-        lookupAtMs: z.catch(moment, 0),
-        epoch: z.catch(z.number(), 0),
+        lookupAtMs: orElse(moment, 0),
+        epoch: orElse(z.number(), 0),
         fingerprint: orNull(z.string()),
       }),
     ),
     routes: entries(route),
-    meanCostUsd: z.catch(z.number(), 0),
-    meanTokenUsd: z.catch(z.number(), 0),
+    meanCostUsd: orElse(z.number(), 0),
+    meanTokenUsd: orElse(z.number(), 0),
     savedAtMs: orNull(moment),
-    all: z.catch(tally, BLANK),
+    all: orElse(tally, BLANK),
     byKey: entries(z.tuple([key, tally])),
     byClient: entries(z.tuple([client, tally])),
   }),
