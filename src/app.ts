@@ -8,11 +8,11 @@ import { authenticate } from './http/authenticate.ts'
 import { gatewayOf } from './http/composition-root.ts'
 import type { HttpEnvironment } from './http/context.ts'
 import { errorResponse, logged, PREFIXES } from './http/error-response.ts'
-import { logBug, logFaults } from './http/log.ts'
+import { logBug } from './http/log.ts'
 import { CATALOGUE_PATHS, catalogue, createLists } from './http/routes/catalogue.ts'
 import { extraPath } from './http/routes/extra-path.ts'
 import { generation } from './http/routes/generation.ts'
-import { healthz } from './http/routes/healthz.ts'
+import { healthz, misconfiguredHealth } from './http/routes/healthz.ts'
 import { inference } from './http/routes/inference.ts'
 import { clientKey } from './http/routes/own-key.ts'
 import { normalisedPath, notServed } from './http/unserved.ts'
@@ -66,8 +66,9 @@ export function createApp(ports: Ports): Hono<HttpEnvironment> {
 function configure(ports: Ports) {
   return createMiddleware<HttpEnvironment>(async function configured(c, next) {
     c.set('startedAtMs', ports.nowMs())
-    const result = await gatewayOf(c.env, ports, logFaults)
+    const result = await gatewayOf(c.env, ports)
     if (!result.ok) {
+      if (c.req.path === '/healthz') return misconfiguredHealth()
       const message =
         'The configuration of this gateway is invalid. Ask its operator: the log lists every fault.'
       return errorResponse(c, gatewayError('gateway_misconfigured', message))

@@ -46,7 +46,7 @@ describe('rooms', () => {
     ],
     'balancing/serving': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
-    config: ['balancing/*', 'zod'],
+    config: ['balancing/*', 'zod', 'leven'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],
     'openrouter/shapes': [
       ...['openrouter/json-value.ts', 'openrouter/sse.ts', 'openrouter/usage.ts'],

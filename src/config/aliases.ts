@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod/mini'
 import { type ModelId, modelId } from '../balancing/ids.ts'
 import { shown } from './fields.ts'
 import { MAX_NAME_LENGTH, modelName, oneModel } from './route-policy.ts'
@@ -25,7 +25,7 @@ export const aliasFields = z
     }
   })
   // The bound as JSON Schema expresses it; the test of the documents reads it.
-  .meta({ maxProperties: MAX_ALIASES })
+  .check(z.meta({ maxProperties: MAX_ALIASES }))
 
 function aliasFault(
   name: string,

@@ -1,6 +1,6 @@
-import { z } from 'zod'
+import * as z from 'zod/mini'
 import { type ClientId, clientId } from '../balancing/ids.ts'
-import { faultsOf, nameInSecret } from './fields.ts'
+import { exactly, faultsOf, nameInSecret } from './fields.ts'
 import { fromHex, publicName, readList, type SecretEntry, sha256 } from './secrets.ts'
 
 /** A client: an app that may call. Only the hash of its token is kept. */
@@ -12,17 +12,36 @@ export interface Client {
 /** What can be guessed is guessed: whoever has a token spends the pool's money. */
 const MIN_TOKEN_LENGTH = 16
 
-const TOKEN = /^[\x21-\x7e]+$/
+/** What stands in the place of a token in examples. A token may hold any other punctuation. */
+const PLACEHOLDER = /^<[a-z_ -]*>?$|^\.{3}$|^your[-_]|^some-long-random|^x{4,}$/i
 
-const entry = z.union([
-  z.strictObject({ id: publicName(), token: z.string().min(MIN_TOKEN_LENGTH).regex(TOKEN) }),
-  z.strictObject({ id: publicName(), sha256: z.string().regex(/^[0-9a-fA-F]{64}$/) }),
-])
+const token = z.string({ error: 'must be a string' }).check(
+  z.regex(/^[\x21-\x7e]+$/, {
+    error: 'must contain only printable ASCII characters without spaces, and at least one',
+    abort: true,
+  }),
+  z.refine((text) => !PLACEHOLDER.test(text), {
+    error: 'looks like a placeholder; make up a token of your own: openssl rand -hex 32 gives one',
+    abort: true,
+  }),
+  z.minLength(MIN_TOKEN_LENGTH, {
+    error: `must have at least ${MIN_TOKEN_LENGTH} characters, so that nobody can guess it; openssl rand -hex 32 gives one`,
+    abort: true,
+  }),
+)
 
-const ENTRY_FORM =
-  'must be an object with "id" (1 to 64 letters, digits or . _ : @ -) and either "token" (printable ASCII, no spaces) or "sha256" (64 hex digits), and no other field'
-
-const TOO_SHORT = `must have at least ${MIN_TOKEN_LENGTH} characters, so that nobody can guess it; \`openssl rand -hex 32\` gives one`
+const entry = exactly(
+  {
+    id: publicName(),
+    token: z.optional(token),
+    sha256: z.optional(
+      z
+        .string({ error: 'must be a string' })
+        .check(z.regex(/^[0-9a-fA-F]{64}$/, { error: 'must be 64 hexadecimal digits' })),
+    ),
+  },
+  () => 'must be an object with "id" and either "token" or "sha256"',
+)
 
 /** Reads `CLIENT_KEYS`. Faults name the place in the list and never quote a token. */
 export async function readClientKeys(
@@ -34,21 +53,23 @@ export async function readClientKeys(
   const known = new Map<string, string>()
   for (const { where, value } of list.entries) {
     const parsed = entry.safeParse(value)
-    if (!parsed.success) {
-      faults.push(...clientFaults(where, value))
-      continue
-    }
-    const { data } = parsed
-    const tokenSha256 = 'token' in data ? await sha256(data.token) : fromHex(data.sha256)
+    const found = [
+      ...(parsed.success ? [] : clientFaults(where, value, parsed.error)),
+      ...credentialFaults(where, value),
+    ]
+    faults.push(...found)
+    if (!parsed.success || found.length > 0) continue
+    const { id, token, sha256: hash } = parsed.data
+    const tokenSha256 = token === undefined ? fromHex(hash ?? '') : await sha256(token)
     for (const [what, mark] of [
-      ['id', data.id],
+      ['id', id],
       ['token', `${tokenSha256}`],
     ] as const) {
       const first = known.get(`${what} ${mark}`)
       if (first !== undefined) faults.push(`${where}: has the same ${what} as ${first}`)
       known.set(`${what} ${mark}`, first ?? where)
     }
-    clients.push({ id: clientId(data.id), tokenSha256 })
+    clients.push({ id: clientId(id), tokenSha256 })
   }
   return { clients, faults }
 }
@@ -59,14 +80,19 @@ function pair(text: string): SecretEntry {
   return { value: id === undefined ? null : { id, token } }
 }
 
-/** The union's own message would list the faults of both alternatives. One sentence is clearer. */
-function clientFaults(where: string, value: unknown): string[] {
-  if (value === null) return [`${where}: must have the form id:token`]
-  const unknown = z.strictObject({ id: z.unknown(), token: z.unknown(), sha256: z.unknown() })
-  const parsed = unknown.partial().safeParse(value)
-  const token = parsed.success ? parsed.data.token : undefined
-  if (typeof token === 'string' && token.length < MIN_TOKEN_LENGTH && TOKEN.test(token)) {
-    return [`${where}.token: ${TOO_SHORT}`]
-  }
-  return parsed.success ? [`${where}: ${ENTRY_FORM}`] : faultsOf(where, parsed.error, nameInSecret)
+function clientFaults(where: string, value: unknown, error: z.core.$ZodError): string[] {
+  return value === null
+    ? [`${where}: must have the form id:token`]
+    : faultsOf(where, error, nameInSecret)
+}
+
+/** Which of two fields must be there is a fault of the entry, whatever else is wrong with it. */
+function credentialFaults(where: string, value: unknown): string[] {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return []
+  const given = ['token', 'sha256'].filter((name) => Object.hasOwn(value, name))
+  return given.length === 1
+    ? []
+    : [
+        `${where}: must have either "token" or "sha256", given ${given.length === 0 ? 'neither' : 'both'}`,
+      ]
 }

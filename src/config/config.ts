@@ -1,6 +1,7 @@
 import type { PoolConfig } from '../balancing/pool-state.ts'
 import { type Client, readClientKeys } from './client-keys.ts'
-import { faultsOf } from './fields.ts'
+import { faultsOf, shown } from './fields.ts'
+import { parseJson } from './json-text.ts'
 import { type Policy, policySchema } from './policy.ts'
 import { selectorFaults } from './route-policy.ts'
 import { readUpstreamKeys, type UpstreamKey } from './upstream-keys.ts'
@@ -40,7 +41,12 @@ export async function readConfig(env: Environment): Promise<ConfigResult> {
   if (upstream.faults.length === 0) faults.push(...selectorFaults(policy.routes, upstream.keys))
   const callers = await readClientKeys(env.CLIENT_KEYS)
   faults.push(...callers.faults)
-  const anonymous = take(readAnonymous(env.ANONYMOUS_CLIENTS))
+  const anonymous = readAnonymous(env.ANONYMOUS_CLIENTS)
+  faults.push(...anonymous.faults)
+  const denied = anonymous.faults.length === 0 && !anonymous.value
+  if (denied && callers.clients.length === 0 && callers.faults.length === 0) {
+    faults.push(NOBODY)
+  }
   if (env.KEY_POOL === undefined) {
     faults.push(
       'KEY_POOL: this environment has no such Durable Object binding; add it to wrangler.toml',
@@ -51,9 +57,9 @@ export async function readConfig(env: Environment): Promise<ConfigResult> {
       'CREDIT: this environment has no such KV namespace binding; add it to wrangler.toml',
     )
   }
-  if (faults.length > 0) return { ok: false, faults }
   // An empty list is set too: it admits no caller, also if anonymous callers are allowed.
-  const open = anonymous && isUnset(env.CLIENT_KEYS)
+  const open = anonymous.value && isUnset(env.CLIENT_KEYS)
+  if (faults.length > 0) return { ok: false, faults }
   const config = {
     upstreamUrl,
     keys: upstream.keys,
@@ -63,6 +69,11 @@ export async function readConfig(env: Environment): Promise<ConfigResult> {
   }
   return { ok: true, config }
 }
+
+/** A gateway that lets nobody in is not well, although nothing that was set is wrong. */
+const NOBODY =
+  'CLIENT_KEYS: no client key is configured, so nobody can call; set it to one or more id:token ' +
+  'pairs (openssl rand -hex 32 makes a token), or set ANONYMOUS_CLIENTS to "allow"'
 
 /** The part of the configuration that the pool needs for its decisions. It has no secret. */
 export function poolConfig(config: Config): PoolConfig {
@@ -94,7 +105,8 @@ function readUpstreamUrl(value: unknown): Read<string> {
     value: DEFAULT_UPSTREAM_URL,
     faults: [`UPSTREAM_URL: ${text}`],
   })
-  if (url === null) return fault('must be an absolute URL')
+  if (url === null)
+    return fault(`must be an absolute URL, such as ${DEFAULT_UPSTREAM_URL}, given ${shown(given)}`)
   // A `?` or `#` at the end leaves `search` and `hash` empty, but every path added to the URL would
   // become part of the query or fragment.
   if (url.username !== '' || url.password !== '' || /[?#]/.test(url.href)) {
@@ -110,7 +122,7 @@ function readUpstreamUrl(value: unknown): Read<string> {
 function readAnonymous(value: unknown): Read<boolean> {
   if (value === undefined || value === 'deny') return { value: false, faults: [] }
   if (value === 'allow') return { value: true, faults: [] }
-  const faults = ['ANONYMOUS_CLIENTS: must be "deny" or "allow"']
+  const faults = [`ANONYMOUS_CLIENTS: must be "deny" or "allow", given ${shown(value)}`]
   return { value: false, faults }
 }
 
@@ -118,13 +130,14 @@ function readAnonymous(value: unknown): Read<boolean> {
 function readPolicy(value: unknown): Read<Policy> {
   const standard = policySchema.parse({})
   const given = value === undefined || value === '' ? {} : value
-  let object = given
+  let object: unknown = given
   if (typeof given === 'string') {
-    try {
-      object = JSON.parse(given)
-    } catch {
-      return { value: standard, faults: ['POLICY: must be a table, or the JSON text of one'] }
+    const parsed = parseJson(given)
+    if (!parsed.ok) {
+      const fault = `POLICY: must be a table, or the JSON text of one, and is ${parsed.fault}`
+      return { value: standard, faults: [fault] }
     }
+    object = parsed.value
   }
   const parsed = policySchema.safeParse(object)
   return parsed.success

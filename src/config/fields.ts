@@ -1,12 +1,16 @@
-import { z } from 'zod'
+import { closestMatch } from 'leven'
+import * as z from 'zod/mini'
 
 /**
  * Building blocks of the schemas. Each message states the bound and the given value. `faultsOf`
- * puts the field's name before the message.
+ * puts the field's name before the message. `zod/mini` has no messages of its own, so every check
+ * brings one.
  */
 
 /** How a message shows the given value. */
 export type Wording = (value: unknown) => string
+
+type Issue = { readonly input: unknown }
 
 /** Shows a value of a variable. Variables are not secret. */
 export function shown(value: unknown): string {
@@ -23,60 +27,71 @@ export function shownIfNumber(value: unknown): string {
 
 /** A number from `min` to `max`, both included. */
 export function bounded(min: number, max: number, wording: Wording = shown) {
-  const error = (issue: { readonly input: unknown }) =>
-    `must be a number from ${min} to ${max}, given ${wording(issue.input)}`
-  return z.number({ error }).min(min, { error }).max(max, { error })
+  const error = ({ input }: Issue) =>
+    `must be a number from ${min} to ${max}, given ${wording(input)}`
+  return z.number({ error }).check(z.minimum(min, { error }), z.maximum(max, { error }))
 }
 
 /** A whole number from `min` to `max`, both included. */
 export function boundedInteger(min: number, max: number, wording: Wording = shown) {
-  const error = (issue: { readonly input: unknown }) =>
-    `must be a whole number from ${min} to ${max}, given ${wording(issue.input)}`
-  return z.int({ error }).min(min, { error }).max(max, { error })
+  const error = ({ input }: Issue) =>
+    `must be a whole number from ${min} to ${max}, given ${wording(input)}`
+  return z.int({ error }).check(z.minimum(min, { error }), z.maximum(max, { error }))
 }
 
 /** One word of a fixed list. */
 export function oneOf<const Words extends readonly [string, ...string[]]>(words: Words) {
   const list = words.map((word) => `"${word}"`).join(', ')
-  return z.enum(words, { error: (issue) => `must be one of ${list}, given ${shown(issue.input)}` })
+  return z.enum(words, { error: ({ input }) => `must be one of ${list}, given ${shown(input)}` })
 }
 
-/** An object of exactly these fields. */
-export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
+/**
+ * An object of exactly these fields.
+ * @param form the message for what is no object
+ */
+export function exactly<Shape extends z.core.$ZodLooseShape>(
+  shape: Shape,
+  form: (issue: Issue) => string,
+) {
+  // Of unknown fields the message lists the known ones. `faultsOf` makes a sentence for each.
   const known = Object.keys(shape).join(', ')
   return z.strictObject(shape, {
-    error: (issue) =>
-      issue.code === 'unrecognized_keys'
-        ? undefined
-        : `must be a table (its fields: ${known}), given ${shown(issue.input)}`,
+    error: (issue) => (issue.code === 'unrecognized_keys' ? known : form(issue)),
   })
+}
+
+/** A table of a variable, of exactly these fields. */
+export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
+  const known = Object.keys(shape).join(', ')
+  return exactly(
+    shape,
+    ({ input }) => `must be a table (its fields: ${known}), given ${shown(input)}`,
+  )
 }
 
 /** A text of 1 to `maxLength` characters without spaces or control characters: a model's name. */
 export function word(maxLength: number) {
-  const error = (issue: { readonly input: unknown }) =>
-    `must be a text of 1 to ${maxLength} characters without spaces or control characters, given ${shown(issue.input)}`
+  const error = ({ input }: Issue) =>
+    `must be a text of 1 to ${maxLength} characters without spaces or control characters, given ${shown(input)}`
   // One check, so a value that is wrong in two ways is still one fault.
-  return z
-    .string({ error })
-    .refine((text) => text.length <= maxLength && /^[^\s\p{Cc}]+$/u.test(text), {
+  return z.string({ error }).check(
+    z.refine((text) => text.length <= maxLength && /^[^\s\p{Cc}]+$/u.test(text), {
       error,
       abort: true,
-    })
+    }),
+  )
 }
 
 /** A list of `min` to `max` elements. The same text must not occur twice. */
-export function listOf<Element extends z.ZodType>(
+export function listOf<Element extends z.core.$ZodType>(
   element: Element,
   { min = 0, max }: { readonly min?: number; readonly max: number },
 ) {
-  const error = (issue: { readonly input: unknown }) =>
-    `must be a list of ${min} to ${max} elements, given ${shown(issue.input)}`
+  const error = ({ input }: Issue) =>
+    `must be a list of ${min} to ${max} elements, given ${shown(input)}`
   return z
     .array(element, { error })
-    .min(min, { error })
-    .max(max, { error })
-    .check((context) => {
+    .check(z.minLength(min, { error }), z.maxLength(max, { error }), (context) => {
       for (const [i, value] of context.value.entries()) {
         if (typeof value !== 'string' || context.value.indexOf(value) === i) continue
         const message = `must not occur twice, given ${shown(value)}`
@@ -87,7 +102,7 @@ export function listOf<Element extends z.ZodType>(
 
 /** True or false. */
 export function flag() {
-  return z.boolean({ error: (issue) => `must be true or false, given ${shown(issue.input)}` })
+  return z.boolean({ error: ({ input }) => `must be true or false, given ${shown(input)}` })
 }
 
 /** Shows the name of a field of a variable. */
@@ -111,7 +126,7 @@ export function nameInSecret(name: string): string {
  */
 export function faultsOf(
   name: string,
-  error: z.ZodError,
+  error: z.core.$ZodError,
   wording: (name: string) => string = shownName,
 ): string[] {
   return error.issues.flatMap((issue) => {
@@ -121,7 +136,21 @@ export function faultsOf(
       name,
     )
     return issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => `${field}.${wording(key)}: unknown field`)
+      ? issue.keys.map((key) => `${field}.${wording(key)}: ${unknownField(key, issue.message)}`)
       : [`${field}: ${issue.message}`]
   })
+}
+
+/** A misspelling is nearer than that. */
+const MAX_DISTANCE = 3
+
+/** @param known the names of the known fields, separated by commas */
+function unknownField(name: string, known: string): string {
+  const names = known.split(', ')
+  const begun = names.find((other) => name.length > 2 && other.startsWith(`${name}_`))
+  const maxDistance = Math.min(MAX_DISTANCE, Math.ceil(name.length / 3))
+  const nearest = begun ?? closestMatch(name, names, { maxDistance })
+  return nearest === undefined
+    ? `unknown field; the fields here are ${known}`
+    : `unknown field; did you mean "${nearest}"?`
 }

@@ -1,3 +1,4 @@
+import * as z from 'zod/mini'
 import type { ModelId } from '../balancing/ids.ts'
 import type { NonEmpty } from '../balancing/non-empty.ts'
 import type { PoolPolicy } from '../balancing/pool-state.ts'
@@ -12,18 +13,18 @@ import { type Timeouts, timeoutFields, timeoutsOf } from './timeouts.ts'
 const MIB = 1024 * 1024
 
 const retryBudget = section({
-  ratio: bounded(0, 1).default(0.2),
-  min_per_s: bounded(0, 100).default(2),
+  ratio: z._default(bounded(0, 1), 0.2),
+  min_per_s: z._default(bounded(0, 100), 2),
 })
 
 const DEFAULT_MAX_COOLDOWN_S = 900
 
 const breaker = section({
-  failures: boundedInteger(1, 100).default(3),
-  window_s: bounded(1, 3600).default(60),
-  cooldown_s: bounded(1, 3600).default(60),
-  max_cooldown_s: bounded(1, 86_400).optional(),
-  panic_ratio: bounded(0, 1).default(0.5),
+  failures: z._default(boundedInteger(1, 100), 3),
+  window_s: z._default(bounded(1, 3600), 60),
+  cooldown_s: z._default(bounded(1, 3600), 60),
+  max_cooldown_s: z.optional(bounded(1, 86_400)),
+  panic_ratio: z._default(bounded(0, 1), 0.5),
 }).check((context) => {
   const { cooldown_s, max_cooldown_s } = context.value
   if (max_cooldown_s === undefined || max_cooldown_s >= cooldown_s) return
@@ -36,41 +37,41 @@ const breaker = section({
 })
 
 const defaults = section({
-  weight: weight().default(1),
-  max_concurrent: maxConcurrent().optional(),
-  rpm: rpm().optional(),
-  tpm: tpm().optional(),
-  min_credit: usd().default(0),
+  weight: z._default(weight(), 1),
+  max_concurrent: z.optional(maxConcurrent()),
+  rpm: z.optional(rpm()),
+  tpm: z.optional(tpm()),
+  min_credit: z._default(usd(), 0),
 })
 
 const credit = section({
-  refresh_s: bounded(30, 3600).default(60),
-  threshold: usd().default(1),
+  refresh_s: z._default(bounded(30, 3600), 60),
+  threshold: z._default(usd(), 1),
 })
 
 const queue = section({
-  max_waiting: boundedInteger(0, 10_000).default(100),
-  max_wait_ms: boundedInteger(0, 60_000).default(10_000),
+  max_waiting: z._default(boundedInteger(0, 10_000), 100),
+  max_wait_ms: z._default(boundedInteger(0, 60_000), 10_000),
 })
 
 /** `POLICY` as an operator writes it. An unknown field is a fault, so a typo is not ignored. */
 const policy = section({
-  strategy: oneOf(STRATEGY_NAMES).default('least-busy'),
-  affinity: oneOf(AFFINITIES).default('session'),
-  max_attempts: maxAttempts().default(4),
-  retry_budget: retryBudget.prefault({}),
-  breaker: breaker.prefault({}),
-  defaults: defaults.prefault({}),
-  credit: credit.prefault({}),
-  queue: queue.prefault({}),
-  timeouts: timeoutFields.prefault({}),
-  routes: routeFields.default([]),
-  aliases: aliasFields.default({}),
-  extra_paths: extraPathFields.default([]),
-  spill_free_tier: flag().default(false),
-  spill_policy: flag().default(false),
-  max_body_bytes: boundedInteger(1024, 100 * MIB).default(25 * MIB),
-  on_pool_unavailable: oneOf(['open', 'closed']).default('open'),
+  strategy: z._default(oneOf(STRATEGY_NAMES), 'least-busy'),
+  affinity: z._default(oneOf(AFFINITIES), 'session'),
+  max_attempts: z._default(maxAttempts(), 4),
+  retry_budget: z.prefault(retryBudget, {}),
+  breaker: z.prefault(breaker, {}),
+  defaults: z.prefault(defaults, {}),
+  credit: z.prefault(credit, {}),
+  queue: z.prefault(queue, {}),
+  timeouts: z.prefault(timeoutFields, {}),
+  routes: z._default(routeFields, []),
+  aliases: z._default(aliasFields, {}),
+  extra_paths: z._default(extraPathFields, []),
+  spill_free_tier: z._default(flag(), false),
+  spill_policy: z._default(flag(), false),
+  max_body_bytes: z._default(boundedInteger(1024, 100 * MIB), 25 * MIB),
+  on_pool_unavailable: z._default(oneOf(['open', 'closed']), 'open'),
 })
 
 /** A key's relative share of the requests. */
@@ -128,8 +129,7 @@ export interface Policy {
   readonly onPoolUnavailable: 'open' | 'closed'
 }
 
-/** Validates `POLICY` and converts the operator's units into the gateway's: milliseconds. */
-export const policySchema = policy.transform((fields): Policy => {
+const toPolicy = z.transform((fields: z.output<typeof policy>): Policy => {
   const { breaker, defaults, credit, queue } = fields
   const maxCooldownS =
     breaker.max_cooldown_s ?? Math.max(DEFAULT_MAX_COOLDOWN_S, breaker.cooldown_s)
@@ -159,3 +159,6 @@ export const policySchema = policy.transform((fields): Policy => {
     onPoolUnavailable: fields.on_pool_unavailable,
   }
 })
+
+/** Validates `POLICY` and converts the operator's units into the gateway's: milliseconds. */
+export const policySchema = z.pipe(policy, toPolicy)

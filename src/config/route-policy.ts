@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import * as z from 'zod/mini'
 import { accountId, keyId, modelId } from '../balancing/ids.ts'
 import { isNonEmpty, type NonEmpty } from '../balancing/non-empty.ts'
 import { AFFINITIES, type KeySelector, type RouteConfig } from '../balancing/routes.ts'
@@ -25,21 +25,27 @@ export const modelName = () => word(MAX_NAME_LENGTH)
 
 /** The name of one model, not a pattern: the gateway sends it upstream. */
 export const oneModel = () =>
-  modelName().regex(/^[^*]*$/, {
-    error: ({ input }) => `must be the name of one model, without "*", given ${shown(input)}`,
-  })
+  modelName().check(
+    z.regex(/^[^*]*$/, {
+      error: ({ input }) => `must be the name of one model, without "*", given ${shown(input)}`,
+    }),
+  )
 
 const pattern = () =>
-  modelName().regex(/^[^*]*\*?$/, {
-    error: ({ input }) =>
-      `must be the name of a model, or the beginning of one with "*" after it, given ${shown(input)}`,
-  })
+  modelName().check(
+    z.regex(/^[^*]*\*?$/, {
+      error: ({ input }) =>
+        `must be the name of a model, or the beginning of one with "*" after it, given ${shown(input)}`,
+    }),
+  )
 
 /** A key's id, `tag:` with a tag, or `account:` with an account. */
 const selector = () =>
-  word(MAX_SELECTOR_LENGTH).refine((text) => text.replace(SELECTOR_PREFIX, '') !== '', {
-    error: ({ input }) => `must have a name after the colon, given ${shown(input)}`,
-  })
+  word(MAX_SELECTOR_LENGTH).check(
+    z.refine((text) => text.replace(SELECTOR_PREFIX, '') !== '', {
+      error: ({ input }) => `must have a name after the colon, given ${shown(input)}`,
+    }),
+  )
 
 /** The prefix of a selector by tag or account. A key's id must not begin with it. */
 export const SELECTOR_PREFIX = /^(tag|account):/
@@ -49,12 +55,12 @@ export const maxAttempts = () => boundedInteger(1, 10)
 
 const route = section({
   models: listOf(pattern(), { min: 1, max: MAX_PATTERNS }),
-  keys: listOf(selector(), { min: 1, max: MAX_SELECTORS }).optional(),
-  strategy: oneOf(STRATEGY_NAMES).optional(),
-  affinity: oneOf(AFFINITIES).optional(),
-  fallback_models: listOf(oneModel(), { max: MAX_FALLBACKS }).optional(),
-  timeouts: someTimeoutFields.optional(),
-  max_attempts: maxAttempts().optional(),
+  keys: z.optional(listOf(selector(), { min: 1, max: MAX_SELECTORS })),
+  strategy: z.optional(oneOf(STRATEGY_NAMES)),
+  affinity: z.optional(oneOf(AFFINITIES)),
+  fallback_models: z.optional(listOf(oneModel(), { max: MAX_FALLBACKS })),
+  timeouts: z.optional(someTimeoutFields),
+  max_attempts: z.optional(maxAttempts()),
 })
 
 export const routeFields = listOf(route, { max: MAX_ROUTES })

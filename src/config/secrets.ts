@@ -1,4 +1,5 @@
-import { z } from 'zod'
+import * as z from 'zod/mini'
+import { parseJson } from './json-text.ts'
 
 /** One element of a secret that holds a list. */
 export interface SecretEntry {
@@ -34,14 +35,12 @@ export function readList(
     const words = text.split(/[\s,]+/).filter((part) => part !== '')
     return { entries: words.map((part, i) => located(word(part), i)), faults: [] }
   }
-  try {
-    const parsed: unknown = JSON.parse(text)
-    return Array.isArray(parsed)
-      ? array(parsed)
-      : { entries: [], faults: [`${name}: ${LIST_FORM}`] }
-  } catch {
-    return { entries: [], faults: [`${name}: looks like JSON but is not valid JSON`] }
-  }
+  const parsed = parseJson(text)
+  if (!parsed.ok)
+    return { entries: [], faults: [`${name}: looks like JSON but is ${parsed.fault}`] }
+  return Array.isArray(parsed.value)
+    ? array(parsed.value)
+    : { entries: [], faults: [`${name}: ${LIST_FORM}`] }
 }
 
 const LIST_FORM = 'must be a list separated by commas or white space, or a JSON array'
@@ -51,14 +50,14 @@ const LIST_FORM = 'must be a list separated by commas or white space, or a JSON 
  * would publish the key with every answer.
  */
 export function publicName() {
-  return z
-    .string({ error: 'must be a string' })
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}$/, {
+  return z.string({ error: 'must be a string' }).check(
+    z.regex(/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}$/, {
       error: 'must be 1 to 64 letters, digits or . _ : @ - and start with a letter or digit',
-    })
-    .refine((name) => !name.startsWith('sk-or-'), {
+    }),
+    z.refine((name) => !name.startsWith('sk-or-'), {
       error: 'must not be a key, since names are not kept secret',
-    })
+    }),
+  )
 }
 
 /** The SHA-256 of bytes, or of a text in UTF-8. */

@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import * as z from 'zod/mini'
 import { boundedInteger, section } from './fields.ts'
 
 /** The timeouts of a request: the first three apply to each attempt. All in milliseconds. */
@@ -24,18 +24,18 @@ const milliseconds = () => boundedInteger(100, 3_600_000)
 
 /** The pool's timeouts. */
 export const timeoutFields = section({
-  headers_ms: milliseconds().default(DEFAULTS.headers_ms),
-  first_output_ms: milliseconds().default(DEFAULTS.first_output_ms),
-  idle_ms: milliseconds().default(DEFAULTS.idle_ms),
-  total_ms: milliseconds().default(DEFAULTS.total_ms),
+  headers_ms: z._default(milliseconds(), DEFAULTS.headers_ms),
+  first_output_ms: z._default(milliseconds(), DEFAULTS.first_output_ms),
+  idle_ms: z._default(milliseconds(), DEFAULTS.idle_ms),
+  total_ms: z._default(milliseconds(), DEFAULTS.total_ms),
 })
 
 /** The timeouts of a route. The pool's timeout applies where the route sets none. */
 export const someTimeoutFields = section({
-  headers_ms: milliseconds().optional(),
-  first_output_ms: milliseconds().optional(),
-  idle_ms: milliseconds().optional(),
-  total_ms: milliseconds().optional(),
+  headers_ms: z.optional(milliseconds()),
+  first_output_ms: z.optional(milliseconds()),
+  idle_ms: z.optional(milliseconds()),
+  total_ms: z.optional(milliseconds()),
 })
 
 type Fields = z.infer<typeof timeoutFields>

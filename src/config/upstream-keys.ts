@@ -1,8 +1,8 @@
-import { z } from 'zod'
+import * as z from 'zod/mini'
 import { SPEND_PERIODS } from '../balancing/accounting/max-spend.ts'
-import { accountId, type KeyId, keyId } from '../balancing/ids.ts'
+import { accountId, keyId } from '../balancing/ids.ts'
 import type { KeyConfig } from '../balancing/pool-state.ts'
-import { faultsOf, nameInSecret, shownIfNumber } from './fields.ts'
+import { exactly, faultsOf, nameInSecret, shownIfNumber } from './fields.ts'
 import { maxConcurrent, type Policy, rpm, tpm, usd, weight } from './policy.ts'
 import { SELECTOR_PREFIX } from './route-policy.ts'
 import { publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
@@ -21,53 +21,72 @@ const spendUsdError = (issue: { readonly input: unknown }) =>
   `must be a number above 0, up to ${MAX_USD}, given ${shownIfNumber(issue.input)}`
 
 /** What is written in place of the period may be a part of a key, so it is not shown. */
-const maxSpend = z.strictObject(
+const maxSpend = exactly(
   {
     usd: z
       .number({ error: spendUsdError })
-      .gt(0, { error: spendUsdError })
-      .max(MAX_USD, { error: spendUsdError }),
+      .check(z.gt(0, { error: spendUsdError }), z.maximum(MAX_USD, { error: spendUsdError })),
     period: z.enum(SPEND_PERIODS, {
       error: `must be one of ${SPEND_PERIODS.map((period) => `"${period}"`).join(', ')}`,
     }),
   },
-  {
-    error: (issue) =>
-      issue.code === 'unrecognized_keys'
-        ? undefined
-        : 'must be an object with the fields "usd" and "period"',
-  },
+  () => 'must be an object with the fields "usd" and "period"',
 )
 
-const entry = z.strictObject(
+const entry = exactly(
   {
-    // Only characters that are safe in a header: a line break must not get into a request.
-    key: z.string({ error: 'must be a string' }).regex(/^sk-or-[\x21-\x7e]+$/, {
-      error: 'must start with sk-or- and contain only printable ASCII characters without spaces',
+    key: z.string({ error: 'must be a string' }).check((context) => {
+      const message = keyFault(context.value)
+      if (message !== null) context.issues.push({ code: 'custom', message, input: context.value })
     }),
-    id: publicName()
-      .refine((id) => !SELECTOR_PREFIX.test(id), {
-        error: 'must not start with tag: or account:, since routes use these prefixes',
-      })
-      .optional(),
-    account: publicName().optional(),
-    weight: weight(shownIfNumber).optional(),
-    max_concurrent: maxConcurrent(shownIfNumber).optional(),
-    rpm: rpm(shownIfNumber).optional(),
-    tpm: tpm(shownIfNumber).optional(),
-    min_credit: usd(shownIfNumber).optional(),
-    max_spend: maxSpend.optional(),
-    tags: z
-      .array(publicName(), { error: 'must be a list of names' })
-      .max(20, { error: 'must have at most 20 names' })
-      .optional(),
-    disabled: z.boolean({ error: 'must be true or false' }).optional(),
+    id: z.optional(
+      publicName().check(
+        z.refine((id) => !SELECTOR_PREFIX.test(id), {
+          error: 'must not start with tag: or account:, since routes use these prefixes',
+        }),
+      ),
+    ),
+    account: z.optional(publicName()),
+    weight: z.optional(weight(shownIfNumber)),
+    max_concurrent: z.optional(maxConcurrent(shownIfNumber)),
+    rpm: z.optional(rpm(shownIfNumber)),
+    tpm: z.optional(tpm(shownIfNumber)),
+    min_credit: z.optional(usd(shownIfNumber)),
+    max_spend: z.optional(maxSpend),
+    tags: z.optional(
+      z
+        .array(publicName(), { error: 'must be a list of names' })
+        .check(z.maxLength(20, { error: 'must have at most 20 names' })),
+    ),
+    disabled: z.optional(z.boolean({ error: 'must be true or false' })),
   },
-  {
-    error: (issue) =>
-      issue.code === 'unrecognized_keys' ? undefined : 'must be an object with the field "key"',
-  },
+  () => 'must be an object with the field "key"',
 )
+
+/** What stands in the place of a key in examples. A key has letters and digits after its prefix. */
+const PLACEHOLDER = /\.{3}|…|[<>]|your[-_ ]|x{4}|\*{3}/i
+
+/** Where an operator gets a key. */
+const KEYS_PAGE = 'openrouter.ai/settings/keys'
+
+/** Why a text is no OpenRouter key, without any piece of it; null if it may be one. */
+function keyFault(text: string): string | null {
+  // Only characters that are safe in a header: a line break must not get into a request.
+  const isSafe = /^sk-or-[\x21-\x7e]+$/.test(text)
+  const form = 'must start with sk-or- and contain only printable ASCII characters without spaces'
+  if (PLACEHOLDER.test(text)) {
+    const odd = /^\p{ASCII}*$/u.test(text) ? '' : ' and holds a character that is not ASCII'
+    return `looks like a placeholder${odd}; put a key of your own there, from ${KEYS_PAGE}`
+  }
+  if (isSafe) return null
+  if (!/^\p{ASCII}*$/u.test(text)) {
+    return `${form}; it holds a character that is not ASCII: copy the key again from ${KEYS_PAGE}`
+  }
+  if (/^sk-(proj|ant|svcacct)-/.test(text)) {
+    return `${form}; this looks like a key of another provider: make one at ${KEYS_PAGE}`
+  }
+  return form
+}
 
 type Entry = z.infer<typeof entry>
 
@@ -90,6 +109,7 @@ export async function readUpstreamKeys(
 ): Promise<{ keys: UpstreamKey[]; faults: string[] }> {
   const faults: string[] = []
   const entries: { where: string; entry: Entry }[] = []
+  const marks: Marks[] = []
   for (const name of secretNames(env)) {
     const list = readList(name, env[name], (text): SecretEntry => ({ value: { key: text } }))
     faults.push(...list.faults)
@@ -97,22 +117,20 @@ export async function readUpstreamKeys(
       const parsed = entry.safeParse(value)
       if (parsed.success) entries.push({ where, entry: parsed.data })
       else faults.push(...faultsOf(where, parsed.error, nameInSecret))
+      marks.push(await marksOf(where, value))
     }
   }
-  const keys = await Promise.all(
-    entries.map(async ({ where, entry }) => ({ where, key: await upstreamKey(entry, policy) })),
-  )
-  faults.push(...duplicates(keys))
-  if (keys.length === 0 && faults.length === 0) {
+  faults.push(...duplicates(marks))
+  if (entries.length === 0 && faults.length === 0) {
     faults.push('OPENROUTER_KEYS: no key is configured; set it to one or more OpenRouter keys')
   }
-  return { keys: keys.map(({ key }) => key), faults }
+  const keys = await Promise.all(entries.map(({ entry }) => upstreamKey(entry, policy)))
+  return { keys, faults }
 }
 
 async function upstreamKey(entry: Entry, policy: Policy): Promise<UpstreamKey> {
-  // As much of the hash as the public name of a key without one shows.
-  const fingerprint = (await sha256Hex(entry.key)).slice(0, 8)
-  const id = keyId(entry.id ?? `key-${fingerprint}`)
+  const fingerprint = await fingerprintOf(entry.key)
+  const id = keyId(entry.id ?? nameOf(fingerprint))
   return {
     secret: entry.key,
     config: {
@@ -131,17 +149,45 @@ async function upstreamKey(entry: Entry, policy: Policy): Promise<UpstreamKey> {
   }
 }
 
-function duplicates(keys: readonly { where: string; key: UpstreamKey }[]): string[] {
-  const faults: string[] = []
-  const bySecret = new Map<string, string>()
-  const byId = new Map<KeyId, string>()
-  for (const { where, key } of keys) {
-    const sameSecret = bySecret.get(key.secret)
-    const sameId = byId.get(key.config.id)
-    if (sameSecret !== undefined) faults.push(`${where}: is the same key as ${sameSecret}`)
-    else if (sameId !== undefined) faults.push(`${where}: has the same id as ${sameId}`)
-    bySecret.set(key.secret, sameSecret ?? where)
-    byId.set(key.config.id, sameId ?? where)
+/** As much of the hash as the public name of a key without one shows. */
+const fingerprintOf = async (secret: string) => (await sha256Hex(secret)).slice(0, 8)
+
+const nameOf = (fingerprint: string) => `key-${fingerprint}`
+
+/** By what an entry is told from others; null where it has no text there. */
+interface Marks {
+  readonly where: string
+  readonly secret: string | null
+  readonly id: string | null
+}
+
+/** Reads an entry that may have other faults: they must not hide that it is a duplicate. */
+async function marksOf(where: string, value: unknown): Promise<Marks> {
+  const { key, id } =
+    typeof value === 'object' && value !== null ? { key: undefined, id: undefined, ...value } : {}
+  const secret = typeof key === 'string' ? key : null
+  if (typeof id === 'string') return { where, secret, id }
+  return { where, secret, id: secret === null ? null : nameOf(await fingerprintOf(secret)) }
+}
+
+function duplicates(marks: readonly Marks[]): string[] {
+  const secrets = new Map<string, string>()
+  const ids = new Map<string, string>()
+  /** The place where a mark occurred first, if it is another. */
+  const earlier = (mark: string | null, where: string, known: Map<string, string>) => {
+    const place = mark === null ? undefined : known.get(mark)
+    if (mark !== null && place === undefined) known.set(mark, where)
+    return place
   }
-  return faults
+  return marks.flatMap(({ where, secret, id }) => {
+    const sameSecret = earlier(secret, where, secrets)
+    const sameId = earlier(id, where, ids)
+    return [
+      ...(sameSecret === undefined ? [] : [`${where}: is the same key as ${sameSecret}`]),
+      // Of a key without an id the name follows from the key.
+      ...(sameId === undefined || sameId === sameSecret
+        ? []
+        : [`${where}: has the same id as ${sameId}`]),
+    ]
+  })
 }

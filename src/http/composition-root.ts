@@ -13,7 +13,7 @@ import type { Ports } from '../gateway/ports.ts'
 import { createPoolClient, type PoolClient } from '../key-pool/pool-client.ts'
 import { withOutage } from '../key-pool/pool-outage.ts'
 import { createCreditCache } from './kv-credit-cache.ts'
-import { logExpiry } from './log.ts'
+import { logExpiry, logFaults } from './log.ts'
 import { createPoolSight, type PoolSight, watched } from './pool-sight.ts'
 
 /** The parts of the gateway that live as long as the isolate. */
@@ -36,39 +36,51 @@ export interface Gateway {
 
 export type GatewayResult =
   | { readonly ok: true; readonly gateway: Gateway }
-  | { readonly ok: false; readonly faults: readonly string[] }
+  | { readonly ok: false }
 
 /** Memory belongs to the isolate, whichever configuration a request comes with. */
 export const MEMORY = new ByteBudget(ISOLATE_BYTES)
 
-const gateways = new WeakMap<object, GatewayResult>()
+/** An invalid configuration, and when its faults were last logged, in epoch milliseconds. */
+interface Misconfigured {
+  readonly ok: false
+  readonly faults: readonly string[]
+  loggedAtMs: number
+}
+
+const gateways = new WeakMap<object, Extract<GatewayResult, { ok: true }> | Misconfigured>()
+
+const LOG_FAULTS_EVERY_MS = 60_000
 
 /**
  * The gateway of an environment, made once per isolate. The cache holds the finished result, not
  * its promise: a promise that another request created may never settle once that request is over.
  *
- * @param onFaults called once with the faults of an invalid configuration
+ * Faults of the configuration are logged again while requests come, but at most once a minute: who
+ * opens the log later has to find them, and a busy Worker must not fill it with them.
  */
-export async function gatewayOf(
-  env: Env,
-  ports: Ports,
-  onFaults: (faults: readonly string[]) => void,
-): Promise<GatewayResult> {
+export async function gatewayOf(env: Env, ports: Ports): Promise<GatewayResult> {
   const known = gateways.get(env)
-  if (known !== undefined) return known
+  if (known !== undefined) return known.ok ? known : logged(known, ports.nowMs())
   const result = createGateway(await readConfig({ ...env }), env, ports)
-  const settled = gateways.get(env)
-  if (settled !== undefined) return settled
-  gateways.set(env, result)
-  if (!result.ok) onFaults(result.faults)
+  const settled = gateways.get(env) ?? result
+  gateways.set(env, settled)
+  return settled.ok ? settled : logged(settled, ports.nowMs())
+}
+
+function logged(result: Misconfigured, nowMs: number): GatewayResult {
+  if (nowMs - result.loggedAtMs >= LOG_FAULTS_EVERY_MS) {
+    result.loggedAtMs = nowMs
+    logFaults(result.faults)
+  }
   return result
 }
 
-function createGateway(result: ConfigResult, env: Env, ports: Ports): GatewayResult {
-  if (!result.ok) return result
+function createGateway(result: ConfigResult, env: Env, ports: Ports) {
+  if (!result.ok) return { ...result, loggedAtMs: Number.NEGATIVE_INFINITY } satisfies Misconfigured
   const { config } = result
   return {
-    ok: true,
+    ok: true as const,
     gateway: {
       config,
       ports,

@@ -1,6 +1,5 @@
 import type { Ports } from '../gateway/ports.ts'
 import { gatewayOf, keyLookupsOf } from './composition-root.ts'
-import { logFaults } from './log.ts'
 
 /** The most lookups of one minute. Further ones have their turn a minute later. */
 const MAX_LOOKUPS = 30
@@ -10,7 +9,7 @@ const MAX_LOOKUPS = 30
  * back before the next request. It does nothing until a request has called the pool's object.
  */
 export async function carryOutDuties(env: Env, ports: Ports): Promise<void> {
-  const result = await gatewayOf(env, ports, logFaults)
+  const result = await gatewayOf(env, ports)
   if (!result.ok) return
   const { pool, sight } = result.gateway
   if (!(await sight.isPlaced())) return

@@ -1,22 +1,23 @@
-import { z } from 'zod'
+import * as z from 'zod/mini'
 import { accountId, keyId } from '../balancing/ids.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
 import { type Ports, withinTime } from '../gateway/ports.ts'
+import { orElse } from '../key-pool/or-else.ts'
 
 /** An entry in KV. It is parsed, not cast, since another release may have written it. */
 const stored = z.object({
-  limitUsd: z.number().nullable(),
-  remainingUsd: z.number().nullable(),
-  resetsAtMs: z.number().nullable(),
-  expiresAtMs: z.number().nullable(),
-  owner: z.string().nullable(),
+  limitUsd: z.nullable(z.number()),
+  remainingUsd: z.nullable(z.number()),
+  resetsAtMs: z.nullable(z.number()),
+  expiresAtMs: z.nullable(z.number()),
+  owner: z.nullable(z.string()),
   askedAtMs: z.number(),
   // An entry of the first release says nothing of its secret, and so is none.
   fingerprint: z.string(),
-  layer: z.string().nullable().catch(null),
-  creator: z.string().nullable().catch(null),
-  workspace: z.string().nullable().catch(null),
-  freeRemaining: z.number().nullable().catch(null),
+  layer: orElse(z.nullable(z.string()), null),
+  creator: orElse(z.nullable(z.string()), null),
+  workspace: orElse(z.nullable(z.string()), null),
+  freeRemaining: orElse(z.nullable(z.number()), null),
 })
 
 /** An entry survives any likely outage, and the entry of a removed key disappears in the end. */

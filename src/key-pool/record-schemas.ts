@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod/mini'
 import type { SpendRecord } from '../balancing/accounting/max-spend.ts'
 import { SPEND_PERIODS } from '../balancing/accounting/max-spend.ts'
 import type {
@@ -9,6 +9,7 @@ import type {
   ModelsRecord,
 } from '../balancing/checkpoint.ts'
 import { accountId, clientId, isolateId, keyId, leaseId, modelId } from '../balancing/ids.ts'
+import { orElse } from './or-else.ts'
 
 /**
  * Schemas of the stored records. Records are parsed when they are read, not cast: another release
@@ -18,87 +19,94 @@ import { accountId, clientId, isolateId, keyId, leaseId, modelId } from '../bala
  */
 
 /** A list without the entries that do not parse. */
-function entries<T>(entry: z.ZodType<T>): z.ZodType<T[]> {
-  return z.array(z.unknown()).transform((values) =>
+function entries<T>(entry: z.ZodMiniType<T>): z.ZodMiniType<T[]> {
+  const readAll = z.transform((values: unknown[]) =>
     values.flatMap((value) => {
       const parsed = entry.safeParse(value)
       return parsed.success ? [parsed.data] : []
     }),
   )
+  return z.pipe(z.array(z.unknown()), readAll)
 }
 
 const moment = z.number()
-const key = z.string().transform(keyId)
-const client = z.string().transform(clientId)
-const model = z.string().transform(modelId)
+const key = z.pipe(z.string(), z.transform(keyId))
+const account = z.pipe(z.string(), z.transform(accountId))
+const client = z.pipe(z.string(), z.transform(clientId))
+const model = z.pipe(z.string(), z.transform(modelId))
+
+/** Null in place of what is missing or does not parse. */
+const orNull = <T extends z.ZodMiniType>(schema: T) => orElse(z.nullable(schema), null)
 
 const plainBench = z.object({
   reason: z.enum(['key_rejected', 'key_spent', 'account_out_of_credit', 'account_rate_limited']),
   // A finer word that this release does not know is left out: the reason still holds.
-  detail: z
-    .enum(['key_rate_limited', 'budget_layer_spent', 'free_tier_spent', 'provider_key_failed'])
-    .optional()
-    .catch(undefined),
-  untilMs: moment.nullable(),
+  detail: orElse(
+    z.optional(
+      z.enum(['key_rate_limited', 'budget_layer_spent', 'free_tier_spent', 'provider_key_failed']),
+    ),
+    undefined,
+  ),
+  untilMs: z.nullable(moment),
   cure: z.enum(['time', 'lookup']),
   provenance: z.enum(['upstream', 'guess']),
   sinceMs: moment,
 })
 
 /** A hidden bench hides no further bench: see bench.ts. */
-const bench = plainBench.extend({
-  hidden: plainBench
-    .transform((hidden) => ({ ...hidden, hidden: null }))
-    .nullable()
-    .default(null),
-})
+const hiddenBench = z.pipe(
+  plainBench,
+  z.transform((hidden: z.output<typeof plainBench>) => ({ ...hidden, hidden: null })),
+)
 
-const breaker: z.ZodType<BreakerRecord> = z.discriminatedUnion('kind', [
+const bench = z.extend(plainBench, { hidden: z._default(z.nullable(hiddenBench), null) })
+
+const breaker: z.ZodMiniType<BreakerRecord> = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('closed'),
     failuresAtMs: z.array(moment),
-    recoveredAtMs: moment.nullable(),
+    recoveredAtMs: z.nullable(moment),
   }),
   z.object({
     kind: z.literal('open'),
     untilMs: moment,
     cooldownMs: z.number(),
-    failuresAtMs: z.array(moment).catch([]),
-    earlierCooldownMs: z.number().nullable().catch(null),
+    failuresAtMs: orElse(z.array(moment), []),
+    earlierCooldownMs: orNull(z.number()),
   }),
 ])
 
 const CLOSED: BreakerRecord = { kind: 'closed', failuresAtMs: [], recoveredAtMs: null }
 
 /** A bench that is not understood is none: the next refusal of OpenRouter's brings it back. */
-const benchOrNone = bench.nullable().catch(null)
+const benchOrNone = orNull(bench)
 
-export const modelsRecordSchema: z.ZodType<ModelsRecord> = entries(z.tuple([model, bench]))
+export const modelsRecordSchema: z.ZodMiniType<ModelsRecord> = entries(z.tuple([model, bench]))
 
-export const keyRecordSchema: z.ZodType<KeyRecord> = z.object({
-  breaker: breaker.catch(CLOSED),
+export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
+  breaker: orElse(breaker, CLOSED),
   bench: benchOrNone,
-  modelBenches: modelsRecordSchema.catch([]),
-  strikes: z.number().catch(0),
-  struckAtMs: moment.catch(0),
-  owner: z.string().transform(accountId).nullable().catch(null),
-  fingerprint: z.string().nullable().catch(null),
-  creator: z.string().transform(accountId).nullable().catch(null),
-  workspace: z.string().transform(accountId).nullable().catch(null),
+  modelBenches: orElse(modelsRecordSchema, []),
+  strikes: orElse(z.number(), 0),
+  struckAtMs: orElse(moment, 0),
+  owner: orNull(account),
+  fingerprint: orNull(z.string()),
+  creator: orNull(account),
+  workspace: orNull(account),
 })
 
-export const spendRecordSchema: z.ZodType<SpendRecord> = z.object({
+export const spendRecordSchema: z.ZodMiniType<SpendRecord> = z.object({
   period: z.enum(SPEND_PERIODS),
-  endsAtMs: moment.nullable(),
-  nanos: z.int().nonnegative(),
+  endsAtMs: z.nullable(moment),
+  nanos: z.int().check(z.nonnegative()),
 })
 
-export const accountRecordSchema: z.ZodType<AccountRecord> = z.object({
+export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
   bench: benchOrNone,
   freeBench: benchOrNone,
-  modelBenches: modelsRecordSchema.catch([]),
-  hadNoRoom: z.boolean().catch(false),
-  keysWithoutRoom: entries(key).catch([]),
+  modelBenches: orElse(modelsRecordSchema, []),
+  hadNoRoom: orElse(z.boolean(), false),
+  keysWithoutRoom: orElse(entries(key), []),
 })
 
 const counters = z.object({
@@ -107,7 +115,7 @@ const counters = z.object({
   failures: z.number(),
   ignored: z.number(),
   // Names that this release does not know are kept, for the one that does.
-  faults: z.record(z.string(), z.number()).catch({}),
+  faults: orElse(z.record(z.string(), z.number()), {}),
   promptTokens: z.number(),
   completionTokens: z.number(),
   cachedTokens: z.number(),
@@ -119,61 +127,61 @@ const tally = z.object({
   total: counters,
   day: z.number(),
   today: counters,
-  weekUsd: z.number().default(0),
-  monthUsd: z.number().default(0),
+  weekUsd: z._default(z.number(), 0),
+  monthUsd: z._default(z.number(), 0),
 })
 
 const anyLease = {
-  id: z.string().transform(leaseId),
+  id: z.pipe(z.string(), z.transform(leaseId)),
   keyId: key,
   model,
   grantedAtMs: moment,
   expiresAtMs: moment,
-  tokens: z.number().default(0),
-  epoch: z.number().catch(0),
-  isolate: z.string().transform(isolateId).nullable().catch(null),
+  tokens: z._default(z.number(), 0),
+  epoch: orElse(z.number(), 0),
+  isolate: orNull(z.pipe(z.string(), z.transform(isolateId))),
 }
 
 const runningLease = z.object({
   ...anyLease,
-  kind: z.literal('running').default('running'),
+  kind: z._default(z.literal('running'), 'running'),
   clientId: client,
-  chargedAtMs: moment.optional(),
-  unclaimedMs: z.number().nullable().default(null),
+  chargedAtMs: z.optional(moment),
+  unclaimedMs: z._default(z.nullable(z.number()), null),
   panic: z.boolean(),
   // How an unused lease of the first release was paid is not known: nothing is given back.
-  attempt: z.enum(['first', 'move', 'retry']).catch('move'),
+  attempt: orElse(z.enum(['first', 'move', 'retry']), 'move'),
 })
 
 /** Leases of earlier releases have no kind: each had a request. */
 const lease = z.union([
   z.object({ ...anyLease, kind: z.literal('reserved') }),
-  runningLease.transform((read) => ({
-    ...read,
-    chargedAtMs: read.chargedAtMs ?? read.grantedAtMs,
-  })),
+  z.pipe(
+    runningLease,
+    z.transform((read) => ({ ...read, chargedAtMs: read.chargedAtMs ?? read.grantedAtMs })),
+  ),
 ])
 
 const credit = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('unknown') }),
   z.object({
     kind: z.literal('known'),
-    limitUsd: z.number().nullable(),
-    remainingUsd: z.number().nullable(),
-    resetsAtMs: moment.nullable(),
+    limitUsd: z.nullable(z.number()),
+    remainingUsd: z.nullable(z.number()),
+    resetsAtMs: z.nullable(moment),
     asOfMs: moment,
     stale: z.boolean(),
-    layer: z.string().nullable().catch(null),
+    layer: orNull(z.string()),
   }),
 ])
 
 const route = z.object({
   models: z.array(z.string()),
-  current: key.nullable(),
-  smoothedWeights: z.array(z.tuple([key, z.number(), z.number()])).catch([]),
+  current: z.nullable(key),
+  smoothedWeights: orElse(z.array(z.tuple([key, z.number(), z.number()])), []),
 })
 
-const slots = entries(z.object({ slot: z.number(), amount: z.number() })).catch([])
+const slots = orElse(entries(z.object({ slot: z.number(), amount: z.number() })), [])
 
 const BLANK = { total: noCounters(), day: 0, today: noCounters(), weekUsd: 0, monthUsd: 0 }
 
@@ -185,26 +193,26 @@ function noCounters() {
 }
 
 /** The parts of a checkpoint. Each part has its own rows. */
-export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodType<Checkpoint[Part]> } = {
+export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Checkpoint[Part]> } = {
   counters: z.object({
-    turns: z.number().catch(0),
-    retryTokens: z.number().catch(0),
+    turns: orElse(z.number(), 0),
+    retryTokens: orElse(z.number(), 0),
     keys: entries(
       z.object({
         id: key,
-        lastTurn: z.number().catch(0),
-        credit: credit.catch({ kind: 'unknown' }),
-        expiresAtMs: moment.nullable().catch(null),
-        lookupAtMs: moment.catch(0),
-        epoch: z.number().catch(0),
-        fingerprint: z.string().nullable().catch(null),
+        lastTurn: orElse(z.number(), 0),
+        credit: orElse(credit, { kind: 'unknown' }),
+        expiresAtMs: orNull(moment),
+        lookupAtMs: orElse(moment, 0),
+        epoch: orElse(z.number(), 0),
+        fingerprint: orNull(z.string()),
       }),
     ),
     routes: entries(route),
-    meanCostUsd: z.number().catch(0),
-    meanTokenUsd: z.number().catch(0),
-    savedAtMs: moment.nullable().catch(null),
-    all: tally.catch(BLANK),
+    meanCostUsd: orElse(z.number(), 0),
+    meanTokenUsd: orElse(z.number(), 0),
+    savedAtMs: orNull(moment),
+    all: orElse(tally, BLANK),
     byKey: entries(z.tuple([key, tally])),
     byClient: entries(z.tuple([client, tally])),
   }),

@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import type * as z from 'zod/mini'
 import {
   accountRecord,
   type Checkpoint,
@@ -151,7 +151,7 @@ function textOf(rows: readonly RecordRow[], part: string): string | null {
 
 function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> {
   const ofKind = (kind: Kind) => rows.filter((row) => row.kind === kind)
-  const read = <T>({ record }: Pick<RecordRow, 'record'>, schema: z.ZodType<T>): T[] => {
+  const read = <T>({ record }: Pick<RecordRow, 'record'>, schema: z.ZodMiniType<T>): T[] => {
     const parsed = schema.safeParse(parseJson(record))
     return parsed.success ? [parsed.data] : []
   }

@@ -19,3 +19,8 @@ export function listOf(value: unknown): readonly unknown[] {
 export function textOf(value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value : null
 }
+
+/** The value if it is a number, else null. */
+export function numberOf(value: unknown): number | null {
+  return typeof value === 'number' ? value : null
+}

@@ -1,8 +1,8 @@
-import { z } from 'zod'
+import * as z from 'zod/mini'
 import { type AccountId, accountId } from '../balancing/ids.ts'
 import { endOfUtcWindow, type UtcWindow } from '../balancing/limits/utc-window.ts'
 import { readError } from './failures/upstream-failure.ts'
-import { listOf, objectOf } from './json-value.ts'
+import { listOf, numberOf, objectOf, textOf } from './json-value.ts'
 
 /** What `GET /key` said about a key. */
 export type KeyInfo =
@@ -27,22 +27,19 @@ export interface KeyStatus {
   readonly freeRemaining: number | null
 }
 
-/** The part of the answer that is used. https://openrouter.ai/docs/api-reference/limits */
+/**
+ * The part of the answer that is used. https://openrouter.ai/docs/api-reference/limits
+ * Only the amounts are checked here. An unexpected value in another field must not make the rest of
+ * the answer unusable, so each of those is read by itself.
+ */
 const keyAnswer = z.object({
-  data: z.object({
-    limit: z.number().nullish(),
-    limit_remaining: z.number().nullish(),
-    // An unexpected value in one of these fields must not make the rest of the answer unusable.
-    limit_reset: z.string().nullish().catch(null),
-    expires_at: z.string().nullish().catch(null),
-    organization_id: z.string().nullish().catch(null),
-    creator_user_id: z.string().nullish().catch(null),
-    workspace_id: z.string().nullish().catch(null),
-    free_model_daily_requests: z.object({ remaining: z.number().nullish() }).nullish().catch(null),
+  data: z.looseObject({
+    limit: z.nullish(z.number()),
+    limit_remaining: z.nullish(z.number()),
   }),
 })
 
-const RESETS: ReadonlyMap<string | null | undefined, UtcWindow> = new Map([
+const RESETS: ReadonlyMap<unknown, UtcWindow> = new Map([
   ['daily', 'day'],
   ['weekly', 'week'],
   ['monthly', 'month'],
@@ -65,15 +62,16 @@ export function readKeyInfo(status: number, body: unknown, nowMs: number): KeyIn
   if (status !== 200 || !answer.success) return { kind: 'unknown' }
   const { limit = null, limit_remaining: remaining = null, ...rest } = answer.data.data
   if (limit !== null && remaining === null) return { kind: 'unknown' }
-  const owner = rest.organization_id || rest.creator_user_id || null
+  const creator = textOf(rest.creator_user_id)
+  const owner = textOf(rest.organization_id) ?? creator
   const resetsAtMs = endOfReset(rest.limit_reset, nowMs)
   const cap = { layer: null, limitUsd: limit, remainingUsd: remaining, resetsAtMs }
   return {
     kind: 'valid',
     ...tightest(cap, budgetLayers(body, nowMs)),
-    creator: rest.creator_user_id || null,
-    workspace: rest.workspace_id || null,
-    freeRemaining: rest.free_model_daily_requests?.remaining ?? null,
+    creator,
+    workspace: textOf(rest.workspace_id),
+    freeRemaining: numberOf(objectOf(rest.free_model_daily_requests).remaining),
     expiresAtMs: momentOf(rest.expires_at),
     owner: owner === null ? null : accountId(owner),
   }
@@ -82,13 +80,7 @@ export function readKeyInfo(status: number, body: unknown, nowMs: number): KeyIn
 /** What one limit of a key leaves: its cap, or a budget layer. */
 type LimitStatus = Pick<KeyStatus, 'layer' | 'limitUsd' | 'remainingUsd' | 'resetsAtMs'>
 
-const layerAnswer = z.object({
-  scope: z.string(),
-  remaining_usd: z.number(),
-  limit_usd: z.number().nullish().catch(null),
-  reset_interval: z.string().nullish().catch(null),
-  resets_at: z.string().nullish().catch(null),
-})
+const layerAnswer = z.looseObject({ scope: z.string(), remaining_usd: z.number() })
 
 /**
  * The budget layers of a key: those of the key itself, of its creator, of its workspace. OpenRouter
@@ -104,7 +96,7 @@ function budgetLayers(body: unknown, nowMs: number): readonly LimitStatus[] {
     const { scope, remaining_usd, limit_usd, reset_interval, resets_at } = layer.data
     return {
       layer: scope.replace(/^openrouter_/, ''),
-      limitUsd: limit_usd ?? null,
+      limitUsd: numberOf(limit_usd),
       remainingUsd: remaining_usd,
       resetsAtMs: momentOf(resets_at) ?? endOfReset(reset_interval, nowMs),
     }
@@ -125,13 +117,13 @@ function tightest(cap: LimitStatus, layers: readonly LimitStatus[]): LimitStatus
   return { ...found, remainingUsd: remainingUsd === null ? null : left(found) }
 }
 
-function endOfReset(reset: string | null | undefined, nowMs: number): number | null {
+function endOfReset(reset: unknown, nowMs: number): number | null {
   const window = RESETS.get(reset)
   return window === undefined ? null : endOfUtcWindow(window, nowMs)
 }
 
-function momentOf(text: string | null | undefined): number | null {
-  const momentMs = Date.parse(text ?? '')
+function momentOf(value: unknown): number | null {
+  const momentMs = Date.parse(textOf(value) ?? '')
   return Number.isNaN(momentMs) ? null : momentMs
 }
 

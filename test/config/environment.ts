@@ -1,7 +1,12 @@
 import { type Config, type Environment, readConfig } from '../../src/config/config.ts'
 
 /** The smallest valid configuration. */
-export const MINIMUM = { KEY_POOL: {}, CREDIT: {}, OPENROUTER_KEYS: 'sk-or-v1-only' }
+export const MINIMUM = {
+  KEY_POOL: {},
+  CREDIT: {},
+  OPENROUTER_KEYS: 'sk-or-v1-only',
+  CLIENT_KEYS: 'app:a-token-of-an-app',
+}
 
 /** The configuration of a valid environment; throws if the environment has faults. */
 export async function configOf(env: Environment): Promise<Config> {

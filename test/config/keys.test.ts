@@ -167,6 +167,55 @@ describe('a key', () => {
     expect(faults[0]?.startsWith(`OPENROUTER_KEYS[1]${field}: `)).toBe(true)
   })
 
+  const form = 'must start with sk-or- and contain only printable ASCII characters without spaces'
+  const own = 'put a key of your own there, from openrouter.ai/settings/keys'
+
+  it.each([
+    ['sk-or-v1-…', `looks like a placeholder and holds a character that is not ASCII; ${own}`],
+    ['sk-or-v1-...', `looks like a placeholder; ${own}`],
+    ['<your-key>', `looks like a placeholder; ${own}`],
+    ['sk-or-v1-your-key-here', `looks like a placeholder; ${own}`],
+    ['sk-or-v1-xxxxxxxxxxxx', `looks like a placeholder; ${own}`],
+    [
+      'sk-or-v1-0123е567',
+      `${form}; it holds a character that is not ASCII: copy the key again from openrouter.ai/settings/keys`,
+    ],
+    [
+      'sk-proj-0123456789',
+      `${form}; this looks like a key of another provider: make one at openrouter.ai/settings/keys`,
+    ],
+    [
+      'sk-ant-api03-0123456789',
+      `${form}; this looks like a key of another provider: make one at openrouter.ai/settings/keys`,
+    ],
+    ['nonsense', form],
+  ])('that is %s is told apart', async (key, fault) => {
+    expect(await faultsOf({ OPENROUTER_KEYS: key })).toEqual([`OPENROUTER_KEYS[0].key: ${fault}`])
+    expect(await faultsOf({ OPENROUTER_KEYS: json([{ key }]) })).toEqual([
+      `OPENROUTER_KEYS[0].key: ${fault}`,
+    ])
+  })
+
+  it('has all its faults listed, and is found to be a duplicate in spite of them', async () => {
+    const OPENROUTER_KEYS = json([
+      { key: 'sk-or-v1-a', id: 'a' },
+      { key: 'sk-or-v1-a', id: 'a', weight: 0, tag: 'eu' },
+    ])
+    expect(await faultsOf({ OPENROUTER_KEYS })).toEqual([
+      'OPENROUTER_KEYS[1].weight: must be a whole number from 1 to 1000, given 0',
+      'OPENROUTER_KEYS[1].tag: unknown field; did you mean "tags"?',
+      'OPENROUTER_KEYS[1]: is the same key as OPENROUTER_KEYS[0]',
+    ])
+    const ids = json([
+      { key: 'sk-or-v1-a', id: 'a' },
+      { key: 'sk-or-v1-b', id: 'a', weight: 0 },
+    ])
+    expect(await faultsOf({ OPENROUTER_KEYS: ids })).toEqual([
+      'OPENROUTER_KEYS[1].weight: must be a whole number from 1 to 1000, given 0',
+      'OPENROUTER_KEYS[1]: has the same id as OPENROUTER_KEYS[0]',
+    ])
+  })
+
   it('that has a number out of bounds is told the bounds and the number', async () => {
     const OPENROUTER_KEYS = json([{ key: 'sk-or-v1-a', weight: 1001, max_concurrent: 2.5 }])
     expect(await faultsOf({ OPENROUTER_KEYS })).toEqual([
@@ -214,7 +263,7 @@ describe('a key', () => {
       `${place}.period: must be one of "day", "week", "month", "total"`,
     ])
     expect(await faultsWith({ usd: 5, period: 'day', per: 1 })).toEqual([
-      `${place}.per: unknown field`,
+      `${place}.per: unknown field; the fields here are usd, period`,
     ])
     expect(await faultsWith(5)).toEqual([
       `${place}: must be an object with the fields "usd" and "period"`,
@@ -303,11 +352,52 @@ describe('a client', () => {
 
   it('is needed unless anonymous callers are allowed and no client is configured', async () => {
     const anonymous = async (env: object) => (await configOf({ ...env })).anonymous
-    expect(await anonymous({})).toBe(false)
-    expect(await anonymous({ ANONYMOUS_CLIENTS: 'deny' })).toBe(false)
-    expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow' })).toBe(true)
+    expect(await anonymous({ CLIENT_KEYS: 'a:t' })).toBe(false)
+    expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: undefined })).toBe(true)
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: ' ' })).toBe(true)
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: `a:${LONG}` })).toBe(false)
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: '[]' })).toBe(false)
   })
+
+  it('is missing where nobody could call, which is a fault', async () => {
+    const nobody =
+      'CLIENT_KEYS: no client key is configured, so nobody can call; set it to one or more id:token pairs (openssl rand -hex 32 makes a token), or set ANONYMOUS_CLIENTS to "allow"'
+    for (const CLIENT_KEYS of [undefined, '', ' ,\n', '[]']) {
+      expect(await faultsOf({ CLIENT_KEYS })).toEqual([nobody])
+      expect(await faultsOf({ CLIENT_KEYS, ANONYMOUS_CLIENTS: 'deny' })).toEqual([nobody])
+    }
+    // Clients that could not be read are a fault of their own, and the only one.
+    expect(await faultsOf({ CLIENT_KEYS: 'nocolon' })).toEqual([
+      'CLIENT_KEYS[0]: must have the form id:token',
+    ])
+    expect(await faultsOf({ CLIENT_KEYS: undefined, ANONYMOUS_CLIENTS: 'maybe' })).toEqual([
+      'ANONYMOUS_CLIENTS: must be "deny" or "allow", given "maybe"',
+    ])
+  })
+
+  it('has all its faults listed, not the first of them', async () => {
+    const CLIENT_KEYS = json([
+      { id: 'a b', token: 'has blanks in it', toke: 1 },
+      { name: 'app' },
+      { id: 'b', token: 'made-up-by-an-operator', sha256: 'ab' },
+    ])
+    expect(await faultsOf({ CLIENT_KEYS })).toEqual([
+      'CLIENT_KEYS[0].id: must be 1 to 64 letters, digits or . _ : @ - and start with a letter or digit',
+      'CLIENT_KEYS[0].token: must contain only printable ASCII characters without spaces, and at least one',
+      'CLIENT_KEYS[0].toke: unknown field; did you mean "token"?',
+      'CLIENT_KEYS[1].id: must be a string',
+      'CLIENT_KEYS[1].name: unknown field; the fields here are id, token, sha256',
+      'CLIENT_KEYS[1]: must have either "token" or "sha256", given neither',
+      'CLIENT_KEYS[2].sha256: must be 64 hexadecimal digits',
+      'CLIENT_KEYS[2]: must have either "token" or "sha256", given both',
+    ])
+  })
+
+  it.each(['<your token>', 'app:your-token-goes-here', 'app:some-long-random-token', 'app:…'])(
+    'whose token is a placeholder is a fault: everybody could guess it: %s',
+    async (text) => {
+      const [fault] = await faultsOf({ CLIENT_KEYS: text })
+      expect(fault).toMatch(/looks like a placeholder|must have the form id:token|printable ASCII/)
+    },
+  )
 })

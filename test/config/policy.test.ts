@@ -183,18 +183,25 @@ it.each([
 
 describe('a field that nothing here reads', () => {
   it.each([
-    'stratgy',
-    'breaker.panic',
-    'defaults.rps',
-    'credit.refresh',
-    'queue.max_wait_s',
-    'spill',
-    'retry_budget.max',
-    'timeouts.connect_ms',
-    'timeouts.headers_ms_v2',
-    'a-very-long-name-with_dots_2',
-  ])('%s is a fault, not ignored', async (path) => {
-    expect(await policyFaults(nested(path, 1))).toEqual([`POLICY.${path}: unknown field`])
+    ['stratgy', 'did you mean "strategy"?'],
+    ['breaker.panic', 'did you mean "panic_ratio"?'],
+    ['defaults.rps', 'did you mean "rpm"?'],
+    ['credit.refresh', 'did you mean "refresh_s"?'],
+    ['queue.max_wait_s', 'did you mean "max_wait_ms"?'],
+    ['spill', 'did you mean "spill_free_tier"?'],
+    ['timeouts.headers_ms_v2', 'did you mean "headers_ms"?'],
+    ['retry_budget.max', 'the fields here are ratio, min_per_s'],
+    ['timeouts.connect_ms', 'the fields here are headers_ms, first_output_ms, idle_ms, total_ms'],
+  ])('%s is a fault, not ignored: %s', async (path, hint) => {
+    expect(await policyFaults(nested(path, 1))).toEqual([`POLICY.${path}: unknown field; ${hint}`])
+  })
+
+  it('is told all known ones, if none is near', async () => {
+    const [fault, ...others] = await policyFaults({ 'a-very-long-name-with_dots_2': 1 })
+    expect(others).toEqual([])
+    expect(fault).toMatch(
+      /^POLICY\.a-very-long-name-with_dots_2: unknown field; the fields here are strategy, .*, on_pool_unavailable$/,
+    )
   })
 })
 

@@ -216,9 +216,13 @@ describe('a fault of a route', () => {
     [
       'an unknown clock',
       { models: ['x'], timeouts: { connect_ms: 500 } },
-      '.timeouts.connect_ms: unknown field',
+      '.timeouts.connect_ms: unknown field; the fields here are headers_ms, first_output_ms, idle_ms, total_ms',
     ],
-    ['an unknown field', { models: ['x'], modles: ['x'] }, '.modles: unknown field'],
+    [
+      'an unknown field',
+      { models: ['x'], modles: ['x'] },
+      '.modles: unknown field; did you mean "models"?',
+    ],
     [
       'no table',
       'x',

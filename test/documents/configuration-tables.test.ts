@@ -99,7 +99,7 @@ describe('the configuration tables', () => {
     read: (entry: object) => Promise<{ faults: string[] }>,
   ): Promise<string[]> {
     const { faults } = await read(Object.fromEntries(words.map((word) => [word, null])))
-    const unknown = faults.flatMap((fault) => /\.(\w+): unknown field$/.exec(fault)?.[1] ?? [])
+    const unknown = faults.flatMap((fault) => /\.(\w+): unknown field;/.exec(fault)?.[1] ?? [])
     expect(unknown).not.toEqual([])
     return words.filter((word) => !unknown.includes(word)).toSorted()
   }

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { FAULT_NAMES } from '../simulator/faults.ts'
 import { documents, firstCells, proseOf, quoted, root, source } from './markdown.ts'
 
 describe('the documents', () => {
@@ -22,6 +23,14 @@ describe('the documents', () => {
     )
     expect(named.map(({ name }) => name)).toContain('demo')
     expect(named.filter(({ name }) => !(name in scripts))).toEqual([])
+  })
+
+  it('name only faults that the simulator has', () => {
+    const named = documents.flatMap(({ text }) =>
+      Array.from(text.matchAll(/\bsim\/([a-z0-9][a-z0-9-]*)/g), ([, name = '']) => name),
+    )
+    expect(named).toContain('cut-mid-stream')
+    expect(named.filter((name) => !FAULT_NAMES.includes(name))).toEqual([])
   })
 
   it('name only files and folders that exist', () => {

@@ -36,7 +36,6 @@ describe('a faulty configuration', () => {
       ['POST', '/api/v1/chat/completions'],
       ['POST', '/v1/chat/completions'],
       ['GET', '/v1/models'],
-      ['GET', '/healthz'],
       ['GET', '/nowhere'],
     ] as const) {
       const response = await gateway().send(path, { method })
@@ -51,7 +50,7 @@ describe('a faulty configuration', () => {
     expect(await upstream.control.log()).toEqual([])
   })
 
-  test('logs every fault at once, by field, once, without a part of any secret', async () => {
+  test('logs every fault at once, by field, once a minute, without a part of any secret', async () => {
     for (let i = 0; i < 3; i += 1) await gateway().chat({})
     const lines = gateway()
       .logs()
@@ -124,10 +123,13 @@ describe('callers without a client key', () => {
     expect((await gateway.chat({})).status).toBe(200)
   })
 
-  test('are not by default, even if that means nobody', async () => {
+  test('are not by default; where nobody else could call either, that is a fault', async () => {
     const gateway = await startGateway(upstream, { secrets: { CLIENT_KEYS: '' } })
-    expect((await anonymously(gateway.origin)).status).toBe(401)
-    expect((await gateway.chat({})).status).toBe(401)
+    expect((await anonymously(gateway.origin)).status).toBe(500)
+    expect((await gateway.send('/healthz')).status).toBe(503)
+    expect(gateway.logs().map(({ text }) => text)).toContainEqual(
+      expect.stringContaining('CLIENT_KEYS: no client key is configured, so nobody can call'),
+    )
   })
 })
 

@@ -1,4 +1,4 @@
-// These tests run the snippets of the README.
+// These tests run the snippets of the README, and those that `npm start` prints.
 
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { DEMO_TOKEN } from '../local/stack.ts'
+import { costlyGreeting, simulatedGreeting } from '../local/start-text.ts'
 import { useGateway, useSimulator } from './harness.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -84,5 +85,39 @@ describe('a snippet', () => {
     const script = `${here(exports)}\nexec node --input-type=module --eval "$0"`
     const printed = await run('bash', '-c', script, program)
     expect(printed.match(/You said: Hello/g)).toHaveLength(2)
+  })
+})
+
+describe('a printed snippet', () => {
+  /** The lines from one to another, as somebody would select and paste them. */
+  const pasted = (greeting: string, first: string, last: string) => {
+    const lines = greeting.split('\n').map((line) => line.replace(/^ {2}/, ''))
+    const from = lines.findIndex((line) => line.startsWith(first))
+    const to = lines.findIndex((line, i) => i >= from && line.includes(last))
+    return lines.slice(from, to + 1).join('\n')
+  }
+
+  test('of npm start in front of the simulator prints its answer, and its fault strikes', async () => {
+    const greeting = simulatedGreeting(gateway().origin, new URL(upstream.url()).origin, DEMO_TOKEN)
+    const module = pasted(greeting, 'import OpenAI', 'console.log')
+    expect(await runModule(module)).toContain('You said: Hello')
+    const curl = pasted(greeting, 'curl', '-iN')
+    expect(await run('bash', '-c', curl)).toContain('data: [DONE]')
+    const failing = await run('bash', '-c', curl.replace('openai/gpt-4o-mini', 'sim/401@alpha'))
+    expect(failing).toContain('HTTP/1.1 200 OK')
+    expect(failing).toContain('data: [DONE]')
+    const [control = ''] = /http:\S+\/control/.exec(greeting) ?? []
+    expect(await (await fetch(control)).json()).toMatchObject({ faults: expect.any(Array) })
+  })
+
+  test('of npm start in front of OpenRouter takes the token from a variable', async () => {
+    const env = { CLIENT_KEYS: `demo:${DEMO_TOKEN}`, UPSTREAM_URL: 'https://openrouter.ai/api/v1' }
+    const greeting = await costlyGreeting(gateway().origin, env)
+    const exported = `export CLIENT_TOKEN=${DEMO_TOKEN}\n`
+    const curl = pasted(greeting, 'curl', '-iN')
+    expect(await run('bash', '-c', exported + curl)).toContain('data: [DONE]')
+    const module = pasted(greeting, 'import OpenAI', 'console.log')
+    const script = `${exported}exec node --input-type=module --eval "$0"`
+    expect(await run('bash', '-c', script, module)).toContain('You said: Hello')
   })
 })

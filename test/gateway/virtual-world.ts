@@ -7,8 +7,8 @@ import { routeFor } from '../../src/balancing/routes.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
-import { ByteBudget } from '../../src/gateway/byte-budget.ts'
 import { createSecretRedaction } from '../../src/gateway/answers/secret-redaction.ts'
+import { ByteBudget } from '../../src/gateway/byte-budget.ts'
 import type {
   InferenceRequest,
   Journey,

@@ -159,11 +159,12 @@ describe('a refused request', () => {
 })
 
 describe('a faulty configuration', () => {
+  const faulty = { POLICY: { strategy: 'best', typo: 1 }, OPENROUTER_KEYS: 'sk-proj-nonsense' }
+
   it('answers 500 to everything, and its faults stand in the log, all and once', async () => {
     const lines = vi.spyOn(console, 'error').mockImplementation(() => undefined)
     const { send } = gatewayInFrontOf(never)
-    const faulty = { POLICY: { strategy: 'best', typo: 1 }, OPENROUTER_KEYS: 'sk-proj-nonsense' }
-    for (const path of ['/healthz', '/v1/models', '/nowhere']) {
+    for (const path of ['/v1/models', '/v1/key', '/nowhere']) {
       const response = await send(path, {}, faulty)
       expect(response.status).toBe(500)
       const text = await response.clone().text()
@@ -177,11 +178,54 @@ describe('a faulty configuration', () => {
       message: 'gateway_misconfigured',
       faults: [
         expect.stringMatching(/^POLICY\.strategy: /),
-        'POLICY.typo: unknown field',
+        expect.stringMatching(/^POLICY\.typo: unknown field; /),
         expect.stringMatching(/^OPENROUTER_KEYS\[0\]\.key: /),
       ],
     })
     expect(JSON.stringify(lines.mock.calls)).not.toContain('nonsense')
+  })
+
+  it('is not well: a monitor of /healthz sees it', async () => {
+    vi.spyOn(console, 'error').mockImplementation(() => undefined)
+    const { send } = gatewayInFrontOf(never)
+    const response = await send('/healthz', {}, { ...faulty })
+    expect(response.status).toBe(503)
+    expect(await response.json()).toEqual({
+      status: 'misconfigured',
+      keys_usable: 0,
+      keys_total: 0,
+    })
+  })
+
+  it('is logged again while requests come, at most once a minute', async () => {
+    const lines = vi.spyOn(console, 'error').mockImplementation(() => undefined)
+    let nowMs = Date.now()
+    const { send } = gatewayInFrontOf(never, { nowMs: () => nowMs })
+    const bindings = { ...faulty }
+    const countAfter = async (ms: number) => {
+      nowMs += ms
+      await send('/v1/models', {}, bindings)
+      await send('/healthz', {}, bindings)
+      return lines.mock.calls.length
+    }
+    expect(await countAfter(0)).toBe(1)
+    expect(await countAfter(59_999)).toBe(1)
+    expect(await countAfter(1)).toBe(2)
+    expect(await countAfter(59_999)).toBe(2)
+    expect(await countAfter(3_600_000)).toBe(3)
+    expect(new Set(lines.mock.calls.map(([line]) => line)).size).toBe(1)
+  })
+
+  it('is one that lets nobody in: no client key, and no anonymous callers', async () => {
+    const lines = vi.spyOn(console, 'error').mockImplementation(() => undefined)
+    const { send } = gatewayInFrontOf(never)
+    const bindings = { CLIENT_KEYS: undefined }
+    const response = await send('/v1/chat/completions', chat(), bindings)
+    expect(response.status).toBe(500)
+    expect(await reasonOf(response)).toBe('gateway_misconfigured')
+    expect((await send('/healthz', {}, bindings)).status).toBe(503)
+    expect(lines).toHaveBeenCalledTimes(1)
+    expect(String(lines.mock.calls[0]?.[0])).toMatch(/CLIENT_KEYS: no client key is configured/)
   })
 })
 

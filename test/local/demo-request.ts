@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import OpenAI, { APIError } from 'openai'
 
 /** The result of one request, as the client saw it. */
@@ -31,11 +32,22 @@ export function titleOf(number: number): string {
   return `demo-${number}`
 }
 
-/** Sends one request and reads its answer to the end. Never throws: a failure is a result. */
-export async function send(client: OpenAI, number: number, streamed: boolean): Promise<Sent> {
+/**
+ * Sends one request and reads its answer to the end. Never throws: a failure is a result.
+ *
+ * @param signal ends the request early
+ * @returns null for a request that was ended early: it has neither failed nor been answered
+ */
+export async function send(
+  client: OpenAI,
+  number: number,
+  streamed: boolean,
+  signal?: AbortSignal,
+): Promise<Sent | null> {
   const received: Observation = { headers: undefined, output: false }
+  const read = streamed ? readStream : readWhole
   try {
-    await (streamed ? readStream(client, number, received) : readWhole(client, number, received))
+    await read(client, { ...optionsOf(number), ...(signal && { signal }) }, number, received)
     return {
       number,
       streamed,
@@ -44,6 +56,9 @@ export async function send(client: OpenAI, number: number, streamed: boolean): P
       ...fromHeaders(received.headers),
     }
   } catch (error) {
+    // Ctrl-C ends the gateway at the same moment. Its end may be noticed before the signal.
+    await setImmediate()
+    if (signal?.aborted) return null
     const outcome = received.output ? 'failed_after_output' : 'failed_before_output'
     const headers = received.headers ?? (error instanceof APIError ? error.headers : undefined)
     return { number, streamed, outcome, failure: reasonOf(error), ...fromHeaders(headers) }
@@ -57,11 +72,16 @@ interface Observation {
   output: boolean
 }
 
-async function readStream(client: OpenAI, number: number, received: Observation): Promise<void> {
+type Options = ReturnType<typeof optionsOf> & { readonly signal?: AbortSignal }
+
+async function readStream(
+  client: OpenAI,
+  options: Options,
+  number: number,
+  received: Observation,
+): Promise<void> {
   const body = { model: STREAMED_MODEL, messages: messagesOf(number), stream: true } as const
-  const { data, response } = await client.chat.completions
-    .create(body, optionsOf(number))
-    .withResponse()
+  const { data, response } = await client.chat.completions.create(body, options).withResponse()
   received.headers = response.headers
   let finished = false
   for await (const { choices } of data) {
@@ -71,11 +91,14 @@ async function readStream(client: OpenAI, number: number, received: Observation)
   if (!received.output || !finished) throw new Error('the stream ended before its answer did')
 }
 
-async function readWhole(client: OpenAI, number: number, received: Observation): Promise<void> {
+async function readWhole(
+  client: OpenAI,
+  options: Options,
+  number: number,
+  received: Observation,
+): Promise<void> {
   const body = { model: WHOLE_MODEL, messages: messagesOf(number) }
-  const { data, response } = await client.chat.completions
-    .create(body, optionsOf(number))
-    .withResponse()
+  const { data, response } = await client.chat.completions.create(body, options).withResponse()
   received.headers = response.headers
   if (!data.choices[0]?.message.content) throw new Error('an answer without content')
 }

@@ -132,7 +132,9 @@ async function sendAll(
         trouble = next.what
         report(true)
       }
-      results.push(await send(client, number, number % 2 === 0))
+      const result = await send(client, number, number % 2 === 0, options.signal)
+      if (result === null) return
+      results.push(result)
       report(false)
     }
   }

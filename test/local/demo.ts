@@ -1,7 +1,9 @@
 import { parseArgs } from 'node:util'
 import { type DemoOptions, type DemoProgress, runDemo } from './demo-run.ts'
 import { progressLine, resultText } from './demo-text.ts'
-import { DEMO_TOKEN } from './stack.ts'
+import { faultyStart, localBindings, localFaults } from './local-configuration.ts'
+import { DEMO_TOKEN, simulatedEnvironment } from './stack.ts'
+import { repositoryPath } from './wrangler-dev.ts'
 
 const USAGE = `usage: npm run demo -- [options]
 
@@ -26,7 +28,15 @@ async function main(): Promise<void> {
     process.exitCode = 2
     return
   }
-  if (options.target === undefined) console.log('Starting the simulator and a gateway.')
+  if (options.target === undefined) {
+    const faults = await localFaults(localBindings(repositoryPath, simulatedEnvironment()))
+    if (faults.length > 0) {
+      console.error(faultyStart(faults))
+      process.exitCode = 1
+      return
+    }
+    console.log('Starting the simulator and a gateway.')
+  }
   const interruption = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => interruption.abort())
@@ -68,12 +78,11 @@ function readOptions(): DemoOptions | null {
   }
 }
 
-/** An error's message with its cause: if a fetch failed, only the cause says why. */
+/** One sentence. If a fetch failed, only the cause says why. */
 function described(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  return error.cause instanceof Error
-    ? `${error.message}: ${error.cause.message || error.cause.name}`
-    : error.message
+  const reason = error.cause instanceof Error ? error.cause.message || error.cause.name : ''
+  return error.message === 'fetch failed' ? `${error.message}: ${reason}` : error.message
 }
 
 function wholeNumber(text: string, min: number, max: number): number | null {

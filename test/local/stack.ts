@@ -85,11 +85,18 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   }
 }
 
-function gatewayEnvironment(simulatorUrl: string, options: StackOptions): Record<string, string> {
+/** What connects a gateway to the simulator. */
+export function simulatedEnvironment(simulatorUrl = 'http://localhost'): Record<string, string> {
   return {
     UPSTREAM_URL: `${simulatorUrl}/api/v1`,
     OPENROUTER_KEYS: JSON.stringify(SIMULATED_KEYS),
     CLIENT_KEYS: `demo:${DEMO_TOKEN}`,
+  }
+}
+
+function gatewayEnvironment(simulatorUrl: string, options: StackOptions): Record<string, string> {
+  return {
+    ...simulatedEnvironment(simulatorUrl),
     ...(options.policy && { POLICY: JSON.stringify(options.policy) }),
     ...options.env,
   }

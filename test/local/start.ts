@@ -3,9 +3,12 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { holdsOpenRouterKey } from './env-file.ts'
-import { DEMO_TOKEN, type Stack, startStack } from './stack.ts'
+import { faultyStart, localBindings, localFaults } from './local-configuration.ts'
+import { DEMO_TOKEN, type Stack, simulatedEnvironment, startStack } from './stack.ts'
+import { costlyGreeting, costWarning, simulatedGreeting } from './start-text.ts'
 import {
   isPortTaken,
+  portOfReadyMessage,
   quietCron,
   quietWranglerEnvironment,
   repositoryPath,
@@ -16,6 +19,8 @@ import {
 /**
  * `npm start`: runs the gateway on this machine. If `.dev.vars` holds a key of OpenRouter, upstream
  * is OpenRouter. Otherwise upstream is the simulator, and a try costs nothing.
+ *
+ * The gateway does not start over a faulty configuration: it would answer every request with 500.
  */
 async function main(): Promise<void> {
   const port = readPort()
@@ -25,7 +30,11 @@ async function main(): Promise<void> {
   }
   const devVarsPath = join(repositoryPath, '.dev.vars')
   const devVars = existsSync(devVarsPath) ? readFileSync(devVarsPath, 'utf8') : ''
-  if (holdsOpenRouterKey(devVars)) runAgainstOpenRouter(port)
+  const isCostly = holdsOpenRouterKey(devVars)
+  const local = localBindings(repositoryPath, isCostly ? undefined : simulatedEnvironment())
+  const faults = await localFaults(local)
+  if (!local.ok || faults.length > 0) return fail(faultyStart(faults))
+  if (isCostly) await runAgainstOpenRouter(port, local.bindings)
   else await runAgainstSimulator(port)
 }
 
@@ -44,14 +53,23 @@ function fail(message: string): void {
   process.exitCode = 1
 }
 
-function runAgainstOpenRouter(port: number): void {
+async function runAgainstOpenRouter(
+  port: number,
+  bindings: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  console.log(costWarning(bindings.UPSTREAM_URL))
   const dev = [wranglerPath, 'dev', '--env', '', '--port', `${port}`, quietCron]
   const child = spawn(process.execPath, dev, {
     cwd: repositoryPath,
     env: { ...process.env, ...quietWranglerEnvironment },
-    stdio: 'inherit',
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
   })
-  startCron(`http://localhost:${port}`)
+  const url = `http://localhost:${port}`
+  const greeting = await costlyGreeting(url, bindings)
+  child.on('message', (message) => {
+    if (portOfReadyMessage(message) !== null) console.log(greeting)
+  })
+  startCron(url)
   onSignal((signal) => child.kill(signal))
   child.once('error', (error) => fail(`wrangler could not be run: ${error.message}`))
   child.once('exit', (code) => process.exit(code ?? 1))
@@ -69,9 +87,12 @@ async function runAgainstSimulator(port: number): Promise<void> {
   })
   stack = await startStack({
     gatewayPort: port,
-    onGatewayOutput: (text) => process.stdout.write(text),
+    // What the processes print while they are ended, such as a trace of esbuild's, helps nobody.
+    onGatewayOutput: (text) => {
+      if (!stopping) process.stdout.write(text)
+    },
   })
-  console.log(greeting(stack.gatewayUrl, stack.simulatorUrl))
+  console.log(simulatedGreeting(stack.gatewayUrl, stack.simulatorUrl, DEMO_TOKEN))
   const code = await stack.exited
   if (stopping) return
   await stack.stop()
@@ -83,21 +104,8 @@ function onSignal(act: (signal: NodeJS.Signals) => unknown): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, act)
 }
 
-function greeting(gatewayUrl: string, simulatorUrl: string): string {
-  return `
-Switchyard on ${gatewayUrl}: upstream is the SIMULATOR, not OpenRouter (its control API: ${simulatorUrl}/control).
-
-  curl ${gatewayUrl}/api/v1/chat/completions \\
-    -H 'authorization: Bearer ${DEMO_TOKEN}' -H 'content-type: application/json' \\
-    -d '{"model":"openai/gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello"}]}' -iN
-
-  import OpenAI from 'openai'
-  const openai = new OpenAI({ baseURL: '${gatewayUrl}/api/v1', apiKey: '${DEMO_TOKEN}' })
-  const answer = await openai.chat.completions.create({
-    model: 'openai/gpt-4o-mini',
-    messages: [{ role: 'user', content: 'Hello' }],
-  })
-`
+try {
+  await main()
+} catch (error) {
+  fail(error instanceof Error ? error.message : String(error))
 }
-
-await main()

@@ -16,10 +16,14 @@ const STOP_TIMEOUT_MS = 5_000
 /** A gateway that runs for days must not fill the memory with its log. */
 const MAX_LOG_CHARACTERS = 1_000_000
 
-/** The variables that keep wrangler from fetching data and from sending metrics. */
+/**
+ * The variables that keep wrangler from fetching data and from sending metrics. With its banner
+ * wrangler asks the npm registry for a newer version at each start.
+ */
 export const quietWranglerEnvironment = {
   CLOUDFLARE_CF_FETCH_ENABLED: 'false',
   WRANGLER_SEND_METRICS: 'false',
+  WRANGLER_HIDE_BANNER: 'true',
 } as const
 
 /**
@@ -76,7 +80,8 @@ export interface WranglerDev {
  * Runs a Worker under `wrangler dev`, with real sockets and the real workerd. No other local way
  * shows upstream that a client has left, as production does.
  *
- * @throws if the process ends, or is not ready within a minute; the message holds its output
+ * @throws if the process ends, or is not ready within a minute; the message holds wrangler's error as
+ *   one sentence, or else all of its output
  */
 export async function startWranglerDev(options: WranglerDevOptions): Promise<WranglerDev> {
   const child = spawn(process.execPath, [wranglerPath, ...wranglerArguments(options)], {
@@ -102,8 +107,16 @@ export async function startWranglerDev(options: WranglerDevOptions): Promise<Wra
     return { url: `http://localhost:${port}`, log: () => log, exited, stop }
   } catch (error) {
     await stop()
-    throw new Error(`${options.name} did not start:\n${log}`, { cause: error })
+    throw new Error(`${options.name} did not start: ${startFault(log, error)}`, { cause: error })
   }
+}
+
+/** Wrangler's own error as one sentence. Without one, all that it said. */
+export function startFault(log: string, error: unknown): string {
+  const [, text = ''] = /\[ERROR\]\s*([\s\S]*?)(?=\n\s*\n|$)/.exec(log) ?? []
+  const sentence = text.replace(/\s+/g, ' ').trim()
+  if (sentence !== '') return sentence
+  return `${error instanceof Error ? error.message : error}. Its output:\n${log}`
 }
 
 function wranglerArguments(options: WranglerDevOptions): string[] {
@@ -142,7 +155,8 @@ async function readyPort(child: ChildProcess, exited: Promise<number>): Promise<
   }
 }
 
-function portOfReadyMessage(message: unknown): number | null {
+/** The port in wrangler's message to its parent that it serves now; null in any other message. */
+export function portOfReadyMessage(message: unknown): number | null {
   if (typeof message !== 'string') return null
   const parsed: unknown = JSON.parse(message)
   if (typeof parsed !== 'object' || parsed === null) return null

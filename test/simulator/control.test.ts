@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ALPHA, DELTA, errorOf, SMALL_WORLD, serveSimulator } from './served-simulator.ts'
+import { ALPHA, bodyOf, DELTA, errorOf, SMALL_WORLD, serveSimulator } from './served-simulator.ts'
 
 const { chat, control, get, send } = serveSimulator()
 
@@ -81,6 +81,30 @@ describe('the log', () => {
 })
 
 describe('control', () => {
+  it('says at its root what there is to try; its examples work as they stand', async () => {
+    expect((await get('/control/')).headers.get('location')).toBe('/control')
+    const { faults, paths, try: examples } = await bodyOf(await get('/control'))
+    expect(faults).toContain('cut-mid-stream')
+    expect(Object.keys(paths)).toContain('GET /control/stats')
+    for (const example of examples) {
+      const [, method = 'GET', path = '', body] =
+        /^curl (?:-X (\w+) )?http:\/\/[^/]+(\S+)(?: -d '(.*)')?$/.exec(example) ?? []
+      const response = await send(path, { method, ...(body === undefined ? {} : { body }) })
+      expect([example, response.ok]).toEqual([example, true])
+    }
+    for (const [where, what] of Object.entries<string>(paths)) {
+      const body = /\{.*\}/.exec(what)?.[0]
+      if (body === undefined) continue
+      const [method, path = ''] = where
+        .replace('<name>', 'alpha')
+        .replace('<id>', 'acme')
+        .split(' ')
+      const response = await send(path, { method: method ?? '', body })
+      expect([where, response.ok]).toEqual([where, true])
+    }
+    expect((await errorOf(await get('/control/nowhere'))).message).toContain('GET /control')
+  })
+
   it('begins a world of the test’s own, and forgets rules, scripts, log and charges', async () => {
     await control.rule({ fault: '400' })
     await control.script('mine', { chunks: [] })

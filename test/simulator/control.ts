@@ -24,6 +24,7 @@ type Read<T> = { ok: true; value: T } | { ok: false; response: Response }
 /**
  * The control API, under /control, JSON in and out, without credentials:
  *
+ * - `GET /`: what there is to try, and this list
  * - `POST reset`, with `{accounts, keys, settings}` or nothing for the default world: also clears
  *   rules, scripts, log and counters, and breaks off all open requests
  * - `GET world`: the current world, in the form that `reset` accepts
@@ -44,6 +45,7 @@ type Read<T> = { ok: true; value: T } | { ok: false; response: Response }
  */
 export function control(stage: Stage): Hono {
   const app = new Hono()
+  app.get('/', (context) => context.json(guide(new URL(context.req.url).origin)))
   app.post('/reset', async (context) => {
     const read = await readBody(context, worldSchema.transform(withKnownOutage), defaultWorld)
     if (!read.ok) return read.response
@@ -66,8 +68,40 @@ export function control(stage: Stage): Hono {
     return context.json({ entries: stage.current().journal.since(since) })
   })
   app.get('/stats', (context) => context.json(stage.current().journal.stats))
-  app.all('*', (context) => refuse(context, 404, 'The control API has no such path.'))
+  app.all('*', (context) =>
+    refuse(context, 404, 'The control API has no such path. GET /control lists those that it has.'),
+  )
   return app
+}
+
+/** What somebody who opens the address for the first time can do with it. */
+function guide(origin: string) {
+  return {
+    what: 'A simulated OpenRouter. Nothing here costs money.',
+    faults_by_model:
+      'Ask the gateway for the model sim/<fault>, and every key fails so; for sim/<fault>@alpha, and only the key alpha does. Parameters may follow: sim/slow-headers?ms=500',
+    faults: FAULT_NAMES,
+    paths: {
+      'GET /control/world': 'accounts, keys, settings',
+      'PATCH /control/keys/<name>': 'for example {"disabled": true}: the key is revoked',
+      'PATCH /control/accounts/<id>': 'for example {"balanceUsd": 0}: out of credit',
+      'PATCH /control/settings': 'for example {"ttftMs": 2000}: slow first tokens',
+      'POST /control/rules':
+        'for example {"fault": "plain-429", "match": {"key": "beta"}, "times": 3}',
+      'GET, DELETE /control/rules': 'the rules; DELETE /control/rules/<id> for one',
+      'PUT /control/scripts/<name>': 'the exact bytes that the model script/<name> answers with',
+      'GET /control/log?since=<seq>': 'the requests that came, with key, status and cost',
+      'GET /control/stats': 'how many',
+      'GET /control/faults': 'the names of all faults',
+      'POST /control/reset': 'back to the beginning',
+    },
+    try: [
+      `curl -X PATCH ${origin}/control/keys/alpha -d '{"disabled":true}'`,
+      `curl -X POST ${origin}/control/rules -d '{"fault":"cut-before-output","match":{"key":"beta"}}'`,
+      `curl ${origin}/control/stats`,
+      `curl -X POST ${origin}/control/reset`,
+    ],
+  }
 }
 
 function patches(app: Hono, stage: Stage): void {

@@ -73,6 +73,7 @@ function begin(world: World): Simulation {
 export function createSimulator(): { fetch(request: Request): Promise<Response> } {
   let simulation = begin(defaultWorld())
   const app = new Hono()
+  app.get('/control/', (context) => context.redirect('/control'))
   app.route(
     '/control',
     control({

@@ -1,7 +1,7 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
 import { isNonEmpty, type NonEmpty } from '../../balancing/non-empty.ts'
-import { inWords } from '../../openrouter/failures/fault-words.ts'
 import type { Blame, Next } from '../../openrouter/failures/blame.ts'
+import { inWords } from '../../openrouter/failures/fault-words.ts'
 import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
 import type { Replay } from './attempt.ts'
 import type { NextStep } from './next-step.ts'

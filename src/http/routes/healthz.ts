@@ -19,6 +19,14 @@ export async function healthz(c: Context<HttpEnvironment>): Promise<Response> {
   return healthResponse(usable > 0 ? 'ok' : 'unavailable', usable, keysTotal)
 }
 
+/**
+ * `GET /healthz` of a gateway whose configuration has faults, which the log lists. It serves nothing,
+ * and a monitor reads the same form as ever.
+ */
+export function misconfiguredHealth(): Response {
+  return healthResponse('misconfigured', 0, 0)
+}
+
 /** Null if the object can't be reached. */
 async function usableKeys({ pool, ring, sight }: Gateway): Promise<number | null> {
   const known = sight.usableKeys()

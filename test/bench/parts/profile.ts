@@ -3,6 +3,7 @@ import { RequestCycle, runClosedLoop } from '../load/closed-loop.ts'
 import { openConnections } from '../load/connection.ts'
 import { runStreams } from '../load/stream-load.ts'
 import { requestsOf } from '../mix.ts'
+import { bundleForDeployment } from '../processes/deployment.ts'
 import { startGateway } from '../processes/targets.ts'
 import { decimal } from '../report/figures.ts'
 import type { Bench } from './part.ts'
@@ -32,11 +33,12 @@ interface CpuProfile {
  * `(program)`.
  */
 export async function writeProfile(
-  { scope, deployment, upstream, bundle, reporter }: Bench,
+  { scope, deployment, upstream, reporter }: Bench,
   path: string,
   load: 'requests' | 'streams',
 ): Promise<void> {
-  const { source } = await bundle()
+  // Names of functions are what a profile is read by.
+  const { source } = await bundleForDeployment(scope, { readable: true })
   const name = `profiled ${load}`
   const gateway = await startGateway(scope, deployment, upstream, { name, source, inspect: true })
   const inspector = await openInspector(gateway.workerd.port('inspector'))

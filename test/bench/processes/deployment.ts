@@ -21,20 +21,21 @@ export interface Bundle {
 
 /**
  * Bundles a Worker as for deployment to production, with what `wrangler.toml` says of that.
- * @param entry in place of the Worker's own entry, from the top of the repository
+ * @param options `readable`: not minified, with the names of functions; `entry`: in place of the
+ *   Worker's own entry, from the top of the repository
  */
 export async function bundleForDeployment(
   scope: RunScope,
-  options: { readonly minify?: boolean; readonly entry?: string } = {},
+  options: { readonly readable?: boolean; readonly entry?: string } = {},
 ): Promise<Bundle> {
-  const { minify = false, entry } = options
+  const { readable = false, entry } = options
   const outputPath = join(
     scope.folder,
-    `bundle-${minify ? 'minified' : (entry ?? 'plain').replaceAll('/', '-')}`,
+    `bundle-${readable ? 'readable' : (entry ?? 'plain').replaceAll('/', '-')}`,
   )
   await runWrangler(scope, [
     ...['deploy', '--dry-run', '--env', 'production', '--outdir', outputPath],
-    ...(minify ? ['--minify'] : []),
+    ...(readable ? ['--minify=false'] : []),
     ...(entry === undefined ? [] : [entry]),
   ])
   const name = entry === undefined ? 'index' : (entry.split('/').pop() ?? '').replace('.ts', '')
