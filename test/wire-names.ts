@@ -79,6 +79,7 @@ export const STORED_FIELDS = {
       'fingerprint',
       'hidden',
       'kind',
+      'modelBenches',
       'owner',
       'provenance',
       'reason',
