@@ -3,6 +3,7 @@ import type { Blame } from '../openrouter/failures/blame.ts'
 import { readError } from '../openrouter/failures/upstream-failure.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import { type GatewayError, gatewayError, noticeOf } from './answers/gateway-error.ts'
+import type { SecretRedaction } from './answers/secret-redaction.ts'
 import { isEventStream, type Replay } from './attempts/attempt.ts'
 import type { FailedAttempt } from './attempts/attempt-history.ts'
 import { parseJson } from './attempts/body.ts'
@@ -102,6 +103,14 @@ function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
     retryAfterMs,
     metadata: { reasons: refusal.reasons },
   })
+}
+
+/** OpenRouter's error as it came, but with the ids of keys in the place of their secrets. */
+export function withoutSecrets(answer: FinalAnswer, redaction: SecretRedaction): FinalAnswer {
+  if (answer.kind === 'ours') return answer
+  const { replay } = answer
+  const headers = redaction.headers(replay.headers)
+  return { kind: 'verbatim', replay: { ...replay, headers, body: redaction.bytes(replay.body) } }
 }
 
 const NO_STREAM = 'OpenRouter sent an answer that does not fit into this stream. Try again.'

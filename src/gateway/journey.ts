@@ -5,7 +5,7 @@ import { type Blame, blame, NOBODY } from '../openrouter/failures/blame.ts'
 import type { UpstreamFailure } from '../openrouter/failures/upstream-failure.ts'
 import { clientHeaders, upstreamHeaders } from '../openrouter/headers.ts'
 import { type ClientReply, createClientReply } from './answers/client-reply.ts'
-import { answerOf, type GatewayError, gatewayError, noticeOf } from './answers/gateway-error.ts'
+import { answerOf, gatewayError, noticeOf } from './answers/gateway-error.ts'
 import { createTimings, serverTiming, type Timings } from './answers/timings.ts'
 import { type Attempt, attempt, type CommittedStream, isEventStream } from './attempts/attempt.ts'
 import { AttemptHistory, type FailedAttempt } from './attempts/attempt-history.ts'
@@ -20,7 +20,7 @@ import { redactErrorEvents } from './attempts/error-events.ts'
 import { type NextStep, nextStep } from './attempts/next-step.ts'
 import { type RelayEnds, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
-import { asEvent, type FinalAnswer, finalAnswer } from './final-answer.ts'
+import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
 import type {
   InferenceRequest,
   Journey,
@@ -33,10 +33,7 @@ import { sleep } from './ports.ts'
 /** A lease ends this long after its request's deadline. It never expires during a live call. */
 const LEASE_GRACE_MS = 10_000
 
-/**
- * During a deployment the pool may grant keys that this Worker does not know. The journey gives up
- * after this many of them.
- */
+/** During a deployment the pool may grant keys that this Worker does not know. */
 const MAX_UNKNOWN_KEYS = 10
 
 /**
@@ -71,8 +68,7 @@ class JourneyInProgress {
   #observation: Observation = {}
   #degraded = false
   #usage: Usage | null = null
-  #status: number | null = null
-  #error: GatewayError | null = null
+  #told: Pick<JourneyReport, 'status' | 'error'> = { status: null, error: null }
 
   constructor(context: JourneyContext, request: InferenceRequest) {
     this.#context = context
@@ -167,7 +163,8 @@ class JourneyInProgress {
     })
     this.#timings.wait += waitedMs
     this.#timings.acquire += ports.nowMs() - beganMs - waitedMs
-    this.#degraded ||= acquired.kind === 'no_pool' || isWithoutLease(acquired)
+    const isLeased = acquired.kind === 'leased'
+    this.#degraded ||= acquired.kind === 'no_pool' || (isLeased && acquired.leaseId === null)
     const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
     return isUnpaid && this.#history.fallBackUnpaid() ? await this.#acquire(null, []) : acquired
   }
@@ -182,8 +179,8 @@ class JourneyInProgress {
     this.#history.begin(keyId, model)
     const outgoing = upstreamHeaders(headers)
     outgoing.set('authorization', `Bearer ${secret}`)
-    const bytes = body.bytesFor(model)
-    const init = { method: 'POST', headers: outgoing, body: bytes, redirect: 'manual' } as const
+    const sent = { headers: outgoing, body: body.bytesFor(model) }
+    const init = { method: 'POST', ...sent, redirect: 'manual' } as const
     const url = `${upstreamUrl}/${shape.path}${search}`
     const totalMs = Math.max(0, this.#remainingMs())
     this.#call = createUpstreamCall(ports, url, init, {
@@ -266,10 +263,9 @@ class JourneyInProgress {
   }
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
-    const { promptTokens, shape } = this.#request
-    this.#status = stream.head.status
-    const end = await relay(this.#ends(), stream, shape)
-    const usage = usageOf(stream.watch.summary(), promptTokens)
+    this.#told = { status: stream.head.status, error: null }
+    const end = await relay(this.#ends(), stream, this.#request.shape)
+    const usage = usageOf(stream.watch.summary(), this.#request.promptTokens)
     return await this.#end(leased, end, usage)
   }
 
@@ -277,7 +273,7 @@ class JourneyInProgress {
     leased: Leased,
     { head, first, tail }: Extract<Attempt, { kind: 'bytes' }>,
   ): Promise<JourneyReport['outcome']> {
-    this.#status = head.status
+    this.#told = { status: head.status, error: null }
     const end = await relayBytes(this.#ends(), head, first, tail)
     return await this.#end(leased, end, tail?.usage() ?? null)
   }
@@ -318,35 +314,27 @@ class JourneyInProgress {
     refusal: Refusal | null,
     settlements: readonly Settlement[],
   ): Promise<JourneyReport['outcome']> {
-    const { leases, ports } = this.#context
+    const { leases, ports, redaction } = this.#context
     const settled = leases.settle(settlements)
     if (!this.#gone.signal.aborted) {
       const answer = finalAnswer(this.#history.failures, refusal, ports.nowMs())
-      await this.#answer(answer.kind === 'verbatim' ? this.#redacted(answer) : answer)
+      await this.#answer(withoutSecrets(answer, redaction))
     }
     await settled
     return this.#gone.signal.aborted ? 'client_gone' : 'failed'
-  }
-
-  /** An error of upstream, as it came but for secrets of the pool. */
-  #redacted({ replay }: Extract<FinalAnswer, { kind: 'verbatim' }>): FinalAnswer {
-    const { redaction } = this.#context
-    const headers = redaction.headers(replay.headers)
-    return { kind: 'verbatim', replay: { ...replay, headers, body: redaction.bytes(replay.body) } }
   }
 
   async #answer(answer: FinalAnswer): Promise<void> {
     const { shape } = this.#request
     if (answer.kind === 'verbatim') {
       const { replay } = answer
-      this.#status = replay.status
+      this.#told = { status: replay.status, error: null }
       if (!this.reply.streaming()) return this.reply.whole(replay, replay.body)
       await this.reply.write(asEvent(replay, shape))
       return await this.reply.end()
     }
     const { error } = answer
-    this.#status = error.status
-    this.#error = error
+    this.#told = { status: error.status, error }
     if (this.reply.streaming()) {
       await this.reply.write(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
       return await this.reply.end()
@@ -393,8 +381,7 @@ class JourneyInProgress {
   #report(outcome: JourneyReport['outcome']): JourneyReport {
     return {
       outcome,
-      status: this.#status,
-      error: this.#error,
+      ...this.#told,
       attempts: this.#history.attempts,
       degraded: this.#degraded,
       timings: this.#timings,
@@ -412,7 +399,3 @@ const OUTCOMES = {
 } as const satisfies Record<StreamEnd['kind'], JourneyReport['outcome']>
 
 type Again = Extract<NextStep, { kind: 'again' }>
-
-function isWithoutLease(acquired: Acquired): boolean {
-  return acquired.kind === 'leased' && acquired.leaseId === null
-}

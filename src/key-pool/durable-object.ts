@@ -3,6 +3,7 @@ import type { Spending } from '../balancing/accounting/ledger.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
 import { createPool } from '../balancing/pool-state.ts'
+import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
 import { PoolHost } from './host.ts'
@@ -39,6 +40,7 @@ export class KeyPool extends DurableObject<Env> {
         store,
         sync: () => ctx.waitUntil(ctx.storage.sync()),
         logBug,
+        logTransition,
       })
     })
   }
@@ -85,4 +87,18 @@ export class KeyPool extends DurableObject<Env> {
 function logBug(bug: unknown): void {
   const stack = bug instanceof Error ? (bug.stack ?? bug.message) : String(bug)
   console.error(JSON.stringify({ message: 'internal_error', stack }))
+}
+
+/** One line when a key, an account or a model goes out of use, and one when it is back. */
+function logTransition({ kind, what, id, reason, untilMs }: Transition): void {
+  const until = kind === 'out' && untilMs !== null ? { until: isoTime(untilMs) } : {}
+  const line = JSON.stringify({ message: `${what}_${kind}`, [what]: id, reason, ...until })
+  if (kind === 'out') console.warn(line)
+  else console.log(line)
+}
+
+/** A moment that no calendar holds is none: a reset may be any number. */
+function isoTime(ms: number): string | undefined {
+  const date = new Date(ms)
+  return Number.isNaN(date.getTime()) ? undefined : date.toISOString()
 }

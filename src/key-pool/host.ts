@@ -17,6 +17,12 @@ import {
 } from '../balancing/pool.ts'
 import { type PoolState, renewSpends } from '../balancing/pool-state.ts'
 import { takeDutiesAtRest, takeLookupDuties } from '../balancing/serving/duty-hand-out.ts'
+import {
+  type OutOfUse,
+  outOfUse,
+  type Transition,
+  transitions,
+} from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
 import { isKeyReport, isLeaseRequest, listOf, readSettlement } from './exchange-checks.ts'
 import { createHeldCalls, type HeldCalls } from './held-calls.ts'
@@ -56,6 +62,8 @@ export interface HostPorts {
   sync(): void
   /** Reports what must not happen, and must not stop the rest. */
   logBug(bug: unknown): void
+  /** Tells the operator what has gone out of use or come back. */
+  logTransition(transition: Transition): void
 }
 
 /** What stands in the place of a decision about a lease request that can't be decided. */
@@ -74,6 +82,8 @@ export class PoolHost {
   #isCheckpointDue = false
   #hasChanged = false
   #savedAtMs = Number.NEGATIVE_INFINITY
+  /** What was out of use at the last count. */
+  #out: ReadonlyMap<string, OutOfUse>
   #usable = { count: 0, atMs: Number.NEGATIVE_INFINITY }
 
   /** @param pool a fresh pool; what the store knows of it is put into it */
@@ -84,6 +94,8 @@ export class PoolHost {
     const records = ports.store.load()
     restore(pool, records, ports.nowMs())
     ports.store.forget(forgottenKeys(pool, records, ports.nowMs()))
+    // As the object knew it when it last lived: what has come back since is told, and no more.
+    this.#out = outOfUse(pool, pool.restoredAtMs > 0 ? pool.restoredAtMs : ports.nowMs())
   }
 
   /**
@@ -187,8 +199,16 @@ export class PoolHost {
   #countUsable(nowMs: number): number {
     if (nowMs - this.#usable.atMs >= RECOUNT_MS) {
       this.#usable = { count: usableKeys(this.#pool, nowMs), atMs: nowMs }
+      this.#guard(() => this.#tellTransitions(nowMs))
     }
     return this.#usable.count
+  }
+
+  /** The object tells them itself: it sees each once, and no answer to a Worker can lose one. */
+  #tellTransitions(nowMs: number): void {
+    const out = outOfUse(this.#pool, nowMs)
+    for (const transition of transitions(this.#out, out)) this.#ports.logTransition(transition)
+    this.#out = out
   }
 
   #deadlineMs(leaseId: LeaseId): number {
@@ -239,6 +259,8 @@ export class PoolHost {
   #writeCheckpoint(): void {
     const nowMs = this.#ports.nowMs()
     const { store } = this.#ports
+    // A restart compares with what was out of use at this moment.
+    this.#guard(() => this.#tellTransitions(nowMs))
     const isSurplusLeft = renewSpends(this.#pool)
     store.save(takeChanges(this.#pool))
     const isBusy = this.#hasChanged && nowMs - this.#savedAtMs <= BUSY_MS

@@ -235,6 +235,9 @@ describe('a key', () => {
   })
 })
 
+/** As long as a token has to be. */
+const LONG = 'token-for-tests-'
+
 describe('a client', () => {
   const clientsOf = async (CLIENT_KEYS: unknown) => (await configOf({ CLIENT_KEYS })).clients
   const hash = (token: string) => createHash('sha256').update(token).digest('hex')
@@ -243,32 +246,32 @@ describe('a client', () => {
 
   it('may be a pair, whose token may hold colons, or an object with the token or its hash', async () => {
     const expected = [
-      ['a', hash('t:1')],
-      ['b', hash('t2')],
+      ['a', hash(`${LONG}:1`)],
+      ['b', hash(`${LONG}2`)],
     ]
-    expect(shown(await clientsOf('a:t:1, b:t2'))).toEqual(expected)
+    expect(shown(await clientsOf(`a:${LONG}:1, b:${LONG}2`))).toEqual(expected)
     expect(
       shown(
         await clientsOf(
           json([
-            { id: 'a', token: 't:1' },
-            { id: 'b', sha256: hash('t2') },
+            { id: 'a', token: `${LONG}:1` },
+            { id: 'b', sha256: hash(`${LONG}2`) },
           ]),
         ),
       ),
     ).toEqual(expected)
-    expect(shown(await clientsOf(json([{ id: 'b', sha256: hash('t2').toUpperCase() }])))).toEqual([
-      ['b', hash('t2')],
-    ])
+    expect(
+      shown(await clientsOf(json([{ id: 'b', sha256: hash(`${LONG}2`).toUpperCase() }]))),
+    ).toEqual([['b', hash(`${LONG}2`)]])
   })
 
   it.each([
     ['without a token', [{ id: 'a' }]],
-    ['with a token and a hash', [{ id: 'a', token: 't', sha256: hash('t') }]],
+    ['with a token and a hash', [{ id: 'a', token: LONG, sha256: hash(LONG) }]],
     ['with half a hash', [{ id: 'a', sha256: 'abcd' }]],
     ['with an empty token', [{ id: 'a', token: '' }]],
-    ['with a bad id', [{ id: 'a b', token: 't' }]],
-    ['with a limit that nothing keeps yet', [{ id: 'a', token: 't', rpm: 5 }]],
+    ['with a bad id', [{ id: 'a b', token: LONG }]],
+    ['with a limit that nothing keeps yet', [{ id: 'a', token: LONG, rpm: 5 }]],
     ['that is a number', [5]],
   ])('%s is a fault at its place', async (_, clients) => {
     const faults = await faultsOf({ CLIENT_KEYS: json(clients) })
@@ -276,13 +279,22 @@ describe('a client', () => {
     expect(faults[0]).toMatch(/^CLIENT_KEYS\[0\]/)
   })
 
+  it('with a token that can be guessed is a fault that says how to make one', async () => {
+    for (const CLIENT_KEYS of ['a:fifteen-letters', json([{ id: 'a', token: 'x' }])]) {
+      expect(await faultsOf({ CLIENT_KEYS })).toEqual([
+        'CLIENT_KEYS[0].token: must have at least 16 characters, so that nobody can guess it; `openssl rand -hex 32` gives one',
+      ])
+    }
+    expect(await faultsOf({ CLIENT_KEYS: 'a:sixteen-letters-' })).toEqual([])
+  })
+
   it('with the id or the token of another is a fault', async () => {
-    expect(await faultsOf({ CLIENT_KEYS: 'a:t1 a:t2' })).toEqual([
+    expect(await faultsOf({ CLIENT_KEYS: `a:${LONG}1 a:${LONG}2` })).toEqual([
       'CLIENT_KEYS[1]: has the same id as CLIENT_KEYS[0]',
     ])
     const clients = json([
-      { id: 'a', token: 't' },
-      { id: 'b', sha256: hash('t') },
+      { id: 'a', token: LONG },
+      { id: 'b', sha256: hash(LONG) },
     ])
     expect(await faultsOf({ CLIENT_KEYS: clients })).toEqual([
       'CLIENT_KEYS[1]: has the same token as CLIENT_KEYS[0]',
@@ -295,7 +307,7 @@ describe('a client', () => {
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'deny' })).toBe(false)
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow' })).toBe(true)
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: ' ' })).toBe(true)
-    expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: 'a:t' })).toBe(false)
+    expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: `a:${LONG}` })).toBe(false)
     expect(await anonymous({ ANONYMOUS_CLIENTS: 'allow', CLIENT_KEYS: '[]' })).toBe(false)
   })
 })

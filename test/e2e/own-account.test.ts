@@ -5,7 +5,7 @@ import { errorOf, journeyOf, type KeyName, startGateway, useSimulator } from './
 
 const upstream = useSimulator()
 
-const OTHER = 'sy-e2e-other'
+const OTHER = 'sy-e2e-other-token'
 const asOther = { authorization: `Bearer ${OTHER}` }
 const TWO_CLIENTS = { CLIENT_KEYS: `tester:sy-e2e-token-000001 other:${OTHER}` }
 

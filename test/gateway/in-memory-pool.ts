@@ -51,6 +51,8 @@ export interface InMemoryPool extends PoolClient, PoolRecord {
   settlementsOf(id: LeaseId): Settlement[]
   /** What the host reported as bugs. */
   readonly bugs: readonly unknown[]
+  /** What the hosts told of keys, accounts and models that went out of use or came back. */
+  readonly transitions: readonly string[]
 }
 
 /**
@@ -70,7 +72,7 @@ export function createInMemoryPool(
   /** Functions that break the calls that have arrived and are not answered yet. */
   const disconnect = new Set<() => void>()
 
-  const { bugs, comeUp } = createLives(config, time, random, prepare)
+  const { bugs, transitions, comeUp } = createLives(config, time, random, prepare)
   let object = comeUp()
   const note = (decision: Decision | null) => {
     if (decision !== null && decision.kind !== 'waiting') record.decisions.push(decision)
@@ -142,6 +144,7 @@ export function createInMemoryPool(
     inFlight: () => [...object.state.keys.values()].reduce((sum, key) => sum + key.inFlight, 0),
     unsettled: () => [...object.state.leases.live.keys()],
     bugs,
+    transitions,
     settlementsOf: (id) => record.settlements.filter(({ leaseId }) => leaseId === id),
   }
 }
@@ -150,6 +153,7 @@ export function createInMemoryPool(
 function createLives(...[config, time, random, prepare]: Parameters<typeof createInMemoryPool>) {
   const rows = createInMemoryRows()
   const bugs: unknown[] = []
+  const transitions: string[] = []
   const comeUp = () => {
     const state = createPool(config, time.nowMs())
     prepare(state)
@@ -157,10 +161,15 @@ function createLives(...[config, time, random, prepare]: Parameters<typeof creat
     const store = createStore(rows)
     const logBug = (bug: unknown) => void bugs.push(bug)
     const { nowMs } = time
-    const host = new PoolHost(state, { nowMs, timer, random, store, sync: () => undefined, logBug })
+    const host = new PoolHost(state, {
+      ...{ nowMs, timer, random, store, logBug },
+      sync: () => undefined,
+      logTransition: ({ kind, what, id, reason }) =>
+        void transitions.push(`${what} ${id} ${kind}: ${reason}`),
+    })
     return { state, host, end }
   }
-  return { bugs, comeUp }
+  return { bugs, transitions, comeUp }
 }
 
 /** The timers of one life of the object. They end with it, and what it holds is never answered. */

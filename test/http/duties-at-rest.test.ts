@@ -76,7 +76,7 @@ describe('the scheduled handler', () => {
     async (withBalance) => {
       const { run, open } = deploymentOf({ withBalance })
       await run()
-      expect(open.most).toBe(withBalance ? 6 : 3)
+      expect(open.most).toBe(3)
     },
   )
 

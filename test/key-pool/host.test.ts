@@ -46,6 +46,7 @@ function hostOf(
       syncs += 1
     },
     logBug: (bug) => void bugs.push(bug),
+    logTransition: () => undefined,
     ...changes,
   })
   const reportOf = (id: string, given: Parameters<typeof keyReportOf>[1] = {}) =>

@@ -42,11 +42,11 @@ export function redactErrorEvents(shape: ApiShape, redaction: SecretRedaction): 
     if (isHeld) return NOTHING
     // A mark, or a word, may be cut: some bytes before are looked at again.
     const from = Math.max(0, sent - MARK_BYTES)
-    const seen = tail.subarray(from)
-    isMarked ||= ERROR_MARK.test(decoder.decode(seen))
-    const until = Math.max(sent, from + redaction.firstSuspect(seen, isMarked))
+    const recent = tail.subarray(from)
+    isMarked ||= ERROR_MARK.test(decoder.decode(recent))
+    const until = Math.max(sent, from + redaction.firstSuspect(recent, isMarked))
     const safe = tail.slice(sent, until)
-    isHeld = redaction.isSuspect(seen)
+    isHeld = redaction.isSuspect(recent)
     sent = until
     return safe
   }

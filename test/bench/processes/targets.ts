@@ -62,7 +62,7 @@ export interface GatewayOptions {
 export async function startGateway(
   scope: RunScope,
   deployment: Deployment,
-  upstream: Upstream,
+  upstream: Pick<Upstream, 'port'>,
   { name, source, inspect = false, counting = false }: GatewayOptions,
 ): Promise<Target & { readonly workerd: Workerd }> {
   const folder = folderOf(scope, name.replaceAll(' ', '-'), {

@@ -22,7 +22,11 @@ const ANSWER = 'data: {"choices":[{"index":0,"delta":{"content":"über s sk"}}]}
 const PROVIDER = `{"code":502,"message":"No: \\u0073k-or-v1-0123456789abcdef, ${SECRET}"}`
 
 const STREAMS: readonly [string, ApiShape, string][] = [
-  ['chat', chatCompletions, `${ANSWER}data: {"error":${PROVIDER},"choices":[]}\n\ndata: [DONE]\n\n`],
+  [
+    'chat',
+    chatCompletions,
+    `${ANSWER}data: {"error":${PROVIDER},"choices":[]}\n\ndata: [DONE]\n\n`,
+  ],
   [
     'messages',
     messages,

@@ -127,7 +127,8 @@ describe('lookups of several keys', () => {
     expect(found.map(({ kind }) => kind)).toEqual(['valid', 'valid', 'valid', 'valid'])
     expect(world.upstream.calls).toHaveLength(12)
     const atOnce = world.upstream.calls.map(
-      ({ atMs }) => world.upstream.calls.filter((one) => one.atMs <= atMs && atMs < one.atMs + 100).length,
+      ({ atMs }) =>
+        world.upstream.calls.filter((one) => one.atMs <= atMs && atMs < one.atMs + 100).length,
     )
     expect(Math.max(...atOnce)).toBe(3)
   })
