@@ -160,7 +160,7 @@ export const CHECKPOINT_PARTS = ['byModel', 'counters', 'generations', 'leases',
 /** Fields of the line that is logged for each request, at its top. */
 export const LOG_LINE = [
   ...['attempts', 'client', 'degraded', 'duration_ms', 'message', 'model', 'outcome'],
-  ...['request_id', 'timings_ms', 'usage'],
+  ...['request_id', 'status', 'timings_ms', 'usage'],
 ] as const
 
 export const LOG_ATTEMPT = ['fault', 'key', 'model', 'row'] as const
@@ -177,7 +177,7 @@ export const REASON_NAMES = [
 
 export const ERROR_NAMES = [
   ...['unauthorized', 'not_found', 'body_too_large', 'request_timeout', 'overloaded'],
-  ...['invalid_request', 'no_key_available'],
+  ...['unsupported_encoding', 'invalid_request', 'no_key_available', 'pool_unavailable'],
   ...['keys_exhausted', 'upstream_unreachable', 'upstream_timeout', 'gateway_misconfigured'],
   'internal_error',
 ] as const

@@ -33,10 +33,7 @@ import { sleep } from './ports.ts'
 /** A lease ends this long after its request's deadline. It never expires during a live call. */
 const LEASE_GRACE_MS = 10_000
 
-/**
- * During a deployment the pool may grant keys that this Worker does not know. The journey gives up
- * after this many of them.
- */
+/** During a deployment the pool may grant keys that this Worker does not know. */
 const MAX_UNKNOWN_KEYS = 10
 
 /**
@@ -191,8 +188,8 @@ class JourneyInProgress {
     this.#history.begin(keyId, model)
     const outgoing = upstreamHeaders(headers)
     outgoing.set('authorization', `Bearer ${secret}`)
-    const bytes = body.bytesFor(model)
-    const init = { method: 'POST', headers: outgoing, body: bytes, redirect: 'manual' } as const
+    const sent = { headers: outgoing, body: body.bytesFor(model) }
+    const init = { method: 'POST', ...sent, redirect: 'manual' } as const
     const url = `${upstreamUrl}/${shape.path}${search}`
     this.#call = createUpstreamCall(ports, url, init, {
       totalMs: Math.max(0, this.#remainingMs()),
@@ -275,10 +272,9 @@ class JourneyInProgress {
   }
 
   async #relay(leased: Leased, stream: CommittedStream): Promise<JourneyReport['outcome']> {
-    const { promptTokens, shape } = this.#request
     this.#told = { status: stream.head.status, error: null }
-    const end = await relay(this.#ends(), stream, shape)
-    const usage = usageOf(stream.watch.summary(), promptTokens)
+    const end = await relay(this.#ends(), stream, this.#request.shape)
+    const usage = usageOf(stream.watch.summary(), this.#request.promptTokens)
     return await this.#end(leased, end, usage)
   }
 

@@ -1,4 +1,5 @@
-import { createWalkNotes, fieldNames, fieldsOf } from './json-walk.ts'
+import { fieldNames } from './field-names.ts'
+import { createWalkNotes, fieldsOf } from './json-walk.ts'
 import { formModelSpan } from './multipart-model.ts'
 import { replaceSpan } from './span.ts'
 

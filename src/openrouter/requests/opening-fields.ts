@@ -1,5 +1,6 @@
 import { isJsonObject, type JsonObject } from '../json-value.ts'
-import { createWalkNotes, fieldNames, fieldsOf, itemsOf, structureOf } from './json-walk.ts'
+import { fieldNames } from './field-names.ts'
+import { createWalkNotes, fieldsOf, itemsOf, structureOf } from './json-walk.ts'
 import type { Span } from './span.ts'
 import { parseSpan, type WalkedBody } from './walked-body.ts'
 

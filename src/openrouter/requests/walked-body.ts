@@ -1,11 +1,6 @@
 import type { JsonObject } from '../json-value.ts'
-import {
-  createWalkNotes,
-  type Fields,
-  fieldNames,
-  ObjectWalk,
-  type WalkNotes,
-} from './json-walk.ts'
+import { fieldNames } from './field-names.ts'
+import { createWalkNotes, type Fields, ObjectWalk, type WalkNotes } from './json-walk.ts'
 import type { Span } from './span.ts'
 
 /** A JSON body whose top-level fields have been found, without parsing it. */

@@ -1,11 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  createWalkNotes,
-  fieldNames,
-  fieldsOf,
-  itemsOf,
-} from '../../../src/openrouter/requests/json-walk.ts'
+import { fieldNames } from '../../../src/openrouter/requests/field-names.ts'
+import { createWalkNotes, fieldsOf, itemsOf } from '../../../src/openrouter/requests/json-walk.ts'
 
 const encoder = new TextEncoder()
 const NAMES = ['model', 'models', 'n', 'max_completion_tokens', 'session_id', 'user']
