@@ -42,20 +42,21 @@ export function isWithoutKey(acquired: Acquired): boolean {
 
 export interface LeaseBroker {
   /**
-   * Sends settlements and a lease request in one exchange. The settlements are sent whatever the
-   * pool decides. If no key is free, the request waits in the pool's queue.
+   * Takes a lease from the isolate's stock, or asks the pool for one. What is owed goes along. If no
+   * key is free, the request waits in the pool's queue.
    * @param gone aborted when the client leaves; the request then leaves the queue
    * @param onWaited called with the time spent in the queue, in milliseconds
    */
   acquire(
     draft: LeaseDraft,
-    settlements: readonly Settlement[],
     gone: AbortSignal,
     onWaited: (waitedMs: number) => void,
   ): Promise<Acquired>
+  /** Gives leases back with the exchange that is made next: the lease request that follows. */
+  owe(settlements: readonly Settlement[]): void
   /**
-   * Gives leases back. It is tried again if it is lost: a lost settlement holds capacity until its
-   * lease expires.
+   * Gives leases back, and sends what is owed. It is tried again if it is lost: a lost settlement
+   * holds capacity until its lease expires.
    */
   settle(settlements: readonly Settlement[]): Promise<void>
 }
@@ -106,17 +107,17 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
     return leased(taken.lease, draft)
   }
   return {
-    settle: (settlements) => exchanges.settle(settlements),
-    async acquire(draft, settlements, gone, onWaited) {
-      const stocked = settlements.length === 0 ? fromStock(draft) : null
+    owe: exchanges.owe,
+    settle: exchanges.settle,
+    async acquire(draft, gone, onWaited) {
+      const stocked = fromStock(draft)
       if (stocked !== null) return stocked
       if (exchanges.isUnreachable()) {
-        background(exchanges.settle(settlements))
+        background(exchanges.settle([]))
         return withoutPool(draft)
       }
       const { routeKeys: _routeKeys, ...rest } = draft
       const request: LeaseRequest = { ...rest, leaseId: leaseId(ports.uniqueId()) }
-      exchanges.owe(settlements)
       let decision = await ask(request)
       if (decision?.kind === 'waiting') {
         const beganMs = ports.nowMs()

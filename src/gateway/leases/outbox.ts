@@ -12,6 +12,8 @@ export interface Outbox {
   settlements: Owed<Settlement>[]
   /** Since when the first of it has been owed; meaningless while it is empty. */
   sinceMs: number
+  /** Whether the pool should know it at once. */
+  isUrgent: boolean
   /** When the request that has undertaken to flush it will do so; null if none has. */
   flushAtMs: number | null
 }
@@ -48,7 +50,7 @@ const MAX_OWED = 1_000
 const OVERDUE_MS = 50
 
 export function createOutbox(): Outbox {
-  return { begins: [], settlements: [], sinceMs: 0, flushAtMs: null }
+  return { begins: [], settlements: [], sinceMs: 0, isUrgent: false, flushAtMs: null }
 }
 
 export function isEmpty({ begins, settlements }: Outbox): boolean {
@@ -70,6 +72,7 @@ export function takeParcel(outbox: Outbox): Parcel {
   const { begins, settlements } = outbox
   outbox.begins = []
   outbox.settlements = []
+  outbox.isUrgent = false
   return { begins, settlements }
 }
 

@@ -95,6 +95,7 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
       oweSettlement(outbox, settlement, ports.nowMs())
       if (settlement.leaseId === telling) stopTelling()
       if (!isTrouble(settlement)) continue
+      outbox.isUrgent = true
       for (const { leaseId } of dropKey(stock, settlement.keyId)) {
         oweSettlement(outbox, unusedLease(leaseId), ports.nowMs())
       }
@@ -107,9 +108,9 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
     flushSoon,
     refill: () => background(exchange([], []).then(() => undefined)),
     async settle(settlements) {
-      if (settlements.length === 0) return
       owe(settlements)
-      if (isBusy(stock, ports.nowMs()) && !settlements.some(isTrouble)) flushSoon()
+      if (isEmpty(outbox)) return
+      if (isBusy(stock, ports.nowMs()) && !outbox.isUrgent) flushSoon()
       else await flush()
     },
     keepTelling(lease) {

@@ -1,0 +1,133 @@
+import type { Refusal } from '../balancing/lease-request.ts'
+import type { Usage } from '../balancing/settlement.ts'
+import { type Blame, NOBODY } from '../openrouter/failures/blame.ts'
+import type { UpstreamFailure } from '../openrouter/failures/upstream-failure.ts'
+import type { ClientReply } from './answers/client-reply.ts'
+import { answerOf, noticeOf } from './answers/gateway-error.ts'
+import type { AnsweredAttempt, Attempting } from './attempting.ts'
+import { usageOf } from './attempts/attempt-settlement.ts'
+import { relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
+import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
+import type { InferenceRequest, JourneyContext, JourneyReport } from './inference-request.ts'
+
+/** What the client was told, and what the answer used. */
+export interface Answered extends Pick<JourneyReport, 'outcome' | 'status' | 'error' | 'usage'> {}
+
+/**
+ * The second half of a journey: pass an answer on to its end and settle its lease, or say why there
+ * is none.
+ */
+export class Answering {
+  readonly #context: JourneyContext
+  readonly #request: InferenceRequest
+  readonly #reply: ClientReply
+  readonly #attempting: Attempting
+
+  constructor(
+    context: JourneyContext,
+    request: InferenceRequest,
+    reply: ClientReply,
+    attempting: Attempting,
+  ) {
+    this.#context = context
+    this.#request = request
+    this.#reply = reply
+    this.#attempting = attempting
+  }
+
+  /** Sends a good answer, or relays a committed stream to its end, and gives the lease back. */
+  async pass(attempt: AnsweredAttempt): Promise<Answered> {
+    const { answer } = attempt
+    switch (answer.kind) {
+      case 'whole': {
+        const { usage, answer: replay } = answer
+        const told = await this.say({ kind: 'verbatim', replay })
+        await this.#context.leases.settle(attempt.lease.end(null, usage))
+        return { outcome: 'answered', ...told, usage }
+      }
+      case 'stream': {
+        const { stream } = answer
+        const end = await relay(this.#ends(attempt), stream, this.#request.shape)
+        const usage = usageOf(stream.watch.summary(), this.#request.promptTokens)
+        return await this.#end(attempt, end, { status: stream.head.status, usage })
+      }
+      case 'bytes': {
+        const { head, first, tail } = answer
+        const end = await relayBytes(this.#ends(attempt), head, first, tail)
+        return await this.#end(attempt, end, { status: head.status, usage: tail?.usage() ?? null })
+      }
+    }
+  }
+
+  /** Says why there is no answer. */
+  async conclude(refusal: Refusal | null): Promise<Answered> {
+    const { ports, redaction } = this.#context
+    const answer = finalAnswer(this.#attempting.history.failures, refusal, ports.nowMs())
+    const told = await this.say(withoutSecrets(answer, redaction))
+    return { outcome: 'failed', ...told, usage: null }
+  }
+
+  /** Sends a whole answer, or an event where a stream has begun. */
+  async say(answer: FinalAnswer): Promise<Pick<JourneyReport, 'status' | 'error'>> {
+    const { shape } = this.#request
+    if (answer.kind === 'verbatim') {
+      const { replay } = answer
+      if (this.#reply.streaming()) await this.#endStream(asEvent(replay, shape))
+      else this.#reply.whole(replay, replay.body)
+      return { status: replay.status, error: null }
+    }
+    const { error } = answer
+    if (this.#reply.streaming()) {
+      await this.#endStream(new TextEncoder().encode(shape.errorEvent(noticeOf(error))))
+    } else {
+      const { body, ...head } = answerOf(error, shape)
+      this.#reply.whole(head, body)
+    }
+    return { status: error.status, error }
+  }
+
+  #ends({ call }: AnsweredAttempt) {
+    const { timeouts, held } = this.#request
+    return { call, reply: this.#reply, idleMs: timeouts.idleMs, held }
+  }
+
+  async #end(
+    { lease }: AnsweredAttempt,
+    end: StreamEnd,
+    { status, usage }: { readonly status: number; readonly usage: Usage | null },
+  ): Promise<Answered> {
+    // The settlement is sent off before the stream ends: a client that sends its next request right
+    // after this answer should find the key free.
+    const blameIt = (failure: UpstreamFailure) =>
+      this.#attempting.blame(lease.leased.keyId, failure)
+    const settled = this.#context.leases.settle(lease.end(verdictOn(end, blameIt), usage))
+    await this.#reply.end()
+    await settled
+    return { outcome: OUTCOMES[end.kind], status, error: null, usage }
+  }
+
+  /** Ends a stream that only keep-alives have begun. A client that does not read is not waited for. */
+  async #endStream(bytes: Uint8Array): Promise<void> {
+    const remainingMs = Math.max(0, this.#attempting.remainingMs())
+    await this.#reply.endWith(bytes, Math.min(this.#request.timeouts.idleMs, remainingMs))
+  }
+}
+
+function verdictOn(end: StreamEnd, blameIt: (failure: UpstreamFailure) => Blame): Blame | null {
+  switch (end.kind) {
+    case 'complete':
+      return null
+    case 'client_gone':
+    case 'out_of_time':
+      return NOBODY
+    case 'failed':
+      return blameIt(end.failure)
+  }
+}
+
+const OUTCOMES = {
+  complete: 'answered',
+  client_gone: 'client_gone',
+  out_of_time: 'failed',
+  failed: 'failed',
+} as const satisfies Record<StreamEnd['kind'], JourneyReport['outcome']>

@@ -1,0 +1,267 @@
+import type { KeyId } from '../balancing/ids.ts'
+import type { Refusal } from '../balancing/lease-request.ts'
+import type { Settlement, Usage } from '../balancing/settlement.ts'
+import { type Blame, blame, NOBODY } from '../openrouter/failures/blame.ts'
+import type { UpstreamFailure } from '../openrouter/failures/upstream-failure.ts'
+import { upstreamHeaders } from '../openrouter/headers.ts'
+import type { ClientReply } from './answers/client-reply.ts'
+import { createTimings, type Timings } from './answers/timings.ts'
+import { type Attempt, attempt, isEventStream } from './attempts/attempt.ts'
+import { AttemptHistory, type FailedAttempt } from './attempts/attempt-history.ts'
+import { UNUSED } from './attempts/attempt-settlement.ts'
+import { redactErrorEvents } from './attempts/error-events.ts'
+import { type NextStep, nextStep, REPEAT_KEY } from './attempts/next-step.ts'
+import { OpenLease } from './attempts/open-lease.ts'
+import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
+import type { InferenceRequest, JourneyContext } from './inference-request.ts'
+import { type Acquired, isWithoutKey } from './leases/lease-broker.ts'
+import { sleep } from './ports.ts'
+
+/** A lease ends this long after its request's deadline. It never expires during a live call. */
+const LEASE_GRACE_MS = 10_000
+
+/** During a deployment the pool may grant keys that this Worker does not know. */
+const MAX_UNKNOWN_KEYS = 10
+
+/** An attempt that has an answer. Its lease is open until the answer has ended. */
+export interface AnsweredAttempt {
+  readonly lease: OpenLease
+  readonly call: UpstreamCall
+  readonly answer: Extract<Attempt, { kind: 'whole' | 'stream' | 'bytes' }>
+}
+
+/** How the attempts of a request ended. All leases but that of an answer have been given back. */
+export type AttemptsEnd =
+  | { readonly kind: 'answered'; readonly attempt: AnsweredAttempt }
+  /** The client left. `usage` is what the attempt may have used that it left in; null for none. */
+  | { readonly kind: 'client_gone'; readonly usage: Usage | null }
+  | { readonly kind: 'given_up'; readonly refusal: Refusal | null }
+
+/**
+ * The first half of a journey: lease a key, call upstream, judge what comes, and make the next
+ * attempt, until there is an answer or nothing is left to try. The loop itself decides nothing: it
+ * passes on what `blame`, `nextStep` and the pool decide.
+ */
+export class Attempting {
+  readonly history: AttemptHistory
+  readonly timings: Timings
+  readonly #context: JourneyContext
+  readonly #request: InferenceRequest
+  readonly #reply: ClientReply
+  /** Aborted when the client leaves. */
+  readonly #gone: AbortSignal
+  /** Settlements that are being sent. The journey waits for them only at its end. */
+  readonly #settling: Promise<void>[] = []
+  #call: UpstreamCall | null = null
+  #lease: OpenLease | null = null
+  #isDegraded = false
+
+  constructor(
+    context: JourneyContext,
+    request: InferenceRequest,
+    reply: ClientReply,
+    gone: AbortSignal,
+  ) {
+    this.#context = context
+    this.#request = request
+    this.#reply = reply
+    this.#gone = gone
+    this.history = new AttemptHistory(request.models)
+    this.timings = createTimings(request.authMs)
+  }
+
+  /** Whether a key was taken without the pool. */
+  isDegraded(): boolean {
+    return this.#isDegraded
+  }
+
+  /** Makes attempts until one is answered, or none is left to make. */
+  async run(): Promise<AttemptsEnd> {
+    let step: Again | null = null
+    for (let unknownKeys = 0; unknownKeys < MAX_UNKNOWN_KEYS && !this.#gone.aborted; ) {
+      const acquired = await this.#acquire(step)
+      if (acquired.kind !== 'leased') {
+        return this.#end(acquired.kind === 'refused' ? acquired.refusal : null)
+      }
+      const lease = new OpenLease(acquired)
+      this.#lease = lease
+      this.history.lease(acquired.keyId, acquired.model)
+      const secret = this.#context.ring.secret(acquired.keyId)
+      if (secret === null) {
+        unknownKeys += 1
+        this.#context.leases.owe(lease.end(NOBODY, UNUSED))
+        // This lease's grant has already paid for the step. The next lease must not pay again.
+        step = null
+        continue
+      }
+      if (this.#gone.aborted) return this.#leave(lease, UNUSED)
+      const call = this.#callWith(lease, secret)
+      const result = await this.#try(lease, call)
+      if (result.kind === 'client_gone') return this.#leave(lease, result.usage)
+      if (result.kind !== 'failed') {
+        return { kind: 'answered', attempt: { lease, call, answer: result } }
+      }
+      const failed = this.#fail(lease, result)
+      const next = this.#nextStep(failed)
+      if (next.kind === 'give_up') return this.#end(null)
+      if (next.waitMs > 0) {
+        this.#settle([])
+        await this.#wait(next.waitMs)
+      }
+      step = next
+    }
+    return this.#end(null)
+  }
+
+  /** Finds whose fault a failure was, and records it for the log and for the key ring. */
+  blame(keyId: KeyId, failure: UpstreamFailure): Blame {
+    const { ports, ring, spill } = this.#context
+    const { isPaidInFull = false } = this.#request.shape
+    const verdict = blame(failure, { nowMs: ports.nowMs(), spill, isPaidInFull })
+    const { fault, outcome } = verdict
+    this.history.note(verdict, failure)
+    if (outcome === 'failure' || fault === 'key' || fault === 'account') {
+      ring.noteFailure(keyId, ports.nowMs())
+    }
+    return verdict
+  }
+
+  /** Ends the call that is running, since the client has left. */
+  leave(): void {
+    this.#call?.stop('client_gone')
+  }
+
+  /** Frees what the last call holds. Safe to call twice. */
+  close(): void {
+    this.#call?.close()
+  }
+
+  /** The settlement of the lease that is open, for a journey that a bug has ended. */
+  abandon(): readonly Settlement[] {
+    return this.#lease?.end(NOBODY, null) ?? []
+  }
+
+  /** Settles when all settlements have been sent. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#settling)
+  }
+
+  remainingMs(): number {
+    const { startedAtMs, timeouts } = this.#request
+    return startedAtMs + timeouts.totalMs - this.#context.ports.nowMs()
+  }
+
+  #settle(settlements: readonly Settlement[]): void {
+    this.#settling.push(this.#context.leases.settle(settlements))
+  }
+
+  #end(refusal: Refusal | null): AttemptsEnd {
+    this.#settle([])
+    return this.#gone.aborted ? { kind: 'client_gone', usage: null } : { kind: 'given_up', refusal }
+  }
+
+  #leave(lease: OpenLease, usage: Usage | null): AttemptsEnd {
+    this.#settle(lease.end(NOBODY, usage))
+    return { kind: 'client_gone', usage }
+  }
+
+  async #acquire(step: Again | null): Promise<Acquired> {
+    const { ports, leases, maxWaitMs } = this.#context
+    const { asked, clientId, affinity, routeKeys, tokens, size } = this.#request
+    const beganMs = ports.nowMs()
+    const remainingMs = Math.max(0, this.remainingMs())
+    const draft = {
+      ...this.history.ruledOut(),
+      asked,
+      clientId,
+      affinity,
+      routeKeys,
+      tokens,
+      size,
+      attempt: step?.attempt ?? (this.history.isFresh() ? 'first' : 'move'),
+      leaseMs: remainingMs + LEASE_GRACE_MS,
+      waitMs: Math.min(maxWaitMs, remainingMs),
+    } as const
+    let waitedMs = 0
+    const acquired = await leases.acquire(draft, this.#gone, (ms) => {
+      waitedMs = ms
+    })
+    this.timings.wait += waitedMs
+    this.timings.acquire += ports.nowMs() - beganMs - waitedMs
+    const { kind } = acquired
+    this.#isDegraded ||= kind === 'no_pool' || (kind === 'leased' && acquired.leaseId === null)
+    const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
+    if (isUnpaid && this.history.fallBackUnpaid()) return await this.#acquire(null)
+    if (isWithoutKey(acquired) && (await this.#mayRepeat())) return this.#acquire(REPEAT_KEY)
+    return acquired
+  }
+
+  /** Whether a key that failed may be tried again. Waits as long as upstream asked for. */
+  async #mayRepeat(): Promise<boolean> {
+    const waitMs = this.history.repeatKey(this.#context.ports.nowMs())
+    if (waitMs === null || waitMs >= this.remainingMs()) return false
+    await this.#wait(waitMs)
+    return !this.#gone.aborted
+  }
+
+  #callWith({ leased }: OpenLease, secret: string): UpstreamCall {
+    const { ports, upstreamUrl, redaction } = this.#context
+    const { shape, headers, body, search } = this.#request
+    const { keyId, model } = leased
+    this.history.begin(keyId, model)
+    const outgoing = upstreamHeaders(headers)
+    outgoing.set('authorization', `Bearer ${secret}`)
+    const sent = { headers: outgoing, body: body.bytesFor(model) }
+    const init = { method: 'POST', ...sent, redirect: 'manual' } as const
+    const call = createUpstreamCall(ports, `${upstreamUrl}/${shape.path}${search}`, init, {
+      totalMs: Math.max(0, this.remainingMs()),
+      onTimeUp: () => this.#reply.hurry(),
+      filterOf: (head) => (isEventStream(head) ? redactErrorEvents(shape, redaction) : null),
+    })
+    this.#call = call
+    return call
+  }
+
+  /** Makes one upstream call. */
+  async #try(lease: OpenLease, call: UpstreamCall): Promise<Attempt> {
+    const { ports } = this.#context
+    const { timeouts, held } = this.#request
+    const beganMs = ports.nowMs()
+    const result = await attempt(call, this.#request, this.#reply, { ...timeouts, held })
+    const tookMs = ports.nowMs() - beganMs
+    this.timings.upstream += tookMs
+    lease.observe(result, { tookMs, headersMs: call.headersMs() })
+    if (result.kind !== 'stream') this.#reply.dropKeepAlives()
+    if (result.kind === 'failed') call.close()
+    return result
+  }
+
+  #fail(lease: OpenLease, result: Extract<Attempt, { kind: 'failed' }>): FailedAttempt {
+    const { keyId, accountId } = lease.leased
+    const { failure, replay, usage } = result
+    const verdict = this.blame(keyId, failure)
+    const failed = { keyId, accountId, failure, blame: verdict, replay }
+    this.history.failures.push(failed)
+    this.#context.leases.owe(lease.end(verdict, usage))
+    return failed
+  }
+
+  #nextStep(failed: FailedAttempt): NextStep {
+    const { maxAttempts } = this.#request
+    const remainingMs = this.remainingMs()
+    const standing = { ...this.history.standing(), maxAttempts, remainingMs }
+    const step = nextStep(failed.blame, standing, this.#context.ports.random)
+    if (step.kind === 'give_up' || this.#gone.aborted) return { kind: 'give_up' }
+    this.history.follow(step, failed)
+    return step
+  }
+
+  async #wait(ms: number): Promise<void> {
+    const { ports } = this.#context
+    const beganMs = ports.nowMs()
+    await sleep(ports, ms, this.#gone)
+    this.timings.wait += ports.nowMs() - beganMs
+  }
+}
+
+type Again = Extract<NextStep, { kind: 'again' }>
