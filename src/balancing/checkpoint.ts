@@ -276,11 +276,7 @@ function restoreCheckpoint(
     rememberGeneration(state.generations, id, generation)
   }
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)
-  for (const lease of leases ?? []) {
-    restoreLease(state, outdated ? inDoubt(lease, nowMs) : lease)
-    // An isolate that lived through the restart is heard of soon.
-    if (lease.isolate !== null) hear(state.isolates, lease.isolate, nowMs)
-  }
+  for (const lease of leases ?? []) restoreLease(state, lease, outdated, nowMs)
 }
 
 /** A lease that may have ended already holds its capacity for at least this long. */
@@ -397,8 +393,10 @@ function restoreMeters(state: PoolState, record: MetersRecord): void {
 }
 
 /** A lease of a key that is gone is known still: its settlement names a client and a model by it. */
-function restoreLease(state: PoolState, lease: Lease): void {
-  open(state.leases, lease)
+function restoreLease(state: PoolState, lease: Lease, outdated: boolean, nowMs: number): void {
+  open(state.leases, outdated ? inDoubt(lease, nowMs) : lease)
   const key = state.keys.get(lease.keyId)
   if (key !== undefined) changeInFlight(key, 1)
+  // An isolate that lived through the restart is heard of soon.
+  if (lease.isolate !== null) hear(state.isolates, lease.isolate, nowMs)
 }

@@ -176,8 +176,7 @@ export interface PoolState {
   meanTokenUsd: number
   /** No lookup is due before this moment. */
   lookupsDueAtMs: number
-  /** When the checkpoint was made that the pool was restored from. A lease granted before it and not
-   * live since has been settled. */
+  /** When the restored checkpoint was made. A lease granted before it and not live is settled. */
   restoredAtMs: number
   /** For what every key that is noted as ready is so: from this moment on, at this mean cost. */
   readonly readiness: { sinceMs: number; meanCostUsd: number }

@@ -1,11 +1,8 @@
 import { rememberGeneration } from './accounting/generations.ts'
 import { book } from './accounting/ledger.ts'
-import { type SpendRecord, spendRecord } from './accounting/max-spend.ts'
 import { countRequest, remember } from './affinity/affinity.ts'
 import type { Claims } from './eligibility.ts'
 import { learnFromSettlement, learnHold, undoLease } from './feedback.ts'
-import type { AccountState } from './health/account.ts'
-import type { Bench } from './health/bench.ts'
 import { afterNothing, asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
 import type { KeyId, LeaseId, ModelId } from './ids.ts'
@@ -55,14 +52,6 @@ import type { LeaseTerms, Settlement } from './settlement.ts'
 
 /** How long a lease for a waiter is kept until the waiter's Worker fetches it. */
 const PICK_UP_MS = 5_000
-
-/** The records that a step changed and that must not be lost; `models` is null if unchanged. */
-export interface ChangedRecords {
-  readonly keys: readonly KeyState[]
-  readonly accounts: readonly AccountState[]
-  readonly models: ReadonlyMap<ModelId, Bench> | null
-  readonly spends: ReadonlyMap<KeyId, SpendRecord>
-}
 
 /** Decides one lease request: grants a lease, puts the request in the queue, or refuses it. */
 export function acquire(
@@ -390,29 +379,4 @@ export function report(state: PoolState, lookup: KeyReport, nowMs: number): void
   lookAgain(key)
   learnFromReport(state, key, lookup, nowMs)
   noteReport(state, key)
-}
-
-/** Takes the records that must be stored before the pool answers this step. */
-export function takeChanges(state: PoolState): ChangedRecords {
-  const { changes, modelBenches } = state
-  const keys = [...changes.keys].flatMap((id) => state.keys.get(id) ?? [])
-  const accounts = [...changes.accounts].flatMap(
-    (id) => state.accounts.get(id) ?? state.budgets.get(id) ?? [],
-  )
-  const spends = takeSpends(state)
-  const models = changes.models ? modelBenches : null
-  changes.keys.clear()
-  changes.accounts.clear()
-  changes.models = false
-  return { keys, accounts, models, spends }
-}
-
-function takeSpends({ keys, changes }: PoolState): Map<KeyId, SpendRecord> {
-  const spends = new Map<KeyId, SpendRecord>()
-  for (const id of changes.spends) {
-    const spend = keys.get(id)?.spend ?? null
-    if (spend !== null) spends.set(id, spendRecord(spend))
-  }
-  changes.spends.clear()
-  return spends
 }

@@ -94,23 +94,29 @@ export class Attempting {
         step = null
         continue
       }
-      if (this.#gone.aborted) return this.#leave(lease, UNUSED)
-      const call = this.#callWith(lease, secret)
-      const result = await this.#try(lease, call)
-      if (result.kind === 'client_gone') return this.#leave(lease, result.usage)
-      if (result.kind !== 'failed') {
-        return { kind: 'answered', attempt: { lease, call, answer: result } }
-      }
-      const failed = this.#fail(lease, result)
-      const next = this.#nextStep(failed)
-      if (next.kind === 'give_up') return this.#end(null)
-      if (next.waitMs > 0) {
-        this.#settle([])
-        await this.#wait(next.waitMs)
-      }
-      step = next
+      const tried = await this.#tryWith(lease, secret)
+      if (tried.kind !== 'again') return tried
+      step = tried
     }
     return this.#end(null)
+  }
+
+  /** Makes one attempt, and waits for the next one's time if there is to be one. */
+  async #tryWith(lease: OpenLease, secret: string): Promise<AttemptsEnd | Again> {
+    if (this.#gone.aborted) return this.#leave(lease, UNUSED)
+    const call = this.#callWith(lease, secret)
+    const result = await this.#try(lease, call)
+    if (result.kind === 'client_gone') return this.#leave(lease, result.usage)
+    if (result.kind !== 'failed') {
+      return { kind: 'answered', attempt: { lease, call, answer: result } }
+    }
+    const next = this.#nextStep(this.#fail(lease, result))
+    if (next.kind === 'give_up') return this.#end(null)
+    if (next.waitMs > 0) {
+      this.#settle([])
+      await this.#wait(next.waitMs)
+    }
+    return next
   }
 
   /** Finds whose fault a failure was, and records it for the log and for the key ring. */

@@ -1,7 +1,7 @@
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import { type IsolateId, isolateId } from '../balancing/ids.ts'
-import type { LeaseBegin, LeaseOrder } from '../balancing/lease-order.ts'
 import type { LeaseRequest, RequestAffinity } from '../balancing/lease-request.ts'
+import type { LeaseBegin, LeaseOrder } from '../balancing/limits/lease-order.ts'
 import type {
   BenchDetail,
   BenchOrder,

@@ -3,21 +3,12 @@ import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledg
 import { checkpoint, forgottenKeys, restore } from '../balancing/checkpoint.ts'
 import { type Explanation, explain, type Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId, LeaseId } from '../balancing/ids.ts'
-import type { LeaseAhead } from '../balancing/lease-order.ts'
 import type { Decision, Refusal } from '../balancing/lease-request.ts'
 import { hear } from '../balancing/limits/isolates.ts'
-import {
-  acquire,
-  type ChangedRecords,
-  claim,
-  report,
-  settle,
-  takeChanges,
-  takeDecided,
-  tick,
-  wakeAtMs,
-} from '../balancing/pool.ts'
+import type { LeaseAhead } from '../balancing/limits/lease-order.ts'
+import { acquire, claim, report, settle, takeDecided, tick, wakeAtMs } from '../balancing/pool.ts'
 import { type PoolState, renewSpends, type Step } from '../balancing/pool-state.ts'
+import { type ChangedRecords, takeChanges } from '../balancing/serving/changed-records.ts'
 import { takeDutiesAtRest, takeLookupDuties } from '../balancing/serving/duty-hand-out.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import {

@@ -1,8 +1,8 @@
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import type { LookupDuty } from '../balancing/health/lookup-duty.ts'
 import type { IsolateId, LeaseId } from '../balancing/ids.ts'
-import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../balancing/lease-order.ts'
 import type { Decision, LeaseRequest } from '../balancing/lease-request.ts'
+import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../balancing/limits/lease-order.ts'
 import type { Settlement } from '../balancing/settlement.ts'
 
 /**

@@ -7,7 +7,7 @@ import {
   type PoolRecords,
 } from '../balancing/checkpoint.ts'
 import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
-import type { ChangedRecords } from '../balancing/pool.ts'
+import type { ChangedRecords } from '../balancing/serving/changed-records.ts'
 import {
   accountRecordSchema,
   checkpointSchemas,

@@ -8,7 +8,7 @@ import {
   restore,
 } from '../../src/balancing/checkpoint.ts'
 import { accountId } from '../../src/balancing/ids.ts'
-import { takeChanges } from '../../src/balancing/pool.ts'
+import { takeChanges } from '../../src/balancing/serving/changed-records.ts'
 import { takeLookupDuties } from '../../src/balancing/serving/duty-hand-out.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'

@@ -7,7 +7,7 @@ const CHAT = 'chat/completions'
 
 const GOOD = streamOf(HELLO)
 const PROVIDER = errorAnswer(502, 'Provider returned error', { provider_name: 'Vendor' })
-const UPSTREAM = errorAnswer(503, 'Overloaded')
+const _UPSTREAM = errorAnswer(503, 'Overloaded')
 const NO_ENDPOINTS = errorAnswer(404, 'No endpoints found for vendor/first.')
 const FREE_LIMIT = errorAnswer(429, 'Rate limit exceeded: free-models-per-day', {
   headers: { 'X-RateLimit-Reset': String(START_MS + 3_600_000) },

@@ -39,7 +39,12 @@ import {
 } from '../balancing/pool-driver.ts'
 import { type ReadingClient, readAlong } from './client-reader.ts'
 import { createInMemoryPool } from './in-memory-pool.ts'
-import { bytesOf, createScriptedUpstream, type UpstreamCallRecord } from './upstream-script.ts'
+import {
+  bytesOf,
+  createScriptedUpstream,
+  type ScriptedUpstream,
+  type UpstreamCallRecord,
+} from './upstream-script.ts'
 import { createVirtualKv } from './virtual-kv.ts'
 import { createVirtualTime } from './virtual-time.ts'
 
@@ -203,6 +208,10 @@ function endOf({ finished }: Journey): Pick<Sent, 'report' | 'bug'> {
   return { report: () => report, bug: () => bug }
 }
 
+function chatCallsOf({ calls }: Pick<ScriptedUpstream, 'calls'>): UpstreamCallRecord[] {
+  return calls.filter(({ path }) => path === chatCompletions.path)
+}
+
 /** The isolates that share a pool, each with leases of its own. */
 function createIsolates(pool: PoolClient) {
   const leases = new Map<number, IsolateLeases>()
@@ -310,8 +319,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
       return report
     },
     /** The keys of the chat calls so far, in order. */
-    keysCalled: () => upstream.calls.filter(({ path }) => path === chatCompletions.path).map(keyOf),
-    modelsCalled: () =>
-      upstream.calls.filter(({ path }) => path === chatCompletions.path).map(modelOf),
+    keysCalled: () => chatCallsOf(upstream).map(keyOf),
+    modelsCalled: () => chatCallsOf(upstream).map(modelOf),
   }
 }

@@ -1,4 +1,3 @@
-import type { ModelId } from '../ids.ts'
 import type { Random } from '../random.ts'
 import type { BenchDetail, BenchOrder, BenchReason } from '../settlement.ts'
 

@@ -3,9 +3,9 @@ import { spentUsd } from '../accounting/max-spend.ts'
 import { countRequest, remember } from '../affinity/affinity.ts'
 import { NO_CLAIMS } from '../eligibility.ts'
 import { clientId, type LeaseId, leaseId } from '../ids.ts'
-import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../lease-order.ts'
 import { charge, giveBackCharge } from '../limits/charge.ts'
 import { hear } from '../limits/isolates.ts'
+import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import {
   type Closing,
   hasEnded,

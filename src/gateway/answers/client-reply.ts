@@ -94,8 +94,7 @@ export function createClientReply(
   let waiting: { block: HeldBlock | null; head: StreamHead }[] = []
   let isAnswered = false
   let isAbandoned = false
-  let isHurried = false
-  let giveUpWaiting = (): void => undefined
+  const { waitFor, giveUp, hurry } = createPatience()
 
   const begin = (
     { status, headers }: StreamHead,
@@ -125,21 +124,9 @@ export function createClientReply(
     waiting = []
   })
 
-  /** False if the work failed, or if `abandon` or `hurry` ended the wait. */
-  const waitFor = (work: Promise<void> = Promise.resolve()): Promise<boolean> =>
-    // Not `Promise.race` with one long-lived promise: that would keep one reaction per chunk.
-    new Promise((resolve) => {
-      giveUpWaiting = () => resolve(false)
-      work.then(() => resolve(true), giveUpWaiting)
-      if (isHurried) resolve(true)
-    })
   const write = async (bytes: Uint8Array) => !isAbandoned && (await waitFor(writer?.write(bytes)))
   const end = async () => {
     if (!isAbandoned) await waitFor(writer?.close())
-  }
-  const hurry = () => {
-    isHurried = true
-    giveUpWaiting()
   }
 
   return {
@@ -175,7 +162,7 @@ export function createClientReply(
     abandon() {
       isAbandoned = true
       waiting = []
-      giveUpWaiting()
+      giveUp()
       writer?.abort().catch(() => undefined)
     },
     hurry,
@@ -203,6 +190,27 @@ function wholeResponse(
   pipe.write(body).catch(() => undefined)
   pipe.close().then(onTaken, onTaken)
   return new Response(readable, init)
+}
+
+/** How long the gateway waits for a client: until it is told to give up, or not at all any more. */
+function createPatience() {
+  let isHurried = false
+  let giveUp = (): void => undefined
+  return {
+    /** False if the work failed, or if the wait for it was given up. */
+    waitFor: (work: Promise<void> = Promise.resolve()): Promise<boolean> =>
+      // Not `Promise.race` with one long-lived promise: that would keep one reaction per chunk.
+      new Promise((resolve) => {
+        giveUp = () => resolve(false)
+        work.then(() => resolve(true), giveUp)
+        if (isHurried) resolve(true)
+      }),
+    giveUp: () => giveUp(),
+    hurry() {
+      isHurried = true
+      giveUp()
+    },
+  }
 }
 
 /** The headers that every attempt's stream has alike. The others name the attempt. */

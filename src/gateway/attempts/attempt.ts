@@ -205,18 +205,13 @@ interface OpenStream extends HeldStream {
 
 /** Holds a stream back until its first real output. Its other words become keep-alives. */
 async function awaitOutput(stream: OpenStream): Promise<Attempt> {
-  const { call, head, reply, read: readNext, watch, held, chunks } = stream
+  const { call, head, reply, read: readNext, watch } = stream
   for (let heldBytes = 0; ; ) {
     const read = await readNext()
-    let isFull = false
-    if (read.kind === 'chunk') {
-      chunks.push(read.bytes)
-      heldBytes += read.bytes.length
-      isFull = !held.grow(read.bytes.length) || heldBytes > MAX_HELD_BYTES
-    }
-    const decided = read.kind === 'chunk' ? look(read.bytes, stream) : verdictAtEnd(read, watch)
-    if (decided === 'undecided' && read.kind !== 'chunk') return ended(read)
-    const verdict = decided === 'undecided' && isFull ? 'commit' : decided
+    if (read.kind === 'chunk') heldBytes += read.bytes.length
+    const verdict =
+      read.kind === 'chunk' ? hold(read.bytes, stream, heldBytes) : verdictAtEnd(read, watch)
+    if (verdict === 'undecided' && read.kind !== 'chunk') return ended(read)
     // A decided stream goes out whole or not at all. None of its comments may go out separately.
     if (verdict !== 'undecided') reply.dropKeepAlives()
     switch (verdict) {
@@ -235,6 +230,14 @@ async function awaitOutput(stream: OpenStream): Promise<Attempt> {
         return await readErrorTail(stream)
     }
   }
+}
+
+/** Keeps a chunk. A stream for which there is no room is committed. */
+function hold(chunk: Uint8Array, stream: OpenStream, heldBytes: number): Verdict {
+  stream.chunks.push(chunk)
+  const isFull = !stream.held.grow(chunk.length) || heldBytes > MAX_HELD_BYTES
+  const decided = look(chunk, stream)
+  return decided === 'undecided' && isFull ? 'commit' : decided
 }
 
 /** Reads a stream without the end mark that its API does not have. */

@@ -71,8 +71,6 @@ export function createUpstreamCall(
   { totalMs, onTimeUp, filterOf }: CallOptions,
 ): UpstreamCall {
   const controller = new AbortController()
-  let cause: StopCause | null = null
-  const stopped = Promise.withResolvers<void>()
   let reader: ReadableStreamDefaultReader<Uint8Array> | null = null
   let filter: ByteFilter | null = null
   let over = false
@@ -83,27 +81,18 @@ export function createUpstreamCall(
     controller.abort()
     reader?.cancel().catch(() => undefined)
   }
-  const stopNow = (why: StopCause) => {
-    if (over || cause !== null) return
-    cause = why
-    stopped.resolve()
-    abandon()
-  }
-  let lingerMs = () => 0
-  let cancelLingering: (() => void) | null = null
-  const stop = (why: StopCause) => {
-    if (over || cause !== null) return
-    const ms = why === 'client_gone' ? lingerMs() : 0
-    if (ms > 0) cancelLingering ??= ports.timer(ms, () => stopNow(why))
-    else stopNow(why)
-  }
+  const ending = createEnding(ports, () => over, abandon)
+  const { stop, stopped } = ending
   const cancelTotal = ports.timer(totalMs, () => {
     stop('total')
     onTimeUp()
   })
   let headersMs: number | null = null
   let cancelClock = (): void => undefined
-  const stoppedResult = () => (cause === null ? null : ({ kind: 'stopped', cause } as const))
+  const stoppedResult = () => {
+    const cause = ending.cause()
+    return cause === null ? null : ({ kind: 'stopped', cause } as const)
+  }
 
   const readBody = async (): Promise<Read> => {
     if (reader === null) return stoppedResult() ?? { kind: 'end' }
@@ -134,7 +123,7 @@ export function createUpstreamCall(
       )
       const opened = await Promise.race([
         response,
-        stopped.promise.then((): Opened => ({ kind: 'network' })),
+        stopped.then((): Opened => ({ kind: 'network' })),
       ])
       const early = stoppedResult()
       if (early !== null) {
@@ -155,17 +144,47 @@ export function createUpstreamCall(
       cancelClock = ports.timer(ms, () => stop(clock))
     },
     disarm: () => cancelClock(),
-    onLeaving(ask) {
-      lingerMs = ask
-    },
+    onLeaving: ending.onLeaving,
     stop,
     close() {
       cancelTotal()
-      cancelLingering?.()
+      ending.close()
       cancelClock()
-      if (!over && cause === null) abandon()
+      if (!over && ending.cause() === null) abandon()
       over = true
     },
+  }
+}
+
+/**
+ * How the gateway itself ends a call: once, and after a while if the client left and the answer is
+ * read on.
+ * @param isOver whether the call has ended by itself
+ */
+function createEnding(ports: Ports, isOver: () => boolean, abandon: () => void) {
+  const { promise: stopped, resolve } = Promise.withResolvers<void>()
+  let cause: StopCause | null = null
+  let lingerMs = () => 0
+  let cancelLingering: (() => void) | null = null
+  const stopNow = (why: StopCause) => {
+    if (isOver() || cause !== null) return
+    cause = why
+    resolve()
+    abandon()
+  }
+  return {
+    stopped,
+    cause: () => cause,
+    stop(why: StopCause): void {
+      if (isOver() || cause !== null) return
+      const ms = why === 'client_gone' ? lingerMs() : 0
+      if (ms > 0) cancelLingering ??= ports.timer(ms, () => stopNow(why))
+      else stopNow(why)
+    },
+    onLeaving(ask: () => number): void {
+      lingerMs = ask
+    },
+    close: () => cancelLingering?.(),
   }
 }
 

@@ -1,4 +1,4 @@
-import type { LeaseOrder } from '../../balancing/lease-order.ts'
+import type { LeaseOrder } from '../../balancing/limits/lease-order.ts'
 import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
 import type { IsolateLeases } from './isolate-leases.ts'
 import { dropOverdue, type LaneOrder, stockLeases, takeOrders } from './lease-stock.ts'

@@ -1,5 +1,5 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
-import type { LeaseAhead } from '../../balancing/lease-order.ts'
+import type { LeaseAhead } from '../../balancing/limits/lease-order.ts'
 import type { NonEmpty } from '../../balancing/non-empty.ts'
 
 /**

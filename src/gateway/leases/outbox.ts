@@ -1,5 +1,5 @@
 import { keyId, type LeaseId } from '../../balancing/ids.ts'
-import type { LeaseBegin } from '../../balancing/lease-order.ts'
+import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import type { Settlement } from '../../balancing/settlement.ts'
 
 /**

@@ -12,8 +12,8 @@ import {
   spendRecord,
   spentUsd,
 } from '../../../src/balancing/accounting/max-spend.ts'
-import { takeChanges } from '../../../src/balancing/pool.ts'
 import { renewSpends } from '../../../src/balancing/pool-state.ts'
+import { takeChanges } from '../../../src/balancing/serving/changed-records.ts'
 import { drivePool, START_MS, usageOf } from '../pool-driver.ts'
 
 const DAY_MS = 24 * 3_600_000

@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { accountId, clientId, isolateId, leaseId, modelId } from '../../../src/balancing/ids.ts'
-import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../../../src/balancing/lease-order.ts'
+import type {
+  LeaseAhead,
+  LeaseBegin,
+  LeaseOrder,
+} from '../../../src/balancing/limits/lease-order.ts'
 import { begin, hold } from '../../../src/balancing/serving/leases-ahead.ts'
 import { drivePool, type KeySpec, type PoolDriver, type Setup, usageOf } from '../pool-driver.ts'
 import { seededRandom } from '../seeded-random.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { accountId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
-import type { LeaseAhead } from '../../../src/balancing/lease-order.ts'
+import type { LeaseAhead } from '../../../src/balancing/limits/lease-order.ts'
 import {
   createLeaseStock,
   dropKey,

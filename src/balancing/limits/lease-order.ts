@@ -1,5 +1,5 @@
-import type { AccountId, ClientId, IsolateId, KeyId, LeaseId, ModelId } from './ids.ts'
-import type { NonEmpty } from './non-empty.ts'
+import type { AccountId, ClientId, IsolateId, KeyId, LeaseId, ModelId } from '../ids.ts'
+import type { NonEmpty } from '../non-empty.ts'
 
 /** Asks for leases ahead: for requests of one kind that have yet to come to an isolate. */
 export interface LeaseOrder {
