@@ -40,7 +40,9 @@ describe('rooms', () => {
       ...['balancing/ids.ts', 'balancing/random.ts', 'balancing/settlement.ts'],
       ...['balancing/affinity', 'balancing/limits'],
     ],
-    'balancing/limits': ['balancing/ids.ts', 'balancing/lease-request.ts'],
+    'balancing/limits': [
+      ...['balancing/ids.ts', 'balancing/lease-request.ts', 'balancing/non-empty.ts'],
+    ],
     'balancing/accounting': [
       ...['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health', 'balancing/limits'],
     ],

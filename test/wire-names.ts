@@ -163,7 +163,7 @@ export const LOG_LINE = [
   ...['request_id', 'status', 'timings_ms', 'usage'],
 ] as const
 
-export const LOG_ATTEMPT = ['fault', 'key', 'model', 'row'] as const
+export const LOG_ATTEMPT = ['fault', 'key', 'model', 'row', 'status', 'why'] as const
 
 export const LOG_TIMINGS = ['acquire', 'auth', 'upstream', 'wait'] as const
 

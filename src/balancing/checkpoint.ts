@@ -383,13 +383,9 @@ function restoreRoute(state: PoolState, record: RouteRecord): void {
 
 function restoreMeters(state: PoolState, record: MetersRecord): void {
   const key = state.keys.get(record.id)
-  for (const [meter, slots] of [
-    [key?.rpm, record.rpm],
-    [key?.tpm, record.tpm],
-  ] as const) {
-    if (meter === null || meter === undefined) continue
-    meter.window = restoreWindow(slots)
-  }
+  if (key === undefined) return
+  if (key.rpm !== null) key.rpm.window = restoreWindow(record.rpm)
+  if (key.tpm !== null) key.tpm.window = restoreWindow(record.tpm)
 }
 
 /** A lease of a key that is gone is known still: its settlement names a client and a model by it. */

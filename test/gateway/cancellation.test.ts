@@ -165,7 +165,8 @@ describe('a client that leaves in the middle of a stream', () => {
   ]
   for (const [name, act] of leave) {
     it(`${name} stops upstream at once; what passed is estimated`, async () => {
-      const begun = begin(openStream(ROLE, said('a'), said('b')))
+      const script = openStream(ROLE, said('a'), said('b'))
+      const begun = begin(script, {}, { promptTokens: 10 })
       const { world, sent } = begun
       await world.time.advance(700)
       await act(begun)
