@@ -66,7 +66,7 @@ export function createApp(ports: Ports): Hono<HttpEnvironment> {
 function configure(ports: Ports) {
   return createMiddleware<HttpEnvironment>(async function configured(c, next) {
     c.set('startedAtMs', ports.nowMs())
-    const result = await gatewayOf(c.env, ports)
+    const result = gatewayOf(c.env, ports)
     if (!result.ok) {
       if (c.req.path === '/healthz') return misconfiguredHealth()
       const message =

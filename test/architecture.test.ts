@@ -48,7 +48,7 @@ describe('rooms', () => {
     ],
     'balancing/serving': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
-    config: ['balancing/*', 'zod', 'leven'],
+    config: ['balancing/*', 'zod', 'leven', '@noble'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],
     'openrouter/shapes': [
       ...['openrouter/json-value.ts', 'openrouter/sse.ts', 'openrouter/usage.ts'],

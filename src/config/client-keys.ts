@@ -1,12 +1,13 @@
 import * as z from 'zod/mini'
 import { type ClientId, clientId } from '../balancing/ids.ts'
 import { exactly, faultsOf, nameInSecret } from './fields.ts'
-import { fromHex, publicName, readList, type SecretEntry, sha256 } from './secrets.ts'
+import { publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
 
 /** A client: an app that may call. Only the hash of its token is kept. */
 export interface Client {
   readonly id: ClientId
-  readonly tokenSha256: Uint8Array
+  /** In lower-case hexadecimal. */
+  readonly tokenSha256: string
 }
 
 /** What can be guessed is guessed: whoever has a token spends the pool's money. */
@@ -44,9 +45,7 @@ const entry = exactly(
 )
 
 /** Reads `CLIENT_KEYS`. Faults name the place in the list and never quote a token. */
-export async function readClientKeys(
-  value: unknown,
-): Promise<{ clients: Client[]; faults: string[] }> {
+export function readClientKeys(value: unknown): { clients: Client[]; faults: string[] } {
   const list = readList('CLIENT_KEYS', value, pair)
   const faults = [...list.faults]
   const clients: Client[] = []
@@ -60,10 +59,10 @@ export async function readClientKeys(
     faults.push(...found)
     if (!parsed.success || found.length > 0) continue
     const { id, token, sha256: hash } = parsed.data
-    const tokenSha256 = token === undefined ? fromHex(hash ?? '') : await sha256(token)
+    const tokenSha256 = token === undefined ? (hash ?? '').toLowerCase() : sha256Hex(token)
     for (const [what, mark] of [
       ['id', id],
-      ['token', `${tokenSha256}`],
+      ['token', tokenSha256],
     ] as const) {
       const first = known.get(`${what} ${mark}`)
       if (first !== undefined) faults.push(`${where}: has the same ${what} as ${first}`)

@@ -27,7 +27,7 @@ export type Environment = Readonly<Record<string, unknown>>
 const DEFAULT_UPSTREAM_URL = 'https://openrouter.ai/api/v1'
 
 /** Reads the configuration from the Worker's bindings. Never throws and never quotes a secret. */
-export async function readConfig(env: Environment): Promise<ConfigResult> {
+export function readConfig(env: Environment): ConfigResult {
   const faults: string[] = []
   const take = <T>(result: { readonly value: T; readonly faults: readonly string[] }): T => {
     faults.push(...result.faults)
@@ -35,11 +35,11 @@ export async function readConfig(env: Environment): Promise<ConfigResult> {
   }
   const upstreamUrl = take(readUpstreamUrl(env.UPSTREAM_URL))
   const policy = take(readPolicy(env.POLICY))
-  const upstream = await readUpstreamKeys(env, policy)
+  const upstream = readUpstreamKeys(env, policy)
   faults.push(...upstream.faults)
   // After a fault of a key, a selector of that key would be a second fault with the same cause.
   if (upstream.faults.length === 0) faults.push(...selectorFaults(policy.routes, upstream.keys))
-  const callers = await readClientKeys(env.CLIENT_KEYS)
+  const callers = readClientKeys(env.CLIENT_KEYS)
   faults.push(...callers.faults)
   const anonymous = readAnonymous(env.ANONYMOUS_CLIENTS)
   faults.push(...anonymous.faults)

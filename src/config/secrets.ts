@@ -1,3 +1,5 @@
+import { sha256 } from '@noble/hashes/sha2.js'
+import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import * as z from 'zod/mini'
 import { parseJson } from './json-text.ts'
 
@@ -60,18 +62,15 @@ export function publicName() {
   )
 }
 
-/** The SHA-256 of bytes, or of a text in UTF-8. */
-export async function sha256(content: string | Uint8Array): Promise<Uint8Array> {
-  const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+/**
+ * The SHA-256 of a short text in UTF-8, in lower-case hexadecimal. For the length of a token a library
+ * takes a few microseconds, and the platform's own hash ten times that: its result is a promise.
+ */
+export function sha256Hex(text: string): string {
+  return bytesToHex(sha256(utf8ToBytes(text)))
 }
 
-/** The SHA-256 of bytes, or of a text in UTF-8, in lower-case hexadecimal. */
-export async function sha256Hex(content: string | Uint8Array): Promise<string> {
-  return [...(await sha256(content))].map((byte) => byte.toString(16).padStart(2, '0')).join('')
-}
-
-/** The bytes of a hexadecimal text of even length. */
-export function fromHex(hex: string): Uint8Array {
-  return Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
+/** The SHA-256 of many bytes, in lower-case hexadecimal. */
+export async function sha256HexOfBytes(bytes: Uint8Array): Promise<string> {
+  return bytesToHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)))
 }

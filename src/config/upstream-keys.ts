@@ -103,10 +103,10 @@ function secretNames(env: object): string[] {
 }
 
 /** Reads and joins all keys. Faults name the secret and the place in it, and never quote a key. */
-export async function readUpstreamKeys(
+export function readUpstreamKeys(
   env: Readonly<Record<string, unknown>>,
   policy: Policy,
-): Promise<{ keys: UpstreamKey[]; faults: string[] }> {
+): { keys: UpstreamKey[]; faults: string[] } {
   const faults: string[] = []
   const entries: { where: string; entry: Entry }[] = []
   const marks: Marks[] = []
@@ -117,19 +117,18 @@ export async function readUpstreamKeys(
       const parsed = entry.safeParse(value)
       if (parsed.success) entries.push({ where, entry: parsed.data })
       else faults.push(...faultsOf(where, parsed.error, nameInSecret))
-      marks.push(await marksOf(where, value))
+      marks.push(marksOf(where, value))
     }
   }
   faults.push(...duplicates(marks))
   if (entries.length === 0 && faults.length === 0) {
     faults.push('OPENROUTER_KEYS: no key is configured; set it to one or more OpenRouter keys')
   }
-  const keys = await Promise.all(entries.map(({ entry }) => upstreamKey(entry, policy)))
-  return { keys, faults }
+  return { keys: entries.map(({ entry }) => upstreamKey(entry, policy)), faults }
 }
 
-async function upstreamKey(entry: Entry, policy: Policy): Promise<UpstreamKey> {
-  const fingerprint = await fingerprintOf(entry.key)
+function upstreamKey(entry: Entry, policy: Policy): UpstreamKey {
+  const fingerprint = fingerprintOf(entry.key)
   const id = keyId(entry.id ?? nameOf(fingerprint))
   return {
     secret: entry.key,
@@ -150,7 +149,7 @@ async function upstreamKey(entry: Entry, policy: Policy): Promise<UpstreamKey> {
 }
 
 /** As much of the hash as the public name of a key without one shows. */
-const fingerprintOf = async (secret: string) => (await sha256Hex(secret)).slice(0, 8)
+const fingerprintOf = (secret: string) => sha256Hex(secret).slice(0, 8)
 
 const nameOf = (fingerprint: string) => `key-${fingerprint}`
 
@@ -162,12 +161,12 @@ interface Marks {
 }
 
 /** Reads an entry that may have other faults: they must not hide that it is a duplicate. */
-async function marksOf(where: string, value: unknown): Promise<Marks> {
+function marksOf(where: string, value: unknown): Marks {
   const { key, id } =
     typeof value === 'object' && value !== null ? { key: undefined, id: undefined, ...value } : {}
   const secret = typeof key === 'string' ? key : null
   if (typeof id === 'string') return { where, secret, id }
-  return { where, secret, id: secret === null ? null : nameOf(await fingerprintOf(secret)) }
+  return { where, secret, id: secret === null ? null : nameOf(fingerprintOf(secret)) }
 }
 
 function duplicates(marks: readonly Marks[]): string[] {

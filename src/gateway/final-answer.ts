@@ -2,7 +2,12 @@ import type { Refusal } from '../balancing/lease-request.ts'
 import type { Blame } from '../openrouter/failures/blame.ts'
 import { readError } from '../openrouter/failures/upstream-failure.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
-import { type GatewayError, gatewayError, noticeOf } from './answers/gateway-error.ts'
+import {
+  type GatewayError,
+  gatewayError,
+  noticeOf,
+  poolUnavailable,
+} from './answers/gateway-error.ts'
 import type { SecretRedaction } from './answers/secret-redaction.ts'
 import { isEventStream, type Replay } from './attempts/attempt.ts'
 import type { FailedAttempt } from './attempts/attempt-history.ts'
@@ -89,9 +94,6 @@ function keysExhausted(
   )
 }
 
-/** An isolate asks a pool's object that does not answer again within this time. */
-const ASK_AGAIN_MS = 5_000
-
 /**
  * 429 if a key will be free at a known time. 503 if the operator must act, or if the gateway got no
  * usable key from its pool.
@@ -99,7 +101,7 @@ const ASK_AGAIN_MS = 5_000
 function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
   if (refusal === null) {
     const message = 'This gateway cannot get a key now. Try again.'
-    return gatewayError('pool_unavailable', message, { retryAfterMs: ASK_AGAIN_MS })
+    return poolUnavailable(message)
   }
   const retryAfterMs = waitMs(refusal, nowMs)
   const message =

@@ -1,4 +1,4 @@
-import type { KeyId } from '../balancing/ids.ts'
+import type { ClientId, KeyId } from '../balancing/ids.ts'
 import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
 import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
 import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/secret-redaction.ts'
@@ -24,6 +24,8 @@ export interface Gateway {
   readonly ring: KeyRing
   readonly leases: IsolateLeases
   readonly redaction: SecretRedaction
+  /** The clients of `CLIENT_KEYS`, by the hash of their token. */
+  readonly clients: ReadonlyMap<string, ClientId>
   readonly credit: CreditCache
   readonly ports: Ports
   /** Of the bodies and answers that all requests of the isolate hold. */
@@ -53,19 +55,15 @@ const gateways = new WeakMap<object, Extract<GatewayResult, { ok: true }> | Misc
 const LOG_FAULTS_EVERY_MS = 60_000
 
 /**
- * The gateway of an environment, made once per isolate. The cache holds the finished result, not
- * its promise: a promise that another request created may never settle once that request is over.
+ * The gateway of an environment, made once per isolate.
  *
  * Faults of the configuration are logged again while requests come, but at most once a minute: who
  * opens the log later has to find them, and a busy Worker must not fill it with them.
  */
-export async function gatewayOf(env: Env, ports: Ports): Promise<GatewayResult> {
-  const known = gateways.get(env)
-  if (known !== undefined) return known.ok ? known : logged(known, ports.nowMs())
-  const result = createGateway(await readConfig({ ...env }), env, ports)
-  const settled = gateways.get(env) ?? result
-  gateways.set(env, settled)
-  return settled.ok ? settled : logged(settled, ports.nowMs())
+export function gatewayOf(env: Env, ports: Ports): GatewayResult {
+  const result = gateways.get(env) ?? createGateway(readConfig({ ...env }), env, ports)
+  gateways.set(env, result)
+  return result.ok ? result : logged(result, ports.nowMs())
 }
 
 function logged(result: Misconfigured, nowMs: number): GatewayResult {
@@ -91,6 +89,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports) {
       redaction: createSecretRedaction(
         config.keys.map(({ secret, config: { id } }) => ({ secret, keyId: id })),
       ),
+      clients: new Map(config.clients.map(({ id, tokenSha256 }) => [tokenSha256, id])),
       credit: createCreditCache(env.CREDIT, ports),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
       warned: new Map(),

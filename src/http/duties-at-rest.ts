@@ -9,7 +9,7 @@ const MAX_LOOKUPS = 30
  * back before the next request. It does nothing until a request has called the pool's object.
  */
 export async function carryOutDuties(env: Env, ports: Ports): Promise<void> {
-  const result = await gatewayOf(env, ports)
+  const result = gatewayOf(env, ports)
   if (!result.ok) return
   const { pool, sight } = result.gateway
   if (!(await sight.isPlaced())) return

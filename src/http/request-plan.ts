@@ -3,7 +3,7 @@ import type { RequestAffinity } from '../balancing/lease-request.ts'
 import type { NonEmpty } from '../balancing/non-empty.ts'
 import { routeFor } from '../balancing/routes.ts'
 import type { RoutePolicy } from '../config/route-policy.ts'
-import { sha256Hex } from '../config/secrets.ts'
+import { sha256Hex, sha256HexOfBytes } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
 import type { HeldBytes } from '../gateway/byte-budget.ts'
 import { OutgoingBody } from '../gateway/outgoing-body.ts'
@@ -78,16 +78,22 @@ async function affinityOf(
 ): Promise<RequestAffinity | null> {
   if (affinity === 'none') return null
   if (headers.get('x-openrouter-cache')?.trim().toLowerCase() === 'true') {
-    return { kind: 'cache', id: await shortHash(bytes) }
+    return { kind: 'cache', id: (await sha256HexOfBytes(bytes)).slice(0, HASH_DIGITS) }
   }
   const conversation = conversationOf(json, headers, () => shape.openingOf(opening()), affinity)
-  return conversation === null ? null : { kind: 'conversation', id: await shortHash(conversation) }
+  if (conversation === null) return null
+  const hash =
+    conversation.length <= SHORT_LENGTH
+      ? sha256Hex(conversation)
+      : await sha256HexOfBytes(new TextEncoder().encode(conversation))
+  return { kind: 'conversation', id: hash.slice(0, HASH_DIGITS) }
 }
 
 /** Half of a SHA-256. It tells conversations apart and does not reveal what they contain. */
-async function shortHash(content: string | Uint8Array): Promise<string> {
-  return (await sha256Hex(content)).slice(0, 32)
-}
+const HASH_DIGITS = 32
+
+/** A longer text is hashed by the platform, which is faster from about here on. */
+const SHORT_LENGTH = 1_000
 
 /**
  * The error for a name that looks like a mistyped alias. OpenRouter's models are named

@@ -21,27 +21,23 @@ import { createSqlRows } from './sql-rows.ts'
 
 /** The Durable Object of a pool. What it does is in its host. */
 export class KeyPool extends DurableObject<Env> {
-  #host: PoolHost | null = null
+  readonly #host: PoolHost | null = null
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env)
-    const store = createStore(createSqlRows(ctx.storage))
-    // This waits only for hashing, not for any other service.
-    void ctx.blockConcurrencyWhile(async () => {
-      const result = await readConfig({ ...env })
-      if (!result.ok) return
-      this.#host = new PoolHost(createPool(poolConfig(result.config), Date.now()), {
-        nowMs: () => Date.now(),
-        timer(ms, callback) {
-          const id = setTimeout(callback, ms)
-          return () => clearTimeout(id)
-        },
-        random: () => Math.random(),
-        store,
-        sync: () => ctx.waitUntil(ctx.storage.sync()),
-        logBug,
-        logTransition,
-      })
+    const result = readConfig({ ...env })
+    if (!result.ok) return
+    this.#host = new PoolHost(createPool(poolConfig(result.config), Date.now()), {
+      nowMs: () => Date.now(),
+      timer(ms, callback) {
+        const id = setTimeout(callback, ms)
+        return () => clearTimeout(id)
+      },
+      random: () => Math.random(),
+      store: createStore(createSqlRows(ctx.storage)),
+      sync: () => ctx.waitUntil(ctx.storage.sync()),
+      logBug,
+      logTransition,
     })
   }
 

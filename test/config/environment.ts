@@ -10,13 +10,13 @@ export const MINIMUM = {
 
 /** The configuration of a valid environment; throws if the environment has faults. */
 export async function configOf(env: Environment): Promise<Config> {
-  const result = await readConfig({ ...MINIMUM, ...env })
+  const result = readConfig({ ...MINIMUM, ...env })
   if (!result.ok) throw new Error(`Faults: ${result.faults.join('; ')}`)
   return result.config
 }
 
 /** The faults of an environment; an empty list if it is valid. */
 export async function faultsOf(env: Environment): Promise<readonly string[]> {
-  const result = await readConfig({ ...MINIMUM, ...env })
+  const result = readConfig({ ...MINIMUM, ...env })
   return result.ok ? [] : result.faults
 }

@@ -21,7 +21,7 @@ describe('the examples', () => {
       const [, secret] = /OPENROUTER_KEYS='(.*)'/.exec(text) ?? []
       let count = 0
       const keys = (secret ?? 'sk-or-only').replaceAll('sk-or-…', () => `sk-or-example-${++count}`)
-      const { faults, keys: read } = await readUpstreamKeys({ OPENROUTER_KEYS: keys }, policy)
+      const { faults, keys: read } = readUpstreamKeys({ OPENROUTER_KEYS: keys }, policy)
       expect([faults, selectorFaults(policy.routes, read)]).toEqual([[], []])
     }
   })

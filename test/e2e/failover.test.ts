@@ -235,8 +235,8 @@ describe('a key that OpenRouter refuses', () => {
     const free = { model: 'meta-llama/llama-3.3-70b-instruct:free' }
     const response = await gateway.chat(free)
     expect(journeyOf(response).attempts).toBe(1)
-    expect(response.status).toBe(502)
-    expect(await errorOf(response)).toMatchObject({ metadata: { reason: 'keys_exhausted' } })
+    expect(response.status).toBe(429)
+    expect(await errorOf(response)).toMatchObject({ code: 429 })
     const { stats } = await upstream.control.waitFor(({ stats }) => stats.openNow === 0)
     expect(stats.requests).toBe(1)
     expect(journeyOf(await gateway.chat({ model: MODEL }))).toEqual({ key: 'alpha', attempts: 1 })

@@ -87,7 +87,7 @@ describe('a free model at its account’s limit', () => {
     await upstream.control.rule(limit)
     const gateway = await startGateway(upstream)
     const response = await gateway.chat(free)
-    expect(response.status).toBe(502)
+    expect(response.status).toBe(429)
     expect(journeyOf(response)).toEqual({ key: 'alpha', attempts: 1 })
     const { perKey } = await upstream.control.stats()
     expect([perKey.gamma?.requests, perKey.delta?.requests]).toEqual([0, 0])

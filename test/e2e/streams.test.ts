@@ -287,7 +287,8 @@ describe('an empty answer', () => {
 
   test('that never finished, from every key, ends in an error and not in silence', async () => {
     const response = await gateway().chat({ model: 'sim/empty-answer', stream: true })
-    expect(journeyOf(response).attempts).toBe(3)
+    // Each of the three keys once, and then one of them again.
+    expect(journeyOf(response).attempts).toBe(4)
     expect(response.status).toBe(502)
     expect(JSON.parse(await response.text())).toMatchObject({
       error: { code: 502, metadata: { reason: 'upstream_unreachable' } },

@@ -43,7 +43,7 @@ export function localBindings(
 /** What is wrong with the configuration of the gateway, one fault a line; empty if nothing is. */
 export async function localFaults(local: LocalBindings): Promise<readonly string[]> {
   if (!local.ok) return [local.fault]
-  const result = await readConfig(local.bindings)
+  const result = readConfig(local.bindings)
   return result.ok ? [] : result.faults
 }
 

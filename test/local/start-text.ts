@@ -10,7 +10,7 @@ export async function costlyGreeting(
   gatewayUrl: string,
   bindings: Readonly<Record<string, unknown>>,
 ): Promise<string> {
-  const { clients } = await readClientKeys(bindings.CLIENT_KEYS)
+  const { clients } = readClientKeys(bindings.CLIENT_KEYS)
   const [client] = clients
   const token =
     client === undefined

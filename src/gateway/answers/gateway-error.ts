@@ -47,6 +47,14 @@ export function gatewayError(
   }
 }
 
+/** An isolate asks a pool's object that does not answer again within this time. */
+const ASK_AGAIN_MS = 5_000
+
+/** The error of a request that cannot do without the pool's object. */
+export function poolUnavailable(message: string): GatewayError {
+  return gatewayError('pool_unavailable', message, { retryAfterMs: ASK_AGAIN_MS })
+}
+
 /** The error in the form that every API shape can write. */
 export function noticeOf(error: GatewayError): ErrorNotice {
   return {

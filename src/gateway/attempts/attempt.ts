@@ -67,8 +67,11 @@ export interface AttemptLimits {
   readonly held: HeldBytes
 }
 
-/** A longer answer is passed on unparsed. All requests of an isolate share 128 MB of memory. */
-const MAX_WHOLE_BODY_BYTES = 32 * 1024 * 1024
+/**
+ * A longer answer is passed on as it comes: to join and parse it would take four times its size, and
+ * all requests of an isolate share 128 MB of memory.
+ */
+const MAX_WHOLE_BODY_BYTES = 4 * 1024 * 1024
 
 /** A stream with more bytes than this before its first output is committed, to bound memory. */
 const MAX_HELD_BYTES = 1024 * 1024

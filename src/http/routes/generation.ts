@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import { gatewayError } from '../../gateway/answers/gateway-error.ts'
+import { gatewayError, poolUnavailable } from '../../gateway/answers/gateway-error.ts'
 import { clientHeaders } from '../../openrouter/headers.ts'
 import type { HttpEnvironment } from '../context.ts'
 import { errorResponse } from '../error-response.ts'
@@ -20,7 +20,7 @@ export async function generation(c: Context<HttpEnvironment>): Promise<Response>
   const answer = await pool.keyForGeneration(id, clientId)
   if (answer.kind === 'unavailable') {
     const message = 'This gateway cannot look up that answer now. Try again.'
-    return errorResponse(c, gatewayError('pool_unavailable', message))
+    return errorResponse(c, poolUnavailable(message))
   }
   const secret = answer.value === null ? null : ring.secret(answer.value)
   if (secret === null) {

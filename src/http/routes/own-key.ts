@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import { gatewayError } from '../../gateway/answers/gateway-error.ts'
+import { poolUnavailable } from '../../gateway/answers/gateway-error.ts'
 import { keyAnswer } from '../../openrouter/key-answer.ts'
 import type { HttpEnvironment } from '../context.ts'
 import { errorResponse } from '../error-response.ts'
@@ -14,7 +14,7 @@ export async function clientKey(c: Context<HttpEnvironment>): Promise<Response> 
   const answer = await gateway.pool.spending(clientId)
   if (answer.kind === 'unavailable') {
     const message = 'This gateway cannot look up the spending of this client key now. Try again.'
-    return errorResponse(c, gatewayError('pool_unavailable', message))
+    return errorResponse(c, poolUnavailable(message))
   }
   return Response.json(keyAnswer(clientId, answer.value), {
     headers: { 'cache-control': 'no-store' },
