@@ -1,7 +1,6 @@
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
 import { createMiddleware } from 'hono/factory'
-import { requestId } from 'hono/request-id'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
 import { authenticate } from './http/authenticate.ts'
@@ -15,29 +14,16 @@ import { generation } from './http/routes/generation.ts'
 import { healthz, misconfiguredHealth } from './http/routes/healthz.ts'
 import { inference } from './http/routes/inference.ts'
 import { clientKey } from './http/routes/own-key.ts'
+import { EXPOSED_HEADERS, sharedHeaders } from './http/shared-headers.ts'
 import { normalisedPath, notServed } from './http/unserved.ts'
-import { RETURNED_NAMES } from './openrouter/headers.ts'
 import { API_SHAPES } from './openrouter/shapes/shape-registry.ts'
-
-/** `*` stands for whatever else OpenRouter sends. Older browsers know only names. */
-const EXPOSED_HEADERS = [
-  '*',
-  ...RETURNED_NAMES,
-  'x-request-id',
-  'x-switchyard-key',
-  'x-switchyard-attempts',
-  'x-switchyard-model',
-  'x-switchyard-degraded',
-  'server-timing',
-  'www-authenticate',
-  'age',
-]
 
 /** Makes the HTTP app: the order of the middleware and the list of routes. */
 export function createApp(ports: Ports): Hono<HttpEnvironment> {
   const app = new Hono<HttpEnvironment>({ getPath: normalisedPath })
-  app.use(requestId())
-  app.use(
+  app.use(sharedHeaders)
+  app.options(
+    '*',
     cors({ origin: '*', allowMethods: ['GET', 'HEAD', 'POST'], exposeHeaders: EXPOSED_HEADERS }),
   )
   app.use(configure(ports))

@@ -1,11 +1,11 @@
-import type { RequestIdVariables } from 'hono/request-id'
 import type { ClientId } from '../balancing/ids.ts'
 import type { Gateway } from './composition-root.ts'
 
 /** The values that the middleware passes to the routes. */
 export interface HttpEnvironment {
   Bindings: Env
-  Variables: RequestIdVariables & {
+  Variables: {
+    requestId: string
     gateway: Gateway
     startedAtMs: number
     /** Set once the request has its line in the log. */

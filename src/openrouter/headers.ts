@@ -1,28 +1,34 @@
-/** A lower-case header name. A name that ends in `*` matches all names with this beginning. */
-type NamePattern = string
+/** Lower-case header names, and beginnings of such names. */
+interface NameList {
+  readonly names: ReadonlySet<string>
+  readonly prefixes: readonly string[]
+}
 
-const FORWARDED: readonly NamePattern[] = [
-  'content-type',
-  'accept',
-  'http-referer',
-  'x-title',
-  'x-openrouter-*',
-  'x-session-id',
-  'anthropic-version',
-  'anthropic-beta',
-  'x-anthropic-beta',
-  'user-agent',
-]
+const FORWARDED: NameList = {
+  names: new Set([
+    'content-type',
+    'accept',
+    'http-referer',
+    'x-title',
+    'x-session-id',
+    'anthropic-version',
+    'anthropic-beta',
+    'x-anthropic-beta',
+    'user-agent',
+  ]),
+  prefixes: ['x-openrouter-'],
+}
 
-const RETURNED: readonly NamePattern[] = [
-  'x-generation-id',
-  'content-type',
-  'cache-control',
-  'retry-after',
-  'x-ratelimit-*',
-  'x-openrouter-*',
-  'x-provider-name',
-]
+const RETURNED: NameList = {
+  names: new Set([
+    'x-generation-id',
+    'content-type',
+    'cache-control',
+    'retry-after',
+    'x-provider-name',
+  ]),
+  prefixes: ['x-ratelimit-', 'x-openrouter-'],
+}
 
 /**
  * Names of the kept headers, for pages of other origins, which read only headers that are exposed. A
@@ -57,17 +63,13 @@ export function clientHeaders(upstream: Headers): Headers {
   return only(RETURNED, upstream)
 }
 
-function only(patterns: readonly NamePattern[], headers: Headers): Headers {
+function only({ names, prefixes }: NameList, headers: Headers): Headers {
   const kept = new Headers()
+  // The names come in lower case.
   headers.forEach((value, name) => {
-    if (patterns.some((pattern) => matches(pattern, name))) kept.append(name, value)
+    if (names.has(name) || prefixes.some((prefix) => name.startsWith(prefix))) {
+      kept.append(name, value)
+    }
   })
   return kept
-}
-
-function matches(pattern: NamePattern, name: string): boolean {
-  const lowerCased = name.toLowerCase()
-  return pattern.endsWith('*')
-    ? lowerCased.startsWith(pattern.slice(0, -1))
-    : lowerCased === pattern
 }

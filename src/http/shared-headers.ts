@@ -1,0 +1,38 @@
+import { createMiddleware } from 'hono/factory'
+import { RETURNED_NAMES } from '../openrouter/headers.ts'
+import type { HttpEnvironment } from './context.ts'
+
+/** `*` stands for whatever else OpenRouter sends. Older browsers know only names. */
+export const EXPOSED_HEADERS = [
+  '*',
+  ...RETURNED_NAMES,
+  'x-request-id',
+  'x-switchyard-key',
+  'x-switchyard-attempts',
+  'x-switchyard-model',
+  'x-switchyard-degraded',
+  'server-timing',
+  'www-authenticate',
+  'age',
+]
+
+const EXPOSED = EXPOSED_HEADERS.join(', ')
+
+/** A caller may name its request. What it sends is shown in logs and pages, so it is a plain word. */
+const REQUEST_ID = /^[\w=-]{1,255}$/
+
+/**
+ * Names each request, and gives its response the headers that all have. They are set on the response
+ * that is there: Hono's own middlewares would prepare one of their own and copy the other into it,
+ * which costs as much as all of its routing.
+ */
+export const sharedHeaders = createMiddleware<HttpEnvironment>(async function share(c, next) {
+  const given = c.req.raw.headers.get('x-request-id')
+  const requestId = given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID()
+  c.set('requestId', requestId)
+  await next()
+  const { headers } = c.res
+  headers.set('x-request-id', requestId)
+  headers.set('access-control-allow-origin', '*')
+  headers.set('access-control-expose-headers', EXPOSED)
+})
