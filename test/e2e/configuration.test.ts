@@ -54,7 +54,7 @@ describe('a faulty configuration', () => {
     for (let i = 0; i < 3; i += 1) await gateway().chat({})
     const lines = gateway()
       .logs()
-      .filter(({ text }) => text.includes('gateway_misconfigured'))
+      .filter(({ text }) => text.includes('"message":"gateway_misconfigured"'))
     expect(lines).toHaveLength(1)
     expect(lines[0]?.level).toBe('error')
     const { faults } = JSON.parse(lines[0]?.text ?? '{}')

@@ -7,7 +7,14 @@ import {
   setEntry,
 } from '../../balancing/limits/rotating-map.ts'
 import type { LeaseDraft } from './lease-draft.ts'
-import { createLeaseStock, type Lane, type LeaseStock, laneFor, takeLease } from './lease-stock.ts'
+import {
+  countRequest,
+  createLeaseStock,
+  type Lane,
+  type LeaseStock,
+  laneFor,
+  takeLease,
+} from './lease-stock.ts'
 import { createOutbox, type Outbox, oweBegin, oweSettlement, unusedLease } from './outbox.ts'
 
 /** What the requests of one isolate share of their leases. Plain data. */
@@ -35,31 +42,48 @@ export function createIsolateLeases(id: string): IsolateLeases {
   }
 }
 
+/** Where a request's leases are in the stock; null if it has to ask the pool. */
+export function laneOf(leases: IsolateLeases, draft: LeaseDraft, nowMs: number): Lane | null {
+  const { affinity, asked, models, tokens } = draft
+  if (!isFresh(draft) || affinity?.kind === 'cache') return null
+  const account = affinity === null ? null : getEntry(leases.homes, affinity.id)
+  if (account === undefined) return null
+  const { lane, returned } = laneFor(leases.stock, { asked, models, account }, nowMs)
+  oweUnused(leases, returned, nowMs)
+  countRequest(lane, tokens, nowMs)
+  return lane
+}
+
+/** Owes the word that no request came for these leases. */
+export function oweUnused(
+  { outbox }: IsolateLeases,
+  unused: readonly LeaseAhead[],
+  nowMs: number,
+): void {
+  for (const { leaseId } of unused) oweSettlement(outbox, unusedLease(leaseId), nowMs)
+}
+
 /**
- * Takes a lease from the stock for a request, and owes the word that it has begun. Null if the request
- * has to ask the pool: it has tried keys before, it is bound to one key, it belongs to a conversation
- * that this isolate does not know, or nothing is in stock for it.
+ * Takes a lease from the stock for a request, and owes the word that it has begun.
+ * @param lane null for a request that has tried keys before, that is bound to one key, or that belongs
+ *   to a conversation which this isolate does not know
  */
 export function takeFromStock(
   leases: IsolateLeases,
   draft: LeaseDraft,
+  lane: Lane | null,
   nowMs: number,
-): { readonly lease: LeaseAhead; readonly lane: Lane } | null {
-  const { affinity, asked, models, clientId, tokens, leaseMs } = draft
-  const { stock, outbox, isolate } = leases
-  if (!isFresh(draft) || affinity?.kind === 'cache') return null
-  const account = affinity === null ? null : getEntry(leases.homes, affinity.id)
-  if (account === undefined) return null
-  const { lane, returned } = laneFor(stock, { asked, models, account }, nowMs)
-  for (const { leaseId } of returned) oweSettlement(outbox, unusedLease(leaseId), nowMs)
-  const lease = takeLease(lane, tokens, nowMs)
+): LeaseAhead | null {
+  const { affinity, clientId, tokens, leaseMs } = draft
+  const { outbox, isolate } = leases
+  const lease = lane === null ? null : takeLease(lane, tokens, nowMs)
   if (lease === null) return null
   const { leaseId, keyId, model, grantedAtMs } = lease
   noteHome(leases, draft, lease.accountId, nowMs)
   const conversation = affinity?.id ?? null
   const grant = { leaseId, keyId, model, grantedAtMs }
   oweBegin(outbox, { ...grant, isolate, clientId, tokens, leaseMs, conversation }, nowMs)
-  return { lease, lane }
+  return lease
 }
 
 function isFresh({ attempt, triedKeys, excludedAccounts }: LeaseDraft): boolean {

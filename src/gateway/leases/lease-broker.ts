@@ -7,10 +7,10 @@ import {
 } from '../../balancing/ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
-import { noteHome, takeFromStock } from './isolate-leases.ts'
+import { laneOf, noteHome, oweUnused, takeFromStock } from './isolate-leases.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { LeaseDraft } from './lease-draft.ts'
-import { leasesToOrder } from './lease-stock.ts'
+import { dropAll, type Lane, leasesToOrder } from './lease-stock.ts'
 import { unusedLease } from './outbox.ts'
 import { createPoolExchanges, type PoolExchangesParts } from './pool-exchanges.ts'
 
@@ -81,36 +81,59 @@ export interface LeaseBrokerParts extends PoolExchangesParts {
 export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const { ports, pool, ring, leases, onPoolUnavailable, background } = parts
   const exchanges = createPoolExchanges(parts)
-  const withoutPool = (draft: LeaseDraft): Acquired => {
-    if (onPoolUnavailable === 'closed') return { kind: 'no_pool' }
-    const [model, fallback] = draft.models
-    const key = ring.next(draft, ports.nowMs())
-    if (key !== null) return { kind: 'leased', ...key, model, leaseId: null, terms: null }
-    const anew = { ...draft, triedKeys: [], excludedAccounts: [] }
-    const other = fallback === undefined ? null : ring.next(anew, ports.nowMs())
-    return other === null || fallback === undefined
-      ? { kind: 'no_pool' }
-      : { kind: 'leased', ...other, model: fallback, leaseId: null, terms: null }
-  }
+  const withoutPool = (draft: LeaseDraft): Acquired =>
+    onPoolUnavailable === 'closed' ? { kind: 'no_pool' } : fromRing(ring, draft, ports.nowMs())
   let wasAsked = true
   const ask = async (request: LeaseRequest) => {
     const answer = await exchanges.send([request])
     wasAsked = answer.kind === 'answer' || answer.unasked !== true
     return answer.kind === 'answer' ? (answer.value.decisions[0] ?? null) : null
   }
-  const fromStock = (draft: LeaseDraft): Leased | null => {
-    const taken = takeFromStock(leases, draft, ports.nowMs())
-    if (taken === null) return null
-    exchanges.keepTelling(taken.lease.leaseId)
-    if (leasesToOrder(taken.lane, ports.nowMs()) > 0) exchanges.refill()
+  const fromStock = (draft: LeaseDraft, lane: Lane | null): Leased | null => {
+    const lease = takeFromStock(leases, draft, lane, ports.nowMs())
+    if (lease === null || lane === null) return null
+    exchanges.keepTelling(lease.leaseId)
+    if (leasesToOrder(lane, ports.nowMs()) > 0) exchanges.refill()
     else exchanges.flushSoon()
-    return leased(taken.lease, draft)
+    return leased(lease, draft)
+  }
+  /** Gives all leases ahead back, since a request is here that the pool has none for. */
+  const emptyStock = (): boolean => {
+    const unused = dropAll(leases.stock)
+    oweUnused(leases, unused, ports.nowMs())
+    return unused.length > 0
+  }
+  /** What else there is for a request that the pool has no lease for now. */
+  const secondLook = async (draft: LeaseDraft, lane: Lane | null, asked: Asked) => {
+    const { request, decision } = asked
+    // Leases ahead may have come while the pool was asked: no key stands idle for the sake of a
+    // request that is yet to come.
+    const late = fromStock(draft, lane)
+    if (late !== null) {
+      if (decision.kind === 'waiting') background(exchanges.settle([unusedLease(request.leaseId)]))
+      return late
+    }
+    if (!emptyStock()) return decision
+    if (decision.kind === 'refusal') return await ask(request)
+    background(exchanges.settle([]))
+    return decision
+  }
+  const askPool = async (
+    request: LeaseRequest,
+    draft: LeaseDraft,
+    lane: Lane | null,
+  ): Promise<Decision | Leased | null> => {
+    const decision = await ask(request)
+    return decision !== null && isWithoutLease(decision)
+      ? await secondLook(draft, lane, { request, decision })
+      : decision
   }
   return {
     owe: exchanges.owe,
     settle: exchanges.settle,
     async acquire(draft, gone, onWaited) {
-      const stocked = fromStock(draft)
+      const lane = laneOf(leases, draft, ports.nowMs())
+      const stocked = fromStock(draft, lane)
       if (stocked !== null) return stocked
       if (exchanges.isUnreachable()) {
         background(exchanges.settle([]))
@@ -118,13 +141,15 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       }
       const { routeKeys: _routeKeys, ...rest } = draft
       const request: LeaseRequest = { ...rest, leaseId: leaseId(ports.uniqueId()) }
-      let decision = await ask(request)
+      let decision = await askPool(request, draft, lane)
       if (decision?.kind === 'waiting') {
         const beganMs = ports.nowMs()
         decision = await waitInQueue({ ports, pool, ask }, request, gone)
         onWaited(ports.nowMs() - beganMs)
       }
       switch (decision?.kind) {
+        case 'leased':
+          return decision
         case 'grant':
           noteHome(leases, draft, decision.accountId, ports.nowMs())
           return leased(decision, draft)
@@ -141,6 +166,28 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       }
     },
   }
+}
+
+/** A key of the isolate's own ring. No limit is kept for it. */
+function fromRing(ring: KeyRing, draft: LeaseDraft, nowMs: number): Acquired {
+  const [model, fallback] = draft.models
+  const key = ring.next(draft, nowMs)
+  if (key !== null) return { kind: 'leased', ...key, model, leaseId: null, terms: null }
+  const anew = { ...draft, triedKeys: [], excludedAccounts: [] }
+  const other = fallback === undefined ? null : ring.next(anew, nowMs)
+  return other === null || fallback === undefined
+    ? { kind: 'no_pool' }
+    : { kind: 'leased', ...other, model: fallback, leaseId: null, terms: null }
+}
+
+/** A lease request with what the pool decided. */
+interface Asked {
+  readonly request: LeaseRequest
+  readonly decision: Decision
+}
+
+function isWithoutLease(decision: Decision): boolean {
+  return decision.kind === 'waiting' || (decision.kind === 'refusal' && decision.cause === 'no_key')
 }
 
 function leased(grant: Omit<Grant, 'kind'>, { clientId, tokens, size }: LeaseDraft): Leased {

@@ -53,8 +53,12 @@ const MAX_LEASES = 32
 /** Model names come from callers. Beyond this many lanes the one that was used least lately goes. */
 const MAX_LANES = 64
 
-/** A slower lane would return more of its leases than it uses. Requests a second. */
-const MIN_RATE = 4
+/**
+ * How many requests a lane must have had in the second before. A choice that is made ahead is somewhat
+ * old, and a slower lane can afford to ask for each request. A burst out of nowhere asks, too: its
+ * leases would come when it is over.
+ */
+const MIN_REQUESTS = 16
 
 /** An answer to an order that has not come after this time is lost. */
 const ORDER_MS = 2_000
@@ -97,13 +101,13 @@ function closeOldest(stock: LeaseStock): readonly LeaseAhead[] {
  * @returns null if the request has to ask the pool
  */
 export function takeLease(lane: Lane, tokens: number, nowMs: number): LeaseAhead | null {
-  countRequest(lane, tokens, nowMs)
   // First come, first served: the pool granted them in its strategy's order.
   const at = lane.leases.findIndex((lease) => lease.usableUntilMs > nowMs && lease.tokens >= tokens)
   return lane.leases.splice(at, at === -1 ? 0 : 1)[0] ?? null
 }
 
-function countRequest(lane: Lane, tokens: number, nowMs: number): void {
+/** Counts a request of a lane, by which the lane knows how many leases to order. */
+export function countRequest(lane: Lane, tokens: number, nowMs: number): void {
   const second = Math.floor(nowMs / 1000)
   if (second !== lane.second) {
     const isNext = second === lane.second + 1
@@ -118,10 +122,12 @@ function countRequest(lane: Lane, tokens: number, nowMs: number): void {
   lane.usedAtMs = nowMs
 }
 
-/** Requests in the last second. */
+/** Requests in the last second; zero if the lane is not busy. */
 function rateOf({ second, requests, earlierRequests }: Lane, nowMs: number): number {
   const passed = nowMs / 1000 - second
-  return passed >= 2 ? 0 : requests + earlierRequests * Math.max(0, 1 - passed)
+  const before = passed < 1 ? earlierRequests : requests
+  if (passed >= 2 || before < MIN_REQUESTS) return 0
+  return passed < 1 ? requests + earlierRequests * (1 - passed) : requests
 }
 
 /** How many leases to order for a lane now: none if it has enough, or is used too seldom. */
@@ -129,8 +135,8 @@ export function leasesToOrder(lane: Lane, nowMs: number): number {
   if (nowMs < lane.restsUntilMs) return 0
   if (lane.orderedAtMs !== null && nowMs - lane.orderedAtMs < ORDER_MS) return 0
   const rate = rateOf(lane, nowMs)
-  if (rate < MIN_RATE) return 0
-  const target = Math.min(MAX_LEASES, Math.ceil(rate))
+  if (rate === 0) return 0
+  const target = Math.min(MAX_LEASES, Math.round(rate))
   const usable = lane.leases.filter((lease) => lease.usableUntilMs > nowMs).length
   return usable > target / 2 ? 0 : target - usable
 }
@@ -177,6 +183,11 @@ export function stockLeases(
 /** Drops the leases of a key that has just failed. The pool has to get them back. */
 export function dropKey(stock: LeaseStock, key: KeyId): readonly LeaseAhead[] {
   return takeOut(stock, (lease) => lease.keyId === key)
+}
+
+/** Drops all leases, for a request that the pool has none for. The pool has to get them back. */
+export function dropAll(stock: LeaseStock): readonly LeaseAhead[] {
+  return takeOut(stock, () => true)
 }
 
 /** The leases that no request came for in time. The pool has to get them back. */

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { accountId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
 import type { LeaseAhead } from '../../../src/balancing/limits/lease-order.ts'
 import {
+  countRequest,
   createLeaseStock,
   dropKey,
   dropOverdue,
@@ -33,10 +34,10 @@ const leaseOf = (name: string, tokens = 1_000, key = 'a'): LeaseAhead => ({
 
 const laneIn = (stock: LeaseStock, model = 'm') => laneFor(stock, kindOf(model), T).lane
 
-/** Lets so many requests come within a second, from a moment on. None finds a lease. */
-function demand(lane: Lane, requests: number, tokens = 100, atMs = T) {
-  for (let i = 0; i < requests; i++) {
-    takeLease(lane, tokens, atMs + Math.floor((i * 1_000) / requests))
+/** Lets so many requests come in each of some seconds, from a moment on. */
+function demand(lane: Lane, requests: number, { atMs = T, seconds = 2 } = {}) {
+  for (let i = 0; i < requests * seconds; i++) {
+    countRequest(lane, 100, atMs + Math.floor((i * 1_000) / requests))
   }
 }
 
@@ -44,40 +45,46 @@ const idOf = (lease: LeaseAhead | null) => lease?.leaseId ?? null
 
 describe('a lane', () => {
   it.each([
-    { requests: 3, ordered: 0, why: 'it would return more leases than it uses' },
-    { requests: 10, ordered: 10, why: 'it orders what it uses in a second' },
+    { requests: 15, ordered: 0, why: 'it can afford to ask' },
+    { requests: 20, ordered: 20, why: 'it orders what it uses in a second' },
     { requests: 500, ordered: 32, why: 'and no more than 32' },
   ])('with $requests requests a second orders $ordered: $why', ({ requests, ordered }) => {
     const lane = laneIn(createLeaseStock())
     demand(lane, requests)
-    expect(leasesToOrder(lane, T + 999)).toBe(ordered)
+    expect(leasesToOrder(lane, T + 1_999)).toBe(ordered)
+  })
+
+  it('orders nothing for a burst out of nowhere, nor for one that is over', () => {
+    const lane = laneIn(createLeaseStock())
+    for (let i = 0; i < 100; i++) countRequest(lane, 100, T)
+    expect(leasesToOrder(lane, T + 10)).toBe(0)
+    expect(leasesToOrder(lane, T + 2_000)).toBe(0)
   })
 
   it('orders again when half are used, not while an order is out, and again if its answer is lost', () => {
     const stock = createLeaseStock()
     const lane = laneIn(stock)
-    demand(lane, 8)
-    expect(takeOrders(stock, T + 900)).toEqual([{ lane, count: 8 }])
-    expect(leasesToOrder(lane, T + 910)).toBe(0)
-    demand(lane, 8, 100, T + 2_000)
-    expect(leasesToOrder(lane, T + 2_999)).toBeGreaterThan(0)
-    takeOrders(stock, T + 2_999)
-    const leases = Array.from({ length: 8 }, (_, i) => leaseOf(`l${i}`))
-    stockLeases(stock, lane, leases, T + 3_000)
-    expect(leasesToOrder(lane, T + 3_000)).toBe(0)
-    for (let i = 0; i < 4; i++) takeLease(lane, 100, T + 3_001)
-    expect(leasesToOrder(lane, T + 3_001)).toBeGreaterThan(0)
+    demand(lane, 20)
+    expect(takeOrders(stock, T + 1_999)).toEqual([{ lane, count: 20 }])
+    expect(leasesToOrder(lane, T + 1_999)).toBe(0)
+    demand(lane, 20, { atMs: T + 2_000, seconds: 3 })
+    expect(leasesToOrder(lane, T + 4_999)).toBeGreaterThan(0)
+    takeOrders(stock, T + 4_999)
+    const leases = Array.from({ length: 20 }, (_, i) => leaseOf(`l${i}`))
+    stockLeases(stock, lane, leases, T + 4_999)
+    expect(leasesToOrder(lane, T + 4_999)).toBe(0)
+    for (let i = 0; i < 10; i++) takeLease(lane, 100, T + 4_999)
+    expect(leasesToOrder(lane, T + 4_999)).toBeGreaterThan(0)
   })
 
   it('rests for half a second after the pool had nothing to spare', () => {
     const stock = createLeaseStock()
     const lane = laneIn(stock)
-    demand(lane, 20)
-    takeOrders(stock, T + 950)
-    stockLeases(stock, lane, [], T + 960)
-    expect(leasesToOrder(lane, T + 1_400)).toBe(0)
-    demand(lane, 20, 100, T + 1_000)
-    expect(leasesToOrder(lane, T + 1_999)).toBeGreaterThan(0)
+    demand(lane, 20, { seconds: 3 })
+    takeOrders(stock, T + 2_100)
+    stockLeases(stock, lane, [], T + 2_110)
+    expect(leasesToOrder(lane, T + 2_600)).toBe(0)
+    expect(leasesToOrder(lane, T + 2_620)).toBeGreaterThan(0)
   })
 
   it('hands leases out in the order in which the pool granted them', () => {
@@ -101,12 +108,13 @@ describe('a lane', () => {
   it('counts the life of a lease from its order, not from its answer', () => {
     const stock = createLeaseStock()
     const lane = laneIn(stock)
-    demand(lane, 8)
-    takeOrders(stock, T + 999)
-    stockLeases(stock, lane, [leaseOf('late')], T + 999 + 1_400)
-    expect(takeLease(lane, 1, T + 999 + 1_500)).toBeNull()
-    expect(dropOverdue(stock, T + 999 + 1_500).map(idOf)).toEqual(['late'])
-    expect(dropOverdue(stock, T + 999 + 1_500)).toEqual([])
+    demand(lane, 20)
+    const orderedAtMs = T + 1_999
+    takeOrders(stock, orderedAtMs)
+    stockLeases(stock, lane, [leaseOf('late')], orderedAtMs + 1_400)
+    expect(takeLease(lane, 1, orderedAtMs + 1_500)).toBeNull()
+    expect(dropOverdue(stock, orderedAtMs + 1_500).map(idOf)).toEqual(['late'])
+    expect(dropOverdue(stock, orderedAtMs + 1_500)).toEqual([])
   })
 
   it('is one of its own for each model and for each account of a conversation', () => {
