@@ -173,7 +173,7 @@ export class Attempting {
 
   async #acquire(step: Again | null): Promise<Acquired> {
     const { ports, leases, maxWaitMs } = this.#context
-    const { asked, clientId, affinity, routeKeys, tokens, size } = this.#request
+    const { asked, clientId, affinity, routeKeys, routeIndex, tokens, size } = this.#request
     const beganMs = ports.nowMs()
     const remainingMs = Math.max(0, this.remainingMs())
     const draft = {
@@ -182,6 +182,7 @@ export class Attempting {
       clientId,
       affinity,
       routeKeys,
+      routeIndex,
       tokens,
       size,
       attempt: step?.attempt ?? (this.history.isFresh() ? 'first' : 'move'),

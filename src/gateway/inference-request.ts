@@ -42,6 +42,8 @@ export interface InferenceRequest {
   readonly affinity: RequestAffinity | null
   /** The keys of its route, used while the pool can't be reached; null for all. */
   readonly routeKeys: readonly KeySelector[] | null
+  /** The place of its route in the configuration. */
+  readonly routeIndex: number
   /** The estimated tokens of prompt and answer together, for a key's limit of tokens per minute. */
   readonly tokens: number
   /** The most tokens that it can cost; see `LeaseRequest`. */

@@ -17,6 +17,7 @@ export interface RequestPlan {
   readonly asked: ModelId
   readonly models: NonEmpty<ModelId>
   readonly route: RoutePolicy
+  readonly routeIndex: number
   readonly affinity: RequestAffinity | null
   readonly promptTokens: number
   readonly tokens: number
@@ -65,7 +66,8 @@ export async function planRequest(
   const size = promptTokens + (answer ?? LARGEST_ANSWER_TOKENS)
   const body = new OutgoingBody(bytes, asked, held, withModel)
   const parts = request.shape.partsOf?.(json) ?? 1
-  return { asked, models, route, affinity, promptTokens, tokens, size, parts, body }
+  const routeIndex = routes.indexOf(route)
+  return { asked, models, route, routeIndex, affinity, promptTokens, tokens, size, parts, body }
 }
 
 /**

@@ -138,6 +138,7 @@ const anyLease = {
   grantedAtMs: moment,
   expiresAtMs: moment,
   tokens: z._default(z.number(), 0),
+  panic: z.boolean(),
   epoch: orElse(z.number(), 0),
   isolate: orNull(z.pipe(z.string(), z.transform(isolateId))),
 }
@@ -148,7 +149,6 @@ const runningLease = z.object({
   clientId: client,
   chargedAtMs: z.optional(moment),
   unclaimedMs: z._default(z.nullable(z.number()), null),
-  panic: z.boolean(),
   // How an unused lease of the first release was paid is not known: nothing is given back.
   attempt: orElse(z.enum(['first', 'move', 'retry']), 'move'),
 })

@@ -163,8 +163,7 @@ export class PoolWalk {
 
   #checkGrant(lease: Lease, request: Ask, keys: readonly KeyState[], probed: Set<string>): void {
     const nowMs = this.pool.now()
-    const { model } = lease
-    const panic = lease.kind === 'running' && lease.panic
+    const { model, panic } = lease
     const granted = { keyId: lease.keyId, model, panic, request, keys, nowMs }
     for (const fault of faultsOf(granted, this.#config)) this.#blame(fault)
     const { breaker } = this.pool.key(lease.keyId)

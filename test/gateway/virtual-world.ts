@@ -170,6 +170,7 @@ function requestOf(
 ): InferenceRequest {
   const model = given.model ?? 'vendor/model'
   const body = bytesOf(given.body ?? JSON.stringify({ model, stream: true }))
+  const route = routeFor(routes, [given.asked ?? model, model])
   return {
     shape: options.shape ?? chatCompletions,
     asked: modelId(given.asked ?? model),
@@ -177,7 +178,8 @@ function requestOf(
     timeouts: { ...TIMEOUTS, ...options.timeouts },
     maxAttempts: options.maxAttempts ?? 4,
     affinity: given.affinity ?? null,
-    routeKeys: routeFor(routes, [given.asked ?? model, model]).keys,
+    routeKeys: route.keys,
+    routeIndex: routes.indexOf(route),
     tokens: given.tokens ?? 0,
     size: given.size ?? given.tokens ?? 0,
     clientId: clientId('client'),

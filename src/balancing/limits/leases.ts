@@ -12,6 +12,8 @@ interface AnyLease {
   readonly expiresAtMs: number
   /** Tokens that the lease took from the key's limit. The settlement corrects them. */
   readonly tokens: number
+  /** Granted in panic: a failure of this lease lengthens no cooldown. */
+  readonly panic: boolean
   /** The key's epoch at the grant. What a lease of an earlier epoch shows, the key was before. */
   readonly epoch: number
   /** The isolate that keeps telling of itself while it has the lease; null if it does not. */
@@ -31,8 +33,6 @@ export interface RunningLease extends AnyLease {
   readonly chargedAtMs: number
   /** The whole term, in milliseconds, of a waiter's lease until it is fetched; otherwise null. */
   readonly unclaimedMs: number | null
-  /** Granted in panic: a failure of this lease lengthens no cooldown. */
-  readonly panic: boolean
   /** How the grant was paid, so that an unused lease can give it back. */
   readonly attempt: 'first' | 'move' | 'retry'
 }

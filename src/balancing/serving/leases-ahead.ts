@@ -2,6 +2,8 @@ import { spendableUsd } from '../accounting/credit.ts'
 import { spentUsd } from '../accounting/max-spend.ts'
 import { countRequest, remember } from '../affinity/affinity.ts'
 import { NO_CLAIMS } from '../eligibility.ts'
+import { awaitsProbe } from '../health/circuit-breaker.ts'
+import { shareOf } from '../health/slow-start.ts'
 import { clientId, type LeaseId, leaseId } from '../ids.ts'
 import { charge, giveBackCharge } from '../limits/charge.ts'
 import { hear } from '../limits/isolates.ts'
@@ -27,7 +29,7 @@ import {
 } from '../pool-state.ts'
 import { choiceOf, modelsInOrder, routeOf } from '../selection.ts'
 import type { Settlement } from '../settlement.ts'
-import { STRATEGIES } from '../strategies/strategy-registry.ts'
+import { STRATEGIES, type StrategyName } from '../strategies/strategy-registry.ts'
 import { candidatesFor } from './candidates.ts'
 import { noteChange } from './key-changes.ts'
 
@@ -35,8 +37,8 @@ import { noteChange } from './key-changes.ts'
  * Leases ahead: a busy isolate holds some leases for requests that have yet to come, so that it need
  * not ask the pool in the middle of a request. They count like any others, so every limit holds
  * exactly. What it costs is that a choice is up to two seconds old when its request comes. So the
- * pool gives none where two seconds matter: while somebody waits, and near a limit, a recovery or
- * the end of a key's money.
+ * pool gives none where two seconds matter: while somebody waits, and of keys near a limit, a recovery
+ * or the end of their money.
  */
 
 /** No isolate needs more at once: it orders again when half of them are used. */
@@ -57,42 +59,67 @@ export function hold(step: Step, order: LeaseOrder): LeaseAhead[] {
   if (modelsInOrder(step, { models: order.models, attempt: 'first' })[0] !== model) return []
   const route = routeOf(state, order)
   const held: LeaseAhead[] = []
-  const count = Math.min(order.count, MAX_AHEAD)
+  let count = Math.min(order.count, MAX_AHEAD)
   while (held.length < count && state.queue.size === 0) {
-    const key = keyAhead(step, route, order)
-    if (key === null) break
-    held.push(reserve(step, key, order, leaseId(`${order.idPrefix}:${held.length}`)))
+    const chosen = chooseAhead(step, route, order)
+    if (chosen === null) break
+    // Fewer than were ordered: then the isolate asks for a while, and the others get their requests.
+    if (chosen.passedOver) count = Math.min(count, Math.ceil(order.count / 2))
+    held.push(reserve(step, chosen, order, leaseId(`${order.idPrefix}:${held.length}`)))
   }
   return held
 }
 
+/** A key for a lease ahead. */
+interface ChosenAhead {
+  readonly key: KeyState
+  readonly panic: boolean
+  /** Whether other keys may serve that no lease ahead is held of. */
+  readonly passedOver: boolean
+}
+
+/** Strategies whose order is a promise: to pass over a key would break it. */
+const STRICT: ReadonlySet<StrategyName> = new Set([
+  ...(['round-robin', 'weighted'] as const),
+  ...(['priority', 'credit-threshold', 'most-credit'] as const),
+])
+
 /**
- * The key for one more lease ahead, chosen as for a request that comes now. Null if any of the keys
- * that may serve is near a limit: to pass over it would undo the strategy's order.
+ * The key for one more lease ahead, chosen as for a request that comes now, among those that are far
+ * from a limit, from a recovery and from the end of their money.
  */
-function keyAhead(step: Step, route: RouteState, order: LeaseOrder): KeyState | null {
+function chooseAhead(step: Step, route: RouteState, order: LeaseOrder): ChosenAhead | null {
   const { state, nowMs } = step
   const [model] = order.models
-  const { keys, panic, hasRecovering } = candidatesFor(step, route, {
+  const { keys, panic } = candidatesFor(step, route, {
     model,
     triedKeys: [],
     excludedAccounts: [],
     tokens: order.tokens,
     claimedKeys: NO_CLAIMS,
   })
-  if (panic || hasRecovering) return null
-  if (!keys.every((key) => isFarFromLimits(state, key, order.tokens, nowMs))) return null
+  const far = keys.filter(
+    (key) => isSteady(key, panic, nowMs) && isFarFromLimits(state, key, order.tokens, nowMs),
+  )
+  const { strategy } = route.config
+  const passedOver = far.length < keys.length
+  if (passedOver && STRICT.has(strategy)) return null
   const { account } = order
-  const narrowed = account === null ? keys : keys.filter((key) => key.account.id === account)
+  const narrowed = account === null ? far : far.filter((key) => key.account.id === account)
   if (!isNonEmpty(narrowed)) return null
-  return STRATEGIES[route.config.strategy].choose(narrowed, choiceOf(step, route, route.memory))
+  const key = STRATEGIES[strategy].choose(narrowed, choiceOf(step, route, route.memory))
+  return { key, panic, passedOver }
+}
+
+/** Whether a key's breaker takes part as it is: it is closed for good, or open in panic. */
+function isSteady({ breaker }: KeyState, panic: boolean, nowMs: number): boolean {
+  if (breaker.kind === 'closed') return shareOf(breaker, nowMs) === 1
+  return panic && !awaitsProbe(breaker, nowMs) && breaker.kind === 'open'
 }
 
 function isFarFromLimits(state: PoolState, key: KeyState, tokens: number, nowMs: number): boolean {
-  const { config, inFlight, breaker } = key
-  if (breaker.kind !== 'closed' || key.tooLarge !== null || key.account.tooLarge !== null) {
-    return false
-  }
+  const { config, inFlight } = key
+  if (key.tooLarge !== null || key.account.tooLarge !== null) return false
   if (config.maxConcurrent !== null && inFlight + 1 > AHEAD_SHARE * config.maxConcurrent) {
     return false
   }
@@ -112,7 +139,7 @@ function hasMoney(state: PoolState, key: KeyState, nowMs: number): boolean {
 
 function reserve(
   { state, nowMs }: Step,
-  key: KeyState,
+  { key, panic }: ChosenAhead,
   { isolate, models, tokens }: LeaseOrder,
   id: LeaseId,
 ): LeaseAhead {
@@ -125,6 +152,7 @@ function reserve(
     grantedAtMs: nowMs,
     expiresAtMs: nowMs + RESERVED_MS,
     tokens,
+    panic,
     epoch: key.epoch,
     isolate,
   }
@@ -163,7 +191,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     expiresAtMs: nowMs + told.leaseMs,
     tokens: told.tokens,
     unclaimedMs: null,
-    panic: false,
+    panic: lease?.panic ?? false,
     epoch: lease?.epoch ?? key.epoch,
     isolate: told.isolate,
     attempt: 'first',
@@ -198,7 +226,6 @@ export function beginLate(
     clientId: terms?.clientId ?? clientId(''),
     chargedAtMs: hasExpired ? nowMs : lease.grantedAtMs,
     unclaimedMs: null,
-    panic: false,
     attempt: 'first',
   }
 }

@@ -23,7 +23,8 @@ export function loadCargo(leases: IsolateLeases, nowMs: number, uniqueId: () => 
   const parcel = takeParcel(outbox)
   const orders = takeOrders(stock, nowMs)
   const orderOf = ({ lane, count }: LaneOrder): LeaseOrder => {
-    return { isolate, idPrefix: uniqueId(), ...lane.kind, count, tokens: lane.tokens }
+    const { asked, models, account } = lane.kind
+    return { isolate, idPrefix: uniqueId(), asked, models, account, count, tokens: lane.tokens }
   }
   const fields = {
     settlements: parcel.settlements.map(({ item }) => item),

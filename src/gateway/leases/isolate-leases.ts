@@ -13,6 +13,7 @@ import {
   type Lane,
   type LeaseStock,
   laneFor,
+  leasesToOrder,
   takeLease,
 } from './lease-stock.ts'
 import { createOutbox, type Outbox, oweBegin, oweSettlement, unusedLease } from './outbox.ts'
@@ -42,16 +43,39 @@ export function createIsolateLeases(id: string): IsolateLeases {
   }
 }
 
-/** Where a request's leases are in the stock; null if it has to ask the pool. */
-export function laneOf(leases: IsolateLeases, draft: LeaseDraft, nowMs: number): Lane | null {
-  const { affinity, asked, models, tokens } = draft
+/**
+ * Where a request's leases are in the stock: in the lane of its conversation's account, and in that of
+ * all others.
+ */
+export interface LanesOfRequest {
+  readonly own: Lane
+  readonly general: Lane
+}
+
+/** The lanes of a request; null if it has to ask the pool. */
+export function lanesOf(
+  leases: IsolateLeases,
+  draft: LeaseDraft,
+  nowMs: number,
+): LanesOfRequest | null {
+  const { affinity, asked, models, tokens, routeIndex } = draft
   if (!isFresh(draft) || affinity?.kind === 'cache') return null
   const account = affinity === null ? null : getEntry(leases.homes, affinity.id)
   if (account === undefined) return null
-  const { lane, returned } = laneFor(leases.stock, { asked, models, account }, nowMs)
-  oweUnused(leases, returned, nowMs)
-  countRequest(lane, tokens, nowMs)
-  return lane
+  const open = (of: AccountId | null): Lane => {
+    const kind = { routeIndex, asked, models, account: of }
+    const { lane, returned } = laneFor(leases.stock, kind, nowMs)
+    oweUnused(leases, returned, nowMs)
+    return lane
+  }
+  const own = open(account)
+  countRequest(own, tokens, nowMs)
+  return { own, general: account === null ? own : open(null) }
+}
+
+/** Whether leases have to be ordered for one of these lanes. */
+export function isLow({ own, general }: LanesOfRequest, nowMs: number): boolean {
+  return leasesToOrder(own, nowMs) > 0 || leasesToOrder(general, nowMs) > 0
 }
 
 /** Owes the word that no request came for these leases. */
@@ -65,18 +89,21 @@ export function oweUnused(
 
 /**
  * Takes a lease from the stock for a request, and owes the word that it has begun.
- * @param lane null for a request that has tried keys before, that is bound to one key, or that belongs
+ * @param lanes null for a request that has tried keys before, that is bound to one key, or that belongs
  *   to a conversation which this isolate does not know
  */
 export function takeFromStock(
   leases: IsolateLeases,
   draft: LeaseDraft,
-  lane: Lane | null,
+  lanes: LanesOfRequest | null,
   nowMs: number,
 ): LeaseAhead | null {
   const { affinity, clientId, tokens, leaseMs } = draft
   const { outbox, isolate } = leases
-  const lease = lane === null ? null : takeLease(lane, tokens, nowMs)
+  if (lanes === null) return null
+  const { own, general } = lanes
+  const need = { tokens, account: own.kind.account }
+  const lease = takeLease(own, need, nowMs) ?? takeLease(general, need, nowMs)
   if (lease === null) return null
   const { leaseId, keyId, model, grantedAtMs } = lease
   noteHome(leases, draft, lease.accountId, nowMs)

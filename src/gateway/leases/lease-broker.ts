@@ -7,10 +7,16 @@ import {
 } from '../../balancing/ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
-import { laneOf, noteHome, oweUnused, takeFromStock } from './isolate-leases.ts'
+import {
+  type LanesOfRequest,
+  lanesOf,
+  noteHome,
+  oweUnused,
+  takeFromStock,
+} from './isolate-leases.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { LeaseDraft } from './lease-draft.ts'
-import { dropAll, type Lane, leasesToOrder } from './lease-stock.ts'
+import { dropAll } from './lease-stock.ts'
 import { unusedLease } from './outbox.ts'
 import { createPoolExchanges, type PoolExchangesParts } from './pool-exchanges.ts'
 
@@ -89,11 +95,11 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
     wasAsked = answer.kind === 'answer' || answer.unasked !== true
     return answer.kind === 'answer' ? (answer.value.decisions[0] ?? null) : null
   }
-  const fromStock = (draft: LeaseDraft, lane: Lane | null): Leased | null => {
-    const lease = takeFromStock(leases, draft, lane, ports.nowMs())
-    if (lease === null || lane === null) return null
+  const fromStock = (draft: LeaseDraft, lanes: LanesOfRequest | null): Leased | null => {
+    const lease = takeFromStock(leases, draft, lanes, ports.nowMs())
+    if (lease === null || lanes === null) return null
     exchanges.keepTelling(lease.leaseId)
-    if (leasesToOrder(lane, ports.nowMs()) > 0) exchanges.refill()
+    if (isLow(lanes, ports.nowMs())) exchanges.refill()
     else exchanges.flushSoon()
     return leased(lease, draft)
   }
@@ -104,11 +110,11 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
     return unused.length > 0
   }
   /** What else there is for a request that the pool has no lease for now. */
-  const secondLook = async (draft: LeaseDraft, lane: Lane | null, asked: Asked) => {
+  const secondLook = async (draft: LeaseDraft, lanes: LanesOfRequest | null, asked: Asked) => {
     const { request, decision } = asked
     // Leases ahead may have come while the pool was asked: no key stands idle for the sake of a
     // request that is yet to come.
-    const late = fromStock(draft, lane)
+    const late = fromStock(draft, lanes)
     if (late !== null) {
       if (decision.kind === 'waiting') background(exchanges.settle([unusedLease(request.leaseId)]))
       return late
@@ -121,27 +127,27 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const askPool = async (
     request: LeaseRequest,
     draft: LeaseDraft,
-    lane: Lane | null,
+    lanes: LanesOfRequest | null,
   ): Promise<Decision | Leased | null> => {
     const decision = await ask(request)
     return decision !== null && isWithoutLease(decision)
-      ? await secondLook(draft, lane, { request, decision })
+      ? await secondLook(draft, lanes, { request, decision })
       : decision
   }
   return {
     owe: exchanges.owe,
     settle: exchanges.settle,
     async acquire(draft, gone, onWaited) {
-      const lane = laneOf(leases, draft, ports.nowMs())
-      const stocked = fromStock(draft, lane)
+      const lanes = lanesOf(leases, draft, ports.nowMs())
+      const stocked = fromStock(draft, lanes)
       if (stocked !== null) return stocked
       if (exchanges.isUnreachable()) {
         background(exchanges.settle([]))
         return withoutPool(draft)
       }
-      const { routeKeys: _routeKeys, ...rest } = draft
+      const { routeKeys: _routeKeys, routeIndex: _routeIndex, ...rest } = draft
       const request: LeaseRequest = { ...rest, leaseId: leaseId(ports.uniqueId()) }
-      let decision = await askPool(request, draft, lane)
+      let decision = await askPool(request, draft, lanes)
       if (decision?.kind === 'waiting') {
         const beganMs = ports.nowMs()
         decision = await waitInQueue({ ports, pool, ask }, request, gone)

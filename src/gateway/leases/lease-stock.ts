@@ -15,6 +15,8 @@ export interface LeaseStock {
 
 /** What makes one lease as good as another for a request. */
 export interface LaneKind {
+  readonly routeIndex: number
+  /** The name of any of its requests. */
   readonly asked: ModelId
   readonly models: NonEmpty<ModelId>
   /** The account of the request's conversation; null without one. */
@@ -76,7 +78,7 @@ export function laneFor(
   kind: LaneKind,
   nowMs: number,
 ): { readonly lane: Lane; readonly returned: readonly LeaseAhead[] } {
-  const name = [kind.account ?? '', kind.asked, ...kind.models].join('\n')
+  const name = [kind.account ?? '', kind.routeIndex, ...kind.models].join('\n')
   const known = stock.lanes.get(name)
   if (known !== undefined) return { lane: known, returned: [] }
   const returned = stock.lanes.size >= MAX_LANES ? closeOldest(stock) : []
@@ -95,14 +97,30 @@ function closeOldest(stock: LeaseStock): readonly LeaseAhead[] {
   return oldest[1].leases
 }
 
+/** What a request needs of a lease. */
+export interface LeaseNeed {
+  /** What it takes from a limit per minute. */
+  readonly tokens: number
+  /** The account that it has to go to; null for any. */
+  readonly account: AccountId | null
+}
+
 /**
  * Takes a lease for a request.
- * @param tokens what the request takes from a limit per minute
  * @returns null if the request has to ask the pool
  */
-export function takeLease(lane: Lane, tokens: number, nowMs: number): LeaseAhead | null {
+export function takeLease(
+  lane: Lane,
+  { tokens, account }: LeaseNeed,
+  nowMs: number,
+): LeaseAhead | null {
   // First come, first served: the pool granted them in its strategy's order.
-  const at = lane.leases.findIndex((lease) => lease.usableUntilMs > nowMs && lease.tokens >= tokens)
+  const at = lane.leases.findIndex(
+    (lease) =>
+      lease.usableUntilMs > nowMs &&
+      lease.tokens >= tokens &&
+      (account === null || lease.accountId === account),
+  )
   return lane.leases.splice(at, at === -1 ? 0 : 1)[0] ?? null
 }
 

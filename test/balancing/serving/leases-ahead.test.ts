@@ -96,14 +96,18 @@ describe('leases ahead are held', () => {
     {
       why: 'past a key near its limit, which would undo an order of turns',
       keys: [{ id: 'a', maxConcurrent: 1 }, { id: 'b' }],
+      setup: { strategy: 'round-robin' },
       held: 0,
     },
-    { why: 'while an open breaker is half-open', before: (pool) => halfOpen(pool, 'a') },
-    { why: 'while a key recovers', before: (pool) => recovering(pool, 'a') },
     {
-      why: 'in panic',
-      setup: { panicRatio: 0.9 },
-      before: (pool) => pool.trip('a'),
+      why: 'past a half-open key, which would undo an order of turns',
+      setup: { strategy: 'weighted' },
+      before: (pool) => halfOpen(pool, 'a'),
+    },
+    {
+      why: 'past a key that recovers, which would undo an order of turns',
+      setup: { strategy: 'priority' },
+      before: (pool) => recovering(pool, 'a'),
     },
     {
       why: 'while somebody waits',
@@ -132,6 +136,37 @@ describe('leases ahead are held', () => {
     const pool = drivePool(keys, setup)
     before?.(pool)
     expect(ordered(pool, given)).toHaveLength(held)
+  })
+})
+
+describe('where the order of keys is no promise, leases ahead are held', () => {
+  it.each([
+    { why: 'is half-open', before: halfOpen },
+    { why: 'recovers', before: recovering },
+  ])('past a key that $why, and fewer than ordered, so that it gets requests', ({ before }) => {
+    const pool = drivePool(['a', 'b', 'c'])
+    before(pool, 'a')
+    const keys = ordered(pool, { count: 8 }).map(({ keyId }) => keyId)
+    expect(keys).toHaveLength(4)
+    expect(keys).not.toContain('a')
+  })
+
+  it('in panic, of keys whose breakers are open only if none is closed', () => {
+    const pool = drivePool(['a', 'b'], { panicRatio: 0.9 })
+    pool.trip('a')
+    expect(new Set(ordered(pool).map(({ keyId }) => keyId))).toEqual(new Set(['b']))
+    pool.trip('b')
+    expect(ordered(pool).map(({ keyId }) => keyId)).toContain('a')
+  })
+
+  it('in panic, so that a failure lengthens no cooldown', () => {
+    const pool = drivePool(['a'], { panicRatio: 0.9 })
+    pool.trip('a')
+    const { breaker } = pool.key('a')
+    const lease = first(pool)
+    begun(pool, lease)
+    endOf(pool, lease, { ...termsOf(lease), outcome: 'failure', fault: 'upstream' })
+    expect(pool.key('a').breaker).toEqual(breaker)
   })
 })
 

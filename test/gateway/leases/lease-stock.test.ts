@@ -18,6 +18,7 @@ import {
 const T = 1_700_000_000_000
 
 const kindOf = (model: string, account: string | null = null) => ({
+  routeIndex: 0,
   asked: modelId(model),
   models: [modelId(model)] as const,
   account: account === null ? null : accountId(account),
@@ -31,6 +32,8 @@ const leaseOf = (name: string, tokens = 1_000, key = 'a'): LeaseAhead => ({
   grantedAtMs: T,
   tokens,
 })
+
+const need = (tokens: number) => ({ tokens, account: null })
 
 const laneIn = (stock: LeaseStock, model = 'm') => laneFor(stock, kindOf(model), T).lane
 
@@ -73,7 +76,7 @@ describe('a lane', () => {
     const leases = Array.from({ length: 20 }, (_, i) => leaseOf(`l${i}`))
     stockLeases(stock, lane, leases, T + 4_999)
     expect(leasesToOrder(lane, T + 4_999)).toBe(0)
-    for (let i = 0; i < 10; i++) takeLease(lane, 100, T + 4_999)
+    for (let i = 0; i < 10; i++) takeLease(lane, need(100), T + 4_999)
     expect(leasesToOrder(lane, T + 4_999)).toBeGreaterThan(0)
   })
 
@@ -91,18 +94,18 @@ describe('a lane', () => {
     const stock = createLeaseStock()
     const lane = laneIn(stock)
     stockLeases(stock, lane, [leaseOf('first'), leaseOf('second')], T)
-    expect(idOf(takeLease(lane, 1, T))).toBe('first')
-    expect(idOf(takeLease(lane, 1, T))).toBe('second')
-    expect(takeLease(lane, 1, T)).toBeNull()
+    expect(idOf(takeLease(lane, need(1), T))).toBe('first')
+    expect(idOf(takeLease(lane, need(1), T))).toBe('second')
+    expect(takeLease(lane, need(1), T)).toBeNull()
   })
 
   it('gives a request no lease for fewer tokens than it takes', () => {
     const stock = createLeaseStock()
     const lane = laneIn(stock)
     stockLeases(stock, lane, [leaseOf('small', 100), leaseOf('large', 900)], T)
-    expect(idOf(takeLease(lane, 500, T))).toBe('large')
-    expect(takeLease(lane, 500, T)).toBeNull()
-    expect(idOf(takeLease(lane, 50, T))).toBe('small')
+    expect(idOf(takeLease(lane, need(500), T))).toBe('large')
+    expect(takeLease(lane, need(500), T)).toBeNull()
+    expect(idOf(takeLease(lane, need(50), T))).toBe('small')
   })
 
   it('counts the life of a lease from its order, not from its answer', () => {
@@ -112,7 +115,7 @@ describe('a lane', () => {
     const orderedAtMs = T + 1_999
     takeOrders(stock, orderedAtMs)
     stockLeases(stock, lane, [leaseOf('late')], orderedAtMs + 1_400)
-    expect(takeLease(lane, 1, orderedAtMs + 1_500)).toBeNull()
+    expect(takeLease(lane, need(1), orderedAtMs + 1_500)).toBeNull()
     expect(dropOverdue(stock, orderedAtMs + 1_500).map(idOf)).toEqual(['late'])
     expect(dropOverdue(stock, orderedAtMs + 1_500)).toEqual([])
   })
@@ -120,9 +123,9 @@ describe('a lane', () => {
   it('is one of its own for each model and for each account of a conversation', () => {
     const stock = createLeaseStock()
     stockLeases(stock, laneFor(stock, kindOf('m', 'acme'), T).lane, [leaseOf('of acme')], T)
-    expect(takeLease(laneFor(stock, kindOf('m'), T).lane, 1, T)).toBeNull()
-    expect(takeLease(laneFor(stock, kindOf('n', 'acme'), T).lane, 1, T)).toBeNull()
-    expect(idOf(takeLease(laneFor(stock, kindOf('m', 'acme'), T).lane, 1, T))).toBe('of acme')
+    expect(takeLease(laneFor(stock, kindOf('m'), T).lane, need(1), T)).toBeNull()
+    expect(takeLease(laneFor(stock, kindOf('n', 'acme'), T).lane, need(1), T)).toBeNull()
+    expect(idOf(takeLease(laneFor(stock, kindOf('m', 'acme'), T).lane, need(1), T))).toBe('of acme')
   })
 })
 
@@ -132,8 +135,8 @@ it('a key that fails takes its leases out of every lane, and no others', () => {
   stockLeases(stock, m, [leaseOf('1', 9, 'bad'), leaseOf('2', 9, 'good')], T)
   stockLeases(stock, n, [leaseOf('3', 9, 'bad')], T)
   expect(dropKey(stock, keyId('bad')).map(idOf).toSorted()).toEqual(['1', '3'])
-  expect(idOf(takeLease(m, 1, T))).toBe('2')
-  expect(takeLease(n, 1, T)).toBeNull()
+  expect(idOf(takeLease(m, need(1), T))).toBe('2')
+  expect(takeLease(n, need(1), T)).toBeNull()
 })
 
 it('invented model names cost a bounded number of lanes, and what they held is returned', () => {
