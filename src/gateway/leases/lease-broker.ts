@@ -8,6 +8,7 @@ import {
 import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
 import {
+  isLow,
   type LanesOfRequest,
   lanesOf,
   noteHome,
