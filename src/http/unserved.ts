@@ -4,12 +4,24 @@ import { API_SHAPES } from '../openrouter/shapes/shape-registry.ts'
 import type { HttpEnvironment } from './context.ts'
 import { PREFIXES } from './error-response.ts'
 
+/** A URL whose path has nothing in it that could be written in another way. Nearly all are such. */
+const PLAIN_URL = /^https?:\/\/[^/?#\\]+(\/[\w/-]*)(?:\?|$)/
+
+/** The query of a URL with its question mark, or an empty text. */
+export function searchOf(url: string): string {
+  const at = url.indexOf('?')
+  if (at === -1) return ''
+  return url.includes('#') ? new URL(url).search : url.slice(at)
+}
+
 /**
  * The path by which a request is routed, as the URL standard writes it: `a/../b`, `a/%2e%2e/b` and
  * `a/..\b` are all `b`. A raw request line is not normalised, but `new URL` and `fetch` do it. A
  * route that is matched before that serves another path than the one that goes upstream.
  */
 export function normalisedPath(request: Request): string {
+  const [, plain] = PLAIN_URL.exec(request.url) ?? []
+  if (plain !== undefined) return plain
   return URL.canParse(request.url) ? new URL(request.url).pathname : '/'
 }
 

@@ -90,7 +90,6 @@ export function createClientReply(
   const { promise: response, resolve: settle, reject } = Promise.withResolvers<Response>()
   const { promise: taken, resolve: take } = Promise.withResolvers<void>()
   let writer: WritableStreamDefaultWriter<Uint8Array> | null = null
-  let due = false
   let waiting: { block: HeldBlock | null; head: StreamHead }[] = []
   let isAnswered = false
   let isAbandoned = false
@@ -118,11 +117,13 @@ export function createClientReply(
       .write(block?.bytes ?? SIGN_OF_LIFE)
       .catch(() => undefined)
   }
-  const cancelTimer = ports.timer(KEEP_ALIVE_AFTER_MS, () => {
-    due = true
+  // Most answers need no keep-alive, so the timer is set when one has to wait.
+  const dueAtMs = ports.nowMs() + KEEP_ALIVE_AFTER_MS
+  let cancelTimer: (() => void) | null = null
+  const sendWaiting = () => {
     for (const { block, head } of waiting) send(block, head)
     waiting = []
-  })
+  }
 
   const write = async (bytes: Uint8Array) => !isAbandoned && (await waitFor(writer?.write(bytes)))
   const end = async () => {
@@ -152,9 +153,11 @@ export function createClientReply(
       cancel()
     },
     keepAlive(block, head) {
-      if (due) send(block, head)
+      const waitMs = dueAtMs - ports.nowMs()
+      if (waitMs <= 0) return send(block, head)
       // Of the gateway's own, one is enough.
-      else if (block !== null || waiting.length === 0) waiting.push({ block, head })
+      if (block !== null || waiting.length === 0) waiting.push({ block, head })
+      cancelTimer ??= ports.timer(waitMs, sendWaiting)
     },
     dropKeepAlives() {
       waiting = []
@@ -167,7 +170,7 @@ export function createClientReply(
     },
     hurry,
     close() {
-      cancelTimer()
+      cancelTimer?.()
       if (isAnswered) return
       settle(new Response(null, { status: CLIENT_CLOSED_REQUEST }))
       take()

@@ -175,9 +175,7 @@ async function readAnswer(
   shape: ApiShape,
   { idleMs, held }: AttemptLimits,
 ): Promise<Attempt> {
-  // Until the first byte only `total_ms` runs: OpenRouter sends such an answer when it is complete.
-  call.disarm()
-  const body = await readWhole(call, MAX_WHOLE_BODY_BYTES, held, idleMs)
+  const body = await readAnswerBody(call, head, { idleMs, held })
   if (body.kind === 'too_long') {
     // No error is so long, so it is an answer. Where there is no room it is passed on unjudged.
     const tail = createUsageTail()
@@ -195,6 +193,33 @@ async function readAnswer(
     return failed({ kind: 'response', ...head, error: null }, answer, reading.usage)
   }
   return { kind: 'whole', answer, usage: reading.usage }
+}
+
+/** The slowest upstream that is waited for, in bytes a millisecond: 64 kbit/s. */
+const SLOWEST_BYTES_PER_MS = 8
+
+/**
+ * Reads the body of an answer that is not streamed. One of a known length is there, so it is read at
+ * once; for a small answer the turns for its pieces would cost more than all that is done with it.
+ */
+async function readAnswerBody(
+  call: UpstreamCall,
+  { headers }: StreamHead,
+  { idleMs, held }: Pick<AttemptLimits, 'idleMs' | 'held'>,
+): ReturnType<typeof readWhole> {
+  const length = /^\d{1,9}$/.test(headers.get('content-length') ?? '')
+    ? Number(headers.get('content-length'))
+    : null
+  if (length === null || length > MAX_WHOLE_BODY_BYTES || !held.grow(length)) {
+    // Until the first byte only `total_ms` runs: OpenRouter sends such an answer when it is complete.
+    call.disarm()
+    return await readWhole(call, MAX_WHOLE_BODY_BYTES, held, idleMs)
+  }
+  call.arm('idle', idleMs + length / SLOWEST_BYTES_PER_MS)
+  const read = await call.readAll()
+  call.disarm()
+  if (read.kind === 'end') return { kind: 'body', bytes: new Uint8Array(0) }
+  return read.kind === 'chunk' ? { kind: 'body', bytes: read.bytes } : read
 }
 
 /** A stream that is not committed yet. */

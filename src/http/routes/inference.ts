@@ -8,6 +8,7 @@ import { errorResponse } from '../error-response.ts'
 import { logBug, logRequest } from '../log.ts'
 import { type ReadBody, readModel } from '../request-body.ts'
 import { planRequest, type ReadRequest, type RequestPlan, unknownAlias } from '../request-plan.ts'
+import { searchOf } from '../unserved.ts'
 import { readUpload } from '../upload.ts'
 
 /** The route of one API shape: reads the request, starts its journey, returns the response. */
@@ -39,7 +40,7 @@ export function inference(shape: ApiShape) {
       routeKeys: route.keys,
       clientId,
       headers,
-      search: new URL(request.url).search,
+      search: searchOf(request.url),
       signal: request.signal,
       startedAtMs,
       authMs,
