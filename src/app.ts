@@ -1,5 +1,4 @@
 import { Hono } from 'hono'
-import { cors } from 'hono/cors'
 import { createMiddleware } from 'hono/factory'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
@@ -8,24 +7,20 @@ import { gatewayOf } from './http/composition-root.ts'
 import type { HttpEnvironment } from './http/context.ts'
 import { errorResponse, logged, PREFIXES } from './http/error-response.ts'
 import { logBug } from './http/log.ts'
+import { responseHeaders } from './http/response-headers.ts'
 import { CATALOGUE_PATHS, catalogue, createLists } from './http/routes/catalogue.ts'
 import { extraPath } from './http/routes/extra-path.ts'
 import { generation } from './http/routes/generation.ts'
 import { healthz, misconfiguredHealth } from './http/routes/healthz.ts'
 import { inference } from './http/routes/inference.ts'
 import { clientKey } from './http/routes/own-key.ts'
-import { EXPOSED_HEADERS, sharedHeaders } from './http/shared-headers.ts'
 import { normalisedPath, notServed } from './http/unserved.ts'
 import { API_SHAPES } from './openrouter/shapes/shape-registry.ts'
 
 /** Makes the HTTP app: the order of the middleware and the list of routes. */
 export function createApp(ports: Ports): Hono<HttpEnvironment> {
   const app = new Hono<HttpEnvironment>({ getPath: normalisedPath })
-  app.use(sharedHeaders)
-  app.options(
-    '*',
-    cors({ origin: '*', allowMethods: ['GET', 'HEAD', 'POST'], exposeHeaders: EXPOSED_HEADERS }),
-  )
+  app.use(responseHeaders)
   app.use(configure(ports))
   app.get('/healthz', healthz)
   const lists = createLists()

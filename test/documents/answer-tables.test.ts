@@ -11,7 +11,7 @@ describe('the tables of answers', () => {
 
   it('name every header that the gateway adds', () => {
     const set = files
-      .filter((path) => path === 'src/app.ts' || path.startsWith('src/gateway/'))
+      .filter((path) => path === 'src/http/response-headers.ts' || path.startsWith('src/gateway/'))
       .flatMap((path) => source(path).match(/(?:x-switchyard-[a-z]+|x-request-id|server-timing)/g))
       .filter((name) => name !== null)
     expect(firstCells('header').toSorted()).toEqual([...new Set(set)].toSorted())

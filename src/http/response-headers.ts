@@ -1,9 +1,10 @@
+import { cors } from 'hono/cors'
 import { createMiddleware } from 'hono/factory'
 import { RETURNED_NAMES } from '../openrouter/headers.ts'
 import type { HttpEnvironment } from './context.ts'
 
 /** `*` stands for whatever else OpenRouter sends. Older browsers know only names. */
-export const EXPOSED_HEADERS = [
+const EXPOSED_HEADERS = [
   '*',
   ...RETURNED_NAMES,
   'x-request-id',
@@ -18,6 +19,8 @@ export const EXPOSED_HEADERS = [
 
 const EXPOSED = EXPOSED_HEADERS.join(', ')
 
+const preflight = cors({ origin: '*', allowMethods: ['GET', 'HEAD', 'POST'] })
+
 /** A caller may name its request. What it sends is shown in logs and pages, so it is a plain word. */
 const REQUEST_ID = /^[\w=-]{1,255}$/
 
@@ -26,11 +29,12 @@ const REQUEST_ID = /^[\w=-]{1,255}$/
  * that is there: Hono's own middlewares would prepare one of their own and copy the other into it,
  * which costs as much as all of its routing.
  */
-export const sharedHeaders = createMiddleware<HttpEnvironment>(async function share(c, next) {
+export const responseHeaders = createMiddleware<HttpEnvironment>(async function respond(c, next) {
   const given = c.req.raw.headers.get('x-request-id')
   const requestId = given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID()
   c.set('requestId', requestId)
-  await next()
+  if (c.req.method === 'OPTIONS') c.res = (await preflight(c, next)) ?? c.res
+  else await next()
   const { headers } = c.res
   headers.set('x-request-id', requestId)
   headers.set('access-control-allow-origin', '*')
