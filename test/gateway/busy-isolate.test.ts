@@ -110,6 +110,27 @@ describe('a busy isolate', () => {
     expect(answered).toHaveLength(200)
   })
 
+  it('gives leases back at once while somebody waits for them', async () => {
+    const keys = [{ id: 'a', maxConcurrent: 20 }]
+    const world = busyWorld({ keys })
+    await stream(world, 100, 20)
+    world.upstream.on(CHAT, openStream(HELLO))
+    const holding = await stream(world, 20, 1)
+    const waiting = world.send({ isolate: 1 })
+    await world.time.advance(1_000)
+    expect(waiting.report()).toBeNull()
+    expect(world.pool.waiting()).toBe(1)
+    // One that this isolate itself has no lease for, so that it knows.
+    const own = world.send()
+    await world.time.advance(10)
+    world.upstream.on(CHAT, streamOf(HELLO))
+    for (const call of world.upstream.calls.slice(-20)) call.finish('close')
+    await world.time.advance(20)
+    expect(waiting.report()?.outcome).toBe('answered')
+    expect(own.report()?.outcome).toBe('answered')
+    expect(outcomes(holding)).toEqual(new Set(['answered']))
+  })
+
   it('takes no more leases of a key that it has just seen to fail', async () => {
     const world = busyWorld({ pool: { breaker: BREAKER } })
     await stream(world, 80, 20)

@@ -106,7 +106,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   }
   /** Gives all leases ahead back, since a request is here that the pool has none for. */
   const emptyStock = (): boolean => {
-    const unused = dropAll(leases.stock)
+    const unused = dropAll(leases.stock, ports.nowMs())
     oweUnused(leases, unused, ports.nowMs())
     return unused.length > 0
   }

@@ -11,6 +11,8 @@ export interface LeaseStock {
   readonly lanes: Map<string, Lane>
   /** When a lease came in last, in epoch milliseconds. */
   filledAtMs: number
+  /** When the pool had no lease for a request last, in epoch milliseconds. */
+  refusedAtMs: number
 }
 
 /** What makes one lease as good as another for a request. */
@@ -69,7 +71,8 @@ const ORDER_MS = 2_000
 const REST_MS = 500
 
 export function createLeaseStock(): LeaseStock {
-  return { lanes: new Map(), filledAtMs: Number.NEGATIVE_INFINITY }
+  const never = Number.NEGATIVE_INFINITY
+  return { lanes: new Map(), filledAtMs: never, refusedAtMs: never }
 }
 
 /** The lane of a request, made where there is none; and the leases of a lane that went for it. */
@@ -204,7 +207,8 @@ export function dropKey(stock: LeaseStock, key: KeyId): readonly LeaseAhead[] {
 }
 
 /** Drops all leases, for a request that the pool has none for. The pool has to get them back. */
-export function dropAll(stock: LeaseStock): readonly LeaseAhead[] {
+export function dropAll(stock: LeaseStock, nowMs: number): readonly LeaseAhead[] {
+  stock.refusedAtMs = nowMs
   return takeOut(stock, () => true)
 }
 
@@ -224,7 +228,13 @@ function takeOut(stock: LeaseStock, isOut: (lease: StockedLease) => boolean): Le
   return out
 }
 
-/** Whether the isolate is so busy that it has had leases ahead within the last two seconds. */
-export function isBusy({ filledAtMs }: LeaseStock, nowMs: number): boolean {
-  return nowMs - filledAtMs < 2_000
+/** For so long an isolate counts as busy after it has had leases ahead. */
+const BUSY_MS = 2_000
+
+/**
+ * Whether the isolate has many requests and the pool has room for all of them. Where it has not,
+ * somebody waits for each lease that is given back.
+ */
+export function isBusy({ filledAtMs, refusedAtMs }: LeaseStock, nowMs: number): boolean {
+  return nowMs - filledAtMs < BUSY_MS && nowMs - refusedAtMs >= BUSY_MS
 }
