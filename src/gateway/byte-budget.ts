@@ -5,6 +5,9 @@
  */
 export const ISOLATE_BYTES = 32 * 1024 * 1024
 
+/** Every holder may have so much: an error in an answer must be read, whatever the others hold. */
+const ALWAYS_BYTES = 16 * 1024
+
 /** After this long a client may come again. Bodies are held for seconds. */
 export const OVERLOADED_RETRY_MS = 1_000
 
@@ -31,7 +34,8 @@ export class ByteBudget {
     return {
       grow: (bytes) => {
         const others = this.#heldBytes - own
-        if (others > 0 && this.#heldBytes + bytes > this.#maxBytes) return false
+        const isSmall = own + bytes <= ALWAYS_BYTES
+        if (!isSmall && others > 0 && this.#heldBytes + bytes > this.#maxBytes) return false
         own += bytes
         this.#heldBytes += bytes
         return true

@@ -1,6 +1,6 @@
 import type { Refusal } from '../balancing/lease-request.ts'
 import type { Blame } from '../openrouter/failures/blame.ts'
-import { readError } from '../openrouter/failures/upstream-failure.ts'
+import { readError, type WireError } from '../openrouter/failures/upstream-failure.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import {
   type GatewayError,
@@ -135,6 +135,11 @@ export function asEvent({ headers, body, status }: Replay, shape: ApiShape): Uin
   const notice =
     error === null
       ? noticeOf(gatewayError('upstream_unreachable', NO_STREAM))
-      : { code: error.status, message: error.message, metadata: { ...error.metadata } }
+      : { code: error.status, message: error.message, metadata: withType(error) }
   return new TextEncoder().encode(shape.errorEvent(notice))
+}
+
+/** An error may say its type beside its metadata. */
+function withType({ metadata, errorType }: WireError): Record<string, unknown> {
+  return errorType === null ? { ...metadata } : { error_type: errorType, ...metadata }
 }

@@ -22,10 +22,10 @@ const FIRST_BYTES = 64 * 1024
  * pieces: for 1 MB that is most of the cost. Whoever does that sees no piece come, so such a body has
  * one clock for all of it. A longer one may rightly take long, and has the idle clock.
  */
-const NATIVE_BYTES = 8 * 1024 * 1024
+const NATIVE_BYTES = 2 * 1024 * 1024
 
-/** The slowest client for whom a body is waited for so long, in bytes a millisecond: 64 kbit/s. */
-const SLOWEST_BYTES_PER_MS = 8
+/** The slowest client that such a body is waited for, in bytes a millisecond: half a megabit a second. */
+const SLOWEST_BYTES_PER_MS = 64
 
 /**
  * Reads a request's body once. A `content-length` says how much memory it takes, and HTTP itself holds
@@ -53,7 +53,12 @@ export async function readUpload(
   }
   const reader = byteReader(request.body)
   const result = await fill({ reader, length, limits, held, ports })
-  if (result instanceof Uint8Array) return { ok: true, bytes: result, held }
+  if (result instanceof Uint8Array) {
+    // A body of unknown length was read into more memory than it needs, which is free now.
+    held.release()
+    held.grow(result.length)
+    return { ok: true, bytes: result, held }
+  }
   held.release()
   reader.cancel().catch(() => undefined)
   return refused(result)
@@ -128,7 +133,7 @@ async function fillFurther(
   const read = await inTime(reader.read(room.subarray(bytes)), waitMs, ports)
   if ('reason' in read) return read
   const { done, value } = read
-  if (value === undefined) return { memory: new Uint8Array(0), bytes, done }
+  if (value === undefined) return incomplete()
   const filled = bytes + value.length
   // The platform has moved the memory into the result.
   const moved = new Uint8Array(value.buffer)

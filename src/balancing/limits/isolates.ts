@@ -11,7 +11,7 @@ export interface Isolates {
   silentAtMs: number
 }
 
-/** How long an isolate may be silent. Three of its signs of life may be lost. */
+/** How long an isolate may be silent. Two of its signs of life may be lost. */
 export const SILENCE_MS = 3_000
 
 export function createIsolates(): Isolates {

@@ -16,7 +16,7 @@ export interface LeaseOrder {
   readonly tokens: number
 }
 
-/** A lease that an isolate may use within `AHEAD_MS` of its order. */
+/** A lease that an isolate may use within 1.5 seconds of its order. */
 export interface LeaseAhead {
   readonly leaseId: LeaseId
   readonly keyId: KeyId

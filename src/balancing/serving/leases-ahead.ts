@@ -36,7 +36,7 @@ import { noteChange } from './key-changes.ts'
 /**
  * Leases ahead: a busy isolate holds some leases for requests that have yet to come, so that it need
  * not ask the pool in the middle of a request. They count like any others, so every limit holds
- * exactly. What it costs is that a choice is up to two seconds old when its request comes. So the
+ * exactly, unless the word of a begun request is late by seconds, as in an outage of the object. What it costs is that a choice is up to two seconds old when its request comes. So the
  * pool gives none where two seconds matter: while somebody waits, and of keys near a limit, a recovery
  * or the end of their money.
  */
@@ -58,6 +58,7 @@ export function hold(step: Step, order: LeaseOrder): LeaseAhead[] {
   // A request of these would go to a fallback. It is rare, and asks.
   if (modelsInOrder(step, { models: order.models, attempt: 'first' })[0] !== model) return []
   const route = routeOf(state, order)
+  if (IN_TURN.has(route.config.strategy)) return []
   const held: LeaseAhead[] = []
   let count = Math.min(order.count, MAX_AHEAD)
   while (held.length < count && state.queue.size === 0) {
@@ -79,10 +80,10 @@ interface ChosenAhead {
 }
 
 /** Strategies whose order is a promise: to pass over a key would break it. */
-const STRICT: ReadonlySet<StrategyName> = new Set([
-  ...(['round-robin', 'weighted'] as const),
-  ...(['priority', 'credit-threshold', 'most-credit'] as const),
-])
+const ORDERED: ReadonlySet<StrategyName> = new Set(['priority', 'credit-threshold', 'most-credit'])
+
+/** Strategies that count turns. A lease ahead that no request comes for would waste its key's turn. */
+const IN_TURN: ReadonlySet<StrategyName> = new Set(['round-robin', 'weighted'])
 
 /**
  * The key for one more lease ahead, chosen as for a request that comes now, among those that are far
@@ -103,7 +104,7 @@ function chooseAhead(step: Step, route: RouteState, order: LeaseOrder): ChosenAh
   )
   const { strategy } = route.config
   const passedOver = far.length < keys.length
-  if (passedOver && STRICT.has(strategy)) return null
+  if (passedOver && ORDERED.has(strategy)) return null
   const { account } = order
   const narrowed = account === null ? far : far.filter((key) => key.account.id === account)
   if (!isNonEmpty(narrowed)) return null

@@ -94,7 +94,7 @@ export async function attempt(
   if (opened.kind !== 'response') return ended(opened)
   const { response } = opened
   const head = { status: response.status, headers: response.headers }
-  if (!response.ok) return await readFailure(call, head)
+  if (!response.ok) return await readFailure(call, head, limits)
   if (shape.answers === 'bytes' && !isText(response.headers)) {
     return await awaitBytes(call, head, shape)
   }
@@ -158,8 +158,12 @@ function failed(
  * Reads an answer whose status is an error. The status stays what it is, however the body ends: a 401
  * whose body hangs is still a 401.
  */
-async function readFailure(call: UpstreamCall, head: StreamHead): Promise<Attempt> {
-  const body = await readErrorBody(call)
+async function readFailure(
+  call: UpstreamCall,
+  head: StreamHead,
+  { held }: AttemptLimits,
+): Promise<Attempt> {
+  const body = await readErrorBody(call, held)
   if (body.kind === 'stopped') return stopped(body.cause)
   const error = readError(parseJson(body.bytes), head.status)
   return failed({ kind: 'response', ...head, error }, { ...head, body: body.bytes })
@@ -195,8 +199,8 @@ async function readAnswer(
   return { kind: 'whole', answer, usage: reading.usage }
 }
 
-/** The slowest upstream that is waited for, in bytes a millisecond: 64 kbit/s. */
-const SLOWEST_BYTES_PER_MS = 8
+/** The slowest upstream that is waited for, in bytes a millisecond: half a megabit a second. */
+const SLOWEST_BYTES_PER_MS = 64
 
 /**
  * Reads the body of an answer that is not streamed. One of a known length is there, so it is read at
@@ -210,7 +214,8 @@ async function readAnswerBody(
   const length = /^\d{1,9}$/.test(headers.get('content-length') ?? '')
     ? Number(headers.get('content-length'))
     : null
-  if (length === null || length > MAX_WHOLE_BODY_BYTES || !held.grow(length)) {
+  const isPlain = headers.get('content-encoding') === null
+  if (!isPlain || length === null || length > MAX_WHOLE_BODY_BYTES || !held.grow(length)) {
     // Until the first byte only `total_ms` runs: OpenRouter sends such an answer when it is complete.
     call.disarm()
     return await readWhole(call, MAX_WHOLE_BODY_BYTES, held, idleMs)

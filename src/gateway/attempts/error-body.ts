@@ -1,8 +1,9 @@
+import type { HeldBytes } from '../byte-budget.ts'
 import { concat } from './body.ts'
 import type { StopCause, UpstreamCall } from './upstream-call.ts'
 
 /** An error body is a few kilobytes. */
-const MAX_BYTES = 4 * 1024 * 1024
+const MAX_BYTES = 1024 * 1024
 
 /**
  * An error body comes with its headers, or right after them. Whoever waits for the rest of one that
@@ -17,7 +18,7 @@ export type ErrorBody =
   | { readonly kind: 'stopped'; readonly cause: Extract<StopCause, 'client_gone' | 'total'> }
 
 /** Reads an error's body, as far as it comes in a short time. */
-export async function readErrorBody(call: UpstreamCall): Promise<ErrorBody> {
+export async function readErrorBody(call: UpstreamCall, held: HeldBytes): Promise<ErrorBody> {
   call.arm('idle', MAX_MS)
   const chunks: Uint8Array[] = []
   for (let length = 0; length <= MAX_BYTES; ) {
@@ -26,6 +27,7 @@ export async function readErrorBody(call: UpstreamCall): Promise<ErrorBody> {
       case 'chunk':
         chunks.push(read.bytes)
         length += read.bytes.length
+        if (!held.grow(read.bytes.length)) return { kind: 'body', bytes: concat(chunks) }
         break
       case 'end':
       case 'broken':

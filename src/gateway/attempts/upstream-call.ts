@@ -92,13 +92,13 @@ export function createUpstreamCall(
     onTimeUp()
   })
   let headersMs: number | null = null
-  let cancelClock = (): void => undefined
+  const clock = createClock(ports, (name) => stop(name))
   const stoppedResult = () => {
     const cause = ending.cause()
     return cause === null ? null : ({ kind: 'stopped', cause } as const)
   }
 
-  const reading = createReading(stoppedResult, () => {
+  const reading = createReading(stoppedResult, stopped, () => {
     over = true
   })
 
@@ -132,17 +132,14 @@ export function createUpstreamCall(
     },
     read: async () => await (filter === null ? reading.next() : readThrough(filter, reading.next)),
     readAll: reading.all,
-    arm(clock, ms) {
-      cancelClock()
-      cancelClock = ports.timer(ms, () => stop(clock))
-    },
-    disarm: () => cancelClock(),
+    arm: clock.arm,
+    disarm: clock.disarm,
     onLeaving: ending.onLeaving,
     stop,
     close() {
       cancelTotal()
       ending.close()
-      cancelClock()
+      clock.close()
       if (!over && ending.cause() === null) abandon()
       over = true
     },
@@ -150,11 +147,45 @@ export function createUpstreamCall(
 }
 
 /**
+ * One clock at a time. It is armed and disarmed with each piece of a stream, so it keeps its timer: one
+ * that fires too early looks again.
+ */
+function createClock(ports: Ports, onTimeUp: (clock: Clock) => void) {
+  let armed: { readonly clock: Clock; readonly atMs: number } | null = null
+  let timer: { readonly atMs: number; readonly cancel: () => void } | null = null
+  const look = () => {
+    timer = null
+    if (armed === null) return
+    const { clock, atMs } = armed
+    if (atMs <= ports.nowMs()) onTimeUp(clock)
+    else fireAt(atMs)
+  }
+  const fireAt = (atMs: number) => {
+    timer?.cancel()
+    timer = { atMs, cancel: ports.timer(atMs - ports.nowMs(), look) }
+  }
+  return {
+    arm(clock: Clock, ms: number): void {
+      armed = { clock, atMs: ports.nowMs() + ms }
+      if (timer === null || timer.atMs > armed.atMs) fireAt(armed.atMs)
+    },
+    disarm(): void {
+      armed = null
+    },
+    close(): void {
+      armed = null
+      timer?.cancel()
+    },
+  }
+}
+
+/**
  * Reads the body of an answer.
  * @param stopped what to return once the gateway has ended the call
+ * @param whenStopped settles when it does so
  * @param onOver called when nothing more comes
  */
-function createReading(stopped: () => Read | null, onOver: () => void) {
+function createReading(stopped: () => Read | null, whenStopped: Promise<void>, onOver: () => void) {
   let answer: Response | null = null
   let reader: ReadableStreamDefaultReader<Uint8Array> | null = null
   const readWith = async (take: () => Promise<Uint8Array | null>): Promise<Read> => {
@@ -176,9 +207,11 @@ function createReading(stopped: () => Read | null, onOver: () => void) {
     return (await reader?.read())?.value ?? null
   }
   const takeAll = async () => {
-    const bytes = answer?.body ? new Uint8Array(await answer.arrayBuffer()) : null
+    if (!answer?.body) return null
+    const bytes = await Promise.race([answer.arrayBuffer(), whenStopped])
+    if (bytes === undefined) return null
     onOver()
-    return bytes
+    return new Uint8Array(bytes)
   }
   return {
     begin(response: Response): void {

@@ -1,5 +1,5 @@
 import { type AccountId, type IsolateId, isolateId } from '../../balancing/ids.ts'
-import type { LeaseAhead } from '../../balancing/limits/lease-order.ts'
+import type { LeaseAhead, LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import {
   createRotatingMap,
   getEntry,
@@ -10,6 +10,7 @@ import type { LeaseDraft } from './lease-draft.ts'
 import {
   countRequest,
   createLeaseStock,
+  dropFor,
   type Lane,
   type LeaseStock,
   laneFor,
@@ -79,11 +80,7 @@ export function isLow({ own, general }: LanesOfRequest, nowMs: number): boolean 
 }
 
 /** Owes the word that no request came for these leases. */
-export function oweUnused(
-  { outbox }: IsolateLeases,
-  unused: readonly LeaseAhead[],
-  nowMs: number,
-): void {
+function oweUnused({ outbox }: IsolateLeases, unused: readonly LeaseAhead[], nowMs: number): void {
   for (const { leaseId } of unused) oweSettlement(outbox, unusedLease(leaseId), nowMs)
 }
 
@@ -97,7 +94,7 @@ export function takeFromStock(
   draft: LeaseDraft,
   lanes: LanesOfRequest | null,
   nowMs: number,
-): LeaseAhead | null {
+): { readonly lease: LeaseAhead; readonly begin: LeaseBegin } | null {
   const { affinity, clientId, tokens, leaseMs } = draft
   const { outbox, isolate } = leases
   if (lanes === null) return null
@@ -109,8 +106,19 @@ export function takeFromStock(
   noteHome(leases, draft, lease.accountId, nowMs)
   const conversation = affinity?.id ?? null
   const grant = { leaseId, keyId, model, grantedAtMs }
-  oweBegin(outbox, { ...grant, isolate, clientId, tokens, leaseMs, conversation }, nowMs)
-  return lease
+  const begin = { ...grant, isolate, clientId, tokens, leaseMs, conversation }
+  oweBegin(outbox, begin, nowMs)
+  return { lease, begin }
+}
+
+/**
+ * Gives the leases ahead back that a request could use which the pool has none for.
+ * @returns whether there are any
+ */
+export function giveBackFor(leases: IsolateLeases, draft: LeaseDraft, nowMs: number): boolean {
+  const unused = dropFor(leases.stock, draft, nowMs)
+  oweUnused(leases, unused, nowMs)
+  return unused.length > 0
 }
 
 function isFresh({ attempt, triedKeys, excludedAccounts }: LeaseDraft): boolean {

@@ -8,16 +8,15 @@ import {
 import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
 import {
+  giveBackFor,
   isLow,
   type LanesOfRequest,
   lanesOf,
   noteHome,
-  oweUnused,
   takeFromStock,
 } from './isolate-leases.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { LeaseDraft } from './lease-draft.ts'
-import { dropAll } from './lease-stock.ts'
 import { unusedLease } from './outbox.ts'
 import { createPoolExchanges, type PoolExchangesParts } from './pool-exchanges.ts'
 
@@ -90,25 +89,20 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const exchanges = createPoolExchanges(parts)
   const withoutPool = (draft: LeaseDraft): Acquired =>
     onPoolUnavailable === 'closed' ? { kind: 'no_pool' } : fromRing(ring, draft, ports.nowMs())
-  let wasAsked = true
+  /** Whether the object may have granted a lease in an answer that was lost. */
+  let wasAsked = false
   const ask = async (request: LeaseRequest) => {
     const answer = await exchanges.send([request])
-    wasAsked = answer.kind === 'answer' || answer.unasked !== true
+    wasAsked ||= answer.kind === 'answer' || answer.unasked !== true
     return answer.kind === 'answer' ? (answer.value.decisions[0] ?? null) : null
   }
   const fromStock = (draft: LeaseDraft, lanes: LanesOfRequest | null): Leased | null => {
-    const lease = takeFromStock(leases, draft, lanes, ports.nowMs())
-    if (lease === null || lanes === null) return null
-    exchanges.keepTelling(lease.leaseId)
+    const taken = takeFromStock(leases, draft, lanes, ports.nowMs())
+    if (taken === null || lanes === null) return null
+    exchanges.keepTelling(taken.begin)
     if (isLow(lanes, ports.nowMs())) exchanges.refill()
     else exchanges.flushSoon()
-    return leased(lease, draft)
-  }
-  /** Gives all leases ahead back, since a request is here that the pool has none for. */
-  const emptyStock = (): boolean => {
-    const unused = dropAll(leases.stock, ports.nowMs())
-    oweUnused(leases, unused, ports.nowMs())
-    return unused.length > 0
+    return leased(taken.lease, draft)
   }
   /** What else there is for a request that the pool has no lease for now. */
   const secondLook = async (draft: LeaseDraft, lanes: LanesOfRequest | null, asked: Asked) => {
@@ -120,7 +114,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       if (decision.kind === 'waiting') background(exchanges.settle([unusedLease(request.leaseId)]))
       return late
     }
-    if (!emptyStock()) return decision
+    if (!giveBackFor(leases, draft, ports.nowMs())) return decision
     if (decision.kind === 'refusal') return await ask(request)
     background(exchanges.settle([]))
     return decision
@@ -146,6 +140,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
         background(exchanges.settle([]))
         return withoutPool(draft)
       }
+      wasAsked = false
       const { routeKeys: _routeKeys, routeIndex: _routeIndex, ...rest } = draft
       const request: LeaseRequest = { ...rest, leaseId: leaseId(ports.uniqueId()) }
       let decision = await askPool(request, draft, lanes)
@@ -193,9 +188,16 @@ interface Asked {
   readonly decision: Decision
 }
 
+/** Whether a request goes without for want of what others hold, and leases ahead are among those. */
 function isWithoutLease(decision: Decision): boolean {
-  return decision.kind === 'waiting' || (decision.kind === 'refusal' && decision.cause === 'no_key')
+  if (decision.kind !== 'refusal') return decision.kind === 'waiting'
+  return HELD_BY_OTHERS.some((reason) => (decision.reasons[reason] ?? 0) > 0)
 }
+
+const HELD_BY_OTHERS = [
+  ...(['at_max_concurrent', 'at_rpm', 'at_tpm'] as const),
+  ...(['below_min_credit', 'at_max_spend'] as const),
+]
 
 function leased(grant: Omit<Grant, 'kind'>, { clientId, tokens, size }: LeaseDraft): Leased {
   const { leaseId, keyId, accountId, model, grantedAtMs } = grant

@@ -1,6 +1,7 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
 import type { LeaseAhead } from '../../balancing/limits/lease-order.ts'
 import type { NonEmpty } from '../../balancing/non-empty.ts'
+import type { LeaseDraft } from './lease-draft.ts'
 
 /**
  * The leases that an isolate holds for requests that have yet to come. A lease in it is ordered, then
@@ -83,7 +84,10 @@ export function laneFor(
 ): { readonly lane: Lane; readonly returned: readonly LeaseAhead[] } {
   const name = [kind.account ?? '', kind.routeIndex, ...kind.models].join('\n')
   const known = stock.lanes.get(name)
-  if (known !== undefined) return { lane: known, returned: [] }
+  if (known !== undefined) {
+    known.usedAtMs = nowMs
+    return { lane: known, returned: [] }
+  }
   const returned = stock.lanes.size >= MAX_LANES ? closeOldest(stock) : []
   const lane = {
     ...{ kind, leases: [], orderedAtMs: null, restsUntilMs: 0 },
@@ -94,7 +98,9 @@ export function laneFor(
 }
 
 function closeOldest(stock: LeaseStock): readonly LeaseAhead[] {
-  const [oldest] = [...stock.lanes].toSorted(([, a], [, b]) => a.usedAtMs - b.usedAtMs)
+  // What comes for a lane that is gone would be lost.
+  const idle = [...stock.lanes].filter(([, { orderedAtMs }]) => orderedAtMs === null)
+  const [oldest] = idle.toSorted(([, a], [, b]) => a.usedAtMs - b.usedAtMs)
   if (oldest === undefined) return []
   stock.lanes.delete(oldest[0])
   return oldest[1].leases
@@ -191,7 +197,8 @@ export function stockLeases(
   leases: readonly LeaseAhead[],
   nowMs: number,
 ): void {
-  const usableUntilMs = (lane.orderedAtMs ?? nowMs) + USABLE_MS
+  const orderedAtMs = lane.orderedAtMs ?? nowMs
+  const usableUntilMs = orderedAtMs + USABLE_MS
   lane.orderedAtMs = null
   if (leases.length === 0) {
     lane.restsUntilMs = nowMs + REST_MS
@@ -206,10 +213,23 @@ export function dropKey(stock: LeaseStock, key: KeyId): readonly LeaseAhead[] {
   return takeOut(stock, (lease) => lease.keyId === key)
 }
 
-/** Drops all leases, for a request that the pool has none for. The pool has to get them back. */
-export function dropAll(stock: LeaseStock, nowMs: number): readonly LeaseAhead[] {
+/**
+ * Drops the leases that a request could use which the pool has none for. The pool has to get them
+ * back.
+ */
+export function dropFor(
+  stock: LeaseStock,
+  { routeIndex, triedKeys, excludedAccounts }: LeaseDraft,
+  nowMs: number,
+): readonly LeaseAhead[] {
   stock.refusedAtMs = nowMs
-  return takeOut(stock, () => true)
+  return takeOut(
+    stock,
+    ({ keyId, accountId }, { kind }) =>
+      kind.routeIndex === routeIndex &&
+      !triedKeys.includes(keyId) &&
+      !excludedAccounts.includes(accountId),
+  )
 }
 
 /** The leases that no request came for in time. The pool has to get them back. */
@@ -217,12 +237,16 @@ export function dropOverdue(stock: LeaseStock, nowMs: number): readonly LeaseAhe
   return takeOut(stock, (lease) => lease.usableUntilMs <= nowMs)
 }
 
-function takeOut(stock: LeaseStock, isOut: (lease: StockedLease) => boolean): LeaseAhead[] {
+function takeOut(
+  stock: LeaseStock,
+  isOut: (lease: StockedLease, lane: Lane) => boolean,
+): LeaseAhead[] {
   const out: LeaseAhead[] = []
-  for (const { leases } of stock.lanes.values()) {
+  for (const lane of stock.lanes.values()) {
+    const { leases } = lane
     for (let i = leases.length - 1; i >= 0; i--) {
       const lease = leases[i]
-      if (lease !== undefined && isOut(lease)) out.push(...leases.splice(i, 1))
+      if (lease !== undefined && isOut(lease, lane)) out.push(...leases.splice(i, 1))
     }
   }
   return out

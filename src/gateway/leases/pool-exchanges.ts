@@ -2,6 +2,7 @@ import type { KeyReport } from '../../balancing/health/key-report.ts'
 import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
 import type { LeaseId } from '../../balancing/ids.ts'
 import type { LeaseRequest } from '../../balancing/lease-request.ts'
+import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import type { Settlement } from '../../balancing/settlement.ts'
 import type { PoolAnswer, PoolClient } from '../../key-pool/pool-client.ts'
 import type { ExchangeReply } from '../../key-pool/protocol.ts'
@@ -10,13 +11,16 @@ import { loadCargo, returnCargo, unloadCargo } from './cargo.ts'
 import type { IsolateLeases } from './isolate-leases.ts'
 import type { KeyLookups } from './key-lookups.ts'
 import { dropKey, isBusy } from './lease-stock.ts'
-import { FLUSH_MS, flushDue, isEmpty, oweSettlement, unusedLease } from './outbox.ts'
+import { FLUSH_MS, flushDue, isEmpty, oweBegin, oweSettlement, unusedLease } from './outbox.ts'
 
 /** How long what could not be delivered waits for the second try. */
 const AGAIN_MS = 1_000
 
 /** An isolate with running leases from its stock tells of itself at least this often. */
 const BEAT_MS = 1_000
+
+/** Less than the silence after which the object gives up the leases of an isolate. */
+const UNHEARD_MS = 2_000
 
 export interface PoolExchangesParts {
   readonly ports: Ports
@@ -45,7 +49,7 @@ export interface PoolExchanges {
   /** Makes an exchange for the sake of the orders that are due. */
   refill(): void
   /** Tells of this isolate until the lease has its settlement. */
-  keepTelling(lease: LeaseId): void
+  keepTelling(begin: LeaseBegin): void
 }
 
 export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
@@ -56,7 +60,10 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
   let stopTelling: () => void = () => undefined
   const exchange = async (wants: readonly LeaseRequest[], reports: readonly KeyReport[]) => {
     const cargo = loadCargo(leases, ports.nowMs(), ports.uniqueId)
-    const answer = await pool.exchange({ version: 1, wants, lookups: reports, ...cargo.fields })
+    const answer = await pool
+      .exchange({ version: 1, wants, lookups: reports, ...cargo.fields })
+      // Whatever went wrong, what all requests of the isolate owe must not be lost with it.
+      .catch((): PoolAnswer<ExchangeReply> => ({ kind: 'unavailable' }))
     unreachable = answer.kind === 'unavailable'
     if (answer.kind === 'unavailable') {
       returnCargo(leases, cargo, answer.unasked !== true, ports.nowMs())
@@ -69,7 +76,12 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
     return answer
   }
   const report = async (orders: readonly LookupDuty[]) => {
-    await exchange([], await lookups(orders))
+    await exchangeOnly(await lookups(orders))
+  }
+  /** An exchange that no request waits for. What it could not deliver has to be sent by somebody. */
+  const exchangeOnly = async (reports: readonly KeyReport[] = []) => {
+    const answer = await exchange([], reports)
+    if (answer.kind === 'unavailable' && !isEmpty(outbox)) flushSoon()
   }
   const flush = async () => {
     outbox.flushAtMs = null
@@ -106,18 +118,24 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
     isUnreachable: () => unreachable,
     send: (wants) => exchange(wants, []),
     flushSoon,
-    refill: () => background(exchange([], []).then(() => undefined)),
+    refill: () => background(exchangeOnly()),
     async settle(settlements) {
       owe(settlements)
       if (isEmpty(outbox)) return
       if (isBusy(stock, ports.nowMs()) && !outbox.isUrgent) flushSoon()
       else await flush()
     },
-    keepTelling(lease) {
-      telling = lease
+    keepTelling(begin) {
+      telling = begin.leaseId
+      const endsAtMs = ports.nowMs() + begin.leaseMs
       const beat = () => {
-        if (ports.nowMs() - leases.heardAtMs >= BEAT_MS) {
-          background(exchange([], []).then(() => undefined))
+        const nowMs = ports.nowMs()
+        // The object has heard nothing for so long that it may have given the lease up: it is told anew.
+        if (nowMs - leases.heardAtMs >= UNHEARD_MS) {
+          oweBegin(outbox, { ...begin, leaseMs: Math.max(0, endsAtMs - nowMs) }, nowMs)
+        }
+        if (nowMs - leases.heardAtMs >= BEAT_MS) {
+          background(exchangeOnly())
         }
         stopTelling = ports.timer(BEAT_MS, beat)
       }

@@ -19,18 +19,15 @@ export function inference(shape: ApiShape) {
     const encoded = encodingFault(request.headers)
     if (encoded !== null) return errorResponse(c, encoded)
     const { headers } = request
-    const { maxBodyBytes, timeouts } = gateway.config.policy
-    const limits = { maxBytes: maxBodyBytes, ...timeouts }
-    const upload = await readUpload(request, limits, gateway.memory, gateway.ports)
-    if (!upload.ok) return errorResponse(c, upload.error)
-    const planned = await plan(gateway, { ...upload, shape, headers })
-    if (!planned.ok) {
-      upload.held.release()
-      return errorResponse(c, planned.error)
-    }
+    const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+    const preparing = prepare(gateway, request, shape)
+    // A client that leaves ends its request here and now. What that has of the isolate's memory has to
+    // be released all the same.
+    background(preparing.catch(() => undefined))
+    const planned = await preparing
+    if (!planned.ok) return errorResponse(c, planned.error)
     const { model, route, ...rest } = planned.plan
     const held = gateway.memory.open()
-    const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
     const journey = startJourney(journeyContextOf(gateway, background), {
       ...rest,
       held,
@@ -60,7 +57,22 @@ type Planned =
   | { readonly ok: true; readonly plan: RequestPlan & { readonly model: string } }
   | { readonly ok: false; readonly error: GatewayError }
 
-/** Reads a body and plans its journey. What was read of the body ends with this function. */
+/** Reads a request's body, and plans its journey. */
+async function prepare(gateway: Gateway, request: Request, shape: ApiShape): Promise<Planned> {
+  const { config, memory, ports } = gateway
+  const { maxBodyBytes, timeouts } = config.policy
+  const upload = await readUpload(request, { maxBytes: maxBodyBytes, ...timeouts }, memory, ports)
+  if (!upload.ok) return upload
+  let planned: Planned | null = null
+  try {
+    planned = await plan(gateway, { ...upload, shape, headers: request.headers })
+    return planned
+  } finally {
+    if (!planned?.ok) upload.held.release()
+  }
+}
+
+/** Plans the journey of a request whose body has come. What was read of the body ends with this. */
 async function plan(
   gateway: Gateway,
   request: Omit<ReadRequest, keyof ReadBody>,
@@ -72,12 +84,7 @@ async function plan(
   const { model } = read
   const mistake = read.isFixed ? null : unknownAlias(model, gateway.config.policy.aliases)
   if (mistake !== null) return { ok: false, error: mistake }
-  try {
-    return { ok: true, plan: { ...(await planRequest(gateway, { ...request, ...read })), model } }
-  } catch (bug) {
-    request.held.release()
-    throw bug
-  }
+  return { ok: true, plan: { ...(await planRequest(gateway, { ...request, ...read })), model } }
 }
 
 /** The gateway reads bodies as they come, and does not decompress them. */

@@ -68,7 +68,9 @@ const UNKNOWN_MODEL = new RegExp(
   [
     String.raw`\bnot an? (?:valid|known|supported|existing) model\b`,
     String.raw`\b(?:invalid|unknown|unsupported) model\b`,
-    String.raw`\bmodel\b.{0,200}\b(?:not found|not exist|not supported|not available)\b`,
+    String.raw`\bmodel\b.{0,200}\b(?:not found|not exist)\b`,
+    // Not of a parameter that the model does not know: that is the caller's mistake.
+    String.raw`\bmodel\b[^.:;,]{0,100}\bis not (?:supported|available)\b`,
     String.raw`\bno such model\b`,
   ].join('|'),
   'i',

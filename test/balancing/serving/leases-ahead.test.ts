@@ -53,14 +53,13 @@ const termsOf = ({ model, grantedAtMs }: LeaseAhead, tokens = 0) => ({
 })
 
 describe('leases ahead are held', () => {
-  it('in the order of the strategy, and count as in flight and in the minute', () => {
-    const pool = drivePool([{ id: 'a', rpm: 100 }, 'b'], { strategy: 'round-robin' })
+  it('as the strategy chooses, and count as in flight and in the minute', () => {
+    const pool = drivePool([{ id: 'a', rpm: 100 }, 'b'])
     const [one, other, ...later] = ordered(pool).map(({ keyId }) => keyId)
     expect(new Set([one, other])).toEqual(new Set(['a', 'b']))
-    expect(later).toEqual([one, other])
+    expect(new Set(later)).toEqual(new Set(['a', 'b']))
     expect(pool.key('a').inFlight).toBe(2)
     expect(pool.key('a').rpm?.window.total).toBe(2)
-    expect(pool.grant().keyId).toBe(one)
   })
 
   it('for the account of a conversation', () => {
@@ -94,18 +93,19 @@ describe('leases ahead are held', () => {
       held: 2,
     },
     {
-      why: 'past a key near its limit, which would undo an order of turns',
+      why: 'past a key near its limit, which would undo an order',
       keys: [{ id: 'a', maxConcurrent: 1 }, { id: 'b' }],
-      setup: { strategy: 'round-robin' },
-      held: 0,
+      setup: { strategy: 'priority' },
     },
+    { why: 'in turn', setup: { strategy: 'round-robin' } },
+    { why: 'by weight', setup: { strategy: 'weighted' } },
     {
-      why: 'past a half-open key, which would undo an order of turns',
-      setup: { strategy: 'weighted' },
+      why: 'past a half-open key, which would undo an order',
+      setup: { strategy: 'most-credit' },
       before: (pool) => halfOpen(pool, 'a'),
     },
     {
-      why: 'past a key that recovers, which would undo an order of turns',
+      why: 'past a key that recovers, which would undo an order',
       setup: { strategy: 'priority' },
       before: (pool) => recovering(pool, 'a'),
     },
