@@ -5,8 +5,11 @@
  */
 export const ISOLATE_BYTES = 32 * 1024 * 1024
 
-/** Every holder may have so much: an error in an answer must be read, whatever the others hold. */
-const ALWAYS_BYTES = 16 * 1024
+/**
+ * Every holder may have this part of the budget: an error in an answer must be read, whatever the
+ * others hold. Of 32 MB it is 16 KB.
+ */
+const ALWAYS_PART = 1 / 2048
 
 /** After this long a client may come again. Bodies are held for seconds. */
 export const OVERLOADED_RETRY_MS = 1_000
@@ -34,7 +37,7 @@ export class ByteBudget {
     return {
       grow: (bytes) => {
         const others = this.#heldBytes - own
-        const isSmall = own + bytes <= ALWAYS_BYTES
+        const isSmall = own + bytes <= this.#maxBytes * ALWAYS_PART
         if (!isSmall && others > 0 && this.#heldBytes + bytes > this.#maxBytes) return false
         own += bytes
         this.#heldBytes += bytes
