@@ -50,6 +50,19 @@ describe('what goes out of use is told once', () => {
     expect(world.pool.transitions.at(-1)).toBe('key a back: breaker_open')
   })
 
+  it('a model that fails with several keys, by what it is and not by a limit', async () => {
+    const world = createVirtualWorld({ keys: ['a', 'b', 'c'], maxAttempts: 2 })
+    world.upstream.on(CHAT, DOWN)
+    await ask(world)
+    expect(world.pool.transitions).toEqual(['model vendor/model out: model_failed'])
+    world.upstream.on(CHAT, GOOD)
+    await ask(world)
+    // The object looks at what is out once a second.
+    await world.time.advance(1_000)
+    await ask(world)
+    expect(world.pool.transitions.at(-1)).toBe('model vendor/model back: model_failed')
+  })
+
   it('what time alone has ended, even if the object did not live then', async () => {
     const world = createVirtualWorld({ keys: ['a', 'b'] })
     world.upstream.on(CHAT, LIMITED, GOOD)

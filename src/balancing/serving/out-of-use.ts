@@ -9,7 +9,7 @@ import type { Reason } from '../reasons.ts'
 export interface OutOfUse {
   readonly what: 'key' | 'account' | 'model'
   readonly id: string
-  readonly reason: Reason | Bench['reason']
+  readonly reason: Reason | Bench['reason'] | 'model_failed'
   /** When that probably ends by itself, in epoch milliseconds; null if time does not end it. */
   readonly untilMs: number | null
 }
@@ -32,7 +32,11 @@ export function outOfUse(state: PoolState, nowMs: number): ReadonlyMap<string, O
   for (const groups of [state.accounts, state.budgets]) {
     for (const account of groups.values()) add(accountOut(account, nowMs))
   }
-  for (const [model, bench] of state.modelBenches) add(benchOut('model', model, bench, nowMs))
+  // A model's bench is stored with the reason of a limit, whatever it is for. What it says is this.
+  for (const [model, bench] of state.modelBenches) {
+    if (!isActive(bench, nowMs)) continue
+    add({ what: 'model', id: model, reason: 'model_failed', untilMs: bench.untilMs })
+  }
   return found
 }
 
@@ -71,7 +75,7 @@ function accountOut({ id, bench, freeBench }: AccountState, nowMs: number): OutO
 }
 
 function benchOut(
-  what: OutOfUse['what'],
+  what: 'key' | 'account',
   id: string,
   bench: Bench | null,
   nowMs: number,

@@ -197,8 +197,7 @@ export function stockLeases(
   leases: readonly LeaseAhead[],
   nowMs: number,
 ): void {
-  const orderedAtMs = lane.orderedAtMs ?? nowMs
-  const usableUntilMs = orderedAtMs + USABLE_MS
+  const usableUntilMs = (lane.orderedAtMs ?? nowMs) + USABLE_MS
   lane.orderedAtMs = null
   if (leases.length === 0) {
     lane.restsUntilMs = nowMs + REST_MS
