@@ -6,6 +6,15 @@ import {
 } from './accounting/generations.ts'
 import { isForgettable, spendingOf, type Tally, tallyOf } from './accounting/ledger.ts'
 import { restoreSpend, type SpendRecord } from './accounting/max-spend.ts'
+import {
+  type ClientsRecords,
+  type QuotaRecord,
+  quotaRecords,
+  restoreBudgets,
+  restoreClients,
+  restoreQuotas,
+} from './clients/client-records.ts'
+import { restoreCharge } from './clients/clients.ts'
 import { type AccountState, ownAccount, regroup } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import type { Breaker } from './health/circuit-breaker.ts'
@@ -105,11 +114,12 @@ export interface Checkpoint {
   readonly byModel: readonly (readonly [string, Tally])[]
   readonly leases: readonly Lease[]
   readonly meters: readonly MetersRecord[]
+  readonly quotas: readonly QuotaRecord[]
   readonly generations: readonly (readonly [string, Generation])[]
 }
 
 /** All that was stored of a pool. */
-export interface PoolRecords {
+export interface PoolRecords extends ClientsRecords {
   readonly keys: ReadonlyMap<KeyId, KeyRecord>
   readonly accounts: ReadonlyMap<AccountId, AccountRecord>
   readonly models: ModelsRecord
@@ -186,6 +196,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values()],
     meters: keys.flatMap(metersRecord),
+    quotas: quotaRecords(state.clients, bySeconds),
     generations: youngestGenerations(state.generations),
   }
 }
@@ -239,7 +250,9 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
     if (account !== undefined) restoreAccount(account, record)
   }
   for (const [model, bench] of records.models) state.modelBenches.set(model, bench)
+  restoreClients(state.clients, records, nowMs)
   restoreCheckpoint(state, records, nowMs)
+  restoreBudgets(state.clients, records.budgets, nowMs)
   for (const { id, spend, tally } of state.keys.values()) {
     const record = records.spends.get(id) ?? null
     if (spend !== null) restoreSpend(spend, record, spendingOf(tally, nowMs), nowMs)
@@ -272,6 +285,7 @@ function restoreCheckpoint(
   const { counters, byModel, leases, meters, generations } = checkpoint
   if (counters !== undefined) restoreCounters(state, counters, nowMs)
   for (const record of meters ?? []) restoreMeters(state, record)
+  restoreQuotas(state.clients, checkpoint.quotas ?? [])
   for (const [id, generation] of generations ?? []) {
     rememberGeneration(state.generations, id, generation)
   }
@@ -391,6 +405,7 @@ function restoreMeters(state: PoolState, record: MetersRecord): void {
 /** A lease of a key that is gone is known still: its settlement names a client and a model by it. */
 function restoreLease(state: PoolState, lease: Lease, outdated: boolean, nowMs: number): void {
   open(state.leases, outdated ? inDoubt(lease, nowMs) : lease)
+  if (lease.charge !== null) restoreCharge(state.clients, lease.charge)
   const key = state.keys.get(lease.keyId)
   if (key !== undefined) changeInFlight(key, 1)
   // An isolate that lived through the restart is heard of soon.

@@ -15,6 +15,7 @@ import {
   type Step,
 } from './pool-state.ts'
 import type { Reason } from './reasons.ts'
+import { type KeysOfClient, selects } from './routes.ts'
 
 /** What one request requires of a key. */
 export interface Requirements {
@@ -26,6 +27,8 @@ export interface Requirements {
   readonly tokens: number
   /** As in the lease request. */
   readonly size?: number | undefined
+  /** The part of the pool that the client may use: each list must select the key. Absent for all. */
+  readonly clientKeys?: KeysOfClient
   /** Keys whose tokens an earlier request waits for. This request may not use them. */
   readonly claimedKeys: Claims
 }
@@ -229,7 +232,9 @@ function requestExclusions(
   nowMs: number,
 ): readonly Exclusion[] {
   const sizes = sizeExclusions(key, request.size, nowMs)
-  return isTried(key, request) ? [until('already_tried', null), ...sizes] : sizes
+  const tried = isTried(key, request) ? [until('already_tried', null)] : NONE
+  const foreign = isForClient(key, request.clientKeys) ? NONE : [until('not_for_client', null)]
+  return tried.length + foreign.length === 0 ? sizes : [...tried, ...foreign, ...sizes]
 }
 
 /** Whether the request has been with the key, or is not to go to its account. */
@@ -240,9 +245,32 @@ export function isTried(
   return triedKeys.includes(key.id) || excludedAccounts.includes(key.account.id)
 }
 
+/** Whether a client may use a key. */
+function isForClient(
+  { id, config: { tags }, account }: KeyState,
+  clientKeys: KeysOfClient | undefined,
+): boolean {
+  if (clientKeys === undefined || clientKeys.length === 0) return true
+  const key = { id, tags, account: account.id }
+  return clientKeys.every((list) => list.some((selector) => selects(selector, key)))
+}
+
 /** Whether the request's own way, or a claim of an earlier request, excludes a key. */
 export function isTaken(key: KeyState, request: Requirements): boolean {
-  return isTried(key, request) || request.claimedKeys.has(key.id)
+  return (
+    isTried(key, request) ||
+    request.claimedKeys.has(key.id) ||
+    !isForClient(key, request.clientKeys)
+  )
+}
+
+/** Whether a request goes through the keys one by one, since some may be out for it alone. */
+export function isPersonal(request: Requirements): boolean {
+  const { triedKeys, excludedAccounts, claimedKeys, clientKeys } = request
+  return (
+    triedKeys.length + excludedAccounts.length + claimedKeys.size > 0 ||
+    (clientKeys !== undefined && clientKeys.length > 0)
+  )
 }
 
 /** A key of the route, with its standing exclusions. */
@@ -378,8 +406,8 @@ function apartFromFull(
   request: Requirements,
 ): { readonly full: FullKeys; readonly others: readonly KeyState[] } {
   holdReadiness(step)
-  const { triedKeys, excludedAccounts, claimedKeys, tokens, model } = request
-  const isPersonal = triedKeys.length + excludedAccounts.length + claimedKeys.size > 0
+  const { tokens, model } = request
+  const hasOwn = isPersonal(request)
   const isFree = isFreeModel(model)
   const others: KeyState[] = []
   let count = 0
@@ -388,7 +416,7 @@ function apartFromFull(
   for (let i = 0; i < members.length; i++) {
     const key = members[i] as KeyState
     const isFull = tokens <= key.fullFor && !(isFree && key.account.freeBench !== null)
-    if (isFull && !(isPersonal && isTaken(key, request))) {
+    if (isFull && !(hasOwn && isTaken(key, request))) {
       count += 1
       clearsAtMs = Math.min(clearsAtMs, step.nowMs + holdMs(key))
     } else others.push(key)

@@ -22,7 +22,7 @@ import { noteSize } from './limits/size-note.ts'
 import { giveBack, take } from './limits/sliding-window.ts'
 import { type KeyState, type PoolState, type Step, setLookup } from './pool-state.ts'
 import { matchesModel } from './routes.ts'
-import type { BenchOrder, Settlement, Usage } from './settlement.ts'
+import { type BenchOrder, type Settlement, tokensUsed, type Usage } from './settlement.ts'
 import { observe } from './strategies/peak-ewma.ts'
 
 /** What the pool learns of its keys from settlements. */
@@ -153,15 +153,6 @@ function correctTokens(
   const { window } = key.tpm
   if (used > lease.tokens) take(window, used - lease.tokens, nowMs)
   else giveBack(window, lease.tokens - used, lease.chargedAtMs, nowMs)
-}
-
-/**
- * The tokens that an attempt used. A failure that reports no usage used none. Null if unknown:
- * a success that reports no usage, or an attempt with the fault `nobody`.
- */
-function tokensUsed({ outcome, fault, usage }: Settlement): number | null {
-  if (usage !== undefined) return usage.promptTokens + usage.completionTokens
-  return outcome === 'success' || fault === 'nobody' ? null : 0
 }
 
 /** Whether a 401 is the platform's trouble, and not the key's: see rejection-wave.ts. */

@@ -14,6 +14,8 @@ export type AccountId = Brand<string, 'AccountId'>
 export type LeaseId = Brand<string, 'LeaseId'>
 /** An app that calls the gateway. */
 export type ClientId = Brand<string, 'ClientId'>
+/** A team or a department: some clients that share limits and budgets. */
+export type GroupId = Brand<string, 'GroupId'>
 /** One running copy of the Worker. It names itself when it starts. */
 export type IsolateId = Brand<string, 'IsolateId'>
 /** A model name as it is sent upstream. */
@@ -24,5 +26,6 @@ export const keyId = (value: string): KeyId => value as KeyId
 export const accountId = (value: string): AccountId => value as AccountId
 export const leaseId = (value: string): LeaseId => value as LeaseId
 export const clientId = (value: string): ClientId => value as ClientId
+export const groupId = (value: string): GroupId => value as GroupId
 export const isolateId = (value: string): IsolateId => value as IsolateId
 export const modelId = (value: string): ModelId => value as ModelId

@@ -1,6 +1,8 @@
 import type { AccountId, ClientId, KeyId, LeaseId, ModelId } from './ids.ts'
+import type { QuotaRefusal } from './limits/quota-refusal.ts'
 import type { NonEmpty } from './non-empty.ts'
 import type { ReasonCounts } from './reasons.ts'
+import type { HeldOfBudgets } from './settlement.ts'
 
 /** What a journey asks of the pool for one attempt. */
 export interface LeaseRequest {
@@ -24,6 +26,13 @@ export interface LeaseRequest {
    * that it allows. A Worker of an older release does not send it, and then no size excludes a key.
    */
   readonly size?: number
+  /**
+   * The most that the request can cost, in nano-dollars; null if that cannot be bounded. Only clients
+   * with a budget need it, so it is absent for the others.
+   */
+  readonly costNanos?: number | null
+  /** True if these are the models that are asked when a budget does not pay for the first one. */
+  readonly isFallback?: true
   /**
    * - `first`: pays into the retry budget
    * - `retry`: after an upstream fault; paid from the retry budget
@@ -59,6 +68,8 @@ export interface Grant {
    * the first release does not send it.
    */
   readonly grantedAtMs?: number
+  /** What the lease holds of its client's budgets; absent for none. The settlement repeats it. */
+  readonly held?: HeldOfBudgets
 }
 
 /** The pool's no. */
@@ -68,13 +79,16 @@ export interface Refusal {
    * - `no_key`: no key may serve
    * - `retry_budget`: the budget does not pay for this retry
    * - `ended`: this lease id was granted before, and the lease has ended
+   * - `client`: a limit or a budget of the client, or of its group; see `quota`
    */
-  readonly cause: 'no_key' | 'retry_budget' | 'ended'
+  readonly cause: 'no_key' | 'retry_budget' | 'ended' | 'client'
+  /** Present if the cause is `client`. */
+  readonly quota?: QuotaRefusal
   /** Empty unless the cause is `no_key`. */
   readonly reasons: ReasonCounts
   /**
-   * The earliest moment at which a key may be free, in epoch milliseconds. Null if time alone
-   * frees no key, and for every cause but `no_key`.
+   * The earliest moment at which a key may be free, or the client may call again, in epoch
+   * milliseconds. Null if time alone does not help, and for the causes `retry_budget` and `ended`.
    */
   readonly retryAtMs: number | null
 }

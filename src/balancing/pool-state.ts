@@ -11,6 +11,8 @@ import {
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
+import type { ThresholdPassed } from './clients/charge-settling.ts'
+import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
 import {
   type AccountState,
   accountOf,
@@ -27,10 +29,11 @@ import { type Correlation, createCorrelation } from './health/correlation.ts'
 import type { KeyReport } from './health/key-report.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import { createRejectionWave, type RejectionWave } from './health/rejection-wave.ts'
-import type { AccountId, KeyId, ModelId } from './ids.ts'
+import type { AccountId, ClientId, GroupId, KeyId, ModelId } from './ids.ts'
 import { createIsolates, type Isolates } from './limits/isolates.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
 import { createMeter } from './limits/meter.ts'
+import type { QuotaOwner } from './limits/quota-charge.ts'
 import { lookAgain, NOT_READY, type Readiness } from './limits/readiness.ts'
 import {
   createRetryBudget,
@@ -79,6 +82,7 @@ export interface PoolConfig {
   /** The first match wins. The last route takes every model. */
   readonly routes: NonEmpty<RouteConfig>
   readonly policy: PoolPolicy
+  readonly clients: ClientsConfig
 }
 
 /** A key, with all that the pool knows of it. */
@@ -145,6 +149,13 @@ export interface Changes {
   /** Accounts, and groups of keys that a budget covers. */
   readonly accounts: Set<AccountId>
   readonly spends: Set<KeyId>
+  /** Clients and groups whose budgets have to be written. */
+  readonly budgets: Set<QuotaOwner>
+  /** Clients and groups that were made, changed or removed at run time. */
+  readonly clients: Set<ClientId>
+  readonly groups: Set<GroupId>
+  /** Budgets that have passed a share of what they pay for, and of which nobody was told yet. */
+  thresholds: ThresholdPassed[]
   models: boolean
 }
 
@@ -162,6 +173,7 @@ export interface PoolState {
   readonly rejections: RejectionWave
   /** The keys of each owner that is known, and the accounts that are configured for some of them. */
   readonly owners: Map<AccountId, OwnerState>
+  readonly clients: Clients
   readonly leases: Leases
   readonly isolates: Isolates
   /** The different `tpm` of the keys, the least first. */
@@ -226,6 +238,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     correlation: createCorrelation(),
     rejections: createRejectionWave(),
     owners: new Map(),
+    clients: createClients(config.clients, nowMs),
     leases: createLeases(),
     isolates: createIsolates(),
     tokenLimits: tokenLimitsOf(config.keys),
@@ -240,7 +253,16 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     restoredAtMs: Number.NEGATIVE_INFINITY,
     readiness: { sinceMs: nowMs, meanCostUsd: 0 },
     turns: 0,
-    changes: { keys: new Set(), accounts: new Set(), spends: new Set(), models: false },
+    changes: {
+      keys: new Set(),
+      accounts: new Set(),
+      spends: new Set(),
+      budgets: new Set(),
+      clients: new Set(),
+      groups: new Set(),
+      thresholds: [],
+      models: false,
+    },
   }
 }
 

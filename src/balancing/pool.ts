@@ -20,6 +20,8 @@ import {
   type RunningLease,
 } from './limits/leases.ts'
 import { admit } from './limits/queue-shares.ts'
+import type { QuotaCharge } from './limits/quota-charge.ts'
+import type { QuotaRefusal } from './limits/quota-refusal.ts'
 import { lookAgain } from './limits/readiness.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
 import { displace, enter, leave, sweep, takeMoments } from './limits/waiting-queue.ts'
@@ -32,6 +34,14 @@ import {
 } from './pool-state.ts'
 import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
+import {
+  admitRequest,
+  heldOfBudgets,
+  loseForClient,
+  settleForClient,
+  undoAdmission,
+  undoUncharged,
+} from './serving/client-charges.ts'
 import { noteChange, noteReport } from './serving/key-changes.ts'
 import { beginLate } from './serving/leases-ahead.ts'
 import { mayWait, placeOf, refusalOf } from './serving/queue-place.ts'
@@ -64,7 +74,7 @@ export function acquire(
   const known = claim(state, request.leaseId, nowMs)
   if (known !== null) return known
   const step = { state, nowMs, random }
-  const decided = decide(step, request)
+  const decided = admitThen(step, request)
   // A deposit may pay for a retry that waits, and a place may have been given up for this request.
   serveQueue(step, LENDING)
   return decided.kind === 'waiting' ? (claim(state, request.leaseId, nowMs) ?? decided) : decided
@@ -85,6 +95,7 @@ export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decisi
   if (waiter.state === 'waits' && nowMs < waiter.deadlineMs) return { kind: 'waiting', leaseId }
   const refusal = waiter.state === 'waits' ? refusalOf(state, waiter, nowMs) : waiter.refusal
   leave(state.queue, waiter)
+  undoUncharged(state, nowMs)
   return refusal
 }
 
@@ -101,7 +112,10 @@ const LENDING: Lending = {
   choose,
   lendTo: (step, waiter, choice) => {
     const { state, nowMs } = step
-    const { request } = waiter
+    const { request, charge } = waiter
+    // The lease takes over what the waiter has taken of its client's limits.
+    waiter.charge = null
+    leave(state.queue, waiter)
     const { key, model, panic } = choice
     const route = routeOf(state, request)
     // A strategy remembers its turns, so it is told of this one.
@@ -111,7 +125,7 @@ const LENDING: Lending = {
       { kind: 'served', model, panic, hasRecovering: false, candidates: [key] },
       { route, affinity, memory: route.memory },
     )
-    const lease = lend(step, request, choice)
+    const lease = lend(step, { request, charge }, choice)
     // Kept for as long as a Worker that still runs needs to fetch it.
     const unclaimedMs = lease.expiresAtMs - lease.grantedAtMs
     open(state.leases, { ...lease, unclaimedMs, expiresAtMs: nowMs + PICK_UP_MS })
@@ -119,7 +133,25 @@ const LENDING: Lending = {
   },
 }
 
-function decide(step: Step, request: LeaseRequest): Decision {
+/** Asks the client's limits first, so that a client over its limits never holds up a lane. */
+function admitThen(step: Step, request: LeaseRequest): Decision {
+  const { state, nowMs } = step
+  const admission = admitRequest(state, request, nowMs)
+  if (admission.kind === 'refused') return refusedByQuota(admission.refusal)
+  const { charge } = admission
+  const decided = decide(step, { request, charge })
+  if (decided.kind === 'refusal') undoAdmission(state, charge, nowMs)
+  return decided
+}
+
+/** A request that its client's limits have admitted, with what it has taken of them. */
+interface Admitted {
+  readonly request: LeaseRequest
+  readonly charge: QuotaCharge | null
+}
+
+function decide(step: Step, admitted: Admitted): Decision {
+  const { request } = admitted
   const { state } = step
   const { queue } = state
   let chosen = choose(step, request, queue.claims)
@@ -129,15 +161,15 @@ function decide(step: Step, request: LeaseRequest): Decision {
   }
   switch (chosen.kind) {
     case 'choice':
-      return granted(state, lend(step, request, chosen))
+      return granted(state, lend(step, admitted, chosen))
     case 'no_candidate':
-      return enqueue(step, request, chosen) ?? chosen.refusal
+      return enqueue(step, admitted, chosen) ?? chosen.refusal
     case 'refusal':
       return chosen
   }
 }
 
-function enqueue(step: Step, request: LeaseRequest, unserved: NoCandidate): Waiting | null {
+function enqueue(step: Step, { request, charge }: Admitted, unserved: NoCandidate): Waiting | null {
   const { state, nowMs } = step
   const { queue } = state
   if (!mayWait(state, request, unserved, nowMs)) return null
@@ -148,7 +180,9 @@ function enqueue(step: Step, request: LeaseRequest, unserved: NoCandidate): Wait
   if (instead !== null) displace(queue, instead, refusalOf(state, instead, nowMs))
   const { refusal, models } = unserved
   const deadlineMs = nowMs + Math.min(request.waitMs, state.policy.queue.maxWaitMs)
-  const waiter = enter(queue, place, { request, deadlineMs, lastPolledAtMs: nowMs, refusal })
+  const waiter = enter(queue, place, {
+    ...{ request, charge, deadlineMs, lastPolledAtMs: nowMs, refusal },
+  })
   awaitKeys(step, waiter, models)
   return { kind: 'waiting', leaseId: request.leaseId }
 }
@@ -177,7 +211,8 @@ function isRetryOf({ attempt, models }: LeaseRequest, model: ModelId): boolean {
 }
 
 /** Pays for a lease and grants it. */
-function lend(step: Step, request: LeaseRequest, { key, model, panic }: Choice): RunningLease {
+function lend(step: Step, admitted: Admitted, { key, model, panic }: Choice): RunningLease {
+  const { request } = admitted
   const { state, nowMs } = step
   const { retryBudget, queue } = state
   const isRetry = isRetryOf(request, model)
@@ -189,13 +224,13 @@ function lend(step: Step, request: LeaseRequest, { key, model, panic }: Choice):
   }
   if (isRetry) withdraw(retryBudget, budgeted, nowMs)
   const attempt = request.attempt === 'retry' && !isRetry ? 'move' : request.attempt
-  return grant(step, key, request, { model, panic, attempt })
+  return grant(step, key, admitted, { model, panic, attempt })
 }
 
 function grant(
   { state, nowMs }: Step,
   key: KeyState,
-  request: LeaseRequest,
+  { request, charge: taken }: Admitted,
   { model, panic, attempt }: Pick<RunningLease, 'model' | 'panic' | 'attempt'>,
 ): RunningLease {
   const lease: RunningLease = {
@@ -212,6 +247,7 @@ function grant(
     panic,
     epoch: key.epoch,
     isolate: null,
+    charge: taken,
     attempt,
   }
   open(state.leases, lease)
@@ -232,11 +268,17 @@ function granted(state: PoolState, lease: Lease): Grant | Refusal {
   if (key === undefined) return refused('ended')
   const { id: leaseId, model, grantedAtMs } = lease
   const accountId = key.account.id
-  return { kind: 'grant', leaseId, keyId: key.id, accountId, model, grantedAtMs }
+  const held = heldOfBudgets(lease)
+  return { kind: 'grant', leaseId, keyId: key.id, accountId, model, grantedAtMs, ...held }
 }
 
 function refused(cause: 'retry_budget' | 'ended'): Refusal {
   return { kind: 'refusal', cause, reasons: {}, retryAtMs: null }
+}
+
+function refusedByQuota(quota: QuotaRefusal): Refusal {
+  const retryAtMs = quota.kind === 'unpriceable' ? null : quota.resetsAtMs
+  return { kind: 'refusal', cause: 'client', reasons: {}, retryAtMs, quota }
 }
 
 /** Gives a lease back and learns from its attempt. A second settlement of a lease does nothing. */
@@ -250,12 +292,14 @@ export function settle(
   // A waiter that gives up settles its lease id. Then that lease must never be granted.
   const waiter = state.queue.waiters.get(settlement.leaseId)
   if (waiter !== undefined) leave(state.queue, waiter)
+  undoUncharged(state, nowMs)
   const closing = close(state.leases, settlement.leaseId, nowMs)
   if (closing.kind === 'duplicate') return
   const step = { state, nowMs, random }
   const found = closing.kind === 'forgotten' ? null : closing.lease
+  settleForClient(state, closing, settlement, nowMs)
   if (found?.kind === 'reserved' && settlement.unused) {
-    if (closing.kind === 'live') endUnsettled(state, found, nowMs)
+    if (closing.kind === 'live') endUnused(state, found, nowMs)
     return
   }
   const lease = found?.kind === 'reserved' ? beginLate(step, found, settlement, closing) : found
@@ -333,6 +377,7 @@ export function letTimePass(state: PoolState, nowMs: number): void {
     for (const lease of expireOf(state.leases, silent, nowMs)) endUnsettled(state, lease, nowMs)
   }
   sweep(state.queue, nowMs)
+  undoUncharged(state, nowMs)
   if (takeMoments(state.queue, nowMs)) noteChange(state, null)
 }
 
@@ -341,6 +386,11 @@ export function letTimePass(state: PoolState, nowMs: number): void {
  * until a late settlement says better; a lease that never had a request has used nothing.
  */
 function endUnsettled(state: PoolState, lease: Lease, nowMs: number): void {
+  loseForClient(state, lease)
+  endUnused(state, lease, nowMs)
+}
+
+function endUnused(state: PoolState, lease: Lease, nowMs: number): void {
   const key = state.keys.get(lease.keyId)
   if (key === undefined) return
   changeInFlight(key, -1)

@@ -24,6 +24,7 @@ export const REASONS = [
   'budget_layer_spent',
   'free_tier_spent',
   'provider_key_failed',
+  'not_for_client',
 ] as const
 
 export type Reason = (typeof REASONS)[number]

@@ -67,3 +67,6 @@ export function selects(
       return key.account === selector.account
   }
 }
+
+/** Lists of selectors; a key is selected if each list selects it. */
+export type KeysOfClient = readonly (readonly KeySelector[])[]

@@ -2,6 +2,7 @@ import { spentToday } from './accounting/ledger.ts'
 import type { AccountLoad } from './affinity/account-load.ts'
 import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
+import { keysFor } from './clients/clients.ts'
 import {
   type Claims,
   type ExcludedKey,
@@ -118,6 +119,7 @@ export function requirementsOf(
     excludedAccounts: isFirst ? accountsToday(state, request.excludedAccounts) : [],
     tokens: request.tokens,
     size: request.size,
+    clientKeys: keysFor(state.clients, request.clientId),
     claimedKeys,
   }
 }

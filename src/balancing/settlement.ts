@@ -1,4 +1,5 @@
-import type { ClientId, KeyId, LeaseId, ModelId } from './ids.ts'
+import type { ClientId, GroupId, KeyId, LeaseId, ModelId } from './ids.ts'
+import type { Hold } from './limits/quota-charge.ts'
 
 /**
  * How an attempt ended, for the circuit breaker. Two outcomes are not enough. A caller's own
@@ -85,6 +86,8 @@ export interface Usage {
   readonly cachedTokens: number
   readonly reasoningTokens: number
   readonly costUsd: number
+  /** What a provider charged the operator's own account there (BYOK), beside `costUsd`. */
+  readonly byokUsd?: number
   readonly estimated: boolean
 }
 
@@ -117,6 +120,12 @@ export interface Settlement {
   readonly unused?: true
 }
 
+/** What a lease holds of its client's budgets. By it a settlement counts even if the lease is forgotten. */
+export interface HeldOfBudgets {
+  readonly groupId: GroupId | null
+  readonly holds: readonly Hold[]
+}
+
 /** What a lease was granted for. */
 export interface LeaseTerms {
   readonly clientId: ClientId
@@ -127,4 +136,15 @@ export interface LeaseTerms {
   readonly tokens: number
   /** The request's size, as in its lease request. */
   readonly size?: number
+  /** As in the grant. */
+  readonly held?: HeldOfBudgets
+}
+
+/**
+ * The tokens that an attempt used. A failure that reports no usage used none. Null if unknown:
+ * a success that reports no usage, or an attempt with the fault `nobody`.
+ */
+export function tokensUsed({ outcome, fault, usage }: Settlement): number | null {
+  if (usage !== undefined) return usage.promptTokens + usage.completionTokens
+  return outcome === 'success' || fault === 'nobody' ? null : 0
 }

@@ -1,11 +1,12 @@
 import * as z from 'zod/mini'
-import { type ClientId, clientId } from '../balancing/ids.ts'
+import type { ClientTerms, GroupTerms } from '../balancing/clients/clients.ts'
+import { clientTerms, groupTerms, limitFields, memberFields } from './client-limits.ts'
 import { exactly, faultsOf, nameInSecret } from './fields.ts'
-import { publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
+import { parseJson } from './json-text.ts'
+import { type Located, publicName, readList, type SecretEntry, sha256Hex } from './secrets.ts'
 
 /** A client: an app that may call. Only the hash of its token is kept. */
-export interface Client {
-  readonly id: ClientId
+export interface Client extends ClientTerms {
   /** In lower-case hexadecimal. */
   readonly tokenSha256: string
 }
@@ -40,13 +41,93 @@ const entry = exactly(
         .string({ error: 'must be a string' })
         .check(z.regex(/^[0-9a-fA-F]{64}$/, { error: 'must be 64 hexadecimal digits' })),
     ),
+    ...memberFields,
   },
   () => 'must be an object with "id" and either "token" or "sha256"',
 )
 
+const groupEntry = exactly(
+  { id: publicName(), ...limitFields },
+  () => 'must be an object with the field "id"',
+)
+
+/** All of `CLIENT_KEYS`. */
+export interface ClientKeys {
+  readonly clients: readonly Client[]
+  readonly groups: readonly GroupTerms[]
+  readonly faults: readonly string[]
+}
+
 /** Reads `CLIENT_KEYS`. Faults name the place in the list and never quote a token. */
-export function readClientKeys(value: unknown): { clients: Client[]; faults: string[] } {
-  const list = readList('CLIENT_KEYS', value, pair)
+export function readClientKeys(value: unknown): ClientKeys {
+  const lists = listsOf(value)
+  if (lists === null) return onlyClients(readList('CLIENT_KEYS', value, pair))
+  const groups = readList('CLIENT_KEYS.groups', lists.groups, pair)
+  const read = readGroups(groups.entries)
+  const { clients, faults } = readClients(readList('CLIENT_KEYS.clients', lists.clients, pair))
+  const known = new Set(read.groups.map(({ id }) => id))
+  const unknown = clients.flatMap(({ groupId, id }) =>
+    groupId === null || known.has(groupId)
+      ? []
+      : [`CLIENT_KEYS.clients: client "${id}" is of a group that is not in the list of groups`],
+  )
+  const ofGroups = [...groups.faults, ...read.faults]
+  // After a fault of a group, a client of it would be a second fault with the same cause.
+  const ofClients = ofGroups.length > 0 ? faults : [...faults, ...unknown]
+  return {
+    clients,
+    groups: read.groups,
+    faults: [...lists.faults, ...ofGroups, ...ofClients],
+  }
+}
+
+/** The form with groups: an object of two lists; null for any other form. */
+function listsOf(value: unknown) {
+  const given = typeof value === 'string' && /^\s*\{/.test(value) ? parseJson(value) : null
+  const object: unknown = given === null ? value : given.ok ? given.value : null
+  if (typeof object !== 'object' || object === null || Array.isArray(object)) return null
+  const { clients = [], groups = [], ...others } = object as Readonly<Record<string, unknown>>
+  const faults = Object.keys(others).map(
+    (name) =>
+      `CLIENT_KEYS.${nameInSecret(name)}: unknown field; the fields here are groups, clients`,
+  )
+  return { clients, groups, faults }
+}
+
+function onlyClients(list: ReturnType<typeof readList>): ClientKeys {
+  const { clients, faults } = readClients(list)
+  const grouped = clients.filter(({ groupId }) => groupId !== null)
+  return {
+    clients,
+    groups: [],
+    faults: [
+      ...faults,
+      ...grouped.map(
+        ({ id }) =>
+          `CLIENT_KEYS: client "${id}" is of a group; list the groups too: {"groups": [...], "clients": [...]}`,
+      ),
+    ],
+  }
+}
+
+function readGroups(entries: readonly Located[]) {
+  const faults: string[] = []
+  const groups: GroupTerms[] = []
+  for (const { where, value } of entries) {
+    const parsed = groupEntry.safeParse(value)
+    if (!parsed.success) {
+      faults.push(...faultsOf(where, parsed.error, nameInSecret))
+      continue
+    }
+    const terms = groupTerms(parsed.data.id, parsed.data)
+    if (groups.some(({ id }) => id === terms.id))
+      faults.push(`${where}: has the same id as another`)
+    groups.push(terms)
+  }
+  return { groups, faults }
+}
+
+function readClients(list: ReturnType<typeof readList>) {
   const faults = [...list.faults]
   const clients: Client[] = []
   const known = new Map<string, string>()
@@ -68,7 +149,7 @@ export function readClientKeys(value: unknown): { clients: Client[]; faults: str
       if (first !== undefined) faults.push(`${where}: has the same ${what} as ${first}`)
       known.set(`${what} ${mark}`, first ?? where)
     }
-    clients.push({ id: clientId(id), tokenSha256 })
+    clients.push({ ...clientTerms(id, parsed.data), tokenSha256 })
   }
   return { clients, faults }
 }

@@ -1,5 +1,7 @@
+import type { GroupTerms } from '../balancing/clients/clients.ts'
 import type { PoolConfig } from '../balancing/pool-state.ts'
-import { type Client, readClientKeys } from './client-keys.ts'
+import { type AdminTokens, readAdminTokens } from './admin-tokens.ts'
+import { type Client, type ClientKeys, readClientKeys } from './client-keys.ts'
 import { faultsOf, shown } from './fields.ts'
 import { parseJson } from './json-text.ts'
 import { type Policy, policySchema } from './policy.ts'
@@ -12,6 +14,9 @@ export interface Config {
   readonly upstreamUrl: string
   readonly keys: readonly UpstreamKey[]
   readonly clients: readonly Client[]
+  readonly groups: readonly GroupTerms[]
+  /** The hashes of the tokens that open the admin API, and of those that only read. */
+  readonly admin: AdminTokens
   /** Whether callers without a client key are allowed. */
   readonly anonymous: boolean
   readonly policy: Policy
@@ -38,13 +43,23 @@ export function readConfig(env: Environment): ConfigResult {
   const upstream = readUpstreamKeys(env, policy)
   faults.push(...upstream.faults)
   // After a fault of a key, a selector of that key would be a second fault with the same cause.
-  if (upstream.faults.length === 0) faults.push(...selectorFaults(policy.routes, upstream.keys))
+  if (upstream.faults.length === 0) {
+    const routes = policy.routes.map(({ keys }, i) => ({ where: `POLICY.routes[${i}]`, keys }))
+    faults.push(...selectorFaults(routes, upstream.keys))
+  }
   const callers = readClientKeys(env.CLIENT_KEYS)
   faults.push(...callers.faults)
+  if (upstream.faults.length === 0) {
+    faults.push(...selectorFaults(clientSelectors(callers), upstream.keys))
+  }
   const anonymous = readAnonymous(env.ANONYMOUS_CLIENTS)
   faults.push(...anonymous.faults)
   const denied = anonymous.faults.length === 0 && !anonymous.value
-  if (denied && callers.clients.length === 0 && callers.faults.length === 0) {
+  const writers = readAdminTokens('ADMIN_TOKEN', env.ADMIN_TOKEN)
+  const readers = readAdminTokens('READ_TOKEN', env.READ_TOKEN)
+  faults.push(...writers.faults, ...readers.faults)
+  const isEmpty = callers.clients.length === 0 && callers.faults.length === 0
+  if (denied && isEmpty && writers.isUnset) {
     faults.push(NOBODY)
   }
   if (env.KEY_POOL === undefined) {
@@ -64,16 +79,27 @@ export function readConfig(env: Environment): ConfigResult {
     upstreamUrl,
     keys: upstream.keys,
     clients: callers.clients,
+    groups: callers.groups,
+    admin: { writers: writers.hashes, readers: readers.hashes },
     anonymous: open,
     policy,
   }
   return { ok: true, config }
 }
 
+/** The parts of the pool that clients and groups may use, each with its place in the secret. */
+function clientSelectors({ clients, groups }: Pick<ClientKeys, 'clients' | 'groups'>) {
+  return [
+    ...groups.map(({ id, keys }) => ({ where: `CLIENT_KEYS: group "${id}"`, keys })),
+    ...clients.map(({ id, keys }) => ({ where: `CLIENT_KEYS: client "${id}"`, keys })),
+  ]
+}
+
 /** A gateway that lets nobody in is not well, although nothing that was set is wrong. */
 const NOBODY =
   'CLIENT_KEYS: no client key is configured, so nobody can call; set it to one or more id:token ' +
-  'pairs (openssl rand -hex 32 makes a token), or set ANONYMOUS_CLIENTS to "allow"'
+  'pairs (openssl rand -hex 32 makes a token), set ADMIN_TOKEN to make client keys at run time, or ' +
+  'set ANONYMOUS_CLIENTS to "allow"'
 
 /** The part of the configuration that the pool needs for its decisions. It has no secret. */
 export function poolConfig(config: Config): PoolConfig {
@@ -82,6 +108,7 @@ export function poolConfig(config: Config): PoolConfig {
     keys: config.keys.map((key) => key.config),
     routes,
     policy: { breaker, panicRatio, retryBudget, credit, queue },
+    clients: { clients: config.clients, groups: config.groups },
   }
 }
 

@@ -31,7 +31,8 @@ export const oneModel = () =>
     }),
   )
 
-const pattern = () =>
+/** The name of a model, or the beginning of one. */
+export const pattern = () =>
   modelName().check(
     z.regex(/^[^*]*\*?$/, {
       error: ({ input }) =>
@@ -40,7 +41,7 @@ const pattern = () =>
   )
 
 /** A key's id, `tag:` with a tag, or `account:` with an account. */
-const selector = () =>
+export const selector = () =>
   word(MAX_SELECTOR_LENGTH).check(
     z.refine((text) => text.replace(SELECTOR_PREFIX, '') !== '', {
       error: ({ input }) => `must have a name after the colon, given ${shown(input)}`,
@@ -97,37 +98,46 @@ function routeOf(fields: z.infer<typeof route>, pool: PoolWide): RoutePolicy {
   }
 }
 
-function selectorOf(text: string): KeySelector {
+export function selectorOf(text: string): KeySelector {
   const name = text.replace(SELECTOR_PREFIX, '')
   if (text.startsWith('tag:')) return { kind: 'tag', tag: name }
   if (text.startsWith('account:')) return { kind: 'account', account: accountId(name) }
   return { kind: 'id', id: keyId(text) }
 }
 
+/** As much of the keys as selectors go by. */
+export type SelectableKeys = readonly {
+  readonly config: { readonly id: string; readonly tags: readonly string[] }
+}[]
+
 /**
- * The faults of selectors whose id or tag no configured key has: a typo must not be ignored. A
- * selector by account is never a fault, since the pool may learn a key's account later.
+ * Why a selector selects nothing: a typo must not be ignored; null if it may select something. A
+ * selector by account always may, since the pool may learn a key's account later.
  */
-export function selectorFaults(
-  routes: readonly RouteConfig[],
-  keys: readonly { readonly config: { readonly id: string; readonly tags: readonly string[] } }[],
-): string[] {
-  const ids = new Set(keys.map(({ config }) => config.id))
-  const tags = new Set(keys.flatMap(({ config }) => config.tags))
-  const fault = (selector: KeySelector): string | null => {
-    switch (selector.kind) {
-      case 'id':
-        return ids.has(selector.id) ? null : `no key has that id, given ${shown(selector.id)}`
-      case 'tag':
-        return tags.has(selector.tag) ? null : `no key has that tag, given ${shown(selector.tag)}`
-      case 'account':
-        return null
-    }
+export function selectorFault(selector: KeySelector, keys: SelectableKeys): string | null {
+  switch (selector.kind) {
+    case 'id':
+      return keys.some(({ config }) => config.id === selector.id)
+        ? null
+        : `no key has that id, given ${shown(selector.id)}`
+    case 'tag':
+      return keys.some(({ config }) => config.tags.includes(selector.tag))
+        ? null
+        : `no key has that tag, given ${shown(selector.tag)}`
+    case 'account':
+      return null
   }
-  return routes.flatMap(({ keys: selectors }, i) =>
-    (selectors ?? []).flatMap((selector, j) => {
-      const found = fault(selector)
-      return found === null ? [] : [`POLICY.routes[${i}].keys[${j}]: ${found}`]
+}
+
+/** The faults of the selectors of some lists. */
+export function selectorFaults(
+  lists: readonly { readonly where: string; readonly keys: readonly KeySelector[] | null }[],
+  keys: SelectableKeys,
+): string[] {
+  return lists.flatMap(({ where, keys: selectors }) =>
+    (selectors ?? []).flatMap((selector, i) => {
+      const found = selectorFault(selector, keys)
+      return found === null ? [] : [`${where}.keys[${i}]: ${found}`]
     }),
   )
 }

@@ -8,7 +8,8 @@ export interface SecretEntry {
   readonly value: unknown
 }
 
-interface Located extends SecretEntry {
+/** An element with its place. */
+export interface Located extends SecretEntry {
   /** The secret's name and the element's index, from 0: `CLIENT_KEYS[2]`. */
   readonly where: string
 }

@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
-import { SPEND_PERIODS } from '../balancing/accounting/max-spend.ts'
 import { accountId, keyId } from '../balancing/ids.ts'
+import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
 import type { KeyConfig } from '../balancing/pool-state.ts'
 import { exactly, faultsOf, nameInSecret, shownIfNumber } from './fields.ts'
 import { maxConcurrent, type Policy, rpm, tpm, usd, weight } from './policy.ts'

@@ -1,6 +1,5 @@
 import * as z from 'zod/mini'
 import type { SpendRecord } from '../balancing/accounting/max-spend.ts'
-import { SPEND_PERIODS } from '../balancing/accounting/max-spend.ts'
 import type {
   AccountRecord,
   BreakerRecord,
@@ -9,7 +8,9 @@ import type {
   ModelsRecord,
 } from '../balancing/checkpoint.ts'
 import { accountId, clientId, isolateId, keyId, leaseId, modelId } from '../balancing/ids.ts'
-import { orElse } from './or-else.ts'
+import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
+import { chargeSchema, quotaRecordSchema } from './client-schemas.ts'
+import { entries, orElse, orNull } from './or-else.ts'
 
 /**
  * Schemas of the stored records. Records are parsed when they are read, not cast: another release
@@ -18,25 +19,11 @@ import { orElse } from './or-else.ts'
  * it stands in: one unknown word must not cost all counters.
  */
 
-/** A list without the entries that do not parse. */
-function entries<T>(entry: z.ZodMiniType<T>): z.ZodMiniType<T[]> {
-  const readAll = z.transform((values: unknown[]) =>
-    values.flatMap((value) => {
-      const parsed = entry.safeParse(value)
-      return parsed.success ? [parsed.data] : []
-    }),
-  )
-  return z.pipe(z.array(z.unknown()), readAll)
-}
-
 const moment = z.number()
 const key = z.pipe(z.string(), z.transform(keyId))
 const account = z.pipe(z.string(), z.transform(accountId))
 const client = z.pipe(z.string(), z.transform(clientId))
 const model = z.pipe(z.string(), z.transform(modelId))
-
-/** Null in place of what is missing or does not parse. */
-const orNull = <T extends z.ZodMiniType>(schema: T) => orElse(z.nullable(schema), null)
 
 const plainBench = z.object({
   reason: z.enum(['key_rejected', 'key_spent', 'account_out_of_credit', 'account_rate_limited']),
@@ -141,6 +128,7 @@ const anyLease = {
   panic: z.boolean(),
   epoch: orElse(z.number(), 0),
   isolate: orNull(z.pipe(z.string(), z.transform(isolateId))),
+  charge: orNull(chargeSchema),
 }
 
 const runningLease = z.object({
@@ -219,6 +207,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
   byModel: entries(z.tuple([z.string(), tally])),
   leases: entries(lease),
   meters: entries(z.object({ id: key, rpm: slots, tpm: slots })),
+  quotas: entries(quotaRecordSchema),
   generations: entries(
     z.tuple([z.string(), z.object({ keyId: key, clientId: client, atMs: moment })]),
   ),

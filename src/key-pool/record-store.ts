@@ -7,7 +7,9 @@ import {
   type PoolRecords,
 } from '../balancing/checkpoint.ts'
 import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
+import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
 import type { ChangedRecords } from '../balancing/serving/changed-records.ts'
+import { budgetRecordsSchema, clientRecordSchema, groupRecordSchema } from './client-schemas.ts'
 import {
   accountRecordSchema,
   checkpointSchemas,
@@ -21,7 +23,9 @@ const MAX_ROW_BYTES = 1_900_000
 const MAX_BYTES_PER_CHARACTER = 3
 const ASCII_ONLY = /^[\0-\x7f]*$/
 
-type Kind = 'key' | 'account' | 'models' | 'spend' | 'checkpoint'
+type Kind =
+  | ('key' | 'account' | 'models' | 'spend' | 'checkpoint')
+  | ('budget' | 'client' | 'group')
 
 /** A JSON record, by kind and id. */
 export interface RecordRow {
@@ -81,6 +85,12 @@ export function createStore(rows: RecordRows): Store {
   const drop = (kind: Kind, id: string) => {
     if (written.delete(`${kind} ${id}`)) rows.drop(kind, id)
   }
+  const putAll = (kind: Kind, records: ReadonlyMap<string, unknown>) => {
+    for (const [id, record] of records) {
+      if (record === null) drop(kind, id)
+      else put(kind, id, JSON.stringify(record))
+    }
+  }
   const putPart = (part: string, record: unknown) => {
     const pieces = piecesOf(JSON.stringify(record))
     for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
@@ -95,7 +105,7 @@ export function createStore(rows: RecordRows): Store {
       for (const { kind, id, record } of stored) written.set(`${kind} ${id}`, record)
       return { ...readRecords(stored), outdated: rows.isOutdated() }
     },
-    save({ keys, accounts, models, spends }) {
+    save({ keys, accounts, models, spends, ...ofClients }) {
       for (const key of keys) {
         const record = keyRecord(key)
         if (isBlank(record)) drop('key', key.id)
@@ -106,6 +116,10 @@ export function createStore(rows: RecordRows): Store {
       }
       for (const [id, spend] of spends) put('spend', id, JSON.stringify(spend))
       if (models !== null) put('models', 'benched', JSON.stringify([...models]))
+      const { budgets, clients, groups } = ofClients
+      putAll('budget', budgets)
+      putAll('client', clients)
+      putAll('group', groups)
     },
     outdate: () => rows.setOutdated(true),
     saveCheckpoint(checkpoint) {
@@ -178,11 +192,19 @@ function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> 
         read(row, spendRecordSchema).map((record) => [keyId(row.id), record] as const),
       ),
     ),
+    budgets: new Map(
+      ofKind('budget').flatMap((row) =>
+        read(row, budgetRecordsSchema).map((record) => [row.id as QuotaOwner, record] as const),
+      ),
+    ),
+    clients: ofKind('client').flatMap((row) => read(row, clientRecordSchema)),
+    groups: ofKind('group').flatMap((row) => read(row, groupRecordSchema)),
     checkpoint: {
       ...part('counters'),
       ...part('byModel'),
       ...part('leases'),
       ...part('meters'),
+      ...part('quotas'),
       ...part('generations'),
     },
   }

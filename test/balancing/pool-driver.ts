@@ -174,6 +174,7 @@ function poolOf(specs: readonly KeySpec[], setup: Setup): PoolState {
   if (!isNonEmpty(configs)) throw new Error('a pool has a route')
   return createPool(
     {
+      clients: { clients: [], groups: [] },
       keys: specs.map(keyConfig),
       routes: configs,
       policy: {

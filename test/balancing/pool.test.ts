@@ -405,6 +405,7 @@ describe('what has to be written down', () => {
     pool.give(pool.grant(), { usage: usageOf(1, 1, 1) })
     expect(takeChanges(pool.state)).toEqual({
       ...{ keys: [], accounts: [], models: null, spends: new Map() },
+      ...{ budgets: new Map(), clients: new Map(), groups: new Map() },
     })
   })
 
@@ -417,6 +418,7 @@ describe('what has to be written down', () => {
     expect(accounts.map(({ id }) => id)).toEqual(['account-of-b'])
     expect(takeChanges(pool.state)).toEqual({
       ...{ keys: [], accounts: [], models: null, spends: new Map() },
+      ...{ budgets: new Map(), clients: new Map(), groups: new Map() },
     })
   })
 

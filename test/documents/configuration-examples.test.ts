@@ -22,7 +22,8 @@ describe('the examples', () => {
       let count = 0
       const keys = (secret ?? 'sk-or-only').replaceAll('sk-or-…', () => `sk-or-example-${++count}`)
       const { faults, keys: read } = readUpstreamKeys({ OPENROUTER_KEYS: keys }, policy)
-      expect([faults, selectorFaults(policy.routes, read)]).toEqual([[], []])
+      const routes = policy.routes.map(({ keys }, i) => ({ where: `routes[${i}]`, keys }))
+      expect([faults, selectorFaults(routes, read)]).toEqual([[], []])
     }
   })
 

@@ -96,7 +96,7 @@ describe('the configuration tables', () => {
   /** Those of the words that a reader of objects does not call an unknown field. */
   async function known(
     words: readonly string[],
-    read: (entry: object) => { faults: string[] },
+    read: (entry: object) => { faults: readonly string[] },
   ): Promise<string[]> {
     const { faults } = read(Object.fromEntries(words.map((word) => [word, null])))
     const unknown = faults.flatMap((fault) => /\.(\w+): unknown field;/.exec(fault)?.[1] ?? [])

@@ -151,6 +151,7 @@ function poolConfig(keys: readonly UpstreamKey[], options: WorldOptions): PoolCo
   const queue = { ...POLICY.queue, ...options.queue }
   return {
     keys: keys.map(({ config }) => config),
+    clients: options.clients ?? { clients: [], groups: [] },
     routes,
     policy: { ...POLICY, ...options.pool, credit, queue },
   }

@@ -19,6 +19,7 @@ const START_MS = Date.UTC(2026, 0, 15, 12)
 function configOf(keys: readonly KeySpec[], policy: Partial<PoolPolicy>): PoolConfig {
   return {
     keys: keys.map(keyConfig),
+    clients: { clients: [], groups: [] },
     routes: [routeConfig({ models: ['*'] }, 'round-robin')],
     policy: { ...POLICY, ...policy },
   }

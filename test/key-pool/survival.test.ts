@@ -191,7 +191,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
   await runInDurableObject(pool, (_, { storage }) => {
     const store = createStore(createSqlRows(storage))
     const times = { grantedAtMs: 0, chargedAtMs: 0, expiresAtMs: 1 }
-    const lease = { keyId: keyId('alpha'), clientId: clientId('c'), isolate: null, ...times }
+    const lease = { keyId: keyId('alpha'), clientId: clientId('c'), isolate: null, charge: null, ...times }
     const leases = Array.from({ length: 20_000 }, (_, i) => ({
       ...lease,
       kind: 'running' as const,
@@ -208,7 +208,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
     const empty = { keys: [], routes: [], byKey: [], byClient: [] }
     const means = { meanCostUsd: 0, meanTokenUsd: 0 }
     const counters = { turns: 77, retryTokens: 1, ...means, savedAtMs: 5, all, ...empty }
-    const large = { counters, byModel: [], leases, meters: [], generations: [] }
+    const large = { counters, byModel: [], leases, meters: [], quotas: [], generations: [] }
     const loaded = () => createStore(createSqlRows(storage)).load().checkpoint
     const rows = () =>
       storage.sql.exec("SELECT id FROM records WHERE kind = 'checkpoint'").toArray()
@@ -218,7 +218,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
     const small = { ...large, leases: leases.slice(0, 2) }
     store.saveCheckpoint(small)
     expect(loaded()).toEqual(small)
-    expect(rows()).toHaveLength(5)
+    expect(rows()).toHaveLength(6)
     // A new store knows the pieces that an earlier store has written.
     store.saveCheckpoint(large)
     const next = createStore(createSqlRows(storage))

@@ -1,3 +1,4 @@
+import type { SpendPeriod } from '../limits/quota-charge.ts'
 import { endOfUtcWindow } from '../limits/utc-window.ts'
 import type { Spending } from './ledger.ts'
 
@@ -6,10 +7,6 @@ export interface MaxSpend {
   readonly usd: number
   readonly period: SpendPeriod
 }
-
-export const SPEND_PERIODS = ['day', 'week', 'month', 'total'] as const
-
-export type SpendPeriod = (typeof SPEND_PERIODS)[number]
 
 /**
  * What a key has spent of its `max_spend`, in whole nano-dollars, so that sums have no error.

@@ -1,5 +1,6 @@
 import type { AccountId, ClientId, IsolateId, KeyId, LeaseId, ModelId } from '../ids.ts'
 import type { NonEmpty } from '../non-empty.ts'
+import type { HeldOfBudgets } from '../settlement.ts'
 
 /** Asks for leases ahead: for requests of one kind that have yet to come to an isolate. */
 export interface LeaseOrder {
@@ -14,6 +15,10 @@ export interface LeaseOrder {
   readonly count: number
   /** The most tokens that one of the requests takes from a limit per minute. */
   readonly tokens: number
+  /** The client whose requests they are, if it has limits; absent for any client without. */
+  readonly clientId?: ClientId
+  /** The most that one of the requests can cost; see `LeaseRequest.costNanos`. */
+  readonly costNanos?: number | null
 }
 
 /** A lease that an isolate may use within 1.5 seconds of its order. */
@@ -26,6 +31,8 @@ export interface LeaseAhead {
   readonly grantedAtMs: number
   /** The most tokens that its request may take. */
   readonly tokens: number
+  /** As in a grant. */
+  readonly held?: HeldOfBudgets
 }
 
 /**
@@ -45,4 +52,6 @@ export interface LeaseBegin {
   readonly leaseMs: number
   /** The conversation that the request belongs to; null for none. */
   readonly conversation: string | null
+  /** The most that the request can cost; see `LeaseRequest.costNanos`. */
+  readonly costNanos?: number | null
 }

@@ -1,4 +1,5 @@
 import type { ClientId, IsolateId, KeyId, LeaseId, ModelId } from '../ids.ts'
+import type { QuotaCharge } from './quota-charge.ts'
 import { createRotatingMap, getEntry, type RotatingMap, setEntry } from './rotating-map.ts'
 
 /** Permission for one upstream attempt. A lease holds capacity until it is settled or expires. */
@@ -18,6 +19,8 @@ interface AnyLease {
   readonly epoch: number
   /** The isolate that keeps telling of itself while it has the lease; null if it does not. */
   readonly isolate: IsolateId | null
+  /** What it has taken of the limits of its client; null for a client without any. */
+  readonly charge: QuotaCharge | null
 }
 
 /** A lease that an isolate holds ahead, for a request that has yet to come. */

@@ -1,5 +1,6 @@
 import type { ClientId, KeyId, LeaseId } from '../ids.ts'
 import type { LeaseRequest, Refusal } from '../lease-request.ts'
+import type { QuotaCharge } from './quota-charge.ts'
 
 /**
  * The queue as data: who waits, in which order, for which keys, and which keys have to be looked at.
@@ -25,6 +26,8 @@ export interface Waiter {
   state: 'waits' | 'refused' | 'gone'
   /** Keys whose tokens are kept for it. */
   readonly claims: Set<KeyId>
+  /** What it has taken of its client's limits, until a lease has it; null for nothing. */
+  charge: QuotaCharge | null
 }
 
 /**
@@ -81,6 +84,8 @@ export interface WaitingQueue {
   readonly overspent: Set<KeyId>
   /** Waiters that were decided and whose held calls have to be released. */
   decided: LeaseId[]
+  /** What waiters had taken of their clients' limits that have left without a lease. */
+  uncharged: QuotaCharge[]
   sweptAtMs: number
 }
 
@@ -117,6 +122,7 @@ export function createQueue(): WaitingQueue {
     paidAtMs: Number.POSITIVE_INFINITY,
     overspent: new Set(),
     decided: [],
+    uncharged: [],
     sweptAtMs: Number.NEGATIVE_INFINITY,
   }
 }
@@ -132,7 +138,7 @@ export interface Place {
 export function enter(
   queue: WaitingQueue,
   { lane, line: name, route }: Place,
-  who: Pick<Waiter, 'request' | 'deadlineMs' | 'lastPolledAtMs' | 'refusal'>,
+  who: Pick<Waiter, 'request' | 'deadlineMs' | 'lastPolledAtMs' | 'refusal' | 'charge'>,
 ): Waiter {
   queue.arrivals += 1
   const { arrivals: arrival } = queue
@@ -184,6 +190,8 @@ export function displace(queue: WaitingQueue, waiter: Waiter, refusal: Refusal):
 function detach(queue: WaitingQueue, waiter: Waiter, state: 'refused' | 'gone'): void {
   waiter.state = state
   queue.size -= 1
+  if (waiter.charge !== null) queue.uncharged.push(waiter.charge)
+  waiter.charge = null
   for (const key of waiter.claims) {
     queue.claims.delete(key)
     queue.changed.add(key)

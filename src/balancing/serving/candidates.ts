@@ -3,6 +3,7 @@ import {
   creditExclusions,
   holdReadiness,
   isFreeModel,
+  isPersonal,
   isTaken,
   loadExclusions,
   type Requirements,
@@ -52,12 +53,19 @@ export function candidatesFor(
   requirements: Requirements,
 ): Candidates {
   const { state } = step
-  const { tokens, triedKeys, excludedAccounts, claimedKeys } = requirements
+  const { tokens } = requirements
   holdReadiness(step)
   const isFree = isFreeModel(requirements.model)
-  const isPersonal = triedKeys.length + excludedAccounts.length + claimedKeys.size > 0
+  const hasOwn = isPersonal(requirements)
   const members = membersOf(state, route)
-  const look: Look = { step, requirements, isFree, isPersonal, standing: 0, standingClosed: 0 }
+  const look: Look = {
+    step,
+    requirements,
+    isFree,
+    isPersonal: hasOwn,
+    standing: 0,
+    standingClosed: 0,
+  }
   const found: Found = { probes: [], closed: null, open: [], hasRecovering: false }
   let known = 0
   for (let i = 0; i < members.length; i++) {
@@ -66,7 +74,7 @@ export function candidatesFor(
     const isKnown = isReady || tokens <= key.fullFor
     if (isKnown && !(isFree && key.account.freeBench !== null)) {
       known += 1
-      if (isReady && !(isPersonal && isTaken(key, requirements))) found.closed?.push(key)
+      if (isReady && !(hasOwn && isTaken(key, requirements))) found.closed?.push(key)
       else found.closed ??= members.slice(0, i)
     } else sortIn(found, members, i, lookAt(look, key))
   }

@@ -1,7 +1,16 @@
 import { type SpendRecord, spendRecord } from '../accounting/max-spend.ts'
+import type { BudgetRecord } from '../clients/budget.ts'
+import {
+  budgetRecords,
+  type ClientRecord,
+  clientRecord,
+  type GroupRecord,
+  groupRecord,
+} from '../clients/client-records.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
-import type { KeyId, ModelId } from '../ids.ts'
+import type { ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
+import type { QuotaOwner } from '../limits/quota-charge.ts'
 import type { KeyState, PoolState } from '../pool-state.ts'
 
 /** The records that a step changed and that must not be lost; `models` is null if unchanged. */
@@ -10,6 +19,10 @@ export interface ChangedRecords {
   readonly accounts: readonly AccountState[]
   readonly models: ReadonlyMap<ModelId, Bench> | null
   readonly spends: ReadonlyMap<KeyId, SpendRecord>
+  readonly budgets: ReadonlyMap<QuotaOwner, readonly BudgetRecord[] | null>
+  /** Null for those that were removed. */
+  readonly clients: ReadonlyMap<ClientId, ClientRecord | null>
+  readonly groups: ReadonlyMap<GroupId, GroupRecord | null>
 }
 
 /** Takes the records that must be stored before the pool answers this step. */
@@ -24,7 +37,7 @@ export function takeChanges(state: PoolState): ChangedRecords {
   changes.keys.clear()
   changes.accounts.clear()
   changes.models = false
-  return { keys, accounts, models, spends }
+  return { keys, accounts, models, spends, ...takeClients(state) }
 }
 
 function takeSpends({ keys, changes }: PoolState): Map<KeyId, SpendRecord> {
@@ -35,4 +48,17 @@ function takeSpends({ keys, changes }: PoolState): Map<KeyId, SpendRecord> {
   }
   changes.spends.clear()
   return spends
+}
+
+function takeClients({ clients: state, changes }: PoolState) {
+  const budgets = taken(changes.budgets, (owner) => budgetRecords(state, owner))
+  const clients = taken(changes.clients, (id) => clientRecord(state, id))
+  const groups = taken(changes.groups, (id) => groupRecord(state, id))
+  return { budgets, clients, groups }
+}
+
+function taken<Id, Item>(ids: Set<Id>, record: (id: Id) => Item): ReadonlyMap<Id, Item> {
+  const records = new Map([...ids].map((id) => [id, record(id)] as const))
+  ids.clear()
+  return records
 }

@@ -1,6 +1,7 @@
 import { spendableUsd } from '../accounting/credit.ts'
 import { spentUsd } from '../accounting/max-spend.ts'
 import { countRequest, remember } from '../affinity/affinity.ts'
+import { keysFor } from '../clients/clients.ts'
 import { NO_CLAIMS } from '../eligibility.ts'
 import { awaitsProbe } from '../health/circuit-breaker.ts'
 import { shareOf } from '../health/slow-start.ts'
@@ -17,6 +18,7 @@ import {
   type RunningLease,
 } from '../limits/leases.ts'
 import { type Meter, shareUsed } from '../limits/meter.ts'
+import type { QuotaCharge } from '../limits/quota-charge.ts'
 import { lookAgain } from '../limits/readiness.ts'
 import { deposit } from '../limits/retry-budget.ts'
 import { isNonEmpty } from '../non-empty.ts'
@@ -31,6 +33,7 @@ import { choiceOf, modelsInOrder, routeOf } from '../selection.ts'
 import type { Settlement } from '../settlement.ts'
 import { STRATEGIES, type StrategyName } from '../strategies/strategy-registry.ts'
 import { candidatesFor } from './candidates.ts'
+import { admitAhead, chargeBegun, heldOfBudgets } from './client-charges.ts'
 import { noteChange } from './key-changes.ts'
 
 /**
@@ -66,7 +69,10 @@ export function hold(step: Step, order: LeaseOrder): LeaseAhead[] {
     if (chosen === null) break
     // Fewer than were ordered: then the isolate asks for a while, and the others get their requests.
     if (chosen.passedOver) count = Math.min(count, Math.ceil(order.count / 2))
-    held.push(reserve(step, chosen, order, leaseId(`${order.idPrefix}:${held.length}`)))
+    const admission = admitAhead(state, order, AHEAD_SHARE, nowMs)
+    if (admission.kind === 'refused') break
+    const id = leaseId(`${order.idPrefix}:${held.length}`)
+    held.push(reserve(step, chosen, order, { id, charge: admission.charge }))
   }
   return held
 }
@@ -97,6 +103,7 @@ function chooseAhead(step: Step, route: RouteState, order: LeaseOrder): ChosenAh
     triedKeys: [],
     excludedAccounts: [],
     tokens: order.tokens,
+    ...(order.clientId === undefined ? {} : { clientKeys: keysFor(state.clients, order.clientId) }),
     claimedKeys: NO_CLAIMS,
   })
   const far = keys.filter(
@@ -142,7 +149,7 @@ function reserve(
   { state, nowMs }: Step,
   { key, panic }: ChosenAhead,
   { isolate, models, tokens }: LeaseOrder,
-  id: LeaseId,
+  { id, charge: taken }: { readonly id: LeaseId; readonly charge: QuotaCharge | null },
 ): LeaseAhead {
   const [model] = models
   const lease: ReservedLease = {
@@ -156,6 +163,7 @@ function reserve(
     panic,
     epoch: key.epoch,
     isolate,
+    charge: taken,
   }
   open(state.leases, lease)
   state.turns += 1
@@ -163,7 +171,8 @@ function reserve(
   changeInFlight(key, 1)
   charge(key, tokens, nowMs)
   const accountId = key.account.id
-  return { leaseId: id, keyId: key.id, accountId, model, grantedAtMs: nowMs, tokens }
+  const ahead = { leaseId: id, keyId: key.id, accountId, model, grantedAtMs: nowMs, tokens }
+  return { ...ahead, ...heldOfBudgets(lease) }
 }
 
 /** Turns a lease that was held ahead into that of a request. A second time it does nothing. */
@@ -195,6 +204,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     panic: lease?.panic ?? false,
     epoch: lease?.epoch ?? key.epoch,
     isolate: told.isolate,
+    charge: lease?.charge ?? chargeBegun(state, told, nowMs),
     attempt: 'first',
   })
   deposit(state.retryBudget, { model: told.model, policy: state.policy.retryBudget }, nowMs)

@@ -1,3 +1,4 @@
+import { keysFor } from '../clients/clients.ts'
 import { isFreeModel } from '../eligibility.ts'
 import type { ModelId } from '../ids.ts'
 import type { LeaseRequest, Refusal } from '../lease-request.ts'
@@ -20,7 +21,12 @@ export function placeOf(state: PoolState, request: LeaseRequest): Place {
     [...new Set(excludedAccounts)].toSorted(),
     attempt === 'retry',
   ])
-  return { lane, line: `${tooSmallFor(state, request)} ${lane}`, route }
+  return { lane, line: `${tooSmallFor(state, request)} ${partOf(state, request)} ${lane}`, route }
+}
+
+/** Clients that may use a part of the pool only: what is not for one of them may be for others. */
+function partOf({ clients }: PoolState, { clientId }: LeaseRequest): string {
+  return keysFor(clients, clientId).length === 0 ? '' : clientId
 }
 
 /** No model has a name with a space. */

@@ -18,7 +18,6 @@ import {
   foremost,
   forget,
   type Line,
-  leave,
   noteMoment,
   type Offer,
   restIfEmpty,
@@ -54,7 +53,7 @@ export interface Choice {
 
 /** How the pool grants leases. */
 export interface Lending {
-  /** Grants a key to a waiter, and keeps the lease for it. */
+  /** Grants a key to a waiter, and keeps the lease for it. The waiter leaves the queue. */
   readonly lendTo: (step: Step, waiter: Waiter, choice: Choice) => void
   readonly choose: (
     step: Step,
@@ -127,7 +126,6 @@ function serveKey(pass: Pass, key: KeyState): void {
     }
     const { model } = offered
     const panic = isPanicFor(pass, routeAt(pass, waiter), model)
-    leave(queue, waiter)
     pass.lending.lendTo(pass.step, waiter, { kind: 'choice', key, model, panic })
   }
 }
@@ -362,7 +360,6 @@ function serveUnpaid({ step, lending }: Pass): void {
     const chosen = lending.choose(step, waiter.request, others)
     if (chosen.kind === 'no_candidate') awaitKeys(step, waiter, chosen.models)
     if (chosen.kind !== 'choice') continue
-    leave(queue, waiter)
     lending.lendTo(step, waiter, chosen)
   }
 }

@@ -20,6 +20,7 @@ const lease = (name: string, expiresAtMs: number): Lease => ({
   grantedAtMs: T,
   chargedAtMs: T,
   isolate: null,
+  charge: null,
   expiresAtMs,
   tokens: 0,
   unclaimedMs: null,

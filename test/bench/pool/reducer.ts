@@ -122,6 +122,7 @@ export class Reducer {
       accounts: new Map([...this.#state.accounts].map(([id, one]) => [id, accountRecord(one)])),
       models: [],
       spends: new Map(),
+      ...{ budgets: new Map(), clients: [], groups: [] },
       checkpoint: written,
       outdated: true,
     }
@@ -173,6 +174,7 @@ const USAGE = {
 
 function configOf({ keys, strategy, isLimited = false, maxConcurrent }: Setup): PoolConfig {
   return {
+    clients: { clients: [], groups: [] },
     keys: Array.from({ length: keys }, (_, i) => ({
       id: keyId(`key-${i}`),
       account: accountId(`account-${i % Math.ceil(keys / 2)}`),

@@ -1,0 +1,143 @@
+import type { ClientId, GroupId } from '../ids.ts'
+import type { Hold, QuotaCharge, QuotaOwner } from '../limits/quota-charge.ts'
+import { type Settlement, tokensUsed } from '../settlement.ts'
+import {
+  type Budget,
+  costNanos,
+  find,
+  release,
+  spend,
+  type Threshold,
+  takeThreshold,
+} from './budget.ts'
+import { type Clients, chargedQuotas, quotasOf } from './clients.ts'
+import { correctQuotaTokens, endQuota, heldOf, loseQuota, type Quota } from './quota.ts'
+
+/** A budget whose spend has passed a share of it for the first time in its period. */
+export interface ThresholdPassed {
+  readonly owner: QuotaOwner
+  readonly budget: Budget
+  readonly percent: Threshold
+}
+
+/** What a settlement did to the limits of a client. */
+export interface ChargeSettled {
+  /** Those whose rows must be written before the pool answers. */
+  readonly owners: readonly QuotaOwner[]
+  readonly passed: readonly ThresholdPassed[]
+}
+
+/** What a lease has taken. It is `lost` if the lease had ended without a word before. */
+export interface EndedCharge {
+  readonly charge: QuotaCharge
+  readonly standing: 'live' | 'lost'
+}
+
+/** Replaces what a lease held by what its attempt has cost. */
+export function settleCharge(
+  clients: Clients,
+  { charge, standing }: EndedCharge,
+  settlement: Settlement,
+  nowMs: number,
+): ChargeSettled {
+  const booking = new Booking(settlement, nowMs)
+  const used = tokensUsed(settlement)
+  for (const quota of chargedQuotas(clients, charge)) {
+    if (standing === 'live') endQuota(quota)
+    if (used !== null) correctQuotaTokens(quota, charge, used, nowMs)
+    for (const [budget, nanos] of heldOf(quota, charge)) {
+      if (standing === 'live') release(budget, nanos)
+      else find(budget, nanos)
+      booking.book(quota, budget, nanos)
+    }
+  }
+  return booking
+}
+
+/** A lease that no memory knows any more: its settlement says what was held. */
+export interface ForgottenCharge {
+  readonly clientId: ClientId
+  /** Undefined for the group that the client is in now. */
+  readonly groupId: GroupId | null | undefined
+  readonly holds: readonly Hold[]
+}
+
+/** Books the settlement of a lease that a crash has forgotten, or that began without any limit. */
+export function settleForgotten(
+  clients: Clients,
+  { clientId, groupId, holds }: ForgottenCharge,
+  settlement: Settlement,
+  nowMs: number,
+): ChargeSettled {
+  const booking = new Booking(settlement, nowMs)
+  for (const quota of quotasOf(clients, clientId, groupId)) {
+    const held = new Map(heldOf(quota, { holds }))
+    for (const budget of quota.budgets) {
+      const nanos = held.get(budget) ?? 0
+      find(budget, nanos)
+      booking.book(quota, budget, nanos)
+    }
+  }
+  return booking
+}
+
+/** Books one settlement for all the budgets that it concerns. */
+class Booking implements ChargeSettled {
+  readonly owners: QuotaOwner[] = []
+  readonly passed: ThresholdPassed[] = []
+  readonly #settlement: Settlement
+  readonly #nowMs: number
+
+  constructor(settlement: Settlement, nowMs: number) {
+    this.#settlement = settlement
+    this.#nowMs = nowMs
+  }
+
+  book({ owner }: Quota, budget: Budget, heldNanos: number): void {
+    const nanos = costOf(budget, heldNanos, this.#settlement)
+    if (spend(budget, nanos, this.#nowMs)) this.owners.push(owner)
+    const percent = takeThreshold(budget, this.#nowMs)
+    if (percent !== null) this.passed.push({ owner, budget, percent })
+  }
+}
+
+/**
+ * What an attempt has cost. One that ended without its cost, and may have had some, costs what it had
+ * reserved: the estimate must not be too low, and a look at the generation corrects it.
+ */
+function costOf(budget: Budget, heldNanos: number, { usage, outcome, fault }: Settlement): number {
+  if (usage === undefined) return outcome === 'success' || fault === 'nobody' ? heldNanos : 0
+  const nanos = costNanos(budget, usage)
+  const isUnpriced = usage.estimated && nanos === 0
+  const hasTokens = usage.promptTokens + usage.completionTokens > 0
+  return isUnpriced && hasTokens ? heldNanos : nanos
+}
+
+/** A lease that ended without a word keeps its charge. */
+export function loseCharge(clients: Clients, charge: QuotaCharge): void {
+  for (const quota of chargedQuotas(clients, charge)) loseQuota(quota, charge)
+}
+
+/** A late word that a lease which was lost has never been used. */
+export function findCharge(clients: Clients, charge: QuotaCharge): void {
+  for (const quota of chargedQuotas(clients, charge)) {
+    for (const [budget, nanos] of heldOf(quota, charge)) find(budget, nanos)
+  }
+}
+
+/**
+ * Books the difference that a look at a generation has shown, in nano-dollars.
+ * @returns those whose rows must be written before the pool answers
+ */
+export function correctSpend(
+  clients: Clients,
+  clientId: ClientId,
+  differenceNanos: number,
+  nowMs: number,
+): readonly QuotaOwner[] {
+  const owners: QuotaOwner[] = []
+  for (const { owner, budgets } of quotasOf(clients, clientId)) {
+    for (const budget of budgets) if (spend(budget, differenceNanos, nowMs)) owners.push(owner)
+  }
+  return owners
+}

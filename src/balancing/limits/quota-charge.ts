@@ -1,0 +1,32 @@
+import type { ClientId, GroupId } from '../ids.ts'
+
+/** What a budget's amount is counted over. Days, weeks and months are UTC windows. */
+export const SPEND_PERIODS = ['day', 'week', 'month', 'total'] as const
+
+export type SpendPeriod = (typeof SPEND_PERIODS)[number]
+
+/** Whose limits they are. */
+export type QuotaOwner = `client:${string}` | `group:${string}`
+
+/** An amount that a lease holds of one budget until it is settled. */
+export interface Hold {
+  readonly owner: QuotaOwner
+  /** An owner has one budget for each period at most. */
+  readonly period: SpendPeriod
+  /** Whole nano-dollars. */
+  readonly nanos: number
+}
+
+/**
+ * What a lease has taken of the limits of its client and of its client's group. It names them, so it
+ * can be stored, and be given back although their limits have changed meanwhile.
+ */
+export interface QuotaCharge {
+  readonly clientId: ClientId
+  readonly groupId: GroupId | null
+  /** 1 for the first attempt of a request; further attempts are no further requests. */
+  readonly requests: 0 | 1
+  readonly tokens: number
+  readonly chargedAtMs: number
+  readonly holds: readonly Hold[]
+}

@@ -1,0 +1,128 @@
+import type { CostBound } from '../clients/budget.ts'
+import {
+  type ChargeSettled,
+  findCharge,
+  loseCharge,
+  settleCharge,
+  settleForgotten,
+} from '../clients/charge-settling.ts'
+import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
+import type { LeaseRequest } from '../lease-request.ts'
+import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
+import type { Closing, Lease } from '../limits/leases.ts'
+import type { QuotaCharge } from '../limits/quota-charge.ts'
+import type { PoolState } from '../pool-state.ts'
+import type { HeldOfBudgets, Settlement } from '../settlement.ts'
+
+/**
+ * What leases take of the limits of clients and groups. A request takes it when it comes, before a key
+ * is chosen: so a client over its limits holds up nobody, and one that waits has its place in them.
+ */
+
+/** Takes what a request needs of its client's limits, if they admit it. */
+export function admitRequest(state: PoolState, request: LeaseRequest, nowMs: number): Admission {
+  const { clientId, attempt, tokens, costNanos, isFallback } = request
+  const bound = boundOf(costNanos)
+  const demand = { clientId, attempt, tokens, bound, isFallback: isFallback === true }
+  return noted(state, admit(state.clients, demand, nowMs))
+}
+
+/** As for a request, but only while that leaves much of the limits. */
+export function admitAhead(
+  state: PoolState,
+  { clientId, tokens, costNanos }: LeaseOrder,
+  share: number,
+  nowMs: number,
+): Admission {
+  if (clientId === undefined) return { kind: 'admitted', charge: null, mustWrite: false }
+  const bound = boundOf(costNanos)
+  const demand = { clientId, attempt: 'first', tokens, bound, isFallback: false } as const
+  return noted(state, admit(state.clients, demand, nowMs, share))
+}
+
+/** Charges a request that runs already, with a lease that its client's limits have not seen. */
+export function chargeBegun(
+  state: PoolState,
+  { clientId, tokens, costNanos }: LeaseBegin,
+  nowMs: number,
+): QuotaCharge | null {
+  const bound = boundOf(costNanos)
+  const demand = { clientId, attempt: 'first', tokens, bound, isFallback: false } as const
+  const { charge, mustWrite } = chargeAnyway(state.clients, demand, nowMs)
+  noteWrite(state, charge, mustWrite)
+  return charge
+}
+
+/** A Worker that names no bound knows none. */
+const boundOf = (costNanos: number | null | undefined): CostBound => costNanos ?? null
+
+function noted(state: PoolState, admission: Admission): Admission {
+  if (admission.kind === 'admitted') noteWrite(state, admission.charge, admission.mustWrite)
+  return admission
+}
+
+function noteWrite(state: PoolState, charge: QuotaCharge | null, mustWrite: boolean): void {
+  if (!mustWrite || charge === null) return
+  for (const { owner } of charge.holds) state.changes.budgets.add(owner)
+}
+
+/** Takes back what a request took that got no lease. */
+export function undoAdmission(state: PoolState, charge: QuotaCharge | null, nowMs: number): void {
+  if (charge !== null) undoCharge(state.clients, charge, nowMs)
+}
+
+/** Takes back what waiters took that have left the queue without a lease. */
+export function undoUncharged(state: PoolState, nowMs: number): void {
+  const { uncharged } = state.queue
+  if (uncharged.length === 0) return
+  state.queue.uncharged = []
+  for (const charge of uncharged) undoCharge(state.clients, charge, nowMs)
+}
+
+/** What a lease holds of budgets, for its settlement. */
+export function heldOfBudgets({ charge }: Lease): { readonly held?: HeldOfBudgets } {
+  if (charge === null || charge.holds.length === 0) return {}
+  return { held: { groupId: charge.groupId, holds: charge.holds } }
+}
+
+/** Settles what a lease has taken of its client's limits, or what it would have. */
+export function settleForClient(
+  state: PoolState,
+  closing: Exclude<Closing, { kind: 'duplicate' }>,
+  settlement: Settlement,
+  nowMs: number,
+): void {
+  const { clients } = state
+  const charge = closing.kind === 'forgotten' ? null : closing.lease.charge
+  const { unused, lease: terms } = settlement
+  if (charge === null) {
+    const clientId =
+      terms?.clientId ?? (closing.kind !== 'forgotten' ? clientOf(closing.lease) : null)
+    // As for the key: what was granted before the checkpoint and is not in it had been settled by then.
+    const isRepeated =
+      closing.kind === 'forgotten' && (terms?.grantedAtMs ?? 0) < state.restoredAtMs
+    if (unused || clientId === null || isRepeated) return
+    const { groupId, holds } = terms?.held ?? { groupId: undefined, holds: [] }
+    note(state, settleForgotten(clients, { clientId, groupId, holds }, settlement, nowMs))
+    return
+  }
+  if (unused) {
+    if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
+    else findCharge(clients, charge)
+    return
+  }
+  const standing = closing.kind === 'live' ? 'live' : 'lost'
+  note(state, settleCharge(clients, { charge, standing }, settlement, nowMs))
+}
+
+const clientOf = (lease: Lease) => (lease.kind === 'running' ? lease.clientId : null)
+
+function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
+  for (const owner of owners) changes.budgets.add(owner)
+  changes.thresholds.push(...passed)
+}
+
+/** What a lease held that ended without a word stays charged, until a late word says better. */
+export function loseForClient({ clients }: PoolState, { charge }: Lease): void {
+  if (charge !== null) loseCharge(clients, charge)
+}

@@ -1,0 +1,113 @@
+import * as z from 'zod/mini'
+import {
+  BUDGET_MODES,
+  type BudgetRecord,
+  type BudgetTerms,
+  ON_EXCEEDED,
+} from '../balancing/clients/budget.ts'
+import type { ClientRecord, GroupRecord, QuotaRecord } from '../balancing/clients/client-records.ts'
+import { accountId, clientId, groupId, keyId } from '../balancing/ids.ts'
+import {
+  type QuotaCharge,
+  type QuotaOwner,
+  SPEND_PERIODS,
+} from '../balancing/limits/quota-charge.ts'
+import type { KeySelector } from '../balancing/routes.ts'
+import { entries, orElse, orNull } from './or-else.ts'
+
+/** Schemas of what is stored of clients and groups; see record-schemas.ts for how they are read. */
+
+const client = z.pipe(z.string(), z.transform(clientId))
+const group = z.pipe(z.string(), z.transform(groupId))
+const nanos = z.int().check(z.nonnegative())
+const moment = z.number()
+
+const owner: z.ZodMiniType<QuotaOwner> = z.templateLiteral([
+  z.enum(['client', 'group']),
+  ':',
+  z.string(),
+])
+
+const hold = z.object({ owner, period: z.enum(SPEND_PERIODS), nanos })
+
+/** What a stored lease has taken. A hold that is not understood is counted by the budget's row. */
+export const chargeSchema: z.ZodMiniType<QuotaCharge> = z.object({
+  clientId: client,
+  groupId: orNull(group),
+  requests: orElse(z.literal([0, 1]), 0),
+  tokens: orElse(z.number(), 0),
+  chargedAtMs: moment,
+  holds: orElse(entries(hold), []),
+})
+
+const increase = z.object({ nanos, untilMs: moment })
+
+export const budgetRecordsSchema: z.ZodMiniType<BudgetRecord[]> = entries(
+  z.object({
+    period: z.enum(SPEND_PERIODS),
+    endsAtMs: z.nullable(moment),
+    spentNanos: nanos,
+    lostNanos: orElse(nanos, 0),
+    committedNanos: nanos,
+    increase: orNull(increase),
+    toldPercent: orElse(z.number(), 0),
+  }),
+)
+
+const slots = orElse(entries(z.object({ slot: z.number(), amount: z.number() })), [])
+
+export const quotaRecordSchema: z.ZodMiniType<QuotaRecord> = z.object({
+  owner,
+  rpm: slots,
+  tpm: slots,
+  dayEndsAtMs: moment,
+  requestsToday: z.number(),
+})
+
+const selector: z.ZodMiniType<KeySelector> = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('id'), id: z.pipe(z.string(), z.transform(keyId)) }),
+  z.object({ kind: z.literal('tag'), tag: z.string() }),
+  z.object({ kind: z.literal('account'), account: z.pipe(z.string(), z.transform(accountId)) }),
+])
+
+const budgetTerms: z.ZodMiniType<BudgetTerms> = z.object({
+  usd: z.number(),
+  period: z.enum(SPEND_PERIODS),
+  mode: z.enum(BUDGET_MODES),
+  onExceeded: z.enum(ON_EXCEEDED),
+  capUsd: z.number(),
+  reserveUsd: z.number(),
+  strict: z.boolean(),
+  includeByok: z.boolean(),
+  assumeOutputTokens: z.number(),
+})
+
+const limit = z.nullable(z.number())
+
+/**
+ * What a client may do is read whole, or not at all: a client whose limits are not understood must
+ * not be one without limits.
+ */
+const terms = {
+  rpm: limit,
+  tpm: limit,
+  rpd: limit,
+  maxConcurrent: limit,
+  budgets: z.array(budgetTerms),
+  models: z.nullable(z.array(z.string())),
+  keys: z.nullable(z.array(selector)),
+  expiresAtMs: z.nullable(moment),
+}
+
+export const groupRecordSchema: z.ZodMiniType<GroupRecord> = z.object({
+  terms: z.object({ id: group, ...terms }),
+  createdAtMs: moment,
+})
+
+export const clientRecordSchema: z.ZodMiniType<ClientRecord> = z.object({
+  terms: z.object({ id: client, groupId: z.nullable(group), ...terms }),
+  tokens: z.array(
+    z.object({ sha256: z.string(), createdAtMs: moment, expiresAtMs: z.nullable(moment) }),
+  ),
+  createdAtMs: moment,
+})
