@@ -6,6 +6,7 @@ import {
 } from './accounting/generations.ts'
 import { isForgettable, spendingOf, type Tally, tallyOf } from './accounting/ledger.ts'
 import { restoreSpend, type SpendRecord } from './accounting/max-spend.ts'
+import { restoreAudit } from './clients/audit.ts'
 import {
   type ClientsRecords,
   type QuotaRecord,
@@ -251,6 +252,7 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
   }
   for (const [model, bench] of records.models) state.modelBenches.set(model, bench)
   restoreClients(state.clients, records, nowMs)
+  restoreAudit(state.audit, records.audit)
   restoreCheckpoint(state, records, nowMs)
   restoreBudgets(state.clients, records.budgets, nowMs)
   for (const { id, spend, tally } of state.keys.values()) {

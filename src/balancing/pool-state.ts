@@ -11,6 +11,7 @@ import {
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
+import { type Audit, createAudit } from './clients/audit.ts'
 import type { ThresholdPassed } from './clients/charge-settling.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
 import {
@@ -174,6 +175,8 @@ export interface PoolState {
   /** The keys of each owner that is known, and the accounts that are configured for some of them. */
   readonly owners: Map<AccountId, OwnerState>
   readonly clients: Clients
+  /** What operators have changed at run time. */
+  readonly audit: Audit
   readonly leases: Leases
   readonly isolates: Isolates
   /** The different `tpm` of the keys, the least first. */
@@ -239,6 +242,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     rejections: createRejectionWave(),
     owners: new Map(),
     clients: createClients(config.clients, nowMs),
+    audit: createAudit(),
     leases: createLeases(),
     isolates: createIsolates(),
     tokenLimits: tokenLimitsOf(config.keys),

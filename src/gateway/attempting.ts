@@ -173,13 +173,17 @@ export class Attempting {
 
   async #acquire(step: Again | null): Promise<Acquired> {
     const { ports, leases, maxWaitMs } = this.#context
-    const { asked, clientId, affinity, routeKeys, routeIndex, tokens, size } = this.#request
+    const { asked, caller, affinity, routeKeys, routeIndex, tokens, size } = this.#request
+    const { costNanos } = this.#request
     const beganMs = ports.nowMs()
     const remainingMs = Math.max(0, this.remainingMs())
     const draft = {
       ...this.history.ruledOut(),
       asked,
-      clientId,
+      clientId: caller.id,
+      caller,
+      ...(costNanos === undefined ? {} : { costNanos }),
+      ...(this.history.isOverBudget ? { isFallback: true as const } : {}),
       affinity,
       routeKeys,
       routeIndex,
@@ -197,6 +201,9 @@ export class Attempting {
     this.timings.acquire += ports.nowMs() - beganMs - waitedMs
     const { kind } = acquired
     this.#isDegraded ||= kind === 'no_pool' || (kind === 'leased' && acquired.leaseId === null)
+    if (acquired.kind === 'refused' && this.history.fallBackOverBudget(acquired.refusal)) {
+      return await this.#acquire(step)
+    }
     const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
     if (isUnpaid && this.history.fallBackUnpaid()) return await this.#acquire(null)
     if (isWithoutKey(acquired) && (await this.#mayRepeat())) return this.#acquire(REPEAT_KEY)

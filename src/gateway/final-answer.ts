@@ -8,6 +8,7 @@ import {
   noticeOf,
   poolUnavailable,
 } from './answers/gateway-error.ts'
+import { quotaError } from './answers/quota-error.ts'
 import type { SecretRedaction } from './answers/secret-redaction.ts'
 import { isEventStream, type Replay } from './attempts/attempt.ts'
 import type { FailedAttempt } from './attempts/attempt-history.ts'
@@ -103,6 +104,7 @@ function noKey(refusal: Refusal | null, nowMs: number): GatewayError {
     const message = 'This gateway cannot get a key now. Try again.'
     return poolUnavailable(message)
   }
+  if (refusal.quota !== undefined) return quotaError(refusal.quota, nowMs)
   const retryAfterMs = waitMs(refusal, nowMs)
   const message =
     retryAfterMs === null

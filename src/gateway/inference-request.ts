@@ -1,4 +1,5 @@
-import type { ClientId, ModelId } from '../balancing/ids.ts'
+import type { Caller } from '../balancing/clients/caller.ts'
+import type { ModelId } from '../balancing/ids.ts'
 import type { RequestAffinity } from '../balancing/lease-request.ts'
 import type { NonEmpty } from '../balancing/non-empty.ts'
 import type { KeySelector } from '../balancing/routes.ts'
@@ -48,7 +49,9 @@ export interface InferenceRequest {
   readonly tokens: number
   /** The most tokens that it can cost; see `LeaseRequest`. */
   readonly size: number
-  readonly clientId: ClientId
+  readonly caller: Caller
+  /** The most that it can cost; see `LeaseRequest`. Only set for a client with a budget. */
+  readonly costNanos?: number | null
   /** The estimated tokens of the prompt, for an answer that is cut before it tells its usage. */
   readonly promptTokens: number
   /** The body exactly as it came. Only the model name is replaced, if another one is sent. */

@@ -1,26 +1,39 @@
+import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
-import { type ClientId, clientId } from '../balancing/ids.ts'
+import { type Caller, callerWithoutLimits } from '../balancing/clients/caller.ts'
+import { clientId } from '../balancing/ids.ts'
 import { sha256Hex } from '../config/secrets.ts'
-import { gatewayError } from '../gateway/answers/gateway-error.ts'
+import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
+import { findClient } from './client-directory.ts'
 import type { HttpEnvironment } from './context.ts'
 import { errorResponse } from './error-response.ts'
 
-const ANONYMOUS = clientId('anonymous')
+const ANONYMOUS = callerWithoutLimits(clientId('anonymous'))
 
 /**
- * Lets in requests with a client key: a bearer token, or `x-api-key` as Anthropic's SDK sends it.
- * In anonymous mode it lets in every request.
+ * Lets in requests with a client key: a bearer token, or `x-api-key` as Anthropic's SDK sends it. In
+ * anonymous mode it lets in every request without one. A request that carries a token is never
+ * anonymous: whoever was given a key must not lose its limits with it.
  */
 export const authenticate = createMiddleware<HttpEnvironment>(async function authenticate(c, next) {
-  const { config, ports, clients } = c.var.gateway
+  const { config, ports } = c.var.gateway
   const beganMs = ports.nowMs()
-  const caller = config.anonymous ? ANONYMOUS : identify(c.req.raw.headers, clients)
-  if (caller === null) {
+  const tokens = presentedTokens(c.req.raw.headers)
+  const caller =
+    config.anonymous && tokens.length === 0
+      ? ANONYMOUS
+      : (known(c, tokens) ?? (await ask(c, tokens)))
+  if (caller === 'unreachable') {
+    const message = 'This gateway cannot check that client key now. Try again.'
+    return errorResponse(c, poolUnavailable(message))
+  }
+  if (caller === null || isOver(caller, ports.nowMs())) {
     const response = errorResponse(c, gatewayError('unauthorized', UNAUTHORIZED))
     response.headers.set('www-authenticate', 'Bearer')
     return response
   }
-  c.set('clientId', caller)
+  c.set('caller', caller)
+  c.set('clientId', caller.id)
   c.set('authMs', ports.nowMs() - beganMs)
   return await next()
 })
@@ -29,6 +42,10 @@ const UNAUTHORIZED =
   'The request has no valid client key. Send one as "Authorization: Bearer <token>". ' +
   'The operator of this gateway gives out client keys. An OpenRouter key does not work here.'
 
+function isOver({ expiresAtMs }: Caller, nowMs: number): boolean {
+  return expiresAtMs !== null && nowMs >= expiresAtMs
+}
+
 /** An SDK that finds two credentials in its environment sends both. Either may be a client key. */
 function presentedTokens(headers: Headers): string[] {
   const [, bearer] = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '') ?? []
@@ -36,13 +53,34 @@ function presentedTokens(headers: Headers): string[] {
 }
 
 /**
- * Finds the client that a token belongs to, by the token's hash. How long that takes says something of
- * the hash, and nothing of the token: whoever sends guesses cannot choose hashes that are close to one.
+ * Finds the client of the configuration that a token belongs to, by the token's hash. How long that
+ * takes says something of the hash, and nothing of the token: whoever sends guesses cannot choose
+ * hashes that are close to one.
  */
-function identify(headers: Headers, clients: ReadonlyMap<string, ClientId>): ClientId | null {
-  for (const token of presentedTokens(headers)) {
-    const client = clients.get(sha256Hex(token))
-    if (client !== undefined) return client
+function known(c: Context<HttpEnvironment>, tokens: readonly string[]): Caller | null {
+  for (const token of tokens) {
+    const caller = c.var.gateway.callers.get(sha256Hex(token))
+    if (caller !== undefined) return caller
   }
   return null
+}
+
+/** Finds a client that was made at run time. Without an admin token there are none. */
+async function ask(
+  c: Context<HttpEnvironment>,
+  tokens: readonly string[],
+): Promise<Caller | 'unreachable' | null> {
+  const { config, directory, pool, ports, leases } = c.var.gateway
+  if (config.admin.writers.length === 0) return null
+  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+  const newestVersion = leases.clientsVersion
+  const access = { pool, newestVersion, nowMs: ports.nowMs, background }
+  const address = c.req.raw.headers.get('cf-connecting-ip') ?? ''
+  let isUnreachable = false
+  for (const token of tokens) {
+    const lookup = await findClient(directory, sha256Hex(token), address, access)
+    if (lookup.kind === 'known') return lookup.caller
+    isUnreachable ||= lookup.kind === 'unreachable'
+  }
+  return isUnreachable ? 'unreachable' : null
 }

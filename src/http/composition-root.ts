@@ -1,4 +1,5 @@
-import type { ClientId, KeyId } from '../balancing/ids.ts'
+import { type Caller, callerOf } from '../balancing/clients/caller.ts'
+import type { KeyId } from '../balancing/ids.ts'
 import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
 import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
 import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/secret-redaction.ts'
@@ -12,6 +13,7 @@ import { createLeaseBroker } from '../gateway/leases/lease-broker.ts'
 import type { Ports } from '../gateway/ports.ts'
 import { createPoolClient, type PoolClient } from '../key-pool/pool-client.ts'
 import { withOutage } from '../key-pool/pool-outage.ts'
+import { type ClientDirectory, createClientDirectory } from './client-directory.ts'
 import { createCreditCache } from './kv-credit-cache.ts'
 import { logExpiry, logFaults } from './log.ts'
 import { createPoolSight, type PoolSight, watched } from './pool-sight.ts'
@@ -25,7 +27,9 @@ export interface Gateway {
   readonly leases: IsolateLeases
   readonly redaction: SecretRedaction
   /** The clients of `CLIENT_KEYS`, by the hash of their token. */
-  readonly clients: ReadonlyMap<string, ClientId>
+  readonly callers: ReadonlyMap<string, Caller>
+  /** The clients that were made at run time. */
+  readonly directory: ClientDirectory
   readonly credit: CreditCache
   readonly ports: Ports
   /** Of the bodies and answers that all requests of the isolate hold. */
@@ -89,13 +93,23 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports) {
       redaction: createSecretRedaction(
         config.keys.map(({ secret, config: { id } }) => ({ secret, keyId: id })),
       ),
-      clients: new Map(config.clients.map(({ id, tokenSha256 }) => [tokenSha256, id])),
+      callers: callersOf(config),
+      directory: createClientDirectory(),
       credit: createCreditCache(env.CREDIT, ports),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
       warned: new Map(),
       memory: MEMORY,
     },
   }
+}
+
+function callersOf({ clients, groups }: Config): ReadonlyMap<string, Caller> {
+  return new Map(
+    clients.map((client) => {
+      const group = groups.find(({ id }) => id === client.groupId) ?? null
+      return [client.tokenSha256, callerOf(client, group)] as const
+    }),
+  )
 }
 
 /** Makes the context of one request's journey. */

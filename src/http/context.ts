@@ -1,3 +1,4 @@
+import type { Caller } from '../balancing/clients/caller.ts'
 import type { ClientId } from '../balancing/ids.ts'
 import type { Gateway } from './composition-root.ts'
 
@@ -12,6 +13,8 @@ export interface HttpEnvironment {
     isLogged?: true
     /** Set only on routes that authenticate the client. */
     clientId: ClientId
+    /** What the client may do. Set with `clientId`. */
+    caller: Caller
     authMs: number
   }
 }

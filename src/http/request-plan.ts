@@ -1,3 +1,4 @@
+import { type Caller, mayUse } from '../balancing/clients/caller.ts'
 import { type ModelId, modelId } from '../balancing/ids.ts'
 import type { RequestAffinity } from '../balancing/lease-request.ts'
 import type { NonEmpty } from '../balancing/non-empty.ts'
@@ -33,6 +34,7 @@ export interface ReadRequest extends ReadBody {
   /** What the bytes have of the isolate's budget. */
   readonly held: HeldBytes
   readonly headers: Headers
+  readonly caller: Caller
 }
 
 /**
@@ -48,7 +50,7 @@ export async function planRequest(
   { config, ports, hasTokenLimits }: Gateway,
   request: ReadRequest,
 ): Promise<RequestPlan> {
-  const { model, json, bytes, held, withModel } = request
+  const { model, json, bytes, held, withModel, caller } = request
   const { routes, aliases } = config.policy
   const asked = modelId(model)
   // Where only `models[]` names a model, no other name can be put in: OpenRouter falls back by itself.
@@ -56,13 +58,15 @@ export async function planRequest(
   const route = routeFor(routes, [asked, sent])
   const fallbackModels = request.isFixed ? [] : route.fallbackModels
   const fallbacks = fallbackModels.map((fallback) => aliases.get(fallback) ?? fallback)
-  const models = [sent, ...new Set(fallbacks.filter((fallback) => fallback !== sent))] as const
+  const allowed = fallbacks.filter((name) => name !== sent && mayUse(caller, [name]))
+  const models = [sent, ...new Set(allowed)] as const
   const affinity = await affinityOf(route, request)
   const answer = maxTokensOf(json)
   // Only a limit of tokens per minute is worth an estimate that goes by the language. Sizes are only
   // compared with each other.
-  const promptTokens = request.promptTokens(hasTokenLimits ? 'close' : 'rough', ports.random)
-  const tokens = hasTokenLimits ? promptTokens + (answer ?? UNBOUNDED_ANSWER_TOKENS) : 0
+  const isMetered = hasTokenLimits || caller.hasTokenLimit
+  const promptTokens = request.promptTokens(isMetered ? 'close' : 'rough', ports.random)
+  const tokens = isMetered ? promptTokens + (answer ?? UNBOUNDED_ANSWER_TOKENS) : 0
   const size = promptTokens + (answer ?? LARGEST_ANSWER_TOKENS)
   const body = new OutgoingBody(bytes, asked, held, withModel)
   const parts = request.shape.partsOf?.(json) ?? 1
@@ -111,4 +115,22 @@ export function unknownAlias(
   if (![...aliases.keys()].some((alias) => alias.startsWith(family))) return null
   const message = `There is no alias with that name. Names that begin with "${family}" are aliases of this gateway. Check the name.`
   return gatewayError('invalid_request', message)
+}
+
+/** The error for a model that the client may not use; null if it may use all that it names. */
+export function modelFault(
+  { model, json }: Pick<ReadRequest, 'model' | 'json'>,
+  caller: Caller,
+  aliases: ReadonlyMap<string, ModelId>,
+): GatewayError | null {
+  if (caller.models.length === 0) return null
+  // OpenRouter may send the request to any of `models[]`.
+  const { models } = json
+  const others = Array.isArray(models) ? models.filter((name) => typeof name === 'string') : []
+  const refused = [model, ...others].find(
+    (name) => !mayUse(caller, [name, aliases.get(name) ?? name]),
+  )
+  if (refused === undefined) return null
+  const message = 'This client key may not use that model. GET models shows those that it may use.'
+  return gatewayError('model_not_allowed', message, { metadata: { model: refused } })
 }

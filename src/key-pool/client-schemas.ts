@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import type { AuditEntry } from '../balancing/clients/audit.ts'
 import {
   BUDGET_MODES,
   type BudgetRecord,
@@ -110,4 +111,12 @@ export const clientRecordSchema: z.ZodMiniType<ClientRecord> = z.object({
     z.object({ sha256: z.string(), createdAtMs: moment, expiresAtMs: z.nullable(moment) }),
   ),
   createdAtMs: moment,
+})
+
+export const auditEntrySchema: z.ZodMiniType<AuditEntry> = z.object({
+  number: z.int(),
+  atMs: moment,
+  by: z.string(),
+  what: z.string(),
+  target: z.string(),
 })

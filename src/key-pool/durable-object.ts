@@ -1,5 +1,10 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Spending } from '../balancing/accounting/ledger.ts'
+import type { AuditEntry } from '../balancing/clients/audit.ts'
+import { usdOf } from '../balancing/clients/budget.ts'
+import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
+import type { QuotaView } from '../balancing/clients/quota.ts'
+import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
 import { createPool } from '../balancing/pool-state.ts'
@@ -10,11 +15,13 @@ import { PoolHost } from './host.ts'
 import type {
   AwaitReply,
   AwaitRequest,
+  DirectoryReply,
   DutiesReply,
   DutiesRequest,
   ExchangeReply,
   ExchangeRequest,
   HealthReply,
+  ManageRequest,
 } from './protocol.ts'
 import { createStore } from './record-store.ts'
 import { createSqlRows } from './sql-rows.ts'
@@ -38,6 +45,7 @@ export class KeyPool extends DurableObject<Env> {
       sync: () => ctx.waitUntil(ctx.storage.sync()),
       logBug,
       logTransition,
+      logThreshold,
     })
   }
 
@@ -73,6 +81,22 @@ export class KeyPool extends DurableObject<Env> {
     return this.#open().duties(request)
   }
 
+  clientDirectory(known: number | null): DirectoryReply {
+    return this.#open().clientDirectory(known)
+  }
+
+  manageClients(request: ManageRequest): ClientsReply {
+    return this.#open().manageClients(request)
+  }
+
+  audit(): readonly AuditEntry[] {
+    return this.#open().audit()
+  }
+
+  quotas(id: ClientId): readonly QuotaView[] {
+    return this.#open().quotas(id)
+  }
+
   /** Throws without a valid configuration. A Worker with the same faults never calls the object. */
   #open(): PoolHost {
     if (this.#host === null) throw new Error('The pool has no valid configuration')
@@ -91,6 +115,15 @@ function logTransition({ kind, what, id, reason, untilMs }: Transition): void {
   const line = JSON.stringify({ message: `${what}_${kind}`, [what]: id, reason, ...until })
   if (kind === 'out') console.warn(line)
   else console.log(line)
+}
+
+/** One line when a budget has passed half, four fifths or all of what it pays for. */
+function logThreshold({ owner, budget, percent }: ThresholdPassed): void {
+  const { usd, period } = budget.terms
+  const spent = usdOf(budget.spentNanos)
+  console.warn(
+    JSON.stringify({ message: 'budget_threshold', owner, period, percent, usd, spent_usd: spent }),
+  )
 }
 
 /** A moment that no calendar holds is none: a reset may be any number. */

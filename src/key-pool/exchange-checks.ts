@@ -2,9 +2,11 @@ import type { KeyReport } from '../balancing/health/key-report.ts'
 import { type IsolateId, isolateId } from '../balancing/ids.ts'
 import type { LeaseRequest, RequestAffinity } from '../balancing/lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../balancing/limits/lease-order.ts'
+import type { Hold } from '../balancing/limits/quota-charge.ts'
 import type {
   BenchDetail,
   BenchOrder,
+  HeldOfBudgets,
   LeaseTerms,
   Settlement,
   Usage,
@@ -28,6 +30,9 @@ const isAmount = (value: unknown): value is number =>
 const isNumber = (value: unknown): value is number => Number.isFinite(value)
 const isNumberOrNull = (value: unknown): boolean => value === null || isNumber(value)
 const isAmountIfAny = (value: unknown): boolean => value === undefined || isAmount(value)
+
+/** The most that a request can cost; null if that is not known. */
+const isBoundIfAny = (value: unknown): boolean => value === null || isAmountIfAny(value)
 
 function isListOf(value: unknown, isItem: (item: unknown) => boolean): boolean {
   return Array.isArray(value) && value.every(isItem)
@@ -88,6 +93,7 @@ export function isLeaseRequest(value: unknown): value is LeaseRequest {
     isAffinity(rest.affinity) &&
     isAmount(rest.tokens) &&
     isAmountIfAny(rest.size) &&
+    isBoundIfAny(rest.costNanos) &&
     isAttempt(rest.attempt) &&
     isAmount(rest.leaseMs) &&
     isAmount(rest.waitMs)
@@ -101,7 +107,8 @@ export function readIsolate(value: unknown): IsolateId | null {
 
 export function isLeaseOrder(value: unknown): value is LeaseOrder {
   if (!isObject(value)) return false
-  const { isolate, idPrefix, asked, models, account, count, tokens }: Fields<LeaseOrder> = value
+  const { isolate, idPrefix, asked, models, account, ...rest }: Fields<LeaseOrder> = value
+  const { count, tokens, clientId, costNanos } = rest
   return (
     isId(isolate) &&
     isId(idPrefix) &&
@@ -111,7 +118,9 @@ export function isLeaseOrder(value: unknown): value is LeaseOrder {
     models.length > 0 &&
     (account === null || isText(account)) &&
     isAmount(count) &&
-    isAmount(tokens)
+    isAmount(tokens) &&
+    (clientId === undefined || isText(clientId)) &&
+    isBoundIfAny(costNanos)
   )
 }
 
@@ -127,7 +136,8 @@ export function isLeaseBegin(value: unknown): value is LeaseBegin {
     isNumber(rest.grantedAtMs) &&
     isAmount(rest.tokens) &&
     isAmount(rest.leaseMs) &&
-    (rest.conversation === null || isText(rest.conversation))
+    (rest.conversation === null || isText(rest.conversation)) &&
+    isBoundIfAny(rest.costNanos)
   )
 }
 
@@ -214,20 +224,34 @@ function isUsage(value: unknown): boolean {
     isAmount(usage.completionTokens) &&
     isAmount(usage.cachedTokens) &&
     isAmount(usage.reasoningTokens) &&
-    isAmount(usage.costUsd)
+    isAmount(usage.costUsd) &&
+    isAmountIfAny(usage.byokUsd)
   )
 }
 
 function isLeaseTerms(value: unknown): boolean {
   if (!isObject(value)) return false
-  const { clientId, model, grantedAtMs, tokens, size }: Fields<LeaseTerms> = value
+  const { clientId, model, grantedAtMs, tokens, size, held }: Fields<LeaseTerms> = value
   return (
     isText(clientId) &&
     isText(model) &&
     isNumber(grantedAtMs) &&
     isAmount(tokens) &&
-    isAmountIfAny(size)
+    isAmountIfAny(size) &&
+    (held === undefined || isHeld(held))
   )
+}
+
+function isHeld(value: unknown): boolean {
+  if (!isObject(value)) return false
+  const { groupId, holds }: Fields<HeldOfBudgets> = value
+  return (groupId === null || isText(groupId)) && isListOf(holds, isHold)
+}
+
+function isHold(value: unknown): boolean {
+  if (!isObject(value)) return false
+  const { owner, period, nanos }: Fields<Hold> = value
+  return isText(owner) && isText(period) && isAmount(nanos)
 }
 
 export function isKeyReport(value: unknown): value is KeyReport {

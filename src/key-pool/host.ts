@@ -1,6 +1,12 @@
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
 import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledger.ts'
 import { checkpoint, forgottenKeys, restore } from '../balancing/checkpoint.ts'
+import { type AuditEntry, noteInAudit } from '../balancing/clients/audit.ts'
+import { directory } from '../balancing/clients/caller.ts'
+import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
+import { quotasOf } from '../balancing/clients/clients.ts'
+import { type QuotaView, quotaView } from '../balancing/clients/quota.ts'
+import { type ClientsReply, carryOut, targetOf } from '../balancing/clients/registry.ts'
 import { type Explanation, explain, type Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId, LeaseId } from '../balancing/ids.ts'
 import type { Decision, Refusal } from '../balancing/lease-request.ts'
@@ -9,6 +15,7 @@ import type { LeaseAhead } from '../balancing/limits/lease-order.ts'
 import { acquire, claim, report, settle, takeDecided, tick, wakeAtMs } from '../balancing/pool.ts'
 import { type PoolState, renewSpends, type Step } from '../balancing/pool-state.ts'
 import { type ChangedRecords, takeChanges } from '../balancing/serving/changed-records.ts'
+import { renewBudgets } from '../balancing/serving/client-charges.ts'
 import { takeDutiesAtRest, takeLookupDuties } from '../balancing/serving/duty-hand-out.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import {
@@ -32,12 +39,14 @@ import {
   AWAIT_MS,
   type AwaitReply,
   type AwaitRequest,
+  type DirectoryReply,
   type DutiesReply,
   type DutiesRequest,
   type ExchangeReply,
   type ExchangeRequest,
   type HealthReply,
   MAX_DUTIES,
+  type ManageRequest,
 } from './protocol.ts'
 import type { Store } from './record-store.ts'
 
@@ -66,6 +75,8 @@ export interface HostPorts {
   logBug(bug: unknown): void
   /** Tells the operator what has gone out of use or come back. */
   logTransition(transition: Transition): void
+  /** Tells the operator that a budget has passed a share of what it pays for. */
+  logThreshold(passed: ThresholdPassed): void
 }
 
 /** What stands in the place of a decision about a lease request that can't be decided. */
@@ -125,6 +136,7 @@ export class PoolHost {
       decisions,
       lookups: lookups ?? [],
       ...(ahead.length === 0 ? {} : { ahead }),
+      clientsVersion: this.#pool.clients.version,
       usableKeys: this.#countUsable(nowMs),
     }
   }
@@ -158,6 +170,34 @@ export class PoolHost {
   /** A key that can ask OpenRouter about one of a client's answers; null if none is known. */
   keyForGeneration(generationId: string, clientId: ClientId): KeyId | null {
     return keyForGeneration(this.#pool, generationId, clientId, this.#ports.nowMs())
+  }
+
+  /** The clients that were made at run time; none if the Worker's copy is as new. */
+  clientDirectory(known: number | null): DirectoryReply {
+    const { clients } = this.#pool
+    const entries = known === clients.version ? null : directory(clients)
+    return { version: 1, clientsVersion: clients.version, entries }
+  }
+
+  /** Reads or changes clients and groups. A change is on disk before it is answered. */
+  manageClients({ order, by }: ManageRequest): ClientsReply {
+    const nowMs = this.#ports.nowMs()
+    const { clients, changes, audit } = this.#pool
+    const reply = carryOut(clients, order, changes, nowMs)
+    if (order.kind === 'list' || reply.kind === 'fault') return reply
+    noteInAudit(audit, { atMs: nowMs, by, what: order.kind, target: targetOf(order) })
+    this.#noteChange()
+    return reply
+  }
+
+  audit(): readonly AuditEntry[] {
+    return this.#pool.audit.entries.toReversed()
+  }
+
+  /** The limits of a client and of its group, with what is used of them. */
+  quotas(id: ClientId): readonly QuotaView[] {
+    const nowMs = this.#ports.nowMs()
+    return quotasOf(this.#pool.clients, id).map((quota) => quotaView(quota, nowMs))
   }
 
   /** The pool as an operator sees it. */
@@ -258,6 +298,8 @@ export class PoolHost {
    */
   #noteChange(): void {
     const changed = takeChanges(this.#pool)
+    const { thresholds } = this.#pool.changes
+    for (const passed of thresholds.splice(0)) this.#ports.logThreshold(passed)
     if (hasRecords(changed)) this.#usable.atMs = Number.NEGATIVE_INFINITY
     this.#ports.store.save(changed)
     this.#hasChanged = true
@@ -282,7 +324,8 @@ export class PoolHost {
     const { store } = this.#ports
     // A restart compares with what was out of use at this moment.
     this.#guard(() => this.#tellTransitions(nowMs))
-    const isSurplusLeft = renewSpends(this.#pool)
+    const isKeysLeft = renewSpends(this.#pool)
+    const isSurplusLeft = renewBudgets(this.#pool, nowMs) || isKeysLeft
     store.save(takeChanges(this.#pool))
     const isBusy = this.#hasChanged && nowMs - this.#savedAtMs <= BUSY_MS
     const saved = checkpoint(this.#pool, nowMs)

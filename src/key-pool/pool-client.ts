@@ -1,4 +1,7 @@
 import type { Spending } from '../balancing/accounting/ledger.ts'
+import type { AuditEntry } from '../balancing/clients/audit.ts'
+import type { QuotaView } from '../balancing/clients/quota.ts'
+import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
@@ -6,11 +9,13 @@ import type { KeyPool } from './durable-object.ts'
 import type {
   AwaitReply,
   AwaitRequest,
+  DirectoryReply,
   DutiesReply,
   DutiesRequest,
   ExchangeReply,
   ExchangeRequest,
   HealthReply,
+  ManageRequest,
 } from './protocol.ts'
 
 /** How long the Worker waits for the pool object before it goes on without it. */
@@ -38,6 +43,14 @@ export interface PoolClient {
   health(): Promise<PoolAnswer<HealthReply>>
   /** Unavailable also from an object of the first release, which hands out duties only in replies. */
   duties(request: DutiesRequest): Promise<PoolAnswer<DutiesReply>>
+  /** @param known the version of the copy that the Worker has; null for none */
+  clientDirectory(known: number | null): Promise<PoolAnswer<DirectoryReply>>
+  /** Reads or changes clients and groups, for the admin API. */
+  manageClients(request: ManageRequest): Promise<PoolAnswer<ClientsReply>>
+  /** The last changes that operators made, the newest first. */
+  audit(): Promise<PoolAnswer<readonly AuditEntry[]>>
+  /** The limits of a client and of its group, with what is used of them. */
+  quotas(id: ClientId): Promise<PoolAnswer<readonly QuotaView[]>>
 }
 
 /**
@@ -57,6 +70,10 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     snapshot: () => withinLimit(async () => await stub().snapshot()),
     health: () => withinLimit(async () => await healthOf(stub)),
     duties: (request) => withinLimit(async () => await stub().duties(request)),
+    clientDirectory: (known) => withinLimit(async () => await stub().clientDirectory(known)),
+    manageClients: (request) => withinLimit(async () => await stub().manageClients(request)),
+    audit: () => withinLimit(async () => await stub().audit()),
+    quotas: (id) => withinLimit(async () => await stub().quotas(id)),
   }
 }
 

@@ -42,6 +42,10 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     snapshot: () => ask(() => pool.snapshot()),
     health: () => ask(() => pool.health()),
     duties: (request) => ask(() => pool.duties(request)),
+    clientDirectory: (known) => ask(() => pool.clientDirectory(known)),
+    manageClients: (request) => ask(() => pool.manageClients(request)),
+    audit: () => ask(() => pool.audit()),
+    quotas: (id) => ask(() => pool.quotas(id)),
   }
 }
 

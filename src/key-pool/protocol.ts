@@ -1,3 +1,5 @@
+import type { DirectoryEntry } from '../balancing/clients/caller.ts'
+import type { ClientsOrder } from '../balancing/clients/registry.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import type { LookupDuty } from '../balancing/health/lookup-duty.ts'
 import type { IsolateId, LeaseId } from '../balancing/ids.ts'
@@ -31,10 +33,27 @@ export interface ExchangeReply {
   readonly decisions: readonly Decision[]
   /** Lookup duties that only this Worker gets: look up these keys now and report them. */
   readonly lookups: readonly LookupDuty[]
+  /** See `DirectoryReply`. */
+  readonly clientsVersion?: number
   /** For each of `orders`, in the same order, the leases that are held for it. */
   readonly ahead?: readonly (readonly LeaseAhead[])[]
   /** The number of usable keys, of the last second. Objects of the first release do not send it. */
   readonly usableKeys?: number
+}
+
+/** The clients that were made at run time. */
+export interface DirectoryReply {
+  readonly version: 1
+  /** Raised with each change of a client or a group. */
+  readonly clientsVersion: number
+  /** Null if the Worker's copy has this version. */
+  readonly entries: readonly DirectoryEntry[] | null
+}
+
+/** An order of an operator, and by what he signed in. */
+export interface ManageRequest {
+  readonly order: ClientsOrder
+  readonly by: string
 }
 
 /** What `health` answers: as much as `GET /healthz` shows, and cheap. */

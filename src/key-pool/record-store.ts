@@ -9,7 +9,12 @@ import {
 import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
 import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
 import type { ChangedRecords } from '../balancing/serving/changed-records.ts'
-import { budgetRecordsSchema, clientRecordSchema, groupRecordSchema } from './client-schemas.ts'
+import {
+  auditEntrySchema,
+  budgetRecordsSchema,
+  clientRecordSchema,
+  groupRecordSchema,
+} from './client-schemas.ts'
 import {
   accountRecordSchema,
   checkpointSchemas,
@@ -25,7 +30,7 @@ const ASCII_ONLY = /^[\0-\x7f]*$/
 
 type Kind =
   | ('key' | 'account' | 'models' | 'spend' | 'checkpoint')
-  | ('budget' | 'client' | 'group')
+  | ('budget' | 'client' | 'group' | 'audit')
 
 /** A JSON record, by kind and id. */
 export interface RecordRow {
@@ -116,10 +121,11 @@ export function createStore(rows: RecordRows): Store {
       }
       for (const [id, spend] of spends) put('spend', id, JSON.stringify(spend))
       if (models !== null) put('models', 'benched', JSON.stringify([...models]))
-      const { budgets, clients, groups } = ofClients
+      const { budgets, clients, groups, audit } = ofClients
       putAll('budget', budgets)
       putAll('client', clients)
       putAll('group', groups)
+      putAll('audit', audit)
     },
     outdate: () => rows.setOutdated(true),
     saveCheckpoint(checkpoint) {
@@ -199,6 +205,7 @@ function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> 
     ),
     clients: ofKind('client').flatMap((row) => read(row, clientRecordSchema)),
     groups: ofKind('group').flatMap((row) => read(row, groupRecordSchema)),
+    audit: ofKind('audit').flatMap((row) => read(row, auditEntrySchema)),
     checkpoint: {
       ...part('counters'),
       ...part('byModel'),

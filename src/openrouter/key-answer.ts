@@ -1,4 +1,7 @@
 import type { Spending } from '../balancing/accounting/ledger.ts'
+import { usdOf } from '../balancing/clients/budget.ts'
+import type { Caller } from '../balancing/clients/caller.ts'
+import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { JsonObject } from './json-value.ts'
 
 /**
@@ -6,15 +9,16 @@ import type { JsonObject } from './json-value.ts'
  * no meaning for a client key has the value for "none". Amounts are in USD.
  * https://openrouter.ai/docs/api-reference/limits
  */
-export function keyAnswer(label: string, spending: Spending): JsonObject {
+export function keyAnswer(
+  { id: label, expiresAtMs }: Pick<Caller, 'id' | 'expiresAtMs'>,
+  spending: Spending,
+  quotas: readonly QuotaView[],
+): JsonObject {
   const { totalUsd, todayUsd, weekUsd, monthUsd } = spending
   return {
     data: {
       label,
-      limit: null,
-      limit_remaining: null,
-      limit_reset: null,
-      include_byok_in_limit: false,
+      ...tightest(quotas),
       usage: totalUsd,
       usage_daily: todayUsd,
       usage_weekly: weekUsd,
@@ -29,7 +33,7 @@ export function keyAnswer(label: string, spending: Spending): JsonObject {
       creator_user_id: null,
       organization_id: null,
       workspace_id: null,
-      expires_at: null,
+      expires_at: expiresAtMs === null ? null : new Date(expiresAtMs).toISOString(),
       // OpenRouter's own client rejects an answer without the next two fields. They describe an
       // account, and a client has none.
       allowed_data_regions: ['global'],
@@ -40,5 +44,20 @@ export function keyAnswer(label: string, spending: Spending): JsonObject {
         note: 'This field is deprecated and safe to ignore.',
       },
     },
+  }
+}
+
+const RESETS = { day: 'daily', week: 'weekly', month: 'monthly', total: null } as const
+
+/** The budget that has the least left: of the client, or of its group. */
+function tightest(quotas: readonly QuotaView[]) {
+  const [budget] = quotas
+    .flatMap(({ budgets }) => budgets)
+    .toSorted((a, b) => a.leftNanos - b.leftNanos)
+  return {
+    limit: budget === undefined ? null : usdOf(budget.limitNanos),
+    limit_remaining: budget === undefined ? null : usdOf(budget.leftNanos),
+    limit_reset: budget === undefined ? null : RESETS[budget.terms.period],
+    include_byok_in_limit: budget?.terms.includeByok ?? false,
   }
 }

@@ -191,7 +191,13 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
   await runInDurableObject(pool, (_, { storage }) => {
     const store = createStore(createSqlRows(storage))
     const times = { grantedAtMs: 0, chargedAtMs: 0, expiresAtMs: 1 }
-    const lease = { keyId: keyId('alpha'), clientId: clientId('c'), isolate: null, charge: null, ...times }
+    const lease = {
+      keyId: keyId('alpha'),
+      clientId: clientId('c'),
+      isolate: null,
+      charge: null,
+      ...times,
+    }
     const leases = Array.from({ length: 20_000 }, (_, i) => ({
       ...lease,
       kind: 'running' as const,

@@ -82,7 +82,8 @@ export interface ClientsConfig {
 const CONFIGURED: Source = { kind: 'configured' }
 
 export function createClients({ clients, groups }: ClientsConfig, nowMs: number): Clients {
-  const state: Clients = { byId: new Map(), groups: new Map(), version: 0 }
+  // Higher than any version of the object before a restart.
+  const state: Clients = { byId: new Map(), groups: new Map(), version: nowMs }
   for (const terms of groups) putGroup(state, terms, CONFIGURED, nowMs)
   for (const terms of clients) putClient(state, terms, CONFIGURED, nowMs)
   return state

@@ -1,4 +1,5 @@
 import { type SpendRecord, spendRecord } from '../accounting/max-spend.ts'
+import { type AuditEntry, takeAudit } from '../clients/audit.ts'
 import type { BudgetRecord } from '../clients/budget.ts'
 import {
   budgetRecords,
@@ -23,6 +24,7 @@ export interface ChangedRecords {
   /** Null for those that were removed. */
   readonly clients: ReadonlyMap<ClientId, ClientRecord | null>
   readonly groups: ReadonlyMap<GroupId, GroupRecord | null>
+  readonly audit: ReadonlyMap<string, AuditEntry | null>
 }
 
 /** Takes the records that must be stored before the pool answers this step. */
@@ -50,11 +52,11 @@ function takeSpends({ keys, changes }: PoolState): Map<KeyId, SpendRecord> {
   return spends
 }
 
-function takeClients({ clients: state, changes }: PoolState) {
+function takeClients({ clients: state, changes, audit: log }: PoolState) {
   const budgets = taken(changes.budgets, (owner) => budgetRecords(state, owner))
   const clients = taken(changes.clients, (id) => clientRecord(state, id))
   const groups = taken(changes.groups, (id) => groupRecord(state, id))
-  return { budgets, clients, groups }
+  return { budgets, clients, groups, audit: takeAudit(log) }
 }
 
 function taken<Id, Item>(ids: Set<Id>, record: (id: Id) => Item): ReadonlyMap<Id, Item> {

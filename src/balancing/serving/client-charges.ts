@@ -1,4 +1,4 @@
-import type { CostBound } from '../clients/budget.ts'
+import { type CostBound, isWrittenAhead, renewBudget } from '../clients/budget.ts'
 import {
   type ChargeSettled,
   findCharge,
@@ -6,6 +6,7 @@ import {
   settleCharge,
   settleForgotten,
 } from '../clients/charge-settling.ts'
+import { quotas } from '../clients/client-records.ts'
 import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
 import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
@@ -125,4 +126,19 @@ function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
 /** What a lease held that ended without a word stays charged, until a late word says better. */
 export function loseForClient({ clients }: PoolState, { charge }: Lease): void {
   if (charge !== null) loseCharge(clients, charge)
+}
+
+/**
+ * Renews the rows of the budgets some seconds after they changed.
+ * @returns whether a row holds a surplus, so that it has to be renewed once more
+ */
+export function renewBudgets({ clients, changes }: PoolState, nowMs: number): boolean {
+  let isSurplusLeft = false
+  for (const { owner, budgets } of quotas(clients)) {
+    for (const budget of budgets) {
+      if (renewBudget(budget, nowMs)) changes.budgets.add(owner)
+      isSurplusLeft ||= isWrittenAhead(budget)
+    }
+  }
+  return isSurplusLeft
 }

@@ -4,12 +4,16 @@ import type { ApiShape, ErrorNotice } from '../../openrouter/shapes/api-shape.ts
 /** The gateway's own errors, with their usual status. The list is closed: apps branch on it. */
 export const GATEWAY_ERRORS = {
   unauthorized: 401,
+  budget_exceeded: 402,
+  budget_unpriceable: 402,
+  model_not_allowed: 403,
   not_found: 404,
   body_too_large: 413,
   request_timeout: 408,
   overloaded: 503,
   unsupported_encoding: 415,
   invalid_request: 400,
+  client_rate_limited: 429,
   no_key_available: 503,
   pool_unavailable: 503,
   keys_exhausted: 502,
@@ -31,12 +35,14 @@ export interface GatewayError {
   readonly message: string
   readonly retryAfterMs: number | null
   readonly metadata: Readonly<Record<string, string | number | ReasonCounts>>
+  /** Further headers of the answer, by name. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 export function gatewayError(
   reason: GatewayErrorReason,
   message: string,
-  details: Partial<Pick<GatewayError, 'status' | 'retryAfterMs' | 'metadata'>> = {},
+  details: Partial<Pick<GatewayError, 'status' | 'retryAfterMs' | 'metadata' | 'headers'>> = {},
 ): GatewayError {
   return {
     reason,
@@ -44,6 +50,7 @@ export function gatewayError(
     status: details.status ?? GATEWAY_ERRORS[reason],
     retryAfterMs: details.retryAfterMs ?? null,
     metadata: details.metadata ?? {},
+    ...(details.headers === undefined ? {} : { headers: details.headers }),
   }
 }
 
@@ -73,7 +80,7 @@ export interface ErrorAnswer {
 
 /** Writes an error as a whole answer in this API shape. */
 export function answerOf(error: GatewayError, shape: Pick<ApiShape, 'errorBody'>): ErrorAnswer {
-  const headers = new Headers({ 'content-type': 'application/json' })
+  const headers = new Headers({ ...error.headers, 'content-type': 'application/json' })
   if (error.retryAfterMs !== null) {
     // Whole seconds, rounded up. A client that obeys the header must not come too early.
     headers.set('retry-after', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))))

@@ -1,4 +1,5 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
+import type { Refusal } from '../../balancing/lease-request.ts'
 import { isNonEmpty, type NonEmpty } from '../../balancing/non-empty.ts'
 import type { Blame, Next } from '../../openrouter/failures/blame.ts'
 import { inWords } from '../../openrouter/failures/fault-words.ts'
@@ -37,6 +38,7 @@ export class AttemptHistory {
   #triedKeys: KeyId[] = []
   #excludedAccounts: AccountId[] = []
   #providerRetried = false
+  #isOverBudget = false
   #retries = 0
   /** Whether this model has used its one attempt with a key that had failed. */
   #keyRepeated = false
@@ -131,6 +133,19 @@ export class AttemptHistory {
     this.#keyRepeated = true
     this.#triedKeys = this.#triedKeys.filter((key) => key !== failed.keyId)
     return Math.max(0, (failed.blame.next.notBeforeMs ?? nowMs) - nowMs)
+  }
+
+  /** Whether the models are those for requests that a budget does not pay for. */
+  get isOverBudget(): boolean {
+    return this.#isOverBudget
+  }
+
+  /** Goes to the fallback models, once, when a budget says that they are to be asked instead. */
+  fallBackOverBudget({ quota }: Refusal): boolean {
+    const isWanted = quota?.kind === 'budget' && quota.onExceeded === 'fallback_model'
+    if (!isWanted || this.#isOverBudget) return false
+    this.#isOverBudget = this.#giveUpModel()
+    return this.#isOverBudget
   }
 
   #giveUpModel(): boolean {

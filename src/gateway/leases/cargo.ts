@@ -23,8 +23,12 @@ export function loadCargo(leases: IsolateLeases, nowMs: number, uniqueId: () => 
   const parcel = takeParcel(outbox)
   const orders = takeOrders(stock, nowMs)
   const orderOf = ({ lane, count }: LaneOrder): LeaseOrder => {
-    const { asked, models, account } = lane.kind
-    return { isolate, idPrefix: uniqueId(), asked, models, account, count, tokens: lane.tokens }
+    const { asked, models, account, client, isBounded } = lane.kind
+    const costNanos = isBounded ? lane.costNanos : null
+    return {
+      ...{ isolate, idPrefix: uniqueId(), asked, models, account, count, tokens: lane.tokens },
+      ...(client === null ? {} : { clientId: client, costNanos }),
+    }
   }
   const fields = {
     settlements: parcel.settlements.map(({ item }) => item),
@@ -44,6 +48,7 @@ export function unloadCargo(
   nowMs: number,
 ): void {
   leases.heardAtMs = nowMs
+  leases.clientsVersion = Math.max(leases.clientsVersion, reply.clientsVersion ?? 0)
   for (const [at, { lane }] of orders.entries()) {
     stockLeases(leases.stock, lane, reply.ahead?.[at] ?? [], nowMs)
   }

@@ -28,6 +28,8 @@ export interface IsolateLeases {
   readonly homes: RotatingMap<string, AccountId>
   /** When the pool's object answered last, in epoch milliseconds. */
   heardAtMs: number
+  /** The newest version of the clients that an answer has told. */
+  clientsVersion: number
 }
 
 /** The object remembers for longer. A conversation that has rested for this long asks it. */
@@ -41,6 +43,7 @@ export function createIsolateLeases(id: string): IsolateLeases {
     outbox: createOutbox(),
     homes: createRotatingMap(HOMES),
     heardAtMs: Number.NEGATIVE_INFINITY,
+    clientsVersion: 0,
   }
 }
 
@@ -59,18 +62,19 @@ export function lanesOf(
   draft: LeaseDraft,
   nowMs: number,
 ): LanesOfRequest | null {
-  const { affinity, asked, models, tokens, routeIndex } = draft
+  const { affinity, asked, models, tokens, routeIndex, caller, costNanos = 0 } = draft
   if (!isFresh(draft) || affinity?.kind === 'cache') return null
   const account = affinity === null ? null : getEntry(leases.homes, affinity.id)
   if (account === undefined) return null
   const open = (of: AccountId | null): Lane => {
-    const kind = { routeIndex, asked, models, account: of }
+    const client = caller.isLimited ? caller.id : null
+    const kind = { routeIndex, asked, models, account: of, client, isBounded: costNanos !== null }
     const { lane, returned } = laneFor(leases.stock, kind, nowMs)
     oweUnused(leases, returned, nowMs)
     return lane
   }
   const own = open(account)
-  countRequest(own, tokens, nowMs)
+  countRequest(own, { tokens, costNanos: costNanos ?? 0 }, nowMs)
   return { own, general: account === null ? own : open(null) }
 }
 
@@ -95,18 +99,19 @@ export function takeFromStock(
   lanes: LanesOfRequest | null,
   nowMs: number,
 ): { readonly lease: LeaseAhead; readonly begin: LeaseBegin } | null {
-  const { affinity, clientId, tokens, leaseMs } = draft
+  const { affinity, clientId, tokens, leaseMs, costNanos } = draft
   const { outbox, isolate } = leases
   if (lanes === null) return null
   const { own, general } = lanes
-  const need = { tokens, account: own.kind.account }
+  const need = { tokens, account: own.kind.account, costNanos: costNanos ?? 0 }
   const lease = takeLease(own, need, nowMs) ?? takeLease(general, need, nowMs)
   if (lease === null) return null
   const { leaseId, keyId, model, grantedAtMs } = lease
   noteHome(leases, draft, lease.accountId, nowMs)
   const conversation = affinity?.id ?? null
   const grant = { leaseId, keyId, model, grantedAtMs }
-  const begin = { ...grant, isolate, clientId, tokens, leaseMs, conversation }
+  const bound = costNanos === undefined ? {} : { costNanos }
+  const begin = { ...grant, isolate, clientId, tokens, leaseMs, conversation, ...bound }
   oweBegin(outbox, begin, nowMs)
   return { lease, begin }
 }
@@ -121,8 +126,8 @@ export function giveBackFor(leases: IsolateLeases, draft: LeaseDraft, nowMs: num
   return unused.length > 0
 }
 
-function isFresh({ attempt, triedKeys, excludedAccounts }: LeaseDraft): boolean {
-  return attempt === 'first' && triedKeys.length + excludedAccounts.length === 0
+function isFresh({ attempt, triedKeys, excludedAccounts, isFallback }: LeaseDraft): boolean {
+  return !isFallback && attempt === 'first' && triedKeys.length + excludedAccounts.length === 0
 }
 
 /** Notes where a request of a conversation goes. */

@@ -1,3 +1,4 @@
+import type { Caller } from '../../balancing/clients/caller.ts'
 import { ownAccount } from '../../balancing/health/account.ts'
 import type { AccountId, KeyId } from '../../balancing/ids.ts'
 import { type KeySelector, selects } from '../../balancing/routes.ts'
@@ -15,6 +16,7 @@ export interface RingKey {
 export interface RingBounds {
   /** The keys that its route selects; null for all. Only the configured account of a key counts. */
   readonly routeKeys: readonly KeySelector[] | null
+  readonly caller: Pick<Caller, 'keys'>
   readonly triedKeys: readonly KeyId[]
   readonly excludedAccounts: readonly AccountId[]
 }
@@ -50,11 +52,12 @@ export function createKeyRing(keys: readonly UpstreamKey[]): KeyRing {
     secret: (id) => secrets.get(id) ?? null,
     fingerprint: (id) => fingerprints.get(id) ?? null,
     noteFailure: (id, nowMs) => void failedAtMs.set(id, nowMs),
-    next({ routeKeys, triedKeys, excludedAccounts }, nowMs) {
+    next({ routeKeys, triedKeys, excludedAccounts, caller }, nowMs) {
       const inTurn = [...ring.slice(turn), ...ring.slice(0, turn)].filter(
         (key) =>
           !(triedKeys.includes(key.id) || excludedAccounts.includes(key.account)) &&
-          (routeKeys === null || routeKeys.some((selector) => selects(selector, key))),
+          (routeKeys === null || routeKeys.some((selector) => selects(selector, key))) &&
+          caller.keys.every((list) => list.some((selector) => selects(selector, key))),
       )
       const well = inTurn.filter(
         (key) => nowMs - (failedAtMs.get(key.id) ?? Number.NEGATIVE_INFINITY) >= AVOID_MS,

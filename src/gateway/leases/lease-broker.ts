@@ -88,7 +88,9 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const { ports, pool, ring, leases, onPoolUnavailable, background } = parts
   const exchanges = createPoolExchanges(parts)
   const withoutPool = (draft: LeaseDraft): Acquired =>
-    onPoolUnavailable === 'closed' ? { kind: 'no_pool' } : fromRing(ring, draft, ports.nowMs())
+    onPoolUnavailable === 'closed' || draft.caller.budget !== null
+      ? { kind: 'no_pool' }
+      : fromRing(ring, draft, ports.nowMs())
   /** Whether the object may have granted a lease in an answer that was lost. */
   let wasAsked = false
   const ask = async (request: LeaseRequest) => {
@@ -141,7 +143,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
         return withoutPool(draft)
       }
       wasAsked = false
-      const { routeKeys: _routeKeys, routeIndex: _routeIndex, ...rest } = draft
+      const { routeKeys: _routeKeys, routeIndex: _routeIndex, caller: _caller, ...rest } = draft
       const request: LeaseRequest = { ...rest, leaseId: leaseId(ports.uniqueId()) }
       let decision = await askPool(request, draft, lanes)
       if (decision?.kind === 'waiting') {
@@ -191,6 +193,7 @@ interface Asked {
 /** Whether a request goes without for want of what others hold, and leases ahead are among those. */
 function isWithoutLease(decision: Decision): boolean {
   if (decision.kind !== 'refusal') return decision.kind === 'waiting'
+  if (decision.cause === 'client') return true
   return HELD_BY_OTHERS.some((reason) => (decision.reasons[reason] ?? 0) > 0)
 }
 
@@ -200,8 +203,11 @@ const HELD_BY_OTHERS = [
 ]
 
 function leased(grant: Omit<Grant, 'kind'>, { clientId, tokens, size }: LeaseDraft): Leased {
-  const { leaseId, keyId, accountId, model, grantedAtMs } = grant
-  const sized = size === undefined ? {} : { size }
+  const { leaseId, keyId, accountId, model, grantedAtMs, held } = grant
+  const sized = {
+    ...(size === undefined ? {} : { size }),
+    ...(held === undefined ? {} : { held }),
+  }
   const terms =
     grantedAtMs === undefined ? null : { clientId, model, grantedAtMs, tokens, ...sized }
   return { kind: 'leased', leaseId, keyId, accountId, model, terms }

@@ -1,4 +1,4 @@
-import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
+import type { AccountId, ClientId, KeyId, ModelId } from '../../balancing/ids.ts'
 import type { LeaseAhead } from '../../balancing/limits/lease-order.ts'
 import type { NonEmpty } from '../../balancing/non-empty.ts'
 import type { LeaseDraft } from './lease-draft.ts'
@@ -24,6 +24,10 @@ export interface LaneKind {
   readonly models: NonEmpty<ModelId>
   /** The account of the request's conversation; null without one. */
   readonly account: AccountId | null
+  /** The client of the requests, if it has limits; null for all clients without. */
+  readonly client: ClientId | null
+  /** Whether the cost of its requests has a bound. */
+  readonly isBounded: boolean
 }
 
 export interface Lane {
@@ -31,18 +35,23 @@ export interface Lane {
   readonly leases: StockedLease[]
   /** When an order went out that is not answered yet. */
   orderedAtMs: number | null
+  /** What a request of the latest order may cost. */
+  orderedNanos: number
   /** Before this moment no order is made: the pool had nothing to spare. */
   restsUntilMs: number
   /** Requests of the running second, and of the one before. */
   second: number
   requests: number
   earlierRequests: number
-  /** The most tokens that a request took lately. */
+  /** The most tokens that a request took lately, and the most that one could cost. */
   tokens: number
+  costNanos: number
   usedAtMs: number
 }
 
 interface StockedLease extends LeaseAhead {
+  /** The most that its request may cost. */
+  readonly costNanos: number
   readonly usableUntilMs: number
 }
 
@@ -82,7 +91,8 @@ export function laneFor(
   kind: LaneKind,
   nowMs: number,
 ): { readonly lane: Lane; readonly returned: readonly LeaseAhead[] } {
-  const name = [kind.account ?? '', kind.routeIndex, ...kind.models].join('\n')
+  const { account, routeIndex, client, isBounded, models } = kind
+  const name = [account ?? '', routeIndex, client ?? '', isBounded, ...models].join('\n')
   const known = stock.lanes.get(name)
   if (known !== undefined) {
     known.usedAtMs = nowMs
@@ -90,8 +100,8 @@ export function laneFor(
   }
   const returned = stock.lanes.size >= MAX_LANES ? closeOldest(stock) : []
   const lane = {
-    ...{ kind, leases: [], orderedAtMs: null, restsUntilMs: 0 },
-    ...{ second: 0, requests: 0, earlierRequests: 0, tokens: 0, usedAtMs: nowMs },
+    ...{ kind, leases: [], orderedAtMs: null, orderedNanos: 0, restsUntilMs: 0 },
+    ...{ second: 0, requests: 0, earlierRequests: 0, tokens: 0, costNanos: 0, usedAtMs: nowMs },
   }
   stock.lanes.set(name, lane)
   return { lane, returned }
@@ -112,6 +122,8 @@ export interface LeaseNeed {
   readonly tokens: number
   /** The account that it has to go to; null for any. */
   readonly account: AccountId | null
+  /** The most that it can cost. */
+  readonly costNanos: number
 }
 
 /**
@@ -120,7 +132,7 @@ export interface LeaseNeed {
  */
 export function takeLease(
   lane: Lane,
-  { tokens, account }: LeaseNeed,
+  { tokens, account, costNanos }: LeaseNeed,
   nowMs: number,
 ): LeaseAhead | null {
   // First come, first served: the pool granted them in its strategy's order.
@@ -128,13 +140,18 @@ export function takeLease(
     (lease) =>
       lease.usableUntilMs > nowMs &&
       lease.tokens >= tokens &&
+      lease.costNanos >= costNanos &&
       (account === null || lease.accountId === account),
   )
   return lane.leases.splice(at, at === -1 ? 0 : 1)[0] ?? null
 }
 
 /** Counts a request of a lane, by which the lane knows how many leases to order. */
-export function countRequest(lane: Lane, tokens: number, nowMs: number): void {
+export function countRequest(
+  lane: Lane,
+  { tokens, costNanos }: Pick<LeaseNeed, 'tokens' | 'costNanos'>,
+  nowMs: number,
+): void {
   const second = Math.floor(nowMs / 1000)
   if (second !== lane.second) {
     const isNext = second === lane.second + 1
@@ -143,9 +160,11 @@ export function countRequest(lane: Lane, tokens: number, nowMs: number): void {
     lane.second = second
     // What was large once is not expected for ever.
     lane.tokens *= isNext ? 0.5 : 0
+    lane.costNanos = isNext ? Math.ceil(lane.costNanos / 2) : 0
   }
   lane.requests += 1
   lane.tokens = Math.max(lane.tokens, Math.ceil(tokens))
+  lane.costNanos = Math.max(lane.costNanos, costNanos)
   lane.usedAtMs = nowMs
 }
 
@@ -184,6 +203,7 @@ export function takeOrders(stock: LeaseStock, nowMs: number): readonly LaneOrder
     const count = leasesToOrder(lane, nowMs)
     if (count === 0) continue
     lane.orderedAtMs = nowMs
+    lane.orderedNanos = lane.costNanos
     orders.push({ lane, count })
     if (orders.length === MAX_ORDERS) break
   }
@@ -204,7 +224,8 @@ export function stockLeases(
     return
   }
   stock.filledAtMs = nowMs
-  for (const lease of leases) lane.leases.push({ ...lease, usableUntilMs })
+  const { orderedNanos: costNanos } = lane
+  for (const lease of leases) lane.leases.push({ ...lease, costNanos, usableUntilMs })
 }
 
 /** Drops the leases of a key that has just failed. The pool has to get them back. */
@@ -218,16 +239,18 @@ export function dropKey(stock: LeaseStock, key: KeyId): readonly LeaseAhead[] {
  */
 export function dropFor(
   stock: LeaseStock,
-  { routeIndex, triedKeys, excludedAccounts }: LeaseDraft,
+  { routeIndex, triedKeys, excludedAccounts, clientId }: LeaseDraft,
   nowMs: number,
 ): readonly LeaseAhead[] {
   stock.refusedAtMs = nowMs
   return takeOut(
     stock,
     ({ keyId, accountId }, { kind }) =>
-      kind.routeIndex === routeIndex &&
-      !triedKeys.includes(keyId) &&
-      !excludedAccounts.includes(accountId),
+      // What leases ahead hold of the client's own limits, they hold for any key.
+      kind.client === clientId ||
+      (kind.routeIndex === routeIndex &&
+        !triedKeys.includes(keyId) &&
+        !excludedAccounts.includes(accountId)),
   )
 }
 

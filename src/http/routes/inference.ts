@@ -7,20 +7,26 @@ import type { HttpEnvironment } from '../context.ts'
 import { errorResponse } from '../error-response.ts'
 import { logBug, logRequest } from '../log.ts'
 import { type ReadBody, readModel } from '../request-body.ts'
-import { planRequest, type ReadRequest, type RequestPlan, unknownAlias } from '../request-plan.ts'
+import {
+  modelFault,
+  planRequest,
+  type ReadRequest,
+  type RequestPlan,
+  unknownAlias,
+} from '../request-plan.ts'
 import { searchOf } from '../unserved.ts'
 import { readUpload } from '../upload.ts'
 
 /** The route of one API shape: reads the request, starts its journey, returns the response. */
 export function inference(shape: ApiShape) {
   return async function infer(c: Context<HttpEnvironment>): Promise<Response> {
-    const { gateway, clientId, startedAtMs, authMs, requestId } = c.var
+    const { gateway, caller, startedAtMs, authMs, requestId } = c.var
     const request = c.req.raw
     const encoded = encodingFault(request.headers)
     if (encoded !== null) return errorResponse(c, encoded)
     const { headers } = request
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-    const preparing = prepare(gateway, request, shape)
+    const preparing = prepare(gateway, request, { shape, caller })
     // A client that leaves ends its request here and now. What that has of the isolate's memory has to
     // be released all the same.
     background(preparing.catch(() => undefined))
@@ -35,14 +41,14 @@ export function inference(shape: ApiShape) {
       timeouts: route.timeouts,
       maxAttempts: route.maxAttempts,
       routeKeys: route.keys,
-      clientId,
+      caller,
       headers,
       search: searchOf(request.url),
       signal: request.signal,
       startedAtMs,
       authMs,
     })
-    const about = { requestId, clientId, model, startedAtMs }
+    const about = { requestId, clientId: caller.id, model, startedAtMs }
     const finished = journey.finished.then(
       (report) => logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() }),
       (bug) => logBug(requestId, bug),
@@ -58,14 +64,18 @@ type Planned =
   | { readonly ok: false; readonly error: GatewayError }
 
 /** Reads a request's body, and plans its journey. */
-async function prepare(gateway: Gateway, request: Request, shape: ApiShape): Promise<Planned> {
+async function prepare(
+  gateway: Gateway,
+  request: Request,
+  from: Pick<ReadRequest, 'shape' | 'caller'>,
+): Promise<Planned> {
   const { config, memory, ports } = gateway
   const { maxBodyBytes, timeouts } = config.policy
   const upload = await readUpload(request, { maxBytes: maxBodyBytes, ...timeouts }, memory, ports)
   if (!upload.ok) return upload
   let planned: Planned | null = null
   try {
-    planned = await plan(gateway, { ...upload, shape, headers: request.headers })
+    planned = await plan(gateway, { ...upload, ...from, headers: request.headers })
     return planned
   } finally {
     if (!planned?.ok) upload.held.release()
@@ -83,7 +93,8 @@ async function plan(
   if (!read.ok) return read
   const { model } = read
   const mistake = read.isFixed ? null : unknownAlias(model, gateway.config.policy.aliases)
-  if (mistake !== null) return { ok: false, error: mistake }
+  const error = mistake ?? modelFault(read, request.caller, gateway.config.policy.aliases)
+  if (error !== null) return { ok: false, error }
   return { ok: true, plan: { ...(await planRequest(gateway, { ...request, ...read })), model } }
 }
 

@@ -18,7 +18,7 @@ function restarted(pool: PoolDriver, written: unknown, keys: readonly KeySpec[])
       accounts: new Map(),
       models: [],
       spends: new Map(),
-      ...{ budgets: new Map(), clients: [], groups: [] },
+      ...{ budgets: new Map(), clients: [], groups: [], audit: [] },
       checkpoint: JSON.parse(JSON.stringify(written)),
       outdated: true,
     },

@@ -122,7 +122,7 @@ export class Reducer {
       accounts: new Map([...this.#state.accounts].map(([id, one]) => [id, accountRecord(one)])),
       models: [],
       spends: new Map(),
-      ...{ budgets: new Map(), clients: [], groups: [] },
+      ...{ budgets: new Map(), clients: [], groups: [], audit: [] },
       checkpoint: written,
       outdated: true,
     }
@@ -174,7 +174,7 @@ const USAGE = {
 
 function configOf({ keys, strategy, isLimited = false, maxConcurrent }: Setup): PoolConfig {
   return {
-    clients: { clients: [], groups: [] },
+    clients: { clients: [], groups: [], audit: [] },
     keys: Array.from({ length: keys }, (_, i) => ({
       id: keyId(`key-${i}`),
       account: accountId(`account-${i % Math.ceil(keys / 2)}`),

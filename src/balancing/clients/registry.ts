@@ -1,0 +1,291 @@
+import type { ClientId, GroupId } from '../ids.ts'
+import type { QuotaOwner, SpendPeriod } from '../limits/quota-charge.ts'
+import { type Budget, resetBudget } from './budget.ts'
+import { quotaOf } from './client-records.ts'
+import {
+  type ClientState,
+  type Clients,
+  type ClientTerms,
+  type ClientToken,
+  type GroupState,
+  type GroupTerms,
+  putClient,
+  putGroup,
+  type Source,
+} from './clients.ts'
+import { type QuotaView, quotaView } from './quota.ts'
+
+/** Everything that the admin API may ask of clients and groups. */
+export type ClientsOrder =
+  | { readonly kind: 'list' }
+  | { readonly kind: 'make_client'; readonly terms: ClientTerms; readonly sha256: string }
+  | {
+      readonly kind: 'change_client'
+      readonly id: ClientId
+      readonly changes: Changed<ClientTerms>
+    }
+  | { readonly kind: 'remove_client'; readonly id: ClientId }
+  | {
+      readonly kind: 'rotate'
+      readonly id: ClientId
+      readonly sha256: string
+      /** How long the token before stays valid, in milliseconds. */
+      readonly graceMs: number
+    }
+  | { readonly kind: 'make_group'; readonly terms: GroupTerms }
+  | { readonly kind: 'change_group'; readonly id: GroupId; readonly changes: Changed<GroupTerms> }
+  | { readonly kind: 'remove_group'; readonly id: GroupId }
+  | { readonly kind: 'reset_budget'; readonly owner: QuotaOwner; readonly period: SpendPeriod }
+  | {
+      readonly kind: 'increase_budget'
+      readonly owner: QuotaOwner
+      readonly period: SpendPeriod
+      readonly nanos: number
+      readonly untilMs: number
+    }
+
+type Changed<Terms extends { readonly id: unknown }> = Partial<Omit<Terms, 'id'>>
+
+/** A client as operators see it. No token can be read from it. */
+export interface ClientView {
+  readonly terms: ClientTerms
+  readonly source: Source
+  readonly tokens: readonly ClientToken[]
+  readonly used: QuotaView
+}
+
+export interface GroupView {
+  readonly terms: GroupTerms
+  readonly source: Source
+  readonly used: QuotaView
+}
+
+/** Why an order was not carried out. */
+export type OrderFault =
+  | 'unknown_client'
+  | 'unknown_group'
+  | 'unknown_budget'
+  | 'exists'
+  | 'configured'
+  | 'too_many'
+  | 'has_clients'
+  | 'same_token'
+
+export type ClientsReply =
+  | {
+      readonly kind: 'all'
+      readonly clients: readonly ClientView[]
+      readonly groups: readonly GroupView[]
+    }
+  | { readonly kind: 'client'; readonly client: ClientView }
+  | { readonly kind: 'group'; readonly group: GroupView }
+  | { readonly kind: 'budgets'; readonly used: QuotaView }
+  | { readonly kind: 'removed' }
+  | { readonly kind: 'fault'; readonly fault: OrderFault }
+
+/** Every Worker holds a copy of the list. */
+export const MAX_CLIENTS = 10_000
+export const MAX_GROUPS = 1_000
+
+/** Which rows an order has changed. */
+export interface Touched {
+  readonly clients: Set<ClientId>
+  readonly groups: Set<GroupId>
+  readonly budgets: Set<QuotaOwner>
+}
+
+const fault = (of: OrderFault): ClientsReply => ({ kind: 'fault', fault: of })
+
+/** Reads or changes clients and groups. What the configuration holds cannot be changed here. */
+export function carryOut(
+  clients: Clients,
+  order: ClientsOrder,
+  touched: Touched,
+  nowMs: number,
+): ClientsReply {
+  switch (order.kind) {
+    case 'list':
+      return {
+        kind: 'all',
+        clients: [...clients.byId.values()].map((client) => clientView(client, nowMs)),
+        groups: [...clients.groups.values()].map((group) => groupView(group, nowMs)),
+      }
+    case 'make_client':
+    case 'change_client':
+    case 'remove_client':
+    case 'rotate':
+      return ofClient(clients, order, touched, nowMs)
+    case 'make_group':
+    case 'change_group':
+    case 'remove_group':
+      return ofGroup(clients, order, touched, nowMs)
+    case 'reset_budget':
+    case 'increase_budget':
+      return ofBudget(clients, order, touched, nowMs)
+  }
+}
+
+type ClientOrder = Extract<
+  ClientsOrder,
+  { kind: 'make_client' | 'change_client' | 'remove_client' | 'rotate' }
+>
+
+function ofClient(
+  clients: Clients,
+  order: ClientOrder,
+  touched: Touched,
+  nowMs: number,
+): ClientsReply {
+  if (order.kind === 'make_client') return makeClient(clients, order, touched, nowMs)
+  const client = clients.byId.get(order.id)
+  if (client === undefined) return fault('unknown_client')
+  if (client.source.kind === 'configured') return fault('configured')
+  switch (order.kind) {
+    case 'change_client': {
+      const terms = { ...client.terms, ...order.changes }
+      if (!hasGroup(clients, terms)) return fault('unknown_group')
+      putClient(clients, terms, client.source, nowMs)
+      touched.budgets.add(client.quota.owner)
+      break
+    }
+    case 'remove_client':
+      clients.byId.delete(order.id)
+      clients.version += 1
+      touched.clients.add(order.id)
+      touched.budgets.add(client.quota.owner)
+      return { kind: 'removed' }
+    case 'rotate': {
+      if (hasToken(clients, order.sha256)) return fault('same_token')
+      client.tokens = rotated(client.tokens, order, nowMs)
+      clients.version += 1
+      break
+    }
+  }
+  touched.clients.add(order.id)
+  return { kind: 'client', client: clientView(client, nowMs) }
+}
+
+function makeClient(
+  clients: Clients,
+  { terms, sha256 }: Extract<ClientsOrder, { kind: 'make_client' }>,
+  touched: Touched,
+  nowMs: number,
+): ClientsReply {
+  if (clients.byId.has(terms.id)) return fault('exists')
+  if (clients.byId.size >= MAX_CLIENTS) return fault('too_many')
+  if (!hasGroup(clients, terms)) return fault('unknown_group')
+  if (hasToken(clients, sha256)) return fault('same_token')
+  const client = putClient(clients, terms, { kind: 'minted', createdAtMs: nowMs }, nowMs)
+  client.tokens = [{ sha256, createdAtMs: nowMs, expiresAtMs: null }]
+  touched.clients.add(terms.id)
+  return { kind: 'client', client: clientView(client, nowMs) }
+}
+
+function hasGroup({ groups }: Clients, { groupId }: ClientTerms): boolean {
+  return groupId === null || groups.has(groupId)
+}
+
+function hasToken({ byId }: Clients, sha256: string): boolean {
+  return [...byId.values()].some(({ tokens }) => tokens.some((token) => token.sha256 === sha256))
+}
+
+/** The newest token stays for the time of grace, and all before it end now: two are valid at most. */
+function rotated(
+  tokens: readonly ClientToken[],
+  { sha256, graceMs }: Extract<ClientsOrder, { kind: 'rotate' }>,
+  nowMs: number,
+): readonly ClientToken[] {
+  const newest = tokens.at(-1)
+  const before =
+    newest === undefined || graceMs <= 0 ? [] : [{ ...newest, expiresAtMs: nowMs + graceMs }]
+  return [...before, { sha256, createdAtMs: nowMs, expiresAtMs: null }]
+}
+
+type GroupOrder = Extract<ClientsOrder, { kind: 'make_group' | 'change_group' | 'remove_group' }>
+
+function ofGroup(
+  clients: Clients,
+  order: GroupOrder,
+  touched: Touched,
+  nowMs: number,
+): ClientsReply {
+  const id = order.kind === 'make_group' ? order.terms.id : order.id
+  const group = clients.groups.get(id)
+  if (order.kind === 'make_group') {
+    if (group !== undefined) return fault('exists')
+    if (clients.groups.size >= MAX_GROUPS) return fault('too_many')
+    putGroup(clients, order.terms, { kind: 'minted', createdAtMs: nowMs }, nowMs)
+  } else {
+    if (group === undefined) return fault('unknown_group')
+    if (group.source.kind === 'configured') return fault('configured')
+    if (order.kind === 'remove_group') {
+      const isInUse = [...clients.byId.values()].some(({ terms }) => terms.groupId === id)
+      if (isInUse) return fault('has_clients')
+      clients.groups.delete(id)
+      clients.version += 1
+      touched.groups.add(id)
+      touched.budgets.add(group.quota.owner)
+      return { kind: 'removed' }
+    }
+    putGroup(clients, { ...group.terms, ...order.changes }, group.source, nowMs)
+    touched.budgets.add(group.quota.owner)
+  }
+  touched.groups.add(id)
+  const now = clients.groups.get(id)
+  return now === undefined
+    ? fault('unknown_group')
+    : { kind: 'group', group: groupView(now, nowMs) }
+}
+
+type BudgetOrder = Extract<ClientsOrder, { kind: 'reset_budget' | 'increase_budget' }>
+
+function ofBudget(
+  clients: Clients,
+  order: BudgetOrder,
+  touched: Touched,
+  nowMs: number,
+): ClientsReply {
+  const quota = quotaOf(clients, order.owner)
+  const budget = quota?.budgets.find(({ terms }) => terms.period === order.period)
+  if (quota === undefined || budget === undefined) return fault('unknown_budget')
+  change(budget, order)
+  touched.budgets.add(order.owner)
+  return { kind: 'budgets', used: quotaView(quota, nowMs) }
+}
+
+function change(budget: Budget, order: BudgetOrder): void {
+  if (order.kind === 'reset_budget') {
+    resetBudget(budget)
+    // The row has to come down with it.
+    budget.writtenNanos = 0
+  } else budget.increase = { nanos: order.nanos, untilMs: order.untilMs }
+}
+
+/** To what an order is done, for the audit. */
+export function targetOf(order: Exclude<ClientsOrder, { kind: 'list' }>): string {
+  switch (order.kind) {
+    case 'make_client':
+      return `client:${order.terms.id}`
+    case 'change_client':
+    case 'remove_client':
+    case 'rotate':
+      return `client:${order.id}`
+    case 'make_group':
+      return `group:${order.terms.id}`
+    case 'change_group':
+    case 'remove_group':
+      return `group:${order.id}`
+    case 'reset_budget':
+    case 'increase_budget':
+      return `${order.owner} ${order.period}`
+  }
+}
+
+export function clientView(client: ClientState, nowMs: number): ClientView {
+  const { terms, source, tokens, quota } = client
+  return { terms, source, tokens, used: quotaView(quota, nowMs) }
+}
+
+export function groupView({ terms, source, quota }: GroupState, nowMs: number): GroupView {
+  return { terms, source, used: quotaView(quota, nowMs) }
+}
