@@ -1,5 +1,7 @@
 import { Hono } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import { clientRoutes } from './admin/client-routes.ts'
+import { signIn } from './admin/sign-in.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
 import { authenticate } from './http/authenticate.ts'
@@ -8,6 +10,7 @@ import type { HttpEnvironment } from './http/context.ts'
 import { errorResponse, logged, PREFIXES } from './http/error-response.ts'
 import { logBug } from './http/log.ts'
 import { responseHeaders } from './http/response-headers.ts'
+import { allowedModels } from './http/routes/allowed-models.ts'
 import { CATALOGUE_PATHS, catalogue, createLists } from './http/routes/catalogue.ts'
 import { extraPath } from './http/routes/extra-path.ts'
 import { generation } from './http/routes/generation.ts'
@@ -24,7 +27,10 @@ export function createApp(ports: Ports): Hono<HttpEnvironment> {
   app.use(configure(ports))
   app.get('/healthz', healthz)
   const lists = createLists()
+  app.use('/admin/api/*', logged, signIn)
+  app.route('/admin/api', clientRoutes())
   for (const prefix of PREFIXES) {
+    for (const path of ['models', 'embeddings/models']) app.use(`${prefix}/${path}`, allowedModels)
     for (const path of CATALOGUE_PATHS)
       app.get(`${prefix}/${path}`, logged, catalogue(prefix, lists))
     for (const path of ['key', 'auth/key'])

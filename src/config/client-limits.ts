@@ -128,3 +128,29 @@ export function clientTerms(id: string, fields: MemberFields): ClientTerms {
     ...termsOf(fields),
   }
 }
+
+/** Some fields, of which `null` takes a limit away and one that is absent changes nothing. */
+type LimitChanges = { readonly [Name in keyof LimitFields]?: LimitFields[Name] | null }
+
+/** The terms that some fields change. */
+export function changedTerms(fields: LimitChanges): Partial<QuotaTerms & Permissions> {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined)
+  const values = Object.fromEntries(given.map(([name, value]) => [name, value ?? undefined]))
+  const all = termsOf(values as LimitFields)
+  const changed = given.map(([name]) => {
+    const term = TERM_OF[name as keyof LimitFields]
+    return [term, all[term]] as const
+  })
+  return Object.fromEntries(changed)
+}
+
+const TERM_OF: Readonly<Record<keyof LimitFields, keyof (QuotaTerms & Permissions)>> = {
+  rpm: 'rpm',
+  tpm: 'tpm',
+  rpd: 'rpd',
+  max_concurrent: 'maxConcurrent',
+  budget: 'budgets',
+  models: 'models',
+  keys: 'keys',
+  expires_at: 'expiresAtMs',
+}

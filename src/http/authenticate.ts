@@ -38,6 +38,15 @@ export const authenticate = createMiddleware<HttpEnvironment>(async function aut
   return await next()
 })
 
+/** Who a request is from; null if it has no valid client key. */
+export async function identify(
+  c: Context<HttpEnvironment>,
+): Promise<Caller | 'unreachable' | null> {
+  const tokens = presentedTokens(c.req.raw.headers)
+  if (c.var.gateway.config.anonymous && tokens.length === 0) return ANONYMOUS
+  return known(c, tokens) ?? (await ask(c, tokens))
+}
+
 const UNAUTHORIZED =
   'The request has no valid client key. Send one as "Authorization: Bearer <token>". ' +
   'The operator of this gateway gives out client keys. An OpenRouter key does not work here.'

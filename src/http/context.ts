@@ -16,5 +16,7 @@ export interface HttpEnvironment {
     /** What the client may do. Set with `clientId`. */
     caller: Caller
     authMs: number
+    /** By what an operator signed in. Set only in the admin API. */
+    operator: string
   }
 }

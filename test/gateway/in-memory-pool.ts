@@ -130,6 +130,10 @@ export function createInMemoryPool(
     snapshot: () => call(() => object.host.snapshot()),
     health: () => call(() => object.host.health()),
     duties: (given) => call(() => object.host.duties(given)),
+    clientDirectory: (known) => call(() => object.host.clientDirectory(known)),
+    manageClients: (given) => call(() => object.host.manageClients(given)),
+    audit: () => call(() => object.host.audit()),
+    quotas: (id) => call(() => object.host.quotas(id)),
     exchanges: () => exchanges,
     connect(next, after = 'answers') {
       upcoming = [...next]
@@ -166,6 +170,7 @@ function createLives(...[config, time, random, prepare]: Parameters<typeof creat
       sync: () => undefined,
       logTransition: ({ kind, what, id, reason }) =>
         void transitions.push(`${what} ${id} ${kind}: ${reason}`),
+      logThreshold: ({ owner, percent }) => void transitions.push(`${owner} at ${percent} %`),
     })
     return { state, host, end }
   }

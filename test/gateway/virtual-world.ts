@@ -1,4 +1,5 @@
 import { NEVER_LOOKED_UP } from '../../src/balancing/health/lookup-duty.ts'
+import { callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
 import { clientId, modelId } from '../../src/balancing/ids.ts'
 import type { RequestAffinity } from '../../src/balancing/lease-request.ts'
 import { isNonEmpty } from '../../src/balancing/non-empty.ts'
@@ -68,6 +69,7 @@ export const TIMEOUTS: Timeouts = {
 export interface WorldOptions {
   /** Keys of the pool, in order of priority. Default: `a`, `b`, `c` and `d` of four accounts. */
   readonly keys?: readonly (string | KeySpec)[]
+  readonly clients?: PoolConfig['clients']
   /** The Worker's keys, if they differ from the pool's, as during a deployment. */
   readonly ringKeys?: readonly (string | KeySpec)[]
   /** Default: `priority`, so that a test can predict the next key. */
@@ -183,7 +185,7 @@ function requestOf(
     routeIndex: routes.indexOf(route),
     tokens: given.tokens ?? 0,
     size: given.size ?? given.tokens ?? 0,
-    clientId: clientId('client'),
+    caller: callerWithoutLimits(clientId('client')),
     promptTokens: given.promptTokens ?? 0,
     body: new OutgoingBody(body, modelId(model), memory.open(), withModel),
     held: memory.open(),

@@ -48,6 +48,7 @@ function hostOf(
     },
     logBug: (bug) => void bugs.push(bug),
     logTransition: () => undefined,
+    logThreshold: () => undefined,
     ...changes,
   })
   const reportOf = (id: string, given: Parameters<typeof keyReportOf>[1] = {}) =>

@@ -90,16 +90,23 @@ export function createClients({ clients, groups }: ClientsConfig, nowMs: number)
 }
 
 /** Adds a group, or gives it other terms. */
-export function putGroup(clients: Clients, terms: GroupTerms, source: Source, nowMs: number): void {
+export function putGroup(
+  clients: Clients,
+  terms: GroupTerms,
+  source: Source,
+  nowMs: number,
+): GroupState {
   const known = clients.groups.get(terms.id)
   clients.version += 1
   if (known === undefined) {
     const quota = createQuota(`group:${terms.id}`, terms, nowMs)
-    clients.groups.set(terms.id, { terms, quota, source })
-    return
+    const group: GroupState = { terms, quota, source }
+    clients.groups.set(terms.id, group)
+    return group
   }
   known.terms = terms
   changeQuota(known.quota, terms, nowMs)
+  return known
 }
 
 /** Adds a client, or gives it other terms. */

@@ -209,32 +209,35 @@ function ofGroup(
   touched: Touched,
   nowMs: number,
 ): ClientsReply {
-  const id = order.kind === 'make_group' ? order.terms.id : order.id
+  if (order.kind === 'make_group') return makeGroup(clients, order.terms, touched, nowMs)
+  const { id } = order
   const group = clients.groups.get(id)
-  if (order.kind === 'make_group') {
-    if (group !== undefined) return fault('exists')
-    if (clients.groups.size >= MAX_GROUPS) return fault('too_many')
-    putGroup(clients, order.terms, { kind: 'minted', createdAtMs: nowMs }, nowMs)
-  } else {
-    if (group === undefined) return fault('unknown_group')
-    if (group.source.kind === 'configured') return fault('configured')
-    if (order.kind === 'remove_group') {
-      const isInUse = [...clients.byId.values()].some(({ terms }) => terms.groupId === id)
-      if (isInUse) return fault('has_clients')
-      clients.groups.delete(id)
-      clients.version += 1
-      touched.groups.add(id)
-      touched.budgets.add(group.quota.owner)
-      return { kind: 'removed' }
-    }
-    putGroup(clients, { ...group.terms, ...order.changes }, group.source, nowMs)
-    touched.budgets.add(group.quota.owner)
-  }
+  if (group === undefined) return fault('unknown_group')
+  if (group.source.kind === 'configured') return fault('configured')
+  if (order.kind === 'remove_group') {
+    const isInUse = [...clients.byId.values()].some(({ terms }) => terms.groupId === id)
+    if (isInUse) return fault('has_clients')
+    clients.groups.delete(id)
+    clients.version += 1
+  } else putGroup(clients, { ...group.terms, ...order.changes }, group.source, nowMs)
   touched.groups.add(id)
-  const now = clients.groups.get(id)
-  return now === undefined
-    ? fault('unknown_group')
-    : { kind: 'group', group: groupView(now, nowMs) }
+  touched.budgets.add(group.quota.owner)
+  return order.kind === 'remove_group'
+    ? { kind: 'removed' }
+    : { kind: 'group', group: groupView(group, nowMs) }
+}
+
+function makeGroup(
+  clients: Clients,
+  terms: GroupTerms,
+  touched: Touched,
+  nowMs: number,
+): ClientsReply {
+  if (clients.groups.has(terms.id)) return fault('exists')
+  if (clients.groups.size >= MAX_GROUPS) return fault('too_many')
+  const group = putGroup(clients, terms, { kind: 'minted', createdAtMs: nowMs }, nowMs)
+  touched.groups.add(terms.id)
+  return { kind: 'group', group: groupView(group, nowMs) }
 }
 
 type BudgetOrder = Extract<ClientsOrder, { kind: 'reset_budget' | 'increase_budget' }>

@@ -1,6 +1,7 @@
 import { type CostBound, isWrittenAhead, renewBudget } from '../clients/budget.ts'
 import {
   type ChargeSettled,
+  type ForgottenCharge,
   findCharge,
   loseCharge,
   settleCharge,
@@ -95,28 +96,31 @@ export function settleForClient(
 ): void {
   const { clients } = state
   const charge = closing.kind === 'forgotten' ? null : closing.lease.charge
-  const { unused, lease: terms } = settlement
   if (charge === null) {
-    const clientId =
-      terms?.clientId ?? (closing.kind !== 'forgotten' ? clientOf(closing.lease) : null)
-    // As for the key: what was granted before the checkpoint and is not in it had been settled by then.
-    const isRepeated =
-      closing.kind === 'forgotten' && (terms?.grantedAtMs ?? 0) < state.restoredAtMs
-    if (unused || clientId === null || isRepeated) return
-    const { groupId, holds } = terms?.held ?? { groupId: undefined, holds: [] }
-    note(state, settleForgotten(clients, { clientId, groupId, holds }, settlement, nowMs))
-    return
-  }
-  if (unused) {
-    if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
-    else findCharge(clients, charge)
-    return
-  }
-  const standing = closing.kind === 'live' ? 'live' : 'lost'
-  note(state, settleCharge(clients, { charge, standing }, settlement, nowMs))
+    const forgotten = settlement.unused ? null : forgottenCharge(state, closing, settlement)
+    if (forgotten !== null) note(state, settleForgotten(clients, forgotten, settlement, nowMs))
+  } else if (!settlement.unused) {
+    const standing = closing.kind === 'live' ? 'live' : 'lost'
+    note(state, settleCharge(clients, { charge, standing }, settlement, nowMs))
+  } else if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
+  else findCharge(clients, charge)
 }
 
-const clientOf = (lease: Lease) => (lease.kind === 'running' ? lease.clientId : null)
+/** What a lease has taken that is forgotten, or that began before its client had limits. */
+function forgottenCharge(
+  { restoredAtMs }: PoolState,
+  closing: Exclude<Closing, { kind: 'duplicate' }>,
+  { lease: terms }: Settlement,
+): ForgottenCharge | null {
+  if (closing.kind !== 'forgotten' && closing.lease.kind === 'running') {
+    return { clientId: closing.lease.clientId, groupId: undefined, holds: [] }
+  }
+  if (terms === undefined) return null
+  // As for the key: what was granted before the checkpoint and is not in it had been settled by then.
+  if (closing.kind === 'forgotten' && terms.grantedAtMs < restoredAtMs) return null
+  const { groupId, holds } = terms.held ?? { groupId: undefined, holds: [] }
+  return { clientId: terms.clientId, groupId, holds }
+}
 
 function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
   for (const owner of owners) changes.budgets.add(owner)

@@ -174,7 +174,7 @@ const USAGE = {
 
 function configOf({ keys, strategy, isLimited = false, maxConcurrent }: Setup): PoolConfig {
   return {
-    clients: { clients: [], groups: [], audit: [] },
+    clients: { clients: [], groups: [] },
     keys: Array.from({ length: keys }, (_, i) => ({
       id: keyId(`key-${i}`),
       account: accountId(`account-${i % Math.ceil(keys / 2)}`),

@@ -22,6 +22,8 @@ const kindOf = (model: string, account: string | null = null) => ({
   asked: modelId(model),
   models: [modelId(model)] as const,
   account: account === null ? null : accountId(account),
+  client: null,
+  isBounded: true,
 })
 
 const leaseOf = (name: string, tokens = 1_000, key = 'a'): LeaseAhead => ({
@@ -33,14 +35,14 @@ const leaseOf = (name: string, tokens = 1_000, key = 'a'): LeaseAhead => ({
   tokens,
 })
 
-const need = (tokens: number) => ({ tokens, account: null })
+const need = (tokens: number) => ({ tokens, account: null, costNanos: 0 })
 
 const laneIn = (stock: LeaseStock, model = 'm') => laneFor(stock, kindOf(model), T).lane
 
 /** Lets so many requests come in each of some seconds, from a moment on. */
 function demand(lane: Lane, requests: number, { atMs = T, seconds = 2 } = {}) {
   for (let i = 0; i < requests * seconds; i++) {
-    countRequest(lane, 100, atMs + Math.floor((i * 1_000) / requests))
+    countRequest(lane, need(100), atMs + Math.floor((i * 1_000) / requests))
   }
 }
 
@@ -59,7 +61,7 @@ describe('a lane', () => {
 
   it('orders nothing for a burst out of nowhere, nor for one that is over', () => {
     const lane = laneIn(createLeaseStock())
-    for (let i = 0; i < 100; i++) countRequest(lane, 100, T)
+    for (let i = 0; i < 100; i++) countRequest(lane, need(100), T)
     expect(leasesToOrder(lane, T + 10)).toBe(0)
     expect(leasesToOrder(lane, T + 2_000)).toBe(0)
   })

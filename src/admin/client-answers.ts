@@ -1,0 +1,78 @@
+import { usdOf } from '../balancing/clients/budget.ts'
+import type { Permissions, Source } from '../balancing/clients/clients.ts'
+import type { QuotaTerms, QuotaView } from '../balancing/clients/quota.ts'
+import type { ClientView, GroupView } from '../balancing/clients/registry.ts'
+import type { KeySelector } from '../balancing/routes.ts'
+import type { ClientAnswer, GroupAnswer, UsedBudget } from './client-schemas.ts'
+
+/** Clients and groups in the words of the admin API. */
+
+export const isoTime = (ms: number): string => new Date(ms).toISOString()
+const isoTimeOrNull = (ms: number | null): string | null => (ms === null ? null : isoTime(ms))
+
+export function clientAnswer({ terms, source, tokens, used }: ClientView): ClientAnswer {
+  return {
+    ...sharedOf(terms, source, used),
+    id: terms.id,
+    group: terms.groupId,
+    tokens: tokens.map(({ createdAtMs, expiresAtMs }) => {
+      return { created_at: isoTime(createdAtMs), expires_at: isoTimeOrNull(expiresAtMs) }
+    }),
+  }
+}
+
+export function groupAnswer({ terms, source, used }: GroupView): GroupAnswer {
+  return { ...sharedOf(terms, source, used), id: terms.id }
+}
+
+function sharedOf(terms: QuotaTerms & Permissions, source: Source, used: QuotaView) {
+  return {
+    source: source.kind === 'configured' ? ('configured' as const) : ('made' as const),
+    created_at: source.kind === 'configured' ? null : isoTime(source.createdAtMs),
+    rpm: terms.rpm,
+    tpm: terms.tpm,
+    rpd: terms.rpd,
+    max_concurrent: terms.maxConcurrent,
+    models: terms.models === null ? null : [...terms.models],
+    keys: terms.keys === null ? null : terms.keys.map(selectorText),
+    expires_at: isoTimeOrNull(terms.expiresAtMs),
+    in_flight: used.inFlight,
+    requests_today: used.requestsToday,
+    requests_in_minute: used.requestsInMinute,
+    tokens_in_minute: used.tokensInMinute,
+    budgets: usedBudgets(used),
+  }
+}
+
+function selectorText(selector: KeySelector): string {
+  switch (selector.kind) {
+    case 'id':
+      return selector.id
+    case 'tag':
+      return `tag:${selector.tag}`
+    case 'account':
+      return `account:${selector.account}`
+  }
+}
+
+export function usedBudgets({ budgets }: QuotaView): UsedBudget[] {
+  return budgets.map(({ terms, increase, resetsAtMs, ...nanos }) => ({
+    usd: terms.usd,
+    period: terms.period,
+    mode: terms.mode,
+    on_exceeded: terms.onExceeded,
+    cap_usd: terms.capUsd,
+    reserve_usd: terms.reserveUsd,
+    assume_output_tokens: terms.assumeOutputTokens,
+    strict: terms.strict,
+    include_byok: terms.includeByok,
+    limit_usd: usdOf(nanos.limitNanos),
+    spent_usd: usdOf(nanos.spentNanos),
+    reserved_usd: usdOf(nanos.reservedNanos),
+    lost_usd: usdOf(nanos.lostNanos),
+    left_usd: usdOf(nanos.leftNanos),
+    resets_at: isoTimeOrNull(resetsAtMs),
+    increase:
+      increase === null ? null : { usd: usdOf(increase.nanos), until: isoTime(increase.untilMs) },
+  }))
+}
