@@ -40,8 +40,13 @@ describe('rooms', () => {
       ...['balancing/ids.ts', 'balancing/random.ts', 'balancing/settlement.ts'],
       ...['balancing/affinity', 'balancing/limits'],
     ],
+    'balancing/clients': [
+      ...['balancing/ids.ts', 'balancing/routes.ts', 'balancing/settlement.ts'],
+      'balancing/limits',
+    ],
     'balancing/limits': [
       ...['balancing/ids.ts', 'balancing/lease-request.ts', 'balancing/non-empty.ts'],
+      'balancing/settlement.ts',
     ],
     'balancing/accounting': [
       ...['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health', 'balancing/limits'],
@@ -72,7 +77,11 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'http-cache-semantics'],
     ],
-    app: ['openrouter/*', 'gateway/*', 'http/*', 'hono'],
+    admin: [
+      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
+      ...['hono', 'zod'],
+    ],
+    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool'],
   }
 

@@ -20,7 +20,7 @@ import {
   newGroup,
   period,
   rotation,
-} from './client-schemas.ts'
+} from './admin-schemas.ts'
 
 type AdminContext = Context<HttpEnvironment>
 

@@ -320,7 +320,7 @@ describe('a client', () => {
     ['with half a hash', [{ id: 'a', sha256: 'abcd' }]],
     ['with an empty token', [{ id: 'a', token: '' }]],
     ['with a bad id', [{ id: 'a b', token: LONG }]],
-    ['with a limit that nothing keeps yet', [{ id: 'a', token: LONG, rpm: 5 }]],
+    ['with a limit out of its bounds', [{ id: 'a', token: LONG, rpm: 0 }]],
     ['that is a number', [5]],
   ])('%s is a fault at its place', async (_, clients) => {
     const faults = await faultsOf({ CLIENT_KEYS: json(clients) })
@@ -361,7 +361,7 @@ describe('a client', () => {
 
   it('is missing where nobody could call, which is a fault', async () => {
     const nobody =
-      'CLIENT_KEYS: no client key is configured, so nobody can call; set it to one or more id:token pairs (openssl rand -hex 32 makes a token), or set ANONYMOUS_CLIENTS to "allow"'
+      'CLIENT_KEYS: no client key is configured, so nobody can call; set it to one or more id:token pairs (openssl rand -hex 32 makes a token), set ADMIN_TOKEN to make client keys at run time, or set ANONYMOUS_CLIENTS to "allow"'
     for (const CLIENT_KEYS of [undefined, '', ' ,\n', '[]']) {
       expect(await faultsOf({ CLIENT_KEYS })).toEqual([nobody])
       expect(await faultsOf({ CLIENT_KEYS, ANONYMOUS_CLIENTS: 'deny' })).toEqual([nobody])
@@ -386,7 +386,7 @@ describe('a client', () => {
       'CLIENT_KEYS[0].token: must contain only printable ASCII characters without spaces, and at least one',
       'CLIENT_KEYS[0].toke: unknown field; did you mean "token"?',
       'CLIENT_KEYS[1].id: must be a string',
-      'CLIENT_KEYS[1].name: unknown field; the fields here are id, token, sha256',
+      'CLIENT_KEYS[1].name: unknown field; the fields here are id, token, sha256, rpm, tpm, rpd, max_concurrent, budget, models, keys, expires_at, group',
       'CLIENT_KEYS[1]: must have either "token" or "sha256", given neither',
       'CLIENT_KEYS[2].sha256: must be 64 hexadecimal digits',
       'CLIENT_KEYS[2]: must have either "token" or "sha256", given both',

@@ -112,10 +112,13 @@ describe('the configuration tables', () => {
   })
 
   it('list every field of a client', async () => {
-    const fields = await known(wordsOf('src/config/client-keys.ts'), (entry) =>
-      readClientKeys(JSON.stringify([entry])),
+    const words = [...wordsOf('src/config/client-keys.ts'), ...wordsOf('src/config/client-limits.ts')]
+    const clientFields = await known(words, (entry) => readClientKeys(JSON.stringify([entry])))
+    expect(firstCells('client field').toSorted()).toEqual([...new Set(clientFields)])
+    const budgetFields = await known(words, (budget) =>
+      readClientKeys(JSON.stringify([{ id: 'a', budget }])),
     )
-    expect(firstCells('client field').toSorted()).toEqual(fields)
+    expect(firstCells('budget field').toSorted()).toEqual([...new Set(budgetFields)])
   })
 
   it('list the variables and secrets of wrangler.toml', () => {
