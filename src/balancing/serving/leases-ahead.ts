@@ -7,6 +7,7 @@ import { shareOf } from '../health/slow-start.ts'
 import { clientId, type LeaseId, leaseId } from '../ids.ts'
 import { charge, giveBackCharge } from '../limits/charge.ts'
 import { hear } from '../limits/isolates.ts'
+import { numberedLeaseId } from '../limits/lease-number.ts'
 import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import {
   type Closing,
@@ -66,9 +67,15 @@ export function hold(step: Step, order: LeaseOrder): LeaseAhead[] {
     if (chosen === null) break
     // Fewer than were ordered: then the isolate asks for a while, and the others get their requests.
     if (chosen.passedOver) count = Math.min(count, Math.ceil(order.count / 2))
-    held.push(reserve(step, chosen, order, leaseId(`${order.idPrefix}:${held.length}`)))
+    held.push(reserve(step, chosen, order, nameOf(order, held.length)))
   }
   return held
+}
+
+function nameOf({ isolate, firstNumber, idPrefix }: LeaseOrder, place: number): LeaseId {
+  return firstNumber === undefined
+    ? leaseId(`${idPrefix}:${place}`)
+    : numberedLeaseId(isolate, firstNumber + place)
 }
 
 /** A key for a lease ahead. */
