@@ -12,8 +12,9 @@ import type { Breaker } from './health/circuit-breaker.ts'
 import { doubt, dueAtMs } from './health/lookup-duty.ts'
 import type { AccountId, ClientId, KeyId, ModelId } from './ids.ts'
 import { hear } from './limits/isolates.ts'
-import { type Lease, open } from './limits/leases.ts'
+import { type Lease, open, owe } from './limits/leases.ts'
 import type { Meter } from './limits/meter.ts'
+import { entriesOf } from './limits/rotating-map.ts'
 import { restoreWindow, SLOTS_PER_RECORD, type WindowSlot } from './limits/sliding-window.ts'
 import {
   changeInFlight,
@@ -99,11 +100,17 @@ export interface MetersRecord {
   readonly tpm: readonly WindowSlot[]
 }
 
+/**
+ * A lease that is out, or has expired and still owes its settlement. An earlier release knows no `owed`:
+ * it takes such a lease as one that expires at once.
+ */
+export type LeaseRecord = Lease & { readonly owed?: true | undefined }
+
 /** The part of the pool that is stored every few seconds. */
 export interface Checkpoint {
   readonly counters: CountersRecord
   readonly byModel: readonly (readonly [string, Tally])[]
-  readonly leases: readonly Lease[]
+  readonly leases: readonly LeaseRecord[]
   readonly meters: readonly MetersRecord[]
   readonly generations: readonly (readonly [string, Generation])[]
 }
@@ -184,10 +191,20 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       byClient: [...state.ledger.byClient],
     },
     byModel: [...state.ledger.byModel],
-    leases: [...state.leases.live.values()],
+    leases: [...state.leases.live.values(), ...owedRecords(state, nowMs)],
     meters: keys.flatMap(metersRecord),
     generations: youngestGenerations(state.generations),
   }
+}
+
+/** The most leases that owe their settlement of which a record is written: half a megabyte. */
+const MAX_OWED = 2_000
+
+function owedRecords({ leases }: PoolState, nowMs: number): LeaseRecord[] {
+  const youngest = entriesOf(leases.owed).slice(-MAX_OWED)
+  return youngest.map(([, lease]) => {
+    return { ...lease, expiresAtMs: Math.min(lease.expiresAtMs, nowMs), owed: true }
+  })
 }
 
 /** The tally of a key that is no longer configured is kept for a while: the key may come back. */
@@ -389,7 +406,16 @@ function restoreMeters(state: PoolState, record: MetersRecord): void {
 }
 
 /** A lease of a key that is gone is known still: its settlement names a client and a model by it. */
-function restoreLease(state: PoolState, lease: Lease, outdated: boolean, nowMs: number): void {
+function restoreLease(
+  state: PoolState,
+  { owed, ...lease }: LeaseRecord,
+  outdated: boolean,
+  nowMs: number,
+): void {
+  if (owed) {
+    owe(state.leases, lease, nowMs)
+    return
+  }
   open(state.leases, outdated ? inDoubt(lease, nowMs) : lease)
   const key = state.keys.get(lease.keyId)
   if (key !== undefined) changeInFlight(key, 1)

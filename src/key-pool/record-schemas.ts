@@ -141,6 +141,7 @@ const anyLease = {
   panic: z.boolean(),
   epoch: orElse(z.number(), 0),
   isolate: orNull(z.pipe(z.string(), z.transform(isolateId))),
+  owed: orElse(z.optional(z.literal(true)), undefined),
 }
 
 const runningLease = z.object({

@@ -143,7 +143,8 @@ export function expireOf(leases: Leases, isolates: ReadonlySet<IsolateId>, nowMs
   return expired
 }
 
-function owe({ live, owed }: Leases, lease: Lease, nowMs: number): void {
+/** Notes that a lease ended without its settlement. */
+export function owe({ live, owed }: Leases, lease: Lease, nowMs: number): void {
   live.delete(lease.id)
   setEntry(owed, lease.id, lease, nowMs)
 }
