@@ -19,10 +19,8 @@ import {
   open,
   type RunningLease,
 } from './limits/leases.ts'
-import { admit } from './limits/queue-shares.ts'
 import { lookAgain } from './limits/readiness.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
-import { displace, enter, leave, sweep, takeMoments } from './limits/waiting-queue.ts'
 import {
   changeInFlight,
   type KeyState,
@@ -30,18 +28,20 @@ import {
   type PoolState,
   type Step,
 } from './pool-state.ts'
-import type { Random } from './random.ts'
-import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
-import { noteChange, noteReport } from './serving/key-changes.ts'
-import { beginLate } from './serving/leases-ahead.ts'
-import { mayWait, placeOf, refusalOf } from './serving/queue-place.ts'
+import { mayWait, placeOf, refusalOf } from './queue/queue-place.ts'
 import {
   awaitKeys,
   type Choice,
   goesToWaiter,
   type Lending,
   serveQueue,
-} from './serving/queue-serving.ts'
+} from './queue/queue-serving.ts'
+import { admit } from './queue/queue-shares.ts'
+import { displace, enter, leave, sweep, takeMoments } from './queue/waiting-queue.ts'
+import type { Random } from './random.ts'
+import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
+import { noteChange, noteReport } from './serving/key-changes.ts'
+import { beginLate } from './serving/leases-ahead.ts'
 import { learnFromReport } from './serving/report-feedback.ts'
 import type { LeaseTerms, Settlement } from './settlement.ts'
 

@@ -2,15 +2,7 @@ import { spentToday } from './accounting/ledger.ts'
 import type { AccountLoad } from './affinity/account-load.ts'
 import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
-import {
-  type Claims,
-  type ExcludedKey,
-  type Exclusion,
-  type FilterResult,
-  filterKeys,
-  NO_CLAIMS,
-  type Requirements,
-} from './eligibility.ts'
+import { type Claims, type Exclusion, NO_CLAIMS, type Requirements } from './eligibility.ts'
 import { keyOfOwnAccount } from './health/account.ts'
 import { isActive } from './health/bench.ts'
 import { reportDueMs } from './health/lookup-duty.ts'
@@ -29,6 +21,7 @@ import {
 import { REASONS, type Reason, type ReasonCounts } from './reasons.ts'
 import { routeFor } from './routes.ts'
 import { candidatesFor } from './serving/candidates.ts'
+import { type ExcludedKey, type FilterResult, filterKeys } from './serving/filter.ts'
 import type { Choice, Memory, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES } from './strategies/strategy-registry.ts'
 

@@ -1,14 +1,14 @@
 import * as z from 'zod/mini'
 import type { SpendRecord } from '../balancing/accounting/max-spend.ts'
 import { SPEND_PERIODS } from '../balancing/accounting/max-spend.ts'
+import { accountId, clientId, isolateId, keyId, leaseId, modelId } from '../balancing/ids.ts'
 import type {
   AccountRecord,
   BreakerRecord,
   Checkpoint,
   KeyRecord,
   ModelsRecord,
-} from '../balancing/checkpoint.ts'
-import { accountId, clientId, isolateId, keyId, leaseId, modelId } from '../balancing/ids.ts'
+} from '../balancing/records/checkpoint.ts'
 import { orElse } from './or-else.ts'
 
 /**

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { spendRecord } from '../../src/balancing/accounting/max-spend.ts'
+import { accountId, clientId } from '../../src/balancing/ids.ts'
+import { takeChanges } from '../../src/balancing/records/changed-records.ts'
 import {
   accountRecord,
   checkpoint,
   isBlank,
   keyRecord,
-  restore,
-} from '../../src/balancing/checkpoint.ts'
-import { accountId, clientId } from '../../src/balancing/ids.ts'
-import { takeChanges } from '../../src/balancing/serving/changed-records.ts'
+} from '../../src/balancing/records/checkpoint.ts'
+import { restore } from '../../src/balancing/records/restore.ts'
 import { takeLookupDuties } from '../../src/balancing/serving/duty-hand-out.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'

@@ -260,7 +260,10 @@ describe('a pool that is lost in the middle of a request', () => {
     expect(status).toBe(200)
     expect(headers.get('x-switchyard-degraded')).toBe('pool')
     expect(world.upstream.calls.at(-1)?.atMs).toBe(START_MS + 3_000)
-    expect(world.pool.settlements.map(({ leaseId }) => leaseId)).toEqual(['isolate-0:0', 'isolate-0:1'])
+    expect(world.pool.settlements.map(({ leaseId }) => leaseId)).toEqual([
+      'isolate-0:0',
+      'isolate-0:1',
+    ])
     expect(world.pool.inFlight()).toBe(0)
   })
 })

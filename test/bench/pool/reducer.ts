@@ -1,12 +1,4 @@
 import {
-  accountRecord,
-  type Checkpoint,
-  checkpoint,
-  keyRecord,
-  type PoolRecords,
-  restore,
-} from '../../../src/balancing/checkpoint.ts'
-import {
   accountId,
   clientId,
   isolateId,
@@ -18,6 +10,14 @@ import type { Decision } from '../../../src/balancing/lease-request.ts'
 import { numberedLeaseId } from '../../../src/balancing/limits/lease-number.ts'
 import { acquire, claim, report, settle, tick } from '../../../src/balancing/pool.ts'
 import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
+import {
+  accountRecord,
+  type Checkpoint,
+  checkpoint,
+  keyRecord,
+  type PoolRecords,
+} from '../../../src/balancing/records/checkpoint.ts'
+import { restore } from '../../../src/balancing/records/restore.ts'
 import {
   STRATEGY_NAMES,
   type StrategyName,

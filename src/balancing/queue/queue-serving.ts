@@ -12,6 +12,16 @@ import { type Bench, isActive } from '../health/bench.ts'
 import { type KeyId, type ModelId, modelId } from '../ids.ts'
 import type { LeaseRequest, Refusal } from '../lease-request.ts'
 import { canWithdraw, paysAtMs } from '../limits/retry-budget.ts'
+import type { KeyState, RouteState, Step } from '../pool-state.ts'
+import { selects } from '../routes.ts'
+import {
+  latest,
+  type ModelCandidates,
+  modelsInOrder,
+  type NoCandidate,
+  requirementsOf,
+} from '../selection.ts'
+import { isPanicIn } from '../serving/candidates.ts'
 import {
   claimKey,
   firstFor,
@@ -24,17 +34,7 @@ import {
   restIfEmpty,
   type Waiter,
   waitsUntilMs,
-} from '../limits/waiting-queue.ts'
-import type { KeyState, RouteState, Step } from '../pool-state.ts'
-import { selects } from '../routes.ts'
-import {
-  latest,
-  type ModelCandidates,
-  modelsInOrder,
-  type NoCandidate,
-  requirementsOf,
-} from '../selection.ts'
-import { isPanicIn } from './candidates.ts'
+} from './waiting-queue.ts'
 
 /**
  * How keys get to the waiters. A key is looked at after something that may have freed or changed it,
