@@ -5,7 +5,7 @@ import { roomAtMs } from '../../src/balancing/limits/meter.ts'
 import { giveBack } from '../../src/balancing/limits/sliding-window.ts'
 import { letTimePass, report, wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
-import type { Waiter as PoolWaiter } from '../../src/balancing/queue/waiting-queue.ts'
+import type { Waiter as PoolWaiter } from '../../src/balancing/queue/waiter.ts'
 import { takeLookupDuties } from '../../src/balancing/serving/duty-hand-out.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { faultsOf, type Granted } from './grant-rules.ts'
@@ -87,7 +87,7 @@ export class PoolWalk {
   #carryOut(hint: Hint): void {
     switch (hint.what) {
       case 'ask':
-        this.#ask(requestOf(hint, `asked-${this.transcript.length}`), hint.detail % 6 === 0)
+        this.#ask(requestOf(hint, `asked:${this.transcript.length}`), hint.detail % 6 === 0)
         break
       case 'ask-again':
         this.#askAgain(hint)
