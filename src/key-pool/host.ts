@@ -9,7 +9,8 @@ import { acquire, claim, report, settle, takeDecided, tick, wakeAtMs } from '../
 import { type PoolState, renewSpends, type Step } from '../balancing/pool-state.ts'
 import { type ChangedRecords, takeChanges } from '../balancing/records/changed-records.ts'
 import { checkpoint } from '../balancing/records/checkpoint.ts'
-import { forgottenKeys, restore } from '../balancing/records/restore.ts'
+import { forgottenRows } from '../balancing/records/forgotten-rows.ts'
+import { restore } from '../balancing/records/restore.ts'
 import { takeDutiesAtRest, takeLookupDuties } from '../balancing/serving/duty-hand-out.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import {
@@ -96,7 +97,7 @@ export class PoolHost {
     this.#held = createHeldCalls((ms, callback) => ports.timer(ms, callback))
     const records = ports.store.load()
     restore(pool, records, ports.nowMs())
-    ports.store.forget(forgottenKeys(pool, records, ports.nowMs()))
+    ports.store.forget(forgottenRows(pool, records, ports.nowMs()))
     // As the object knew it when it last lived: what has come back since is told, and no more.
     this.#out = outOfUse(pool, pool.restoredAtMs > 0 ? pool.restoredAtMs : ports.nowMs())
   }

@@ -1,9 +1,9 @@
 import { rememberGeneration } from '../accounting/generations.ts'
-import { isForgettable, spendingOf, tallyOf } from '../accounting/ledger.ts'
+import { spendingOf } from '../accounting/ledger.ts'
 import { restoreSpend } from '../accounting/max-spend.ts'
-import { type AccountState, ownAccount, regroup } from '../health/account.ts'
+import { type AccountState, regroup } from '../health/account.ts'
 import { doubt } from '../health/lookup-duty.ts'
-import type { AccountId, KeyId } from '../ids.ts'
+import type { KeyId } from '../ids.ts'
 import { learnOwner } from '../key-owners.ts'
 import { hear } from '../limits/isolates.ts'
 import { type Lease, open, owe } from '../limits/leases.ts'
@@ -21,9 +21,9 @@ import type {
 
 /**
  * Puts the stored records into a fresh pool. Records of keys and accounts that are no longer
- * configured are skipped; see `forgottenKeys`. Leases are restored too: an idle object may be evicted between two
- * requests and must not forget a stream that is still running. Otherwise a key's `max_concurrent`
- * would hold only while traffic keeps the object in memory.
+ * configured are skipped; see forgotten-rows.ts. Leases are restored too: an idle object may be evicted
+ * between two requests and must not forget a stream that is still running. Otherwise a key's
+ * `max_concurrent` would hold only while traffic keeps the object in memory.
  */
 export function restore(state: PoolState, records: PoolRecords, nowMs: number): void {
   for (const [id, record] of records.keys) {
@@ -40,24 +40,6 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
     const record = records.spends.get(id) ?? null
     if (spend !== null) restoreSpend(spend, record, spendingOf(tally, nowMs), nowMs)
   }
-}
-
-/**
- * The keys that are no longer configured and were last used so long ago that their rows may be dropped,
- * with their accounts of one key. Their tallies are dropped here. A row without a tally is of a key
- * that never served: it is given a tally, and with it a day.
- */
-export function forgottenKeys(
-  { keys, ledger }: PoolState,
-  { keys: rows, spends }: Pick<PoolRecords, 'keys' | 'spends'>,
-  nowMs: number,
-): { readonly keys: readonly KeyId[]; readonly accounts: readonly AccountId[] } {
-  const known = new Set([...rows.keys(), ...spends.keys(), ...ledger.byKey.keys()])
-  const gone = [...known].filter((id) => !keys.has(id))
-  const forgotten = gone.filter((id) => isForgettable(ledger.byKey.get(id) ?? null, nowMs))
-  for (const id of gone) if (!ledger.byKey.has(id)) tallyOf(ledger.byKey, id, nowMs)
-  for (const id of forgotten) ledger.byKey.delete(id)
-  return { keys: forgotten, accounts: forgotten.map(ownAccount) }
 }
 
 function restoreCheckpoint(
