@@ -52,6 +52,8 @@ describe('rooms', () => {
       ...['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health', 'balancing/limits'],
     ],
     'balancing/serving': ['balancing/*'],
+    'balancing/queue': ['balancing/*'],
+    'balancing/records': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
     config: ['balancing/*', 'zod', 'leven', '@noble'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],

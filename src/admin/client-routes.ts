@@ -11,7 +11,6 @@ import { sha256Hex } from '../config/secrets.ts'
 import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../http/context.ts'
 import { errorResponse } from '../http/error-response.ts'
-import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answers.ts'
 import {
   clientChanges,
   groupChanges,
@@ -21,6 +20,7 @@ import {
   period,
   rotation,
 } from './admin-schemas.ts'
+import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answers.ts'
 
 type AdminContext = Context<HttpEnvironment>
 

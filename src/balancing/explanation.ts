@@ -1,8 +1,9 @@
-import { type FilterResult, filterKeys, fullExclusion } from './eligibility.ts'
+import { fullExclusion } from './eligibility.ts'
 import { type AccountId, clientId, type KeyId, leaseId, type ModelId } from './ids.ts'
 import type { LeaseRequest, Refusal } from './lease-request.ts'
-import { admit } from './limits/queue-shares.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
+import { mayWait, placeOf } from './queue/queue-place.ts'
+import { admit } from './queue/queue-shares.ts'
 import type { Random } from './random.ts'
 import { REASONS, type Reason } from './reasons.ts'
 import type { Affinity } from './routes.ts'
@@ -15,7 +16,7 @@ import {
   selectKey,
   selectModel,
 } from './selection.ts'
-import { mayWait, placeOf } from './serving/queue-place.ts'
+import { type FilterResult, filterKeys } from './serving/filter.ts'
 import type { Choice, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 

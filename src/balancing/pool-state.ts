@@ -14,20 +14,10 @@ import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
 import { type Audit, createAudit } from './clients/audit.ts'
 import type { ThresholdPassed } from './clients/charge-settling.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
-import {
-  type AccountState,
-  accountOf,
-  type BudgetGroup,
-  createAccount,
-  groupOf,
-  merge,
-  ownAccount,
-  regroup,
-} from './health/account.ts'
+import { type AccountState, type BudgetGroup, createAccount, ownAccount } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import { type Breaker, type BreakerPolicy, CLOSED } from './health/circuit-breaker.ts'
 import { type Correlation, createCorrelation } from './health/correlation.ts'
-import type { KeyReport } from './health/key-report.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import { createRejectionWave, type RejectionWave } from './health/rejection-wave.ts'
 import type { AccountId, ClientId, GroupId, KeyId, ModelId } from './ids.ts'
@@ -42,8 +32,8 @@ import {
   type RetryBudgetPolicy,
 } from './limits/retry-budget.ts'
 import type { SizeNote } from './limits/size-note.ts'
-import { createQueue, type WaitingQueue } from './limits/waiting-queue.ts'
 import type { NonEmpty } from './non-empty.ts'
+import { createQueue, type WaitingQueue } from './queue/waiting-queue.ts'
 import type { Random } from './random.ts'
 import { type RouteConfig, selects } from './routes.ts'
 import type { PeakEwma } from './strategies/peak-ewma.ts'
@@ -356,59 +346,6 @@ export function accountsAmong(
   if (keys !== route.members) return accountsOf(affinities, keys)
   route.accounts ??= accountsOf(affinities, keys)
   return route.accounts
-}
-
-/**
- * Learns who pays for a key. Costs as much as the owner has keys only where the key's account is
- * configured, and so may be that of the owner's other keys; else it costs the same for any pool.
- */
-export function learnOwner(state: PoolState, key: KeyState, owner: AccountId, nowMs: number): void {
-  if (key.owner !== null) state.owners.get(key.owner)?.keys.delete(key)
-  key.owner = owner
-  const known = state.owners.get(owner) ?? { keys: new Set(), configured: new Set() }
-  state.owners.set(owner, known)
-  known.keys.add(key)
-  const { account } = key.config
-  if (account !== null) known.configured.add(account)
-  for (const moved of account === null ? [key] : known.keys) moveToAccount(state, moved, nowMs)
-}
-
-/** Moves a key to the account that it belongs to by what is known now. */
-function moveToAccount(state: PoolState, key: KeyState, nowMs: number): void {
-  const configured = key.owner === null ? undefined : state.owners.get(key.owner)?.configured
-  const id = accountOf(key, configured ?? new Set())
-  const from = key.account
-  if (id === from.id) return
-  const into = state.accounts.get(id) ?? createAccount(loadOf(state.affinities, id))
-  state.accounts.set(id, into)
-  if (from.id === ownAccount(key.id)) merge(from, into, nowMs)
-  key.account = into
-  lookAgainAtSisters(state, key)
-  from.load.inFlight -= key.inFlight
-  into.load.inFlight += key.inFlight
-  into.keyCount += 1
-  from.keyCount -= 1
-  if (from.keyCount === 0) state.accounts.delete(from.id)
-  state.changes.accounts.add(id)
-  for (const route of state.routes) {
-    route.accounts = null
-    if (route.config.keys?.some(({ kind }) => kind === 'account')) route.members = null
-  }
-}
-
-/** Learns which other keys are covered by the budgets of the key's creator and of its workspace. */
-export function learnGroups(
-  state: PoolState,
-  key: KeyState,
-  lookup: Extract<KeyReport, { kind: 'valid' }>,
-): void {
-  for (const kind of ['creator', 'workspace'] as const) {
-    const name = lookup[kind]
-    if (name === undefined || name === null) continue
-    const group = regroup(state.budgets, key[kind], groupOf(kind, name))
-    if (group !== key[kind]) state.changes.keys.add(key.id)
-    key[kind] = group
-  }
 }
 
 /**

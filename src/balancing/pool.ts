@@ -19,12 +19,10 @@ import {
   open,
   type RunningLease,
 } from './limits/leases.ts'
-import { admit } from './limits/queue-shares.ts'
 import type { QuotaCharge } from './limits/quota-charge.ts'
 import type { QuotaRefusal } from './limits/quota-refusal.ts'
 import { lookAgain } from './limits/readiness.ts'
 import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
-import { displace, enter, leave, sweep, takeMoments } from './limits/waiting-queue.ts'
 import {
   changeInFlight,
   type KeyState,
@@ -32,6 +30,16 @@ import {
   type PoolState,
   type Step,
 } from './pool-state.ts'
+import { mayWait, placeOf, refusalOf } from './queue/queue-place.ts'
+import {
+  awaitKeys,
+  type Choice,
+  goesToWaiter,
+  type Lending,
+  serveQueue,
+} from './queue/queue-serving.ts'
+import { admit } from './queue/queue-shares.ts'
+import { displace, enter, leave, sweep, takeMoments } from './queue/waiting-queue.ts'
 import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
 import {
@@ -44,14 +52,6 @@ import {
 } from './serving/client-charges.ts'
 import { noteChange, noteReport } from './serving/key-changes.ts'
 import { beginLate } from './serving/leases-ahead.ts'
-import { mayWait, placeOf, refusalOf } from './serving/queue-place.ts'
-import {
-  awaitKeys,
-  type Choice,
-  goesToWaiter,
-  type Lending,
-  serveQueue,
-} from './serving/queue-serving.ts'
 import { learnFromReport } from './serving/report-feedback.ts'
 import type { LeaseTerms, Settlement } from './settlement.ts'
 

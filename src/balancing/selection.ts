@@ -3,15 +3,7 @@ import type { AccountLoad } from './affinity/account-load.ts'
 import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
 import { keysFor } from './clients/clients.ts'
-import {
-  type Claims,
-  type ExcludedKey,
-  type Exclusion,
-  type FilterResult,
-  filterKeys,
-  NO_CLAIMS,
-  type Requirements,
-} from './eligibility.ts'
+import { type Claims, type Exclusion, NO_CLAIMS, type Requirements } from './eligibility.ts'
 import { keyOfOwnAccount } from './health/account.ts'
 import { isActive } from './health/bench.ts'
 import { reportDueMs } from './health/lookup-duty.ts'
@@ -30,6 +22,7 @@ import {
 import { REASONS, type Reason, type ReasonCounts } from './reasons.ts'
 import { routeFor } from './routes.ts'
 import { candidatesFor } from './serving/candidates.ts'
+import { type ExcludedKey, type FilterResult, filterKeys } from './serving/filter.ts'
 import type { Choice, Memory, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES } from './strategies/strategy-registry.ts'
 

@@ -1,12 +1,13 @@
 import { creditAsOf } from './accounting/credit.ts'
 import type { Counters } from './accounting/ledger.ts'
-import { breakerExclusions, type Exclusion, filterStanding } from './eligibility.ts'
+import { breakerExclusions, type Exclusion } from './eligibility.ts'
 import { isActive } from './health/bench.ts'
 import { asOf, type Breaker } from './health/circuit-breaker.ts'
 import { type AccountId, type KeyId, type ModelId, modelId } from './ids.ts'
 import { shareUsed } from './limits/meter.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
 import { REASONS, type Reason } from './reasons.ts'
+import { filterStanding } from './serving/filter.ts'
 import { valueMs } from './strategies/peak-ewma.ts'
 
 /** A key as operators see it. */

@@ -29,6 +29,8 @@ const isAmount = (value: unknown): value is number =>
   typeof value === 'number' && value >= 0 && value < Number.POSITIVE_INFINITY
 const isNumber = (value: unknown): value is number => Number.isFinite(value)
 const isNumberOrNull = (value: unknown): boolean => value === null || isNumber(value)
+const isWholeIfAny = (value: unknown): boolean =>
+  value === undefined || (isAmount(value) && Number.isSafeInteger(value))
 const isAmountIfAny = (value: unknown): boolean => value === undefined || isAmount(value)
 
 /** The most that a request can cost; null if that is not known. */
@@ -107,11 +109,12 @@ export function readIsolate(value: unknown): IsolateId | null {
 
 export function isLeaseOrder(value: unknown): value is LeaseOrder {
   if (!isObject(value)) return false
-  const { isolate, idPrefix, asked, models, account, ...rest }: Fields<LeaseOrder> = value
-  const { count, tokens, clientId, costNanos } = rest
+  const { isolate, asked, models, account, count, tokens, ...names }: Fields<LeaseOrder> = value
+  const { clientId, costNanos } = names
   return (
     isId(isolate) &&
-    isId(idPrefix) &&
+    isId(names.idPrefix) &&
+    isWholeIfAny(names.firstNumber) &&
     isText(asked) &&
     isListOf(models, isText) &&
     Array.isArray(models) &&

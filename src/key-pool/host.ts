@@ -1,6 +1,5 @@
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
 import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledger.ts'
-import { checkpoint, forgottenKeys, restore } from '../balancing/checkpoint.ts'
 import { type AuditEntry, noteInAudit } from '../balancing/clients/audit.ts'
 import { directory } from '../balancing/clients/caller.ts'
 import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
@@ -14,7 +13,10 @@ import { hear } from '../balancing/limits/isolates.ts'
 import type { LeaseAhead } from '../balancing/limits/lease-order.ts'
 import { acquire, claim, report, settle, takeDecided, tick, wakeAtMs } from '../balancing/pool.ts'
 import { type PoolState, renewSpends, type Step } from '../balancing/pool-state.ts'
-import { type ChangedRecords, takeChanges } from '../balancing/serving/changed-records.ts'
+import { type ChangedRecords, takeChanges } from '../balancing/records/changed-records.ts'
+import { checkpoint } from '../balancing/records/checkpoint.ts'
+import { forgottenRows } from '../balancing/records/forgotten-rows.ts'
+import { restore } from '../balancing/records/restore.ts'
 import { renewBudgets } from '../balancing/serving/client-charges.ts'
 import { takeDutiesAtRest, takeLookupDuties } from '../balancing/serving/duty-hand-out.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
@@ -106,7 +108,7 @@ export class PoolHost {
     this.#held = createHeldCalls((ms, callback) => ports.timer(ms, callback))
     const records = ports.store.load()
     restore(pool, records, ports.nowMs())
-    ports.store.forget(forgottenKeys(pool, records, ports.nowMs()))
+    ports.store.forget(forgottenRows(pool, records, ports.nowMs()))
     // As the object knew it when it last lived: what has come back since is told, and no more.
     this.#out = outOfUse(pool, pool.restoredAtMs > 0 ? pool.restoredAtMs : ports.nowMs())
   }

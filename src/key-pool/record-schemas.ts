@@ -1,14 +1,14 @@
 import * as z from 'zod/mini'
 import type { SpendRecord } from '../balancing/accounting/max-spend.ts'
+import { accountId, clientId, isolateId, keyId, leaseId, modelId } from '../balancing/ids.ts'
+import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
 import type {
   AccountRecord,
   BreakerRecord,
   Checkpoint,
   KeyRecord,
   ModelsRecord,
-} from '../balancing/checkpoint.ts'
-import { accountId, clientId, isolateId, keyId, leaseId, modelId } from '../balancing/ids.ts'
-import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
+} from '../balancing/records/checkpoint.ts'
 import { chargeSchema, quotaRecordSchema } from './client-schemas.ts'
 import { entries, orElse, orNull } from './or-else.ts'
 
@@ -129,6 +129,7 @@ const anyLease = {
   epoch: orElse(z.number(), 0),
   isolate: orNull(z.pipe(z.string(), z.transform(isolateId))),
   charge: orNull(chargeSchema),
+  owed: orElse(z.optional(z.literal(true)), undefined),
 }
 
 const runningLease = z.object({

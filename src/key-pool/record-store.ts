@@ -1,14 +1,14 @@
 import type * as z from 'zod/mini'
+import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
+import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
+import type { ChangedRecords } from '../balancing/records/changed-records.ts'
 import {
   accountRecord,
   type Checkpoint,
   isBlank,
   keyRecord,
   type PoolRecords,
-} from '../balancing/checkpoint.ts'
-import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
-import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
-import type { ChangedRecords } from '../balancing/serving/changed-records.ts'
+} from '../balancing/records/checkpoint.ts'
 import {
   auditEntrySchema,
   budgetRecordsSchema,

@@ -1,9 +1,10 @@
-import { type FilterResult, filterKeys, NO_CLAIMS } from '../../src/balancing/eligibility.ts'
+import { NO_CLAIMS } from '../../src/balancing/eligibility.ts'
 import { type KeyId, type ModelId, modelId } from '../../src/balancing/ids.ts'
 import { lookAgain } from '../../src/balancing/limits/readiness.ts'
 import type { PoolState } from '../../src/balancing/pool-state.ts'
 import { routeOf } from '../../src/balancing/selection.ts'
 import { candidatesFor, isPanicIn } from '../../src/balancing/serving/candidates.ts'
+import { type FilterResult, filterKeys } from '../../src/balancing/serving/filter.ts'
 
 const MODELS = ['vendor/model', 'vendor/model:free', 'vendor/other', 'only/a'].map(modelId)
 

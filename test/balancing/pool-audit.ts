@@ -1,5 +1,5 @@
 import type { Counters, Tally } from '../../src/balancing/accounting/ledger.ts'
-import { filterKeys, NO_CLAIMS } from '../../src/balancing/eligibility.ts'
+import { NO_CLAIMS } from '../../src/balancing/eligibility.ts'
 import { isActive } from '../../src/balancing/health/bench.ts'
 import { asOf, type Breaker } from '../../src/balancing/health/circuit-breaker.ts'
 import { leaseId, type ModelId } from '../../src/balancing/ids.ts'
@@ -8,14 +8,15 @@ import type { Lease } from '../../src/balancing/limits/leases.ts'
 import { type Meter, roomAtMs, shareUsed } from '../../src/balancing/limits/meter.ts'
 import { canWithdraw } from '../../src/balancing/limits/retry-budget.ts'
 import { WINDOW_MS } from '../../src/balancing/limits/sliding-window.ts'
-import { createQueue } from '../../src/balancing/limits/waiting-queue.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
+import { createQueue } from '../../src/balancing/queue/waiting-queue.ts'
 import {
   modelsInOrder,
   requirementsOf,
   routeOf,
   selectModel,
 } from '../../src/balancing/selection.ts'
+import { filterKeys } from '../../src/balancing/serving/filter.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { ExactMinute } from './exact-minute.ts'
 import { disagreements } from './filter-agreement.ts'
@@ -30,7 +31,7 @@ import {
   START_MS,
 } from './pool-driver.ts'
 import type { Issued } from './pool-walk.ts'
-import type { Waiter } from './queue-model.ts'
+import type { Waiter } from './queue/queue-model.ts'
 
 /** How much too long the pool's meters may count an amount. They may never count it too short. */
 const METER_ERROR_MS = 100

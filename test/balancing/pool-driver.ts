@@ -201,7 +201,7 @@ export function drivePool(
 
   function ask(request: Ask = {}): Decision {
     minted += 1
-    return acquire(state, leaseRequestOf(request, `lease-${minted}`), nowMs, random)
+    return acquire(state, leaseRequestOf(request, `isolate:${minted}`), nowMs, random)
   }
 
   function grant(request: Ask = {}): Grant {

@@ -3,9 +3,9 @@ import type { Decision, Grant, Refusal } from '../../src/balancing/lease-request
 import { hasEnded, type Lease } from '../../src/balancing/limits/leases.ts'
 import { roomAtMs } from '../../src/balancing/limits/meter.ts'
 import { giveBack } from '../../src/balancing/limits/sliding-window.ts'
-import type { Waiter as PoolWaiter } from '../../src/balancing/limits/waiting-queue.ts'
 import { letTimePass, report, wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
+import type { Waiter as PoolWaiter } from '../../src/balancing/queue/waiter.ts'
 import { takeLookupDuties } from '../../src/balancing/serving/duty-hand-out.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { faultsOf, type Granted } from './grant-rules.ts'
@@ -19,7 +19,7 @@ import {
 } from './pool-arbitraries.ts'
 import { PoolAudit, plain } from './pool-audit.ts'
 import { type Ask, drivePool, type PoolDriver } from './pool-driver.ts'
-import { type Waiter, Waiters } from './queue-model.ts'
+import { type Waiter, Waiters } from './queue/queue-model.ts'
 import { seededRandom } from './seeded-random.ts'
 
 /** How long the pool must remember that a lease has ended. */
@@ -87,7 +87,7 @@ export class PoolWalk {
   #carryOut(hint: Hint): void {
     switch (hint.what) {
       case 'ask':
-        this.#ask(requestOf(hint, `asked-${this.transcript.length}`), hint.detail % 6 === 0)
+        this.#ask(requestOf(hint, `asked:${this.transcript.length}`), hint.detail % 6 === 0)
         break
       case 'ask-again':
         this.#askAgain(hint)

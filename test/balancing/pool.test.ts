@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { clientId } from '../../src/balancing/ids.ts'
 import { REASONS } from '../../src/balancing/reasons.ts'
-import { takeChanges } from '../../src/balancing/serving/changed-records.ts'
+import { takeChanges } from '../../src/balancing/records/changed-records.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'
 import { drivePool, type KeySpec, usageOf } from './pool-driver.ts'

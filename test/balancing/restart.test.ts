@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { spendRecord } from '../../src/balancing/accounting/max-spend.ts'
+import { accountId, clientId } from '../../src/balancing/ids.ts'
+import { takeChanges } from '../../src/balancing/records/changed-records.ts'
 import {
   accountRecord,
   checkpoint,
   isBlank,
   keyRecord,
-  restore,
-} from '../../src/balancing/checkpoint.ts'
-import { accountId } from '../../src/balancing/ids.ts'
-import { takeChanges } from '../../src/balancing/serving/changed-records.ts'
+} from '../../src/balancing/records/checkpoint.ts'
+import { restore } from '../../src/balancing/records/restore.ts'
 import { takeLookupDuties } from '../../src/balancing/serving/duty-hand-out.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'
@@ -118,6 +118,31 @@ describe('after a restart', () => {
     next.give(lease, { usage: usageOf(50, 50, 0) })
     expect(next.refusal({ tokens: 9_901 }).reasons).toEqual({ at_tpm: 1 })
     next.grant({ tokens: 9_900 })
+  })
+
+  it('a lease that had expired before, and owes its settlement, is booked once', () => {
+    const keys = [{ id: 'a', maxConcurrent: 1 }]
+    const pool = drivePool(keys)
+    const lease = pool.grant({ leaseMs: 1_000, lease: 'isolate:1' })
+    const { model, grantedAtMs = 0 } = lease
+    pool.wait(1_500)
+    pool.wake()
+    const next = restarted(pool, keys)
+    next.wait(1_000)
+    // It holds no capacity.
+    next.give(next.grant({ lease: 'isolate:2' }))
+    const told = {
+      usage: usageOf(50, 50, 0.25),
+      lease: { clientId: clientId('client'), model, grantedAtMs, tokens: 0 },
+    }
+    next.give(lease, told)
+    next.give(lease, told)
+    const { total } = next.state.ledger.all
+    expect(total).toMatchObject({ attempts: 2, costUsd: 0.25 })
+    const again = restarted(next, keys)
+    again.give(lease, told)
+    expect(again.state.ledger.all.total).toMatchObject({ attempts: 2, costUsd: 0.25 })
+    expect(again.key('a').inFlight).toBe(0)
   })
 
   it('an account that was seen without room is paid up as soon as it has some', () => {

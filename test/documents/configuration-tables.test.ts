@@ -112,7 +112,10 @@ describe('the configuration tables', () => {
   })
 
   it('list every field of a client', async () => {
-    const words = [...wordsOf('src/config/client-keys.ts'), ...wordsOf('src/config/client-limits.ts')]
+    const words = [
+      ...wordsOf('src/config/client-keys.ts'),
+      ...wordsOf('src/config/client-limits.ts'),
+    ]
     const clientFields = await known(words, (entry) => readClientKeys(JSON.stringify([entry])))
     expect(firstCells('client field').toSorted()).toEqual([...new Set(clientFields)])
     const budgetFields = await known(words, (budget) =>

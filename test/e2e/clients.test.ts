@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { MESSAGES, MODEL, sendMany, startGateway, useSimulator, type Gateway } from './harness.ts'
+import { type Gateway, MESSAGES, MODEL, sendMany, startGateway, useSimulator } from './harness.ts'
 
 const upstream = useSimulator()
 
@@ -66,7 +66,9 @@ describe('a client with limits', () => {
       403,
       { error: { metadata: { reason: 'model_not_allowed' } } },
     ])
-    const list = await gateway.send('/api/v1/models', { headers: { authorization: `Bearer ${APP}` } })
+    const list = await gateway.send('/api/v1/models', {
+      headers: { authorization: `Bearer ${APP}` },
+    })
     const { data } = (await list.json()) as { data: { id: string }[] }
     expect(data.length).toBeGreaterThan(0)
     expect(data.filter(({ id }) => !id.startsWith('openai/'))).toEqual([])
@@ -93,14 +95,21 @@ describe('a client with a budget', () => {
 
 test('a client is made, changed, rotated and revoked while the gateway runs', async () => {
   const { as, admin } = await gatewayWith({})
-  const made = await admin('POST', 'clients', { id: 'new', rpm: 100, budget: { usd: 1, period: 'day' } })
+  const made = await admin('POST', 'clients', {
+    id: 'new',
+    rpm: 100,
+    budget: { usd: 1, period: 'day' },
+  })
   console.log(JSON.stringify(made))
   expect(made.status).toBe(201)
   expect((await as(made.body.token)).status).toBe(200)
   const rotated = await admin('POST', 'clients/new/rotate', { grace_s: 0 })
   expect((await as(rotated.body.token)).status).toBe(200)
   expect((await as(made.body.token)).status).toBe(401)
-  expect((await admin('PATCH', 'clients/new', { rpm: 1, budget: null })).body).toMatchObject({ rpm: 1, budgets: [] })
+  expect((await admin('PATCH', 'clients/new', { rpm: 1, budget: null })).body).toMatchObject({
+    rpm: 1,
+    budgets: [],
+  })
   expect((await as(rotated.body.token)).status).toBe(429)
   expect((await admin('DELETE', 'clients/new')).status).toBe(204)
   expect((await as(rotated.body.token)).status).toBe(401)

@@ -23,7 +23,7 @@ type Begun = ReturnType<typeof begin>
 /** The lease was given back once, without a fault, and nothing is left in flight. */
 function expectGivenBack({ world }: Pick<Begun, 'world'>): void {
   expect(world.pool.settlements).toMatchObject([
-    { leaseId: 'lease-1', outcome: 'ignorable', fault: 'nobody', benches: [], suspect: false },
+    { leaseId: 'isolate-0:0', outcome: 'ignorable', fault: 'nobody', benches: [], suspect: false },
   ])
   expect(world.pool.inFlight()).toBe(0)
   expect(world.time.openTimers()).toBe(0)

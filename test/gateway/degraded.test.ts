@@ -148,7 +148,7 @@ describe('while the pool cannot be reached', () => {
     await ask(world)
     // The one settlement ends the requested lease, in case the pool has granted it.
     expect(world.pool.settlements).toMatchObject([
-      { leaseId: 'lease-1', outcome: 'ignorable', benches: [], suspect: false },
+      { leaseId: 'isolate-0:0', outcome: 'ignorable', benches: [], suspect: false },
     ])
     expect(world.pool.state.ledger.all.total.attempts).toBe(0)
   })
@@ -209,7 +209,7 @@ describe('a settlement that the pool does not hear', () => {
     const sent = world.send()
     const { outcome } = await world.finish(sent)
     expect(outcome).toBe('answered')
-    expect(world.pool.settlements).toMatchObject([{ leaseId: 'lease-1', outcome: 'success' }])
+    expect(world.pool.settlements).toMatchObject([{ leaseId: 'isolate-0:0', outcome: 'success' }])
     expect(world.pool.exchanges()).toBe(3)
     expect(world.pool.inFlight()).toBe(0)
   })
@@ -260,7 +260,10 @@ describe('a pool that is lost in the middle of a request', () => {
     expect(status).toBe(200)
     expect(headers.get('x-switchyard-degraded')).toBe('pool')
     expect(world.upstream.calls.at(-1)?.atMs).toBe(START_MS + 3_000)
-    expect(world.pool.settlements.map(({ leaseId }) => leaseId)).toEqual(['lease-1', 'lease-2'])
+    expect(world.pool.settlements.map(({ leaseId }) => leaseId)).toEqual([
+      'isolate-0:0',
+      'isolate-0:1',
+    ])
     expect(world.pool.inFlight()).toBe(0)
   })
 })

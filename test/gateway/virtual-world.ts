@@ -1,5 +1,5 @@
-import { NEVER_LOOKED_UP } from '../../src/balancing/health/lookup-duty.ts'
 import { callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
+import { NEVER_LOOKED_UP } from '../../src/balancing/health/lookup-duty.ts'
 import { clientId, modelId } from '../../src/balancing/ids.ts'
 import type { RequestAffinity } from '../../src/balancing/lease-request.ts'
 import { isNonEmpty } from '../../src/balancing/non-empty.ts'

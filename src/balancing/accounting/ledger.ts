@@ -174,6 +174,9 @@ export function tallyOf<Id>(tallies: Map<Id, Tally>, id: Id, nowMs: number): Tal
 /** A key may be away for a month of its spending, and some days. */
 const KEEP_DAYS = 35
 
+/** For so long a key may be away. */
+export const KEEP_MS = KEEP_DAYS * DAY_MS
+
 /** Whether a tally that nothing adds to any more is so old that it may be dropped; null for none. */
 export function isForgettable(tally: Tally | null, nowMs: number): boolean {
   return tally !== null && tally.day <= dayOf(nowMs) - KEEP_DAYS

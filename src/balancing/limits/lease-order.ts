@@ -5,7 +5,12 @@ import type { HeldOfBudgets } from '../settlement.ts'
 /** Asks for leases ahead: for requests of one kind that have yet to come to an isolate. */
 export interface LeaseOrder {
   readonly isolate: IsolateId
-  /** The leases are named `prefix:0`, `prefix:1` and so on. Unique over all isolates. */
+  /**
+   * The leases have this number of the isolate's and those that follow. A Worker of an earlier release
+   * does not send it: then they are named `prefix:0`, `prefix:1` and so on.
+   */
+  readonly firstNumber?: number
+  /** For an object of an earlier release. Unique over all isolates. */
   readonly idPrefix: string
   /** As in the lease requests of these requests: they select the route, and the first is sent. */
   readonly asked: ModelId

@@ -1,6 +1,19 @@
 import type { ClientId, IsolateId, KeyId, LeaseId, ModelId } from '../ids.ts'
 import type { QuotaCharge } from './quota-charge.ts'
-import { createRotatingMap, getEntry, type RotatingMap, setEntry } from './rotating-map.ts'
+import {
+  createRotatingMap,
+  deleteEntry,
+  getEntry,
+  type RotatingMap,
+  setEntry,
+} from './rotating-map.ts'
+import {
+  createSettledLeases,
+  noteSettled,
+  SETTLED_MS,
+  type SettledLeases,
+  wasSettled,
+} from './settled-leases.ts'
 
 /** Permission for one upstream attempt. A lease holds capacity until it is settled or expires. */
 export type Lease = ReservedLease | RunningLease
@@ -41,28 +54,30 @@ export interface RunningLease extends AnyLease {
 }
 
 /**
- * Every lease ends exactly once. Ended leases are remembered for a while, for two reasons:
- * a settlement that is sent twice counts once, and the id of an ended lease is not granted again.
+ * Every lease ends exactly once. What has ended is remembered for a while, for two reasons: a
+ * settlement that is sent twice counts once, and the id of an ended lease is not granted again.
  */
 export interface Leases {
   readonly live: Map<LeaseId, Lease>
-  /** Leases that have ended: the lease itself if it expired and is not settled yet, or null. */
-  readonly ended: RotatingMap<LeaseId, Lease | null>
+  /** Leases that expired and are not settled yet: their usage is still owed. */
+  readonly owed: RotatingMap<LeaseId, Lease>
+  readonly settled: SettledLeases
   /** No live lease expires before this moment. */
   nextExpiryMs: number
 }
 
 /**
- * For longer than any retry of a settlement (Workers cut `waitUntil` after 30 s), and for so many
- * that the memory is bounded at any request rate: about 20 MB of ids at most.
+ * All of them were live at once, or nearly: they are the leases of Workers that died or cannot reach
+ * the object. One that is forgotten is still booked, by what its settlement says of it. About 4 MB.
  */
-const ENDED = { termMs: 120_000, capacity: 50_000 }
+const OWED = { termMs: SETTLED_MS, capacity: 10_000 }
 
 /** No leases. */
 export function createLeases(): Leases {
   return {
     live: new Map(),
-    ended: createRotatingMap(ENDED),
+    owed: createRotatingMap(OWED),
+    settled: createSettledLeases(),
     nextExpiryMs: Number.POSITIVE_INFINITY,
   }
 }
@@ -70,6 +85,7 @@ export function createLeases(): Leases {
 /** Adds a lease, or replaces the one with the same id. */
 export function open(leases: Leases, lease: Lease): void {
   leases.live.set(lease.id, lease)
+  deleteEntry(leases.owed, lease.id)
   leases.nextExpiryMs = Math.min(leases.nextExpiryMs, lease.expiresAtMs)
 }
 
@@ -88,20 +104,20 @@ export type Closing =
 
 /** Ends a lease for its settlement. */
 export function close(leases: Leases, id: LeaseId, nowMs: number): Closing {
+  const closing = find(leases, id)
+  if (closing.kind === 'duplicate') return closing
+  leases.live.delete(id)
+  deleteEntry(leases.owed, id)
+  noteSettled(leases.settled, id, nowMs)
+  return closing
+}
+
+function find(leases: Leases, id: LeaseId): Closing {
   const lease = leases.live.get(id)
-  if (lease !== undefined) {
-    leases.live.delete(id)
-    setEntry(leases.ended, id, null, nowMs)
-    return { kind: 'live', lease }
-  }
-  const owed = getEntry(leases.ended, id)
-  if (owed === undefined) {
-    setEntry(leases.ended, id, null, nowMs)
-    return { kind: 'forgotten' }
-  }
-  if (owed === null) return { kind: 'duplicate' }
-  setEntry(leases.ended, id, null, nowMs)
-  return { kind: 'expired', lease: owed }
+  if (lease !== undefined) return { kind: 'live', lease }
+  if (isSettled(leases, id)) return { kind: 'duplicate' }
+  const owed = getEntry(leases.owed, id)
+  return owed === undefined ? { kind: 'forgotten' } : { kind: 'expired', lease: owed }
 }
 
 /**
@@ -116,10 +132,7 @@ export function expire(leases: Leases, nowMs: number): Lease[] {
     if (lease.expiresAtMs <= nowMs) expired.push(lease)
     else nextExpiryMs = Math.min(nextExpiryMs, lease.expiresAtMs)
   }
-  for (const lease of expired) {
-    leases.live.delete(lease.id)
-    setEntry(leases.ended, lease.id, lease, nowMs)
-  }
+  for (const lease of expired) owe(leases, lease, nowMs)
   leases.nextExpiryMs = nextExpiryMs
   return expired
 }
@@ -129,19 +142,22 @@ export function expireOf(leases: Leases, isolates: ReadonlySet<IsolateId>, nowMs
   const expired = [...leases.live.values()].filter(
     ({ isolate }) => isolate !== null && isolates.has(isolate),
   )
-  for (const lease of expired) {
-    leases.live.delete(lease.id)
-    setEntry(leases.ended, lease.id, lease, nowMs)
-  }
+  for (const lease of expired) owe(leases, lease, nowMs)
   return expired
+}
+
+/** Notes that a lease ended without its settlement. */
+export function owe({ live, owed }: Leases, lease: Lease, nowMs: number): void {
+  live.delete(lease.id)
+  setEntry(owed, lease.id, lease, nowMs)
 }
 
 /** Whether a lease of this id has had its settlement. */
 export function isSettled(leases: Leases, id: LeaseId): boolean {
-  return getEntry(leases.ended, id) === null
+  return wasSettled(leases.settled, id)
 }
 
 /** Whether a lease of this id has ended. */
 export function hasEnded(leases: Leases, id: LeaseId): boolean {
-  return getEntry(leases.ended, id) !== undefined
+  return isSettled(leases, id) || getEntry(leases.owed, id) !== undefined
 }

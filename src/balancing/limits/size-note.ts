@@ -47,6 +47,11 @@ export function tooLargeUntilMs(
   return size !== undefined && isHeld(note, nowMs) && size >= note.size ? note.untilMs : null
 }
 
+/** Requests of this size, and larger ones, are ruled out by a note, if there is one. */
+export function tooLargeFrom(note: SizeNote | null, nowMs: number): number {
+  return isHeld(note, nowMs) ? note.size : Number.POSITIVE_INFINITY
+}
+
 /** The note after a lookup of a key. A lookup that was made before the refusal says nothing. */
 export function afterLookup(
   note: SizeNote | null,

@@ -1,7 +1,6 @@
 import { spentUsd } from '../accounting/max-spend.ts'
 import {
   creditExclusions,
-  holdReadiness,
   isFreeModel,
   isPersonal,
   isTaken,
@@ -26,6 +25,7 @@ import {
   type RouteState,
   type Step,
 } from '../pool-state.ts'
+import { holdReadiness } from './filter.ts'
 
 /** The keys that may serve a request, found without a word about those that may not. */
 export interface Candidates {

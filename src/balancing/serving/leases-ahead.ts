@@ -8,6 +8,7 @@ import { shareOf } from '../health/slow-start.ts'
 import { clientId, type LeaseId, leaseId } from '../ids.ts'
 import { charge, giveBackCharge } from '../limits/charge.ts'
 import { hear } from '../limits/isolates.ts'
+import { numberedLeaseId } from '../limits/lease-number.ts'
 import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import {
   type Closing,
@@ -71,10 +72,16 @@ export function hold(step: Step, order: LeaseOrder): LeaseAhead[] {
     if (chosen.passedOver) count = Math.min(count, Math.ceil(order.count / 2))
     const admission = admitAhead(state, order, AHEAD_SHARE, nowMs)
     if (admission.kind === 'refused') break
-    const id = leaseId(`${order.idPrefix}:${held.length}`)
+    const id = nameOf(order, held.length)
     held.push(reserve(step, chosen, order, { id, charge: admission.charge }))
   }
   return held
+}
+
+function nameOf({ isolate, firstNumber, idPrefix }: LeaseOrder, place: number): LeaseId {
+  return firstNumber === undefined
+    ? leaseId(`${idPrefix}:${place}`)
+    : numberedLeaseId(isolate, firstNumber + place)
 }
 
 /** A key for a lease ahead. */

@@ -9,8 +9,9 @@ import {
 } from '../health/key-report.ts'
 import { afterReport } from '../health/lookup-duty.ts'
 import { isWaveOn, noteAccepted } from '../health/rejection-wave.ts'
+import { learnGroups, learnOwner } from '../key-owners.ts'
 import { afterLookup } from '../limits/size-note.ts'
-import { type KeyState, learnGroups, learnOwner, type PoolState, setLookup } from '../pool-state.ts'
+import { type KeyState, type PoolState, setLookup } from '../pool-state.ts'
 
 /** What the pool learns of its keys from key reports. */
 

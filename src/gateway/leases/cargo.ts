@@ -1,6 +1,6 @@
 import type { LeaseOrder } from '../../balancing/limits/lease-order.ts'
 import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
-import type { IsolateLeases } from './isolate-leases.ts'
+import { type IsolateLeases, takeNumbers } from './isolate-leases.ts'
 import { dropOverdue, type LaneOrder, stockLeases, takeOrders } from './lease-stock.ts'
 import { oweSettlement, type Parcel, putBack, takeParcel, unusedLease } from './outbox.ts'
 
@@ -11,11 +11,8 @@ export interface Cargo {
   readonly orders: readonly LaneOrder[]
 }
 
-/**
- * Takes along what the isolate owes, the leases that it did not use, and the orders that are due.
- * @param uniqueId gives the name of each order
- */
-export function loadCargo(leases: IsolateLeases, nowMs: number, uniqueId: () => string): Cargo {
+/** Takes along what the isolate owes, the leases that it did not use, and the orders that are due. */
+export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
   const { stock, outbox, isolate } = leases
   for (const { leaseId } of dropOverdue(stock, nowMs)) {
     oweSettlement(outbox, unusedLease(leaseId), nowMs)
@@ -24,9 +21,11 @@ export function loadCargo(leases: IsolateLeases, nowMs: number, uniqueId: () => 
   const orders = takeOrders(stock, nowMs)
   const orderOf = ({ lane, count }: LaneOrder): LeaseOrder => {
     const { asked, models, account, client, isBounded } = lane.kind
+    const firstNumber = takeNumbers(leases, count)
+    const names = { isolate, firstNumber, idPrefix: `${isolate}:${firstNumber}` }
     const costNanos = isBounded ? lane.costNanos : null
     return {
-      ...{ isolate, idPrefix: uniqueId(), asked, models, account, count, tokens: lane.tokens },
+      ...{ ...names, asked, models, account, count, tokens: lane.tokens },
       ...(client === null ? {} : { clientId: client, costNanos }),
     }
   }

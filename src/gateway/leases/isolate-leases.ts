@@ -26,6 +26,8 @@ export interface IsolateLeases {
   readonly outbox: Outbox
   /** Where conversations were sent last, so that leases in stock keep them there. */
   readonly homes: RotatingMap<string, AccountId>
+  /** The number of the next lease: see `takeNumbers`. */
+  nextNumber: number
   /** When the pool's object answered last, in epoch milliseconds. */
   heardAtMs: number
   /** The newest version of the clients that an answer has told. */
@@ -42,9 +44,20 @@ export function createIsolateLeases(id: string): IsolateLeases {
     stock: createLeaseStock(),
     outbox: createOutbox(),
     homes: createRotatingMap(HOMES),
+    nextNumber: 0,
     heardAtMs: Number.NEGATIVE_INFINITY,
     clientsVersion: 0,
   }
+}
+
+/**
+ * Takes numbers for leases, and returns the first of them. An isolate numbers the leases that it asks
+ * for, so that the pool remembers with one bit which of them were settled: see settled-leases.ts.
+ */
+export function takeNumbers(leases: IsolateLeases, count: number): number {
+  const first = leases.nextNumber
+  leases.nextNumber += count
+  return first
 }
 
 /**

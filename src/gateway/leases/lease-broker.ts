@@ -1,11 +1,6 @@
-import {
-  type AccountId,
-  type KeyId,
-  type LeaseId,
-  leaseId,
-  type ModelId,
-} from '../../balancing/ids.ts'
+import type { AccountId, KeyId, LeaseId, ModelId } from '../../balancing/ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
+import { numberedLeaseId } from '../../balancing/limits/lease-number.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
 import {
   giveBackFor,
@@ -14,6 +9,7 @@ import {
   lanesOf,
   noteHome,
   takeFromStock,
+  takeNumbers,
 } from './isolate-leases.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { LeaseDraft } from './lease-draft.ts'
@@ -144,7 +140,10 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       }
       wasAsked = false
       const { routeKeys: _routeKeys, routeIndex: _routeIndex, caller: _caller, ...rest } = draft
-      const request: LeaseRequest = { ...rest, leaseId: leaseId(ports.uniqueId()) }
+      const request: LeaseRequest = {
+        ...rest,
+        leaseId: numberedLeaseId(leases.isolate, takeNumbers(leases, 1)),
+      }
       let decision = await askPool(request, draft, lanes)
       if (decision?.kind === 'waiting') {
         const beganMs = ports.nowMs()

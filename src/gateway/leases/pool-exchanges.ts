@@ -59,7 +59,7 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
   let telling: LeaseId | null = null
   let stopTelling: () => void = () => undefined
   const exchange = async (wants: readonly LeaseRequest[], reports: readonly KeyReport[]) => {
-    const cargo = loadCargo(leases, ports.nowMs(), ports.uniqueId)
+    const cargo = loadCargo(leases, ports.nowMs())
     const answer = await pool
       .exchange({ version: 1, wants, lookups: reports, ...cargo.fields })
       // Whatever went wrong, what all requests of the isolate owe must not be lost with it.

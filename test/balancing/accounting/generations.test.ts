@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { keyForGeneration } from '../../../src/balancing/accounting/generations.ts'
-import { checkpoint } from '../../../src/balancing/checkpoint.ts'
 import { clientId } from '../../../src/balancing/ids.ts'
+import { checkpoint } from '../../../src/balancing/records/checkpoint.ts'
 import { drivePool, type PoolDriver } from '../pool-driver.ts'
 
 const DAY_MS = 24 * 60 * 60_000

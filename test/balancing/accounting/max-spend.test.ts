@@ -13,7 +13,7 @@ import {
   spentUsd,
 } from '../../../src/balancing/accounting/max-spend.ts'
 import { renewSpends } from '../../../src/balancing/pool-state.ts'
-import { takeChanges } from '../../../src/balancing/serving/changed-records.ts'
+import { takeChanges } from '../../../src/balancing/records/changed-records.ts'
 import { drivePool, START_MS, usageOf } from '../pool-driver.ts'
 
 const DAY_MS = 24 * 3_600_000

@@ -8,7 +8,7 @@ import {
 } from '../../../src/balancing/health/account.ts'
 import type { Bench } from '../../../src/balancing/health/bench.ts'
 import { accountId, keyId, modelId } from '../../../src/balancing/ids.ts'
-import { takeChanges } from '../../../src/balancing/serving/changed-records.ts'
+import { takeChanges } from '../../../src/balancing/records/changed-records.ts'
 import type { BenchOrder, BenchScope } from '../../../src/balancing/settlement.ts'
 import { drivePool, type KeySpec, type PoolDriver, START_MS } from '../pool-driver.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { takeChanges } from '../../../src/balancing/serving/changed-records.ts'
+import { takeChanges } from '../../../src/balancing/records/changed-records.ts'
 import type { BenchOrder } from '../../../src/balancing/settlement.ts'
 import { drivePool, type PoolDriver } from '../pool-driver.ts'
 

@@ -4,6 +4,7 @@ import {
   close,
   createLeases,
   expire,
+  isSettled,
   type Lease,
   open,
 } from '../../../src/balancing/limits/leases.ts'
@@ -89,28 +90,83 @@ it('keeps count of a lease opened after others have expired', () => {
   expect(expire(leases, T + 1_500).map(({ id }) => id)).toEqual(['b'])
 })
 
+/** An id as Workers make them. */
+const numbered = (number: number, isolate = 'isolate') => leaseId(`${isolate}:${number}`)
+
 describe('memory', () => {
   it('remembers a settlement for two minutes, longer than anybody repeats one', () => {
-    const leases = withOpen('a')
-    close(leases, leaseId('a'), T)
-    close(leases, leaseId('other'), T + 120_000)
-    expect(close(leases, leaseId('a'), T + 120_000).kind).toBe('duplicate')
+    const leases = withOpen('a', 'isolate:1')
+    for (const id of ['a', 'isolate:1']) close(leases, leaseId(id), T)
+    for (const id of ['b', 'isolate:1000']) close(leases, leaseId(id), T + 60_000)
+    expect(close(leases, leaseId('a'), T + 60_000).kind).toBe('duplicate')
+    close(leases, numbered(1_000), T + 120_000)
+    expect(close(leases, numbered(1), T + 120_000).kind).toBe('duplicate')
+  })
+
+  it('remembers it at any rate of requests: one settlement for each lease, none twice', () => {
+    const leases = createLeases()
+    // 4,000 a second, for as long as a Worker may repeat one.
+    for (let i = 0; i < 240_000; i++) close(leases, numbered(i), T + i / 4)
+    const again = [0, 1, 777, 119_999, 239_999].map((i) => close(leases, numbered(i), T + 62_000))
+    expect(again.map(({ kind }) => kind)).toEqual(again.map(() => 'duplicate'))
+    expect(close(leases, numbered(240_000), T + 62_000).kind).toBe('forgotten')
+  })
+
+  it('tells isolates apart, and numbers that were never granted from those that were', () => {
+    const leases = createLeases()
+    for (const number of [0, 31, 32, 255, 256, 5_000_000]) {
+      close(leases, numbered(number, 'one'), T)
+    }
+    const settled = (isolate: string) =>
+      [0, 1, 30, 31, 32, 33, 254, 255, 256, 257, 4_999_999, 5_000_000].filter((number) =>
+        isSettled(leases, numbered(number, isolate)),
+      )
+    expect(settled('one')).toEqual([0, 31, 32, 255, 256, 5_000_000])
+    expect(settled('other')).toEqual([])
+  })
+
+  it('takes any other text for what it is: 01 is not 1', () => {
+    const ids = ['i:1', 'i:01', 'i:', 'i', ':1', 'i:1:1', 'i:-1', 'i:1e3', `i:${'9'.repeat(16)}`]
+    for (const id of ids) {
+      const leases = createLeases()
+      close(leases, leaseId(id), T)
+      expect(ids.filter((other) => isSettled(leases, leaseId(other)))).toEqual([id])
+    }
+  })
+
+  it('a stream of many minutes is settled once, among leases that are much younger', () => {
+    const leases = createLeases()
+    open(leases, { ...lease('isolate:3', T + 3_600_000) })
+    for (let i = 4; i < 4_000; i++) close(leases, numbered(i), T + i * 300)
+    const endMs = T + 4_000 * 300
+    expect(close(leases, numbered(3), endMs).kind).toBe('live')
+    expect(close(leases, numbered(3), endMs + 60_000).kind).toBe('duplicate')
   })
 
   it('does not grow with the leases of a day', () => {
     const leases = createLeases()
-    for (let i = 0; i < 1_000; i++) {
-      open(leases, lease(`${i}`, T + i * 1_000 + 500))
-      close(leases, leaseId(`${i}`), T + i * 1_000)
+    for (let i = 0; i < 100_000; i++) {
+      open(leases, lease(`isolate:${i}`, T + i * 1_000 + 500))
+      close(leases, numbered(i), T + i * 1_000)
     }
+    const [[, blocks] = []] = entriesOf(leases.settled.numbered)
     expect(leases.live.size).toBe(0)
-    expect(entriesOf(leases.ended).length).toBeLessThanOrEqual(242)
+    expect(blocks && entriesOf(blocks).length).toBeLessThanOrEqual(3)
   })
 
-  it('is bounded at any rate of requests, and keeps the latest', () => {
+  it('is bounded for ids of earlier releases, and keeps the latest', () => {
     const leases = createLeases()
-    for (let i = 0; i < 160_000; i++) close(leases, leaseId(`${i}`), T)
-    expect(entriesOf(leases.ended).length).toBeLessThanOrEqual(100_000)
+    for (let i = 0; i < 201_000; i++) close(leases, leaseId(`${i}`), T)
+    expect(entriesOf(leases.settled.others).length).toBeLessThanOrEqual(200_000)
     expect(close(leases, leaseId('110000'), T).kind).toBe('duplicate')
+  })
+
+  it('of leases that expire and are never settled, it is bounded too', () => {
+    const leases = createLeases()
+    for (let i = 0; i < 22_000; i++) {
+      open(leases, lease(`isolate:${i}`, T))
+      expire(leases, T + 1)
+    }
+    expect(entriesOf(leases.owed).length).toBeLessThanOrEqual(20_000)
   })
 })

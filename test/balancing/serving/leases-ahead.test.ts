@@ -71,6 +71,14 @@ describe('leases ahead are held', () => {
     expect(held.map(({ keyId }) => keyId)).toEqual(['b', 'b', 'b', 'b'])
   })
 
+  it('under the numbers of the isolate that ordered them, or names of an earlier release', () => {
+    const pool = drivePool(['a'])
+    const names = (given: Partial<LeaseOrder>) =>
+      ordered(pool, { count: 2, ...given }).map((lease) => lease.leaseId)
+    expect(names({ firstNumber: 41, idPrefix: 'isolate:41' })).toEqual(['isolate:41', 'isolate:42'])
+    expect(names({ idPrefix: 'an-order' })).toEqual(['an-order:0', 'an-order:1'])
+  })
+
   it('for 32 requests at most', () => {
     expect(ordered(drivePool(['a']), { count: 1_000 })).toHaveLength(32)
   })

@@ -1,15 +1,23 @@
 import {
+  accountId,
+  clientId,
+  isolateId,
+  keyId,
+  leaseId,
+  modelId,
+} from '../../../src/balancing/ids.ts'
+import type { Decision } from '../../../src/balancing/lease-request.ts'
+import { numberedLeaseId } from '../../../src/balancing/limits/lease-number.ts'
+import { acquire, claim, report, settle, tick } from '../../../src/balancing/pool.ts'
+import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
+import {
   accountRecord,
   type Checkpoint,
   checkpoint,
   keyRecord,
   type PoolRecords,
-  restore,
-} from '../../../src/balancing/checkpoint.ts'
-import { accountId, clientId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
-import type { Decision } from '../../../src/balancing/lease-request.ts'
-import { acquire, claim, report, settle, tick } from '../../../src/balancing/pool.ts'
-import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
+} from '../../../src/balancing/records/checkpoint.ts'
+import { restore } from '../../../src/balancing/records/restore.ts'
 import {
   STRATEGY_NAMES,
   type StrategyName,
@@ -45,6 +53,7 @@ export interface Held {
 const START_MS = Date.UTC(2026, 0, 15, 12)
 const LEASE_MS = 600_000
 const WAIT_MS = 10_000
+const ISOLATE = isolateId('0b5c2f6e-6f0a-4c43-9d5e-3f1f2f6f7a10')
 
 /** A pool on a clock that moves by a millisecond with each request, or stands still. */
 export class Reducer {
@@ -143,7 +152,7 @@ export class Reducer {
     if (!this.#isStill) this.#nowMs += 1
     this.#minted += 1
     const request = {
-      leaseId: leaseId(`lease-${this.#minted}`),
+      leaseId: numberedLeaseId(ISOLATE, this.#minted),
       clientId: clientId(client),
       asked: modelId(model),
       models: [modelId(model)] as const,

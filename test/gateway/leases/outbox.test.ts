@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { leaseId } from '../../../src/balancing/ids.ts'
+import { SETTLED_MS } from '../../../src/balancing/limits/settled-leases.ts'
 import {
   createOutbox,
   flushDue,
@@ -48,6 +49,12 @@ it('while the object is not even called, nothing is given up for a minute', () =
   expect(namesIn(takeParcel(outbox))).toEqual(['a'])
   oweSettlement(outbox, unusedLease(leaseId('late')), T)
   putBack(outbox, takeParcel(outbox), false, T + 60_000)
+  expect(isEmpty(outbox)).toBe(true)
+})
+
+it('nothing is repeated for nearly as long as the pool remembers a settlement', () => {
+  const outbox = owing('a')
+  putBack(outbox, takeParcel(outbox), false, T + SETTLED_MS / 2)
   expect(isEmpty(outbox)).toBe(true)
 })
 

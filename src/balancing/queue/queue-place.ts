@@ -3,9 +3,10 @@ import { isFreeModel } from '../eligibility.ts'
 import type { ModelId } from '../ids.ts'
 import type { LeaseRequest, Refusal } from '../lease-request.ts'
 import { canWithdraw } from '../limits/retry-budget.ts'
-import type { Place, Waiter } from '../limits/waiting-queue.ts'
 import type { PoolState } from '../pool-state.ts'
 import { type NoCandidate, noCandidate, routeOf, selectModel } from '../selection.ts'
+import type { Waiter } from './waiter.ts'
+import type { Place } from './waiting-queue.ts'
 
 /**
  * Where a request stands in the queue: its lane (route, models, what was tried, whether the retry

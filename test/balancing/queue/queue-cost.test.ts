@@ -78,6 +78,21 @@ describe('what the queue costs', () => {
     },
   )
 
+  it('does not grow with those for whom a key has too little money', () => {
+    const { pool, leases, looks } = crowded(0, 1)
+    for (const key of pool.state.keys.values()) {
+      const untilMs = pool.now() + 10 ** 6
+      key.tooLarge = { keyId: key.id, size: 1_000, sinceMs: pool.now(), untilMs }
+    }
+    for (let i = 0; i < 5_000; i++) pool.waiting({ client: `client-${i % 20}`, size: 2_000 })
+    looks()
+    for (const lease of leases.slice(0, 10)) {
+      pool.give(lease)
+      pool.wake()
+      expect(looks()).toBeLessThan(4 * KEYS)
+    }
+  })
+
   it('is one lane for a hundred names that nobody knows', () => {
     const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
     pool.grant()

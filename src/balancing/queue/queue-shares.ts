@@ -1,11 +1,6 @@
 import type { ClientId } from '../ids.ts'
-import {
-  type ClientShare,
-  shareOfClient,
-  type Waiter,
-  type WaitingQueue,
-  youngestOf,
-} from './waiting-queue.ts'
+import type { Waiter } from './waiter.ts'
+import { type ClientShare, shareOfClient, type WaitingQueue, youngestOf } from './waiting-queue.ts'
 
 /**
  * Who gets a place in the queue. A client alone may have all of it. As soon as another one comes, no

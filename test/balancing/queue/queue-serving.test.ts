@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { explain } from '../../../src/balancing/explanation.ts'
-import { accountId, modelId } from '../../../src/balancing/ids.ts'
-import { wakeAtMs } from '../../../src/balancing/pool.ts'
+import { accountId, clientId, leaseId, modelId } from '../../../src/balancing/ids.ts'
+import { claim, wakeAtMs } from '../../../src/balancing/pool.ts'
 import type { BenchOrder } from '../../../src/balancing/settlement.ts'
-import { drivePool, usageOf } from '../pool-driver.ts'
+import { drivePool, type PoolDriver, usageOf } from '../pool-driver.ts'
 
 const MINUTE_MS = 60_000
 
@@ -24,6 +24,39 @@ const benchUntil = (untilMs: number): BenchOrder => ({
   term: { kind: 'until', untilMs },
 })
 
+/** Two busy keys, of which one has too little money for requests from this size on. */
+function tooPoor(tooLargeFor: 'key' | 'account', size: number, queue = {}) {
+  const pool = drivePool(
+    [
+      { id: 'poor', maxConcurrent: 1 },
+      { id: 'rich', maxConcurrent: 1 },
+    ],
+    { queue: { maxWaiting: 1_000, ...queue } },
+  )
+  const refused = pool.grantOf('poor')
+  const { model, grantedAtMs = 0 } = refused
+  const lease = { clientId: clientId('client'), model, grantedAtMs, tokens: 0, size }
+  pool.give(refused, { outcome: 'failure', fault: 'account', tooLargeFor, lease })
+  const held = pool.grantOf('poor', { leaseMs: 10 ** 6 })
+  pool.grantOf('rich', { leaseMs: 10 ** 6 })
+  return { pool, ends: () => pool.give(held) }
+}
+
+/** Time passes, and these Workers ask each second. */
+function passWithPolls(pool: PoolDriver, leases: readonly string[], ms: number): void {
+  for (const endMs = pool.now() + ms; pool.now() < endMs; ) {
+    const nextMs = Math.min(pool.now() + 1_000, endMs)
+    // The object wakes at the moments that it has noted, and at no other.
+    for (let atMs = wakeAtMs(pool.state); atMs !== null && atMs < nextMs; ) {
+      pool.at(Math.max(atMs, pool.now() + 1))
+      pool.wake()
+      atMs = wakeAtMs(pool.state)
+    }
+    pool.at(Math.max(nextMs, pool.now()))
+    for (const lease of leases) claim(pool.state, leaseId(lease), pool.now())
+  }
+}
+
 describe('a waiter keeps no key from others', () => {
   it('that is too small for it, not even from those of its own model', () => {
     const pool = smallAndBig(5_000)
@@ -43,6 +76,46 @@ describe('a waiter keeps no key from others', () => {
     pool.waiting({ model: 'x', tokens: 500 })
     expect(pool.grant({ model: 'y', tokens: 50 }).keyId).toBe('a')
     expect(pool.grant({ model: 'x', tokens: 50 }).keyId).toBe('a')
+  })
+
+  it.each(['key', 'account'] as const)(
+    'that has too little money for it (its %s), however many there are before those for whom it is enough',
+    (tooLargeFor) => {
+      const { pool, ends } = tooPoor(tooLargeFor, 1_000)
+      for (let i = 0; i < 200; i++) pool.waiting({ lease: `large-${i}`, size: 1_000 + i })
+      pool.waiting({ lease: 'small', size: 999 })
+      ends()
+      expect(pool.inquire('small')).toMatchObject({ kind: 'grant', keyId: 'poor' })
+      expect(pool.inquire('large-0')).toMatchObject({ kind: 'waiting' })
+    },
+  )
+
+  it('that has enough money again', () => {
+    const { pool, ends } = tooPoor('key', 1_000, { maxWaitMs: 400_000 })
+    pool.waiting({ lease: 'large', size: 5_000 })
+    ends()
+    const noted = (pool.key('poor').tooLarge?.untilMs ?? 0) - pool.now()
+    passWithPolls(pool, ['large'], noted - 1_000)
+    expect(pool.inquire('large')).toMatchObject({ kind: 'waiting' })
+    passWithPolls(pool, ['large'], 1_000)
+    expect(pool.inquire('large')).toMatchObject({ kind: 'grant', keyId: 'poor' })
+  })
+
+  it('that comes free after the time of many, and within that of one who came later', () => {
+    const pool = drivePool([
+      { id: 'a', tpm: 1_000 },
+      { id: 'b', maxConcurrent: 1 },
+    ])
+    pool.grantOf('b')
+    pool.give(pool.grantOf('a', { tokens: 900 }), { usage: usageOf(900, 0, 0) })
+    pool.wait(55_000)
+    for (let i = 0; i < 40; i++) pool.waiting({ tokens: 500, waitMs: 1_000 })
+    pool.waiting({ lease: 'patient', tokens: 500, waitMs: 10_000 })
+    // Something happens to the key, so that the queue is looked at anew.
+    pool.lookUp('a', 10)
+    pool.wake()
+    passWithPolls(pool, ['patient'], 6_000)
+    expect(pool.inquire('patient')).toMatchObject({ kind: 'grant', keyId: 'a' })
   })
 
   it('that it has tried', () => {

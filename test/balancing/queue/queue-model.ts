@@ -1,4 +1,4 @@
-import type { Ask } from './pool-driver.ts'
+import type { Ask } from '../pool-driver.ts'
 
 /** How long the pool keeps a waiter whose Worker does not ask again. */
 const ABANDONED_MS = 5_000

@@ -1,49 +1,24 @@
 import type { ClientId, KeyId, LeaseId } from '../ids.ts'
-import type { LeaseRequest, Refusal } from '../lease-request.ts'
-import type { QuotaCharge } from './quota-charge.ts'
+import type { Refusal } from '../lease-request.ts'
+import type { QuotaCharge } from '../limits/quota-charge.ts'
+import { isAbandoned, isAlive, type Waiter, waits } from './waiter.ts'
+import {
+  addToLine,
+  clearUp,
+  createLine,
+  type First,
+  firstOfLine,
+  foremostOf,
+  type Line,
+  leaveLine,
+  type Offering,
+} from './waiting-line.ts'
 
 /**
  * The queue as data: who waits, in which order, for which keys, and which keys have to be looked at.
  * Nothing here costs more with more waiters: a waiter that leaves is marked, and its place is cleared
  * up later, with many others.
  */
-
-/** A lease request in the queue. No key could serve it when it came, but a key soon may. */
-export interface Waiter {
-  readonly request: LeaseRequest
-  /** The name of its line. */
-  readonly line: string
-  /** The name of its lane, for the shares of the queue. */
-  readonly lane: string
-  /** Its place in the order of arrival over all lines. */
-  readonly arrival: number
-  readonly deadlineMs: number
-  /** When its Worker last asked for it. */
-  lastPolledAtMs: number
-  /** Why it was refused when it came, or when another took its place. */
-  refusal: Refusal
-  /** `refused` is one whose place another took, and whose Worker has not been told yet. */
-  state: 'waits' | 'refused' | 'gone'
-  /** Keys whose tokens are kept for it. */
-  readonly claims: Set<KeyId>
-  /** What it has taken of its client's limits, until a lease has it; null for nothing. */
-  charge: QuotaCharge | null
-}
-
-/**
- * The waiters of one lane and one size, first come, first served. A key that is too small for one of
- * them is too small for all.
- */
-export interface Line {
-  readonly name: string
-  /** The route's place among the routes. */
-  readonly route: number
-  waiters: Waiter[]
-  /** Where the first waiter stands that may still wait. */
-  head: number
-  /** How many have left since the line was last cleared up. */
-  gone: number
-}
 
 /** What some waiters have of the queue. */
 export interface QueueShare {
@@ -89,19 +64,10 @@ export interface WaitingQueue {
   sweptAtMs: number
 }
 
-/**
- * A Worker asks again every second for its waiter. After this long without a call the Worker is
- * gone, and no one would use a lease for the waiter.
- */
-const ABANDONED_MS = 5_000
-
 /** How often the waiters of Workers that are gone are looked for. */
 const SWEEP_MS = 1_000
 
-/** How many waiters of one line are looked at for one key. Each before the last had its reason. */
-const LOOKS_PER_LINE = 16
-
-/** A line or a share is cleared up when more than this many, and more than half, have left. */
+/** A share is cleared up when more than this many, and more than half, have left. */
 const CLEAR_UP_AT = 32
 
 /** A queue without waiters. */
@@ -151,9 +117,9 @@ export function enter(
     claims: new Set(),
   }
   queue.waiters.set(who.request.leaseId, waiter)
-  const line = queue.lines.get(name) ?? { name, route, waiters: [], head: 0, gone: 0 }
+  const line = queue.lines.get(name) ?? createLine(name, route)
   queue.lines.set(name, line)
-  line.waiters.push(waiter)
+  addToLine(line, waiter)
   const client = shareOfClient(queue, who.request.clientId)
   queue.clients.set(who.request.clientId, client)
   const ofLane = client.lanes.get(lane) ?? { size: 0, waiters: [] }
@@ -209,44 +175,16 @@ function detach(queue: WaitingQueue, waiter: Waiter, state: 'refused' | 'gone'):
   if (client.size === 0) queue.clients.delete(clientId)
 }
 
-function leaveLine(line: Line): void {
-  line.gone += 1
-  if (line.gone > CLEAR_UP_AT && 2 * line.gone > line.waiters.length) clearUp(line, waits)
-}
-
-function clearUp(line: Line, isKept: (waiter: Waiter) => boolean): void {
-  line.waiters = line.waiters.slice(line.head).filter(isKept)
-  line.head = 0
-  line.gone = 0
-}
-
 function leaveShare(share: QueueShare): void {
   share.size -= 1
   const { length } = share.waiters
   if (length > CLEAR_UP_AT && length > 2 * share.size) share.waiters = share.waiters.filter(waits)
 }
 
-const waits = ({ state }: Waiter): boolean => state === 'waits'
-
 /** The one of a share that came last and still waits. */
 export function youngestOf({ waiters }: QueueShare): Waiter | undefined {
   while (waiters.at(-1)?.state !== 'waits' && waiters.length > 0) waiters.pop()
   return waiters.at(-1)
-}
-
-/** Whether a waiter's Worker is gone. */
-export function isAbandoned({ lastPolledAtMs }: Waiter, nowMs: number): boolean {
-  return nowMs - lastPolledAtMs > ABANDONED_MS
-}
-
-/** Whether a lease would still be of use to a waiter. */
-function isAlive(waiter: Waiter, nowMs: number): boolean {
-  return waits(waiter) && nowMs < waiter.deadlineMs && !isAbandoned(waiter, nowMs)
-}
-
-/** Until when a waiter may wait, if its Worker does not ask again. */
-export function waitsUntilMs({ deadlineMs, lastPolledAtMs }: Waiter): number {
-  return Math.min(deadlineMs, lastPolledAtMs + ABANDONED_MS + 1)
 }
 
 /** Takes out the waiters whose Workers are gone, once a second at most. */
@@ -274,26 +212,6 @@ export function restIfEmpty(queue: WaitingQueue): boolean {
   queue.paidAtMs = Number.POSITIVE_INFINITY
   queue.lastDeadlineMs = Number.NEGATIVE_INFINITY
   return true
-}
-
-/** What a key has for a waiter: itself, its tokens at a later moment, or nothing. */
-export type Offer<M> =
-  | { readonly kind: 'now'; readonly model: M }
-  | { readonly kind: 'later'; readonly atMs: number }
-  | { readonly kind: 'nothing' }
-
-/** The waiter that goes first for a key, and what the key has for it. */
-export interface First<M> {
-  readonly waiter: Waiter
-  readonly offer: Exclude<Offer<M>, { kind: 'nothing' }>
-}
-
-/** How a key is offered to the queue. */
-export interface Offering<M> {
-  readonly nowMs: number
-  /** Whether the key is for any waiter of a line. */
-  readonly isFor: (line: Line) => boolean
-  readonly offer: (waiter: Waiter) => Offer<M>
 }
 
 /** Of the waiters that a key has something for, the one that came first. */
@@ -324,28 +242,10 @@ function headOf(queue: WaitingQueue, line: Line, nowMs: number): Waiter | undefi
   return undefined
 }
 
-function firstOfLine<M>(line: Line, { nowMs, offer }: Offering<M>): First<M> | null {
-  let looks = 0
-  for (let at = line.head; at < line.waiters.length && looks < LOOKS_PER_LINE; at++) {
-    const waiter = line.waiters[at]
-    if (waiter === undefined || !isAlive(waiter, nowMs)) continue
-    looks += 1
-    const offered = offer(waiter)
-    if (offered.kind !== 'nothing') return { waiter, offer: offered }
-  }
-  return null
-}
-
 /** The waiters of a line that go first, as many as are looked at for one key. */
 export function foremost(queue: WaitingQueue, name: string, nowMs: number): readonly Waiter[] {
   const line = queue.lines.get(name)
-  if (line === undefined) return []
-  const waiters: Waiter[] = []
-  for (let at = line.head; at < line.waiters.length && waiters.length < LOOKS_PER_LINE; at++) {
-    const waiter = line.waiters[at]
-    if (waiter !== undefined && isAlive(waiter, nowMs)) waiters.push(waiter)
-  }
-  return waiters
+  return line === undefined ? [] : foremostOf(line, nowMs)
 }
 
 /** Keeps a key's tokens for a waiter, unless they are kept for one that came before it. */

@@ -12,18 +12,7 @@ import { type Bench, isActive } from '../health/bench.ts'
 import { type KeyId, type ModelId, modelId } from '../ids.ts'
 import type { LeaseRequest, Refusal } from '../lease-request.ts'
 import { canWithdraw, paysAtMs } from '../limits/retry-budget.ts'
-import {
-  claimKey,
-  firstFor,
-  foremost,
-  forget,
-  type Line,
-  noteMoment,
-  type Offer,
-  restIfEmpty,
-  type Waiter,
-  waitsUntilMs,
-} from '../limits/waiting-queue.ts'
+import { type SizeNote, tooLargeFrom } from '../limits/size-note.ts'
 import type { KeyState, RouteState, Step } from '../pool-state.ts'
 import { selects } from '../routes.ts'
 import {
@@ -33,7 +22,18 @@ import {
   type NoCandidate,
   requirementsOf,
 } from '../selection.ts'
-import { isPanicIn } from './candidates.ts'
+import { isPanicIn } from '../serving/candidates.ts'
+import { type Waiter, waitsUntilMs } from './waiter.ts'
+import type { Line, Offer } from './waiting-line.ts'
+import {
+  claimKey,
+  firstFor,
+  foremost,
+  forget,
+  leave,
+  noteMoment,
+  restIfEmpty,
+} from './waiting-queue.ts'
 
 /**
  * How keys get to the waiters. A key is looked at after something that may have freed or changed it,
@@ -110,12 +110,15 @@ function serveKey(pass: Pass, key: KeyState): void {
   const selected = new Map<number, boolean>()
   const offering = {
     nowMs,
+    tooLargeFrom: Math.min(...notesOf(key).map((note) => tooLargeFrom(note, nowMs))),
     isFor: (line: Line) => isFor(pass, line, key, selected),
     offer: (waiter: Waiter) => offer(pass, waiter, key),
+    hides: (untilMs: number) => noteMoment(queue, key.id, untilMs),
   }
   for (;;) {
     forget(queue, key.id)
     if (isOut(pass, key)) return
+    noteSizes(pass.step, key)
     const first = firstFor(queue, offering)
     if (first === null) return
     const { waiter, offer: offered } = first
@@ -127,6 +130,19 @@ function serveKey(pass: Pass, key: KeyState): void {
     const { model } = offered
     const panic = isPanicFor(pass, routeAt(pass, waiter), model)
     pass.lending.lendTo(pass.step, waiter, { kind: 'choice', key, model, panic })
+  }
+}
+
+/** What is known of the money behind a key. */
+function notesOf({ tooLarge, account }: KeyState): readonly (SizeNote | null)[] {
+  return [tooLarge, account.tooLarge]
+}
+
+/** Those for whom a key has too little money are passed over, so it is looked at when that ends. */
+function noteSizes({ state: { queue }, nowMs }: Step, key: KeyState): void {
+  for (const note of notesOf(key)) {
+    if (note === null || note.untilMs <= nowMs || note.untilMs >= queue.lastDeadlineMs) continue
+    noteMoment(queue, key.id, note.untilMs)
   }
 }
 

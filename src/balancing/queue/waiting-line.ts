@@ -1,0 +1,138 @@
+import { isAlive, sizeOf, type Waiter, waits, waitsUntilMs } from './waiter.ts'
+
+/**
+ * The waiters of one lane and one size class, first come, first served. A key whose limit of tokens is
+ * too small for one of them is too small for all.
+ */
+export interface Line {
+  readonly name: string
+  /** The route's place among the routes. */
+  readonly route: number
+  waiters: Waiter[]
+  /** Where the first waiter stands that may still wait. */
+  head: number
+  /** How many have left since the line was last cleared up. */
+  gone: number
+  /**
+   * Of each stretch of the line, no waiter's size is below this. So a key without the money for large
+   * requests passes over those, however many there are.
+   */
+  smallest: number[]
+}
+
+/** How many waiters of one line are looked at for one key. Each before the last had its reason. */
+const LOOKS_PER_LINE = 16
+
+/** A line is cleared up when more than this many, and more than half, have left. */
+const CLEAR_UP_AT = 32
+
+/** The length of a stretch. */
+const STRETCH = 64
+
+export function createLine(name: string, route: number): Line {
+  return { name, route, waiters: [], head: 0, gone: 0, smallest: [] }
+}
+
+export function addToLine(line: Line, waiter: Waiter): void {
+  const stretch = Math.floor(line.waiters.length / STRETCH)
+  const smallest = line.smallest[stretch] ?? Number.POSITIVE_INFINITY
+  line.smallest[stretch] = Math.min(smallest, sizeOf(waiter))
+  line.waiters.push(waiter)
+}
+
+/** Counts a waiter that has left. */
+export function leaveLine(line: Line): void {
+  line.gone += 1
+  if (line.gone > CLEAR_UP_AT && 2 * line.gone > line.waiters.length) clearUp(line, waits)
+}
+
+/** Takes out who has left. */
+export function clearUp(line: Line, isKept: (waiter: Waiter) => boolean): void {
+  const kept = line.waiters.slice(line.head).filter(isKept)
+  line.waiters = []
+  line.smallest = []
+  line.head = 0
+  line.gone = 0
+  for (const waiter of kept) addToLine(line, waiter)
+}
+
+/** What a key has for a waiter: itself, its tokens at a later moment, or nothing. */
+export type Offer<M> =
+  | { readonly kind: 'now'; readonly model: M }
+  | { readonly kind: 'later'; readonly atMs: number }
+  | { readonly kind: 'nothing' }
+
+/** The waiter that goes first for a key, and what the key has for it. */
+export interface First<M> {
+  readonly waiter: Waiter
+  readonly offer: Exclude<Offer<M>, { kind: 'nothing' }>
+}
+
+/** How a key is offered to the queue. */
+export interface Offering<M> {
+  readonly nowMs: number
+  /** Requests of this size, and larger ones, are too large for the key's money. */
+  readonly tooLargeFrom: number
+  /** Whether the key is for any waiter of a line. */
+  readonly isFor: (line: Line) => boolean
+  readonly offer: (waiter: Waiter) => Offer<M>
+  /**
+   * Says that waiters were not looked at, since so many before them had nothing of the key. Not before
+   * this moment will one of those be gone.
+   */
+  readonly hides: (untilMs: number) => void
+}
+
+/** Of the waiters of a line that a key has something for, the first. */
+export function firstOfLine<M>(line: Line, offering: Offering<M>): First<M> | null {
+  const { nowMs, tooLargeFrom, offer, hides } = offering
+  let looks = 0
+  let untilMs = Number.POSITIVE_INFINITY
+  for (let at = line.head; at < line.waiters.length; at++) {
+    if (at % STRETCH === 0) at = passLarge(line, at, tooLargeFrom)
+    const waiter = line.waiters[at]
+    if (waiter === undefined || sizeOf(waiter) >= tooLargeFrom || !isAlive(waiter, nowMs)) continue
+    if (looks === LOOKS_PER_LINE) {
+      hides(untilMs)
+      return null
+    }
+    looks += 1
+    const offered = offer(waiter)
+    if (offered.kind !== 'nothing') return { waiter, offer: offered }
+    untilMs = Math.min(untilMs, waitsUntilMs(waiter))
+  }
+  return null
+}
+
+/** Where the next stretch begins with a waiter that is small enough. */
+function passLarge(line: Line, from: number, tooLargeFrom: number): number {
+  let at = from
+  while (at < line.waiters.length && smallestAt(line, at, tooLargeFrom) >= tooLargeFrom) {
+    at += STRETCH
+  }
+  return at
+}
+
+/** Those that made a stretch count as small may have left: then it is measured again, once. */
+function smallestAt(line: Line, at: number, tooLargeFrom: number): number {
+  const stretch = at / STRETCH
+  const known = line.smallest[stretch] ?? 0
+  if (tooLargeFrom === Number.POSITIVE_INFINITY || known >= tooLargeFrom) return known
+  const sizes = line.waiters
+    .slice(at, at + STRETCH)
+    .filter(waits)
+    .map(sizeOf)
+  const smallest = Math.min(Number.POSITIVE_INFINITY, ...sizes)
+  line.smallest[stretch] = smallest
+  return smallest
+}
+
+/** The waiters of a line that go first, as many as are looked at for one key. */
+export function foremostOf(line: Line, nowMs: number): readonly Waiter[] {
+  const waiters: Waiter[] = []
+  for (let at = line.head; at < line.waiters.length && waiters.length < LOOKS_PER_LINE; at++) {
+    const waiter = line.waiters[at]
+    if (waiter !== undefined && isAlive(waiter, nowMs)) waiters.push(waiter)
+  }
+  return waiters
+}
