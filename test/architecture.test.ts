@@ -56,6 +56,7 @@ describe('rooms', () => {
     ],
     'openrouter/failures': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/requests': ['openrouter/json-value.ts', 'balancing/*', 'tokenx'],
+    'openrouter/prices': [...['openrouter/json-value.ts', 'openrouter/requests', 'balancing/*']],
     'key-pool': ['balancing/*', 'config', 'zod', 'cloudflare:workers'],
     gateway: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
     'gateway/attempts': [

@@ -85,6 +85,8 @@ export interface Usage {
   readonly cachedTokens: number
   readonly reasoningTokens: number
   readonly costUsd: number
+  /** What the provider charged the account's own provider key (BYOK), beside `costUsd`. */
+  readonly byokUsd?: number
   readonly estimated: boolean
 }
 

@@ -214,7 +214,8 @@ function isUsage(value: unknown): boolean {
     isAmount(usage.completionTokens) &&
     isAmount(usage.cachedTokens) &&
     isAmount(usage.reasoningTokens) &&
-    isAmount(usage.costUsd)
+    isAmount(usage.costUsd) &&
+    isAmountIfAny(usage.byokUsd)
   )
 }
 
