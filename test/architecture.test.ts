@@ -67,8 +67,9 @@ describe('rooms', () => {
     'gateway/leases': ['gateway/ports.ts', 'balancing/*', 'config', 'openrouter/*', 'key-pool'],
     http: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
-      ...['hono', 'zod'],
+      ...['http/prices', 'hono', 'zod'],
     ],
+    'http/prices': ['http/kv-credit-cache.ts', 'gateway/*', 'openrouter/*'],
     'http/routes': [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'http-cache-semantics'],

@@ -15,6 +15,7 @@ import { withOutage } from '../key-pool/pool-outage.ts'
 import { createCreditCache } from './kv-credit-cache.ts'
 import { logExpiry, logFaults } from './log.ts'
 import { createPoolSight, type PoolSight, watched } from './pool-sight.ts'
+import { createPriceBook, type PriceBook } from './prices/price-book.ts'
 
 /** The parts of the gateway that live as long as the isolate. */
 export interface Gateway {
@@ -27,6 +28,7 @@ export interface Gateway {
   /** The clients of `CLIENT_KEYS`, by the hash of their token. */
   readonly clients: ReadonlyMap<string, ClientId>
   readonly credit: CreditCache
+  readonly prices: PriceBook
   readonly ports: Ports
   /** Of the bodies and answers that all requests of the isolate hold. */
   readonly memory: ByteBudget
@@ -91,11 +93,17 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports) {
       ),
       clients: new Map(config.clients.map(({ id, tokenSha256 }) => [tokenSha256, id])),
       credit: createCreditCache(env.CREDIT, ports),
+      prices: createPriceBook(env.CREDIT, ports, config.upstreamUrl),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
       warned: new Map(),
       memory: MEMORY,
     },
   }
+}
+
+/** Whether anybody's money is counted, so that prices have to be known. */
+export function hasBudgets({ config }: Pick<Gateway, 'config'>): boolean {
+  return config.keys.some((key) => key.config.maxSpend !== null)
 }
 
 /** Makes the context of one request's journey. */
