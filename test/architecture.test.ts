@@ -63,6 +63,7 @@ describe('rooms', () => {
     ],
     'openrouter/failures': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/requests': ['openrouter/json-value.ts', 'balancing/*', 'tokenx'],
+    'openrouter/prices': [...['openrouter/json-value.ts', 'openrouter/requests', 'balancing/*']],
     'key-pool': ['balancing/*', 'config', 'zod', 'cloudflare:workers'],
     gateway: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
     'gateway/attempts': [
@@ -73,8 +74,9 @@ describe('rooms', () => {
     'gateway/leases': ['gateway/ports.ts', 'balancing/*', 'config', 'openrouter/*', 'key-pool'],
     http: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
-      ...['hono', 'zod'],
+      ...['http/prices', 'hono', 'zod'],
     ],
+    'http/prices': ['http/kv-credit-cache.ts', 'gateway/*', 'openrouter/*'],
     'http/routes': [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'http-cache-semantics'],

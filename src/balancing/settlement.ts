@@ -86,7 +86,7 @@ export interface Usage {
   readonly cachedTokens: number
   readonly reasoningTokens: number
   readonly costUsd: number
-  /** What a provider charged the operator's own account there (BYOK), beside `costUsd`. */
+  /** What the provider charged the account's own provider key (BYOK), beside `costUsd`. */
   readonly byokUsd?: number
   readonly estimated: boolean
 }

@@ -17,6 +17,7 @@ import { type ClientDirectory, createClientDirectory } from './client-directory.
 import { createCreditCache } from './kv-credit-cache.ts'
 import { logExpiry, logFaults } from './log.ts'
 import { createPoolSight, type PoolSight, watched } from './pool-sight.ts'
+import { createPriceBook, type PriceBook } from './prices/price-book.ts'
 
 /** The parts of the gateway that live as long as the isolate. */
 export interface Gateway {
@@ -31,6 +32,7 @@ export interface Gateway {
   /** The clients that were made at run time. */
   readonly directory: ClientDirectory
   readonly credit: CreditCache
+  readonly prices: PriceBook
   readonly ports: Ports
   /** Of the bodies and answers that all requests of the isolate hold. */
   readonly memory: ByteBudget
@@ -96,6 +98,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports) {
       callers: callersOf(config),
       directory: createClientDirectory(),
       credit: createCreditCache(env.CREDIT, ports),
+      prices: createPriceBook(env.CREDIT, ports, config.upstreamUrl),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
       warned: new Map(),
       memory: MEMORY,
@@ -109,6 +112,17 @@ function callersOf({ clients, groups }: Config): ReadonlyMap<string, Caller> {
       const group = groups.find(({ id }) => id === client.groupId) ?? null
       return [client.tokenSha256, callerOf(client, group)] as const
     }),
+  )
+}
+
+/** Whether anybody's money is counted, so that prices have to be known. */
+export function hasBudgets({ config }: Pick<Gateway, 'config'>): boolean {
+  const { keys, clients, groups, admin } = config
+  return (
+    // Clients that are made at run time may have budgets.
+    admin.writers.length > 0 ||
+    keys.some((key) => key.config.maxSpend !== null) ||
+    [...clients, ...groups].some(({ budgets }) => budgets.length > 0)
   )
 }
 

@@ -47,9 +47,12 @@ export async function readModel(
   contentType: string,
   pause: () => Promise<void>,
 ): Promise<ModelRead> {
+  return isFormType(contentType) ? readForm(body, contentType) : await readJson(body, pause)
+}
+
+/** Whether a body is a form, and not JSON. */
+export function isFormType(contentType: string): boolean {
   return /^multipart\/form-data\b/i.test(contentType)
-    ? readForm(body, contentType)
-    : await readJson(body, pause)
 }
 
 function readForm(body: Uint8Array, contentType: string): ModelRead {

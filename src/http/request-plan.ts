@@ -8,10 +8,12 @@ import { sha256Hex, sha256HexOfBytes } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
 import type { HeldBytes } from '../gateway/byte-budget.ts'
 import { OutgoingBody } from '../gateway/outgoing-body.ts'
+import { upperBoundNanos } from '../openrouter/prices/upper-bound.ts'
 import { conversationOf, maxTokensOf } from '../openrouter/requests/conversation.ts'
+import { readPricedFields } from '../openrouter/requests/priced-fields.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import type { Gateway } from './composition-root.ts'
-import type { ReadBody } from './request-body.ts'
+import { isFormType, type ReadBody } from './request-body.ts'
 
 /** What the request's contents and the configuration decide about its journey. */
 export interface RequestPlan {
@@ -25,6 +27,8 @@ export interface RequestPlan {
   readonly size: number
   readonly parts: number
   readonly body: OutgoingBody
+  /** Only for a client with a budget; see `LeaseRequest`. */
+  readonly costNanos?: number | null
 }
 
 /** A request whose body has been read and parsed as far as routing needs. */
@@ -46,10 +50,20 @@ const LARGEST_ANSWER_TOKENS = 1_000_000
 /** The estimated tokens of an answer if the request does not limit them. */
 const UNBOUNDED_ANSWER_TOKENS = 1_000
 
+/** What goes on beside a request that is planned. */
+export interface Beside {
+  /** Keeps the isolate alive for work that no answer waits for. */
+  readonly background: (work: Promise<unknown>) => void
+  /** Lets other requests go on while a large body is read. */
+  readonly pause: () => Promise<void>
+}
+
 export async function planRequest(
-  { config, ports, hasTokenLimits }: Gateway,
+  gateway: Gateway,
   request: ReadRequest,
+  beside: Beside,
 ): Promise<RequestPlan> {
+  const { config, ports, hasTokenLimits } = gateway
   const { model, json, bytes, held, withModel, caller } = request
   const { routes, aliases } = config.policy
   const asked = modelId(model)
@@ -71,7 +85,20 @@ export async function planRequest(
   const body = new OutgoingBody(bytes, asked, held, withModel)
   const parts = request.shape.partsOf?.(json) ?? 1
   const routeIndex = routes.indexOf(route)
-  return { asked, models, route, routeIndex, affinity, promptTokens, tokens, size, parts, body }
+  const cost = await costOf(gateway, request, { models, route, ...beside })
+  const plan = {
+    asked,
+    models,
+    route,
+    routeIndex,
+    affinity,
+    promptTokens,
+    tokens,
+    size,
+    parts,
+    body,
+  }
+  return { ...plan, ...cost }
 }
 
 /**
@@ -118,19 +145,55 @@ export function unknownAlias(
 }
 
 /** The error for a model that the client may not use; null if it may use all that it names. */
-export function modelFault(
-  { model, json }: Pick<ReadRequest, 'model' | 'json'>,
-  caller: Caller,
+export async function modelFault(
+  { model, bytes, headers, caller }: ReadRequest,
   aliases: ReadonlyMap<string, ModelId>,
-): GatewayError | null {
+  pause: () => Promise<void>,
+): Promise<GatewayError | null> {
   if (caller.models.length === 0) return null
-  // OpenRouter may send the request to any of `models[]`.
-  const { models } = json
-  const others = Array.isArray(models) ? models.filter((name) => typeof name === 'string') : []
+  // OpenRouter may send the request to any model that the body names.
+  const others = isForm(headers) ? [] : (await readPricedFields(bytes, pause)).models
   const refused = [model, ...others].find(
     (name) => !mayUse(caller, [name, aliases.get(name) ?? name]),
   )
   if (refused === undefined) return null
   const message = 'This client key may not use that model. GET models shows those that it may use.'
   return gatewayError('model_not_allowed', message, { metadata: { model: refused } })
+}
+
+/** Who may serve a request, and for how long. */
+interface Serving extends Beside {
+  readonly models: readonly ModelId[]
+  readonly route: RoutePolicy
+}
+
+/**
+ * The most that a request can cost, for a client with a budget. While no prices are known, or where
+ * they do not tell, it has no bound: what then becomes of it is the budget's to say.
+ */
+async function costOf(
+  { prices, ports }: Gateway,
+  request: ReadRequest,
+  { models, route, background, pause }: Serving,
+): Promise<{ readonly costNanos?: number | null }> {
+  const { budget } = request.caller
+  if (budget === null) return {}
+  const table = prices.pricesFor(models, background)
+  if (table === null) return { costNanos: null }
+  const bound = upperBoundNanos(
+    {
+      models,
+      promptTokens: request.promptTokens('close', ports.random),
+      fields: isForm(request.headers) ? null : await readPricedFields(request.bytes, pause),
+      maxRunMs: route.timeouts.totalMs,
+      assumedAnswerTokens: budget.assumeOutputTokens,
+    },
+    table,
+    ports.nowMs(),
+  )
+  return { costNanos: bound.kind === 'bounded' ? bound.nanos : null }
+}
+
+function isForm(headers: Headers): boolean {
+  return isFormType(headers.get('content-type') ?? '')
 }

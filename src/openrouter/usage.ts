@@ -27,8 +27,18 @@ export function readUsage(value: unknown): Usage | null {
       countOf(completionDetails.thinking_tokens) ??
       0,
     costUsd: cost ?? 0,
+    ...byokOf(value),
     estimated: false,
   }
+}
+
+/**
+ * With an account's own provider key (BYOK), `cost` is OpenRouter's fee alone, and the provider's
+ * price is beside it. It is beside every other cost too, which holds it already.
+ */
+function byokOf({ is_byok, cost_details }: Record<string, unknown>): { byokUsd?: number } {
+  const byokUsd = is_byok === true ? amountOf(objectOf(cost_details).upstream_inference_cost) : null
+  return byokUsd === null ? {} : { byokUsd }
 }
 
 /** Anthropic's `input_tokens` does not include the tokens read from and written to its cache. */
@@ -56,12 +66,14 @@ function countOf(value: unknown): number | null {
  */
 export function mergeUsage(earlier: Usage | null, later: Usage | null): Usage | null {
   if (earlier === null || later === null) return later ?? earlier
+  const byokUsd = Math.max(earlier.byokUsd ?? 0, later.byokUsd ?? 0)
   return {
     promptTokens: Math.max(earlier.promptTokens, later.promptTokens),
     completionTokens: Math.max(earlier.completionTokens, later.completionTokens),
     cachedTokens: Math.max(earlier.cachedTokens, later.cachedTokens),
     reasoningTokens: Math.max(earlier.reasoningTokens, later.reasoningTokens),
     costUsd: Math.max(earlier.costUsd, later.costUsd),
+    ...(byokUsd > 0 ? { byokUsd } : {}),
     estimated: later.estimated,
   }
 }

@@ -7,14 +7,19 @@ import * as names from '../wire-names.ts'
 
 const KEYS = Array.from({ length: 30 }, (_, i) => ({ id: `k${i}`, key: `sk-or-v1-test-${i}` }))
 
+const MAX_SPEND = { usd: 1, period: 'day' }
+
 interface Setting {
   readonly isPlaced?: boolean
   readonly withBalance?: boolean
+  readonly withBudget?: boolean
   readonly duties?: (() => Promise<unknown>) | undefined
 }
 
 /** A deployment in whose pool the lookups of all keys are due. */
-function deploymentOf({ isPlaced = true, withBalance = false, duties }: Setting) {
+function deploymentOf(setting: Setting) {
+  const { isPlaced = true, withBalance = false, withBudget = false, duties } = setting
+  const keys = KEYS.map((key) => (withBudget ? { ...key, max_spend: MAX_SPEND } : key))
   const lookups = KEYS.map(({ id: keyId }) => ({ keyId, freshSinceMs: 0, withBalance }))
   const exchange = vi.fn(async (_: ExchangeRequest) => ({ version: 1, decisions: [], lookups: [] }))
   const object = { exchange, duties: vi.fn(duties ?? (async () => ({ version: 1, lookups }))) }
@@ -42,7 +47,7 @@ function deploymentOf({ isPlaced = true, withBalance = false, duties }: Setting)
   }
   const bindings = {
     ...env,
-    OPENROUTER_KEYS: JSON.stringify(KEYS),
+    OPENROUTER_KEYS: JSON.stringify(keys),
     KEY_POOL: { getByName },
     CREDIT: { get, put },
   } as unknown as Env
@@ -69,6 +74,22 @@ describe('the scheduled handler', () => {
     )
     expect(request?.takesNoDuties).toBe(true)
     expect(Object.keys(request ?? {}).toSorted()).toEqual(names.REPORT_AT_REST)
+  })
+
+  it('reads the prices, without a key, where money is counted, and nowhere else', async () => {
+    const nothingDue = async () => ({ version: 1, lookups: [] })
+    const prices = ['/api/v1/models null', '/api/v1/embeddings/models null']
+    for (const [withBudget, expected] of [
+      [true, prices],
+      [false, []],
+    ] as const) {
+      const { run, asked } = deploymentOf({ withBudget, duties: nothingDue })
+      await run()
+      expect(asked).toEqual(expected)
+    }
+    const unplaced = deploymentOf({ withBudget: true, isPlaced: false })
+    await unplaced.run()
+    expect(unplaced.asked).toEqual([])
   })
 
   it.each([false, true])(

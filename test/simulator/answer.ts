@@ -2,6 +2,7 @@ import type { Call, Tool } from './api-shape.ts'
 import { sampleOf } from './json-schema-sample.ts'
 import type { Model } from './models.ts'
 import { promptCostUsd, round } from './money.ts'
+import { type Charges, NO_CHARGES } from './prices.ts'
 import type { Settings } from './world.ts'
 
 /** The output of one token. */
@@ -20,7 +21,11 @@ export interface Usage {
   readonly reasoningTokens: number
   readonly promptUsd: number
   readonly completionUsd: number
+  /** What is charged. */
   readonly costUsd: number
+  /** Whether the account's own provider key was used, and what the provider took in all. */
+  readonly isByok: boolean
+  readonly upstreamUsd: number
 }
 
 /** The output of the simulated model, before an API shape puts it into its form. */
@@ -53,9 +58,9 @@ export function answerTo(
   call: Call,
   model: Model,
   settings: Settings,
-  at: { nowMs: number; cachedTokens: number },
+  at: { nowMs: number; cachedTokens: number; charges: Charges },
 ): Answer {
-  const { nowMs, cachedTokens } = at
+  const { nowMs, cachedTokens, charges } = at
   const { promptTokens, units, product } = call
   const prompt = { promptTokens, cachedTokens, units }
   const said = product.kind === 'text' ? piecesOf(call, model, settings) : []
@@ -72,8 +77,8 @@ export function answerTo(
     toolCallId: `call_${id.slice(-12)}`,
     usage:
       product.kind === 'text'
-        ? usageOf(model, prompt, pieces)
-        : counted(model, prompt, product.tokens),
+        ? usageOf(charges, prompt, pieces)
+        : counted(charges, prompt, { completionTokens: product.tokens, reasoningTokens: 0 }),
   }
 }
 
@@ -85,50 +90,54 @@ export function joined(answer: Answer, kind: Piece['kind']): string {
 /** The same answer with other pieces and their usage. */
 export function withPieces(
   answer: Answer,
-  model: Model,
+  charges: Charges,
   pieces: readonly Piece[],
   finishReason: Answer['finishReason'],
 ): Answer {
-  const usage = usageOf(model, answer.usage, pieces)
+  const usage = usageOf(charges, answer.usage, pieces)
   return { ...answer, pieces, finishReason, usage }
 }
 
 /** The same answer at no cost: OpenRouter does not charge an answer that ends in an error. */
 export function freeOfCharge(answer: Answer): Answer {
-  const usage = { ...answer.usage, promptUsd: 0, completionUsd: 0, costUsd: 0 }
+  const usage = { ...answer.usage, promptUsd: 0, completionUsd: 0, costUsd: 0, upstreamUsd: 0 }
   return { ...answer, usage }
 }
 
 /** The same answer with all counters at zero, as OpenRouter answers from its own cache. */
 export function unbilled(answer: Answer): Answer {
-  const zero = usageOf(FREE_PRICES, { promptTokens: 0, cachedTokens: 0, units: 0 }, [])
+  const zero = usageOf(NO_CHARGES, { promptTokens: 0, cachedTokens: 0, units: 0 }, [])
   return { ...answer, usage: zero }
 }
 
-const FREE_PRICES = { promptUsd: 0, completionUsd: 0, unitUsd: 0 }
-
-type Prices = Pick<Model, 'promptUsd' | 'completionUsd' | 'unitUsd'>
 type Prompt = Pick<Usage, 'promptTokens' | 'cachedTokens' | 'units'>
 
 /** Counts the usage. OpenRouter does not charge an answer without tokens. */
-function usageOf(prices: Prices, prompt: Prompt, pieces: readonly Piece[]): Usage {
-  const usage = counted(prices, prompt, pieces.length)
+function usageOf(charges: Charges, prompt: Prompt, pieces: readonly Piece[]): Usage {
   const reasoningTokens = pieces.filter((piece) => piece.kind === 'reasoning').length
-  return { ...usage, reasoningTokens, costUsd: pieces.length === 0 ? 0 : usage.costUsd }
+  const usage = counted(charges, prompt, { completionTokens: pieces.length, reasoningTokens })
+  return pieces.length === 0 ? { ...usage, costUsd: 0, upstreamUsd: 0 } : usage
 }
 
-function counted(prices: Prices, prompt: Prompt, completionTokens: number): Usage {
-  const promptUsd = promptCostUsd(prices, prompt) + prompt.units * prices.unitUsd
-  const completionUsd = completionTokens * prices.completionUsd
+function counted(
+  charges: Charges,
+  prompt: Prompt,
+  { completionTokens, reasoningTokens }: Pick<Usage, 'completionTokens' | 'reasoningTokens'>,
+): Usage {
+  const promptUsd = promptCostUsd(charges, prompt)
+  const spokenUsd = (completionTokens - reasoningTokens) * charges.completionUsd
+  const completionUsd = spokenUsd + reasoningTokens * charges.reasoningUsd
   return {
     units: prompt.units,
     promptTokens: prompt.promptTokens,
     cachedTokens: prompt.cachedTokens,
     completionTokens,
-    reasoningTokens: 0,
+    reasoningTokens,
     promptUsd: round(promptUsd),
     completionUsd: round(completionUsd),
-    costUsd: round(promptUsd + completionUsd),
+    costUsd: round((promptUsd + completionUsd) * (charges.byokFee ?? 1)),
+    isByok: charges.byokFee !== null,
+    upstreamUsd: round(promptUsd + completionUsd),
   }
 }
 

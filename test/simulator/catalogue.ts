@@ -1,6 +1,8 @@
-import { EMBEDDING_MODELS, MODELS, type Model } from './models.ts'
+import { EMBEDDING_MODELS, findModel, MODELS, type Model } from './models.ts'
+import { type Endpoint, endpointsOf, pricingOf } from './prices.ts'
 import { json, type Reply } from './reply.ts'
-import type { Visit } from './visit.ts'
+import { settingsOf, type Visit } from './visit.ts'
+import type { Settings } from './world.ts'
 
 const CACHED = {
   'cache-control': 'public, max-age=300, stale-while-revalidate=3600, stale-if-error=3600',
@@ -8,14 +10,6 @@ const CACHED = {
 const DEFAULT_LIMIT = 500
 const MAX_LIMIT = 1000
 const PARAMETERS = ['max_tokens', 'temperature', 'tools', 'tool_choice', 'response_format']
-
-/** Prices are decimal strings of USD per token, never in scientific notation. */
-const decimal = (usd: number) => usd.toFixed(12).replace(/\.?0+$/, '')
-
-const pricing = (model: Model) => ({
-  prompt: decimal(model.promptUsd),
-  completion: decimal(model.completionUsd),
-})
 
 const architecture = {
   modality: 'text->text',
@@ -25,7 +19,7 @@ const architecture = {
   instruct_type: null,
 }
 
-const listed = (model: Model) => ({
+const listed = (model: Model, settings: Settings) => ({
   id: model.id,
   canonical_slug: model.id.replace(/:free$/, ''),
   name: model.name,
@@ -33,7 +27,7 @@ const listed = (model: Model) => ({
   description: 'A simulated model.',
   context_length: model.contextLength,
   architecture,
-  pricing: pricing(model),
+  pricing: pricingOf(model, settings),
   top_provider: {
     context_length: model.contextLength,
     max_completion_tokens: model.maxOutputTokens,
@@ -46,16 +40,16 @@ const listed = (model: Model) => ({
   links: { details: `/api/v1/models/${model.id}/endpoints` },
 })
 
-const endpoint = (model: Model) => ({
+const endpoint = (model: Model, { tag, pricing, maxCompletionTokens }: Endpoint) => ({
   name: `${model.provider} | ${model.id}`,
   model_id: model.id,
   model_name: model.name,
-  tag: model.provider.toLowerCase().replaceAll(' ', '-'),
+  tag,
   provider_name: model.provider,
   context_length: model.contextLength,
-  max_completion_tokens: model.maxOutputTokens,
+  max_completion_tokens: maxCompletionTokens,
   max_prompt_tokens: null,
-  pricing: pricing(model),
+  pricing,
   quantization: null,
   status: 0,
   supported_parameters: PARAMETERS,
@@ -67,8 +61,8 @@ const endpoint = (model: Model) => ({
   throughput_last_30m: null,
 })
 
-const listedEmbedding = (model: Model) => ({
-  ...listed(model),
+const listedEmbedding = (model: Model, settings: Settings) => ({
+  ...listed(model, settings),
   architecture: {
     ...architecture,
     modality: 'text->embeddings',
@@ -76,8 +70,14 @@ const listedEmbedding = (model: Model) => ({
   },
 })
 
-function modelList(url: URL): Reply {
-  const all = MODELS.map(listed)
+/** Models of tests, such as `sim/…`, once a test has set their price. */
+function pricedModels({ prices }: Settings): readonly Model[] {
+  const known = new Set([...MODELS, ...EMBEDDING_MODELS].map(({ id }) => id))
+  return Object.keys(prices).flatMap((id) => (known.has(id) ? [] : (findModel(id) ?? [])))
+}
+
+function modelList(url: URL, settings: Settings): Reply {
+  const all = [...MODELS, ...pricedModels(settings)].map((model) => listed(model, settings))
   if (!url.searchParams.has('offset') && !url.searchParams.has('limit')) {
     return json(
       200,
@@ -110,29 +110,35 @@ function providers(): Reply {
 /** The reply of a public list, which needs no key; null if the path is no such list. */
 export function catalogue(visit: Visit): Reply | null {
   if (visit.entry.method !== 'GET') return null
+  const settings = settingsOf(visit)
   const cached = (data: unknown) => json(200, { data }, { headers: CACHED })
   switch (visit.entry.path) {
     case '/models':
-      return modelList(visit.url)
+      return modelList(visit.url, settings)
     case '/models/count':
       return cached({ count: MODELS.length })
     case '/embeddings/models':
-      return cached(EMBEDDING_MODELS.map(listedEmbedding))
+      return cached(EMBEDDING_MODELS.map((model) => listedEmbedding(model, settings)))
     case '/providers':
       return providers()
     case '/endpoints/zdr':
-      return cached(MODELS.filter((model) => model.provider === 'DeepInfra').map(endpoint))
+      return cached(
+        MODELS.filter((model) => model.provider === 'DeepInfra').flatMap((model) =>
+          endpointsOf(model, settings).map((one) => endpoint(model, one)),
+        ),
+      )
     default:
-      return oneModel(visit.entry.path)
+      return oneModel(visit.entry.path, settings)
   }
 }
 
-function oneModel(path: string): Reply | null {
+function oneModel(path: string, settings: Settings): Reply | null {
   const match = /^\/model\/(.+)$/.exec(path) ?? /^\/models\/(.+)\/endpoints$/.exec(path)
   if (match === null) return null
-  const model = MODELS.find((candidate) => candidate.id === match[1])
+  const model = [...MODELS, ...pricedModels(settings)].find(({ id }) => id === match[1])
   if (model === undefined) return null
-  const data = listed(model)
+  const data = listed(model, settings)
   if (path.startsWith('/model/')) return json(200, { data }, { headers: CACHED })
-  return json(200, { data: { ...data, endpoints: [endpoint(model)] } }, { headers: CACHED })
+  const endpoints = endpointsOf(model, settings).map((one) => endpoint(model, one))
+  return json(200, { data: { ...data, endpoints } }, { headers: CACHED })
 }

@@ -1,3 +1,4 @@
+import type { ChargeReport } from './charge-book.ts'
 import type { LogEntry, Stats } from './journal.ts'
 import type { RuleInput } from './rules.ts'
 import type { ScriptInput } from './scripts.ts'
@@ -59,6 +60,8 @@ export function simulatorControl(
       call<unknown>('PUT', `/scripts/${encodeURIComponent(name)}`, script),
     log,
     stats,
+    /** What was charged since the world began. */
+    charges: () => call<ChargeReport>('GET', '/charges'),
     /** Polls until the predicate is true. After `timeoutMs` it throws with the last observation. */
     async waitFor(predicate: (received: Observed) => boolean, timeoutMs = 5000): Promise<Observed> {
       const deadlineMs = Date.now() + timeoutMs

@@ -1,5 +1,6 @@
 import { type Context, Hono } from 'hono'
 import { z } from 'zod'
+import { chargeReport } from './charge-book.ts'
 import { FAULT_NAMES } from './faults.ts'
 import { type Rule, ruleSchema } from './rules.ts'
 import { scriptSchema } from './scripts.ts'
@@ -36,6 +37,8 @@ type Read<T> = { ok: true; value: T } | { ok: false; response: Response }
  * - `PUT scripts/:name` `{status?, headers?, chunks: [{text | base64, delayMs?}], end?}`: the model
  *   `script/<name>` answers exactly with this script
  * - `GET log?since=<seq>`: `{entries}`, oldest first
+ * - `GET charges`: what was charged, in whole nano-dollars: in total, by key, account, model and
+ *   generation id, and each charge
  * - `GET stats`: counters of inference requests, in total and per key, and of all requests per path
  *
  * A request for the model `sim/<fault>` gets this fault. With `sim/<fault>@<key>` it gets the fault
@@ -67,6 +70,7 @@ export function control(stage: Stage): Hono {
     if (!Number.isFinite(since)) return refuse(context, 400, 'since: a sequence number')
     return context.json({ entries: stage.current().journal.since(since) })
   })
+  app.get('/charges', (context) => context.json(chargeReport(stage.current().charges)))
   app.get('/stats', (context) => context.json(stage.current().journal.stats))
   app.all('*', (context) =>
     refuse(context, 404, 'The control API has no such path. GET /control lists those that it has.'),
@@ -92,6 +96,7 @@ function guide(origin: string) {
       'PUT /control/scripts/<name>': 'the exact bytes that the model script/<name> answers with',
       'GET /control/log?since=<seq>': 'the requests that came, with key, status and cost',
       'GET /control/stats': 'how many',
+      'GET /control/charges': 'what was charged, in nano-dollars',
       'GET /control/faults': 'the names of all faults',
       'POST /control/reset': 'back to the beginning',
     },

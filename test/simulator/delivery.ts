@@ -136,13 +136,23 @@ function bill(visit: Visit, reply: Played, ended: { outcome: Ended['outcome']; t
   const full = ended.outcome === 'completed' || scene.call.wording.kind === 'whole'
   const usd = full ? usage.costUsd : partialUsd(scene, ended.tokens)
   if (usd !== 0) charge(account, key, usd, visit.nowMs)
+  const { byokFee } = scene.charges
+  visit.simulation.charges.push({
+    generationId: scene.answer.id,
+    key: key.name,
+    account: account.id,
+    model: scene.call.model,
+    costUsd: usd,
+    upstreamUsd: full ? usage.upstreamUsd : round(byokFee ? usd / byokFee : usd),
+  })
   return usd
 }
 
 /** The cost of a stream that ended early: nothing before its first token. */
-function partialUsd({ answer, model }: Scene, tokens: number): number {
+function partialUsd({ answer, charges }: Scene, tokens: number): number {
   if (answer.usage.costUsd === 0 || tokens === 0) return 0
-  return round(answer.usage.promptUsd + tokens * model.completionUsd)
+  const usd = answer.usage.promptUsd + tokens * charges.completionUsd
+  return round(usd * (charges.byokFee ?? 1))
 }
 
 /** Splits a step into writes that end inside a field name, a character and the line ends. */

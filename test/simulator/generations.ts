@@ -4,6 +4,7 @@ import { withAccount } from './credentials.ts'
 import { failure } from './errors.ts'
 import type { Ended } from './journal.ts'
 import { isRecord } from './json-schema-sample.ts'
+import { round } from './money.ts'
 import { json, type Played, type Reply } from './reply.ts'
 import { openRouterError } from './shapes/openrouter-error.ts'
 import { settingsOf, type Visit } from './visit.ts'
@@ -75,9 +76,9 @@ function dataOf(
     native_finish_reason: reply.error === null ? (answer?.finishReason ?? null) : 'error',
     total_cost: ended.costUsd,
     usage: ended.costUsd,
-    upstream_inference_cost: ended.costUsd,
+    upstream_inference_cost: upstreamUsd(ended.costUsd, reply.scene?.charges.byokFee ?? null),
     cache_discount: null,
-    is_byok: false,
+    is_byok: (reply.scene?.charges.byokFee ?? null) !== null,
     tokens_prompt: count(usage?.promptTokens),
     tokens_completion: count(usage?.completionTokens),
     native_tokens_prompt: count(usage?.promptTokens),
@@ -96,6 +97,11 @@ function dataOf(
     provider_responses: null,
     response_cache_source_id: reply.headers['x-openrouter-cache-source-id'] ?? null,
   }
+}
+
+/** What the provider took, of which OpenRouter charged a share. */
+function upstreamUsd(costUsd: number, byokFee: number | null): number {
+  return byokFee === null || byokFee === 0 ? costUsd : round(costUsd / byokFee)
 }
 
 function contentOf(visit: Visit, answer: Answer, error: string | null) {

@@ -6,6 +6,7 @@ import { type FaultParams, faultParamsSchema } from './fault-params.ts'
 import { FAULT_NAMES, strike } from './faults.ts'
 import { findModel, type Model } from './models.ts'
 import { type Pacing, pacingOf, stepsOf } from './pacing.ts'
+import { chargesOf, NO_CHARGES, servingEndpoint } from './prices.ts'
 import { cachedTokens, keepPrompt } from './prompt-cache.ts'
 import { refused } from './refusal.ts'
 import { json, type Reply, type Scene } from './reply.ts'
@@ -95,11 +96,16 @@ function answered(visit: Visit, shape: ApiShape, call: Call, model: Model): Repl
   if (hit !== null) {
     visit.simulation.journal.countHit(visit.entry)
     const { answer, headers } = hit
-    return perform({ call, model, answer, pacing: AT_ONCE }, headers)
+    return perform({ call, model, charges: NO_CHARGES, answer, pacing: AT_ONCE }, headers)
   }
-  const refusal = refused(visit, call, model)
+  const endpoint = servingEndpoint(model, visit.body, settings)
+  if (endpoint === null) return noEndpoint(visit, shape, call)
+  const { promptTokens } = call
+  const asked = { promptTokens, body: visit.body, nowMs: visit.nowMs }
+  const charges = chargesOf(model, endpoint, asked, settings)
+  const refusal = refused(visit, call, model, charges)
   if (refusal !== null) return worded(visit, shape, refusal.answer, refusal.label)
-  const at = { nowMs: Date.now(), cachedTokens: cachedTokens(visit, call) }
+  const at = { nowMs: Date.now(), cachedTokens: cachedTokens(visit, call), charges }
   const answer = answerTo(call, model, settings, at)
   visit.remember = () => {
     keepPrompt(visit, call)
@@ -108,7 +114,12 @@ function answered(visit: Visit, shape: ApiShape, call: Call, model: Model): Repl
   }
   const pacing = pacingOf(visit.key, settings, visit.simulation.random)
   const headers = request === null ? {} : missHeaders(request)
-  return perform({ call, model, answer, pacing }, headers)
+  return perform({ call, model, charges, answer, pacing }, headers)
+}
+
+function noEndpoint(visit: Visit, shape: ApiShape, call: Call): Reply {
+  const answer = failure(404, `No endpoints found for ${call.model} within max_price`)
+  return worded(visit, shape, answer, 'no-endpoint')
 }
 
 /** The pacing of answers from the response cache: there is no provider to wait for. */

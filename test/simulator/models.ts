@@ -1,3 +1,5 @@
+import type { Pricing } from './prices.ts'
+
 /** A model of the simulated OpenRouter. Prices are in USD per token. */
 export interface Model {
   readonly id: string
@@ -7,6 +9,8 @@ export interface Model {
   readonly completionUsd: number
   /** The price of one search, or of one second of sound. */
   readonly unitUsd: number
+  /** Its further prices, and those that it does not have at all times. */
+  readonly pricing?: Pricing
   readonly contextLength: number
   /** The largest output, in tokens. It is the bound of a request without `max_tokens`. */
   readonly maxOutputTokens: number
@@ -39,13 +43,28 @@ const LLAMA = 'meta-llama/llama-3.3-70b-instruct'
 export const MODELS: readonly Model[] = [
   model('openai/gpt-4o-mini', 'OpenAI: GPT-4o-mini', 'Azure', [0.15, 0.6], [128000, 16384]),
   model('openai/gpt-4o', 'OpenAI: GPT-4o', 'OpenAI', [2.5, 10], [128000, 16384]),
-  model(
-    'anthropic/claude-sonnet-4.5',
-    'Anthropic: Claude Sonnet 4.5',
-    'Amazon Bedrock',
-    [3, 15],
-    [1000000, 64000],
-  ),
+  {
+    ...model(
+      'anthropic/claude-sonnet-4.5',
+      'Anthropic: Claude Sonnet 4.5',
+      'Amazon Bedrock',
+      [3, 15],
+      [1000000, 64000],
+    ),
+    pricing: {
+      input_cache_write: '0.00000375',
+      web_search: '0.01',
+      overrides: [
+        {
+          min_prompt_tokens: 200_000,
+          prompt: '0.000006',
+          completion: '0.0000225',
+          input_cache_read: '0.0000006',
+          input_cache_write: '0.0000075',
+        },
+      ],
+    },
+  },
   model(LLAMA, 'Meta: Llama 3.3 70B Instruct', 'DeepInfra', [0.13, 0.39], [131072, 16384]),
   model(`${LLAMA}:free`, 'Meta: Llama 3.3 70B Instruct (free)', 'Venice', [0, 0], [65536, 8192]),
   model('deepseek/deepseek-r1', 'DeepSeek: R1', 'DeepInfra', [0.7, 2.4], [163840, 32768]),

@@ -1,24 +1,31 @@
 import type { Call } from './api-shape.ts'
 import type { Model } from './models.ts'
+import type { Charges } from './prices.ts'
 import type { Account, Key, KeyUsage } from './world.ts'
 
 const DAY_MS = 86_400_000
 
 /** The most that a call can cost, in USD. Without `max_tokens`, the largest output counts. */
-export function boundUsd(call: Call, model: Model): number {
-  const { product } = call
+export function boundUsd(call: Call, model: Model, charges: Charges): number {
+  const { product, promptTokens, units } = call
   const tokens =
     product.kind === 'text' ? (call.maxTokens ?? model.maxOutputTokens) : product.tokens
-  const promptUsd = call.promptTokens * model.promptUsd + call.units * model.unitUsd
-  return round(promptUsd + tokens * model.completionUsd)
+  const promptUsd = promptCostUsd(charges, { promptTokens, cachedTokens: 0, units })
+  return round(promptUsd + tokens * Math.max(charges.completionUsd, charges.reasoningUsd))
 }
 
-/** The price of the prompt, in USD, not rounded. A cached token costs a tenth of a fresh one. */
+/** The price of the prompt, with all that is charged at once, in USD, not rounded. */
 export function promptCostUsd(
-  prices: Pick<Model, 'promptUsd'>,
-  prompt: { readonly promptTokens: number; readonly cachedTokens: number },
+  charges: Charges,
+  prompt: {
+    readonly promptTokens: number
+    readonly cachedTokens: number
+    readonly units: number
+  },
 ): number {
-  return (prompt.promptTokens - 0.9 * prompt.cachedTokens) * prices.promptUsd
+  const fresh = prompt.promptTokens - prompt.cachedTokens
+  const tokensUsd = fresh * charges.promptUsd + prompt.cachedTokens * charges.cachedUsd
+  return tokensUsd + prompt.units * charges.unitUsd + charges.fixedUsd
 }
 
 /** Rounds to billionths of a dollar: with floating-point errors, no test could assert balances. */

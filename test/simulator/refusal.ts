@@ -11,6 +11,7 @@ import {
 } from './errors.ts'
 import { isFree, type Model } from './models.ts'
 import { boundUsd, limitRemainingUsd, round, usedOfLimitUsd, windowEndMs } from './money.ts'
+import type { Charges } from './prices.ts'
 import { countRequest } from './rate-limits.ts'
 import { errorContext, type Visit } from './visit.ts'
 import type { Account, Key } from './world.ts'
@@ -21,6 +22,7 @@ interface LeaseDraft {
   readonly model: Model
   readonly key: Key
   readonly account: Account
+  readonly charges: Charges
   readonly boundUsd: number
 }
 
@@ -28,10 +30,11 @@ interface LeaseDraft {
  * The refusal of a request by money or a rate limit, or null. An allowed request is counted, and
  * reserves its bound in the account's in-flight budget until the visit releases it.
  */
-export function refused(visit: Visit, call: Call, model: Model): Refusal | null {
+export function refused(visit: Visit, call: Call, model: Model, charges: Charges): Refusal | null {
   const { key, account } = visit
   if (key === null || account === null) return null
-  const request = { visit, call, model, key, account, boundUsd: boundUsd(call, model) }
+  const bound = boundUsd(call, model, charges)
+  const request = { visit, call, model, key, account, charges, boundUsd: bound }
   const refusal =
     capReached(request) ??
     layerSpent(request) ??
@@ -86,10 +89,10 @@ function tooLarge(request: LeaseDraft): Refusal | null {
 }
 
 function unaffordable(request: LeaseDraft, payer: 'key' | 'account', usd: number): Refusal {
-  const { call, model } = request
-  const left = usd - call.promptTokens * model.promptUsd
+  const { call, model, charges } = request
+  const left = usd - call.promptTokens * charges.promptUsd
   const affordable =
-    model.completionUsd === 0 ? 0 : Math.max(0, Math.floor(left / model.completionUsd))
+    charges.completionUsd === 0 ? 0 : Math.max(0, Math.floor(left / charges.completionUsd))
   const requested = call.maxTokens ?? model.maxOutputTokens
   const answer = canOnlyAfford(contextOf(request), payer, { requested, affordable })
   return { answer, label: payer === 'key' ? 'key-limit-402' : 'afford-402' }

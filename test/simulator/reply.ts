@@ -2,6 +2,7 @@ import type { Answer } from './answer.ts'
 import type { Call, EventKind } from './api-shape.ts'
 import type { Model } from './models.ts'
 import type { Pacing } from './pacing.ts'
+import type { Charges } from './prices.ts'
 
 /** One write, and the time since the write before it. */
 export interface Step {
@@ -16,6 +17,7 @@ export interface Step {
 export interface Scene {
   readonly call: Call
   readonly model: Model
+  readonly charges: Charges
   readonly answer: Answer
   readonly pacing: Pacing
 }

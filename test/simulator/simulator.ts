@@ -61,6 +61,7 @@ function begin(world: World): Simulation {
     promptCache: new Map(),
     responseCache: new Map(),
     generations: new Map(),
+    charges: [],
     random: seededRandom(settings.seed),
   }
 }

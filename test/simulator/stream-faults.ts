@@ -2,6 +2,7 @@ import { type Answer, freeOfCharge, withPieces } from './answer.ts'
 import type { Failure } from './api-shape.ts'
 import type { ApiError } from './errors.ts'
 import type { FaultParams } from './fault-params.ts'
+import { isRecord } from './json-schema-sample.ts'
 import { paced, step, stepsOf, wholeStep } from './pacing.ts'
 import type { Played, Scene, Step } from './reply.ts'
 import { COMMENT } from './sse.ts'
@@ -133,12 +134,12 @@ function instead(played: Played, scene: Scene, answer: Answer): Played {
 const longLine: StreamFault = (played, scene, params) => {
   const text = 'ü'.repeat((params.kilobytes ?? 256) * 512)
   const pieces = [{ kind: 'text' as const, text }, ...scene.answer.pieces]
-  const answer = withPieces(scene.answer, scene.model, pieces, scene.answer.finishReason)
+  const answer = withPieces(scene.answer, scene.charges, pieces, scene.answer.finishReason)
   return { ...instead(played, scene, answer), error: null }
 }
 
 const emptyAnswer: StreamFault = (played, scene) =>
-  instead(played, scene, withPieces(scene.answer, scene.model, [], null))
+  instead(played, scene, withPieces(scene.answer, scene.charges, [], null))
 
 const slowFirstToken: StreamFault = (played, { answer, pacing, call }, params) => {
   const totalMs = params.ms ?? 3000
@@ -170,6 +171,36 @@ const endsAfter =
     ending,
   })
 
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+
+/** A good answer that does not say what it used and cost. It is charged all the same. */
+const noUsage: StreamFault = (played) => {
+  const steps = played.steps.map((one) => {
+    const text = decoder.decode(one.bytes)
+    const isJson = one.kind === 'body' && text.startsWith('{')
+    const told = isJson ? withoutUsage(text) : text.replace(/(?<=^data: ){.*}$/gm, withoutUsage)
+    return told === text ? one : { ...one, bytes: encoder.encode(told) }
+  })
+  return { ...played, steps, error: null }
+}
+
+/** Usage is at the top, or in the message or response that an event holds. */
+function withoutUsage(json: string): string {
+  const strip = (value: unknown): unknown => {
+    if (!isRecord(value)) return value
+    const { usage: _, ...rest } = value
+    return rest
+  }
+  const event = strip(JSON.parse(json))
+  if (!isRecord(event)) return json
+  const inner = ['message', 'response'].filter((name) => isRecord(event[name]))
+  return JSON.stringify({
+    ...event,
+    ...Object.fromEntries(inner.map((name) => [name, strip(event[name])])),
+  })
+}
+
 /** Faults that begin with a 200, by name. A whole answer gets the closest equivalent. */
 export const STREAM_FAULTS: Readonly<Record<string, StreamFault>> = {
   'hang-after-headers': (played) => ({ ...played, steps: [], ending: 'silence' }),
@@ -188,4 +219,5 @@ export const STREAM_FAULTS: Readonly<Record<string, StreamFault>> = {
   'finish-error': finishError,
   'long-line': longLine,
   'empty-answer': emptyAnswer,
+  'no-usage': noUsage,
 }

@@ -1,4 +1,5 @@
 import type { ApiShape } from './api-shape.ts'
+import type { Charge } from './charge-book.ts'
 import type { ErrorContext } from './errors.ts'
 import type { FaultParams } from './fault-params.ts'
 import type { Generations } from './generations.ts'
@@ -22,6 +23,8 @@ export interface Simulation {
   readonly promptCache: PromptCache
   readonly responseCache: ResponseCache
   readonly generations: Generations
+  /** What was charged, the oldest first. A charge of nothing is one too. */
+  readonly charges: Charge[]
   readonly random: () => number
 }
 

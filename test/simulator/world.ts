@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { faultParamsSchema } from './fault-params.ts'
+import { endpointSchema, pricingSchema } from './prices.ts'
 
 const usd = z.number()
 const count = z.number().int().nonnegative()
@@ -107,6 +108,12 @@ export const settingsSchema = z.strictObject({
     .strictObject({ fault: z.string(), params: faultParamsSchema.prefault({}) })
     .nullable()
     .default(null),
+  /** Prices instead of, or beside, those of a model's own, by model. The lists show the same. */
+  prices: z.record(z.string(), pricingSchema).default({}),
+  /** The endpoints of a model, by model. Without, there is one at the list price. */
+  endpoints: z.record(z.string(), z.array(endpointSchema)).default({}),
+  /** Accounts use their own provider keys, and are charged this share of the price; null: they do not. */
+  byokFee: z.number().min(0).max(1).nullable().default(null),
   /** How many requests the log keeps. */
   logLimit: z.number().int().positive().default(2000),
 })

@@ -84,6 +84,10 @@ const NANOS = 1e9
 /** A surplus that is smaller would be used up by the next answer. */
 const MIN_SURPLUS_NANOS = 1_000_000
 
+/**
+ * It rounds to the nearest and not up: OpenRouter's costs are decimals of at most nano-dollars, and
+ * their floating-point forms lie a hair above or below.
+ */
 export const nanosOf = (usd: number): number => Math.round(usd * NANOS)
 export const usdOf = (nanos: number): number => nanos / NANOS
 

@@ -8,6 +8,7 @@ import { errorResponse } from '../error-response.ts'
 import { logBug, logRequest } from '../log.ts'
 import { type ReadBody, readModel } from '../request-body.ts'
 import {
+  type Beside,
   modelFault,
   planRequest,
   type ReadRequest,
@@ -26,7 +27,7 @@ export function inference(shape: ApiShape) {
     if (encoded !== null) return errorResponse(c, encoded)
     const { headers } = request
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-    const preparing = prepare(gateway, request, { shape, caller })
+    const preparing = prepare(gateway, request, { shape, caller, background })
     // A client that leaves ends its request here and now. What that has of the isolate's memory has to
     // be released all the same.
     background(preparing.catch(() => undefined))
@@ -67,7 +68,7 @@ type Planned =
 async function prepare(
   gateway: Gateway,
   request: Request,
-  from: Pick<ReadRequest, 'shape' | 'caller'>,
+  from: Pick<ReadRequest, 'shape' | 'caller'> & Pick<Beside, 'background'>,
 ): Promise<Planned> {
   const { config, memory, ports } = gateway
   const { maxBodyBytes, timeouts } = config.policy
@@ -85,7 +86,7 @@ async function prepare(
 /** Plans the journey of a request whose body has come. What was read of the body ends with this. */
 async function plan(
   gateway: Gateway,
-  request: Omit<ReadRequest, keyof ReadBody>,
+  { background, ...request }: Omit<ReadRequest, keyof ReadBody> & Pick<Beside, 'background'>,
 ): Promise<Planned> {
   const pause = () => new Promise<void>((resolve) => void gateway.ports.timer(0, resolve))
   const contentType = request.headers.get('content-type') ?? ''
@@ -93,9 +94,13 @@ async function plan(
   if (!read.ok) return read
   const { model } = read
   const mistake = read.isFixed ? null : unknownAlias(model, gateway.config.policy.aliases)
-  const error = mistake ?? modelFault(read, request.caller, gateway.config.policy.aliases)
+  const whole = { ...request, ...read }
+  const error = mistake ?? (await modelFault(whole, gateway.config.policy.aliases, pause))
   if (error !== null) return { ok: false, error }
-  return { ok: true, plan: { ...(await planRequest(gateway, { ...request, ...read })), model } }
+  return {
+    ok: true,
+    plan: { ...(await planRequest(gateway, whole, { pause, background })), model },
+  }
 }
 
 /** The gateway reads bodies as they come, and does not decompress them. */

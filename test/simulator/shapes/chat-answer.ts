@@ -10,7 +10,7 @@ export function chatUsage(usage: Usage): Json {
     completion_tokens: usage.completionTokens,
     total_tokens: usage.promptTokens + usage.completionTokens,
     cost: usage.costUsd,
-    is_byok: false,
+    is_byok: usage.isByok,
     prompt_tokens_details: {
       cached_tokens: usage.cachedTokens,
       cache_write_tokens: usage.promptTokens - usage.cachedTokens,
@@ -18,7 +18,7 @@ export function chatUsage(usage: Usage): Json {
       video_tokens: 0,
     },
     cost_details: {
-      upstream_inference_cost: usage.costUsd,
+      upstream_inference_cost: usage.upstreamUsd,
       upstream_inference_prompt_cost: usage.promptUsd,
       upstream_inference_completions_cost: usage.completionUsd,
     },

@@ -48,9 +48,9 @@ const usageOf = (usage: Usage): Json => ({
   prompt_tokens: usage.promptTokens,
   total_tokens: usage.promptTokens,
   cost: usage.costUsd,
-  is_byok: false,
+  is_byok: usage.isByok,
   cost_details: {
-    upstream_inference_cost: usage.costUsd,
+    upstream_inference_cost: usage.upstreamUsd,
     upstream_inference_prompt_cost: usage.promptUsd,
     upstream_inference_completions_cost: 0,
   },

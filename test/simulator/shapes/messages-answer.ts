@@ -36,9 +36,9 @@ export function outputUsage({ usage }: Answer): Fields {
 export function costUsage({ usage }: Answer): Fields {
   return {
     cost: usage.costUsd,
-    is_byok: false,
+    is_byok: usage.isByok,
     cost_details: {
-      upstream_inference_cost: usage.costUsd,
+      upstream_inference_cost: usage.upstreamUsd,
       upstream_inference_prompt_cost: usage.promptUsd,
       upstream_inference_completions_cost: usage.completionUsd,
     },

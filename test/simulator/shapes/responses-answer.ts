@@ -71,9 +71,9 @@ function usageOf({ usage }: Answer): Json {
     output_tokens_details: { reasoning_tokens: usage.reasoningTokens },
     total_tokens: usage.promptTokens + usage.completionTokens,
     cost: usage.costUsd,
-    is_byok: false,
+    is_byok: usage.isByok,
     cost_details: {
-      upstream_inference_cost: usage.costUsd,
+      upstream_inference_cost: usage.upstreamUsd,
       upstream_inference_input_cost: usage.promptUsd,
       upstream_inference_output_cost: usage.completionUsd,
     },
