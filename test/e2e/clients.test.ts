@@ -87,7 +87,6 @@ describe('a client with a budget', () => {
       error: { metadata: { reason: 'budget_exceeded', limit: 0.05, period: 'day' } },
     })
     const { body } = await admin('GET', 'clients/app')
-    console.log(JSON.stringify(body))
     expect(body.budgets[0].reserved_usd).toBe(0)
     expect(body.budgets[0].spent_usd).toBeGreaterThan(0.045)
   })
@@ -100,7 +99,6 @@ test('a client is made, changed, rotated and revoked while the gateway runs', as
     rpm: 100,
     budget: { usd: 1, period: 'day' },
   })
-  console.log(JSON.stringify(made))
   expect(made.status).toBe(201)
   expect((await as(made.body.token)).status).toBe(200)
   const rotated = await admin('POST', 'clients/new/rotate', { grace_s: 0 })

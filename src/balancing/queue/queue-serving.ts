@@ -30,7 +30,6 @@ import {
   firstFor,
   foremost,
   forget,
-  leave,
   noteMoment,
   restIfEmpty,
 } from './waiting-queue.ts'
