@@ -5,11 +5,12 @@ import {
   readError,
   type UpstreamFailure,
 } from '../../openrouter/failures/upstream-failure.ts'
+import { joinPieces } from '../../openrouter/pieces.ts'
 import type { ApiShape, EventReading } from '../../openrouter/shapes/api-shape.ts'
 import type { SseBlock } from '../../openrouter/sse.ts'
 import type { ClientReply, HeldBlock, StreamHead } from '../answers/client-reply.ts'
 import type { HeldBytes } from '../byte-budget.ts'
-import { concat, parseJson, readWhole } from './body.ts'
+import { parseJson, readWhole } from './body.ts'
 import { readErrorBody } from './error-body.ts'
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts'
 import type { Opened, Read, StopCause, UpstreamCall } from './upstream-call.ts'
@@ -357,5 +358,9 @@ async function readErrorTail(stream: OpenStream): Promise<Attempt> {
   watch.end()
   const { error, usage } = watch.summary()
   if (error === null) return failed({ kind: 'truncated' })
-  return failed(failureOf(error, head.headers), { ...head, body: concat(unsent(stream)) }, usage)
+  return failed(
+    failureOf(error, head.headers),
+    { ...head, body: joinPieces(unsent(stream)) },
+    usage,
+  )
 }

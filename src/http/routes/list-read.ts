@@ -1,5 +1,5 @@
-import { concat } from '../../gateway/attempts/body.ts'
 import type { Ports } from '../../gateway/ports.ts'
+import { joinPieces } from '../../openrouter/pieces.ts'
 import { MAX_LIST_BYTES, type WholeList } from './catalogue-cache.ts'
 
 /** A list as it came: read to its end, or to be passed on. */
@@ -45,7 +45,7 @@ export async function readList(
   }
   if (isLate) return null
   const head = { ok: true, status, headers } as const
-  if (length <= MAX_LIST_BYTES) return { ...head, kind: 'whole', bytes: concat(chunks) }
+  if (length <= MAX_LIST_BYTES) return { ...head, kind: 'whole', bytes: joinPieces(chunks) }
   return { ...head, kind: 'stream', body: joined(chunks, reader) }
 }
 
