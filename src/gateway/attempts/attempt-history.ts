@@ -1,6 +1,6 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
 import { isNonEmpty, type NonEmpty } from '../../balancing/non-empty.ts'
-import type { Blame, Next } from '../../openrouter/failures/blame.ts'
+import { type Blame, type Next, NOBODY } from '../../openrouter/failures/blame.ts'
 import { inWords } from '../../openrouter/failures/fault-words.ts'
 import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
 import type { Replay } from './attempt.ts'
@@ -98,6 +98,14 @@ export class AttemptHistory {
     if (note === undefined) return
     const status = failure.kind === 'response' ? failure.status : null
     Object.assign(note, { status, row, fault, why: inWords(row, failure) })
+  }
+
+  /** Records that the client left while the latest attempt ran. */
+  noteLeft(): void {
+    const note = this.attempts.at(-1)
+    if (note === undefined) return
+    const { row, fault } = NOBODY
+    Object.assign(note, { row, fault, why: 'the client left' })
   }
 
   /** Records the step that follows the latest failure. */

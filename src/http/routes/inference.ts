@@ -43,10 +43,12 @@ export function inference(shape: ApiShape) {
       authMs,
     })
     const about = { requestId, clientId, model, startedAtMs }
-    const finished = journey.finished.then(
-      (report) => logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() }),
-      (bug) => logBug(requestId, bug),
-    )
+    // From here on the journey's line is the request's own, whatever else goes wrong.
+    c.set('isLogged', true)
+    const finished = journey.finished.then((report) => {
+      if (report.bug !== null) logBug(requestId, report.bug)
+      logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() })
+    })
     background(finished)
     background(journey.taken.then(() => held.release()))
     return await journey.response
