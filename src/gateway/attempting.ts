@@ -251,7 +251,10 @@ export class Attempting {
     const { failure, replay, usage } = result
     const verdict = this.blame(keyId, failure)
     const failed = { keyId, accountId, failure, blame: verdict, replay }
-    this.history.failures.push(failed)
+    const keptBytes = this.history.fail(failed)
+    const { held } = this.#request
+    held.release()
+    held.grow(keptBytes)
     this.#context.leases.owe(lease.end(verdict, usage))
     return failed
   }

@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import { type GatewayError, gatewayError } from '../../gateway/answers/gateway-error.ts'
+import type { HeldBytes } from '../../gateway/byte-budget.ts'
 import { startJourney } from '../../gateway/journey.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import { type Gateway, journeyContextOf } from '../composition-root.ts'
@@ -26,8 +27,8 @@ export function inference(shape: ApiShape) {
     background(preparing.catch(() => undefined))
     const planned = await preparing
     if (!planned.ok) return errorResponse(c, planned.error)
-    const { model, route, ...rest } = planned.plan
-    const held = gateway.memory.open()
+    const { plan, held } = planned
+    const { model, route, ...rest } = plan
     const journey = startJourney(journeyContextOf(gateway, background), {
       ...rest,
       held,
@@ -55,20 +56,35 @@ export function inference(shape: ApiShape) {
   }
 }
 
-type Planned =
-  | { readonly ok: true; readonly plan: RequestPlan & { readonly model: string } }
-  | { readonly ok: false; readonly error: GatewayError }
+interface Refused {
+  readonly ok: false
+  readonly error: GatewayError
+}
+
+interface Planned {
+  readonly ok: true
+  readonly plan: RequestPlan & { readonly model: string }
+}
+
+/** A plan, and what the answer has of the isolate's budget: nothing yet. */
+interface Prepared extends Planned {
+  readonly held: HeldBytes
+}
 
 /** Reads a request's body, and plans its journey. */
-async function prepare(gateway: Gateway, request: Request, shape: ApiShape): Promise<Planned> {
+async function prepare(
+  gateway: Gateway,
+  request: Request,
+  shape: ApiShape,
+): Promise<Prepared | Refused> {
   const { config, memory, ports } = gateway
   const { maxBodyBytes, timeouts } = config.policy
   const upload = await readUpload(request, { maxBytes: maxBodyBytes, ...timeouts }, memory, ports)
   if (!upload.ok) return upload
-  let planned: Planned | null = null
+  let planned: Planned | Refused | null = null
   try {
     planned = await plan(gateway, { ...upload, shape, headers: request.headers })
-    return planned
+    return planned.ok ? { ...planned, held: upload.held.beside() } : planned
   } finally {
     if (!planned?.ok) upload.held.release()
   }
@@ -78,7 +94,7 @@ async function prepare(gateway: Gateway, request: Request, shape: ApiShape): Pro
 async function plan(
   gateway: Gateway,
   request: Omit<ReadRequest, keyof ReadBody>,
-): Promise<Planned> {
+): Promise<Planned | Refused> {
   const pause = () => new Promise<void>((resolve) => void gateway.ports.timer(0, resolve))
   const contentType = request.headers.get('content-type') ?? ''
   const read = await readModel(request.bytes, contentType, pause)
