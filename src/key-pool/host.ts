@@ -125,6 +125,7 @@ export class PoolHost {
       decisions,
       lookups: lookups ?? [],
       ...(ahead.length === 0 ? {} : { ahead }),
+      ...(this.#pool.queue.size === 0 ? {} : { waiting: true }),
       usableKeys: this.#countUsable(nowMs),
     }
   }
