@@ -83,27 +83,10 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
     const { value } = answer
     // Somebody waits for what this isolate holds: it does not wait for the next exchange.
     if (unloadCargo(leases, cargo, value, ports.nowMs())) background(exchangeOnly())
-    else lookAfterStock()
+    else lookAfterStock(parts, exchangeOnly)
     // The reply may hand out more lookup duties: one exchange hands out only a limited number.
     if (value.lookups.length > 0) background(report(value.lookups))
     return answer
-  }
-  /**
-   * Leases ahead that stand idle go back as soon as somebody waits for one, or when their time is
-   * over, even if this isolate has no further request that would learn of it.
-   */
-  const lookAfterStock = () => {
-    const { lookAtMs } = stock
-    const isLookedAfter = lookAtMs !== null && ports.nowMs() <= lookAtMs + OVERDUE_MS
-    if (!isLookedAfter && isStocked(stock)) background(lookLater())
-  }
-  const lookLater = async () => {
-    do {
-      stock.lookAtMs = leases.heardAtMs + UNTENDED_MS
-      await sleep(ports, stock.lookAtMs - ports.nowMs())
-    } while (isStocked(stock) && ports.nowMs() < leases.heardAtMs + UNTENDED_MS)
-    stock.lookAtMs = null
-    if (isStocked(stock)) await exchangeOnly()
   }
   const report = async (orders: readonly LookupDuty[]) => {
     await exchangeOnly(await lookups(orders))
@@ -172,6 +155,30 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
       stopTelling = ports.timer(BEAT_MS, beat)
     },
   }
+}
+
+/**
+ * Leases ahead that stand idle go back as soon as somebody waits for one, or when their time is over,
+ * even if this isolate has no further request that would learn of it.
+ * @param ask makes an exchange
+ */
+function lookAfterStock(
+  { ports, leases, background }: PoolExchangesParts,
+  ask: () => Promise<void>,
+): void {
+  const { stock } = leases
+  const { lookAtMs } = stock
+  const lookLater = async () => {
+    do {
+      stock.lookAtMs = leases.heardAtMs + UNTENDED_MS
+      await sleep(ports, stock.lookAtMs - ports.nowMs())
+    } while (isStocked(stock) && ports.nowMs() < leases.heardAtMs + UNTENDED_MS)
+    stock.lookAtMs = null
+    if (isStocked(stock)) await ask()
+  }
+  // The request that has undertaken it may have died: then another does.
+  const isLookedAfter = lookAtMs !== null && ports.nowMs() <= lookAtMs + OVERDUE_MS
+  if (!isLookedAfter && isStocked(stock)) background(lookLater())
 }
 
 /** Whether a settlement benches or opens something, or may: the pool should know it at once. */
