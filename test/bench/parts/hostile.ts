@@ -1,5 +1,5 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http'
-import { MODELS, requestsOf } from '../mix.ts'
+import { MODELS, tokenOf } from '../mix.ts'
 import { peakMemoryMib } from '../processes/process-figures.ts'
 import { startGateway } from '../processes/targets.ts'
 import { decimal, whole } from '../report/figures.ts'
@@ -83,9 +83,8 @@ async function measure(bench: Bench, name: string, value: string): Promise<Figur
 }
 
 function post(port: number, body: Buffer): Promise<IncomingMessage> {
-  const [authorization] = AUTHORIZATIONS
   const headers = {
-    authorization,
+    authorization: `Bearer ${tokenOf(0)}`,
     'content-type': 'application/json',
     'content-length': body.length,
   }
@@ -106,9 +105,3 @@ function post(port: number, body: Buffer): Promise<IncomingMessage> {
 async function finish(answer: IncomingMessage): Promise<void> {
   for await (const _ of answer);
 }
-
-/** The mix's own clients, as they are written into its requests. */
-const AUTHORIZATIONS = requestsOf(
-  { path: '/api/v1', host: 'localhost', knowsAliases: false },
-  { model: 'small', promptBytes: 200 },
-).map(([head]) => /authorization: (.*)/.exec(String(head))?.[1] ?? '')
