@@ -87,9 +87,7 @@ async function measure(
 
 function bodyOf(bytes: number): Buffer {
   const content = 'The quick brown fox. '.repeat(Math.ceil(bytes / 21))
-  return Buffer.from(
-    JSON.stringify({ model: MODELS.small, messages: [{ role: 'user', content }] }),
-  )
+  return Buffer.from(JSON.stringify({ model: MODELS.small, messages: [{ role: 'user', content }] }))
 }
 
 async function sendLarge({ port }: Target): Promise<readonly Outcome[]> {
