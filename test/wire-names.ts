@@ -46,7 +46,9 @@ export const KEY_REPORT = [
 ] as const
 
 /** Fields of what the object answers. */
-export const EXCHANGE_REPLY = ['decisions', 'lookups', 'usableKeys', 'version'] as const
+export const EXCHANGE_REPLY = [
+  ...(['decisions', 'lookups', 'usableKeys', 'version', 'waiting'] as const),
+] as const
 
 export const HEALTH_REPLY = ['usableKeys', 'version'] as const
 

@@ -1,12 +1,12 @@
 import type { Refusal } from '../balancing/lease-request.ts'
 import type { Usage } from '../balancing/settlement.ts'
 import { type Blame, NOBODY } from '../openrouter/failures/blame.ts'
-import type { UpstreamFailure } from '../openrouter/failures/upstream-failure.ts'
 import type { ClientReply } from './answers/client-reply.ts'
 import { answerOf, noticeOf } from './answers/gateway-error.ts'
 import type { AnsweredAttempt, Attempting } from './attempting.ts'
-import { usageOf } from './attempts/attempt-settlement.ts'
-import { relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
+import { usageOf } from './attempts/estimated-usage.ts'
+import type { OpenLease } from './attempts/open-lease.ts'
+import { errorOfBreak, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
 import type { InferenceRequest, JourneyContext, JourneyReport } from './inference-request.ts'
 
@@ -98,12 +98,27 @@ export class Answering {
   ): Promise<Answered> {
     // The settlement is sent off before the stream ends: a client that sends its next request right
     // after this answer should find the key free.
-    const blameIt = (failure: UpstreamFailure) =>
-      this.#attempting.blame(lease.leased.keyId, failure)
-    const settled = this.#context.leases.settle(lease.end(verdictOn(end, blameIt), usage))
+    const settled = this.#context.leases.settle(lease.end(this.#verdictOn(end, lease), usage))
     await this.#reply.end()
     await settled
-    return { outcome: OUTCOMES[end.kind], status, error: null, usage }
+    const error = errorOfBreak(end)
+    const told = error?.status ?? statusIn(end) ?? status
+    return { outcome: OUTCOMES[end.kind], status: told, error, usage }
+  }
+
+  /** Finds whose fault the end of an answer was, and records it for the log. */
+  #verdictOn(end: StreamEnd, { leased }: OpenLease): Blame | null {
+    switch (end.kind) {
+      case 'complete':
+        return null
+      case 'client_gone':
+        this.#attempting.history.noteLeft()
+        return NOBODY
+      case 'out_of_time':
+        return this.#attempting.blame(leased.keyId, { kind: 'timeout', clock: 'total' })
+      case 'failed':
+        return this.#attempting.blame(leased.keyId, end.failure)
+    }
   }
 
   /** Ends a stream that only keep-alives have begun. A client that does not read is not waited for. */
@@ -113,16 +128,9 @@ export class Answering {
   }
 }
 
-function verdictOn(end: StreamEnd, blameIt: (failure: UpstreamFailure) => Blame): Blame | null {
-  switch (end.kind) {
-    case 'complete':
-      return null
-    case 'client_gone':
-    case 'out_of_time':
-      return NOBODY
-    case 'failed':
-      return blameIt(end.failure)
-  }
+/** The status of the error with which upstream ended an answer; null without one. */
+function statusIn(end: StreamEnd): number | null {
+  return end.kind === 'failed' && end.failure.kind === 'response' ? end.failure.status : null
 }
 
 const OUTCOMES = {

@@ -8,8 +8,8 @@ import type { ClientReply } from './answers/client-reply.ts'
 import { createTimings, type Timings } from './answers/timings.ts'
 import { type Attempt, attempt, isEventStream } from './attempts/attempt.ts'
 import { AttemptHistory, type FailedAttempt } from './attempts/attempt-history.ts'
-import { UNUSED } from './attempts/attempt-settlement.ts'
 import { redactErrorEvents } from './attempts/error-events.ts'
+import { UNUSED } from './attempts/estimated-usage.ts'
 import { type NextStep, nextStep, REPEAT_KEY } from './attempts/next-step.ts'
 import { OpenLease } from './attempts/open-lease.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
@@ -106,7 +106,10 @@ export class Attempting {
     if (this.#gone.aborted) return this.#leave(lease, UNUSED)
     const call = this.#callWith(lease, secret)
     const result = await this.#try(lease, call)
-    if (result.kind === 'client_gone') return this.#leave(lease, result.usage)
+    if (result.kind === 'client_gone') {
+      this.history.noteLeft()
+      return this.#leave(lease, result.usage)
+    }
     if (result.kind !== 'failed') {
       return { kind: 'answered', attempt: { lease, call, answer: result } }
     }
@@ -255,7 +258,10 @@ export class Attempting {
     const { failure, replay, usage } = result
     const verdict = this.blame(keyId, failure)
     const failed = { keyId, accountId, failure, blame: verdict, replay }
-    this.history.failures.push(failed)
+    const keptBytes = this.history.fail(failed)
+    const { held } = this.#request
+    held.release()
+    held.grow(keptBytes)
     this.#context.leases.owe(lease.end(verdict, usage))
     return failed
   }

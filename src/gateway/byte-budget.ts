@@ -33,20 +33,26 @@ export class ByteBudget {
 
   /** The part of one holder, which is empty at first. */
   open(): HeldBytes {
+    return this.#openFor({ bytes: 0 })
+  }
+
+  #openFor(holder: { bytes: number }): HeldBytes {
     let own = 0
+    const change = (bytes: number) => {
+      own += bytes
+      holder.bytes += bytes
+      this.#heldBytes += bytes
+    }
     return {
       grow: (bytes) => {
-        const others = this.#heldBytes - own
+        const others = this.#heldBytes - holder.bytes
         const isSmall = own + bytes <= this.#maxBytes * ALWAYS_PART
         if (!isSmall && others > 0 && this.#heldBytes + bytes > this.#maxBytes) return false
-        own += bytes
-        this.#heldBytes += bytes
+        change(bytes)
         return true
       },
-      release: () => {
-        this.#heldBytes -= own
-        own = 0
-      },
+      release: () => change(-own),
+      beside: () => this.#openFor(holder),
     }
   }
 }
@@ -61,4 +67,9 @@ export interface HeldBytes {
   grow(bytes: number): boolean
   /** Gives all back. Safe to call twice. */
   release(): void
+  /**
+   * Another part of the same holder, released by itself: a request's answer beside its body. What one
+   * holder has never counts as that of others.
+   */
+  beside(): HeldBytes
 }

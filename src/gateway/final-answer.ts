@@ -1,5 +1,4 @@
 import type { Refusal } from '../balancing/lease-request.ts'
-import type { Blame } from '../openrouter/failures/blame.ts'
 import { readError, type WireError } from '../openrouter/failures/upstream-failure.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import {
@@ -11,7 +10,7 @@ import {
 import { quotaError } from './answers/quota-error.ts'
 import type { SecretRedaction } from './answers/secret-redaction.ts'
 import { isEventStream, type Replay } from './attempts/attempt.ts'
-import type { FailedAttempt } from './attempts/attempt-history.ts'
+import { type FailedAttempt, tellingFailure } from './attempts/attempt-history.ts'
 import { parseJson } from './attempts/body.ts'
 
 /** What the caller gets when no attempt succeeded: upstream's error as it came, or our own. */
@@ -33,17 +32,11 @@ export function finalAnswer(
   refusal: Refusal | null,
   nowMs: number,
 ): FinalAnswer {
-  const telling =
-    failures.findLast(({ blame }) => !isKeysOrAccounts(blame)) ??
-    failures.findLast(({ blame }) => blame.row === '10')
-  if (telling !== undefined) return answerToFailure(telling)
+  const telling = tellingFailure(failures)
+  if (telling !== null) return answerToFailure(telling)
   const error =
     failures.length > 0 ? keysExhausted(failures, refusal, nowMs) : noKey(refusal, nowMs)
   return { kind: 'ours', error }
-}
-
-function isKeysOrAccounts(blame: Blame): boolean {
-  return blame.fault === 'key' || blame.fault === 'account'
 }
 
 function answerToFailure({ failure, blame, replay }: FailedAttempt): FinalAnswer {

@@ -78,13 +78,15 @@ export interface JourneyReport {
   readonly degraded: boolean
   readonly timings: Timings
   readonly usage: Usage | null
+  /** What the gateway threw, if a bug ended the request; else null. */
+  readonly bug: unknown
 }
 
 export interface Journey {
   readonly response: Promise<Response>
   /**
    * Settles when the last byte is out and the lease is back. Pass it to `waitUntil`, so that the
-   * platform does not stop the journey early.
+   * platform does not stop the journey early. Never rejects.
    */
   readonly finished: Promise<JourneyReport>
   /** Settles when the client has taken the answer, or has left. Never rejects. */

@@ -53,22 +53,28 @@ class JourneyInProgress {
       await this.#attempting.settled()
       return this.#report(answered)
     } catch (error) {
-      // A bug in the gateway. The client still gets an answer, the pool gets its lease back, and
-      // the caller of `run` gets the error for the log.
-      const answer = gatewayError('internal_error', 'The gateway failed. Try again.')
-      const owed = this.#attempting.abandon()
-      this.#attempting.close()
-      const answered = this.#answering
-        .say({ kind: 'ours', error: answer })
-        .catch((bug) => this.reply.fail(bug))
-      await Promise.all([answered, this.#context.leases.settle(owed)])
-      throw error
+      return await this.#endByBug(error)
     } finally {
       this.#request.signal.removeEventListener('abort', this.#onGone)
       this.reply.close()
       this.#attempting.close()
       this.#request.body.letGo()
     }
+  }
+
+  /**
+   * A bug in the gateway. The client still gets an answer, the pool gets its lease back, and the report
+   * has the error for the log.
+   */
+  async #endByBug(thrown: unknown): Promise<JourneyReport> {
+    const error = gatewayError('internal_error', 'The gateway failed. Try again.')
+    const owed = this.#attempting.abandon()
+    this.#attempting.close()
+    const answered = this.#answering.say({ kind: 'ours', error }).catch(this.reply.fail)
+    const settled = this.#context.leases.settle(owed).catch(() => undefined)
+    await Promise.all([answered, settled])
+    const { status } = error
+    return this.#report({ outcome: 'failed', status, error, usage: null }, thrown)
   }
 
   async #answer(end: AttemptsEnd): Promise<Answered> {
@@ -104,9 +110,9 @@ class JourneyInProgress {
     if (last.model !== this.#request.asked) headers.set('x-switchyard-model', last.model)
   }
 
-  #report(answered: Answered): JourneyReport {
+  #report(answered: Answered, bug: unknown = null): JourneyReport {
     const { history, timings } = this.#attempting
     const degraded = this.#attempting.isDegraded()
-    return { ...answered, attempts: history.attempts, degraded, timings }
+    return { ...answered, attempts: history.attempts, degraded, timings, bug }
   }
 }

@@ -32,7 +32,7 @@ function shapeAt(path: string): ApiShape | undefined {
 /** Logs a request to a list or about a client. `errorResponse` logs those that are refused. */
 export const logged = createMiddleware<HttpEnvironment>(async function logged(c, next) {
   await next()
-  if (!c.get('isLogged')) logAnswered(c, c.res.status, null)
+  logAnswered(c, c.res.status, null)
 })
 
 function logAnswered(
@@ -40,6 +40,7 @@ function logAnswered(
   status: number,
   error: GatewayError | null,
 ): void {
+  if (c.get('isLogged')) return
   c.set('isLogged', true)
   const { requestId, clientId } = c.var
   const { method, path } = c.req

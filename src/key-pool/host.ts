@@ -139,6 +139,7 @@ export class PoolHost {
       lookups: lookups ?? [],
       ...(ahead.length === 0 ? {} : { ahead }),
       clientsVersion: this.#pool.clients.version,
+      ...(this.#pool.queue.size === 0 ? {} : { waiting: true }),
       usableKeys: this.#countUsable(nowMs),
     }
   }

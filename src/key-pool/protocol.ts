@@ -37,6 +37,8 @@ export interface ExchangeReply {
   readonly clientsVersion?: number
   /** For each of `orders`, in the same order, the leases that are held for it. */
   readonly ahead?: readonly (readonly LeaseAhead[])[]
+  /** Somebody waits for a key. An isolate gives the leases back that it holds for later requests. */
+  readonly waiting?: true
   /** The number of usable keys, of the last second. Objects of the first release do not send it. */
   readonly usableKeys?: number
 }

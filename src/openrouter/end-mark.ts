@@ -1,3 +1,5 @@
+import { joinPieces } from './pieces.ts'
+
 /**
  * Leaves the end mark (`data: [DONE]`) out of a stream of events. OpenRouter sends one at the end of
  * a stream of /messages. Anthropic's API has none, and Anthropic's own SDK throws on it.
@@ -35,14 +37,14 @@ const decoder = new TextDecoder()
 
 export function createEndMarkFilter(): EndMarkFilter {
   /** The bytes that are kept: a mark, or the beginning of one. */
-  let kept = new Uint8Array(0)
+  let kept: Uint8Array = new Uint8Array(0)
   /** The last bytes before the kept ones. A stream begins as if after a blank line. */
-  let before = Uint8Array.of(LF, LF)
+  let before: Uint8Array = Uint8Array.of(LF, LF)
 
   /** How many bytes at the end of all that came, with `chunk` as the latest, may be a mark. */
   const candidateLength = (chunk: Uint8Array): number => {
     const isLong = chunk.length >= WINDOW_BYTES + CONTEXT_BYTES
-    const recent = isLong ? chunk : join(before, kept, chunk)
+    const recent = isLong ? chunk : joinPieces([before, kept, chunk])
     const first = isLong ? CONTEXT_BYTES : before.length
     for (let at = Math.max(first, recent.length - WINDOW_BYTES); at < recent.length; at += 1) {
       if (beginsBlock(recent, at) && mayBeMark(recent.subarray(at))) return recent.length - at
@@ -62,7 +64,7 @@ export function createEndMarkFilter(): EndMarkFilter {
       return { passed: part.subarray(0, part.length - left), left: part.slice(part.length - left) }
     })
     const passed = all.map((part) => part.passed).filter((part) => part.length > 0)
-    kept = join(...all.map(({ left }) => left))
+    kept = joinPieces(all.map(({ left }) => left))
     before = lastBytes(before, ...passed)
     return passed
   }
@@ -96,17 +98,7 @@ function textOf(bytes: Uint8Array): string {
   return decoder.decode(bytes).replaceAll(/\r\n?/g, '\n')
 }
 
-function lastBytes(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+function lastBytes(...parts: readonly Uint8Array[]): Uint8Array {
   const ends = parts.map((part) => part.subarray(-CONTEXT_BYTES))
-  return join(...ends).slice(-CONTEXT_BYTES)
-}
-
-function join(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
-  let offset = 0
-  for (const part of parts) {
-    joined.set(part, offset)
-    offset += part.length
-  }
-  return joined
+  return joinPieces(ends).slice(-CONTEXT_BYTES)
 }

@@ -60,7 +60,8 @@ export function gatewayBindings(upstreamPort: number): Record<string, Binding> {
   }
 }
 
-const tokenOf = (client: number) => `sy-bench-token-${client}`
+/** The token of one of the mix's clients. */
+export const tokenOf = (client: number) => `sy-bench-token-${client}`
 
 /** How requests of the mix are addressed. */
 export interface Addressee {

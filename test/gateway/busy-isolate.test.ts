@@ -131,6 +131,22 @@ describe('a busy isolate', () => {
     expect(outcomes(holding)).toEqual(new Set(['answered']))
   })
 
+  it('gives leases back at once while requests of another isolate wait for them', async () => {
+    const world = busyWorld({ keys: [{ id: 'a', maxConcurrent: 20 }] })
+    await stream(world, 100, 20)
+    await world.time.advance(150)
+    const stocked = await inFlight(world)
+    expect(stocked).toBeGreaterThan(5)
+    world.upstream.on(CHAT, openStream(HELLO))
+    const before = world.upstream.calls.length
+    world.send()
+    for (let i = 0; i < 25; i++) world.send({ isolate: 1 })
+    await world.time.advance(1)
+    expect(world.pool.waiting()).toBeGreaterThan(5)
+    await world.time.advance(550)
+    expect(world.upstream.calls.length - before).toBe(20)
+  })
+
   it('takes no more leases of a key that it has just seen to fail', async () => {
     const world = busyWorld({ pool: { breaker: BREAKER } })
     await stream(world, 80, 20)

@@ -40,4 +40,18 @@ describe('the budget of bytes', () => {
     large.release()
     expect(budget.open().grow(100)).toBe(true)
   })
+
+  it('counts what one request holds beside its body, but not as that of others', () => {
+    const budget = new ByteBudget(100)
+    const body = budget.open()
+    const answer = body.beside()
+    expect(body.grow(500) && answer.grow(50)).toBe(true)
+    expect(budget.heldBytes()).toBe(550)
+    expect(budget.open().grow(1)).toBe(false)
+    body.release()
+    expect(budget.heldBytes()).toBe(50)
+    expect(budget.open().grow(51)).toBe(false)
+    expect(budget.open().grow(50)).toBe(true)
+    expect(answer.grow(1)).toBe(false)
+  })
 })

@@ -51,17 +51,6 @@ describe('a client that leaves', () => {
     expectGivenBack({ world })
   })
 
-  it('while headers are awaited stops upstream at once', async () => {
-    const begun = begin({ connection: 'hang' })
-    const { world, client, sent } = begun
-    await world.time.advance(700)
-    client.abort()
-    await world.time.drain()
-    expect(world.upstream.calls[0]?.abortedAtMs).toBe(START_MS + 700)
-    expect(sent.report()).toMatchObject({ outcome: 'client_gone', attempts: [{ key: 'a' }] })
-    expectGivenBack(begun)
-  })
-
   it('at the moment at which headers come leaves no body open', async () => {
     const begun = begin(openStream(said('x')))
     // The call has been made and answered, but the gateway has not read the answer yet.
@@ -85,23 +74,46 @@ describe('a client that leaves', () => {
     expectGivenBack(begun)
   })
 
-  for (const [name, script] of [
-    ['before the first output', openStream(PROCESSING, ROLE)],
-    ['while an answer is read that is not streamed', { ...jsonAnswer(200, '{"cho'), end: 'hang' }],
-    ['while an error answer is read', { ...errorAnswer(400, 'No'), end: 'hang' }],
+  const prompt = { promptTokens: 10, completionTokens: 0, estimated: true }
+  for (const [name, script, usage] of [
+    ['while headers are awaited', { connection: 'hang' }, prompt],
+    ['before the first output', openStream(PROCESSING, ROLE), { ...prompt, completionTokens: 1 }],
+    [
+      'while an answer is read that is not streamed',
+      { ...jsonAnswer(200, '{"cho'), end: 'hang' },
+      prompt,
+    ],
+    ['while an error answer is read', { ...errorAnswer(400, 'No'), end: 'hang' }, undefined],
   ] as const) {
-    it(`${name} stops upstream at once`, async () => {
-      const begun = begin(script)
+    it(`${name} stops upstream at once; what may have to be paid for is estimated`, async () => {
+      const begun = begin(script, {}, { promptTokens: 10 })
       const { world, client, sent } = begun
       await world.time.advance(700)
       client.abort()
       await world.time.drain()
       expect(world.upstream.calls).toHaveLength(1)
       expect(world.upstream.calls[0]?.abortedAtMs).toBe(START_MS + 700)
-      expect(sent.report()).toMatchObject({ outcome: 'client_gone' })
+      const left = { key: 'a', row: '17', fault: 'nobody', why: 'the client left' }
+      expect(sent.report()).toMatchObject({ outcome: 'client_gone', attempts: [left] })
       expectGivenBack(begun)
+      const booked = world.pool.settlements[0]?.usage
+      if (usage === undefined) expect(booked).toBeUndefined()
+      else expect(booked).toMatchObject(usage)
     })
   }
+
+  it('from a count of tokens, which is free, has cost nothing', async () => {
+    const { countTokens } = await import('../../src/openrouter/shapes/messages.ts')
+    const world = createVirtualWorld({ shape: countTokens })
+    world.upstream.on(countTokens.path, { connection: 'hang' })
+    const client = new AbortController()
+    const sent = world.send({ promptTokens: 10, signal: client.signal })
+    await world.time.advance(700)
+    client.abort()
+    await world.finish(sent)
+    expect(world.pool.settlements).toHaveLength(1)
+    expect(world.pool.settlements[0]?.usage).toBeUndefined()
+  })
 
   it('after an error event that no one has seen is not followed to another key', async () => {
     const begun = begin(openStream('data: {"error":{"code":500,"message":"No"}}\n\n'))

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { HELLO } from './stream-texts.ts'
-import { errorAnswer, jsonAnswer, streamOf } from './upstream-script.ts'
+import { HELLO, said } from './stream-texts.ts'
+import { errorAnswer, jsonAnswer, openStream, type Script, streamOf } from './upstream-script.ts'
 import { createVirtualWorld, type VirtualWorld } from './virtual-world.ts'
 
 const CHAT = 'chat/completions'
@@ -9,6 +9,13 @@ const KEY_SPENT = errorAnswer(403, 'Key limit exceeded (total limit)')
 const OUT_OF_CREDIT = errorAnswer(402, 'Insufficient credits')
 const LIMITED = errorAnswer(429, 'Rate limit exceeded: slow down')
 const DOWN = errorAnswer(500, 'Internal Server Error')
+
+/** A stream that goes on for longer than a request may take. */
+const lively = (): Script => ({
+  body: Array.from({ length: 10 }, () => ({ afterMs: 10_000, text: said('a') })),
+  headers: { 'content-type': 'text/event-stream' },
+  end: 'hang',
+})
 
 const ask = async (world: VirtualWorld) => await world.finish(world.send())
 
@@ -120,6 +127,44 @@ describe('the report of a request that failed', () => {
         { status: null, row: '1', why: 'OpenRouter sent no headers in time' },
         { status: null, row: null, fault: null, why: null },
       ],
+    })
+  })
+
+  const brokenOff = { row: '1', fault: 'upstream', why: 'the answer broke off' }
+  const stopped = { row: '1', fault: 'upstream', why: 'the answer stopped in the middle' }
+  const late = { row: '17', fault: 'nobody', why: 'the request took too long' }
+  const named = { status: 503, row: '16', fault: 'upstream' }
+  const NAMED = 'data: {"error":{"code":503,"message":"No"},"choices":[]}\n\n'
+  it.each([
+    [
+      'broke off',
+      { ...openStream(said('a')), end: 'close' },
+      502,
+      'upstream_unreachable',
+      brokenOff,
+    ],
+    ['stopped in the middle', openStream(said('a')), 504, 'upstream_timeout', stopped],
+    ['took longer than a request may', lively(), 504, 'upstream_timeout', late],
+    ['ended with an error of upstream', streamOf(said('a') + NAMED), 503, undefined, named],
+  ] as const)('says why a stream that was begun %s', async (_, script, status, reason, attempt) => {
+    const world = createVirtualWorld({ keys: ['a'], timeouts: { idleMs: 20_000, totalMs: 60_000 } })
+    world.upstream.on(CHAT, script)
+    const report = await ask(world)
+    expect(report).toMatchObject({ outcome: 'failed', status, attempts: [attempt] })
+    expect(report.error?.reason).toBe(reason)
+  })
+
+  it('says that the client left a stream that was begun', async () => {
+    const world = createVirtualWorld({ keys: ['a'] })
+    world.upstream.on(CHAT, openStream(said('a')))
+    const sent = world.send()
+    await world.time.drain()
+    await sent.cancel()
+    expect(await world.finish(sent)).toMatchObject({
+      outcome: 'client_gone',
+      status: 200,
+      error: null,
+      attempts: [{ row: '17', fault: 'nobody', why: 'the client left' }],
     })
   })
 })

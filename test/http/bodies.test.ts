@@ -163,6 +163,40 @@ describe('an upload', () => {
   })
 })
 
+describe('the budget of bytes', () => {
+  const failing = (error: object) => JSON.stringify({ error, padding: 'x'.repeat(500_000) })
+
+  it('does not count the own body of a request against its answer', async () => {
+    const answers = [failing({ code: 502, message: 'No' }), ANSWER]
+    const { send, received } = gatewayInFrontOf(() => new Response(answers.shift(), AS_JSON))
+    const body = JSON.stringify({ model: 'vendor/model', messages: ['x'.repeat(ISOLATE_BYTES)] })
+    const headers = { ...chat().headers, 'content-length': String(body.length) }
+    const policy = { POLICY: { max_body_bytes: 2 * ISOLATE_BYTES } }
+    const response = await send(CHAT, chat({ body, headers }), policy)
+    expect(await response.text()).toBe(ANSWER)
+    expect(received).toHaveLength(2)
+    expect(memory.heldBytes()).toBe(0)
+  })
+
+  it('has back what a failed attempt held that nobody will see', async () => {
+    const heldBytes: number[] = []
+    const refusals = [401, 502, 402]
+    const { send } = gatewayInFrontOf(() => {
+      heldBytes.push(memory.heldBytes())
+      const status = refusals.shift()
+      if (status === undefined) return new Response(ANSWER, AS_JSON)
+      return new Response(failing({ code: status, message: 'No' }), { status, ...AS_JSON })
+    })
+    const body = String(chat().body)
+    const headers = { ...chat().headers, 'content-length': String(body.length) }
+    await send(CHAT, chat({ headers }))
+    // A rejected key's answer reaches no client. That of the failure after it may.
+    expect(heldBytes.map((bytes) => bytes > 500_000)).toEqual([false, false, true, true])
+    expect(Math.max(...heldBytes)).toBeLessThan(600_000)
+    expect(memory.heldBytes()).toBe(0)
+  })
+})
+
 it.each([
   ['read whole', 100_000],
   ['passed on as it comes', 1_000_000],

@@ -315,4 +315,22 @@ describe('every answer', () => {
     expect(await reasonOf(response)).toBe('internal_error')
     expect(JSON.stringify(lines.mock.calls)).toContain('a bug in some module')
   })
+
+  const bug = (): never => {
+    throw new Error('a bug in some module')
+  }
+  it.each([
+    ['before its journey', { timer: bug }],
+    ['in its journey', { uniqueId: bug }],
+    ['in its journey, after an attempt', { random: bug }],
+  ])('to a bug of ours %s has one line in the log', async (_, changes) => {
+    const lines = vi.spyOn(console, 'log').mockImplementation(() => undefined)
+    const bugs = vi.spyOn(console, 'error').mockImplementation(() => undefined)
+    const error = { code: 500, message: 'No' }
+    const { send } = gatewayInFrontOf(() => json({ error }, { status: 500 }), changes)
+    expect((await send('/v1/chat/completions', chat())).status).toBe(500)
+    const logged = lines.mock.calls.map(([text]) => JSON.parse(String(text)))
+    expect(logged).toMatchObject([{ message: 'request', status: 500, reason: 'internal_error' }])
+    expect(bugs).toHaveBeenCalled()
+  })
 })

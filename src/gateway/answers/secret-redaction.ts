@@ -1,4 +1,5 @@
 import type { KeyId } from '../../balancing/ids.ts'
+import { joinPieces } from '../../openrouter/pieces.ts'
 
 /** A secret of the pool, and the name that stands for it in public. */
 export interface NamedSecret {
@@ -113,13 +114,7 @@ function spliced(content: Uint8Array, spans: readonly Span[]): Uint8Array {
     from = end
   }
   parts.push(content.subarray(from))
-  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    joined.set(part, at)
-    at += part.length
-  }
-  return joined
+  return joinPieces(parts)
 }
 
 function splicedText(text: string, spans: readonly Span[]): string {

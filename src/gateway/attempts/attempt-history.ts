@@ -1,7 +1,7 @@
 import type { AccountId, KeyId, ModelId } from '../../balancing/ids.ts'
 import type { Refusal } from '../../balancing/lease-request.ts'
 import { isNonEmpty, type NonEmpty } from '../../balancing/non-empty.ts'
-import type { Blame, Next } from '../../openrouter/failures/blame.ts'
+import { type Blame, type Next, NOBODY } from '../../openrouter/failures/blame.ts'
 import { inWords } from '../../openrouter/failures/fault-words.ts'
 import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
 import type { Replay } from './attempt.ts'
@@ -44,8 +44,12 @@ export class AttemptHistory {
   #keyRepeated = false
   /** The index in `failures` of the current model's first one. */
   #firstFailure = 0
-  readonly failures: FailedAttempt[] = []
+  #failures: FailedAttempt[] = []
   readonly attempts: AttemptNote[] = []
+
+  get failures(): readonly FailedAttempt[] {
+    return this.#failures
+  }
 
   constructor(models: NonEmpty<ModelId>) {
     this.#models = models
@@ -102,6 +106,25 @@ export class AttemptHistory {
     Object.assign(note, { status, row, fault, why: inWords(row, failure) })
   }
 
+  /** Records that the client left while the latest attempt ran. */
+  noteLeft(): void {
+    const note = this.attempts.at(-1)
+    if (note === undefined) return
+    const { row, fault } = NOBODY
+    Object.assign(note, { row, fault, why: 'the client left' })
+  }
+
+  /**
+   * Records a failure. Only the body of the one that would be the final answer is kept.
+   * @returns the bytes of that body
+   */
+  fail(failed: FailedAttempt): number {
+    const failures = [...this.#failures, failed]
+    const telling = tellingFailure(failures)
+    this.#failures = failures.map((one) => (one === telling ? one : { ...one, replay: null }))
+    return telling?.replay?.body.length ?? 0
+  }
+
   /** Records the step that follows the latest failure. */
   follow(step: Extract<NextStep, { kind: 'again' }>, { accountId, blame }: FailedAttempt): void {
     if (step.exclude === 'account') this.#excludedAccounts.push(accountId)
@@ -116,7 +139,7 @@ export class AttemptHistory {
    * fails, another model would fail too.
    */
   fallBackUnpaid(): boolean {
-    const last = this.failures.at(-1)?.blame
+    const last = this.#failures.at(-1)?.blame
     const isModels = last?.fault === 'provider' || last?.row === '16'
     return isModels && this.#giveUpModel()
   }
@@ -128,7 +151,7 @@ export class AttemptHistory {
    *   repeated
    */
   repeatKey(nowMs: number): number | null {
-    const failed = this.failures.slice(this.#firstFailure).findLast(isRetried)
+    const failed = this.#failures.slice(this.#firstFailure).findLast(isRetried)
     if (failed === undefined || this.#keyRepeated) return null
     this.#keyRepeated = true
     this.#triedKeys = this.#triedKeys.filter((key) => key !== failed.keyId)
@@ -163,8 +186,18 @@ export class AttemptHistory {
     this.#excludedAccounts = []
     this.#providerRetried = false
     this.#keyRepeated = false
-    this.#firstFailure = this.failures.length
+    this.#firstFailure = this.#failures.length
   }
+}
+
+/**
+ * The failure that decides the final answer: the last that is not a key's or an account's fault, else
+ * the last free-tier limit (row 10). Null if neither is among them.
+ */
+export function tellingFailure(failures: readonly FailedAttempt[]): FailedAttempt | null {
+  const isOther = ({ blame: { fault } }: FailedAttempt) => fault !== 'key' && fault !== 'account'
+  const isFreeLimit = ({ blame }: FailedAttempt) => blame.row === '10'
+  return failures.findLast(isOther) ?? failures.findLast(isFreeLimit) ?? null
 }
 
 type Retried = FailedAttempt & {

@@ -5,12 +5,14 @@ import {
   readError,
   type UpstreamFailure,
 } from '../../openrouter/failures/upstream-failure.ts'
+import { joinPieces } from '../../openrouter/pieces.ts'
 import type { ApiShape, EventReading } from '../../openrouter/shapes/api-shape.ts'
 import type { SseBlock } from '../../openrouter/sse.ts'
 import type { ClientReply, HeldBlock, StreamHead } from '../answers/client-reply.ts'
 import type { HeldBytes } from '../byte-budget.ts'
-import { concat, parseJson, readWhole } from './body.ts'
+import { parseJson, readWhole } from './body.ts'
 import { readErrorBody } from './error-body.ts'
+import { usageOf, usageOfPrompt } from './estimated-usage.ts'
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts'
 import type { Opened, Read, StopCause, UpstreamCall } from './upstream-call.ts'
 import { createUsageTail, type UsageTail } from './usage-tail.ts'
@@ -39,7 +41,7 @@ export type Attempt =
       /** A failed answer may have cost something too. */
       readonly usage: Usage | null
     }
-  /** `usage` is known only if no call was made. */
+  /** `usage` is what may have to be paid for; null for an error, which costs nothing. */
   | { readonly kind: 'client_gone'; readonly usage: Usage | null }
 
 /** A stream that is committed: it belongs to the client, and nothing is retried any more. */
@@ -57,6 +59,8 @@ export interface ExpectedAnswer {
   readonly shape: ApiShape
   /** How many parts the answer is to have, as `ApiShape.partsOf` tells. */
   readonly parts: number
+  /** The estimated tokens of the prompt. They are paid for even if nothing of the answer comes. */
+  readonly promptTokens: number
 }
 
 export interface AttemptLimits {
@@ -85,25 +89,27 @@ const MAX_ERROR_TAIL_MS = 250
  */
 export async function attempt(
   call: UpstreamCall,
-  { shape, parts }: ExpectedAnswer,
+  expected: ExpectedAnswer,
   reply: ClientReply,
   limits: AttemptLimits,
 ): Promise<Attempt> {
+  const { shape, parts, promptTokens } = expected
   call.arm('headers', limits.headersMs)
   const opened = await call.open()
-  if (opened.kind !== 'response') return ended(opened)
+  if (opened.kind !== 'response') return ended(opened, usageOfCut(expected))
   const { response } = opened
   const head = { status: response.status, headers: response.headers }
   if (!response.ok) return await readFailure(call, head, limits)
   if (shape.answers === 'bytes' && !isText(response.headers)) {
-    return await awaitBytes(call, head, shape)
+    return await awaitBytes(call, head, expected)
   }
-  if (!isEventStream(response.headers)) return await readAnswer(call, head, shape, limits)
+  if (!isEventStream(response.headers)) return await readAnswer(call, head, expected, limits)
   call.arm('first_output', limits.firstOutputMs)
   const read = shape.endMark === 'left_out' ? withoutEndMark(call) : () => call.read()
   const watch = createStreamWatch(shape, parts)
   const { held } = limits
-  return await awaitOutput({ call, head, reply, read, watch, held, chunks: [], blocks: [] })
+  const kept = { held, chunks: [], blocks: [] }
+  return await awaitOutput({ call, head, reply, read, watch, promptTokens, ...kept })
 }
 
 /** Whether a body is a stream of server-sent events. */
@@ -118,32 +124,48 @@ function isText(headers: Headers): boolean {
 }
 
 /** The gateway cannot judge such an answer. It counts as good as soon as its first bytes come. */
-async function awaitBytes(call: UpstreamCall, head: StreamHead, shape: ApiShape): Promise<Attempt> {
+async function awaitBytes(
+  call: UpstreamCall,
+  head: StreamHead,
+  expected: ExpectedAnswer,
+): Promise<Attempt> {
   call.disarm()
   const read = await call.read()
   if (read.kind === 'chunk') return { kind: 'bytes', head, first: [read.bytes], tail: null }
-  if (read.kind === 'end' && shape.mayBeEmpty) {
+  if (read.kind === 'end' && expected.shape.mayBeEmpty) {
     return { kind: 'whole', answer: { ...head, body: new Uint8Array(0) }, usage: null }
   }
-  return ended(read)
+  return ended(read, usageOfCut(expected))
 }
 
-function ended(end: Exclude<Opened | Read, { kind: 'response' | 'chunk' }>): Attempt {
+/** What may have to be paid for if an answer ends before the gateway has read any of it. */
+function usageOfCut({ shape, promptTokens }: ExpectedAnswer): Usage | null {
+  return shape.isFree ? null : usageOfPrompt(promptTokens)
+}
+
+/**
+ * A call that the client, a clock or the network has ended.
+ * @param usage what may have to be paid for, if upstream has got the request
+ */
+function ended(
+  end: Exclude<Opened | Read, { kind: 'response' | 'chunk' }>,
+  usage: Usage | null,
+): Attempt {
   switch (end.kind) {
     case 'network':
       return failed({ kind: 'network' })
     case 'end':
     case 'broken':
-      return failed({ kind: 'truncated' })
+      return failed({ kind: 'truncated' }, null, usage)
     case 'stopped':
-      return stopped(end.cause)
+      return stopped(end.cause, usage)
   }
 }
 
-function stopped(cause: StopCause): Attempt {
+function stopped(cause: StopCause, usage: Usage | null): Attempt {
   return cause === 'client_gone'
-    ? { kind: 'client_gone', usage: null }
-    : failed({ kind: 'timeout', clock: cause })
+    ? { kind: 'client_gone', usage }
+    : failed({ kind: 'timeout', clock: cause }, null, usage)
 }
 
 function failed(
@@ -164,7 +186,7 @@ async function readFailure(
   { held }: AttemptLimits,
 ): Promise<Attempt> {
   const body = await readErrorBody(call, held)
-  if (body.kind === 'stopped') return stopped(body.cause)
+  if (body.kind === 'stopped') return stopped(body.cause, null)
   const error = readError(parseJson(body.bytes), head.status)
   return failed({ kind: 'response', ...head, error }, { ...head, body: body.bytes })
 }
@@ -176,9 +198,10 @@ async function readFailure(
 async function readAnswer(
   call: UpstreamCall,
   head: StreamHead,
-  shape: ApiShape,
+  expected: ExpectedAnswer,
   { idleMs, held }: AttemptLimits,
 ): Promise<Attempt> {
+  const { shape } = expected
   const body = await readAnswerBody(call, head, { idleMs, held })
   if (body.kind === 'too_long') {
     // No error is so long, so it is an answer. Where there is no room it is passed on unjudged.
@@ -186,7 +209,7 @@ async function readAnswer(
     for (const chunk of body.chunks) tail.push(chunk)
     return { kind: 'bytes', head, first: body.chunks, tail }
   }
-  if (body.kind !== 'body') return ended(body)
+  if (body.kind !== 'body') return ended(body, usageOfCut(expected))
   const answer = { ...head, body: body.bytes }
   if (body.bytes.length === 0 && shape.mayBeEmpty) return { kind: 'whole', answer, usage: null }
   const reading = shape.readWhole(parseJson(body.bytes))
@@ -234,6 +257,7 @@ interface OpenStream extends HeldStream {
   readonly reply: ClientReply
   readonly read: () => Promise<Read>
   readonly held: HeldBytes
+  readonly promptTokens: number
 }
 
 /** Holds a stream back until its first real output. Its other words become keep-alives. */
@@ -244,7 +268,9 @@ async function awaitOutput(stream: OpenStream): Promise<Attempt> {
     if (read.kind === 'chunk') heldBytes += read.bytes.length
     const verdict =
       read.kind === 'chunk' ? hold(read.bytes, stream, heldBytes) : verdictAtEnd(read, watch)
-    if (verdict === 'undecided' && read.kind !== 'chunk') return ended(read)
+    if (verdict === 'undecided' && read.kind !== 'chunk') {
+      return ended(read, usageOf(watch.summary(), stream.promptTokens))
+    }
     // A decided stream goes out whole or not at all. None of its comments may go out separately.
     if (verdict !== 'undecided') reply.dropKeepAlives()
     switch (verdict) {
@@ -357,5 +383,9 @@ async function readErrorTail(stream: OpenStream): Promise<Attempt> {
   watch.end()
   const { error, usage } = watch.summary()
   if (error === null) return failed({ kind: 'truncated' })
-  return failed(failureOf(error, head.headers), { ...head, body: concat(unsent(stream)) }, usage)
+  return failed(
+    failureOf(error, head.headers),
+    { ...head, body: joinPieces(unsent(stream)) },
+    usage,
+  )
 }

@@ -1,18 +1,6 @@
+import { joinPieces } from '../../openrouter/pieces.ts'
 import type { HeldBytes } from '../byte-budget.ts'
 import type { Read, UpstreamCall } from './upstream-call.ts'
-
-/** Joins chunks into one, copying each byte once. */
-export function concat(chunks: readonly Uint8Array[]): Uint8Array {
-  const [only] = chunks
-  if (chunks.length === 1 && only !== undefined) return only
-  const joined = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0))
-  let offset = 0
-  for (const chunk of chunks) {
-    joined.set(chunk, offset)
-    offset += chunk.length
-  }
-  return joined
-}
 
 /**
  * Reads a whole body of at most `maxBytes`. `too_long` returns what has come of a longer body, or of
@@ -34,7 +22,7 @@ export async function readWhole(
   let length = 0
   for (;;) {
     const read = await call.read()
-    if (read.kind === 'end') return { kind: 'body', bytes: concat(chunks) }
+    if (read.kind === 'end') return { kind: 'body', bytes: joinPieces(chunks) }
     if (read.kind !== 'chunk') return read
     chunks.push(read.bytes)
     length += read.bytes.length

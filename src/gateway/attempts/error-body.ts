@@ -1,5 +1,5 @@
+import { joinPieces } from '../../openrouter/pieces.ts'
 import type { HeldBytes } from '../byte-budget.ts'
-import { concat } from './body.ts'
 import type { StopCause, UpstreamCall } from './upstream-call.ts'
 
 /** An error body is a few kilobytes. */
@@ -27,15 +27,15 @@ export async function readErrorBody(call: UpstreamCall, held: HeldBytes): Promis
       case 'chunk':
         chunks.push(read.bytes)
         length += read.bytes.length
-        if (!held.grow(read.bytes.length)) return { kind: 'body', bytes: concat(chunks) }
+        if (!held.grow(read.bytes.length)) return { kind: 'body', bytes: joinPieces(chunks) }
         break
       case 'end':
       case 'broken':
-        return { kind: 'body', bytes: concat(chunks) }
+        return { kind: 'body', bytes: joinPieces(chunks) }
       case 'stopped':
         return read.cause === 'client_gone' || read.cause === 'total'
           ? { kind: 'stopped', cause: read.cause }
-          : { kind: 'body', bytes: concat(chunks) }
+          : { kind: 'body', bytes: joinPieces(chunks) }
     }
   }
   return { kind: 'body', bytes: new Uint8Array(0) }

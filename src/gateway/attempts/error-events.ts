@@ -1,7 +1,7 @@
+import { joinPieces } from '../../openrouter/pieces.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import { createSseScanner, parseSseEvent } from '../../openrouter/sse.ts'
 import type { SecretRedaction } from '../answers/secret-redaction.ts'
-import { concat } from './body.ts'
 import type { ByteFilter } from './upstream-call.ts'
 
 const LF = 0x0a
@@ -56,7 +56,7 @@ export function redactErrorEvents(shape: ApiShape, redaction: SecretRedaction): 
       if (scanner.atBoundary() && endsEvent(chunk) && !redaction.isSuspect(chunk)) return chunk
       const blocks = scanner.push(chunk)
       const parts = blocks.map(({ bytes }) => release(bytes))
-      return concat([...parts, pass(scanner.tail())])
+      return joinPieces([...parts, pass(scanner.tail())])
     },
     end() {
       const tail = scanner.tail()

@@ -1,7 +1,7 @@
 import { failureOf, type UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import type { ClientReply, StreamHead } from '../answers/client-reply.ts'
-import { gatewayError, noticeOf } from '../answers/gateway-error.ts'
+import { type GatewayError, gatewayError, noticeOf } from '../answers/gateway-error.ts'
 import type { HeldBytes } from '../byte-budget.ts'
 import type { CommittedStream } from './attempt.ts'
 import type { StreamSummary } from './stream-watch.ts'
@@ -125,6 +125,27 @@ function endOf(
     : { kind: 'failed', failure: { kind: 'timeout', clock: last.cause } }
 }
 
+/** The gateway's error about an answer that broke; null if it did not, or if upstream says why. */
+export function errorOfBreak(end: StreamEnd): GatewayError | null {
+  if (end.kind === 'complete' || end.kind === 'client_gone') return null
+  const cause = end.kind === 'failed' ? end.failure.kind : 'timeout'
+  switch (cause) {
+    case 'response':
+      return null
+    case 'timeout':
+      return gatewayError(
+        'upstream_timeout',
+        'The answer took too long and is incomplete. Try again.',
+      )
+    case 'network':
+    case 'truncated':
+      return gatewayError(
+        'upstream_unreachable',
+        'The answer from OpenRouter ended early and is incomplete. Try again.',
+      )
+  }
+}
+
 /** Sends the client one error event, unless upstream has already sent its own. */
 async function explain(
   end: Extract<StreamEnd, { kind: 'failed' | 'out_of_time' }>,
@@ -132,17 +153,10 @@ async function explain(
   shape: ApiShape,
   reply: ClientReply,
 ): Promise<void> {
-  const { error, identity, events } = watch.summary()
-  if (error !== null) return
-  const late = end.kind === 'out_of_time' || end.failure.kind === 'timeout'
-  const notice = noticeOf(
-    late
-      ? gatewayError('upstream_timeout', 'The answer took too long and is incomplete. Try again.')
-      : gatewayError(
-          'upstream_unreachable',
-          'The answer from OpenRouter ended early and is incomplete. Try again.',
-        ),
-  )
+  const { identity, events } = watch.summary()
+  const error = errorOfBreak(end)
+  if (error === null) return
+  const notice = noticeOf(error)
   // An event that was cut in the middle is closed first. Otherwise ours would become a part of it.
   const separator = watch.atBoundary() ? '' : '\n\n'
   const text = separator + shape.errorEvent({ ...notice, ...identity, events })

@@ -1,7 +1,8 @@
 import type { Usage } from '../../balancing/settlement.ts'
+import { joinPieces } from '../../openrouter/pieces.ts'
 import { spanAt } from '../../openrouter/requests/json-walk.ts'
 import { readUsage } from '../../openrouter/usage.ts'
-import { concat, parseJson } from './body.ts'
+import { parseJson } from './body.ts'
 
 /** Usage comes after the content, and takes less than a kilobyte. */
 const TAIL_BYTES = 16 * 1024
@@ -21,7 +22,7 @@ export function createUsageTail(): UsageTail {
   let bytes = 0
   const cut = () => {
     // A copy: the chunk itself may be much larger than the part that stays.
-    const end = concat(chunks).slice(-TAIL_BYTES)
+    const end = joinPieces(chunks).slice(-TAIL_BYTES)
     chunks = [end]
     bytes = end.length
     return end

@@ -1,7 +1,7 @@
 import type { LeaseOrder } from '../../balancing/limits/lease-order.ts'
 import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
 import { type IsolateLeases, takeNumbers } from './isolate-leases.ts'
-import { dropOverdue, type LaneOrder, stockLeases, takeOrders } from './lease-stock.ts'
+import { dropAll, dropOverdue, type LaneOrder, stockLeases, takeOrders } from './lease-stock.ts'
 import { oweSettlement, type Parcel, putBack, takeParcel, unusedLease } from './outbox.ts'
 
 /** What an exchange carries for the whole isolate, beside what its own request wants. */
@@ -39,18 +39,26 @@ export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
   return { fields, parcel, orders }
 }
 
-/** Puts what came back into the stock. An object of an earlier release fills no orders. */
+/**
+ * Puts what came back into the stock. An object of an earlier release fills no orders. While somebody
+ * waits for a key, nothing stays in the stock.
+ * @returns whether leases are to be given back at once
+ */
 export function unloadCargo(
   leases: IsolateLeases,
   { orders }: Cargo,
   reply: ExchangeReply,
   nowMs: number,
-): void {
+): boolean {
+  const { stock, outbox } = leases
   leases.heardAtMs = nowMs
   leases.clientsVersion = Math.max(leases.clientsVersion, reply.clientsVersion ?? 0)
+  const unused = reply.waiting === true ? [...dropAll(stock, nowMs)] : []
   for (const [at, { lane }] of orders.entries()) {
-    stockLeases(leases.stock, lane, reply.ahead?.[at] ?? [], nowMs)
+    unused.push(...stockLeases(stock, lane, reply.ahead?.[at] ?? [], nowMs))
   }
+  for (const { leaseId } of unused) oweSettlement(outbox, unusedLease(leaseId), nowMs)
+  return unused.length > 0
 }
 
 /**

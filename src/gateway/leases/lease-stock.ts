@@ -14,6 +14,8 @@ export interface LeaseStock {
   filledAtMs: number
   /** When the pool had no lease for a request last, in epoch milliseconds. */
   refusedAtMs: number
+  /** When the request that has undertaken to look after it will do so; null if none has. */
+  lookAtMs: number | null
 }
 
 /** What makes one lease as good as another for a request. */
@@ -37,6 +39,8 @@ export interface Lane {
   orderedAtMs: number | null
   /** What a request of the latest order may cost. */
   orderedNanos: number
+  /** When its leases were given back last, since others went without. */
+  givenBackAtMs: number
   /** Before this moment no order is made: the pool had nothing to spare. */
   restsUntilMs: number
   /** Requests of the running second, and of the one before. */
@@ -82,7 +86,7 @@ const REST_MS = 500
 
 export function createLeaseStock(): LeaseStock {
   const never = Number.NEGATIVE_INFINITY
-  return { lanes: new Map(), filledAtMs: never, refusedAtMs: never }
+  return { lanes: new Map(), filledAtMs: never, refusedAtMs: never, lookAtMs: null }
 }
 
 /** The lane of a request, made where there is none; and the leases of a lane that went for it. */
@@ -101,6 +105,7 @@ export function laneFor(
   const returned = stock.lanes.size >= MAX_LANES ? closeOldest(stock) : []
   const lane = {
     ...{ kind, leases: [], orderedAtMs: null, orderedNanos: 0, restsUntilMs: 0 },
+    givenBackAtMs: Number.NEGATIVE_INFINITY,
     ...{ second: 0, requests: 0, earlierRequests: 0, tokens: 0, costNanos: 0, usedAtMs: nowMs },
   }
   stock.lanes.set(name, lane)
@@ -210,22 +215,27 @@ export function takeOrders(stock: LeaseStock, nowMs: number): readonly LaneOrder
   return orders
 }
 
-/** Puts the answer to an order into the stock: nothing, if the pool has none to spare or did not answer. */
+/**
+ * Puts the answer to an order into the stock: nothing, if the pool has none to spare or did not answer.
+ * @returns the leases that are to be given back: they were ordered before others had to go without
+ */
 export function stockLeases(
   stock: LeaseStock,
   lane: Lane,
   leases: readonly LeaseAhead[],
   nowMs: number,
-): void {
-  const usableUntilMs = (lane.orderedAtMs ?? nowMs) + USABLE_MS
+): readonly LeaseAhead[] {
+  const orderedAtMs = lane.orderedAtMs ?? nowMs
   lane.orderedAtMs = null
-  if (leases.length === 0) {
+  if (leases.length === 0 || orderedAtMs < lane.givenBackAtMs) {
     lane.restsUntilMs = nowMs + REST_MS
-    return
+    return leases
   }
   stock.filledAtMs = nowMs
+  const usableUntilMs = orderedAtMs + USABLE_MS
   const { orderedNanos: costNanos } = lane
   for (const lease of leases) lane.leases.push({ ...lease, costNanos, usableUntilMs })
+  return []
 }
 
 /** Drops the leases of a key that has just failed. The pool has to get them back. */
@@ -243,6 +253,9 @@ export function dropFor(
   nowMs: number,
 ): readonly LeaseAhead[] {
   stock.refusedAtMs = nowMs
+  for (const lane of stock.lanes.values()) {
+    if (lane.kind.routeIndex === routeIndex) lane.givenBackAtMs = nowMs
+  }
   return takeOut(
     stock,
     ({ keyId, accountId }, { kind }) =>
@@ -254,9 +267,20 @@ export function dropFor(
   )
 }
 
+/** Drops all leases, since somebody waits for a key. The pool has to get them back. */
+export function dropAll(stock: LeaseStock, nowMs: number): readonly LeaseAhead[] {
+  stock.refusedAtMs = nowMs
+  for (const lane of stock.lanes.values()) lane.givenBackAtMs = nowMs
+  return takeOut(stock, () => true)
+}
+
 /** The leases that no request came for in time. The pool has to get them back. */
 export function dropOverdue(stock: LeaseStock, nowMs: number): readonly LeaseAhead[] {
   return takeOut(stock, (lease) => lease.usableUntilMs <= nowMs)
+}
+
+export function isStocked({ lanes }: LeaseStock): boolean {
+  return [...lanes.values()].some(({ leases }) => leases.length > 0)
 }
 
 function takeOut(

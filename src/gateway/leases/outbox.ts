@@ -19,7 +19,7 @@ export interface Outbox {
 }
 
 interface Owed<T> {
-  readonly item: T
+  item: T
   readonly sinceMs: number
   /** How often it was sent in vain. */
   readonly tries: number
@@ -29,6 +29,8 @@ interface Owed<T> {
 export interface Parcel {
   readonly begins: readonly Owed<LeaseBegin>[]
   readonly settlements: readonly Owed<Settlement>[]
+  /** Whether the pool should know it at once. */
+  readonly isUrgent: boolean
 }
 
 /** A settlement that is late by this much costs others a little time, and saves many calls. */
@@ -46,8 +48,8 @@ const KEPT_MS = 60_000
 /** The most that waits for an object that does not answer. Beyond it the oldest is lost. */
 const MAX_OWED = 1_000
 
-/** How late the flush of another request may be until this one takes it over. */
-const OVERDUE_MS = 50
+/** How late what another request has undertaken may be until this one takes it over. */
+export const OVERDUE_MS = 50
 
 export function createOutbox(): Outbox {
   return { begins: [], settlements: [], sinceMs: 0, isUrgent: false, flushAtMs: null }
@@ -62,6 +64,13 @@ export function oweBegin(outbox: Outbox, item: LeaseBegin, nowMs: number): void 
   outbox.begins.push({ item, sinceMs: nowMs, tries: 0 })
 }
 
+/** Owes a word that may be owed already: then it takes the place of the older one. */
+export function oweBeginAnew(outbox: Outbox, item: LeaseBegin, nowMs: number): void {
+  const older = outbox.begins.find((owed) => owed.item.leaseId === item.leaseId)
+  if (older === undefined) oweBegin(outbox, item, nowMs)
+  else older.item = item
+}
+
 export function oweSettlement(outbox: Outbox, item: Settlement, nowMs: number): void {
   if (isEmpty(outbox)) outbox.sinceMs = nowMs
   outbox.settlements.push({ item, sinceMs: nowMs, tries: 0 })
@@ -69,11 +78,11 @@ export function oweSettlement(outbox: Outbox, item: Settlement, nowMs: number): 
 
 /** Takes all that is owed, to be sent. */
 export function takeParcel(outbox: Outbox): Parcel {
-  const { begins, settlements } = outbox
+  const { begins, settlements, isUrgent } = outbox
   outbox.begins = []
   outbox.settlements = []
   outbox.isUrgent = false
-  return { begins, settlements }
+  return { begins, settlements, isUrgent }
 }
 
 /**
@@ -87,8 +96,11 @@ export function putBack(outbox: Outbox, parcel: Parcel, wasSent: boolean, nowMs:
       .filter(({ tries, sinceMs }) => tries < MAX_TRIES && nowMs - sinceMs < KEPT_MS)
     return [...kept, ...since].slice(-MAX_OWED)
   }
-  outbox.begins = again(parcel.begins, outbox.begins)
+  const owed = new Set(outbox.begins.map(({ item }) => item.leaseId))
+  const unowed = parcel.begins.filter(({ item }) => !owed.has(item.leaseId))
+  outbox.begins = again(unowed, outbox.begins)
   outbox.settlements = again(parcel.settlements, outbox.settlements)
+  outbox.isUrgent = !isEmpty(outbox) && (outbox.isUrgent || parcel.isUrgent)
   outbox.sinceMs = nowMs
 }
 

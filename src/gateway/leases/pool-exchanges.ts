@@ -10,8 +10,16 @@ import { type Ports, sleep } from '../ports.ts'
 import { loadCargo, returnCargo, unloadCargo } from './cargo.ts'
 import type { IsolateLeases } from './isolate-leases.ts'
 import type { KeyLookups } from './key-lookups.ts'
-import { dropKey, isBusy } from './lease-stock.ts'
-import { FLUSH_MS, flushDue, isEmpty, oweBegin, oweSettlement, unusedLease } from './outbox.ts'
+import { dropKey, isBusy, isStocked } from './lease-stock.ts'
+import {
+  FLUSH_MS,
+  flushDue,
+  isEmpty,
+  OVERDUE_MS,
+  oweBeginAnew,
+  oweSettlement,
+  unusedLease,
+} from './outbox.ts'
 
 /** How long what could not be delivered waits for the second try. */
 const AGAIN_MS = 1_000
@@ -21,6 +29,9 @@ const BEAT_MS = 1_000
 
 /** Less than the silence after which the object gives up the leases of an isolate. */
 const UNHEARD_MS = 2_000
+
+/** An isolate that holds idle leases asks the object at least this often whether somebody waits. */
+const UNTENDED_MS = 500
 
 export interface PoolExchangesParts {
   readonly ports: Ports
@@ -70,7 +81,9 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
       return answer
     }
     const { value } = answer
-    unloadCargo(leases, cargo, value, ports.nowMs())
+    // Somebody waits for what this isolate holds: it does not wait for the next exchange.
+    if (unloadCargo(leases, cargo, value, ports.nowMs())) background(exchangeOnly())
+    else lookAfterStock(parts, exchangeOnly)
     // The reply may hand out more lookup duties: one exchange hands out only a limited number.
     if (value.lookups.length > 0) background(report(value.lookups))
     return answer
@@ -132,7 +145,7 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
         const nowMs = ports.nowMs()
         // The object has heard nothing for so long that it may have given the lease up: it is told anew.
         if (nowMs - leases.heardAtMs >= UNHEARD_MS) {
-          oweBegin(outbox, { ...begin, leaseMs: Math.max(0, endsAtMs - nowMs) }, nowMs)
+          oweBeginAnew(outbox, { ...begin, leaseMs: Math.max(0, endsAtMs - nowMs) }, nowMs)
         }
         if (nowMs - leases.heardAtMs >= BEAT_MS) {
           background(exchangeOnly())
@@ -142,6 +155,30 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
       stopTelling = ports.timer(BEAT_MS, beat)
     },
   }
+}
+
+/**
+ * Leases ahead that stand idle go back as soon as somebody waits for one, or when their time is over,
+ * even if this isolate has no further request that would learn of it.
+ * @param ask makes an exchange
+ */
+function lookAfterStock(
+  { ports, leases, background }: PoolExchangesParts,
+  ask: () => Promise<void>,
+): void {
+  const { stock } = leases
+  const { lookAtMs } = stock
+  const lookLater = async () => {
+    do {
+      stock.lookAtMs = leases.heardAtMs + UNTENDED_MS
+      await sleep(ports, stock.lookAtMs - ports.nowMs())
+    } while (isStocked(stock) && ports.nowMs() < leases.heardAtMs + UNTENDED_MS)
+    stock.lookAtMs = null
+    if (isStocked(stock)) await ask()
+  }
+  // The request that has undertaken it may have died: then another does.
+  const isLookedAfter = lookAtMs !== null && ports.nowMs() <= lookAtMs + OVERDUE_MS
+  if (!isLookedAfter && isStocked(stock)) background(lookLater())
 }
 
 /** Whether a settlement benches or opens something, or may: the pool should know it at once. */

@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import { type GatewayError, gatewayError } from '../../gateway/answers/gateway-error.ts'
+import type { HeldBytes } from '../../gateway/byte-budget.ts'
 import { clientHeaders } from '../../openrouter/headers.ts'
 import type { Gateway } from '../composition-root.ts'
 import type { HttpEnvironment } from '../context.ts'
@@ -30,8 +31,14 @@ const OWN: ReadonlySet<string> = new Set(['/models/user'])
 /** The lists that an isolate has, and its fetches of them. */
 export interface Lists {
   readonly cache: CatalogueCache
-  /** When the latest fetch of a list began, while it runs. */
-  readonly fetching: Map<string, number>
+  /** The fetches that run, by the list's URL. */
+  readonly fetching: Map<string, RunningFetch>
+}
+
+interface RunningFetch {
+  readonly sinceMs: number
+  /** What it has of the isolate's budget. */
+  readonly held: HeldBytes
 }
 
 export function createLists(): Lists {
@@ -51,7 +58,8 @@ export function catalogue(prefix: string, lists: Lists) {
     const query = catalogueQuery(path, new URL(c.req.url).searchParams)
     const url = gateway.config.upstreamUrl + path + query
     const kept = await lists.cache.read(url)
-    if (kept?.freshness === 'stale') c.executionCtx.waitUntil(renew(lists, gateway, url))
+    const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+    if (kept?.freshness === 'stale') background(renew(lists, gateway, url, background))
     if (kept !== null && kept.freshness !== 'old') return kept.respond()
     const others = kept === null ? await fetchedByOther(lists, gateway, url) : null
     return others?.respond() ?? (await fetched(c, lists, url, kept))
@@ -84,8 +92,12 @@ const FETCH_LASTS_MS = 60_000
 const LOOK_AGAIN_MS = 25
 
 function isFetching({ fetching }: Lists, gateway: Gateway, url: string): boolean {
-  const sinceMs = fetching.get(url)
-  return sinceMs !== undefined && gateway.ports.nowMs() - sinceMs < FETCH_LASTS_MS
+  const running = fetching.get(url)
+  return running !== undefined && isAlive(running, gateway)
+}
+
+function isAlive({ sinceMs }: RunningFetch, { ports }: Gateway): boolean {
+  return ports.nowMs() - sinceMs < FETCH_LASTS_MS
 }
 
 /** Waits for the list that another request is fetching, so that many do not each hold a copy. */
@@ -109,7 +121,10 @@ async function fetched(
 ): Promise<Response> {
   const { gateway } = c.var
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-  const upstream = await fetchList(lists, gateway, url)
+  const fetching = fetchList(lists, gateway, url, background)
+  // Others wait for this list, and this client may leave.
+  background(fetching)
+  const upstream = await fetching
   if (kept !== null && (!upstream.ok || upstream.status >= 500)) {
     if (upstream.ok && upstream.kind === 'stream') background(upstream.body?.cancel() ?? done)
     return kept.respond()
@@ -122,7 +137,6 @@ async function fetched(
   const age = upstream.headers.get('age')
   if (age !== null) headers.set('age', age)
   if (upstream.kind === 'stream') return new Response(upstream.body, { status, headers })
-  background(lists.cache.keep(url, upstream))
   return new Response(sharedBody(upstream.bytes), { status, headers })
 }
 
@@ -130,28 +144,56 @@ const done = Promise.resolve()
 
 type ListFetch = ListRead | { readonly ok: false; readonly error: GatewayError }
 
-/** Fetches a list. It is read whole if it may be stored. */
-async function fetchList(lists: Lists, gateway: Gateway, url: string): Promise<ListFetch> {
-  lists.fetching.set(url, gateway.ports.nowMs())
+type Background = (work: Promise<unknown>) => void
+
+/** Fetches a list. It is read whole and stored, if it may be stored. */
+async function fetchList(
+  lists: Lists,
+  gateway: Gateway,
+  url: string,
+  background: Background,
+): Promise<ListFetch> {
+  const running = beginFetch(lists, gateway, url)
+  const { held } = running
+  let storing = done
   try {
     const upstream = await fetchInTime(gateway, url, { accept: 'application/json' })
     if (!upstream.ok) return upstream
     const { response } = upstream
     const { status, headers, body } = response
     if (!isStorable(response)) return { ok: true, kind: 'stream', status, headers, body }
-    const read = await readList(response, gateway.config.policy.timeouts.idleMs, gateway.ports)
+    const { idleMs } = gateway.config.policy.timeouts
+    const read = await readList(response, idleMs, gateway.ports, held)
+    if (read?.kind === 'whole') storing = lists.cache.keep(url, read)
     const message = 'The list from OpenRouter ended early. Try again.'
     return read ?? { ok: false, error: gatewayError('upstream_unreachable', message) }
   } finally {
-    lists.fetching.delete(url)
+    if (lists.fetching.get(url) === running) lists.fetching.delete(url)
+    background(storing.finally(() => held.release()))
   }
 }
 
+/** Notes that a fetch runs. Fetches that the runtime has ended hold nothing any more. */
+function beginFetch({ fetching }: Lists, gateway: Gateway, url: string): RunningFetch {
+  for (const [other, running] of fetching) {
+    if (other !== url && isAlive(running, gateway)) continue
+    running.held.release()
+    fetching.delete(other)
+  }
+  const running = { sinceMs: gateway.ports.nowMs(), held: gateway.memory.open() }
+  fetching.set(url, running)
+  return running
+}
+
 /** Renews a list in the background. Only one fetch of a list runs at a time in an isolate. */
-async function renew(lists: Lists, gateway: Gateway, url: string): Promise<void> {
+async function renew(
+  lists: Lists,
+  gateway: Gateway,
+  url: string,
+  background: Background,
+): Promise<void> {
   if (isFetching(lists, gateway, url)) return
-  const upstream = await fetchList(lists, gateway, url)
+  const upstream = await fetchList(lists, gateway, url, background)
   // An answer that can't be stored, such as an error, leaves the cached list as it is.
-  if (upstream.ok && upstream.kind === 'whole') await lists.cache.keep(url, upstream)
-  else if (upstream.ok) await upstream.body?.cancel()
+  if (upstream.ok && upstream.kind === 'stream') await upstream.body?.cancel()
 }

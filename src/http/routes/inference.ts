@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import { type GatewayError, gatewayError } from '../../gateway/answers/gateway-error.ts'
+import type { HeldBytes } from '../../gateway/byte-budget.ts'
 import { startJourney } from '../../gateway/journey.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import { type Gateway, journeyContextOf } from '../composition-root.ts'
@@ -33,8 +34,8 @@ export function inference(shape: ApiShape) {
     background(preparing.catch(() => undefined))
     const planned = await preparing
     if (!planned.ok) return errorResponse(c, planned.error)
-    const { model, route, ...rest } = planned.plan
-    const held = gateway.memory.open()
+    const { plan, held } = planned
+    const { model, route, ...rest } = plan
     const journey = startJourney(journeyContextOf(gateway, background), {
       ...rest,
       held,
@@ -50,34 +51,47 @@ export function inference(shape: ApiShape) {
       authMs,
     })
     const about = { requestId, clientId: caller.id, model, startedAtMs }
-    const finished = journey.finished.then(
-      (report) => logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() }),
-      (bug) => logBug(requestId, bug),
-    )
+    // From here on the journey's line is the request's own, whatever else goes wrong.
+    c.set('isLogged', true)
+    const finished = journey.finished.then((report) => {
+      if (report.bug !== null) logBug(requestId, report.bug)
+      logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() })
+    })
     background(finished)
     background(journey.taken.then(() => held.release()))
     return await journey.response
   }
 }
 
-type Planned =
-  | { readonly ok: true; readonly plan: RequestPlan & { readonly model: string } }
-  | { readonly ok: false; readonly error: GatewayError }
+interface Refused {
+  readonly ok: false
+  readonly error: GatewayError
+}
+
+interface Planned {
+  readonly ok: true
+  readonly plan: RequestPlan & { readonly model: string }
+}
+
+/** A plan, and what the answer has of the isolate's budget: nothing yet. */
+interface Prepared extends Planned {
+  readonly held: HeldBytes
+}
 
 /** Reads a request's body, and plans its journey. */
 async function prepare(
   gateway: Gateway,
   request: Request,
   from: Pick<ReadRequest, 'shape' | 'caller'> & Pick<Beside, 'background'>,
-): Promise<Planned> {
+): Promise<Prepared | Refused> {
   const { config, memory, ports } = gateway
   const { maxBodyBytes, timeouts } = config.policy
   const upload = await readUpload(request, { maxBytes: maxBodyBytes, ...timeouts }, memory, ports)
   if (!upload.ok) return upload
-  let planned: Planned | null = null
+  let planned: Planned | Refused | null = null
   try {
     planned = await plan(gateway, { ...upload, ...from, headers: request.headers })
-    return planned
+    return planned.ok ? { ...planned, held: upload.held.beside() } : planned
   } finally {
     if (!planned?.ok) upload.held.release()
   }
@@ -87,7 +101,7 @@ async function prepare(
 async function plan(
   gateway: Gateway,
   { background, ...request }: Omit<ReadRequest, keyof ReadBody> & Pick<Beside, 'background'>,
-): Promise<Planned> {
+): Promise<Planned | Refused> {
   const pause = () => new Promise<void>((resolve) => void gateway.ports.timer(0, resolve))
   const contentType = request.headers.get('content-type') ?? ''
   const read = await readModel(request.bytes, contentType, pause)

@@ -22,6 +22,8 @@ export interface ApiShape {
    * such a request is not tried again: the first answer would be paid as well.
    */
   readonly isPaidInFull?: true
+  /** Whether an answer costs nothing, so that one that is cut has cost nothing either. */
+  readonly isFree?: true
   /**
    * The part of a request that stays the same in all turns of a conversation: the system prompt
    * and the first user message, as they are in the JSON. Empty if the request has neither.

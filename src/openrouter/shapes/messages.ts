@@ -40,6 +40,7 @@ export const messages: ApiShape = {
 export const countTokens: ApiShape = {
   ...messages,
   path: 'messages/count_tokens',
+  isFree: true,
   readWhole: (body) => ({
     answer: typeof objectOf(body).input_tokens === 'number',
     error: readError(body, null),

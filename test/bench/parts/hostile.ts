@@ -1,8 +1,10 @@
-import { request as httpRequest, type IncomingMessage } from 'node:http'
-import { MODELS, requestsOf } from '../mix.ts'
+import type { NonEmpty } from '../../../src/balancing/non-empty.ts'
+import { finish, post } from '../load/plain-requests.ts'
+import { MODELS } from '../mix.ts'
 import { peakMemoryMib } from '../processes/process-figures.ts'
-import { startGateway } from '../processes/targets.ts'
+import { startBenchWorker, startGateway, type Target } from '../processes/targets.ts'
 import { decimal, whole } from '../report/figures.ts'
+import { measureCrowds } from './crowds.ts'
 import type { Bench, PartResult } from './part.ts'
 
 /** Just below what the gateway takes by default. */
@@ -18,7 +20,7 @@ interface Figures {
 }
 
 /** Bodies that are cheap to send and, parsed or walked over, dear to read; a flat one first. */
-const BODIES: readonly (readonly [string, (bytes: number) => string])[] = [
+const BODIES: NonEmpty<readonly [string, (bytes: number) => string]> = [
   ['flat', (bytes) => `"${'The quick brown fox. '.repeat(bytes / 21)}"`],
   ['brackets', (bytes) => '['.repeat(bytes / 2) + ']'.repeat(bytes / 2)],
   ['distinct keys', keysOf],
@@ -36,8 +38,8 @@ function keysOf(bytes: number): string {
 }
 
 /**
- * What one hostile body does to another client's stream, and to the memory of the process. Each body
- * meets a process that has done nothing else.
+ * What one hostile body does to another client's stream, and to the memory of the process; then what
+ * crowds do. Each meets a process that has done nothing else.
  */
 export async function measureHostileBodies(bench: Bench): Promise<PartResult> {
   const { reporter, effort } = bench
@@ -45,22 +47,41 @@ export async function measureHostileBodies(bench: Bench): Promise<PartResult> {
   const table = reporter.table(`Bodies of ${bytes / 1e6} MB beside a stream`, [
     ...['body', "longest gap in the other's stream, ms", 'memory, MiB', 'beside flat'],
   ])
+  const { scope, deployment, upstream } = bench
+  const { source } = await bench.bundle()
   const figures: Figures[] = []
-  for (const [name, textOf] of BODIES) figures.push(await measure(bench, name, textOf(bytes)))
+  for (const [name, textOf] of BODIES) {
+    const target = await startGateway(scope, deployment, upstream, {
+      name: `hostile ${name}`,
+      source,
+    })
+    figures.push(await measure(bench, target, name, textOf(bytes)))
+  }
   const [flat] = figures
+  const forwarding = await startBenchWorker(
+    scope,
+    deployment,
+    upstream,
+    'forwarding',
+    'hostile forwarding',
+  )
+  const [[, flatOf]] = BODIES
+  figures.push(await measure(bench, forwarding, 'flat, of forwarding', flatOf(bytes)))
   for (const { name, longestGapMs, addedMib } of figures) {
     const ratio = addedMib / (flat?.addedMib ?? Number.NaN)
     table.row(name, whole(longestGapMs), whole(addedMib), decimal(ratio, 2))
   }
-  return { tables: [table.table], data: figures }
+  const crowds = await measureCrowds(bench)
+  return { tables: [table.table, ...crowds.tables], data: { bodies: figures, crowds: crowds.data } }
 }
 
-async function measure(bench: Bench, name: string, value: string): Promise<Figures> {
-  const { scope, deployment, upstream, reporter } = bench
+async function measure(
+  { reporter }: Bench,
+  target: Target,
+  name: string,
+  value: string,
+): Promise<Figures> {
   reporter.progress(`hostile bodies: ${name}`)
-  const { source } = await bench.bundle()
-  const options = { name: `hostile ${name}`, source }
-  const target = await startGateway(scope, deployment, upstream, options)
   const head = (model: string) => `{"model":"${model}","messages":[],`
   const small = Buffer.from(`${head(MODELS.small)}"a":0}`)
   // Made before the stream begins: to make it takes this process longer than any gap.
@@ -81,34 +102,3 @@ async function measure(bench: Bench, name: string, value: string): Promise<Figur
   const gaps = arrivalsMs.slice(1).map((ms, index) => ms - (arrivalsMs[index] ?? ms))
   return { name, longestGapMs: Math.max(...gaps), addedMib: peakMib - beforeMib }
 }
-
-function post(port: number, body: Buffer): Promise<IncomingMessage> {
-  const [authorization] = AUTHORIZATIONS
-  const headers = {
-    authorization,
-    'content-type': 'application/json',
-    'content-length': body.length,
-  }
-  return new Promise((resolve, reject) => {
-    const path = '/api/v1/chat/completions'
-    const options = {
-      port,
-      host: '127.0.0.1',
-      method: 'POST',
-      path,
-      headers,
-      agent: false as const,
-    }
-    httpRequest(options, resolve).once('error', reject).end(body)
-  })
-}
-
-async function finish(answer: IncomingMessage): Promise<void> {
-  for await (const _ of answer);
-}
-
-/** The mix's own clients, as they are written into its requests. */
-const AUTHORIZATIONS = requestsOf(
-  { path: '/api/v1', host: 'localhost', knowsAliases: false },
-  { model: 'small', promptBytes: 200 },
-).map(([head]) => /authorization: (.*)/.exec(String(head))?.[1] ?? '')

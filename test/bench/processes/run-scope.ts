@@ -15,26 +15,14 @@ export interface RunScope {
   stop(child: ChildProcess): Promise<void>
 }
 
-/**
- * Everything is cleaned up in the `exit` event, which comes at the end of a run, after an error that
- * nobody caught, and after Ctrl-C alike. What it does has to be synchronous.
- *
- * @param limitMs after which the run is given up, in milliseconds
- */
-export function createRunScope(limitMs: number): RunScope {
+/** A scope that whoever opened it has to close: it ends the children and removes the folder. */
+export interface OpenScope extends RunScope {
+  close(): void
+}
+
+export function openScope(): OpenScope {
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-bench-'))
   const children = new Set<ChildProcess>()
-  process.once('exit', () => {
-    for (const child of children) child.kill('SIGKILL')
-    rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
-  })
-  for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })) {
-    process.once(signal, () => process.exit(code))
-  }
-  setTimeout(() => {
-    console.error(`Given up after ${limitMs / 1000} s.`)
-    process.exit(1)
-  }, limitMs).unref()
   return {
     folder,
     spawn(command, args, options) {
@@ -51,5 +39,28 @@ export function createRunScope(limitMs: number): RunScope {
       await exited
       clearTimeout(timer)
     },
+    close() {
+      for (const child of children) child.kill('SIGKILL')
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+    },
   }
+}
+
+/**
+ * Everything is cleaned up in the `exit` event, which comes at the end of a run, after an error that
+ * nobody caught, and after Ctrl-C alike. What it does has to be synchronous.
+ *
+ * @param limitMs after which the run is given up, in milliseconds
+ */
+export function createRunScope(limitMs: number): RunScope {
+  const scope = openScope()
+  process.once('exit', scope.close)
+  for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })) {
+    process.once(signal, () => process.exit(code))
+  }
+  setTimeout(() => {
+    console.error(`Given up after ${limitMs / 1000} s.`)
+    process.exit(1)
+  }, limitMs).unref()
+  return scope
 }

@@ -66,17 +66,27 @@ export function keyAnswer(): WholeAnswer {
   return split('200 OK', JSON.stringify({ data }))
 }
 
+/** As long as OpenRouter's list of models. */
+const LIST_BYTES = 1_000_000
+
+/** The list of models, which caches may keep. */
+export function listAnswer(): WholeAnswer {
+  const data = [{ id: ID_MARK, description: 'A model of some kind. '.repeat(LIST_BYTES / 22) }]
+  return split('200 OK', JSON.stringify({ data }), ['cache-control: public, max-age=300'])
+}
+
 export function missingAnswer(): WholeAnswer {
   const error = { code: 404, message: `Not Found ${ID_MARK}` }
   return split('404 Not Found', JSON.stringify({ error }))
 }
 
-function split(status: string, body: string): WholeAnswer {
+function split(status: string, body: string, headers: readonly string[] = []): WholeAnswer {
   const [before = '', after = ''] = body.split(ID_MARK)
   const head = [
     `HTTP/1.1 ${status}`,
     'content-type: application/json',
     `content-length: ${body.length}`,
+    ...headers,
   ].join('\r\n')
   return { before: `${head}\r\n\r\n${before}`, after: Buffer.from(after) }
 }

@@ -6,6 +6,7 @@ import {
   eventChunk,
   failedAnswer,
   keyAnswer,
+  listAnswer,
   missingAnswer,
   nextId,
   STREAM_HEAD,
@@ -25,6 +26,7 @@ const SMALL = wholeAnswer(1_024)
 const LARGE = wholeAnswer(100 * 1_024)
 const FAILED = failedAnswer()
 const KEY = keyAnswer()
+const LIST = listAnswer()
 const MISSING = missingAnswer()
 
 const FAULT_EVERY = 100
@@ -90,6 +92,7 @@ function serve(socket: Socket): void {
 
 function respondTo(firstLine: string, opening: string): Respond {
   if (firstLine.includes('/key ')) return (socket) => writeWhole(socket, KEY)
+  if (firstLine.includes('/models ')) return (socket) => writeWhole(socket, LIST)
   const [model = ''] = /bench\/[\w-]+/.exec(opening) ?? []
   return BY_MODEL.get(model) ?? ((socket) => writeWhole(socket, MISSING))
 }

@@ -4,6 +4,7 @@ import type { LeaseAhead } from '../../../src/balancing/limits/lease-order.ts'
 import {
   countRequest,
   createLeaseStock,
+  dropAll,
   dropKey,
   dropOverdue,
   type Lane,
@@ -90,6 +91,21 @@ describe('a lane', () => {
     stockLeases(stock, lane, [], T + 2_110)
     expect(leasesToOrder(lane, T + 2_600)).toBe(0)
     expect(leasesToOrder(lane, T + 2_620)).toBeGreaterThan(0)
+  })
+
+  it('gives back what it had ordered before others had to go without', () => {
+    const stock = createLeaseStock()
+    const lane = laneIn(stock)
+    demand(lane, 20, { seconds: 3 })
+    takeOrders(stock, T + 2_100)
+    expect(dropAll(stock, T + 2_105)).toEqual([])
+    expect(stockLeases(stock, lane, [leaseOf('late')], T + 2_110).map(idOf)).toEqual(['late'])
+    expect(takeLease(lane, need(1), T + 2_110)).toBeNull()
+    takeOrders(stock, T + 2_700)
+    expect(stockLeases(stock, lane, [leaseOf('next')], T + 2_710)).toEqual([])
+    expect(idOf(takeLease(lane, need(1), T + 2_710))).toBe('next')
+    stockLeases(stock, lane, [leaseOf('idle')], T + 2_720)
+    expect(dropAll(stock, T + 2_730).map(idOf)).toEqual(['idle'])
   })
 
   it('hands leases out in the order in which the pool granted them', () => {

@@ -1,11 +1,13 @@
 import { expect, it } from 'vitest'
-import { leaseId } from '../../../src/balancing/ids.ts'
+import { clientId, isolateId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
+import type { LeaseBegin } from '../../../src/balancing/limits/lease-order.ts'
 import { SETTLED_MS } from '../../../src/balancing/limits/settled-leases.ts'
 import {
   createOutbox,
   flushDue,
   isEmpty,
   type Outbox,
+  oweBeginAnew,
   oweSettlement,
   type Parcel,
   putBack,
@@ -20,6 +22,18 @@ function owing(...names: string[]): Outbox {
   for (const name of names) oweSettlement(outbox, unusedLease(leaseId(name)), T)
   return outbox
 }
+
+const beginOf = (name: string, leaseMs: number): LeaseBegin => ({
+  leaseId: leaseId(name),
+  keyId: keyId('a'),
+  model: modelId('m'),
+  grantedAtMs: T,
+  isolate: isolateId('one'),
+  clientId: clientId('c'),
+  tokens: 0,
+  leaseMs,
+  conversation: null,
+})
 
 const namesIn = ({ settlements }: Parcel) => settlements.map(({ item }) => item.leaseId)
 
@@ -41,6 +55,32 @@ it('what could not be delivered goes first the next time, and is given up after 
   expect(namesIn(third)).toEqual(['a', 'b'])
   putBack(outbox, third, true, T + 40)
   expect(namesIn(takeParcel(outbox))).toEqual(['b'])
+})
+
+it('what the pool should know at once stays so when it could not be delivered', () => {
+  const outbox = owing('a')
+  outbox.isUrgent = true
+  const parcel = takeParcel(outbox)
+  expect(outbox.isUrgent).toBe(false)
+  putBack(outbox, parcel, true, T + 10)
+  expect(outbox.isUrgent).toBe(true)
+  for (let i = 0; i < 2; i++) putBack(outbox, takeParcel(outbox), true, T + 20)
+  expect(isEmpty(outbox) && outbox.isUrgent).toBe(false)
+})
+
+it('however often the word of one lease is owed in an outage, it is sent once, as it was last', () => {
+  const outbox = createOutbox()
+  for (let s = 0; s < 20; s++) {
+    for (const name of ['a', 'b']) oweBeginAnew(outbox, beginOf(name, 30_000 - s * 1_000), T)
+    const parcel = takeParcel(outbox)
+    oweBeginAnew(outbox, beginOf('a', 29_500 - s * 1_000), T)
+    putBack(outbox, parcel, false, T)
+  }
+  const told = takeParcel(outbox).begins.map(({ item }) => [item.leaseId, item.leaseMs])
+  expect(told.toSorted()).toEqual([
+    ['a', 10_500],
+    ['b', 11_000],
+  ])
 })
 
 it('while the object is not even called, nothing is given up for a minute', () => {

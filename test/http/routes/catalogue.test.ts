@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ISOLATE_BYTES } from '../../../src/gateway/byte-budget.ts'
+import { MEMORY as memory } from '../../../src/http/composition-root.ts'
 import { gatewayInFrontOf, json, reasonOf } from '../gateway-driver.ts'
 
 const IMPATIENT = { POLICY: { timeouts: { headers_ms: 100 } } }
@@ -87,6 +89,44 @@ describe('the public lists', () => {
       return new Response(slow)
     })
     expect(await (await send('/v1/providers?slow', {}, IMPATIENT)).json()).toEqual({ data: [] })
+  })
+})
+
+describe('the bytes of a list', () => {
+  const cacheable = { headers: { 'cache-control': 'public, max-age=300' } }
+  const list = JSON.stringify({ data: ['x'.repeat(1_000_000)] })
+
+  /** Gives a list in pieces, and tells what the isolate holds before each. */
+  function inPieces(heldBytes: number[]): Response {
+    let at = 0
+    const pull = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+      heldBytes.push(memory.heldBytes())
+      controller.enqueue(new TextEncoder().encode(list.slice(at, at + 100_000)))
+      at += 100_000
+      if (at >= list.length) controller.close()
+    }
+    return new Response(new ReadableStream({ pull }, { highWaterMark: 0 }), cacheable)
+  }
+
+  it('count while they are read', async () => {
+    const heldBytes: number[] = []
+    const { send } = gatewayInFrontOf(() => inPieces(heldBytes))
+    expect((await (await send('/v1/models?q=counted')).text()) === list).toBe(true)
+    expect(heldBytes[0]).toBe(0)
+    expect(heldBytes.at(-1)).toBe(1_000_000)
+    expect(memory.heldBytes()).toBe(0)
+  })
+
+  it('are passed on and not kept where there is no room for them', async () => {
+    const other = memory.open()
+    expect(other.grow(ISOLATE_BYTES - 500_000)).toBe(true)
+    const { send, received } = gatewayInFrontOf(() => inPieces([]))
+    for (let i = 0; i < 2; i++) {
+      expect((await (await send('/v1/models?q=roomless')).text()) === list).toBe(true)
+    }
+    other.release()
+    expect(received).toHaveLength(2)
+    expect(memory.heldBytes()).toBe(0)
   })
 })
 
