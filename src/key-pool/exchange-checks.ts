@@ -90,7 +90,8 @@ export function isLeaseRequest(value: unknown): value is LeaseRequest {
     isAmountIfAny(rest.size) &&
     isAttempt(rest.attempt) &&
     isAmount(rest.leaseMs) &&
-    isAmount(rest.waitMs)
+    isAmount(rest.waitMs) &&
+    (rest.isolate === undefined || isId(rest.isolate))
   )
 }
 

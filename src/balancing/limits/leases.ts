@@ -16,7 +16,7 @@ interface AnyLease {
   readonly panic: boolean
   /** The key's epoch at the grant. What a lease of an earlier epoch shows, the key was before. */
   readonly epoch: number
-  /** The isolate that keeps telling of itself while it has the lease; null if it does not. */
+  /** The isolate that keeps telling of itself while it has the lease; null of an older release. */
   readonly isolate: IsolateId | null
 }
 
@@ -121,16 +121,28 @@ export function expire(leases: Leases, nowMs: number): Lease[] {
   return expired
 }
 
-/** Ends the leases of isolates that have fallen silent, and returns them. */
+/**
+ * Ends the leases of isolates that have fallen silent, and returns them. While a waiter's lease waits to
+ * be fetched, its isolate need not tell of it: such a lease has a short term of its own.
+ */
 export function expireOf(leases: Leases, isolates: ReadonlySet<IsolateId>, nowMs: number): Lease[] {
   const expired = [...leases.live.values()].filter(
-    ({ isolate }) => isolate !== null && isolates.has(isolate),
+    (lease) => lease.isolate !== null && isolates.has(lease.isolate) && !isUnclaimed(lease),
   )
   for (const lease of expired) {
     leases.live.delete(lease.id)
     setEntry(leases.ended, lease.id, lease, nowMs)
   }
   return expired
+}
+
+function isUnclaimed(lease: Lease): boolean {
+  return lease.kind === 'running' && lease.unclaimedMs !== null
+}
+
+/** The lease of this id if it has ended without a word, and has had no settlement since. */
+export function lostLease(leases: Leases, id: LeaseId): Lease | null {
+  return getEntry(leases.ended, id) ?? null
 }
 
 /** Whether a lease of this id has had its settlement. */

@@ -12,6 +12,7 @@ import {
   type Closing,
   hasEnded,
   isSettled,
+  lostLease,
   open,
   type ReservedLease,
   type RunningLease,
@@ -166,7 +167,10 @@ function reserve(
   return { leaseId: id, keyId: key.id, accountId, model, grantedAtMs: nowMs, tokens }
 }
 
-/** Turns a lease that was held ahead into that of a request. A second time it does nothing. */
+/**
+ * Turns a lease that was held ahead into that of a request. Told of a lease that the pool has given up
+ * since its isolate was silent, it takes that lease up again. Of a lease that runs, it does nothing.
+ */
 export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   hear(state.isolates, told.isolate, nowMs)
   const lease = state.leases.live.get(told.leaseId)
@@ -175,6 +179,14 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   if (lease === undefined) {
     if (isOver(state, told)) return
     changeInFlight(key, 1)
+    const lost = lostLease(state.leases, told.leaseId)
+    if (lost?.kind === 'running') {
+      // What it took is still charged.
+      open(state.leases, { ...lost, ...termOf(told, nowMs) })
+      lookAgain(key)
+      noteChange(state, key)
+      return
+    }
   } else {
     giveBackCharge(key, lease.tokens, lease.grantedAtMs, nowMs)
   }
@@ -189,12 +201,11 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     model: told.model,
     grantedAtMs: told.grantedAtMs,
     chargedAtMs: nowMs,
-    expiresAtMs: nowMs + told.leaseMs,
+    ...termOf(told, nowMs),
     tokens: told.tokens,
     unclaimedMs: null,
     panic: lease?.panic ?? false,
     epoch: lease?.epoch ?? key.epoch,
-    isolate: told.isolate,
     attempt: 'first',
   })
   deposit(state.retryBudget, { model: told.model, policy: state.policy.retryBudget }, nowMs)
@@ -203,6 +214,10 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     remember(state.affinities, told.conversation, key.account.id, nowMs)
   }
   noteChange(state, key)
+}
+
+function termOf({ leaseMs, isolate }: LeaseBegin, nowMs: number) {
+  return { expiresAtMs: nowMs + leaseMs, isolate }
 }
 
 /**

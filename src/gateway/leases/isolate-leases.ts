@@ -28,6 +28,8 @@ export interface IsolateLeases {
   readonly homes: RotatingMap<string, AccountId>
   /** When the pool's object answered last, in epoch milliseconds. */
   heardAtMs: number
+  /** When it was told of this isolate last, in epoch milliseconds. */
+  toldAtMs: number
 }
 
 /** The object remembers for longer. A conversation that has rested for this long asks it. */
@@ -41,6 +43,7 @@ export function createIsolateLeases(id: string): IsolateLeases {
     outbox: createOutbox(),
     homes: createRotatingMap(HOMES),
     heardAtMs: Number.NEGATIVE_INFINITY,
+    toldAtMs: Number.NEGATIVE_INFINITY,
   }
 }
 
