@@ -9,7 +9,7 @@ import {
   type SharedPool,
   startSharedPool,
   textOf,
-} from './shared-pool.ts'
+} from './pool-processes.ts'
 
 /**
  * Several processes with a Worker each share one pool. Together they keep every limit. What a process
