@@ -1,5 +1,6 @@
-import { Hono } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import { HonoBase } from 'hono/hono-base'
+import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { clientRoutes } from './admin/client-routes.ts'
 import { signIn } from './admin/sign-in.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
@@ -20,9 +21,12 @@ import { clientKey } from './http/routes/own-key.ts'
 import { normalisedPath, notServed } from './http/unserved.ts'
 import { API_SHAPES } from './openrouter/shapes/shape-registry.ts'
 
-/** Makes the HTTP app: the order of the middleware and the list of routes. */
-export function createApp(ports: Ports): Hono<HttpEnvironment> {
-  const app = new Hono<HttpEnvironment>({ getPath: normalisedPath })
+/**
+ * Makes the HTTP app: the order of the middleware and the list of routes. `Hono` itself would try this
+ * router first, and bring two more for routes that it cannot match. There are none of these.
+ */
+export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
+  const app = new HonoBase<HttpEnvironment>({ getPath: normalisedPath, router: new RegExpRouter() })
   app.use(responseHeaders)
   app.use(configure(ports))
   app.get('/healthz', healthz)

@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
-import { Hono } from 'hono'
+import { HonoBase } from 'hono/hono-base'
+import { RegExpRouter } from 'hono/router/reg-exp-router'
 import type * as z from 'zod/mini'
 import { nanosOf } from '../balancing/clients/budget.ts'
 import type { ClientsOrder, ClientsReply, OrderFault } from '../balancing/clients/registry.ts'
@@ -25,8 +26,8 @@ import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answer
 type AdminContext = Context<HttpEnvironment>
 
 /** `clients`, `groups` and `audit` of the admin API. */
-export function clientRoutes(): Hono<HttpEnvironment> {
-  const routes = new Hono<HttpEnvironment>()
+export function clientRoutes(): HonoBase<HttpEnvironment> {
+  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
   routes.get('/clients', (c) => list(c, 'clients'))
   routes.get('/clients/:id', (c) => one(c, 'clients'))
   routes.post('/clients', makeClient)

@@ -1,4 +1,4 @@
-import type { AccountId, ClientId, KeyId, LeaseId, ModelId } from './ids.ts'
+import type { AccountId, ClientId, IsolateId, KeyId, LeaseId, ModelId } from './ids.ts'
 import type { QuotaRefusal } from './limits/quota-refusal.ts'
 import type { NonEmpty } from './non-empty.ts'
 import type { ReasonCounts } from './reasons.ts'
@@ -43,6 +43,11 @@ export interface LeaseRequest {
   readonly leaseMs: number
   /** How long the request may wait for a key, in milliseconds. */
   readonly waitMs: number
+  /**
+   * The isolate that asks, if it will tell of itself while it has the lease. A Worker of an older
+   * release does not: its lease is held for its whole term.
+   */
+  readonly isolate?: IsolateId
 }
 
 /**

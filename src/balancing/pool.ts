@@ -8,7 +8,7 @@ import type { KeyReport } from './health/key-report.ts'
 import type { KeyId, LeaseId, ModelId } from './ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
 import { charge, giveBackCharge } from './limits/charge.ts'
-import { takeSilent } from './limits/isolates.ts'
+import { hear, takeSilent } from './limits/isolates.ts'
 import {
   type Closing,
   close,
@@ -87,7 +87,7 @@ export function acquire(
  */
 export function claim(state: PoolState, leaseId: LeaseId, nowMs: number): Decision | null {
   const lease = state.leases.live.get(leaseId)
-  if (lease?.kind === 'running') return granted(state, pickUp(state, lease, nowMs))
+  if (lease?.kind === 'running') return granted(state, pickUp(state, lease, nowMs), nowMs)
   if (hasEnded(state.leases, leaseId)) return refused('ended')
   const waiter = state.queue.waiters.get(leaseId)
   if (waiter === undefined) return null
@@ -161,7 +161,7 @@ function decide(step: Step, admitted: Admitted): Decision {
   }
   switch (chosen.kind) {
     case 'choice':
-      return granted(state, lend(step, admitted, chosen))
+      return granted(state, lend(step, admitted, chosen), step.nowMs)
     case 'no_candidate':
       return enqueue(step, admitted, chosen) ?? chosen.refusal
     case 'refusal':
@@ -246,7 +246,7 @@ function grant(
     unclaimedMs: null,
     panic,
     epoch: key.epoch,
-    isolate: null,
+    isolate: request.isolate ?? null,
     charge: taken,
     attempt,
   }
@@ -263,9 +263,11 @@ function grant(
   return lease
 }
 
-function granted(state: PoolState, lease: Lease): Grant | Refusal {
+function granted(state: PoolState, lease: Lease, nowMs: number): Grant | Refusal {
   const key = state.keys.get(lease.keyId)
   if (key === undefined) return refused('ended')
+  // From now on its isolate tells of itself.
+  if (lease.isolate !== null) hear(state.isolates, lease.isolate, nowMs)
   const { id: leaseId, model, grantedAtMs } = lease
   const accountId = key.account.id
   const held = heldOfBudgets(lease)

@@ -98,7 +98,8 @@ export function isLeaseRequest(value: unknown): value is LeaseRequest {
     isBoundIfAny(rest.costNanos) &&
     isAttempt(rest.attempt) &&
     isAmount(rest.leaseMs) &&
-    isAmount(rest.waitMs)
+    isAmount(rest.waitMs) &&
+    (rest.isolate === undefined || isId(rest.isolate))
   )
 }
 

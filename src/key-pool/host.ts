@@ -9,7 +9,7 @@ import { type ClientsReply, carryOut, targetOf } from '../balancing/clients/regi
 import { type Explanation, explain, type Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId, LeaseId } from '../balancing/ids.ts'
 import type { Decision, Refusal } from '../balancing/lease-request.ts'
-import { hear } from '../balancing/limits/isolates.ts'
+import { forgive, hear } from '../balancing/limits/isolates.ts'
 import type { LeaseAhead } from '../balancing/limits/lease-order.ts'
 import { acquire, claim, report, settle, takeDecided, tick, wakeAtMs } from '../balancing/pool.ts'
 import { type PoolState, renewSpends, type Step } from '../balancing/pool-state.ts'
@@ -61,6 +61,12 @@ const BUSY_MS = 2 * CHECKPOINT_MS
 /** The shortest pause between two timed checks of the queue. */
 const MIN_WAKE_MS = 25
 
+/** While isolates have leases, the object looks this often who has fallen silent. */
+const WATCH_MS = 1_000
+
+/** A timer that is late by this much shows that the object itself stood still, and heard nobody. */
+const STALL_MS = 500
+
 /** The number of usable keys is counted anew after this long, and after any bench or breaker moved. */
 const RECOUNT_MS = 1_000
 
@@ -94,6 +100,7 @@ export class PoolHost {
   readonly #ports: HostPorts
   readonly #held: HeldCalls
   #cancelWake: () => void = () => undefined
+  #watchDueMs: number | null = null
   #isCheckpointDue = false
   #hasChanged = false
   #savedAtMs = Number.NEGATIVE_INFINITY
@@ -120,6 +127,7 @@ export class PoolHost {
    */
   exchange(request: ExchangeRequest): ExchangeReply {
     const nowMs = this.#ports.nowMs()
+    this.#forgiveStall(nowMs)
     const isolate = readIsolate(request.isolate)
     if (isolate !== null) hear(this.#pool.isolates, isolate, nowMs)
     for (const item of listOf(request.begins)) this.#begin(item, nowMs)
@@ -285,13 +293,35 @@ export class PoolHost {
    */
   #serve(nowMs: number): void {
     const pool = this.#pool
+    this.#forgiveStall(nowMs)
     tick(pool, nowMs, this.#ports.random)
+    this.#watch(nowMs)
     for (const leaseId of takeDecided(pool)) this.#held.release(leaseId)
     this.#cancelWake()
     const atMs = wakeAtMs(pool)
     if (atMs === null) return
     const wake = () => this.#serve(this.#ports.nowMs())
     this.#cancelWake = this.#ports.timer(Math.max(MIN_WAKE_MS, atMs - nowMs), wake)
+  }
+
+  /** Looks once a second who has fallen silent, as long as somebody may. */
+  #watch(nowMs: number): void {
+    if (this.#watchDueMs !== null || this.#pool.isolates.heardAtMs.size === 0) return
+    this.#watchDueMs = nowMs + WATCH_MS
+    this.#ports.timer(WATCH_MS, () => {
+      const firedAtMs = this.#ports.nowMs()
+      this.#forgiveStall(firedAtMs)
+      this.#watchDueMs = null
+      this.#serve(firedAtMs)
+    })
+  }
+
+  /** After a stall of the object's own, calls may come before the timer that shows it. */
+  #forgiveStall(nowMs: number): void {
+    const lateMs = nowMs - (this.#watchDueMs ?? nowMs)
+    if (lateMs < STALL_MS) return
+    forgive(this.#pool.isolates, lateMs, nowMs)
+    this.#watchDueMs = nowMs
   }
 
   /**

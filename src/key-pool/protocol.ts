@@ -17,9 +17,9 @@ export interface ExchangeRequest {
   readonly wants: readonly LeaseRequest[]
   readonly settlements: readonly Settlement[]
   readonly lookups: readonly KeyReport[]
-  /** The Worker that asks, while it has leases that it held ahead: a sign that it lives. */
+  /** The isolate that asks: a sign that it lives. */
   readonly isolate?: IsolateId
-  /** Leases that were held ahead and have got their requests. */
+  /** Leases that were held ahead and have got their requests, or that a silence may have cost. */
   readonly begins?: readonly LeaseBegin[]
   /** Orders for leases ahead. An older object gives none. */
   readonly orders?: readonly LeaseOrder[]

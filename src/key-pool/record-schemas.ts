@@ -48,7 +48,7 @@ const hiddenBench = z.pipe(
 
 const bench = z.extend(plainBench, { hidden: z._default(z.nullable(hiddenBench), null) })
 
-const breaker: z.ZodMiniType<BreakerRecord> = z.discriminatedUnion('kind', [
+const breaker: z.ZodMiniType<BreakerRecord> = z.union([
   z.object({
     kind: z.literal('closed'),
     failuresAtMs: z.array(moment),
@@ -151,7 +151,7 @@ const lease = z.union([
   ),
 ])
 
-const credit = z.discriminatedUnion('kind', [
+const credit = z.union([
   z.object({ kind: z.literal('unknown') }),
   z.object({
     kind: z.literal('known'),

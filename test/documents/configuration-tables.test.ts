@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { experimental_readRawConfig } from 'wrangler'
 import { z } from 'zod'
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
+import { MAX_ALIASES } from '../../src/config/aliases.ts'
 import { readClientKeys } from '../../src/config/client-keys.ts'
 import { policySchema } from '../../src/config/policy.ts'
 import { readUpstreamKeys } from '../../src/config/upstream-keys.ts'
@@ -17,7 +18,6 @@ describe('the configuration tables', () => {
     maximum: z.number().optional(),
     minItems: z.number().optional(),
     maxItems: z.number().optional(),
-    maxProperties: z.number().optional(),
     enum: z.array(z.string()).optional(),
     items: z.unknown().optional(),
   })
@@ -50,7 +50,7 @@ describe('the configuration tables', () => {
       case 'array':
         return `${field.minItems}–${field.maxItems} elements`
       case 'object':
-        return `0–${field.maxProperties} names`
+        return `0–${MAX_ALIASES} names`
       case 'number':
       case 'integer':
         return `${field.minimum}–${field.maximum}`

@@ -208,7 +208,7 @@ describe('a busy isolate', () => {
 const BREAKER = { failures: 3, windowMs: 60_000, cooldownMs: 60_000, maxCooldownMs: 900_000 }
 
 describe('an isolate that falls silent', () => {
-  it('has its leases taken from it after three seconds: concurrency is free, and unused minutes too', async () => {
+  it('has its leases taken from it after almost three seconds: concurrency is free, and unused minutes too', async () => {
     const world = busyWorld({
       keys: [{ id: 'a', maxConcurrent: 100, rpm: 1_000 }],
     })
@@ -229,6 +229,85 @@ describe('an isolate that falls silent', () => {
     expect(key?.inFlight).toBe(0)
     expect(key?.rpm?.window.total).toBe(83)
     expect(running.map((one) => one.report())).toEqual([null, null])
+  })
+})
+
+describe('an isolate with a request now and then, which asks for each lease', () => {
+  const ONE_PLACE = [{ id: 'a', maxConcurrent: 1, rpm: 10 }]
+
+  async function withLongAnswer(keys: Parameters<typeof createVirtualWorld>[0]) {
+    const world = busyWorld(keys)
+    world.upstream.on(CHAT, openStream(HELLO))
+    const long = world.send()
+    await world.time.advance(1_500)
+    expect(long.report()).toBeNull()
+    world.upstream.on(CHAT, streamOf(HELLO))
+    return { world, long }
+  }
+
+  it('has its lease taken from it when it is silent for almost three seconds, and who waits is served', async () => {
+    const { world, long } = await withLongAnswer({ keys: ONE_PLACE })
+    world.silence(0)
+    const diedAtMs = world.time.nowMs()
+    const other = world.send({ isolate: 1 })
+    await world.time.runUntil(() => other.report() !== null, 60_000)
+    expect(other.report()?.outcome).toBe('answered')
+    expect(world.time.nowMs() - diedAtMs).toBeLessThanOrEqual(3_000)
+    // What its request took of the minute stays charged: OpenRouter has had it.
+    expect([...world.pool.state.keys.values()][0]?.rpm?.window.total).toBe(2)
+    expect(long.report()).toBeNull()
+  })
+
+  it('keeps its lease through a long answer, whoever else would like the place', async () => {
+    const { world, long } = await withLongAnswer({ keys: ONE_PLACE })
+    const other = world.send({ isolate: 1 })
+    await world.time.advance(9_000)
+    expect(other.report()).toBeNull()
+    world.upstream.calls[0]?.finish('close')
+    await world.time.advance(100)
+    expect(long.report()?.outcome).toBe('answered')
+    expect(other.report()?.outcome).toBe('answered')
+  })
+
+  it('keeps the lease that it had to wait for', async () => {
+    const { world } = await withLongAnswer({ keys: ONE_PLACE })
+    world.upstream.on(CHAT, openStream(HELLO))
+    const waited = world.send({ isolate: 1 })
+    await world.time.advance(5_000)
+    world.upstream.calls[0]?.finish('close')
+    await world.time.advance(20_000)
+    expect(waited.report()).toBeNull()
+    expect(await inFlight(world)).toBe(1)
+  })
+
+  it('takes its lease up again after a silence in which nobody else needed it, at no further charge', async () => {
+    const { world, long } = await withLongAnswer({ keys: ONE_PLACE })
+    world.pool.connect(Array.from({ length: 5 }, () => 'unreachable'))
+    await world.time.advance(5_000)
+    await world.time.advance(10_000)
+    expect(await inFlight(world)).toBe(1)
+    const [key] = [...world.pool.state.keys.values()]
+    expect(key?.rpm?.window.total).toBe(1)
+    world.upstream.calls[0]?.finish('close')
+    await world.time.advance(3_000)
+    expect(long.report()?.outcome).toBe('answered')
+    expect(await inFlight(world)).toBe(0)
+    expect(world.pool.state.ledger.all.total.attempts).toBe(1)
+  })
+
+  it('tells of all its requests with one word a second', async () => {
+    const world = busyWorld()
+    world.upstream.on(CHAT, openStream(HELLO))
+    const sent = Array.from({ length: 50 }, () => world.send())
+    await world.time.advance(500)
+    const before = world.pool.exchanges()
+    await world.time.advance(20_000)
+    expect(world.pool.exchanges() - before).toBeLessThanOrEqual(25)
+    expect(await inFlight(world)).toBe(50)
+    for (const call of world.upstream.calls) call.finish('close')
+    await world.time.advance(5_000)
+    expect(outcomes(sent)).toEqual(new Set(['answered']))
+    expect(world.time.openTimers()).toBe(0)
   })
 })
 

@@ -10,6 +10,8 @@ export interface VirtualTime {
   objectTimer(ms: number, callback: () => void): () => void
   /** Lets time pass. Each timer on the way fires at its own time. */
   advance(ms: number): Promise<void>
+  /** The clock goes on while nothing runs, as if the process had stood still: no timer fires. */
+  stall(ms: number): void
   /** Lets all promises settle that can settle without a timer. */
   drain(): Promise<void>
   /** Lets time pass until `done` holds, the gateway has no timer, or `withinMs` is over. */
@@ -68,6 +70,9 @@ export function createVirtualTime(startMs: number): VirtualTime {
       const endMs = nowMs + ms
       await run(() => false, ms)
       nowMs = endMs
+    },
+    stall(ms) {
+      nowMs += ms
     },
     drain,
     runUntil: (done, withinMs) => run(() => done() || openTimers() === 0, withinMs),

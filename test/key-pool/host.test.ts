@@ -1,7 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
-import { keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import { isolateId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Grant } from '../../src/balancing/lease-request.ts'
 import { createPool, type PoolConfig, type PoolPolicy } from '../../src/balancing/pool-state.ts'
 import { checkpoint } from '../../src/balancing/records/checkpoint.ts'
@@ -367,5 +367,59 @@ describe('the duties at rest', () => {
     expect(first).not.toContain('k7')
     // Lookups of a pool are spread by the position of the key.
     expect(first.slice(0, 3)).toEqual(['k0', 'k1', 'k2'])
+  })
+})
+
+describe('isolates that tell of themselves', () => {
+  const [dead, alive] = [isolateId('dead'), isolateId('alive')]
+
+  /** Two isolates, each with a lease. */
+  function twoIsolates() {
+    const hosted = hostOf([{ id: 'a', maxConcurrent: 2 }])
+    const wants = [dead, alive].map((isolate) => leaseRequestOf({ isolate }))
+    const { decisions } = hosted.host.exchange({ ...NOTHING, wants })
+    expect(decisions.map(({ kind }) => kind)).toEqual(['grant', 'grant'])
+    const inFlight = () => hosted.state.keys.get(keyId('a'))?.inFlight
+    const hear = (isolate: typeof alive) => hosted.host.exchange({ ...NOTHING, isolate })
+    return { ...hosted, inFlight, hear }
+  }
+
+  it('lose their leases when they are silent, without a call that would show it', async () => {
+    const { time, hear, inFlight } = twoIsolates()
+    for (let s = 0; s < 2; s++) {
+      await time.advance(1_000)
+      hear(alive)
+    }
+    expect(inFlight()).toBe(2)
+    await time.advance(1_000)
+    expect(inFlight()).toBe(1)
+    await time.advance(10_000)
+    expect(inFlight()).toBe(0)
+  })
+
+  it('lose nothing by a stall of the object, in which none of them could be heard', async () => {
+    const { time, host, state, inFlight, hear } = twoIsolates()
+    await time.advance(900)
+    // Six seconds later the calls of the one come before the timers of the object, and the other’s last.
+    time.stall(6_000)
+    hear(alive)
+    expect(inFlight()).toBe(2)
+    await time.advance(1_900)
+    expect(inFlight()).toBe(2)
+    // The one that has died meanwhile is noticed all the same.
+    hear(alive)
+    await time.advance(1_100)
+    hear(alive)
+    expect(inFlight()).toBe(1)
+    expect([...state.isolates.heardAtMs.keys()]).toEqual([alive])
+    host.snapshot()
+  })
+
+  it('are not asked for by an older Worker, which keeps its lease for its term', async () => {
+    const { time, host, state } = hostOf([{ id: 'a' }])
+    host.exchange({ ...NOTHING, isolate: alive, wants: [leaseRequestOf({ leaseMs: 60_000 })] })
+    await time.advance(59_000)
+    host.snapshot()
+    expect(state.leases.live.size).toBe(1)
   })
 })

@@ -1,9 +1,9 @@
 import type { IsolateId } from '../ids.ts'
 
 /**
- * The isolates that have leases ahead, and when each was heard last. An isolate tells of itself at
- * least once a second while it has a lease. One that is silent for three seconds has died, or cannot
- * reach the object: its leases end then, and not only after the longest time that a request may take.
+ * The isolates that have leases, and when each was heard last. An isolate tells of itself at least
+ * once a second while it has a lease. One that is silent for almost three has died, or cannot reach
+ * the object: its leases end then, and not only after the longest time that a request may take.
  */
 export interface Isolates {
   readonly heardAtMs: Map<IsolateId, number>
@@ -11,8 +11,11 @@ export interface Isolates {
   silentAtMs: number
 }
 
-/** How long an isolate may be silent. Two of its signs of life may be lost. */
-export const SILENCE_MS = 3_000
+/**
+ * How long an isolate may be silent. Two of its signs of life may be lost, and three seconds after its
+ * death others have had their turn.
+ */
+export const SILENCE_MS = 2_800
 
 export function createIsolates(): Isolates {
   return { heardAtMs: new Map(), silentAtMs: Number.POSITIVE_INFINITY }
@@ -39,4 +42,16 @@ export function takeSilent(isolates: Isolates, nowMs: number): ReadonlySet<Isola
   for (const id of silent) isolates.heardAtMs.delete(id)
   isolates.silentAtMs = silentAtMs
   return silent.size === 0 ? null : silent
+}
+
+/**
+ * Forgives a time in which the object itself stood still: whoever told of himself meanwhile could not
+ * be heard.
+ * @param stalledMs how long it stood still, in milliseconds
+ */
+export function forgive(isolates: Isolates, stalledMs: number, nowMs: number): void {
+  for (const [id, heardAtMs] of isolates.heardAtMs) {
+    isolates.heardAtMs.set(id, Math.min(nowMs, heardAtMs + stalledMs))
+  }
+  isolates.silentAtMs += stalledMs
 }

@@ -41,9 +41,9 @@ export interface LeaseAhead {
 }
 
 /**
- * Tells the pool that a lease which was held ahead has got its request. It says all that the pool
- * would know of a lease that was asked for one at a time, so it holds even where the pool has
- * forgotten the lease: the upstream call is under way, whatever the pool knows.
+ * Tells the pool that a lease which was held ahead has got its request; and of any lease, after a
+ * silence, that it is still in use. It says all that the pool knows of a lease, so it holds even where
+ * the pool has forgotten it: the upstream call is under way, whatever the pool knows.
  */
 export interface LeaseBegin {
   readonly leaseId: LeaseId

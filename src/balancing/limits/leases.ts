@@ -30,7 +30,7 @@ interface AnyLease {
   readonly panic: boolean
   /** The key's epoch at the grant. What a lease of an earlier epoch shows, the key was before. */
   readonly epoch: number
-  /** The isolate that keeps telling of itself while it has the lease; null if it does not. */
+  /** The isolate that keeps telling of itself while it has the lease; null of an older release. */
   readonly isolate: IsolateId | null
   /** What it has taken of the limits of its client; null for a client without any. */
   readonly charge: QuotaCharge | null
@@ -137,10 +137,13 @@ export function expire(leases: Leases, nowMs: number): Lease[] {
   return expired
 }
 
-/** Ends the leases of isolates that have fallen silent, and returns them. */
+/**
+ * Ends the leases of isolates that have fallen silent, and returns them. While a waiter's lease waits to
+ * be fetched, its isolate need not tell of it: such a lease has a short term of its own.
+ */
 export function expireOf(leases: Leases, isolates: ReadonlySet<IsolateId>, nowMs: number): Lease[] {
   const expired = [...leases.live.values()].filter(
-    ({ isolate }) => isolate !== null && isolates.has(isolate),
+    (lease) => lease.isolate !== null && isolates.has(lease.isolate) && !isUnclaimed(lease),
   )
   for (const lease of expired) owe(leases, lease, nowMs)
   return expired
@@ -150,6 +153,15 @@ export function expireOf(leases: Leases, isolates: ReadonlySet<IsolateId>, nowMs
 export function owe({ live, owed }: Leases, lease: Lease, nowMs: number): void {
   live.delete(lease.id)
   setEntry(owed, lease.id, lease, nowMs)
+}
+
+function isUnclaimed(lease: Lease): boolean {
+  return lease.kind === 'running' && lease.unclaimedMs !== null
+}
+
+/** The lease of this id if it has ended without a word, and has had no settlement since. */
+export function lostLease(leases: Leases, id: LeaseId): Lease | null {
+  return getEntry(leases.owed, id) ?? null
 }
 
 /** Whether a lease of this id has had its settlement. */

@@ -8,7 +8,7 @@ import {
   settleForgotten,
 } from '../clients/charge-settling.ts'
 import { quotas } from '../clients/client-records.ts'
-import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
+import { type Admission, admit, chargeAnyway, restoreCharge, undoCharge } from '../clients/clients.ts'
 import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
@@ -145,4 +145,11 @@ export function renewBudgets({ clients, changes }: PoolState, nowMs: number): bo
     }
   }
   return isSurplusLeft
+}
+
+/** A lease that was given up is taken up again: what it held is held again, and not lost any more. */
+export function retakeForClient({ clients }: PoolState, { charge }: Lease): void {
+  if (charge === null) return
+  findCharge(clients, charge)
+  restoreCharge(clients, charge)
 }

@@ -14,6 +14,7 @@ import {
   type Closing,
   hasEnded,
   isSettled,
+  lostLease,
   open,
   type ReservedLease,
   type RunningLease,
@@ -34,7 +35,7 @@ import { choiceOf, modelsInOrder, routeOf } from '../selection.ts'
 import type { Settlement } from '../settlement.ts'
 import { STRATEGIES, type StrategyName } from '../strategies/strategy-registry.ts'
 import { candidatesFor } from './candidates.ts'
-import { admitAhead, chargeBegun, heldOfBudgets } from './client-charges.ts'
+import { admitAhead, chargeBegun, heldOfBudgets, retakeForClient } from './client-charges.ts'
 import { noteChange } from './key-changes.ts'
 
 /**
@@ -182,15 +183,27 @@ function reserve(
   return { ...ahead, ...heldOfBudgets(lease) }
 }
 
-/** Turns a lease that was held ahead into that of a request. A second time it does nothing. */
+/**
+ * Turns a lease that was held ahead into that of a request. Told of a lease that the pool has given up
+ * since its isolate was silent, it takes that lease up again. Of a lease that runs, it does nothing.
+ */
 export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   hear(state.isolates, told.isolate, nowMs)
   const lease = state.leases.live.get(told.leaseId)
   const key = state.keys.get(told.keyId)
   if (key === undefined || lease?.kind === 'running') return
+  const lost = lease === undefined ? lostLease(state.leases, told.leaseId) : null
   if (lease === undefined) {
     if (isOver(state, told)) return
     changeInFlight(key, 1)
+    if (lost !== null) retakeForClient(state, lost)
+    if (lost?.kind === 'running') {
+      // What it took is still charged.
+      open(state.leases, { ...lost, ...termOf(told, nowMs) })
+      lookAgain(key)
+      noteChange(state, key)
+      return
+    }
   } else {
     giveBackCharge(key, lease.tokens, lease.grantedAtMs, nowMs)
   }
@@ -205,13 +218,12 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     model: told.model,
     grantedAtMs: told.grantedAtMs,
     chargedAtMs: nowMs,
-    expiresAtMs: nowMs + told.leaseMs,
+    ...termOf(told, nowMs),
     tokens: told.tokens,
     unclaimedMs: null,
     panic: lease?.panic ?? false,
     epoch: lease?.epoch ?? key.epoch,
-    isolate: told.isolate,
-    charge: lease?.charge ?? chargeBegun(state, told, nowMs),
+    charge: (lease ?? lost)?.charge ?? chargeBegun(state, told, nowMs),
     attempt: 'first',
   })
   deposit(state.retryBudget, { model: told.model, policy: state.policy.retryBudget }, nowMs)
@@ -220,6 +232,10 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     remember(state.affinities, told.conversation, key.account.id, nowMs)
   }
   noteChange(state, key)
+}
+
+function termOf({ leaseMs, isolate }: LeaseBegin, nowMs: number) {
+  return { expiresAtMs: nowMs + leaseMs, isolate }
 }
 
 /**

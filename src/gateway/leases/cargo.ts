@@ -17,6 +17,7 @@ export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
   for (const { leaseId } of dropOverdue(stock, nowMs)) {
     oweSettlement(outbox, unusedLease(leaseId), nowMs)
   }
+  leases.toldAtMs = nowMs
   const parcel = takeParcel(outbox)
   const orders = takeOrders(stock, nowMs)
   const orderOf = ({ lane, count }: LaneOrder): LeaseOrder => {
@@ -31,8 +32,7 @@ export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
   }
   const fields = {
     settlements: parcel.settlements.map(({ item }) => item),
-    // Only of an isolate that has had leases ahead does the pool want to know whether it lives.
-    ...(stock.filledAtMs === Number.NEGATIVE_INFINITY ? {} : { isolate }),
+    isolate,
     ...(parcel.begins.length === 0 ? {} : { begins: parcel.begins.map(({ item }) => item) }),
     ...(orders.length === 0 ? {} : { orders: orders.map(orderOf) }),
   }

@@ -32,6 +32,8 @@ export interface IsolateLeases {
   heardAtMs: number
   /** The newest version of the clients that an answer has told. */
   clientsVersion: number
+  /** When it was told of this isolate last, in epoch milliseconds. */
+  toldAtMs: number
 }
 
 /** The object remembers for longer. A conversation that has rested for this long asks it. */
@@ -47,6 +49,7 @@ export function createIsolateLeases(id: string): IsolateLeases {
     nextNumber: 0,
     heardAtMs: Number.NEGATIVE_INFINITY,
     clientsVersion: 0,
+    toldAtMs: Number.NEGATIVE_INFINITY,
   }
 }
 

@@ -1,5 +1,12 @@
-import type { AccountId, KeyId, LeaseId, ModelId } from '../../balancing/ids.ts'
+import {
+  type AccountId,
+  type IsolateId,
+  type KeyId,
+  type LeaseId,
+  type ModelId,
+} from '../../balancing/ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
+import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import { numberedLeaseId } from '../../balancing/limits/lease-number.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
 import {
@@ -140,9 +147,11 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       }
       wasAsked = false
       const { routeKeys: _routeKeys, routeIndex: _routeIndex, caller: _caller, ...rest } = draft
+      const { isolate } = leases
       const request: LeaseRequest = {
         ...rest,
-        leaseId: numberedLeaseId(leases.isolate, takeNumbers(leases, 1)),
+        isolate,
+        leaseId: numberedLeaseId(isolate, takeNumbers(leases, 1)),
       }
       let decision = await askPool(request, draft, lanes)
       if (decision?.kind === 'waiting') {
@@ -153,9 +162,12 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       switch (decision?.kind) {
         case 'leased':
           return decision
-        case 'grant':
+        case 'grant': {
           noteHome(leases, draft, decision.accountId, ports.nowMs())
+          const begin = beginOf(decision, draft, isolate)
+          if (begin !== null) exchanges.keepTelling(begin)
           return leased(decision, draft)
+        }
         case 'refusal':
           return { kind: 'refused', refusal: decision }
         case 'waiting':
@@ -210,6 +222,18 @@ function leased(grant: Omit<Grant, 'kind'>, { clientId, tokens, size }: LeaseDra
   const terms =
     grantedAtMs === undefined ? null : { clientId, model, grantedAtMs, tokens, ...sized }
   return { kind: 'leased', leaseId, keyId, accountId, model, terms }
+}
+
+/** What the pool is told of a lease after a silence; null of an object that knows no isolates. */
+function beginOf(
+  { leaseId, keyId, model, grantedAtMs }: Grant,
+  { clientId, tokens, leaseMs, affinity }: LeaseDraft,
+  isolate: IsolateId,
+): LeaseBegin | null {
+  if (grantedAtMs === undefined) return null
+  const conversation = affinity?.kind === 'conversation' ? affinity.id : null
+  const grant = { leaseId, keyId, model, grantedAtMs }
+  return { ...grant, isolate, clientId, tokens, leaseMs, conversation }
 }
 
 interface PoolAccess extends Pick<LeaseBrokerParts, 'ports' | 'pool'> {

@@ -24,8 +24,8 @@ import {
 /** How long what could not be delivered waits for the second try. */
 const AGAIN_MS = 1_000
 
-/** An isolate with running leases from its stock tells of itself at least this often. */
-const BEAT_MS = 1_000
+/** An isolate with running leases tells of itself at least this often. */
+const BEAT_MS = 900
 
 /** Less than the silence after which the object gives up the leases of an isolate. */
 const UNHEARD_MS = 2_000
@@ -59,7 +59,10 @@ export interface PoolExchanges {
   flushSoon(): void
   /** Makes an exchange for the sake of the orders that are due. */
   refill(): void
-  /** Tells of this isolate until the lease has its settlement. */
+  /**
+   * Tells of this isolate until the lease has its settlement.
+   * @param begin what the pool is told of the lease if it may have given it up
+   */
   keepTelling(begin: LeaseBegin): void
 }
 
@@ -139,6 +142,7 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
       else await flush()
     },
     keepTelling(begin) {
+      stopTelling()
       telling = begin.leaseId
       const endsAtMs = ports.nowMs() + begin.leaseMs
       const beat = () => {
@@ -146,8 +150,9 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
         // The object has heard nothing for so long that it may have given the lease up: it is told anew.
         if (nowMs - leases.heardAtMs >= UNHEARD_MS) {
           oweBeginAnew(outbox, { ...begin, leaseMs: Math.max(0, endsAtMs - nowMs) }, nowMs)
-        }
-        if (nowMs - leases.heardAtMs >= BEAT_MS) {
+          flushSoon()
+        } else if (nowMs - leases.toldAtMs >= BEAT_MS) {
+          // One word is for all requests of the isolate.
           background(exchangeOnly())
         }
         stopTelling = ports.timer(BEAT_MS, beat)
