@@ -21,6 +21,7 @@ import type { Settlement } from '../../src/balancing/settlement.ts'
 import { ExactMinute } from './exact-minute.ts'
 import { disagreements } from './filter-agreement.ts'
 import { isTooLarge, keysFor } from './grant-rules.ts'
+import type { Issued } from './issued-lease.ts'
 import type { AnyPool } from './pool-arbitraries.ts'
 import {
   type Ask,
@@ -30,7 +31,6 @@ import {
   type PoolDriver,
   START_MS,
 } from './pool-driver.ts'
-import type { Issued } from './pool-walk.ts'
 import type { Waiter } from './queue/queue-model.ts'
 
 /** How much too long the pool's meters may count an amount. They may never count it too short. */

@@ -1,14 +1,14 @@
-import { accountId, clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import { accountId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Decision, Grant, Refusal } from '../../src/balancing/lease-request.ts'
 import { hasEnded, type Lease } from '../../src/balancing/limits/leases.ts'
 import { roomAtMs } from '../../src/balancing/limits/meter.ts'
 import { giveBack } from '../../src/balancing/limits/sliding-window.ts'
 import { letTimePass, report, wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
-import type { Waiter as PoolWaiter } from '../../src/balancing/queue/waiter.ts'
 import { takeLookupDuties } from '../../src/balancing/serving/duty-hand-out.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { faultsOf, type Granted } from './grant-rules.ts'
+import { type Issued, isLive, sized } from './issued-lease.ts'
 import {
   type AnyPool,
   at,
@@ -19,6 +19,7 @@ import {
 } from './pool-arbitraries.ts'
 import { PoolAudit, plain } from './pool-audit.ts'
 import { type Ask, drivePool, type PoolDriver } from './pool-driver.ts'
+import { lostPlaces, sharesOfQueue } from './queue/place-rules.ts'
 import { type Waiter, Waiters } from './queue/queue-model.ts'
 import { seededRandom } from './seeded-random.ts'
 
@@ -33,20 +34,6 @@ const ASK_AGAIN_MS = 1_000
 
 /** How often the pool may wake by itself while time passes. Twelve times is the most that it needs. */
 const MAX_WAKES = 100
-
-export interface Issued {
-  readonly lease: string
-  readonly keyId: string
-  readonly request: Ask
-  readonly grantedAtMs: number
-  /** Whether the waiter's Worker is gone and does not fetch the lease. */
-  readonly silent: boolean
-  /** The grant as the Worker got it; null until the Worker fetched it. */
-  grant: Grant | null
-  expiresAtMs: number
-  /** When it was settled, or null. An expired lease can still be settled once. */
-  settledAtMs: number | null
-}
 
 /** One history of one pool, next to a much simpler model of what the pool may do. */
 export class PoolWalk {
@@ -227,39 +214,15 @@ export class PoolWalk {
 
   /** Who lost his place to the request is known before the keys that this freed are looked at. */
   #askFor(request: Ask): Decision {
-    const before = this.#sharesOfQueue()
+    const before = sharesOfQueue(this.pool.state)
     return this.#watch(request, () => {
       const answer = this.pool.ask(request)
-      this.#checkPlaces(before, request)
+      const { lost, faults } = lostPlaces(this.pool.state, before, request)
+      for (const fault of faults) this.#blame(fault)
+      for (const lease of lost) this.#waiters.displace(lease)
+      if (lost.length > 0) this.met.add('displaced')
       return answer
     })
-  }
-
-  /** Who waits by the pool's own list, in order of arrival, by client. */
-  #sharesOfQueue(): ReadonlyMap<string, readonly PoolWaiter[]> {
-    const waiters = [...this.pool.state.queue.waiters.values()].filter((w) => w.state === 'waits')
-    return Map.groupBy(
-      waiters.toSorted((a, b) => a.arrival - b.arrival),
-      ({ request }) => request.clientId,
-    )
-  }
-
-  /** Whoever lost his place to a newcomer was the youngest of a client, or a lane, that had too much. */
-  #checkPlaces(before: ReadonlyMap<string, readonly PoolWaiter[]>, { client }: Ask): void {
-    const most = Math.max(1, Math.floor(this.pool.state.policy.queue.maxWaiting / 2))
-    for (const [id, waiters] of before) {
-      const lost = waiters.filter(({ state }) => state === 'refused')
-      for (const waiter of lost) {
-        const others = before.size > 1 || id !== client
-        const part = id === client && !others ? 2 * most : most
-        const rivals = id === client ? waiters.filter(({ lane }) => lane === waiter.lane) : waiters
-        const fair = id === client ? Math.max(1, Math.floor(part / 2)) : most
-        this.#fault(rivals.length > fair, `${waiter.request.leaseId} had no more than his share`)
-        this.#fault(rivals.at(-1) === waiter, `${waiter.request.leaseId} was not the youngest`)
-        this.#waiters.displace(waiter.request.leaseId)
-        this.met.add('displaced')
-      }
-    }
   }
 
   /** What a Worker does with a decision. */
@@ -470,16 +433,4 @@ export class PoolWalk {
     for (const reason of Object.keys(refusal.reasons)) this.met.add(reason)
     for (const what of this.#audit.faultsOfRefusal(refusal, request)) this.#blame(what)
   }
-}
-
-/** A settlement about the size of its request repeats that size. */
-function sized(told: Partial<Settlement>, { request, grantedAtMs }: Issued): Partial<Settlement> {
-  if (told.tooLargeFor === undefined) return told
-  const { client = '', models = [''], tokens = 0, size = 0 } = request
-  const named = { clientId: clientId(client), model: modelId(models[0] ?? '') }
-  return { ...told, lease: { ...named, grantedAtMs, tokens, size } }
-}
-
-function isLive({ settledAtMs, expiresAtMs }: Issued, nowMs: number): boolean {
-  return settledAtMs === null && nowMs < expiresAtMs
 }
