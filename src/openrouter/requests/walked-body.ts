@@ -43,12 +43,13 @@ export async function walkBody(
 
 /** The fields that routing needs whole, parsed one by one. */
 export function smallFields({ bytes, fields }: WalkedBody): JsonObject {
-  const values = SMALL_FIELDS.flatMap((name) => {
+  const small: JsonObject = {}
+  for (const name of SMALL_FIELDS) {
     const span = fields.get(name)
-    if (span === undefined || span.end - span.start > MAX_SMALL_BYTES) return []
-    return [[name, parseSpan(bytes, span)] as const]
-  })
-  return Object.fromEntries(values)
+    if (span === undefined || span.end - span.start > MAX_SMALL_BYTES) continue
+    small[name] = parseSpan(bytes, span)
+  }
+  return small
 }
 
 const decoder = new TextDecoder()
