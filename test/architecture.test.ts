@@ -62,7 +62,7 @@ describe('rooms', () => {
       ...['balancing/*', 'openrouter/failures'],
     ],
     'openrouter/failures': ['openrouter/json-value.ts', 'balancing/*'],
-    'openrouter/requests': ['openrouter/json-value.ts', 'balancing/*', 'tokenx'],
+    'openrouter/requests': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/prices': [...['openrouter/json-value.ts', 'openrouter/requests', 'balancing/*']],
     'key-pool': ['balancing/*', 'config', 'zod', 'cloudflare:workers'],
     gateway: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],

@@ -1,5 +1,5 @@
 import { sha256 } from '@noble/hashes/sha2.js'
-import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
+import { bytesToHex } from '@noble/hashes/utils.js'
 import * as z from 'zod/mini'
 import { parseJson } from './json-text.ts'
 
@@ -63,12 +63,14 @@ export function publicName() {
   )
 }
 
+const encoder = new TextEncoder()
+
 /**
  * The SHA-256 of a short text in UTF-8, in lower-case hexadecimal. For the length of a token a library
  * takes a few microseconds, and the platform's own hash ten times that: its result is a promise.
  */
 export function sha256Hex(text: string): string {
-  return bytesToHex(sha256(utf8ToBytes(text)))
+  return bytesToHex(sha256(encoder.encode(text)))
 }
 
 /** The SHA-256 of many bytes, in lower-case hexadecimal. */

@@ -126,14 +126,23 @@ export function hasBudgets({ config }: Pick<Gateway, 'config'>): boolean {
   )
 }
 
-/** Makes the context of one request's journey. */
+/**
+ * Makes the context of one request's journey.
+ * @param ports with the timers of that request
+ */
 export function journeyContextOf(
   gateway: Gateway,
+  ports: Ports,
   background: (work: Promise<unknown>) => void,
 ): JourneyContext {
-  const { config, ring, redaction, ports, sight } = gateway
+  const { config, ring, redaction, sight } = gateway
   const { upstreamUrl, policy } = config
-  const lookups = keyLookupsOf(gateway)
+  // Few requests are handed lookup duties.
+  let made: KeyLookups | null = null
+  const lookups: KeyLookups = (orders) => {
+    made ??= keyLookupsOf(gateway)
+    return made(orders)
+  }
   const pool = watched(gateway.pool, sight, background)
   const { onPoolUnavailable, spillFreeTier, spillPolicy, queue } = policy
   const leases = createLeaseBroker({

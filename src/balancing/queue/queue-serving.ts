@@ -25,14 +25,7 @@ import {
 import { isPanicIn } from '../serving/candidates.ts'
 import { type Waiter, waitsUntilMs } from './waiter.ts'
 import type { Line, Offer } from './waiting-line.ts'
-import {
-  claimKey,
-  firstFor,
-  foremost,
-  forget,
-  noteMoment,
-  restIfEmpty,
-} from './waiting-queue.ts'
+import { claimKey, firstFor, foremost, forget, noteMoment, restIfEmpty } from './waiting-queue.ts'
 
 /**
  * How keys get to the waiters. A key is looked at after something that may have freed or changed it,

@@ -8,7 +8,13 @@ import {
   settleForgotten,
 } from '../clients/charge-settling.ts'
 import { quotas } from '../clients/client-records.ts'
-import { type Admission, admit, chargeAnyway, restoreCharge, undoCharge } from '../clients/clients.ts'
+import {
+  type Admission,
+  admit,
+  chargeAnyway,
+  restoreCharge,
+  undoCharge,
+} from '../clients/clients.ts'
 import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'

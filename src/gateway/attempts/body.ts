@@ -31,10 +31,12 @@ export async function readWhole(
   }
 }
 
+const decoder = new TextDecoder()
+
 /** The JSON that a body holds, or undefined. */
 export function parseJson(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(new TextDecoder().decode(bytes))
+    return JSON.parse(decoder.decode(bytes))
   } catch {
     return undefined
   }

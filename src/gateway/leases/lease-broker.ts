@@ -1,13 +1,7 @@
-import {
-  type AccountId,
-  type IsolateId,
-  type KeyId,
-  type LeaseId,
-  type ModelId,
-} from '../../balancing/ids.ts'
+import type { AccountId, IsolateId, KeyId, LeaseId, ModelId } from '../../balancing/ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
-import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import { numberedLeaseId } from '../../balancing/limits/lease-number.ts'
+import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
 import {
   giveBackFor,

@@ -2,6 +2,8 @@ import type { Context } from 'hono'
 import { type GatewayError, gatewayError } from '../../gateway/answers/gateway-error.ts'
 import type { HeldBytes } from '../../gateway/byte-budget.ts'
 import { startJourney } from '../../gateway/journey.ts'
+import { withOneTimer } from '../../gateway/one-timer.ts'
+import type { Ports } from '../../gateway/ports.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import { type Gateway, journeyContextOf } from '../composition-root.ts'
 import type { HttpEnvironment } from '../context.ts'
@@ -22,45 +24,55 @@ import { readUpload } from '../upload.ts'
 /** The route of one API shape: reads the request, starts its journey, returns the response. */
 export function inference(shape: ApiShape) {
   return async function infer(c: Context<HttpEnvironment>): Promise<Response> {
-    const { gateway, caller, startedAtMs, authMs, requestId } = c.var
-    const request = c.req.raw
-    const encoded = encodingFault(request.headers)
+    const encoded = encodingFault(c.req.raw.headers)
     if (encoded !== null) return errorResponse(c, encoded)
-    const { headers } = request
-    const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-    const preparing = prepare(gateway, request, { shape, caller, background })
-    // A client that leaves ends its request here and now. What that has of the isolate's memory has to
-    // be released all the same.
-    background(preparing.catch(() => undefined))
-    const planned = await preparing
-    if (!planned.ok) return errorResponse(c, planned.error)
-    const { plan, held } = planned
-    const { model, route, ...rest } = plan
-    const journey = startJourney(journeyContextOf(gateway, background), {
-      ...rest,
-      held,
-      shape,
-      timeouts: route.timeouts,
-      maxAttempts: route.maxAttempts,
-      routeKeys: route.keys,
-      caller,
-      headers,
-      search: searchOf(request.url),
-      signal: request.signal,
-      startedAtMs,
-      authMs,
-    })
-    const about = { requestId, clientId: caller.id, model, startedAtMs }
-    // From here on the journey's line is the request's own, whatever else goes wrong.
-    c.set('isLogged', true)
-    const finished = journey.finished.then((report) => {
-      if (report.bug !== null) logBug(requestId, report.bug)
-      logRequest({ ...about, report, endedAtMs: gateway.ports.nowMs() })
-    })
-    background(finished)
-    background(journey.taken.then(() => held.release()))
-    return await journey.response
+    const { promise: response, resolve, reject } = Promise.withResolvers<Response>()
+    // A client that leaves ends its request here and now. What that has of the isolate's memory, and of
+    // the pool, has to be released all the same. Each promise that the platform waits for costs as much
+    // as a timer, so it is one.
+    c.executionCtx.waitUntil(serve(c, shape, resolve).catch(reject))
+    return await response
   }
+}
+
+/** Serves a request from its body to its line in the log, and responds on the way. */
+async function serve(
+  c: Context<HttpEnvironment>,
+  shape: ApiShape,
+  respond: (response: Response | Promise<Response>) => void,
+): Promise<void> {
+  const { gateway, caller, startedAtMs, authMs, requestId } = c.var
+  const { raw: request } = c.req
+  const { headers } = request
+  const ports = withOneTimer(gateway.ports)
+  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+  const planned = await prepare(gateway, ports, request, { shape, caller, background })
+  if (!planned.ok) return respond(errorResponse(c, planned.error))
+  const { plan, held } = planned
+  const { model, route, ...rest } = plan
+  const journey = startJourney(journeyContextOf(gateway, ports, background), {
+    ...rest,
+    held,
+    shape,
+    timeouts: route.timeouts,
+    maxAttempts: route.maxAttempts,
+    routeKeys: route.keys,
+    caller,
+    headers,
+    search: searchOf(request.url),
+    signal: request.signal,
+    startedAtMs,
+    authMs,
+  })
+  respond(journey.response)
+  // From here on the journey's line is the request's own, whatever else goes wrong.
+  c.set('isLogged', true)
+  const report = await journey.finished
+  if (report.bug !== null) logBug(requestId, report.bug)
+  const about = { requestId, clientId: caller.id, model, startedAtMs }
+  logRequest({ ...about, report, endedAtMs: ports.nowMs() })
+  await journey.taken
+  held.release()
 }
 
 interface Refused {
@@ -81,10 +93,11 @@ interface Prepared extends Planned {
 /** Reads a request's body, and plans its journey. */
 async function prepare(
   gateway: Gateway,
+  ports: Ports,
   request: Request,
   from: Pick<ReadRequest, 'shape' | 'caller'> & Pick<Beside, 'background'>,
 ): Promise<Prepared | Refused> {
-  const { config, memory, ports } = gateway
+  const { config, memory } = gateway
   const { maxBodyBytes, timeouts } = config.policy
   const upload = await readUpload(request, { maxBytes: maxBodyBytes, ...timeouts }, memory, ports)
   if (!upload.ok) return upload

@@ -1,12 +1,8 @@
 import { isJsonObject } from '../json-value.ts'
 import { type EncodedString, encodedStringsOf } from './encoded-strings.ts'
 import type { Span } from './span.ts'
-import {
-  attachmentTokens,
-  encodedTokens,
-  estimatePromptTokens,
-  textTokens,
-} from './token-estimate.ts'
+import { textTokens } from './text-tokens.ts'
+import { attachmentTokens, encodedTokens, estimatePromptTokens } from './token-estimate.ts'
 import { parseSpan, type WalkedBody } from './walked-body.ts'
 
 /** Averages of English. */
@@ -19,7 +15,7 @@ const BYTES_PER_TOKEN = 4
 const MAX_PARSED_BYTES = 64 * 1024
 const MAX_PARSED_STRUCTURE = 20_000
 
-/** Of a larger body so many pieces are counted, at random places: some 8 KB, which take 1 ms. */
+/** Of a larger body so many pieces are counted, at random places: some 8 KB. */
 const SAMPLES = 32
 const SAMPLE_BYTES = 256
 

@@ -1,5 +1,6 @@
 import { type FieldNames, nameAt } from './field-names.ts'
 import type { Span } from './span.ts'
+import { charactersEnd } from './utf-8.ts'
 
 /**
  * Walks over the bytes of JSON without building its values. `JSON.parse` of 25 MB of `[` takes
@@ -10,8 +11,9 @@ import type { Span } from './span.ts'
  * ASCII bytes.
  *
  * What it checks: the walked object or list itself (its names, colons, commas and ends), that
- * every string ends, that every bracket is closed, and that nothing stands outside strings which
- * JSON has no use for, such as a comment. What it does not check is inside the members: whether a
+ * every string ends and is UTF-8, that every bracket is closed, and that nothing stands outside strings
+ * which JSON has no use for, such as a comment. (Bytes that are no UTF-8 may be read in several ways, so
+ * upstream could find another model.) What it does not check is inside the members: whether a
  * bracket closes one of its own kind, commas there, the letters of numbers, escapes. JSON that is
  * broken there is refused by upstream. No parser of JSON, strict or lenient, would find other
  * members in it.
@@ -277,47 +279,45 @@ function notedStringEnd(body: Uint8Array, start: number, { longStrings }: WalkNo
   return end
 }
 
-/** How many bytes of a string are looked at one by one before the native search takes over. */
-const FIRST_STRETCH = 32
-const LONGEST_STRETCH = 1024 * 1024
-/** A native search that found a quote so near was not worth its call. */
-const SHORT_JUMP = 128
+/** Which bytes of a string are more than themselves: its end, an escape, and all beyond ASCII. */
+const SIGNS = new Uint8Array(256).fill(1, 0x80)
+SIGNS[QUOTE] = 1
+SIGNS[BACKSLASH] = 1
 
 /**
- * The position after the closing quote of the string that begins at `start`, or -1.
+ * The position after the closing quote of the string that begins at `start`, or -1 if it has no end or
+ * is not in UTF-8.
  *
- * A native search for the quote is three times as fast as a loop, but costs as much as some hundred
- * steps of the loop. So short strings are looped over. In a string of escaped quotes the loop's
- * stretches double while the searches find quotes near by: 25 MB of `\"` took 290 ms with searches
- * alone, and 12 with both.
+ * Four bytes at a time: in a megabyte of prose that is as fast as a loop which looks for quotes alone.
+ * The platform's decoder, which would be asked for UTF-8 otherwise, takes as long again, and four times
+ * as long for Chinese.
  */
 function stringEnd(body: Uint8Array, start: number): number {
   const { length } = body
   let at = start + 1
-  for (let stretch = FIRST_STRETCH; ; ) {
-    at = skipUnquoted(body, at, Math.min(length, at + stretch))
-    if (at >= length) return -1
-    if (body[at] === QUOTE) return at + 1
-    const quote = body.indexOf(QUOTE, at)
-    if (quote === -1) return -1
-    if (isFree(body, quote, at)) return quote + 1
-    stretch = quote - at < SHORT_JUMP ? Math.min(stretch * 2, LONGEST_STRETCH) : FIRST_STRETCH
-    at = quote + 1
+  while (at < length) {
+    while (at + 4 <= length && isPlain(body, at)) at += 4
+    const byte = body[at] ?? 0
+    if (byte === QUOTE) return at + 1
+    at = byte > 0x7f ? charactersEnd(body, at) : at + stepOver(byte, body[at + 1] ?? 0)
+    if (at === -1) return -1
   }
+  return -1
 }
 
-/** The next quote that ends a string, or the first position from `stop` on that is not escaped. */
-function skipUnquoted(body: Uint8Array, from: number, stop: number): number {
-  let at = from
-  while (at < stop && body[at] !== QUOTE) at += body[at] === BACKSLASH ? 2 : 1
-  return at
+function isPlain(body: Uint8Array, at: number): boolean {
+  const signs =
+    signAt(body, at) | signAt(body, at + 1) | signAt(body, at + 2) | signAt(body, at + 3)
+  return signs === 0
 }
 
-/** Whether an even number of backslashes is before the quote, so that none of them escapes it. */
-function isFree(body: Uint8Array, quote: number, from: number): boolean {
-  let at = quote
-  while (at > from && body[at - 1] === BACKSLASH) at -= 1
-  return (quote - at) % 2 === 0
+function signAt(body: Uint8Array, at: number): number {
+  return SIGNS[body[at] ?? 0] ?? 0
+}
+
+/** A backslash takes the next byte with it, but a character beyond ASCII has to be looked at. */
+function stepOver(byte: number, next: number): number {
+  return byte === BACKSLASH && next <= 0x7f ? 2 : 1
 }
 
 /** A byte order mark is let through, as by the decoder that a parser would have before it. */

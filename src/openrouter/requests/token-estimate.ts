@@ -1,19 +1,13 @@
-import { estimateTokenCount, type TokenEstimationOptions } from 'tokenx'
 import type { JsonObject } from '../json-value.ts'
 import { type Attachment, visitPrompt } from './prompt-parts.ts'
+import { textTokens } from './text-tokens.ts'
 
 /**
- * A prompt of up to SAMPLES × SAMPLE_LENGTH characters is counted whole. This takes about 4 ms at
+ * A prompt of up to SAMPLES × SAMPLE_LENGTH characters is counted whole. This takes 0.2 ms at
  * most. Many short samples are better than a few long ones, because they cover more places.
  */
 const SAMPLES = 128
 const SAMPLE_LENGTH = 256
-
-/**
- * A text has at least one token for this many characters. tokenx counts consecutive spaces as
- * nothing, so without this bound a caller could send any number of them at no cost.
- */
-const MAX_CHARACTERS_PER_TOKEN = 8
 
 /** The least for an image, a recording or a file, and its characters of base64 for each more token. */
 const ATTACHMENT_TOKENS = 1000
@@ -21,39 +15,12 @@ const ATTACHMENT_CHARACTERS_PER_TOKEN = 200
 /** For base64 that holds text: four characters are three bytes. */
 const TEXT_FILE_CHARACTERS_PER_TOKEN = 5
 
-/** Letters of scripts for which tokenx has no figures. It would count them like English. */
-const OTHER_SCRIPTS =
-  /[^\p{Script=Latin}\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Common}\p{Script=Inherited}]/u
-
-/**
- * tokenx knows languages. It counts everything else like long words: seven characters for a token,
- * where tokenizers need one or two. The first pattern that matches a word gives its characters per
- * token. Measured against o200k_base and cl100k_base.
- */
-const OPTIONS: TokenEstimationOptions = {
-  languageConfigs: [
-    // Emoji within a word, rare ideographs, letters of mathematics.
-    { pattern: /[\uD800-\uDFFF]/, averageCharsPerToken: 0.6 },
-    { pattern: OTHER_SCRIPTS, averageCharsPerToken: 2 },
-    // Binary data in a string.
-    { pattern: /[\p{Cc}\uFFFD]/u, averageCharsPerToken: 1 },
-    // Base64, hashes, ids; signs in a row that are not all the same.
-    {
-      pattern:
-        /^(?:(?!\d+$)\w{48,}|(?=\D*\d)(?=\w*[A-Za-z])\w{10,}|(?!.{0,31}(.)\1\1)[!-/:-@[-`{-~]{8,})$/,
-      averageCharsPerToken: 1.7,
-    },
-  ],
-}
-
 /**
  * Estimates how many tokens a request's prompt has, in any of OpenRouter's API shapes. The estimate
  * is for reservations; the usage of the answer corrects it. For most texts, tokenizers differ from
  * each other by more than the error of this estimate.
  *
- * Of a long prompt only samples are counted. tokenx takes about 100 ms for a megabyte of English and
- * 1.2 s for ten; samples take 2 ms for either. The samples lie at random places, one in each of equal
- * stretches. A caller who knew the places could hide a text between them. (Measured with a megabyte of
+ * Of a long prompt only samples are counted, at random places, one in each of equal stretches. A caller who knew the places could hide a text between them. (Measured with a megabyte of
  * Chinese that had spaces where fixed samples would lie: fixed samples found 15 % of its tokens, and
  * such requests used 4.4 times the `tpm` of their key. With random samples they stayed within it.)
  *
@@ -99,13 +66,6 @@ export function encodedTokens(length: number, isText: boolean): number {
 function scalarTokens(value: unknown): number {
   const isLong = typeof value === 'number' && !(Number.isInteger(value) && Math.abs(value) < 1e6)
   return isLong ? Math.ceil(String(value).length / 3) : 1
-}
-
-export function textTokens(text: string): number {
-  return Math.max(
-    estimateTokenCount(text, OPTIONS),
-    Math.ceil(text.length / MAX_CHARACTERS_PER_TOKEN),
-  )
 }
 
 /** Reads a text in pieces and says how many tokens the whole has. */

@@ -24,9 +24,6 @@ const NAMES = fieldNames([...SMALL_FIELDS, ...OPENING_FIELDS])
 /** A longer value of a small field counts as absent. Upstream refuses it. */
 const MAX_SMALL_BYTES = 16 * 1024
 
-/** A piece of a body is decoded at a time, so that the text of it is garbage soon. */
-const DECODED_BYTES = 64 * 1024
-
 /**
  * Finds the top-level fields of a JSON body, as `JSON.parse` would: of several fields with one name
  * the last counts, and a name may be written with escapes.
@@ -41,31 +38,18 @@ export async function walkBody(
   const walk = new ObjectWalk(bytes, { start: 0, end: bytes.length }, NAMES, notes)
   while (walk.goOn()) await pause()
   const fields = walk.fields()
-  return fields === null || !isUtf8(bytes) ? null : { bytes, fields, notes }
-}
-
-/** Bytes that are no UTF-8 may be read in several ways, so upstream could find another model. */
-function isUtf8(bytes: Uint8Array): boolean {
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-  try {
-    for (let at = 0; at < bytes.length; at += DECODED_BYTES) {
-      decoder.decode(bytes.subarray(at, at + DECODED_BYTES), { stream: true })
-    }
-    decoder.decode()
-    return true
-  } catch {
-    return false
-  }
+  return fields === null ? null : { bytes, fields, notes }
 }
 
 /** The fields that routing needs whole, parsed one by one. */
 export function smallFields({ bytes, fields }: WalkedBody): JsonObject {
-  const values = SMALL_FIELDS.flatMap((name) => {
+  const small: JsonObject = {}
+  for (const name of SMALL_FIELDS) {
     const span = fields.get(name)
-    if (span === undefined || span.end - span.start > MAX_SMALL_BYTES) return []
-    return [[name, parseSpan(bytes, span)] as const]
-  })
-  return Object.fromEntries(values)
+    if (span === undefined || span.end - span.start > MAX_SMALL_BYTES) continue
+    small[name] = parseSpan(bytes, span)
+  }
+  return small
 }
 
 const decoder = new TextDecoder()

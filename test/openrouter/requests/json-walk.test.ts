@@ -118,6 +118,37 @@ describe('a walk over JSON', () => {
     expect(found(encoder.encode(body))).toBeNull()
   })
 
+  it('refuses what is no UTF-8, and nothing else for its bytes', () => {
+    const edges = [0x61, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0]
+    const more = [0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff]
+    const piece = fc.oneof(
+      fc.array(fc.constantFrom(...edges, ...more), { minLength: 1, maxLength: 4 }),
+      fc.string({ unit: 'binary', maxLength: 4 }).map((text) => [...encoder.encode(text)]),
+    )
+    const isText = (bytes: Uint8Array) => {
+      try {
+        return strict().decode(bytes) !== null
+      } catch {
+        return false
+      }
+    }
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 6 }), fc.boolean(), (pieces, isKey) => {
+        const inner = pieces.flat().map((byte) => (byte === 0x22 || byte === 0x5c ? 0x61 : byte))
+        const [before, after] = isKey ? ['{"a', '":1,"model":"x"}'] : ['{"a":["', '"],"model":"x"}']
+        const bytes = new Uint8Array([
+          ...encoder.encode(before),
+          ...inner,
+          ...encoder.encode(after),
+        ])
+        expect(walk(bytes).fields !== null).toBe(isText(bytes))
+      }),
+      { numRuns: 2000 },
+    )
+    const escaped = [...encoder.encode('{"a":"\\'), 0xff, ...encoder.encode('"}')]
+    expect(walk(new Uint8Array(escaped)).fields).toBeNull()
+  })
+
   it.each([
     ['brackets', '['.repeat(200_000) + ']'.repeat(200_000)],
     ['objects', `${'{"a":'.repeat(200_000)}1${'}'.repeat(200_000)}`],

@@ -1,13 +1,13 @@
 import fc from 'fast-check'
-import * as tokenx from 'tokenx'
 import { describe, expect, it, vi } from 'vitest'
 import type { JsonObject } from '../../../src/openrouter/json-value.ts'
+import * as textTokens from '../../../src/openrouter/requests/text-tokens.ts'
 import { estimatePromptTokens } from '../../../src/openrouter/requests/token-estimate.ts'
 import { seededRandom } from '../../balancing/seeded-random.ts'
 
-// Test files of this project share their modules: one that was loaded before has the real tokenx.
+// Test files of this project share their modules: one that was loaded before has the real module.
 vi.hoisted(() => vi.resetModules())
-vi.mock('tokenx', { spy: true })
+vi.mock('../../../src/openrouter/requests/text-tokens.ts', { spy: true })
 
 const PROSE = 'The quick brown fox jumps over the lazy dog while nobody is watching. '
 const estimate = (body: JsonObject, seed = 1) => estimatePromptTokens(body, seededRandom(seed))
@@ -205,7 +205,7 @@ describe('an attachment', () => {
 
 describe('a prompt that is too long to be counted whole', () => {
   it('costs no more to estimate than one of 64K characters', () => {
-    const estimator = vi.mocked(tokenx.estimateTokenCount)
+    const estimator = vi.mocked(textTokens.textTokens)
     const bodies: JsonObject[] = [
       { prompt: PROSE.repeat(100_000) },
       { messages: Array.from({ length: 50_000 }, () => ({ role: 'user', content: PROSE })) },
