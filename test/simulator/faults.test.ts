@@ -120,6 +120,11 @@ const ENDED: readonly [fault: string, streamed: RegExp, whole: RegExp][] = [
   ],
   ['long-line?kilobytes=64', /ü{32768}/, /ü{32768}/],
   ['empty-answer', /"finish_reason":null[\s\S]*"completion_tokens":0/, /"content":""/],
+  [
+    'no-usage',
+    /^(?![\s\S]*"usage")[\s\S]*"finish_reason":"stop"[\s\S]*DONE/,
+    /^(?!.*"usage").*"finish_reason":"stop"/,
+  ],
 ]
 
 /** Faults whose connection breaks within a 200. */
