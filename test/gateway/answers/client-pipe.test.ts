@@ -4,22 +4,23 @@ import { createClientPipe } from '../../../src/gateway/answers/client-pipe.ts'
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 function open() {
-  const seen: string[] = []
+  const told: string[] = []
   const pipe = createClientPipe(
-    () => seen.push('over'),
-    () => seen.push('gone'),
+    () => told.push('over'),
+    () => told.push('gone'),
   )
   const reader = pipe.readable.getReader()
   const read = async () => new TextDecoder().decode((await reader.read()).value)
-  return { pipe, reader, read, seen }
+  return { pipe, reader, read, told }
 }
 
 /** Whether a promise has settled once all others that can have. */
 async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   let settled = false
-  promise.finally(() => {
+  const note = () => {
     settled = true
-  })
+  }
+  promise.then(note, note)
   for (let turn = 0; turn < 50; turn++) await Promise.resolve()
   return settled
 }
@@ -38,48 +39,48 @@ describe('the pipe to a client', () => {
   })
 
   it('ends when the client has it all, and not before', async () => {
-    const { pipe, reader, read, seen } = open()
+    const { pipe, reader, read, told } = open()
     pipe.write(bytes('a'))
     const ended = pipe.end()
     expect(await read()).toBe('a')
     expect(await isSettled(ended)).toBe(false)
-    expect(seen).toEqual([])
+    expect(told).toEqual([])
     expect((await reader.read()).done).toBe(true)
     await ended
-    expect(seen).toEqual(['over'])
+    expect(told).toEqual(['over'])
   })
 
   it('is over when the client leaves, and takes no more', async () => {
-    const { pipe, reader, seen } = open()
+    const { pipe, reader, told } = open()
     const room = pipe.awaitRoom()
     await reader.cancel()
     expect(await room).toBe(false)
-    expect(seen).toEqual(['over', 'gone'])
+    expect(told).toEqual(['over', 'gone'])
     pipe.write(bytes('a'))
     expect(await pipe.awaitRoom()).toBe(false)
     await pipe.end()
-    expect(seen).toEqual(['over', 'gone'])
+    expect(told).toEqual(['over', 'gone'])
   })
 
   it('that is hurried waits for nobody, and the client still gets everything', async () => {
-    const { pipe, reader, read, seen } = open()
+    const { pipe, reader, read, told } = open()
     const room = pipe.awaitRoom()
     pipe.hurry()
     expect(await room).toBe(true)
     pipe.write(bytes('a'))
     pipe.write(bytes('b'))
     await pipe.end()
-    expect(seen).toEqual([])
+    expect(told).toEqual([])
     expect([await read(), await read(), (await reader.read()).done]).toEqual(['a', 'b', true])
-    expect(seen).toEqual(['over'])
+    expect(told).toEqual(['over'])
   })
 
   it('that is abandoned breaks for the client', async () => {
-    const { pipe, reader, seen } = open()
+    const { pipe, reader, told } = open()
     const reading = reader.read()
     pipe.abandon()
     await expect(reading).rejects.toThrow()
     pipe.abandon()
-    expect(seen).toEqual(['over'])
+    expect(told).toEqual(['over'])
   })
 })
