@@ -6,7 +6,7 @@ import ClosingLineReporter from './test/closing-line-reporter.ts'
 const END_TO_END = { environment: 'node', testTimeout: 30_000, hookTimeout: 60_000 } as const
 
 /** Tests that measure time. In parallel, each would slow down the others. */
-const TIMED = ['cancellation', 'demo', 'strategies', 'waiting'].map(
+const TIMED = ['demo', 'raw-streams', 'strategies', 'waiting'].map(
   (name) => `test/e2e/${name}.test.ts`,
 )
 

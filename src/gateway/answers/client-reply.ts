@@ -1,4 +1,5 @@
 import type { Ports } from '../ports.ts'
+import { type ClientPipe, createClientPipe } from './client-pipe.ts'
 
 /** Before the commit, comments are passed on as keep-alives, but not earlier than this. */
 const KEEP_ALIVE_AFTER_MS = 2_000
@@ -46,11 +47,12 @@ export interface ClientReply {
   fail(bug: unknown): void
   /** Begins the stream, unless a keep-alive has already begun it. */
   begin(head: StreamHead): void
-  /**
-   * Passes bytes on. Resolves when the client can take more. False if the client has left, or if
-   * `abandon` or `hurry` ended the wait.
-   */
-  write(bytes: Uint8Array): Promise<boolean>
+  /** Passes bytes on. Ask for room first: the bytes wait in memory until the client takes them. */
+  write(bytes: Uint8Array): void
+  /** Whether the client has taken everything and waits for more. */
+  hasRoom(): boolean
+  /** Waits until the client has room. False if the client has left. */
+  awaitRoom(): Promise<boolean>
   /** Ends the stream. Resolves when the client has it all, or after `abandon` or `hurry`. */
   end(): Promise<void>
   /** Writes the last bytes and ends the stream. Waits for the client no longer than `ms`. */
@@ -64,12 +66,12 @@ export interface ClientReply {
   /** Drops the keep-alives that were offered but not sent, since their attempt is decided. */
   dropKeepAlives(): void
   /**
-   * Gives up a client that has left. A pending write ends at once, and later writes do nothing.
+   * Gives up a client that has left. A pending wait ends at once, and later writes do nothing.
    * The journey also calls this from `onGone`, if the platform reports that the client left.
    */
   abandon(): void
   /**
-   * Stops waiting for a slow client. A pending write ends at once. Later bytes are only queued, for
+   * Stops waiting for a slow client. A pending wait ends at once. Later bytes are only queued, for
    * the client to read in its own time.
    */
   hurry(): void
@@ -78,7 +80,7 @@ export interface ClientReply {
 }
 
 /**
- * @param onGone called once when the stream breaks: the client stopped reading, or after `abandon`
+ * @param onGone called once if the client stops reading a stream
  * @param decorate adds the gateway's own headers at the moment of answering. `provisional`: the
  *   stream begins with a keep-alive, before it is certain which attempt will answer
  */
@@ -89,33 +91,25 @@ export function createClientReply(
 ): ClientReply {
   const { promise: response, resolve: settle, reject } = Promise.withResolvers<Response>()
   const { promise: taken, resolve: take } = Promise.withResolvers<void>()
-  let writer: WritableStreamDefaultWriter<Uint8Array> | null = null
+  let pipe: ClientPipe | null = null
   let waiting: { block: HeldBlock | null; head: StreamHead }[] = []
   let isAnswered = false
-  let isAbandoned = false
-  const { waitFor, giveUp, hurry } = createPatience()
 
   const begin = (
     { status, headers }: StreamHead,
     certainty: 'certain' | 'provisional' = 'certain',
-  ): WritableStreamDefaultWriter<Uint8Array> => {
-    if (writer !== null) return writer
+  ): ClientPipe => {
+    if (pipe !== null) return pipe
     isAnswered = true
-    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
-    writer = writable.getWriter()
-    writer.closed.then(take, () => {
-      take()
-      onGone()
-    })
-    settle(new Response(readable, { status, headers: decorate(headers, certainty) }))
-    return writer
+    pipe = createClientPipe(take, onGone)
+    settle(new Response(pipe.readable, { status, headers: decorate(headers, certainty) }))
+    return pipe
   }
   const send = (block: HeldBlock | null, { status, headers }: StreamHead) => {
     if (block !== null) block.sent = true
-    // `writer.closed` reports a client that has left.
-    begin({ status, headers: ofAnyAttempt(headers) }, 'provisional')
-      .write(block?.bytes ?? SIGN_OF_LIFE)
-      .catch(() => undefined)
+    begin({ status, headers: ofAnyAttempt(headers) }, 'provisional').write(
+      block?.bytes ?? SIGN_OF_LIFE,
+    )
   }
   // Most answers need no keep-alive, so the timer is set when one has to wait.
   const dueAtMs = ports.nowMs() + KEEP_ALIVE_AFTER_MS
@@ -125,15 +119,10 @@ export function createClientReply(
     waiting = []
   }
 
-  const write = async (bytes: Uint8Array) => !isAbandoned && (await waitFor(writer?.write(bytes)))
-  const end = async () => {
-    if (!isAbandoned) await waitFor(writer?.close())
-  }
-
   return {
     response,
     taken,
-    streaming: () => writer !== null,
+    streaming: () => pipe !== null,
     whole({ status, headers }, body) {
       isAnswered = true
       settle(wholeResponse(body, { status, headers: decorate(headers, 'certain') }, take))
@@ -144,12 +133,14 @@ export function createClientReply(
       take()
     },
     begin: (head) => void begin(head),
-    write,
-    end,
+    write: (bytes) => pipe?.write(bytes),
+    hasRoom: () => pipe?.hasRoom() ?? false,
+    awaitRoom: async () => (await pipe?.awaitRoom()) ?? false,
+    end: async () => await pipe?.end(),
     async endWith(bytes, ms) {
-      const cancel = ports.timer(ms, hurry)
-      await write(bytes)
-      await end()
+      const cancel = ports.timer(ms, () => pipe?.hurry())
+      pipe?.write(bytes)
+      await pipe?.end()
       cancel()
     },
     keepAlive(block, head) {
@@ -163,12 +154,10 @@ export function createClientReply(
       waiting = []
     },
     abandon() {
-      isAbandoned = true
       waiting = []
-      giveUp()
-      writer?.abort().catch(() => undefined)
+      pipe?.abandon()
     },
-    hurry,
+    hurry: () => pipe?.hurry(),
     close() {
       cancelTimer?.()
       if (isAnswered) return
@@ -193,27 +182,6 @@ function wholeResponse(
   pipe.write(body).catch(() => undefined)
   pipe.close().then(onTaken, onTaken)
   return new Response(readable, init)
-}
-
-/** How long the gateway waits for a client: until it is told to give up, or not at all any more. */
-function createPatience() {
-  let isHurried = false
-  let giveUp = (): void => undefined
-  return {
-    /** False if the work failed, or if the wait for it was given up. */
-    waitFor: (work: Promise<void> = Promise.resolve()): Promise<boolean> =>
-      // Not `Promise.race` with one long-lived promise: that would keep one reaction per chunk.
-      new Promise((resolve) => {
-        giveUp = () => resolve(false)
-        work.then(() => resolve(true), giveUp)
-        if (isHurried) resolve(true)
-      }),
-    giveUp: () => giveUp(),
-    hurry() {
-      isHurried = true
-      giveUp()
-    },
-  }
 }
 
 /** The headers that every attempt's stream has alike. The others name the attempt. */

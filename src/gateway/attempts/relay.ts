@@ -47,7 +47,7 @@ export async function relay(
 ): Promise<StreamEnd> {
   call.onLeaving(() => (watch.awaitsUsage() ? USAGE_AFTER_LEAVING_MS : 0))
   reply.begin(head)
-  await writeHeld(call, reply, chunks)
+  await passHeld(call, reply, chunks)
   held.release()
   for (;;) {
     call.arm('idle', idleMs)
@@ -56,24 +56,29 @@ export async function relay(
     if (read.kind !== 'chunk') {
       watch.end()
       const end = endOf(read, watch.summary(), head.headers)
-      if (end.kind === 'failed' || end.kind === 'out_of_time')
-        await explain(end, watch, shape, reply)
+      if (end.kind === 'failed' || end.kind === 'out_of_time') explain(end, watch, shape, reply)
       return end
     }
     watch.glance(read.bytes)
-    if (!(await reply.write(read.bytes))) call.stop('client_gone')
+    if (!reply.hasRoom()) await awaitRoom(call, reply)
+    reply.write(read.bytes)
   }
 }
 
 /** Takes the chunks out of the list one by one, so that none stays in memory during the relay. */
-async function writeHeld(
+async function passHeld(
   call: UpstreamCall,
   reply: ClientReply,
   chunks: Uint8Array[],
 ): Promise<void> {
   for (let chunk = chunks.shift(); chunk !== undefined; chunk = chunks.shift()) {
-    if (!(await reply.write(chunk))) call.stop('client_gone')
+    await awaitRoom(call, reply)
+    reply.write(chunk)
   }
+}
+
+async function awaitRoom(call: UpstreamCall, reply: ClientReply): Promise<void> {
+  if (!(await reply.awaitRoom())) call.stop('client_gone')
 }
 
 /**
@@ -88,7 +93,7 @@ export async function relayBytes(
   tail: UsageTail | null,
 ): Promise<StreamEnd> {
   reply.begin(head)
-  await writeHeld(call, reply, first)
+  await passHeld(call, reply, first)
   held.release()
   for (;;) {
     call.arm('idle', idleMs)
@@ -100,7 +105,8 @@ export async function relayBytes(
       return end
     }
     tail?.push(read.bytes)
-    if (!(await reply.write(read.bytes))) call.stop('client_gone')
+    if (!reply.hasRoom()) await awaitRoom(call, reply)
+    reply.write(read.bytes)
   }
 }
 
@@ -147,12 +153,12 @@ export function errorOfBreak(end: StreamEnd): GatewayError | null {
 }
 
 /** Sends the client one error event, unless upstream has already sent its own. */
-async function explain(
+function explain(
   end: Extract<StreamEnd, { kind: 'failed' | 'out_of_time' }>,
   watch: CommittedStream['watch'],
   shape: ApiShape,
   reply: ClientReply,
-): Promise<void> {
+): void {
   const { identity, events } = watch.summary()
   const error = errorOfBreak(end)
   if (error === null) return
@@ -160,5 +166,5 @@ async function explain(
   // An event that was cut in the middle is closed first. Otherwise ours would become a part of it.
   const separator = watch.atBoundary() ? '' : '\n\n'
   const text = separator + shape.errorEvent({ ...notice, ...identity, events })
-  await reply.write(new TextEncoder().encode(text))
+  reply.write(new TextEncoder().encode(text))
 }

@@ -76,7 +76,6 @@ export function createUpstreamCall(
   { totalMs, onTimeUp, filterOf }: CallOptions,
 ): UpstreamCall {
   const controller = new AbortController()
-  let filter: ByteFilter | null = null
   let over = false
   // The call lasts as long as its stream. It must not keep the request's body for so long.
   let unsent: RequestInit | null = init
@@ -125,12 +124,11 @@ export function createUpstreamCall(
       }
       headersMs = ports.nowMs() - beganMs
       if (opened.kind === 'response') {
-        filter = filterOf(opened.response.headers)
-        reading.begin(opened.response)
+        reading.begin(opened.response, filterOf(opened.response.headers))
       }
       return opened
     },
-    read: async () => await (filter === null ? reading.next() : readThrough(filter, reading.next)),
+    read: reading.next,
     readAll: reading.all,
     arm: clock.arm,
     disarm: clock.disarm,
@@ -180,7 +178,8 @@ function createClock(ports: Ports, onTimeUp: (clock: Clock) => void) {
 }
 
 /**
- * Reads the body of an answer.
+ * Reads the body of an answer. One turn for each piece: a turn costs more than all that is done with
+ * the piece.
  * @param stopped what to return once the gateway has ended the call
  * @param whenStopped settles when it does so
  * @param onOver called when nothing more comes
@@ -188,37 +187,54 @@ function createClock(ports: Ports, onTimeUp: (clock: Clock) => void) {
 function createReading(stopped: () => Read | null, whenStopped: Promise<void>, onOver: () => void) {
   let answer: Response | null = null
   let reader: ReadableStreamDefaultReader<Uint8Array> | null = null
-  const readWith = async (take: () => Promise<Uint8Array | null>): Promise<Read> => {
-    try {
-      const bytes = await take()
-      const early = stopped()
-      if (early !== null) return early
-      if (bytes !== null) return { kind: 'chunk', bytes }
-      onOver()
-      return { kind: 'end' }
-    } catch {
-      const early = stopped()
-      onOver()
-      return early ?? { kind: 'broken' }
-    }
-  }
-  const takeNext = async () => {
-    reader ??= answer?.body?.getReader() ?? null
-    return (await reader?.read())?.value ?? null
-  }
-  const takeAll = async () => {
-    if (!answer?.body) return null
-    const bytes = await Promise.race([answer.arrayBuffer(), whenStopped])
-    if (bytes === undefined) return null
+  let filter: ByteFilter | null = null
+
+  /** What is left in the filter comes first. The next read finds the same end again. */
+  const ended = (kind: 'end' | 'broken'): Read => {
+    const early = stopped()
     onOver()
-    return new Uint8Array(bytes)
+    if (early !== null) return early
+    const rest = filter?.end()
+    return rest !== undefined && rest.length > 0 ? { kind: 'chunk', bytes: rest } : { kind }
+  }
+  /** What goes on of a piece; null if the filter keeps all of it. */
+  const passed = (bytes: Uint8Array | undefined): Read | null => {
+    const early = stopped()
+    if (early !== null) return early
+    if (bytes === undefined) return ended('end')
+    const rest = filter?.push(bytes) ?? bytes
+    return rest.length > 0 ? { kind: 'chunk', bytes: rest } : null
   }
   return {
-    begin(response: Response): void {
+    begin(response: Response, changes: ByteFilter | null): void {
       answer = response
+      filter = changes
     },
-    next: () => readWith(takeNext),
-    all: () => readWith(takeAll),
+    async next(): Promise<Read> {
+      for (;;) {
+        let bytes: Uint8Array | undefined
+        try {
+          reader ??= answer?.body?.getReader() ?? null
+          bytes = (await reader?.read())?.value
+        } catch {
+          return ended('broken')
+        }
+        const read = passed(bytes)
+        if (read !== null) return read
+      }
+    },
+    async all(): Promise<Read> {
+      if (!answer?.body) return ended('end')
+      try {
+        const bytes = await Promise.race([answer.arrayBuffer(), whenStopped])
+        const early = stopped()
+        if (early !== null || bytes === undefined) return early ?? ended('end')
+        onOver()
+        return { kind: 'chunk', bytes: new Uint8Array(bytes) }
+      } catch {
+        return ended('broken')
+      }
+    },
     cancel(): void {
       if (reader !== null) reader.cancel().catch(() => undefined)
       else if (answer?.bodyUsed === false) answer.body?.cancel().catch(() => undefined)
@@ -255,16 +271,6 @@ function createEnding(ports: Ports, isOver: () => boolean, abandon: () => void) 
       lingerMs = ask
     },
     close: () => cancelLingering?.(),
-  }
-}
-
-async function readThrough(filter: ByteFilter, readBody: () => Promise<Read>): Promise<Read> {
-  for (;;) {
-    const next = await readBody()
-    if (next.kind === 'stopped') return next
-    const bytes = next.kind === 'chunk' ? filter.push(next.bytes) : filter.end()
-    if (bytes.length > 0) return { kind: 'chunk', bytes }
-    if (next.kind !== 'chunk') return next
   }
 }
 

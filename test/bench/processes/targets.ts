@@ -56,6 +56,8 @@ export interface GatewayOptions {
   readonly inspect?: boolean
   /** Whether the Worker has the entrypoint that tells its counts. */
   readonly counting?: boolean
+  /** Variables and secrets in place of the mix's. */
+  readonly bindings?: WorkerConfig['bindings']
 }
 
 /** The gateway before the upstream, with the bindings of the mix and storage of its own. */
@@ -63,7 +65,7 @@ export async function startGateway(
   scope: RunScope,
   deployment: Deployment,
   upstream: Pick<Upstream, 'port'>,
-  { name, source, inspect = false, counting = false }: GatewayOptions,
+  { name, source, inspect = false, counting = false, bindings = {} }: GatewayOptions,
 ): Promise<Target & { readonly workerd: Workerd }> {
   const folder = folderOf(scope, name.replaceAll(' ', '-'), {
     'main.js': source,
@@ -71,6 +73,7 @@ export async function startGateway(
   })
   const main = mainWorker(deployment, {
     ...gatewayBindings(upstream.port),
+    ...bindings,
     KEY_POOL: { kind: 'objects', className: 'KeyPool' },
     CREDIT: { kind: 'kv', service: 'kv' },
   })

@@ -1,38 +1,61 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { DONE, PROCESSING, STOP, said, USAGE } from '../gateway/stream-texts.ts'
-import { DEMO_TOKEN, type Stack, startStack } from '../local/stack.ts'
+import {
+  DONE,
+  errorsIn,
+  PROCESSING,
+  STOP,
+  STREAM_TEXTS,
+  said,
+  USAGE,
+} from '../gateway/stream-texts.ts'
 import { simulatorControl } from '../simulator/client.ts'
 import { listen } from '../simulator/listen.ts'
 import { REQUESTS, type ShapePath } from '../simulator/shape-requests.ts'
 import { until } from './harness.ts'
+import { type RawGateway, startRawGateway } from './raw-gateway.ts'
 
 /**
- * These tests use real sockets: the test harness's own fetch does not tell upstream that a client
- * has left. The simulator runs in Node here. Inside a Worker it could not record that a caller left
- * during a silence.
+ * Streams on real sockets, through the relay that the bench measures. The simulator runs in Node here:
+ * inside a Worker it could not record that a caller left during a silence.
  */
 let simulator: Awaited<ReturnType<typeof listen>>
 let control: ReturnType<typeof simulatorControl>
-let stack: Stack
+let gateway: RawGateway
 
+const TOKEN = 'sy-e2e-token-000001'
 const IDLE_MS = 1500
 
 beforeAll(async () => {
   simulator = await listen()
   control = simulatorControl(simulator.url)
-  stack = await startStack({
-    env: {
-      UPSTREAM_URL: new URL('/api/v1', simulator.url).href,
-      OPENROUTER_KEYS: JSON.stringify([
-        { id: 'alpha', key: 'sk-or-v1-simulated-alpha', max_concurrent: 1 },
-      ]),
+  const policy = {
+    strategy: 'priority',
+    timeouts: { idle_ms: IDLE_MS },
+    // Panic is off, so an open breaker of the only key refuses requests. More clients leave in these
+    // tests than it takes to open one.
+    breaker: { failures: 8, panic_ratio: 0 },
+    // Most tests prove by one key with one place that its lease is back. What may fail has other keys.
+    routes: [
+      { models: ['script/played', 'sim/empty-answer@gamma'], keys: ['gamma', 'delta'] },
+      { models: ['*'], keys: ['alpha'] },
+    ],
+  }
+  const keys = [
+    { id: 'alpha', key: 'sk-or-v1-simulated-alpha', max_concurrent: 1 },
+    { id: 'gamma', key: 'sk-or-v1-simulated-gamma' },
+    { id: 'delta', key: 'sk-or-v1-simulated-delta' },
+  ]
+  gateway = await startRawGateway(
+    { port: Number(simulator.url.port) },
+    {
+      POLICY: { kind: 'json', value: policy },
+      OPENROUTER_KEYS: { kind: 'text', value: JSON.stringify(keys) },
+      CLIENT_KEYS: { kind: 'text', value: `tester:${TOKEN}` },
     },
-    // Panic is off, so an open breaker of the only key refuses requests.
-    policy: { timeouts: { idle_ms: IDLE_MS }, breaker: { panic_ratio: 0 } },
-  })
+  )
 })
 afterAll(async () => {
-  await stack.stop()
+  await gateway.stop()
   await simulator.close()
 })
 beforeEach(async () => {
@@ -48,9 +71,9 @@ interface AskOptions {
 
 async function ask(model: string, options: AskOptions = {}) {
   const { path = '/chat/completions', stream = true, signal = null, more = {} } = options
-  return await fetch(`${stack.gatewayUrl}/api/v1${path}`, {
+  return await fetch(`${gateway.url}/api/v1${path}`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${DEMO_TOKEN}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' },
     body: JSON.stringify({ ...REQUESTS[path], model, stream, ...more }),
     signal,
   })
@@ -156,4 +179,86 @@ test('sound that breaks off breaks off for the client, too: nothing else can say
   expect(response.status).toBe(200)
   await expect(response.arrayBuffer()).rejects.toThrow()
   expect(await nextStatus()).toBe(200)
+})
+
+interface Step {
+  readonly text: string
+  readonly delayMs?: number
+}
+
+/** A stream with this text, cut so that lines and characters are in pieces. */
+function inPieces(text: string, size: number) {
+  const bytes = Buffer.from(text)
+  return Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => ({
+    base64: bytes.subarray(i * size, (i + 1) * size).toString('base64'),
+  }))
+}
+
+describe('a stream', () => {
+  test('that is empty is tried with another key, unseen', async () => {
+    const response = await ask('sim/empty-answer@gamma')
+    expect(response.headers.get('x-switchyard-key')).toBe('delta')
+    expect(response.headers.get('x-switchyard-attempts')).toBe('2')
+    expect(await response.text()).toMatch(/Grüße.*data: \[DONE\]\n\n$/s)
+  })
+
+  test.each([...STREAM_TEXTS])('arrives byte for byte as it was sent: %s', async (_, text) => {
+    for (const size of [1_000_000, 7]) {
+      await control.script('played', { chunks: inPieces(text, size) })
+      const response = await ask('script/played')
+      expect(response.status).toBe(200)
+      expect(Buffer.from(await response.arrayBuffer()).toString()).toBe(text)
+    }
+  })
+
+  test('of a megabyte waits for a client that reads late, and loses nothing', async () => {
+    const text = said('long '.repeat(3_000)).repeat(70) + STOP + DONE
+    await control.script('played', { chunks: inPieces(text, 64 * 1024) })
+    const response = await ask('script/played')
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect((await response.text()) === text).toBe(true)
+  })
+
+  test('is with the client as it comes', async () => {
+    const steps: Step[] = [{ text: said('first') }, { text: STOP + DONE, delayMs: 400 }]
+    await control.script('played', { chunks: [...steps] })
+    const beganMs = performance.now()
+    const reader = (await ask('script/played')).body?.getReader()
+    const first = await reader?.read()
+    expect(Buffer.from(first?.value ?? []).toString()).toBe(said('first'))
+    expect(performance.now() - beganMs).toBeLessThan(400)
+    let rest = ''
+    for (let part = await reader?.read(); part?.done === false; part = await reader?.read()) {
+      rest += Buffer.from(part.value).toString()
+    }
+    expect(rest).toBe(STOP + DONE)
+  })
+
+  test('of messages has no [DONE], in whatever pieces it comes', async () => {
+    const said = 'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    const start =
+      'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}\n\n'
+    for (const size of [1_000_000, 7]) {
+      const text = `${start}${said}event: data\n${DONE}`
+      await control.script('played', { chunks: inPieces(text, size) })
+      const response = await ask('script/played', { path: '/messages' })
+      expect(await response.text()).toBe(start + said)
+    }
+  })
+
+  test.each([
+    ['is cut after output', 'error', 502, 'upstream_unreachable'],
+    ['is silent for idle_ms', 'hang', 504, 'upstream_timeout'],
+  ] as const)('that %s ends with one error event', async (_, end, code, reason) => {
+    await control.script('played', {
+      chunks: [{ text: said('Hi') + said('you').slice(0, -9) }],
+      end,
+    })
+    const text = await (await ask('script/played')).text()
+    expect(text.startsWith(said('Hi'))).toBe(true)
+    expect(errorsIn(text.slice(text.lastIndexOf('data: {')))).toMatchObject([
+      { error: { code, metadata: { reason } }, finish: 'error' },
+    ])
+    expect(text).toMatch(/data: \[DONE\]\n\n$/)
+  })
 })
