@@ -20,7 +20,7 @@ export function loadCargo(leases: IsolateLeases, nowMs: number, uniqueId: () => 
   for (const { leaseId } of dropOverdue(stock, nowMs)) {
     oweSettlement(outbox, unusedLease(leaseId), nowMs)
   }
-  const parcel = takeParcel(outbox)
+  const parcel = takeParcel(outbox, nowMs)
   const orders = takeOrders(stock, nowMs)
   const orderOf = ({ lane, count }: LaneOrder): LeaseOrder => {
     const { asked, models, account } = lane.kind

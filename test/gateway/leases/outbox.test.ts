@@ -24,37 +24,49 @@ const namesIn = ({ settlements }: Parcel) => settlements.map(({ item }) => item.
 
 it('what is owed goes with one exchange, once', () => {
   const outbox = owing('a', 'b')
-  expect(namesIn(takeParcel(outbox))).toEqual(['a', 'b'])
+  expect(namesIn(takeParcel(outbox, T))).toEqual(['a', 'b'])
   expect(isEmpty(outbox)).toBe(true)
-  expect(namesIn(takeParcel(outbox))).toEqual([])
+  expect(namesIn(takeParcel(outbox, T))).toEqual([])
 })
 
 it('what could not be delivered goes first the next time, and is given up after three tries', () => {
   const outbox = owing('a')
-  putBack(outbox, takeParcel(outbox), true, T + 10)
+  putBack(outbox, takeParcel(outbox, T), true, T + 10)
   oweSettlement(outbox, unusedLease(leaseId('b')), T + 20)
-  const second = takeParcel(outbox)
+  const second = takeParcel(outbox, T)
   expect(namesIn(second)).toEqual(['a', 'b'])
   putBack(outbox, second, true, T + 30)
-  const third = takeParcel(outbox)
+  const third = takeParcel(outbox, T)
   expect(namesIn(third)).toEqual(['a', 'b'])
   putBack(outbox, third, true, T + 40)
-  expect(namesIn(takeParcel(outbox))).toEqual(['b'])
+  expect(namesIn(takeParcel(outbox, T))).toEqual(['b'])
 })
 
 it('while the object is not even called, nothing is given up for a minute', () => {
   const outbox = owing('a')
-  for (let i = 1; i < 20; i++) putBack(outbox, takeParcel(outbox), false, T + i * 3_000)
-  expect(namesIn(takeParcel(outbox))).toEqual(['a'])
+  for (let i = 1; i < 20; i++) putBack(outbox, takeParcel(outbox, T), false, T + i * 3_000)
+  expect(namesIn(takeParcel(outbox, T))).toEqual(['a'])
   oweSettlement(outbox, unusedLease(leaseId('late')), T)
-  putBack(outbox, takeParcel(outbox), false, T + 60_000)
+  putBack(outbox, takeParcel(outbox, T), false, T + 60_000)
   expect(isEmpty(outbox)).toBe(true)
+})
+
+it('what may have arrived is not sent again once the object may have forgotten it', () => {
+  const after = (restMs: number) => {
+    const outbox = owing('a')
+    putBack(outbox, takeParcel(outbox, T), true, T + 2_000)
+    return namesIn(takeParcel(outbox, T + restMs))
+  }
+  expect(after(59_000)).toEqual(['a'])
+  expect(after(60_000)).toEqual([])
+  // The object remembers an ended lease for two minutes.
+  expect(after(10 * 3_600_000)).toEqual([])
 })
 
 it('it holds a bounded number, and the newest', () => {
   const outbox = owing(...Array.from({ length: 1_500 }, (_, i) => `${i}`))
-  putBack(outbox, takeParcel(outbox), false, T)
-  const kept = namesIn(takeParcel(outbox))
+  putBack(outbox, takeParcel(outbox, T), false, T)
+  const kept = namesIn(takeParcel(outbox, T))
   expect(kept).toHaveLength(1_000)
   expect(kept.at(-1)).toBe('1499')
 })
