@@ -17,7 +17,7 @@ export async function simulate(
   plantedBug: string | null = null,
 ): Promise<SimulatedSeeds> {
   const hook = plantedBug === null ? [] : ['--import', './test/simulation/plant-hook.ts']
-  const script = ['--disable-warning=ExperimentalWarning', ...hook, 'test/simulation/main.ts']
+  const script = ['--disable-warning=ExperimentalWarning', ...hook, 'test/simulation/simulate.ts']
   const env = { ...process.env, ...(plantedBug === null ? {} : { PLANTED_BUG: plantedBug }) }
   const child = spawn(join(ROOT, 'node_modules/.bin/node'), [...script, ...given], {
     cwd: ROOT,

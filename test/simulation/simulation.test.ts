@@ -17,6 +17,15 @@ const MUST_HAPPEN = [
 /** The shown text goes to the log of CI, also when all is well. */
 const show = (text: string) => void writeSync(1, text)
 
+/** Seeds that have found something. They are run also when the others are changed. */
+const FOUND = [190]
+
+it.each(FOUND)('seed %i, which has found something, finds nothing any more', async (seed) => {
+  const { code, text } = await simulate(['--seed', `${seed}`, '--hours', `${HOURS}`])
+  expect(text).toContain('1 seeds')
+  expect(code).toBe(0)
+})
+
 it('all invariants hold in a virtual year under every fault', async () => {
   const { code, text } = await simulate(['--seeds', `${SEEDS}`, '--hours', `${HOURS}`])
   show(`Simulation: ${text}`)

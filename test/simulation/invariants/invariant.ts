@@ -6,7 +6,7 @@ import type { ChatCall } from '../openrouter-model.ts'
 import type { Ending, ObjectStep } from '../pool-object.ts'
 import type { SimulatedRequest } from '../simulated-world.ts'
 
-/** What must always hold, by its number in ARCHITECTURE.md. */
+/** What must always hold, by its number in docs/simulation.md. */
 export type InvariantNumber = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13
 
 /** Reports that an invariant does not hold. */
