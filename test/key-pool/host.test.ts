@@ -367,3 +367,16 @@ describe('the duties at rest', () => {
     expect(first.slice(0, 3)).toEqual(['k0', 'k1', 'k2'])
   })
 })
+
+it('marks what follows a checkpoint, also while the surplus of a max_spend is to be taken back', async () => {
+  const { host, time, rows } = hostOf([{ id: 'a', maxSpend: { usd: 10, period: 'day' } }])
+  const want = leaseRequestOf({})
+  host.exchange({ ...NOTHING, wants: [want] })
+  const settlement = settlementOf(want.leaseId, 'a', { usage: USAGE })
+  host.exchange({ ...NOTHING, settlements: [settlement] })
+  await time.advance(5_000)
+  expect(rows.isOutdated()).toBe(false)
+  // If the object is lost now, the lease must not be taken for one that still runs.
+  host.exchange({ ...NOTHING, wants: [leaseRequestOf({})] })
+  expect(rows.isOutdated()).toBe(true)
+})
