@@ -91,6 +91,6 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     good: 'outbox.settlements = again(parcel.settlements, outbox.settlements)',
     bad: '',
     breaks: 2,
-    fromSeed: 9,
+    fromSeed: 17,
   },
 }
