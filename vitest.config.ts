@@ -75,6 +75,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'simulation',
+          environment: 'node',
+          // Each test waits for a process that simulates.
+          include: ['test/simulation/**/*.test.ts'],
+          maxWorkers: 1,
+        },
+      },
+      {
+        test: {
           ...END_TO_END,
           name: 'e2e',
           include: ['test/{simulator,e2e}/**/*.test.ts'],

@@ -102,6 +102,8 @@ export class PoolHost {
   #cancelWake: () => void = () => undefined
   #watchDueMs: number | null = null
   #isCheckpointDue = false
+  /** Whether this life has marked the stored checkpoint as outdated. */
+  #isOutdated = false
   #hasChanged = false
   #savedAtMs = Number.NEGATIVE_INFINITY
   /** What was out of use at the last count. */
@@ -336,9 +338,10 @@ export class PoolHost {
     if (hasRecords(changed)) this.#usable.atMs = Number.NEGATIVE_INFINITY
     this.#ports.store.save(changed)
     this.#hasChanged = true
-    if (this.#isCheckpointDue) return
-    this.#ports.store.outdate()
-    this.#setCheckpoint()
+    // A checkpoint may be due of which the mark knows nothing: the one that takes a surplus back.
+    if (!this.#isOutdated) this.#ports.store.outdate()
+    this.#isOutdated = true
+    if (!this.#isCheckpointDue) this.#setCheckpoint()
   }
 
   /** The timer also keeps the object in memory until the checkpoint is written. */
@@ -370,6 +373,7 @@ export class PoolHost {
       this.#setCheckpoint()
     } else {
       store.saveCheckpoint(saved)
+      this.#isOutdated = false
       // A surplus is taken back when its key is at rest: then this timer fires once more.
       if (isSurplusLeft) this.#setCheckpoint()
     }

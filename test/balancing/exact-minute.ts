@@ -25,6 +25,17 @@ export class ExactMinute {
     else reserved.tokens = usedTokens
   }
 
+  /** Takes back what a lease took that had no request. */
+  undo(leaseId: string): void {
+    const at = this.#taken.findLastIndex((taken) => taken.leaseId === leaseId)
+    if (at !== -1) this.#taken.splice(at, 1)
+  }
+
+  /** Lets go what was taken before a moment. */
+  forget(beforeMs: number): void {
+    while ((this.#taken[0]?.atMs ?? beforeMs) < beforeMs) this.#taken.shift()
+  }
+
   /** The requests and tokens that were taken after a moment. */
   since(afterMs: number): { requests: number; tokens: number } {
     const late = this.#taken.filter(({ atMs }) => atMs > afterMs)

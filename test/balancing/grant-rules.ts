@@ -62,7 +62,7 @@ function stands(key: KeyState, model: string, nowMs: number): boolean {
   return !(isOut || isPoor(key, nowMs) || isSpentUp(key, nowMs))
 }
 
-function isPoor({ credit, config }: KeyState, nowMs: number): boolean {
+export function isPoor({ credit, config }: KeyState, nowMs: number): boolean {
   const now = creditAsOf(credit, nowMs)
   if (now.kind === 'unknown' || now.remainingUsd === null) return false
   return now.remainingUsd <= config.minCreditUsd
@@ -84,7 +84,7 @@ export function isTooLarge(
   )
 }
 
-function isBenched(key: KeyState, model: string, nowMs: number): boolean {
+export function isBenched(key: KeyState, model: string, nowMs: number): boolean {
   const { account } = key
   const free = model.endsWith(':free') ? account.freeBench : null
   const benches = [

@@ -1,26 +1,19 @@
 import type { Counters, Tally } from '../../src/balancing/accounting/ledger.ts'
-import { NO_CLAIMS } from '../../src/balancing/eligibility.ts'
 import { isActive } from '../../src/balancing/health/bench.ts'
 import { asOf, type Breaker } from '../../src/balancing/health/circuit-breaker.ts'
-import { leaseId, type ModelId } from '../../src/balancing/ids.ts'
-import type { LeaseRequest, Refusal } from '../../src/balancing/lease-request.ts'
+import { leaseId } from '../../src/balancing/ids.ts'
+import type { Refusal } from '../../src/balancing/lease-request.ts'
 import type { Lease } from '../../src/balancing/limits/leases.ts'
 import { type Meter, roomAtMs, shareUsed } from '../../src/balancing/limits/meter.ts'
-import { canWithdraw } from '../../src/balancing/limits/retry-budget.ts'
 import { WINDOW_MS } from '../../src/balancing/limits/sliding-window.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
 import { createQueue } from '../../src/balancing/queue/waiting-queue.ts'
-import {
-  modelsInOrder,
-  requirementsOf,
-  routeOf,
-  selectModel,
-} from '../../src/balancing/selection.ts'
-import { filterKeys } from '../../src/balancing/serving/filter.ts'
+import { routeOf, selectModel } from '../../src/balancing/selection.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { ExactMinute } from './exact-minute.ts'
 import { disagreements } from './filter-agreement.ts'
 import { isTooLarge, keysFor } from './grant-rules.ts'
+import { idleKeys } from './idle-keys.ts'
 import type { Issued } from './issued-lease.ts'
 import type { AnyPool } from './pool-arbitraries.ts'
 import {
@@ -243,55 +236,13 @@ export class PoolAudit {
     }
   }
 
-  /**
-   * No key stands idle that somebody who waits could use, unless it is kept for one who came before
-   * him and will have its tokens in time.
-   */
   #checkIdle(waiting: readonly Waiter[]): void {
-    for (const [place, { lease, request }] of waiting.entries()) {
-      for (const key of this.#freeFor(request)) {
-        const isKept = waiting.slice(0, place).some((older) => this.#isKeptFor(older, key))
-        this.#expect(isKept, `${key.id} is idle although ${lease} waits for it`)
-      }
-    }
-  }
-
-  #isKeptFor({ request, deadlineMs }: Waiter, key: KeyState): boolean {
-    if (key.tpm === null) return false
-    const freeAtMs = roomAtMs(key.tpm, request.tokens ?? 0, this.#pool.now())
-    if (freeAtMs === null || freeAtMs >= deadlineMs) return false
-    return this.#lacksTokensOnly(key, request)
-  }
-
-  /** Whether a key would serve a request if it had the tokens, and no other key had them. */
-  #lacksTokensOnly(key: KeyState, request: Ask): boolean {
-    const { state } = this.#pool
-    const step = { state, nowMs: this.#pool.now() }
-    const asked = { ...leaseRequestOf(request, 'imagined'), tokens: 0 }
-    const route = routeOf(state, asked)
-    const model = modelsInOrder(step, asked).find((name) =>
-      filterKeys(step, route, requirementsOf(step, asked, name, NO_CLAIMS)).candidates.includes(
-        key,
-      ),
-    )
-    return model !== undefined && this.#isPaid(asked, model)
-  }
-
-  #isPaid({ attempt, models }: LeaseRequest, model: ModelId): boolean {
-    if (attempt !== 'retry' || model !== models[0]) return true
-    const { retryBudget, policy } = this.#pool.state
-    const budgeted = { model, policy: policy.retryBudget }
-    return canWithdraw(structuredClone(retryBudget), budgeted, this.#pool.now())
-  }
-
-  /** The keys that would serve a request now if nobody else waited. */
-  #freeFor(request: Ask): readonly KeyState[] {
-    const { state } = this.#pool
-    const step = { state, nowMs: this.#pool.now() }
-    const asked = leaseRequestOf(request, 'imagined')
-    const selected = selectModel(step, routeOf(state, asked), asked)
-    if (selected.kind === 'unserved') return []
-    return this.#isPaid(asked, selected.model) ? selected.candidates : []
+    const step = { state: this.#pool.state, nowMs: this.#pool.now() }
+    const waiters = waiting.map(({ lease, request, deadlineMs }) => ({
+      request: { ...leaseRequestOf(request, lease), leaseId: leaseId(lease) },
+      deadlineMs,
+    }))
+    this.#found.push(...idleKeys(step, waiters))
   }
 
   /** What is wrong with a refusal that the pool just gave. */

@@ -178,16 +178,25 @@ function createLives(...[config, time, random, prepare]: Parameters<typeof creat
 }
 
 /** The timers of one life of the object. They end with it, and what it holds is never answered. */
-function createMortalTimer({ objectTimer }: VirtualTime) {
+export function createMortalTimer({ objectTimer }: Pick<VirtualTime, 'objectTimer'>) {
   const cancels = new Set<() => void>()
   return {
     timer(ms: number, callback: () => void) {
-      const cancel = objectTimer(ms, callback)
-      cancels.add(cancel)
-      return cancel
+      const cancel = objectTimer(ms, () => {
+        cancels.delete(stop)
+        callback()
+      })
+      const stop = () => {
+        cancels.delete(stop)
+        cancel()
+      }
+      cancels.add(stop)
+      return stop
     },
     end() {
-      for (const cancel of cancels) cancel()
+      for (const stop of [...cancels]) stop()
     },
+    /** How many are set. While there is one, the platform keeps the object in memory. */
+    open: () => cancels.size,
   }
 }

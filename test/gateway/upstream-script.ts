@@ -77,9 +77,14 @@ export function createScriptedUpstream(time: VirtualTime, baseUrl: string): Scri
   }
 }
 
-type MutableCall = UpstreamCallRecord & { abort: () => void }
+export type MutableCall = UpstreamCallRecord & { abort: () => void }
 
-function recordOf(url: string, path: string, init: RequestInit, time: VirtualTime): MutableCall {
+export function recordOf(
+  url: string,
+  path: string,
+  init: RequestInit,
+  time: VirtualTime,
+): MutableCall {
   const call: MutableCall = {
     url,
     path,
@@ -101,7 +106,8 @@ function recordOf(url: string, path: string, init: RequestInit, time: VirtualTim
   return call
 }
 
-function answer(
+/** Answers one call as its script says. */
+export function answer(
   script: Script,
   call: MutableCall,
   signal: AbortSignal | null,

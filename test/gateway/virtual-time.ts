@@ -14,6 +14,8 @@ export interface VirtualTime {
   stall(ms: number): void
   /** Lets all promises settle that can settle without a timer. */
   drain(): Promise<void>
+  /** Lets time pass to a moment, in epoch milliseconds, or until `goesOn` does not hold any more. */
+  runWhile(goesOn: () => boolean, untilMs: number): Promise<void>
   /** Lets time pass until `done` holds, the gateway has no timer, or `withinMs` is over. */
   runUntil(done: () => boolean, withinMs: number): Promise<void>
   /** The number of timers that the gateway has set. A finished journey leaves none behind. */
@@ -29,7 +31,21 @@ interface Timer {
 /** Turns of the microtask queue: more than the longest chain of promises in the gateway. */
 const TURNS = 600
 
-export function createVirtualTime(startMs: number): VirtualTime {
+async function takeTurns(): Promise<void> {
+  for (let turn = 0; turn < TURNS; turn++) await Promise.resolve()
+}
+
+export interface VirtualTimeOptions {
+  /** Lets all promises settle. Default: many turns of the microtask queue, which any runtime has. */
+  readonly drain?: () => Promise<void>
+  /** Called after each timer, when all that follows from it at that moment has happened. */
+  readonly afterEach?: () => void
+}
+
+export function createVirtualTime(
+  startMs: number,
+  { drain = takeTurns, afterEach = () => undefined }: VirtualTimeOptions = {},
+): VirtualTime {
   let nowMs = startMs
   // A set keeps the order in which its members were added.
   const timers = new Set<Timer>()
@@ -37,9 +53,6 @@ export function createVirtualTime(startMs: number): VirtualTime {
   const set = (timer: Timer) => {
     timers.add(timer)
     return () => void timers.delete(timer)
-  }
-  const drain = async () => {
-    for (let turn = 0; turn < TURNS; turn++) await Promise.resolve()
   }
   const nextTimer = (): Timer | null => {
     let next: Timer | null = null
@@ -58,6 +71,7 @@ export function createVirtualTime(startMs: number): VirtualTime {
     for (let next = nextTimer(); !isOver() && next !== null && next.atMs <= endMs; ) {
       fire(next)
       await drain()
+      afterEach()
       next = nextTimer()
     }
   }
@@ -75,6 +89,10 @@ export function createVirtualTime(startMs: number): VirtualTime {
       nowMs += ms
     },
     drain,
+    async runWhile(goesOn, untilMs) {
+      await run(() => !goesOn(), untilMs - nowMs)
+      if (goesOn()) nowMs = Math.max(nowMs, untilMs)
+    },
     runUntil: (done, withinMs) => run(() => done() || openTimers() === 0, withinMs),
     openTimers,
   }

@@ -139,12 +139,12 @@ export function modelOf({ body }: UpstreamCallRecord): unknown {
   return JSON.parse(new TextDecoder().decode(body)).model
 }
 
-function upstreamKey(spec: string | KeySpec): UpstreamKey {
+export function upstreamKey(spec: string | KeySpec): UpstreamKey {
   const key = typeof spec === 'string' ? { id: spec } : spec
   return { secret: secretOf(key.id), config: keyConfig(key) }
 }
 
-function poolConfig(keys: readonly UpstreamKey[], options: WorldOptions): PoolConfig {
+export function poolConfig(keys: readonly UpstreamKey[], options: WorldOptions): PoolConfig {
   const routes = [...(options.routes ?? []), { models: ['*'] } as const].map((route) =>
     routeConfig(route, options.strategy ?? 'priority'),
   )
@@ -165,7 +165,7 @@ function withoutRoutine({ keys }: PoolState): void {
   for (const key of keys.values()) key.lookup = { ...NEVER_LOOKED_UP, duty: never }
 }
 
-function requestOf(
+export function requestOf(
   given: SendOptions,
   options: WorldOptions,
   routes: PoolConfig['routes'],

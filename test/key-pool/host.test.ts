@@ -423,3 +423,16 @@ describe('isolates that tell of themselves', () => {
     expect(state.leases.live.size).toBe(1)
   })
 })
+
+it('marks what follows a checkpoint, also while the surplus of a max_spend is to be taken back', async () => {
+  const { host, time, rows } = hostOf([{ id: 'a', maxSpend: { usd: 10, period: 'day' } }])
+  const want = leaseRequestOf({})
+  host.exchange({ ...NOTHING, wants: [want] })
+  const settlement = settlementOf(want.leaseId, 'a', { usage: USAGE })
+  host.exchange({ ...NOTHING, settlements: [settlement] })
+  await time.advance(5_000)
+  expect(rows.isOutdated()).toBe(false)
+  // If the object is lost now, the lease must not be taken for one that still runs.
+  host.exchange({ ...NOTHING, wants: [leaseRequestOf({})] })
+  expect(rows.isOutdated()).toBe(true)
+})

@@ -189,27 +189,24 @@ function reserve(
  */
 export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   hear(state.isolates, told.isolate, nowMs)
-  const lease = state.leases.live.get(told.leaseId)
+  const live = state.leases.live.get(told.leaseId)
   const key = state.keys.get(told.keyId)
-  if (key === undefined || lease?.kind === 'running') return
-  const lost = lease === undefined ? lostLease(state.leases, told.leaseId) : null
-  if (lease === undefined) {
-    if (isOver(state, told)) return
-    changeInFlight(key, 1)
-    if (lost !== null) retakeForClient(state, lost)
-    if (lost?.kind === 'running') {
-      // What it took is still charged.
-      open(state.leases, { ...lost, ...termOf(told, nowMs) })
-      lookAgain(key)
-      noteChange(state, key)
-      return
-    }
-  } else {
-    giveBackCharge(key, lease.tokens, lease.grantedAtMs, nowMs)
+  if (key === undefined || live?.kind === 'running') return
+  if (live === undefined && isOver(state, told)) return
+  const lost = live === undefined ? lostLease(state.leases, told.leaseId) : null
+  if (live === undefined) changeInFlight(key, 1)
+  else giveBackCharge(key, live.tokens, live.grantedAtMs, nowMs)
+  if (lost !== null) retakeForClient(state, lost)
+  lookAgain(key)
+  noteChange(state, key)
+  if (lost?.kind === 'running') {
+    // What it took is still charged.
+    open(state.leases, { ...lost, ...termOf(told, nowMs) })
+    return
   }
   // Charged anew now: a minute that began at the grant would end before that of the upstream call.
   charge(key, told.tokens, nowMs)
-  lookAgain(key)
+  const held = live ?? lost
   open(state.leases, {
     kind: 'running',
     id: told.leaseId,
@@ -221,9 +218,9 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     ...termOf(told, nowMs),
     tokens: told.tokens,
     unclaimedMs: null,
-    panic: lease?.panic ?? false,
-    epoch: lease?.epoch ?? key.epoch,
-    charge: (lease ?? lost)?.charge ?? chargeBegun(state, told, nowMs),
+    panic: live?.panic ?? false,
+    epoch: live?.epoch ?? key.epoch,
+    charge: held?.charge ?? chargeBegun(state, told, nowMs),
     attempt: 'first',
   })
   deposit(state.retryBudget, { model: told.model, policy: state.policy.retryBudget }, nowMs)
@@ -231,7 +228,6 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   if (told.conversation !== null) {
     remember(state.affinities, told.conversation, key.account.id, nowMs)
   }
-  noteChange(state, key)
 }
 
 function termOf({ leaseMs, isolate }: LeaseBegin, nowMs: number) {

@@ -18,7 +18,7 @@ export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
     oweSettlement(outbox, unusedLease(leaseId), nowMs)
   }
   leases.toldAtMs = nowMs
-  const parcel = takeParcel(outbox)
+  const parcel = takeParcel(outbox, nowMs)
   const orders = takeOrders(stock, nowMs)
   const orderOf = ({ lane, count }: LaneOrder): LeaseOrder => {
     const { asked, models, account, client, isBounded } = lane.kind

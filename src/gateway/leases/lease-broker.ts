@@ -5,6 +5,7 @@ import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
 import {
   giveBackFor,
+  type IsolateLeases,
   isLow,
   type LanesOfRequest,
   lanesOf,
@@ -140,13 +141,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
         return withoutPool(draft)
       }
       wasAsked = false
-      const { routeKeys: _routeKeys, routeIndex: _routeIndex, caller: _caller, ...rest } = draft
-      const { isolate } = leases
-      const request: LeaseRequest = {
-        ...rest,
-        isolate,
-        leaseId: numberedLeaseId(isolate, takeNumbers(leases, 1)),
-      }
+      const request = requestOf(leases, draft)
       let decision = await askPool(request, draft, lanes)
       if (decision?.kind === 'waiting') {
         const beganMs = ports.nowMs()
@@ -158,7 +153,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
           return decision
         case 'grant': {
           noteHome(leases, draft, decision.accountId, ports.nowMs())
-          const begin = beginOf(decision, draft, isolate)
+          const begin = beginOf(decision, draft, leases.isolate)
           if (begin !== null) exchanges.keepTelling(begin)
           return leased(decision, draft)
         }
@@ -175,6 +170,13 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       }
     },
   }
+}
+
+/** The lease request of a draft, under a name of its own. */
+function requestOf(leases: IsolateLeases, draft: LeaseDraft): LeaseRequest {
+  const { routeKeys: _routeKeys, routeIndex: _routeIndex, caller: _caller, ...rest } = draft
+  const { isolate } = leases
+  return { ...rest, isolate, leaseId: numberedLeaseId(isolate, takeNumbers(leases, 1)) }
 }
 
 /** A key of the isolate's own ring. No limit is kept for it. */

@@ -76,9 +76,15 @@ export function oweSettlement(outbox: Outbox, item: Settlement, nowMs: number): 
   outbox.settlements.push({ item, sinceMs: nowMs, tries: 0 })
 }
 
-/** Takes all that is owed, to be sent. */
-export function takeParcel(outbox: Outbox): Parcel {
-  const { begins, settlements, isUrgent } = outbox
+/**
+ * Takes all that is owed, to be sent. What was sent in vain may have arrived all the same: once the
+ * object may have forgotten that, it is let go. An isolate may rest for long before it sends again.
+ */
+export function takeParcel(outbox: Outbox, nowMs: number): Parcel {
+  const mayGo = ({ tries, sinceMs }: Owed<unknown>) => tries === 0 || nowMs - sinceMs < KEPT_MS
+  const begins = outbox.begins.filter(mayGo)
+  const settlements = outbox.settlements.filter(mayGo)
+  const { isUrgent } = outbox
   outbox.begins = []
   outbox.settlements = []
   outbox.isUrgent = false

@@ -1,0 +1,91 @@
+import type { Lease } from '../../../src/balancing/limits/leases.ts'
+import { WINDOW_MS } from '../../../src/balancing/limits/sliding-window.ts'
+import type { KeyState, PoolState } from '../../../src/balancing/pool-state.ts'
+import { ExactMinute } from '../../balancing/exact-minute.ts'
+import type { ObjectStep } from '../pool-object.ts'
+import { type Accuse, countByKey, type StepChanges, type Watcher } from './invariant.ts'
+
+/** 1. Limits hold, and nothing is negative. */
+export function limitsHold(accuse: Accuse): Watcher {
+  let minutes = new Map<string, ExactMinute>()
+  const minuteOf = (id: string) => {
+    const known = minutes.get(id) ?? new ExactMinute()
+    minutes.set(id, known)
+    return known
+  }
+
+  const note = (step: ObjectStep, { granted, begun, ended }: StepChanges) => {
+    for (const lease of [...granted, ...begun]) {
+      const minute = minuteOf(lease.keyId)
+      minute.forget(step.nowMs - 2 * WINDOW_MS)
+      minute.undo(lease.id)
+      minute.grant(lease.id, lease.tokens, step.nowMs)
+    }
+    for (const lease of ended) noteEnd(minuteOf(lease.keyId), lease, step)
+  }
+
+  const checkLoad = (key: KeyState, live: number) => {
+    if (key.inFlight !== live)
+      accuse(1, `${key.id} counts ${key.inFlight} in flight, and has ${live}`)
+    const { credit, rpm, tpm } = key
+    if (credit.kind === 'known' && (credit.remainingUsd ?? 0) < 0) accuse(1, `${key.id} owes money`)
+    if ((rpm?.window.total ?? 0) < 0 || (tpm?.window.total ?? 0) < 0) {
+      accuse(1, `${key.id} has taken less than nothing of a limit`)
+    }
+  }
+
+  const checkGrants = ({ state, nowMs }: ObjectStep, granted: readonly Lease[]) => {
+    for (const id of new Set(granted.map(({ keyId }) => keyId))) {
+      const key = state.keys.get(id)
+      if (key === undefined) continue
+      const { requests, tokens } = minuteOf(id).since(nowMs - WINDOW_MS)
+      const { maxConcurrent, rpm, tpm } = key.config
+      const limits = [
+        ['max_concurrent', maxConcurrent, key.inFlight],
+        ['rpm', rpm, requests],
+        ['tpm', tpm, tokens],
+      ] as const
+      for (const [name, limit, taken] of limits) {
+        if (limit !== null && taken > limit) accuse(1, `${id} is over its ${name}: ${taken}`)
+      }
+    }
+  }
+
+  return {
+    // What a crash or a deployment may cost are counters of some seconds.
+    born(_state, _life, how) {
+      if (how !== 'eviction') minutes = new Map()
+    },
+    after(step, changes) {
+      const { state } = step
+      const live = countByKey(state.leases.live.values())
+      for (const key of state.keys.values()) checkLoad(key, live.get(key.id) ?? 0)
+      for (const account of state.accounts.values()) checkAccount(state, account.id, accuse)
+      if (state.retryBudget.ceiling.tokens < 0) accuse(1, 'the retry budget is overdrawn')
+      note(step, changes)
+      checkGrants(step, changes.granted)
+    },
+  }
+}
+
+function checkAccount({ keys, accounts }: PoolState, id: string, accuse: Accuse): void {
+  const ofKeys = [...keys.values()].filter(({ account }) => account.id === id)
+  const running = ofKeys.reduce((sum, { inFlight }) => sum + inFlight, 0)
+  const account = [...accounts.values()].find((one) => one.id === id)
+  if (account === undefined || account.load.inFlight === running) return
+  accuse(1, `account ${id} counts ${account.load.inFlight} in flight, and its keys ${running}`)
+}
+
+/** What a lease took less than it reserved is free again. What it took more is left out here. */
+function noteEnd(minute: ExactMinute, lease: Lease, { request, nowMs }: ObjectStep): void {
+  const settlement = request?.settlements.find(({ leaseId }) => leaseId === lease.id)
+  if (settlement?.unused || (lease.kind === 'reserved' && settlement === undefined)) {
+    minute.undo(lease.id)
+    return
+  }
+  if (settlement === undefined) return
+  const { usage, outcome, fault } = settlement
+  if (usage === undefined && (outcome === 'success' || fault === 'nobody')) return
+  const used = usage === undefined ? 0 : usage.promptTokens + usage.completionTokens
+  minute.correct(lease.id, Math.min(used, lease.tokens), nowMs)
+}

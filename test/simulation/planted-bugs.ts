@@ -1,0 +1,96 @@
+/** A bug that is put into the shipped code, to see that the simulation finds it. */
+export interface PlantedBug {
+  readonly file: string
+  /** Stands in the file exactly once. */
+  readonly good: string
+  readonly bad: string
+  /** The invariant that has to be found broken. */
+  readonly breaks: number
+  /** The first seed that is tried: the one that found it last, since a seed costs a fifth of a second. */
+  readonly fromSeed: number
+}
+
+/** By name. The text that a bug replaces has to be kept up with the code: a test says when it is not. */
+export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
+  'a settlement that counts twice': {
+    file: 'src/balancing/limits/leases.ts',
+    good: "if (isSettled(leases, id)) return { kind: 'duplicate' }",
+    bad: "if (isSettled(leases, id)) return { kind: 'forgotten' }",
+    breaks: 8,
+    fromSeed: 8,
+  },
+  'a lease that leaks after a failed attempt': {
+    file: 'src/gateway/attempting.ts',
+    good: 'this.#context.leases.owe(lease.end(verdict, usage))',
+    bad: 'lease.end(verdict, usage)',
+    breaks: 2,
+    fromSeed: 1,
+  },
+  'a second probe of a half-open breaker': {
+    file: 'src/balancing/eligibility.ts',
+    good: "return breaker.probe === null ? NONE : [busy('half_open_busy', key, nowMs)]",
+    bad: 'return NONE',
+    breaks: 3,
+    fromSeed: 3,
+  },
+  'a shorter bench that wins over a longer one': {
+    file: 'src/balancing/health/bench.ts',
+    good: 'endsBefore(old, next) ? [old, next] : [next, old]',
+    bad: 'endsBefore(old, next) ? [next, old] : [old, next]',
+    breaks: 3,
+    fromSeed: 14,
+  },
+  'a caller’s mistake that counts against the key': {
+    file: 'src/balancing/feedback.ts',
+    good: "settlement.outcome === 'failure' &&",
+    bad: "settlement.outcome !== 'success' &&",
+    breaks: 4,
+    fromSeed: 1,
+  },
+  'a retry after the commit': {
+    file: 'src/gateway/journey.ts',
+    good: `this.#request.body.letGo()
+      const answered = await this.#answer(end)`,
+    bad: `const answered = await this.#answer(end)
+      if (end.kind === 'answered' && answered.outcome === 'failed') await this.#attempting.run()`,
+    breaks: 7,
+    fromSeed: 3,
+  },
+  'a key that idles behind a waiter': {
+    file: 'src/balancing/pool.ts',
+    good: `if (isWide) lookAgainAtSisters(step.state, key)
+  noteChange(step.state, key)`,
+    bad: 'if (isWide) lookAgainAtSisters(step.state, key)',
+    breaks: 11,
+    fromSeed: 1,
+  },
+  'a model that is down and opens breakers': {
+    file: 'src/balancing/feedback.ts',
+    good: '!isModelsFault(step, attempt, settlement)',
+    bad: 'attempt !== null',
+    breaks: 12,
+    fromSeed: 6,
+  },
+  'a map that grows': {
+    file: 'src/balancing/limits/rotating-map.ts',
+    good: 'map.old = map.young',
+    bad: 'map.old = new Map([...map.old, ...map.young])',
+    breaks: 13,
+    fromSeed: 12,
+  },
+  'a stock that hands out a lease which has expired': {
+    file: 'src/gateway/leases/lease-stock.ts',
+    good: `lease.usableUntilMs > nowMs &&
+      lease.tokens`,
+    bad: 'lease.tokens',
+    breaks: 3,
+    fromSeed: 18,
+  },
+  'an outbox that is lost with an exchange': {
+    file: 'src/gateway/leases/outbox.ts',
+    good: 'outbox.settlements = again(parcel.settlements, outbox.settlements)',
+    bad: '',
+    breaks: 2,
+    fromSeed: 17,
+  },
+}

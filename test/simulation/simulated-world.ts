@@ -1,0 +1,313 @@
+import { callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
+import { clientId } from '../../src/balancing/ids.ts'
+import type { PoolConfig } from '../../src/balancing/pool-state.ts'
+import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
+import type { JourneyReport } from '../../src/gateway/inference-request.ts'
+import { startJourney } from '../../src/gateway/journey.ts'
+import type { Leased } from '../../src/gateway/leases/lease-broker.ts'
+import { seededRandom } from '../balancing/seeded-random.ts'
+import { type ReadingClient, readAlong } from '../gateway/client-reader.ts'
+import { createVirtualKv } from '../gateway/virtual-kv.ts'
+import { createVirtualTime, type VirtualTime } from '../gateway/virtual-time.ts'
+import {
+  poolConfig,
+  requestOf,
+  START_MS,
+  secretOf,
+  upstreamKey,
+  type WorldOptions,
+} from '../gateway/virtual-world.ts'
+import { type Draw, drawFrom } from './draw.ts'
+import type { Change, Happening, History, PoolPlan, Release, RequestPlan } from './history.ts'
+import { createIsolate, type Deployed, type Isolate } from './isolate.ts'
+import { type ChatCall, OpenRouterModel } from './openrouter-model.ts'
+import { type ObjectWitness, PoolObject } from './pool-object.ts'
+import type { UpstreamKeyRecord } from './upstream-accounts.ts'
+
+/** One request of a client, with all that came of it. */
+export interface SimulatedRequest {
+  readonly id: string
+  readonly plan: RequestPlan
+  readonly isolate: Isolate
+  readonly sentAtMs: number
+  readonly client: ReadingClient
+  readonly leased: { readonly leased: Leased; readonly atMs: number; readonly life: number }[]
+  readonly calls: ChatCall[]
+  report: JourneyReport | null
+  endedAtMs: number | null
+}
+
+/** Sees what happens in the Workers and at OpenRouter. */
+export interface WorldWitness extends ObjectWitness {
+  leased(request: SimulatedRequest, leased: Leased): void
+  called(request: SimulatedRequest, call: ChatCall): void
+  ended(request: SimulatedRequest): void
+  /** After everything that follows from one timer has happened. */
+  afterEach(): void
+  bug(error: unknown): void
+}
+
+/** Lets all promises settle: they do before the next turn of the event loop. */
+const drain = () => new Promise<void>((resolve) => void setImmediate(resolve))
+
+/** For so long after a deployment old isolates still get requests. */
+const OLD_ISOLATES_MS = 60_000
+
+export interface SimulatedWorld {
+  readonly time: VirtualTime
+  readonly object: PoolObject
+  readonly openRouter: OpenRouterModel
+  readonly isolates: () => readonly Isolate[]
+  readonly plan: PoolPlan
+  readonly counts: Record<string, number>
+  carryOut(happening: Happening): void
+}
+
+export function createSimulatedWorld(history: History, witness: WorldWitness): SimulatedWorld {
+  return new World(history, witness)
+}
+
+class World implements SimulatedWorld {
+  readonly time: VirtualTime
+  readonly object: PoolObject
+  readonly openRouter: OpenRouterModel
+  readonly plan: PoolPlan
+  readonly counts: Record<string, number> = {}
+  readonly #witness: WorldWitness
+  readonly #draw: Draw
+  readonly #kv: ReturnType<typeof createVirtualKv>
+  readonly #requests = new Map<string, SimulatedRequest>()
+  #deployed: Deployed
+  #objectRelease: Release = 'today'
+  /** By number; what stands behind a number changes with deployments and deaths. */
+  #isolates = new Map<number, Isolate>()
+  #old: { readonly isolates: Map<number, Isolate>; readonly untilMs: number } | null = null
+  readonly #all: Isolate[] = []
+  readonly #removed = new Set<string>()
+  #keys: PoolPlan['keys']
+  #secrets = 0
+  #sent = 0
+
+  constructor({ seed, pool }: History, witness: WorldWitness) {
+    this.plan = pool
+    this.#keys = pool.keys
+    this.#witness = witness
+    this.#draw = drawFrom(seededRandom(seed * 104_729 + 3))
+    this.time = createVirtualTime(START_MS, { drain, afterEach: () => witness.afterEach() })
+    this.#kv = createVirtualKv(this.time)
+    const records = pool.keys.map(({ id, account }, i): [string, UpstreamKeyRecord] => {
+      const payer = pool.accounts[i % pool.accounts.length]?.name ?? account ?? ''
+      return [id, { id, account: payer, secret: secretOf(id) }]
+    })
+    const upstream = { accounts: pool.accounts, keys: new Map(records) }
+    this.openRouter = new OpenRouterModel(upstream, this.time, this.#draw, (call) =>
+      this.#noteCall(call),
+    )
+    this.#deployed = this.#deployedNow('today')
+    this.object = new PoolObject(this.#deployed.config, this.time, this.#draw, witness)
+  }
+
+  isolates = (): readonly Isolate[] => this.#all
+
+  carryOut(what: Happening): void {
+    if (what.kind !== 'request') this.#count(what.kind)
+    switch (what.kind) {
+      case 'request':
+        this.#send(what, what.again)
+        break
+      case 'upstream':
+        this.openRouter.begin(what.trouble)
+        this.time.objectTimer(what.forMs, () => this.openRouter.end(what.trouble))
+        break
+      case 'crash':
+        this.object.crash(what.when)
+        break
+      case 'eviction':
+        this.object.evict()
+        break
+      case 'deployment':
+        this.#deploy(what.change, what.release)
+        break
+      case 'death':
+        this.#kill(what.isolate)
+        break
+      case 'silence':
+        this.#isolateAt(what.isolate).silentUntilMs = this.time.nowMs() + what.forMs
+        break
+      case 'line':
+        Object.assign(this.object.line, {
+          slow: what.slow,
+          lost: what.lost,
+          repeated: what.repeated,
+        })
+        this.time.objectTimer(what.forMs, () =>
+          Object.assign(this.object.line, { slow: 0, lost: 0, repeated: 0 }),
+        )
+        break
+      case 'cron':
+        this.#isolateAt(0)
+          .carryOutDuties()
+          .catch((error: unknown) => this.#witness.bug(error))
+    }
+  }
+
+  #count(what: string): void {
+    this.counts[what] = (this.counts[what] ?? 0) + 1
+  }
+
+  #options(): WorldOptions {
+    return { ...this.plan.options, maxAttempts: this.plan.maxAttempts, lookups: 'routine' }
+  }
+
+  #deployedNow(release: Release): Deployed {
+    const keys: UpstreamKey[] = this.#keys
+      .filter(({ id }) => !this.#removed.has(id))
+      .map((spec) => {
+        const secret = this.openRouter.keys.get(spec.id)?.secret ?? secretOf(spec.id)
+        return { ...upstreamKey({ ...spec, fingerprint: secret }), secret }
+      })
+    const config: PoolConfig = poolConfig(keys, this.#options())
+    return { config, keys, release }
+  }
+
+  #deploy(change: Change, release: Release): void {
+    this.#change(change)
+    this.#deployed = this.#deployedNow(release)
+    this.#objectRelease = this.#draw.of<Release>(['today', release])
+    this.#old = { isolates: this.#isolates, untilMs: this.time.nowMs() + OLD_ISOLATES_MS }
+    this.#isolates = new Map()
+    this.object.deploy(this.#deployed.config)
+  }
+
+  #change(change: Change): void {
+    switch (change.kind) {
+      case 'none':
+        return
+      case 'secret': {
+        const record = this.openRouter.keys.get(change.key)
+        this.#secrets += 1
+        if (record !== undefined) record.secret = secretOf(`${change.key}-${this.#secrets}`)
+        return
+      }
+      case 'removed':
+        if (change.removed && this.#removed.size + 1 < this.#keys.length) {
+          this.#removed.add(change.key)
+        } else this.#removed.delete(change.key)
+        return
+      case 'disabled':
+      case 'limit': {
+        const { kind: _kind, key, ...fields } = change
+        this.#keys = this.#keys.map((spec) => (spec.id === key ? { ...spec, ...fields } : spec))
+      }
+    }
+  }
+
+  #isolateAt(number: number): Isolate {
+    const old = this.#old
+    const isOld = old !== null && this.time.nowMs() < old.untilMs && this.#draw.chance(0.3)
+    const before = isOld ? old.isolates.get(number) : undefined
+    if (before?.isAlive) return before
+    const known = this.#isolates.get(number)
+    if (known !== undefined) return known
+    const name = `i${number}-${this.#all.length}`
+    const isolate = createIsolate(name, this.#deployed, {
+      time: this.time,
+      random: this.#draw.unit,
+      fetch: (url, init) => this.openRouter.fetch(url, init),
+      object: this.object,
+      kv: this.#kv,
+      objectRelease: () => this.#objectRelease,
+    })
+    this.#all.push(isolate)
+    this.#isolates.set(number, isolate)
+    return isolate
+  }
+
+  #kill(number: number): void {
+    const isolate = this.#isolates.get(number)
+    if (isolate === undefined) return
+    isolate.isAlive = false
+    this.#isolates.delete(number)
+    for (const request of this.#requests.values()) {
+      if (request.isolate !== isolate) continue
+      for (const { record } of request.calls) record.isOpen = false
+      this.#requests.delete(request.id)
+    }
+  }
+
+  #send(plan: RequestPlan, again: number): void {
+    this.#sent += 1
+    this.#count('requests')
+    const id = `r${this.#sent}`
+    const isolate = this.#isolateAt(plan.isolate)
+    const leaving = new AbortController()
+    const { model, tokens, fallbacks, conversation } = plan
+    const talk =
+      conversation === null ? {} : { affinity: { kind: 'conversation', id: conversation } as const }
+    const body = JSON.stringify({ model, user: id, stream: true, bad: plan.isBad })
+    const given = {
+      model,
+      fallbacks,
+      body,
+      ...talk,
+      tokens,
+      promptTokens: tokens,
+      signal: leaving.signal,
+    }
+    const asked = requestOf(
+      given,
+      this.#options(),
+      isolate.deployed.config.routes,
+      this.time.nowMs(),
+    )
+    const context = isolate.context((leased) => this.#noteLease(id, leased))
+    const journey = startJourney(context, {
+      ...asked,
+      caller: callerWithoutLimits(clientId(plan.client)),
+    })
+    const request: SimulatedRequest = {
+      ...{ id, plan, isolate, sentAtMs: this.time.nowMs() },
+      client: readAlong(journey.response, this.time, 'along'),
+      ...{ leased: [], calls: [], report: null, endedAtMs: null },
+    }
+    this.#requests.set(id, request)
+    journey.finished.then(
+      (report) => this.#end(request, report, again),
+      (error: unknown) => isolate.isAlive && this.#witness.bug(error),
+    )
+    if (plan.leavesAfterMs === null) return
+    this.time.objectTimer(plan.leavesAfterMs, () => {
+      leaving.abort()
+      request.client.cancel().catch(() => undefined)
+    })
+  }
+
+  #end(request: SimulatedRequest, report: JourneyReport, again: number): void {
+    if (!request.isolate.isAlive) return
+    request.report = report
+    request.endedAtMs = this.time.nowMs()
+    this.#count(report.outcome)
+    if (report.degraded) this.#count('degraded')
+    for (const { row } of report.attempts) if (row !== null) this.#count(`row ${row}`)
+    this.#witness.ended(request)
+    this.#requests.delete(request.id)
+    if (report.outcome !== 'failed' || again === 0) return
+    this.time.objectTimer(this.#draw.int(200, 4_000), () => this.#send(request.plan, again - 1))
+  }
+
+  #noteLease(id: string, leased: Leased): void {
+    const request = this.#requests.get(id)
+    if (request === undefined || !request.isolate.isAlive) return
+    this.#count(leased.leaseId === null ? 'leases without the pool' : 'leases')
+    if (leased.leaseId?.includes(':')) this.#count('leases from stock')
+    request.leased.push({ leased, atMs: this.time.nowMs(), life: this.object.life })
+    this.#witness.leased(request, leased)
+  }
+
+  #noteCall(call: ChatCall): void {
+    const request = this.#requests.get(call.request)
+    if (request === undefined) return
+    request.calls.push(call)
+    this.#witness.called(request, call)
+  }
+}
