@@ -2,8 +2,8 @@ import { expect, test } from 'vitest'
 import {
   type Gateway,
   journeyOf,
-  startGatewayWithClock,
   startGateway,
+  startGatewayWithClock,
   until,
   useSimulator,
 } from './harness.ts'
