@@ -79,7 +79,7 @@ export const MESSAGES = [{ role: 'user' as const, content: 'Wie geht’s?' }]
 export const MODEL = 'openai/gpt-4o-mini'
 
 /** Serves the simulator to one test file, from this process: so it costs no start and no port's hop. */
-export function useSimulator(): Upstream {
+export function useSimulator({ resets = true } = {}): Upstream {
   let server: Awaited<ReturnType<typeof listen>> | null = null
   const origin = () => {
     if (server === null) throw new Error('Only within a test')
@@ -94,7 +94,7 @@ export function useSimulator(): Upstream {
   })
   afterAll(() => server?.close())
   beforeEach(async () => {
-    await control.reset()
+    if (resets) await control.reset()
   })
   return { control, url: () => `${origin()}/api/v1` }
 }

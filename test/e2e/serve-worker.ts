@@ -8,7 +8,7 @@ export interface LogLine {
   readonly text: string
 }
 
-/** What the platform can do to a Worker, and what can be seen of it. */
+/** What the platform can do to a Worker, and what it shows. */
 export type Platform = Pick<
   WorkerHandle,
   'getEnv' | 'scheduled' | 'listDurableObjectIds' | 'evictDurableObject' | 'getDurableObjectStorage'
@@ -67,20 +67,20 @@ export async function serveWorker(
   const { origin } = await miniflare.ready
   return {
     origin,
-    platform: platformOf(miniflare),
+    platform: platformOf(miniflare, origin),
     logs: () => structuredClone(lines),
     close: () => miniflare.dispose(),
   }
 }
 
-function platformOf(miniflare: Miniflare): Platform {
+function platformOf(miniflare: Miniflare, origin: string): Platform {
   const classOf = (binding: string) => (binding === 'KEY_POOL' ? 'KeyPool' : binding)
   return {
     getEnv: () => miniflare.getBindings(NAME),
     async scheduled({ cron = '' } = {}) {
       const query = new URLSearchParams({ format: 'json', cron })
-      const url = `http://localhost/cdn-cgi/local/scheduled?${query}`
-      return JSON.parse(await (await miniflare.dispatchFetch(url)).text())
+      const response = await fetch(`${origin}/cdn-cgi/local/scheduled?${query}`)
+      return JSON.parse(await response.text())
     },
     listDurableObjectIds: (binding) => miniflare.listDurableObjectIds(binding, NAME),
     evictDurableObject: (binding, object) =>
