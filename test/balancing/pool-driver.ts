@@ -1,5 +1,6 @@
 import type { KeyReport } from '../../src/balancing/health/key-report.ts'
 import { accountId, clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import { settle } from '../../src/balancing/lease-end.ts'
 import type {
   Decision,
   Grant,
@@ -8,7 +9,7 @@ import type {
   Waiting,
 } from '../../src/balancing/lease-request.ts'
 import { isNonEmpty, type NonEmpty } from '../../src/balancing/non-empty.ts'
-import { acquire, claim, report, settle, tick } from '../../src/balancing/pool.ts'
+import { acquire, claim, report, tick } from '../../src/balancing/pool.ts'
 import {
   createPool,
   type KeyConfig,

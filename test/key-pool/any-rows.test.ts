@@ -26,7 +26,9 @@ function storeOver(rows: readonly RecordRow[]) {
 function begunOver(rows: readonly RecordRow[]) {
   const ids = ['alpha', 'beta', 'gamma', 'delta', 'epsilon']
   const keys = ids.map((id) => keyConfig({ id, account: id }))
-  const config = { keys, routes: [routeConfig({ models: ['*'] }, 'round-robin')], policy: POLICY }
+  const routes = [routeConfig({ models: ['*'] }, 'round-robin')] as const
+  const clients = { clients: [], groups: [] }
+  const config = { keys, clients, routes, policy: POLICY }
   const bugs: unknown[] = []
   const host = new PoolHost(createPool(config, WRITTEN_AT_MS), {
     nowMs: () => WRITTEN_AT_MS,
@@ -36,6 +38,7 @@ function begunOver(rows: readonly RecordRow[]) {
     sync: () => undefined,
     logBug: (bug) => void bugs.push(bug),
     logTransition: () => undefined,
+    logThreshold: () => undefined,
   })
   const snapshot = host.snapshot()
   expect(bugs).toEqual([])

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { clientId, keyId, leaseId } from '../../../src/balancing/ids.ts'
-import { settle } from '../../../src/balancing/pool.ts'
+import { settle } from '../../../src/balancing/lease-end.ts'
 import { checkpoint, keyRecord } from '../../../src/balancing/records/checkpoint.ts'
 import { restore } from '../../../src/balancing/records/restore.ts'
 import type { Settlement } from '../../../src/balancing/settlement.ts'

@@ -6,9 +6,10 @@ import {
   leaseId,
   modelId,
 } from '../../../src/balancing/ids.ts'
+import { settle } from '../../../src/balancing/lease-end.ts'
 import type { Decision } from '../../../src/balancing/lease-request.ts'
 import { numberedLeaseId } from '../../../src/balancing/limits/lease-number.ts'
-import { acquire, claim, report, settle, tick } from '../../../src/balancing/pool.ts'
+import { acquire, claim, report, tick } from '../../../src/balancing/pool.ts'
 import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
 import {
   accountRecord,
