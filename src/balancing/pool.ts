@@ -3,7 +3,6 @@ import type { Claims } from './eligibility.ts'
 import { asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
 import type { LeaseId, ModelId } from './ids.ts'
-import { letTimePass } from './lease-end.ts'
 import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
 import { charge } from './limits/charge.ts'
 import { hear } from './limits/isolates.ts'
@@ -32,6 +31,7 @@ import {
   undoUncharged,
 } from './serving/client-charges.ts'
 import { noteReport } from './serving/key-changes.ts'
+import { letTimePass } from './serving/lease-end.ts'
 import { learnFromReport } from './serving/report-feedback.ts'
 
 /**

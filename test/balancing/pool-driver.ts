@@ -1,6 +1,5 @@
 import type { KeyReport } from '../../src/balancing/health/key-report.ts'
 import { accountId, clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
-import { settle } from '../../src/balancing/lease-end.ts'
 import type {
   Decision,
   Grant,
@@ -18,6 +17,7 @@ import {
 } from '../../src/balancing/pool-state.ts'
 import type { Random } from '../../src/balancing/random.ts'
 import type { Affinity, KeySelector, RouteConfig } from '../../src/balancing/routes.ts'
+import { settle } from '../../src/balancing/serving/lease-end.ts'
 import type { BenchOrder, Settlement, Usage } from '../../src/balancing/settlement.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import { seededRandom } from './seeded-random.ts'

@@ -6,7 +6,6 @@ import {
   leaseId,
   modelId,
 } from '../../../src/balancing/ids.ts'
-import { settle } from '../../../src/balancing/lease-end.ts'
 import type { Decision } from '../../../src/balancing/lease-request.ts'
 import { numberedLeaseId } from '../../../src/balancing/limits/lease-number.ts'
 import { acquire, claim, report, tick } from '../../../src/balancing/pool.ts'
@@ -19,6 +18,7 @@ import {
   type PoolRecords,
 } from '../../../src/balancing/records/checkpoint.ts'
 import { restore } from '../../../src/balancing/records/restore.ts'
+import { settle } from '../../../src/balancing/serving/lease-end.ts'
 import {
   STRATEGY_NAMES,
   type StrategyName,

@@ -1,10 +1,10 @@
-import { rememberGeneration } from './accounting/generations.ts'
-import { book } from './accounting/ledger.ts'
-import { learnFromSettlement, learnHold, undoLease } from './feedback.ts'
-import { afterNothing } from './health/circuit-breaker.ts'
-import type { KeyId } from './ids.ts'
-import { giveBackCharge } from './limits/charge.ts'
-import { takeSilent } from './limits/isolates.ts'
+import { rememberGeneration } from '../accounting/generations.ts'
+import { book } from '../accounting/ledger.ts'
+import { learnFromSettlement, learnHold, undoLease } from '../feedback.ts'
+import { afterNothing } from '../health/circuit-breaker.ts'
+import type { KeyId } from '../ids.ts'
+import { giveBackCharge } from '../limits/charge.ts'
+import { takeSilent } from '../limits/isolates.ts'
 import {
   type Closing,
   close,
@@ -12,21 +12,21 @@ import {
   expireOf,
   type Lease,
   type RunningLease,
-} from './limits/leases.ts'
-import { lookAgain } from './limits/readiness.ts'
+} from '../limits/leases.ts'
+import { lookAgain } from '../limits/readiness.ts'
 import {
   changeInFlight,
   type KeyState,
   lookAgainAtSisters,
   type PoolState,
   type Step,
-} from './pool-state.ts'
-import { leave, sweep, takeMoments } from './queue/waiting-queue.ts'
-import type { Random } from './random.ts'
-import { loseForClient, settleForClient, undoUncharged } from './serving/client-charges.ts'
-import { noteChange } from './serving/key-changes.ts'
-import { beginLate } from './serving/leases-ahead.ts'
-import type { LeaseTerms, Settlement } from './settlement.ts'
+} from '../pool-state.ts'
+import { leave, sweep, takeMoments } from '../queue/waiting-queue.ts'
+import type { Random } from '../random.ts'
+import type { LeaseTerms, Settlement } from '../settlement.ts'
+import { loseForClient, settleForClient, undoUncharged } from './client-charges.ts'
+import { noteChange } from './key-changes.ts'
+import { beginLate } from './leases-ahead.ts'
 
 /** How leases end: by their settlement, or by time. */
 
