@@ -258,7 +258,7 @@ function refused(cause: 'retry_budget' | 'ended'): Refusal {
 }
 
 function refusedByQuota(quota: QuotaRefusal): Refusal {
-  const retryAtMs = quota.kind === 'unpriceable' ? null : quota.resetsAtMs
+  const retryAtMs = 'resetsAtMs' in quota ? quota.resetsAtMs : null
   return { kind: 'refusal', cause: 'client', reasons: {}, retryAtMs, quota }
 }
 

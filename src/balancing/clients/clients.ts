@@ -1,6 +1,7 @@
 import type { ClientId, GroupId } from '../ids.ts'
 import type { QuotaCharge } from '../limits/quota-charge.ts'
 import type { QuotaRefusal } from '../limits/quota-refusal.ts'
+import { createRotatingMap, getEntry, type RotatingMap, setEntry } from '../limits/rotating-map.ts'
 import type { KeySelector, KeysOfClient } from '../routes.ts'
 import type { CostBound } from './budget.ts'
 import {
@@ -70,6 +71,8 @@ export interface ClientState {
 export interface Clients {
   readonly byId: Map<ClientId, ClientState>
   readonly groups: Map<GroupId, GroupState>
+  /** Clients that were removed lately: a Worker may not have heard of it yet. */
+  readonly removed: RotatingMap<ClientId, true>
   /** Raised with each change, so that a Worker sees whether what it knows is still so. */
   version: number
 }
@@ -79,11 +82,15 @@ export interface ClientsConfig {
   readonly groups: readonly GroupTerms[]
 }
 
+/** Every Worker hears of a change within a minute. */
+const REMOVED = { termMs: 120_000, capacity: 10_000 }
+
 const CONFIGURED: Source = { kind: 'configured' }
 
 export function createClients({ clients, groups }: ClientsConfig, nowMs: number): Clients {
   // Higher than any version of the object before a restart.
-  const state: Clients = { byId: new Map(), groups: new Map(), version: nowMs }
+  const removed = createRotatingMap<ClientId, true>(REMOVED)
+  const state: Clients = { byId: new Map(), groups: new Map(), removed, version: nowMs }
   for (const terms of groups) putGroup(state, terms, CONFIGURED, nowMs)
   for (const terms of clients) putClient(state, terms, CONFIGURED, nowMs)
   return state
@@ -164,6 +171,7 @@ export type Admission =
   | { readonly kind: 'admitted'; readonly charge: QuotaCharge | null; readonly mustWrite: boolean }
   | { readonly kind: 'refused'; readonly refusal: QuotaRefusal }
 
+const REVOKED: Admission = { kind: 'refused', refusal: { kind: 'revoked' } }
 const UNLIMITED: Admission = { kind: 'admitted', charge: null, mustWrite: false }
 
 /**
@@ -173,13 +181,25 @@ const UNLIMITED: Admission = { kind: 'admitted', charge: null, mustWrite: false 
  */
 export function admit(clients: Clients, demand: ClientDemand, nowMs: number, share = 1): Admission {
   const limited = limitedQuotas(clients, demand.clientId)
-  if (limited.length === 0) return UNLIMITED
+  if (limited.length === 0) return isRevoked(clients, demand.clientId) ? REVOKED : UNLIMITED
   const wanted = demandOf(demand)
   for (const quota of limited) {
     const refusal = quotaRefusal(quota, wanted, nowMs, share)
     if (refusal !== null) return { kind: 'refused', refusal }
   }
   return { kind: 'admitted', ...chargeQuotas(clients, demand, nowMs) }
+}
+
+/** A client that is not known may be one of a newer configuration; one that was removed is none. */
+function isRevoked({ byId, removed }: Clients, id: ClientId): boolean {
+  return !byId.has(id) && getEntry(removed, id) === true
+}
+
+/** Takes a client away. */
+export function removeClient(clients: Clients, id: ClientId, nowMs: number): void {
+  clients.byId.delete(id)
+  setEntry(clients.removed, id, true, nowMs)
+  clients.version += 1
 }
 
 /** Charges a request that runs already, whatever the limits say. */

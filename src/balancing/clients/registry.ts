@@ -11,6 +11,7 @@ import {
   type GroupTerms,
   putClient,
   putGroup,
+  removeClient,
   type Source,
 } from './clients.ts'
 import { type QuotaView, quotaView } from './quota.ts'
@@ -149,8 +150,7 @@ function ofClient(
       break
     }
     case 'remove_client':
-      clients.byId.delete(order.id)
-      clients.version += 1
+      removeClient(clients, order.id, nowMs)
       touched.clients.add(order.id)
       touched.budgets.add(client.quota.owner)
       return { kind: 'removed' }

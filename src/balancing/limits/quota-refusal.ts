@@ -22,3 +22,5 @@ export type QuotaRefusal =
       readonly onExceeded: 'reject' | 'fallback_model'
     }
   | { readonly kind: 'unpriceable'; readonly owner: QuotaOwner }
+  /** The client is none any more, and its Worker has not heard of it. */
+  | { readonly kind: 'revoked' }

@@ -12,6 +12,8 @@ export function quotaError(refusal: QuotaRefusal, nowMs: number): GatewayError {
       return rateError(refusal, nowMs)
     case 'budget':
       return budgetError(refusal, nowMs)
+    case 'revoked':
+      return gatewayError('unauthorized', 'This client key is not valid any more.')
     case 'unpriceable':
       return gatewayError('budget_unpriceable', UNPRICEABLE, { metadata: ofOwner(refusal) })
   }
@@ -77,6 +79,8 @@ const PERIODS = {
 } as const
 
 /** Whose limit it is: the client's own, or that of its group. */
-function ofOwner({ owner }: QuotaRefusal): { readonly limited: string } {
+function ofOwner({ owner }: Exclude<QuotaRefusal, { kind: 'revoked' }>): {
+  readonly limited: string
+} {
   return { limited: owner }
 }
