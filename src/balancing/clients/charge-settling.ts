@@ -10,8 +10,16 @@ import {
   type Threshold,
   takeThreshold,
 } from './budget.ts'
-import { type Clients, chargedQuotas, quotasOf } from './clients.ts'
-import { correctQuotaTokens, endQuota, heldOf, loseQuota, type Quota } from './quota.ts'
+import { type Clients, chargedQuotas, quotasOf, restoreCharge } from './clients.ts'
+import {
+  correctQuotaTokens,
+  endQuota,
+  giveBackRates,
+  heldOf,
+  loseQuota,
+  type Quota,
+  takeRates,
+} from './quota.ts'
 
 /** A budget whose spend has passed a share of it for the first time in its period. */
 export interface ThresholdPassed {
@@ -47,7 +55,7 @@ export function settleCharge(
     if (used !== null) correctQuotaTokens(quota, charge, used, nowMs)
     for (const [budget, nanos] of heldOf(quota, charge)) {
       if (standing === 'live') release(budget, nanos)
-      else find(budget, nanos)
+      else find(budget, nanos, charge.chargedAtMs)
       booking.book(quota, budget, nanos)
     }
   }
@@ -59,23 +67,22 @@ export interface ForgottenCharge {
   readonly clientId: ClientId
   /** Undefined for the group that the client is in now. */
   readonly groupId: GroupId | null | undefined
+  readonly chargedAtMs: number
   readonly holds: readonly Hold[]
 }
 
 /** Books the settlement of a lease that a crash has forgotten, or that began without any limit. */
 export function settleForgotten(
   clients: Clients,
-  { clientId, groupId, holds }: ForgottenCharge,
+  charge: ForgottenCharge,
   settlement: Settlement,
   nowMs: number,
 ): ChargeSettled {
   const booking = new Booking(settlement, nowMs)
-  for (const quota of quotasOf(clients, clientId, groupId)) {
-    const held = new Map(heldOf(quota, { holds }))
-    for (const budget of quota.budgets) {
-      const nanos = held.get(budget) ?? 0
-      find(budget, nanos)
-      booking.book(quota, budget, nanos)
+  for (const quota of quotasOf(clients, charge.clientId, charge.groupId)) {
+    for (const [budget, nanos] of heldOf(quota, charge)) {
+      find(budget, nanos, charge.chargedAtMs)
+      if (!settlement.unused) booking.book(quota, budget, nanos)
     }
   }
   return booking
@@ -97,7 +104,10 @@ class Booking implements ChargeSettled {
     const nanos = costOf(budget, heldNanos, this.#settlement)
     if (spend(budget, nanos, this.#nowMs)) this.owners.push(owner)
     const percent = takeThreshold(budget, this.#nowMs)
-    if (percent !== null) this.passed.push({ owner, budget, percent })
+    if (percent === null) return
+    this.passed.push({ owner, budget, percent })
+    // Else it would be told again after a crash.
+    this.owners.push(owner)
   }
 }
 
@@ -113,16 +123,40 @@ function costOf(budget: Budget, heldNanos: number, { usage, outcome, fault }: Se
   return isUnpriced && hasTokens ? heldNanos : nanos
 }
 
-/** A lease that ended without a word keeps its charge. */
-export function loseCharge(clients: Clients, charge: QuotaCharge): void {
-  for (const quota of chargedQuotas(clients, charge)) loseQuota(quota, charge)
+/**
+ * A lease that ended without a word keeps its charge: it may have been used. One that was held ahead
+ * for a request of which nobody knows gives its place in the limits per minute and day back.
+ */
+export function loseCharge(clients: Clients, { kind, charge }: LostLease, nowMs: number): void {
+  for (const quota of chargedQuotas(clients, charge)) {
+    loseQuota(quota, charge)
+    if (kind === 'reserved') giveBackRates(quota, charge, nowMs)
+  }
+}
+
+/** A lease that ended without a word, with what it has taken. */
+export interface LostLease {
+  readonly kind: 'reserved' | 'running'
+  readonly charge: QuotaCharge
 }
 
 /** A late word that a lease which was lost has never been used. */
 export function findCharge(clients: Clients, charge: QuotaCharge): void {
   for (const quota of chargedQuotas(clients, charge)) {
-    for (const [budget, nanos] of heldOf(quota, charge)) find(budget, nanos)
+    for (const [budget, nanos] of heldOf(quota, charge)) find(budget, nanos, charge.chargedAtMs)
   }
+}
+
+/** A late word that a lease which was lost is in use: nothing is lost of it, and it holds it again. */
+export function retakeCharge(clients: Clients, { kind, charge }: LostLease, nowMs: number): void {
+  findCharge(clients, charge)
+  restoreCharge(clients, charge)
+  if (kind === 'reserved') retakeRates(clients, charge, nowMs)
+}
+
+/** A late word that a lease which was held ahead, and was lost, has had a request. */
+export function retakeRates(clients: Clients, charge: QuotaCharge, nowMs: number): void {
+  for (const quota of chargedQuotas(clients, charge)) takeRates(quota, charge, nowMs)
 }
 
 /**

@@ -4,17 +4,13 @@ import {
   type ForgottenCharge,
   findCharge,
   loseCharge,
+  retakeCharge,
+  retakeRates,
   settleCharge,
   settleForgotten,
 } from '../clients/charge-settling.ts'
 import { quotas } from '../clients/client-records.ts'
-import {
-  type Admission,
-  admit,
-  chargeAnyway,
-  restoreCharge,
-  undoCharge,
-} from '../clients/clients.ts'
+import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
 import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
@@ -103,9 +99,11 @@ export function settleForClient(
   const { clients } = state
   const charge = closing.kind === 'forgotten' ? null : closing.lease.charge
   if (charge === null) {
-    const forgotten = settlement.unused ? null : forgottenCharge(state, closing, settlement)
+    const forgotten = forgottenCharge(state, closing, settlement, nowMs)
     if (forgotten !== null) note(state, settleForgotten(clients, forgotten, settlement, nowMs))
   } else if (!settlement.unused) {
+    const isRetaken = closing.kind === 'expired' && closing.lease.kind === 'reserved'
+    if (isRetaken) retakeRates(clients, charge, nowMs)
     const standing = closing.kind === 'live' ? 'live' : 'lost'
     note(state, settleCharge(clients, { charge, standing }, settlement, nowMs))
   } else if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
@@ -117,15 +115,18 @@ function forgottenCharge(
   { restoredAtMs }: PoolState,
   closing: Exclude<Closing, { kind: 'duplicate' }>,
   { lease: terms }: Settlement,
+  nowMs: number,
 ): ForgottenCharge | null {
   if (closing.kind !== 'forgotten' && closing.lease.kind === 'running') {
-    return { clientId: closing.lease.clientId, groupId: undefined, holds: [] }
+    const { clientId, grantedAtMs: chargedAtMs } = closing.lease
+    return { clientId, groupId: undefined, chargedAtMs, holds: [] }
   }
   if (terms === undefined) return null
+  const { grantedAtMs: chargedAtMs = nowMs } = terms
   // As for the key: what was granted before the checkpoint and is not in it had been settled by then.
-  if (closing.kind === 'forgotten' && terms.grantedAtMs < restoredAtMs) return null
+  if (closing.kind === 'forgotten' && chargedAtMs < restoredAtMs) return null
   const { groupId, holds } = terms.held ?? { groupId: undefined, holds: [] }
-  return { clientId: terms.clientId, groupId, holds }
+  return { clientId: terms.clientId, groupId, chargedAtMs, holds }
 }
 
 function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
@@ -134,8 +135,9 @@ function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
 }
 
 /** What a lease held that ended without a word stays charged, until a late word says better. */
-export function loseForClient({ clients }: PoolState, { charge }: Lease): void {
-  if (charge !== null) loseCharge(clients, charge)
+export function loseForClient({ clients }: PoolState, lease: Lease, nowMs: number): void {
+  const { kind, charge } = lease
+  if (charge !== null) loseCharge(clients, { kind, charge }, nowMs)
 }
 
 /**
@@ -154,8 +156,7 @@ export function renewBudgets({ clients, changes }: PoolState, nowMs: number): bo
 }
 
 /** A lease that was given up is taken up again: what it held is held again, and not lost any more. */
-export function retakeForClient({ clients }: PoolState, { charge }: Lease): void {
-  if (charge === null) return
-  findCharge(clients, charge)
-  restoreCharge(clients, charge)
+export function retakeForClient({ clients }: PoolState, lease: Lease, nowMs: number): void {
+  const { kind, charge } = lease
+  if (charge !== null) retakeCharge(clients, { kind, charge }, nowMs)
 }
