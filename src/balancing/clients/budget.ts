@@ -207,18 +207,19 @@ export function release(budget: Budget, nanos: number): void {
 }
 
 /** A lease has ended without a word: what it held may be spent. */
-export function lose(budget: Budget, nanos: number): void {
+export function lose(budget: Budget, nanos: number, nowMs: number): void {
+  letPeriodPass(budget, nowMs)
   release(budget, nanos)
   budget.lostNanos += nanos
 }
 
 /**
  * A late word of a lease that was lost, or that a crash has forgotten.
- * @param chargedAtMs when it was charged. What was charged before spent and lost began anew may have
- * been lost before as well, and what is lost now may be another's: so it stays
+ * @param lostAtMs when it was lost. Since then spent and lost may have begun anew, and what is lost
+ * now is others'
  */
-export function find(budget: Budget, nanos: number, chargedAtMs: number): void {
-  if (chargedAtMs < budget.sinceMs) return
+export function find(budget: Budget, nanos: number, lostAtMs: number): void {
+  if (lostAtMs < budget.sinceMs) return
   budget.lostNanos = Math.max(0, budget.lostNanos - nanos)
   budget.row.isStale = true
 }
@@ -296,18 +297,22 @@ export function budgetRecord(budget: Budget): BudgetRecord {
 }
 
 /**
- * What counts after a restart. What the row says beyond what is spent and what restored leases hold
- * counts as lost: settlements of leases that a crash has forgotten bring it down.
+ * What counts after a restart: what the row says. What it says beyond what is spent and what restored
+ * leases hold counts as lost: settlements of leases that a crash has forgotten bring it down. Of the
+ * restored leases some may have been settled since the checkpoint, and then their cost is a part of
+ * what is spent: they hold it in its place, and when they expire it is lost.
  */
 export function restoreBudget(budget: Budget, record: BudgetRecord, nowMs: number): void {
   budget.increase = record.increase
   budget.usedAtMs = record.usedAtMs
-  if (record.endsAtMs !== null && nowMs >= record.endsAtMs) return
-  budget.sinceMs = record.sinceMs
-  budget.spentNanos = record.spentNanos
-  const accounted = record.spentNanos + record.lostNanos + budget.reservedNanos
-  budget.lostNanos = record.lostNanos + Math.max(0, record.committedNanos - accounted)
-  budget.row.nanos = record.committedNanos
+  const hasEnded = record.endsAtMs !== null && nowMs >= record.endsAtMs
+  budget.sinceMs = hasEnded ? nowMs : record.sinceMs
+  if (hasEnded) return
+  const { committedNanos: rowNanos } = record
+  budget.endsAtMs = record.endsAtMs
+  budget.spentNanos = Math.max(0, Math.min(record.spentNanos, rowNanos - budget.reservedNanos))
+  budget.lostNanos = Math.max(0, rowNanos - budget.reservedNanos - budget.spentNanos)
+  budget.row.nanos = rowNanos
   budget.toldPercent = record.toldPercent
 }
 

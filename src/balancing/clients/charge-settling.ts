@@ -35,27 +35,28 @@ export interface ChargeSettled {
   readonly passed: readonly ThresholdPassed[]
 }
 
-/** What a lease has taken. It is `lost` if the lease had ended without a word before. */
+/** What a lease has taken. */
 export interface EndedCharge {
   readonly charge: QuotaCharge
-  readonly standing: 'live' | 'lost'
+  /** When it ended without a word; null if it was live until now. */
+  readonly lostAtMs: number | null
 }
 
 /** Replaces what a lease held by what its attempt has cost. */
 export function settleCharge(
   clients: Clients,
-  { charge, standing }: EndedCharge,
+  { charge, lostAtMs }: EndedCharge,
   settlement: Settlement,
   nowMs: number,
 ): ChargeSettled {
   const booking = new Booking(settlement, nowMs)
   const used = tokensUsed(settlement)
   for (const quota of chargedQuotas(clients, charge)) {
-    if (standing === 'live') endQuota(quota)
+    if (lostAtMs === null) endQuota(quota)
     if (used !== null) correctQuotaTokens(quota, charge, used, nowMs)
     for (const [budget, nanos] of heldOf(quota, charge)) {
-      if (standing === 'live') release(budget, nanos)
-      else find(budget, nanos, charge.chargedAtMs)
+      if (lostAtMs === null) release(budget, nanos)
+      else find(budget, nanos, lostAtMs)
       booking.book(quota, budget, nanos)
     }
   }
@@ -127,31 +128,39 @@ function costOf(budget: Budget, heldNanos: number, { usage, outcome, fault }: Se
  * A lease that ended without a word keeps its charge: it may have been used. One that was held ahead
  * for a request of which nobody knows gives its place in the limits per minute and day back.
  */
-export function loseCharge(clients: Clients, { kind, charge }: LostLease, nowMs: number): void {
+export function loseCharge(
+  clients: Clients,
+  { kind, charge }: Omit<LostCharge, 'lostAtMs'>,
+  nowMs: number,
+): void {
   for (const quota of chargedQuotas(clients, charge)) {
-    loseQuota(quota, charge)
+    loseQuota(quota, charge, nowMs)
     if (kind === 'reserved') giveBackRates(quota, charge, nowMs)
   }
 }
 
-/** A lease that ended without a word, with what it has taken. */
-export interface LostLease {
+/** What a lease has taken that ended without a word. */
+export interface LostCharge {
   readonly kind: 'reserved' | 'running'
   readonly charge: QuotaCharge
+  readonly lostAtMs: number
 }
 
 /** A late word that a lease which was lost has never been used. */
-export function findCharge(clients: Clients, charge: QuotaCharge): void {
+export function findCharge(
+  clients: Clients,
+  { charge, lostAtMs }: Pick<LostCharge, 'charge' | 'lostAtMs'>,
+): void {
   for (const quota of chargedQuotas(clients, charge)) {
-    for (const [budget, nanos] of heldOf(quota, charge)) find(budget, nanos, charge.chargedAtMs)
+    for (const [budget, nanos] of heldOf(quota, charge)) find(budget, nanos, lostAtMs)
   }
 }
 
 /** A late word that a lease which was lost is in use: nothing is lost of it, and it holds it again. */
-export function retakeCharge(clients: Clients, { kind, charge }: LostLease, nowMs: number): void {
-  findCharge(clients, charge)
-  restoreCharge(clients, charge)
-  if (kind === 'reserved') retakeRates(clients, charge, nowMs)
+export function retakeCharge(clients: Clients, lost: LostCharge, nowMs: number): void {
+  findCharge(clients, lost)
+  restoreCharge(clients, lost.charge)
+  if (lost.kind === 'reserved') retakeRates(clients, lost.charge, nowMs)
 }
 
 /** A late word that a lease which was held ahead, and was lost, has had a request. */

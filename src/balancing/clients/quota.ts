@@ -232,9 +232,9 @@ export function takeRates(
 }
 
 /** A lease has ended without a word. */
-export function loseQuota(quota: Quota, charge: QuotaCharge): void {
+export function loseQuota(quota: Quota, charge: QuotaCharge, nowMs: number): void {
   endQuota(quota)
-  for (const [budget, nanos] of heldOf(quota, charge)) lose(budget, nanos)
+  for (const [budget, nanos] of heldOf(quota, charge)) lose(budget, nanos, nowMs)
 }
 
 export function endQuota(quota: Quota): void {

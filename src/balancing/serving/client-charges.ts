@@ -104,10 +104,12 @@ export function settleForClient(
   } else if (!settlement.unused) {
     const isRetaken = closing.kind === 'expired' && closing.lease.kind === 'reserved'
     if (isRetaken) retakeRates(clients, charge, nowMs)
-    const standing = closing.kind === 'live' ? 'live' : 'lost'
-    note(state, settleCharge(clients, { charge, standing }, settlement, nowMs))
+    const lostAtMs = closing.kind === 'expired' ? closing.lease.expiresAtMs : null
+    note(state, settleCharge(clients, { charge, lostAtMs }, settlement, nowMs))
   } else if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
-  else findCharge(clients, charge)
+  else if (closing.kind === 'expired') {
+    findCharge(clients, { charge, lostAtMs: closing.lease.expiresAtMs })
+  }
 }
 
 /** What a lease has taken that is forgotten, or that began before its client had limits. */
@@ -157,6 +159,6 @@ export function renewBudgets({ clients, changes }: PoolState, nowMs: number): bo
 
 /** A lease that was given up is taken up again: what it held is held again, and not lost any more. */
 export function retakeForClient({ clients }: PoolState, lease: Lease, nowMs: number): void {
-  const { kind, charge } = lease
-  if (charge !== null) retakeCharge(clients, { kind, charge }, nowMs)
+  const { kind, charge, expiresAtMs: lostAtMs } = lease
+  if (charge !== null) retakeCharge(clients, { kind, charge, lostAtMs }, nowMs)
 }

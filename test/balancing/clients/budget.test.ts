@@ -82,7 +82,7 @@ describe('what a budget of 1 USD pays for', () => {
     spend(exact, nanosOf(0.3), NOON)
     reserve(exact, nanosOf(0.3), NOON)
     reserve(exact, nanosOf(0.2), NOON)
-    lose(exact, nanosOf(0.2))
+    lose(exact, nanosOf(0.2), NOON)
     expect(payment(exact, nanosOf(0.2) + 1, NOON)).toEqual(EXCEEDED)
     expect(payment(exact, nanosOf(0.2), NOON)).toEqual(paid(0.2))
     find(exact, nanosOf(0.2), NOON)
@@ -120,7 +120,7 @@ describe('a period', () => {
     spend(of, nanosOf(0.6), NOON)
     reserve(of, nanosOf(0.3), NOON)
     reserve(of, nanosOf(0.1), NOON)
-    lose(of, nanosOf(0.3))
+    lose(of, nanosOf(0.3), NOON)
     const lastMs = (endsAtMs ?? NOON + 400 * DAY_MS) - 1
     expect(payment(of, 1, lastMs)).toEqual(EXCEEDED)
     letPeriodPass(of, lastMs + 1)
@@ -161,10 +161,10 @@ describe('a period', () => {
   it('keeps what was lost in it apart from what was lost in the one before', () => {
     const of = budget()
     reserve(of, nanosOf(0.3), NOON)
-    lose(of, nanosOf(0.3))
+    lose(of, nanosOf(0.3), NOON)
     const nextMs = NOON + DAY_MS
     reserve(of, nanosOf(0.2), nextMs)
-    lose(of, nanosOf(0.2))
+    lose(of, nanosOf(0.2), nextMs)
     // The late word of the lease that was lost yesterday.
     find(of, nanosOf(0.3), NOON)
     expect(of.lostNanos).toBe(nanosOf(0.2))
@@ -192,10 +192,10 @@ describe('an operator', () => {
     spend(of, nanosOf(0.5), NOON)
     reserve(of, nanosOf(0.2), NOON)
     reserve(of, nanosOf(0.3), NOON)
-    lose(of, nanosOf(0.2))
+    lose(of, nanosOf(0.2), NOON)
     resetBudget(of, NOON + 1)
     expect(of).toMatchObject({ spentNanos: 0, lostNanos: 0, reservedNanos: nanosOf(0.3) })
-    lose(of, nanosOf(0.3))
+    lose(of, nanosOf(0.3), NOON)
     find(of, nanosOf(0.2), NOON)
     expect(of.lostNanos).toBe(nanosOf(0.3))
     // The row comes down with it: a restart must not bring back what was forgotten.
