@@ -206,11 +206,15 @@ export function release(budget: Budget, nanos: number): void {
   budget.row.isStale = true
 }
 
-/** A lease has ended without a word: what it held may be spent. */
-export function lose(budget: Budget, nanos: number, nowMs: number): void {
+/**
+ * A lease has ended without a word: what it held may be spent.
+ * @returns whether the row must be written: it may be of the period before
+ */
+export function lose(budget: Budget, nanos: number, nowMs: number): boolean {
   letPeriodPass(budget, nowMs)
   release(budget, nanos)
   budget.lostNanos += nanos
+  return use(budget, nowMs)
 }
 
 /**

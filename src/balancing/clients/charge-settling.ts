@@ -10,7 +10,7 @@ import {
   type Threshold,
   takeThreshold,
 } from './budget.ts'
-import { type Clients, chargedQuotas, quotasOf, restoreCharge } from './clients.ts'
+import { type Clients, chargedQuotas, quotasOf } from './clients.ts'
 import {
   correctQuotaTokens,
   endQuota,
@@ -18,6 +18,7 @@ import {
   heldOf,
   loseQuota,
   type Quota,
+  retakeQuota,
   takeRates,
 } from './quota.ts'
 
@@ -70,6 +71,13 @@ export interface ForgottenCharge {
   readonly groupId: GroupId | null | undefined
   readonly chargedAtMs: number
   readonly holds: readonly Hold[]
+}
+
+/** A lease that a crash has forgotten goes on: what the crash has made of it is not lost. */
+export function findForgotten(clients: Clients, charge: ForgottenCharge): void {
+  for (const quota of quotasOf(clients, charge.clientId, charge.groupId)) {
+    for (const [budget, nanos] of heldOf(quota, charge)) find(budget, nanos, charge.chargedAtMs)
+  }
 }
 
 /** Books the settlement of a lease that a crash has forgotten, or that began without any limit. */
@@ -127,16 +135,18 @@ function costOf(budget: Budget, heldNanos: number, { usage, outcome, fault }: Se
 /**
  * A lease that ended without a word keeps its charge: it may have been used. One that was held ahead
  * for a request of which nobody knows gives its place in the limits per minute and day back.
+ * @returns those whose rows must be written before the pool answers
  */
 export function loseCharge(
   clients: Clients,
   { kind, charge }: Omit<LostCharge, 'lostAtMs'>,
   nowMs: number,
-): void {
-  for (const quota of chargedQuotas(clients, charge)) {
-    loseQuota(quota, charge, nowMs)
+): readonly QuotaOwner[] {
+  return chargedQuotas(clients, charge).flatMap((quota) => {
+    const mustWrite = loseQuota(quota, charge, nowMs)
     if (kind === 'reserved') giveBackRates(quota, charge, nowMs)
-  }
+    return mustWrite ? [quota.owner] : []
+  })
 }
 
 /** What a lease has taken that ended without a word. */
@@ -156,11 +166,21 @@ export function findCharge(
   }
 }
 
-/** A late word that a lease which was lost is in use: nothing is lost of it, and it holds it again. */
-export function retakeCharge(clients: Clients, lost: LostCharge, nowMs: number): void {
+/**
+ * A late word that a lease which was lost is in use: nothing is lost of it, and it holds it again.
+ * @returns those whose rows must be written before the pool answers
+ */
+export function retakeCharge(
+  clients: Clients,
+  lost: LostCharge,
+  nowMs: number,
+): readonly QuotaOwner[] {
+  const { kind, charge } = lost
   findCharge(clients, lost)
-  restoreCharge(clients, lost.charge)
-  if (lost.kind === 'reserved') retakeRates(clients, lost.charge, nowMs)
+  if (kind === 'reserved') retakeRates(clients, charge, nowMs)
+  return chargedQuotas(clients, charge).flatMap((quota) =>
+    retakeQuota(quota, charge, nowMs) ? [quota.owner] : [],
+  )
 }
 
 /** A late word that a lease which was held ahead, and was lost, has had a request. */

@@ -231,10 +231,20 @@ export function takeRates(
   if (quota.tpm !== null) take(quota.tpm.window, tokens, nowMs)
 }
 
-/** A lease has ended without a word. */
-export function loseQuota(quota: Quota, charge: QuotaCharge, nowMs: number): void {
+/** A lease has ended without a word. @returns whether a row must be written */
+export function loseQuota(quota: Quota, charge: QuotaCharge, nowMs: number): boolean {
   endQuota(quota)
-  for (const [budget, nanos] of heldOf(quota, charge)) lose(budget, nanos, nowMs)
+  return heldOf(quota, charge)
+    .map(([budget, nanos]) => lose(budget, nanos, nowMs))
+    .includes(true)
+}
+
+/** A lease that had ended without a word goes on. @returns whether a row must be written */
+export function retakeQuota(quota: Quota, charge: QuotaCharge, nowMs: number): boolean {
+  quota.inFlight += 1
+  return heldOf(quota, charge)
+    .map(([budget, nanos]) => reserve(budget, nanos, nowMs))
+    .includes(true)
 }
 
 export function endQuota(quota: Quota): void {

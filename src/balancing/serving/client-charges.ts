@@ -3,6 +3,7 @@ import {
   type ChargeSettled,
   type ForgottenCharge,
   findCharge,
+  findForgotten,
   loseCharge,
   retakeCharge,
   retakeRates,
@@ -44,15 +45,22 @@ export function admitAhead(
   return noted(state, admit(state.clients, demand, nowMs, share))
 }
 
-/** Charges a request that runs already, with a lease that its client's limits have not seen. */
+/**
+ * Charges a request that runs already, with a lease that its client's limits have not seen, or that a
+ * crash has made them forget. What it held then counts as lost, and is held again.
+ */
 export function chargeBegun(
   state: PoolState,
-  { clientId, tokens, costNanos }: LeaseBegin,
+  { clientId, tokens, costNanos, grantedAtMs, held }: LeaseBegin,
   nowMs: number,
 ): QuotaCharge | null {
+  const { clients } = state
   const bound = boundOf(costNanos)
   const demand = { clientId, attempt: 'first', tokens, bound, isFallback: false } as const
-  const { charge, mustWrite } = chargeAnyway(state.clients, demand, nowMs)
+  if (held !== undefined) {
+    findForgotten(clients, { clientId, chargedAtMs: grantedAtMs, ...held })
+  }
+  const { charge, mustWrite } = chargeAnyway(clients, demand, nowMs)
   noteWrite(state, charge, mustWrite)
   return charge
 }
@@ -137,9 +145,10 @@ function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
 }
 
 /** What a lease held that ended without a word stays charged, until a late word says better. */
-export function loseForClient({ clients }: PoolState, lease: Lease, nowMs: number): void {
-  const { kind, charge } = lease
-  if (charge !== null) loseCharge(clients, { kind, charge }, nowMs)
+export function loseForClient(state: PoolState, { kind, charge }: Lease, nowMs: number): void {
+  if (charge === null) return
+  const owners = loseCharge(state.clients, { kind, charge }, nowMs)
+  for (const owner of owners) state.changes.budgets.add(owner)
 }
 
 /**
@@ -158,7 +167,9 @@ export function renewBudgets({ clients, changes }: PoolState, nowMs: number): bo
 }
 
 /** A lease that was given up is taken up again: what it held is held again, and not lost any more. */
-export function retakeForClient({ clients }: PoolState, lease: Lease, nowMs: number): void {
+export function retakeForClient(state: PoolState, lease: Lease, nowMs: number): void {
   const { kind, charge, expiresAtMs: lostAtMs } = lease
-  if (charge !== null) retakeCharge(clients, { kind, charge, lostAtMs }, nowMs)
+  if (charge === null) return
+  const owners = retakeCharge(state.clients, { kind, charge, lostAtMs }, nowMs)
+  for (const owner of owners) state.changes.budgets.add(owner)
 }

@@ -198,9 +198,15 @@ describe('an operator', () => {
     lose(of, nanosOf(0.3), NOON)
     find(of, nanosOf(0.2), NOON)
     expect(of.lostNanos).toBe(nanosOf(0.3))
-    // The row comes down with it: a restart must not bring back what was forgotten.
+  })
+
+  it('brings the row down: a restart does not bring back what was forgotten', () => {
+    const of = budget()
+    spend(of, nanosOf(0.5), NOON)
+    reserve(of, nanosOf(0.3), NOON)
+    resetBudget(of, NOON)
     const after = budget()
-    restoreBudget(after, budgetRecord(of), NOON + 2)
+    restoreBudget(after, budgetRecord(of), NOON)
     expect(committedNanos(after)).toBe(nanosOf(0.3))
   })
 })
