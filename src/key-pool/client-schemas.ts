@@ -47,11 +47,13 @@ export const budgetRecordsSchema: z.ZodMiniType<BudgetRecord[]> = entries(
   z.object({
     period: z.enum(SPEND_PERIODS),
     endsAtMs: z.nullable(moment),
+    sinceMs: orElse(moment, 0),
     spentNanos: nanos,
     lostNanos: orElse(nanos, 0),
     committedNanos: nanos,
     increase: orNull(increase),
     toldPercent: orElse(z.number(), 0),
+    usedAtMs: orElse(moment, 0),
   }),
 )
 

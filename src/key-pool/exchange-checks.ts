@@ -141,7 +141,8 @@ export function isLeaseBegin(value: unknown): value is LeaseBegin {
     isAmount(rest.tokens) &&
     isAmount(rest.leaseMs) &&
     (rest.conversation === null || isText(rest.conversation)) &&
-    isBoundIfAny(rest.costNanos)
+    isBoundIfAny(rest.costNanos) &&
+    (rest.held === undefined || isHeld(rest.held))
   )
 }
 

@@ -1,3 +1,4 @@
+import { nanosOf } from '../../src/balancing/clients/budget.ts'
 import type { KeyReport } from '../../src/balancing/health/key-report.ts'
 import { accountId, clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type {
@@ -20,6 +21,7 @@ import type { Affinity, KeySelector, RouteConfig } from '../../src/balancing/rou
 import { settle } from '../../src/balancing/serving/lease-end.ts'
 import type { BenchOrder, Settlement, Usage } from '../../src/balancing/settlement.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
+import { type ClientSpec, clientOf, type GroupSpec, groupOf } from './clients/client-terms.ts'
 import { seededRandom } from './seeded-random.ts'
 
 /** Noon in UTC, so that no test starts close to the end of a day. */
@@ -56,6 +58,9 @@ export interface Setup extends Partial<Omit<PoolPolicy, 'credit' | 'queue'>> {
   readonly routes?: readonly RouteSpec[]
   readonly credit?: Partial<PoolPolicy['credit']>
   readonly queue?: Partial<PoolPolicy['queue']>
+  /** Those of the configuration. */
+  readonly clients?: readonly ClientSpec[]
+  readonly groups?: readonly GroupSpec[]
 }
 
 /** The contract's defaults, except that panic is off: with few keys it would hide the breakers. */
@@ -123,6 +128,9 @@ export interface Ask {
   readonly affinity?: LeaseRequest['affinity'] | string
   readonly leaseMs?: number
   readonly waitMs?: number
+  /** The bound of the cost in USD; null if it has none. */
+  readonly boundUsd?: number | null
+  readonly isFallback?: true
 }
 
 /** @param lease the lease id, if the request has none */
@@ -143,7 +151,14 @@ export function leaseRequestOf(request: Ask, lease: string): LeaseRequest {
     affinity: typeof affinity === 'string' ? { kind: 'conversation', id: affinity } : affinity,
     leaseMs: request.leaseMs ?? 600_000,
     waitMs: request.waitMs ?? 0,
+    ...moneyOf(request),
   }
+}
+
+function moneyOf({ boundUsd, isFallback }: Ask): Pick<LeaseRequest, 'costNanos' | 'isFallback'> {
+  const ofFallback = isFallback === undefined ? {} : { isFallback }
+  if (boundUsd === undefined) return ofFallback
+  return { ...ofFallback, costNanos: boundUsd === null ? null : nanosOf(boundUsd) }
 }
 
 type ValidLookup = Extract<KeyReport, { kind: 'valid' }>
@@ -170,12 +185,13 @@ export function validReport(
 }
 
 function poolOf(specs: readonly KeySpec[], setup: Setup): PoolState {
-  const { strategy = DEFAULT_STRATEGY, routes = [], credit, queue, ...policy } = setup
+  const { strategy = DEFAULT_STRATEGY, routes = [], credit, queue, ...others } = setup
+  const { clients = [], groups = [], ...policy } = others
   const configs = [...routes, { models: ['*'] } as const].map((spec) => routeConfig(spec, strategy))
   if (!isNonEmpty(configs)) throw new Error('a pool has a route')
   return createPool(
     {
-      clients: { clients: [], groups: [] },
+      clients: { clients: clients.map(clientOf), groups: groups.map(groupOf) },
       keys: specs.map(keyConfig),
       routes: configs,
       policy: {

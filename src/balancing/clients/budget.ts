@@ -51,8 +51,12 @@ export interface BudgetIncrease {
  */
 export interface Budget {
   terms: BudgetTerms
+  /** Null since the start of the object, else when an operator made it: what ran before holds nothing. */
+  readonly madeAtMs: number | null
   /** When the running period ends; null for `total`. */
   endsAtMs: number | null
+  /** Since when spent and lost count: what was lost before is no part of them. */
+  sinceMs: number
   spentNanos: number
   /** What running leases hold, and leases held ahead. */
   reservedNanos: number
@@ -61,22 +65,35 @@ export interface Budget {
   increase: BudgetIncrease | null
   /** The highest share in percent that was told of in this period. */
   toldPercent: number
-  /** What the row says is committed. */
-  writtenNanos: number
-  /** What was committed since the row was last renewed by time. */
+  /** When it was last reserved of, or spent; 0 for never. */
+  usedAtMs: number
+  readonly row: BudgetRow
+}
+
+/** What the stored row of a budget says, and what it has to say next. */
+interface BudgetRow {
+  /** What it says is committed. */
+  nanos: number
+  /** Whether one of the budget's amounts has changed since it was written. */
+  isStale: boolean
+  /** Since it was last renewed by time: what was spent, the most that was reserved at once, and whether there was anything. */
   recentNanos: number
+  peakNanos: number
+  isInUse: boolean
 }
 
 /** What is stored of a budget. */
 export interface BudgetRecord {
   readonly period: SpendPeriod
   readonly endsAtMs: number | null
+  readonly sinceMs: number
   readonly spentNanos: number
   readonly lostNanos: number
   /** All that counts as committed after a crash: spent, lost, reserved, and the surplus. */
   readonly committedNanos: number
   readonly increase: BudgetIncrease | null
   readonly toldPercent: number
+  readonly usedAtMs: number
 }
 
 const NANOS = 1e9
@@ -91,12 +108,19 @@ const MIN_SURPLUS_NANOS = 1_000_000
 export const nanosOf = (usd: number): number => Math.round(usd * NANOS)
 export const usdOf = (nanos: number): number => nanos / NANOS
 
-export function createBudget(terms: BudgetTerms, nowMs: number): Budget {
+/** @param madeAtMs null for one that is there from the start of the object */
+export function createBudget(
+  terms: BudgetTerms,
+  nowMs: number,
+  madeAtMs: number | null = null,
+): Budget {
   return {
     terms,
+    madeAtMs,
     endsAtMs: endOf(terms.period, nowMs),
-    ...{ spentNanos: 0, reservedNanos: 0, lostNanos: 0, increase: null, toldPercent: 0 },
-    ...{ writtenNanos: 0, recentNanos: 0 },
+    ...{ sinceMs: 0, spentNanos: 0, reservedNanos: 0, lostNanos: 0, increase: null },
+    ...{ toldPercent: 0, usedAtMs: 0 },
+    row: { nanos: 0, isStale: false, recentNanos: 0, peakNanos: 0, isInUse: false },
   }
 }
 
@@ -112,9 +136,13 @@ export function letPeriodPass(budget: Budget, nowMs: number): void {
   if (budget.increase !== null && nowMs >= budget.increase.untilMs) budget.increase = null
   if (budget.endsAtMs === null || nowMs < budget.endsAtMs) return
   budget.endsAtMs = endOf(budget.terms.period, nowMs)
-  Object.assign(budget, { spentNanos: 0, lostNanos: 0, toldPercent: 0, recentNanos: 0 })
-  // The row is of the period before, and says nothing of this one.
-  budget.writtenNanos = 0
+  beginAnew(budget, nowMs)
+}
+
+/** Nothing is spent. The row is of before: whatever is committed next has to be written. */
+function beginAnew(budget: Budget, nowMs: number): void {
+  Object.assign(budget, { sinceMs: nowMs, spentNanos: 0, lostNanos: 0, toldPercent: 0 })
+  Object.assign(budget.row, { nanos: 0, isStale: budget.reservedNanos > 0, recentNanos: 0 })
 }
 
 /** What the budget pays for in the running period. */
@@ -131,10 +159,9 @@ export function committedNanos({ spentNanos, reservedNanos, lostNanos }: Budget)
 /** The most that a request can cost: whole nano-dollars; null if that cannot be bounded. */
 export type CostBound = number | null
 
-/** What a request reserves; null if its cost has no bound and the budget wants one. */
-export function reservationNanos(budget: Budget, bound: CostBound, nowMs: number): number | null {
-  const { mode, strict, capUsd, reserveUsd } = budget.terms
-  if (bound === null && strict) return null
+/** What a request reserves, whether or not the budget pays for it. */
+export function reservationNanos(budget: Budget, bound: CostBound, nowMs: number): number {
+  const { mode, capUsd, reserveUsd } = budget.terms
   if (mode === 'after') return 0
   const nanos = bound ?? nanosOf(reserveUsd)
   if (mode === 'exact') return nanos
@@ -152,8 +179,8 @@ export type Payment =
 export function payment(budget: Budget, bound: CostBound, nowMs: number, share = 1): Payment {
   letPeriodPass(budget, nowMs)
   const nanos = reservationNanos(budget, bound, nowMs)
-  if (budget.terms.onExceeded === 'warn') return { kind: 'paid', nanos: nanos ?? 0 }
-  if (nanos === null) return { kind: 'unpriceable' }
+  if (budget.terms.onExceeded === 'warn') return { kind: 'paid', nanos }
+  if (bound === null && budget.terms.strict) return { kind: 'unpriceable' }
   const limit = share * limitNanos(budget, nowMs)
   const committed = committedNanos(budget)
   const isPaid = committed < limit && committed + nanos <= limit
@@ -164,24 +191,41 @@ export function payment(budget: Budget, bound: CostBound, nowMs: number, share =
 export function reserve(budget: Budget, nanos: number, nowMs: number): boolean {
   letPeriodPass(budget, nowMs)
   budget.reservedNanos += nanos
-  budget.recentNanos += nanos
-  return writeAhead(budget, nowMs)
+  return use(budget, nowMs)
+}
+
+/** Reserves again what the row has been written for. */
+export function hold(budget: Budget, nanos: number): void {
+  budget.reservedNanos += nanos
+  budget.row.isStale = true
 }
 
 /** Gives back what a lease held that was not used. */
 export function release(budget: Budget, nanos: number): void {
   budget.reservedNanos = Math.max(0, budget.reservedNanos - nanos)
+  budget.row.isStale = true
 }
 
-/** A lease has ended without a word: what it held may be spent. */
-export function lose(budget: Budget, nanos: number): void {
+/**
+ * A lease has ended without a word: what it held may be spent.
+ * @returns whether the row must be written: it may be of the period before
+ */
+export function lose(budget: Budget, nanos: number, nowMs: number): boolean {
+  letPeriodPass(budget, nowMs)
   release(budget, nanos)
   budget.lostNanos += nanos
+  return use(budget, nowMs)
 }
 
-/** A late word of a lease that was lost, or that a crash has forgotten. */
-export function find(budget: Budget, nanos: number): void {
+/**
+ * A late word of a lease that was lost, or that a crash has forgotten.
+ * @param lostAtMs when it was lost. Since then spent and lost may have begun anew, and what is lost
+ * now is others'
+ */
+export function find(budget: Budget, nanos: number, lostAtMs: number): void {
+  if (lostAtMs < budget.sinceMs) return
   budget.lostNanos = Math.max(0, budget.lostNanos - nanos)
+  budget.row.isStale = true
 }
 
 /** Books what an answer has cost. @returns whether the row must be written before the pool answers */
@@ -189,8 +233,8 @@ export function spend(budget: Budget, nanos: number, nowMs: number): boolean {
   letPeriodPass(budget, nowMs)
   // A correction may take back more than was spent in the period that has just begun.
   budget.spentNanos = Math.max(0, budget.spentNanos + nanos)
-  budget.recentNanos += Math.max(0, nanos)
-  return writeAhead(budget, nowMs)
+  budget.row.recentNanos += Math.max(0, nanos)
+  return use(budget, nowMs)
 }
 
 /** What an answer costs a budget, in nano-dollars. */
@@ -199,71 +243,86 @@ export function costNanos({ terms }: Budget, usage: Usage): number {
   return nanosOf(usage.costUsd + byokUsd)
 }
 
-function writeAhead(budget: Budget, nowMs: number): boolean {
-  const committed = committedNanos(budget)
-  if (committed <= budget.writtenNanos) return false
-  budget.writtenNanos = aheadOf(budget, nowMs)
+/** Notes that an amount has changed. @returns whether the row must be written: its surplus is used up */
+function use(budget: Budget, nowMs: number): boolean {
+  const { row, reservedNanos } = budget
+  budget.usedAtMs = nowMs
+  row.isStale = true
+  row.isInUse = true
+  row.peakNanos = Math.max(row.peakNanos, reservedNanos)
+  if (committedNanos(budget) <= row.nanos) return false
+  row.nanos = aheadNanos(budget, 2, nowMs)
   return true
 }
 
-/** Twice of what was committed lately: a steady client then writes its row once in an interval. */
-function aheadOf(budget: Budget, nowMs: number): number {
+/**
+ * Twice of what was spent lately, and of what was reserved at once: a steady client then writes its
+ * row once in an interval, and one that begins writes it a few times.
+ */
+function aheadNanos(budget: Budget, times: number, nowMs: number): number {
+  const { spentNanos, lostNanos, row } = budget
+  const lately = Math.max(times * (row.peakNanos + row.recentNanos), MIN_SURPLUS_NANOS)
   const committed = committedNanos(budget)
-  const surplus = Math.max(2 * budget.recentNanos, MIN_SURPLUS_NANOS)
-  return Math.min(committed + surplus, Math.max(committed, limitNanos(budget, nowMs)))
+  const ahead = Math.max(committed, spentNanos + lostNanos + lately)
+  return Math.min(ahead, Math.max(committed, limitNanos(budget, nowMs)))
 }
 
 /**
- * Renews the row some seconds after the budget changed: with a new surplus if it was used since the
- * last time, else exactly.
+ * Renews the row some seconds after the budget changed: if it was used since the last time, only where
+ * the surplus is too little or far too much, else exactly.
  * @returns whether the row must be written
  */
 export function renewBudget(budget: Budget, nowMs: number): boolean {
   letPeriodPass(budget, nowMs)
-  const nanos = budget.recentNanos > 0 ? aheadOf(budget, nowMs) : committedNanos(budget)
-  budget.recentNanos = 0
-  if (nanos === budget.writtenNanos) return false
-  budget.writtenNanos = nanos
-  return true
+  const { row, reservedNanos } = budget
+  const isKept = row.isInUse
+    ? row.nanos >= aheadNanos(budget, 1, nowMs) && row.nanos <= aheadNanos(budget, 4, nowMs)
+    : row.nanos === committedNanos(budget) && !row.isStale
+  if (!isKept) {
+    row.nanos = row.isInUse ? aheadNanos(budget, 2, nowMs) : committedNanos(budget)
+    row.isStale = false
+  }
+  Object.assign(row, { recentNanos: 0, peakNanos: reservedNanos, isInUse: false })
+  return !isKept
 }
 
-/** Whether the row says more than is committed, which is to be taken back once the client rests. */
+/** Whether the row is to be written once more when the client rests: it is not exact. */
 export function isWrittenAhead(budget: Budget): boolean {
-  return budget.writtenNanos > committedNanos(budget)
+  return budget.row.isStale || budget.row.nanos !== committedNanos(budget)
 }
 
 export function budgetRecord(budget: Budget): BudgetRecord {
-  const { terms, endsAtMs, spentNanos, lostNanos, increase, toldPercent } = budget
-  const committed = Math.max(budget.writtenNanos, committedNanos(budget))
+  const { terms, endsAtMs, sinceMs, spentNanos, lostNanos } = budget
+  const { increase, toldPercent, usedAtMs } = budget
+  const kept = { increase, toldPercent, usedAtMs }
+  const committed = Math.max(budget.row.nanos, committedNanos(budget))
   const { period } = terms
-  return {
-    period,
-    endsAtMs,
-    spentNanos,
-    lostNanos,
-    committedNanos: committed,
-    increase,
-    toldPercent,
-  }
+  return { period, endsAtMs, sinceMs, spentNanos, lostNanos, committedNanos: committed, ...kept }
 }
 
 /**
- * What counts after a restart. What the row says beyond what is spent and what restored leases hold
- * counts as lost: settlements of leases that a crash has forgotten bring it down.
+ * What counts after a restart: what the row says. What it says beyond what is spent and what restored
+ * leases hold counts as lost: settlements of leases that a crash has forgotten bring it down. Of the
+ * restored leases some may have been settled since the checkpoint, and then their cost is a part of
+ * what is spent: they hold it in its place, and when they expire it is lost.
  */
 export function restoreBudget(budget: Budget, record: BudgetRecord, nowMs: number): void {
   budget.increase = record.increase
-  if (record.endsAtMs !== null && nowMs >= record.endsAtMs) return
-  budget.spentNanos = record.spentNanos
-  const accounted = record.spentNanos + record.lostNanos + budget.reservedNanos
-  budget.lostNanos = record.lostNanos + Math.max(0, record.committedNanos - accounted)
-  budget.writtenNanos = record.committedNanos
+  budget.usedAtMs = record.usedAtMs
+  const hasEnded = record.endsAtMs !== null && nowMs >= record.endsAtMs
+  budget.sinceMs = hasEnded ? nowMs : record.sinceMs
+  if (hasEnded) return
+  const { committedNanos: rowNanos } = record
+  budget.endsAtMs = record.endsAtMs
+  budget.spentNanos = Math.max(0, Math.min(record.spentNanos, rowNanos - budget.reservedNanos))
+  budget.lostNanos = Math.max(0, rowNanos - budget.reservedNanos - budget.spentNanos)
+  budget.row.nanos = rowNanos
   budget.toldPercent = record.toldPercent
 }
 
 /** An operator forgets what is spent and lost; what runs stays reserved. */
-export function resetBudget(budget: Budget): void {
-  Object.assign(budget, { spentNanos: 0, lostNanos: 0, toldPercent: 0 })
+export function resetBudget(budget: Budget, nowMs: number): void {
+  beginAnew(budget, nowMs)
 }
 
 /** The shares that are told of, in percent. */

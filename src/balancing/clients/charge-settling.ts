@@ -11,7 +11,16 @@ import {
   takeThreshold,
 } from './budget.ts'
 import { type Clients, chargedQuotas, quotasOf } from './clients.ts'
-import { correctQuotaTokens, endQuota, heldOf, loseQuota, type Quota } from './quota.ts'
+import {
+  correctQuotaTokens,
+  endQuota,
+  giveBackRates,
+  heldOf,
+  loseQuota,
+  type Quota,
+  retakeQuota,
+  takeRates,
+} from './quota.ts'
 
 /** A budget whose spend has passed a share of it for the first time in its period. */
 export interface ThresholdPassed {
@@ -27,27 +36,28 @@ export interface ChargeSettled {
   readonly passed: readonly ThresholdPassed[]
 }
 
-/** What a lease has taken. It is `lost` if the lease had ended without a word before. */
+/** What a lease has taken. */
 export interface EndedCharge {
   readonly charge: QuotaCharge
-  readonly standing: 'live' | 'lost'
+  /** When it ended without a word; null if it was live until now. */
+  readonly lostAtMs: number | null
 }
 
 /** Replaces what a lease held by what its attempt has cost. */
 export function settleCharge(
   clients: Clients,
-  { charge, standing }: EndedCharge,
+  { charge, lostAtMs }: EndedCharge,
   settlement: Settlement,
   nowMs: number,
 ): ChargeSettled {
   const booking = new Booking(settlement, nowMs)
   const used = tokensUsed(settlement)
   for (const quota of chargedQuotas(clients, charge)) {
-    if (standing === 'live') endQuota(quota)
+    if (lostAtMs === null) endQuota(quota)
     if (used !== null) correctQuotaTokens(quota, charge, used, nowMs)
     for (const [budget, nanos] of heldOf(quota, charge)) {
-      if (standing === 'live') release(budget, nanos)
-      else find(budget, nanos)
+      if (lostAtMs === null) release(budget, nanos)
+      else find(budget, nanos, lostAtMs)
       booking.book(quota, budget, nanos)
     }
   }
@@ -59,23 +69,29 @@ export interface ForgottenCharge {
   readonly clientId: ClientId
   /** Undefined for the group that the client is in now. */
   readonly groupId: GroupId | null | undefined
+  readonly chargedAtMs: number
   readonly holds: readonly Hold[]
+}
+
+/** A lease that a crash has forgotten goes on: what the crash has made of it is not lost. */
+export function findForgotten(clients: Clients, charge: ForgottenCharge): void {
+  for (const quota of quotasOf(clients, charge.clientId, charge.groupId)) {
+    for (const [budget, nanos] of heldOf(quota, charge)) find(budget, nanos, charge.chargedAtMs)
+  }
 }
 
 /** Books the settlement of a lease that a crash has forgotten, or that began without any limit. */
 export function settleForgotten(
   clients: Clients,
-  { clientId, groupId, holds }: ForgottenCharge,
+  charge: ForgottenCharge,
   settlement: Settlement,
   nowMs: number,
 ): ChargeSettled {
   const booking = new Booking(settlement, nowMs)
-  for (const quota of quotasOf(clients, clientId, groupId)) {
-    const held = new Map(heldOf(quota, { holds }))
-    for (const budget of quota.budgets) {
-      const nanos = held.get(budget) ?? 0
-      find(budget, nanos)
-      booking.book(quota, budget, nanos)
+  for (const quota of quotasOf(clients, charge.clientId, charge.groupId)) {
+    for (const [budget, nanos] of heldOf(quota, charge)) {
+      find(budget, nanos, charge.chargedAtMs)
+      if (!settlement.unused) booking.book(quota, budget, nanos)
     }
   }
   return booking
@@ -97,7 +113,10 @@ class Booking implements ChargeSettled {
     const nanos = costOf(budget, heldNanos, this.#settlement)
     if (spend(budget, nanos, this.#nowMs)) this.owners.push(owner)
     const percent = takeThreshold(budget, this.#nowMs)
-    if (percent !== null) this.passed.push({ owner, budget, percent })
+    if (percent === null) return
+    this.passed.push({ owner, budget, percent })
+    // Else it would be told again after a crash.
+    this.owners.push(owner)
   }
 }
 
@@ -113,16 +132,60 @@ function costOf(budget: Budget, heldNanos: number, { usage, outcome, fault }: Se
   return isUnpriced && hasTokens ? heldNanos : nanos
 }
 
-/** A lease that ended without a word keeps its charge. */
-export function loseCharge(clients: Clients, charge: QuotaCharge): void {
-  for (const quota of chargedQuotas(clients, charge)) loseQuota(quota, charge)
+/**
+ * A lease that ended without a word keeps its charge: it may have been used. One that was held ahead
+ * for a request of which nobody knows gives its place in the limits per minute and day back.
+ * @returns those whose rows must be written before the pool answers
+ */
+export function loseCharge(
+  clients: Clients,
+  { kind, charge }: Omit<LostCharge, 'lostAtMs'>,
+  nowMs: number,
+): readonly QuotaOwner[] {
+  return chargedQuotas(clients, charge).flatMap((quota) => {
+    const mustWrite = loseQuota(quota, charge, nowMs)
+    if (kind === 'reserved') giveBackRates(quota, charge, nowMs)
+    return mustWrite ? [quota.owner] : []
+  })
+}
+
+/** What a lease has taken that ended without a word. */
+export interface LostCharge {
+  readonly kind: 'reserved' | 'running'
+  readonly charge: QuotaCharge
+  readonly lostAtMs: number
 }
 
 /** A late word that a lease which was lost has never been used. */
-export function findCharge(clients: Clients, charge: QuotaCharge): void {
+export function findCharge(
+  clients: Clients,
+  { charge, lostAtMs }: Pick<LostCharge, 'charge' | 'lostAtMs'>,
+): void {
   for (const quota of chargedQuotas(clients, charge)) {
-    for (const [budget, nanos] of heldOf(quota, charge)) find(budget, nanos)
+    for (const [budget, nanos] of heldOf(quota, charge)) find(budget, nanos, lostAtMs)
   }
+}
+
+/**
+ * A late word that a lease which was lost is in use: nothing is lost of it, and it holds it again.
+ * @returns those whose rows must be written before the pool answers
+ */
+export function retakeCharge(
+  clients: Clients,
+  lost: LostCharge,
+  nowMs: number,
+): readonly QuotaOwner[] {
+  const { kind, charge } = lost
+  findCharge(clients, lost)
+  if (kind === 'reserved') retakeRates(clients, charge, nowMs)
+  return chargedQuotas(clients, charge).flatMap((quota) =>
+    retakeQuota(quota, charge, nowMs) ? [quota.owner] : [],
+  )
+}
+
+/** A late word that a lease which was held ahead, and was lost, has had a request. */
+export function retakeRates(clients: Clients, charge: QuotaCharge, nowMs: number): void {
+  for (const quota of chargedQuotas(clients, charge)) takeRates(quota, charge, nowMs)
 }
 
 /**

@@ -87,6 +87,8 @@ const REMOVED = { termMs: 120_000, capacity: 10_000 }
 
 const CONFIGURED: Source = { kind: 'configured' }
 
+const madeAtMs = (source: Source) => (source.kind === 'minted' ? source.createdAtMs : null)
+
 export function createClients({ clients, groups }: ClientsConfig, nowMs: number): Clients {
   // Higher than any version of the object before a restart.
   const removed = createRotatingMap<ClientId, true>(REMOVED)
@@ -106,7 +108,7 @@ export function putGroup(
   const known = clients.groups.get(terms.id)
   clients.version += 1
   if (known === undefined) {
-    const quota = createQuota(`group:${terms.id}`, terms, nowMs)
+    const quota = createQuota(`group:${terms.id}`, terms, nowMs, madeAtMs(source))
     const group: GroupState = { terms, quota, source }
     clients.groups.set(terms.id, group)
     return group
@@ -126,7 +128,7 @@ export function putClient(
   const known = clients.byId.get(terms.id)
   clients.version += 1
   if (known === undefined) {
-    const quota = createQuota(`client:${terms.id}`, terms, nowMs)
+    const quota = createQuota(`client:${terms.id}`, terms, nowMs, madeAtMs(source))
     const client: ClientState = { terms, quota, source, tokens: [] }
     clients.byId.set(terms.id, client)
     return client
@@ -235,9 +237,14 @@ function chargeQuotas(clients: Clients, demand: ClientDemand, nowMs: number) {
   return { charge, mustWrite: taken.some(({ mustWrite }) => mustWrite) }
 }
 
-/** The limits that a charge was taken of, as far as they still exist. */
-export function chargedQuotas(clients: Clients, { clientId, groupId }: QuotaCharge): Quota[] {
-  return quotasOf(clients, clientId, groupId)
+/**
+ * The limits that a charge was taken of, as far as they still exist. A client that was removed and made
+ * again is another one.
+ */
+export function chargedQuotas(clients: Clients, charge: QuotaCharge): readonly Quota[] {
+  const { clientId, groupId, chargedAtMs } = charge
+  const quotas = quotasOf(clients, clientId, groupId)
+  return quotas.filter(({ madeAtMs }) => madeAtMs === null || madeAtMs <= chargedAtMs)
 }
 
 /** Takes back what a request took which made no upstream call. */

@@ -9,12 +9,14 @@ import {
   type CostBound,
   committedNanos,
   createBudget,
+  hold,
   holdOf,
   letPeriodPass,
   limitNanos,
   lose,
   payment,
   release,
+  reservationNanos,
   reserve,
 } from './budget.ts'
 
@@ -33,6 +35,8 @@ export interface QuotaTerms {
 export interface Quota {
   readonly owner: QuotaOwner
   terms: QuotaTerms
+  /** Null since the start of the object, else when it was made: what ran before has taken nothing of it. */
+  readonly madeAtMs: number | null
   inFlight: number
   rpm: Meter | null
   tpm: Meter | null
@@ -51,10 +55,17 @@ export interface QuotaDemand {
   readonly isFallback: boolean
 }
 
-export function createQuota(owner: QuotaOwner, terms: QuotaTerms, nowMs: number): Quota {
+/** @param madeAtMs null for one that is there from the start of the object */
+export function createQuota(
+  owner: QuotaOwner,
+  terms: QuotaTerms,
+  nowMs: number,
+  madeAtMs: number | null = null,
+): Quota {
   return {
     owner,
     terms,
+    madeAtMs,
     inFlight: 0,
     rpm: createMeter(terms.rpm),
     tpm: createMeter(terms.tpm),
@@ -71,7 +82,7 @@ export function changeQuota(quota: Quota, terms: QuotaTerms, nowMs: number): voi
   quota.tpm = withLimit(quota.tpm, terms.tpm)
   quota.budgets = terms.budgets.map((budget) => {
     const known = quota.budgets.find(({ terms }) => terms.period === budget.period)
-    if (known === undefined) return createBudget(budget, nowMs)
+    if (known === undefined) return createBudget(budget, nowMs, nowMs)
     known.terms = budget
     return known
   })
@@ -178,13 +189,12 @@ export function takeQuota(
   nowMs: number,
 ): { readonly holds: readonly Hold[]; readonly mustWrite: boolean } {
   quota.inFlight += 1
-  quota.requestsToday = requestsToday(quota, nowMs) + requests
-  if (quota.rpm !== null) take(quota.rpm.window, requests, nowMs)
-  if (quota.tpm !== null) take(quota.tpm.window, tokens, nowMs)
+  takeRates(quota, { requests, tokens }, nowMs)
   let mustWrite = false
   const holds = quota.budgets.map((budget) => {
-    const paid = payment(budget, bound, nowMs)
-    const nanos = paid.kind === 'paid' ? paid.nanos : 0
+    letPeriodPass(budget, nowMs)
+    // Even where the budget does not pay for it: it runs, and its cost will come.
+    const nanos = reservationNanos(budget, bound, nowMs)
     mustWrite = reserve(budget, nanos, nowMs) || mustWrite
     return holdOf(quota.owner, budget, nanos)
   })
@@ -193,18 +203,48 @@ export function takeQuota(
 
 /** Takes back all that a request took which made no upstream call. */
 export function undoQuota(quota: Quota, charge: QuotaCharge, nowMs: number): void {
-  const { requests, tokens, chargedAtMs } = charge
   endQuota(quota)
-  if (requestsToday(quota, nowMs) > 0) quota.requestsToday -= requests
-  if (quota.rpm !== null) giveBack(quota.rpm.window, requests, chargedAtMs, nowMs)
-  if (quota.tpm !== null) giveBack(quota.tpm.window, tokens, chargedAtMs, nowMs)
+  giveBackRates(quota, charge, nowMs)
   for (const [budget, nanos] of heldOf(quota, charge)) release(budget, nanos)
 }
 
-/** A lease has ended without a word. */
-export function loseQuota(quota: Quota, charge: QuotaCharge): void {
+const DAY_MS = 24 * 60 * 60_000
+
+/** Gives back the requests and the tokens that a lease took which no request has used. */
+export function giveBackRates(quota: Quota, charge: QuotaCharge, nowMs: number): void {
+  const { requests, tokens, chargedAtMs } = charge
+  const today = requestsToday(quota, nowMs)
+  const isOfToday = chargedAtMs >= quota.dayEndsAtMs - DAY_MS
+  if (isOfToday) quota.requestsToday = Math.max(0, today - requests)
+  if (quota.rpm !== null) giveBack(quota.rpm.window, requests, chargedAtMs, nowMs)
+  if (quota.tpm !== null) giveBack(quota.tpm.window, tokens, chargedAtMs, nowMs)
+}
+
+/** Takes them again, now. */
+export function takeRates(
+  quota: Quota,
+  { requests, tokens }: Pick<QuotaCharge, 'requests' | 'tokens'>,
+  nowMs: number,
+): void {
+  quota.requestsToday = requestsToday(quota, nowMs) + requests
+  if (quota.rpm !== null) take(quota.rpm.window, requests, nowMs)
+  if (quota.tpm !== null) take(quota.tpm.window, tokens, nowMs)
+}
+
+/** A lease has ended without a word. @returns whether a row must be written */
+export function loseQuota(quota: Quota, charge: QuotaCharge, nowMs: number): boolean {
   endQuota(quota)
-  for (const [budget, nanos] of heldOf(quota, charge)) lose(budget, nanos)
+  return heldOf(quota, charge)
+    .map(([budget, nanos]) => lose(budget, nanos, nowMs))
+    .includes(true)
+}
+
+/** A lease that had ended without a word goes on. @returns whether a row must be written */
+export function retakeQuota(quota: Quota, charge: QuotaCharge, nowMs: number): boolean {
+  quota.inFlight += 1
+  return heldOf(quota, charge)
+    .map(([budget, nanos]) => reserve(budget, nanos, nowMs))
+    .includes(true)
 }
 
 export function endQuota(quota: Quota): void {
@@ -223,21 +263,23 @@ export function correctQuotaTokens(
   else giveBack(tpm.window, tokens - used, chargedAtMs, nowMs)
 }
 
-/** The budgets of an owner that a lease holds something of. */
+/** What a lease holds of each budget of an owner; nothing of one that was made while it ran. */
 export function heldOf(
   { owner, budgets }: Quota,
-  { holds }: Pick<QuotaCharge, 'holds'>,
+  { holds, chargedAtMs }: Pick<QuotaCharge, 'holds' | 'chargedAtMs'>,
 ): readonly (readonly [Budget, number])[] {
-  return holds.flatMap((hold) => {
-    const budget = budgets.find(({ terms }) => terms.period === hold.period)
-    return hold.owner === owner && budget !== undefined ? [[budget, hold.nanos] as const] : []
+  return budgets.map((budget) => {
+    const { terms, madeAtMs } = budget
+    const isOlder = madeAtMs === null || madeAtMs <= chargedAtMs
+    const hold = holds.find((hold) => hold.owner === owner && hold.period === terms.period)
+    return [budget, isOlder ? (hold?.nanos ?? 0) : 0] as const
   })
 }
 
 /** Puts what a lease holds back into place after a restart. */
 export function restoreHolds(quota: Quota, charge: QuotaCharge): void {
   quota.inFlight += 1
-  for (const [budget, nanos] of heldOf(quota, charge)) budget.reservedNanos += nanos
+  for (const [budget, nanos] of heldOf(quota, charge)) hold(budget, nanos)
 }
 
 /** What an owner's limits look like now, for people and for the client. */

@@ -251,17 +251,14 @@ function ofBudget(
   const quota = quotaOf(clients, order.owner)
   const budget = quota?.budgets.find(({ terms }) => terms.period === order.period)
   if (quota === undefined || budget === undefined) return fault('unknown_budget')
-  change(budget, order)
+  change(budget, order, nowMs)
   touched.budgets.add(order.owner)
   return { kind: 'budgets', used: quotaView(quota, nowMs) }
 }
 
-function change(budget: Budget, order: BudgetOrder): void {
-  if (order.kind === 'reset_budget') {
-    resetBudget(budget)
-    // The row has to come down with it.
-    budget.writtenNanos = 0
-  } else budget.increase = { nanos: order.nanos, untilMs: order.untilMs }
+function change(budget: Budget, order: BudgetOrder, nowMs: number): void {
+  if (order.kind === 'reset_budget') resetBudget(budget, nowMs)
+  else budget.increase = { nanos: order.nanos, untilMs: order.untilMs }
 }
 
 /** To what an order is done, for the audit. */

@@ -59,4 +59,6 @@ export interface LeaseBegin {
   readonly conversation: string | null
   /** The most that the request can cost; see `LeaseRequest.costNanos`. */
   readonly costNanos?: number | null
+  /** As in the grant. By it a lease that the pool has forgotten holds what it held. */
+  readonly held?: HeldOfBudgets
 }

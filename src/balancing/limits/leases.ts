@@ -59,7 +59,10 @@ export interface RunningLease extends AnyLease {
  */
 export interface Leases {
   readonly live: Map<LeaseId, Lease>
-  /** Leases that expired and are not settled yet: their usage is still owed. */
+  /**
+   * Leases that expired and are not settled yet: their usage is still owed. `expiresAtMs` is when the
+   * pool saw that.
+   */
   readonly owed: RotatingMap<LeaseId, Lease>
   readonly settled: SettledLeases
   /** No live lease expires before this moment. */
@@ -132,7 +135,7 @@ export function expire(leases: Leases, nowMs: number): Lease[] {
     if (lease.expiresAtMs <= nowMs) expired.push(lease)
     else nextExpiryMs = Math.min(nextExpiryMs, lease.expiresAtMs)
   }
-  for (const lease of expired) owe(leases, lease, nowMs)
+  for (const lease of expired) owe(leases, { ...lease, expiresAtMs: nowMs }, nowMs)
   leases.nextExpiryMs = nextExpiryMs
   return expired
 }
@@ -145,7 +148,7 @@ export function expireOf(leases: Leases, isolates: ReadonlySet<IsolateId>, nowMs
   const expired = [...leases.live.values()].filter(
     (lease) => lease.isolate !== null && isolates.has(lease.isolate) && !isUnclaimed(lease),
   )
-  for (const lease of expired) owe(leases, lease, nowMs)
+  for (const lease of expired) owe(leases, { ...lease, expiresAtMs: nowMs }, nowMs)
   return expired
 }
 

@@ -3,18 +3,15 @@ import {
   type ChargeSettled,
   type ForgottenCharge,
   findCharge,
+  findForgotten,
   loseCharge,
+  retakeCharge,
+  retakeRates,
   settleCharge,
   settleForgotten,
 } from '../clients/charge-settling.ts'
 import { quotas } from '../clients/client-records.ts'
-import {
-  type Admission,
-  admit,
-  chargeAnyway,
-  restoreCharge,
-  undoCharge,
-} from '../clients/clients.ts'
+import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
 import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
@@ -48,15 +45,22 @@ export function admitAhead(
   return noted(state, admit(state.clients, demand, nowMs, share))
 }
 
-/** Charges a request that runs already, with a lease that its client's limits have not seen. */
+/**
+ * Charges a request that runs already, with a lease that its client's limits have not seen, or that a
+ * crash has made them forget. What it held then counts as lost, and is held again.
+ */
 export function chargeBegun(
   state: PoolState,
-  { clientId, tokens, costNanos }: LeaseBegin,
+  { clientId, tokens, costNanos, grantedAtMs, held }: LeaseBegin,
   nowMs: number,
 ): QuotaCharge | null {
+  const { clients } = state
   const bound = boundOf(costNanos)
   const demand = { clientId, attempt: 'first', tokens, bound, isFallback: false } as const
-  const { charge, mustWrite } = chargeAnyway(state.clients, demand, nowMs)
+  if (held !== undefined) {
+    findForgotten(clients, { clientId, chargedAtMs: grantedAtMs, ...held })
+  }
+  const { charge, mustWrite } = chargeAnyway(clients, demand, nowMs)
   noteWrite(state, charge, mustWrite)
   return charge
 }
@@ -103,13 +107,17 @@ export function settleForClient(
   const { clients } = state
   const charge = closing.kind === 'forgotten' ? null : closing.lease.charge
   if (charge === null) {
-    const forgotten = settlement.unused ? null : forgottenCharge(state, closing, settlement)
+    const forgotten = forgottenCharge(state, closing, settlement, nowMs)
     if (forgotten !== null) note(state, settleForgotten(clients, forgotten, settlement, nowMs))
   } else if (!settlement.unused) {
-    const standing = closing.kind === 'live' ? 'live' : 'lost'
-    note(state, settleCharge(clients, { charge, standing }, settlement, nowMs))
+    const isRetaken = closing.kind === 'expired' && closing.lease.kind === 'reserved'
+    if (isRetaken) retakeRates(clients, charge, nowMs)
+    const lostAtMs = closing.kind === 'expired' ? closing.lease.expiresAtMs : null
+    note(state, settleCharge(clients, { charge, lostAtMs }, settlement, nowMs))
   } else if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
-  else findCharge(clients, charge)
+  else if (closing.kind === 'expired') {
+    findCharge(clients, { charge, lostAtMs: closing.lease.expiresAtMs })
+  }
 }
 
 /** What a lease has taken that is forgotten, or that began before its client had limits. */
@@ -117,15 +125,18 @@ function forgottenCharge(
   { restoredAtMs }: PoolState,
   closing: Exclude<Closing, { kind: 'duplicate' }>,
   { lease: terms }: Settlement,
+  nowMs: number,
 ): ForgottenCharge | null {
   if (closing.kind !== 'forgotten' && closing.lease.kind === 'running') {
-    return { clientId: closing.lease.clientId, groupId: undefined, holds: [] }
+    const { clientId, grantedAtMs: chargedAtMs } = closing.lease
+    return { clientId, groupId: undefined, chargedAtMs, holds: [] }
   }
   if (terms === undefined) return null
+  const { grantedAtMs: chargedAtMs = nowMs } = terms
   // As for the key: what was granted before the checkpoint and is not in it had been settled by then.
-  if (closing.kind === 'forgotten' && terms.grantedAtMs < restoredAtMs) return null
+  if (closing.kind === 'forgotten' && chargedAtMs < restoredAtMs) return null
   const { groupId, holds } = terms.held ?? { groupId: undefined, holds: [] }
-  return { clientId: terms.clientId, groupId, holds }
+  return { clientId: terms.clientId, groupId, chargedAtMs, holds }
 }
 
 function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
@@ -134,8 +145,10 @@ function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
 }
 
 /** What a lease held that ended without a word stays charged, until a late word says better. */
-export function loseForClient({ clients }: PoolState, { charge }: Lease): void {
-  if (charge !== null) loseCharge(clients, charge)
+export function loseForClient(state: PoolState, { kind, charge }: Lease, nowMs: number): void {
+  if (charge === null) return
+  const owners = loseCharge(state.clients, { kind, charge }, nowMs)
+  for (const owner of owners) state.changes.budgets.add(owner)
 }
 
 /**
@@ -154,8 +167,9 @@ export function renewBudgets({ clients, changes }: PoolState, nowMs: number): bo
 }
 
 /** A lease that was given up is taken up again: what it held is held again, and not lost any more. */
-export function retakeForClient({ clients }: PoolState, { charge }: Lease): void {
+export function retakeForClient(state: PoolState, lease: Lease, nowMs: number): void {
+  const { kind, charge, expiresAtMs: lostAtMs } = lease
   if (charge === null) return
-  findCharge(clients, charge)
-  restoreCharge(clients, charge)
+  const owners = retakeCharge(state.clients, { kind, charge, lostAtMs }, nowMs)
+  for (const owner of owners) state.changes.budgets.add(owner)
 }

@@ -129,7 +129,7 @@ export function letTimePass(state: PoolState, nowMs: number): void {
  * until a late settlement says better; a lease that never had a request has used nothing.
  */
 function endUnsettled(state: PoolState, lease: Lease, nowMs: number): void {
-  loseForClient(state, lease)
+  loseForClient(state, lease, nowMs)
   endUnused(state, lease, nowMs)
 }
 

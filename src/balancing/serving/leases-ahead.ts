@@ -196,7 +196,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   const lost = live === undefined ? lostLease(state.leases, told.leaseId) : null
   if (live === undefined) changeInFlight(key, 1)
   else giveBackCharge(key, live.tokens, live.grantedAtMs, nowMs)
-  if (lost !== null) retakeForClient(state, lost)
+  if (lost !== null) retakeForClient(state, lost, nowMs)
   lookAgain(key)
   noteChange(state, key)
   if (lost?.kind === 'running') {

@@ -122,12 +122,13 @@ export function takeFromStock(
   const need = { tokens, account: own.kind.account, costNanos: costNanos ?? 0 }
   const lease = takeLease(own, need, nowMs) ?? takeLease(general, need, nowMs)
   if (lease === null) return null
-  const { leaseId, keyId, model, grantedAtMs } = lease
+  const { leaseId, keyId, model, grantedAtMs, held } = lease
   noteHome(leases, draft, lease.accountId, nowMs)
   const conversation = affinity?.id ?? null
   const grant = { leaseId, keyId, model, grantedAtMs }
   const bound = costNanos === undefined ? {} : { costNanos }
-  const begin = { ...grant, isolate, clientId, tokens, leaseMs, conversation, ...bound }
+  const of = held === undefined ? bound : { ...bound, held }
+  const begin = { ...grant, isolate, clientId, tokens, leaseMs, conversation, ...of }
   oweBegin(outbox, begin, nowMs)
   return { lease, begin }
 }

@@ -222,14 +222,16 @@ function leased(grant: Omit<Grant, 'kind'>, { clientId, tokens, size }: LeaseDra
 
 /** What the pool is told of a lease after a silence; null of an object that knows no isolates. */
 function beginOf(
-  { leaseId, keyId, model, grantedAtMs }: Grant,
-  { clientId, tokens, leaseMs, affinity }: LeaseDraft,
+  { leaseId, keyId, model, grantedAtMs, held }: Grant,
+  { clientId, tokens, leaseMs, affinity, costNanos }: LeaseDraft,
   isolate: IsolateId,
 ): LeaseBegin | null {
   if (grantedAtMs === undefined) return null
   const conversation = affinity?.kind === 'conversation' ? affinity.id : null
   const grant = { leaseId, keyId, model, grantedAtMs }
-  return { ...grant, isolate, clientId, tokens, leaseMs, conversation }
+  const bound = costNanos === undefined ? {} : { costNanos }
+  const of = held === undefined ? bound : { ...bound, held }
+  return { ...grant, isolate, clientId, tokens, leaseMs, conversation, ...of }
 }
 
 interface PoolAccess extends Pick<LeaseBrokerParts, 'ports' | 'pool'> {
