@@ -57,7 +57,8 @@ const budgetOrList = z
     }
   })
 
-const expiresAt = () =>
+/** A moment, in epoch milliseconds. */
+export const moment = () =>
   z.pipe(
     z.string({ error: 'must be a date, such as 2027-01-31T00:00:00Z' }).check(
       z.refine((text) => /^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(Date.parse(text)), {
@@ -78,7 +79,7 @@ export const limitFields = {
   budget: z.optional(budgetOrList),
   models: z.optional(listOf(pattern(), { min: 1, max: 100 })),
   keys: z.optional(listOf(selector(), { min: 1, max: 100 })),
-  expires_at: z.optional(expiresAt()),
+  expires_at: z.optional(moment()),
 }
 
 /** `group`: the group that a client belongs to. */
