@@ -19,7 +19,7 @@ const budget = z.object({
   include_byok: z.boolean(),
 })
 
-const usedBudget = z.object({
+export const usedBudget = z.object({
   ...budget.shape,
   limit_usd: z.number(),
   spent_usd: z.number(),
