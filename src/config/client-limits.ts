@@ -4,7 +4,7 @@ import type { ClientTerms, GroupTerms, Permissions } from '../balancing/clients/
 import type { QuotaTerms } from '../balancing/clients/quota.ts'
 import { clientId, groupId } from '../balancing/ids.ts'
 import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
-import { bounded, boundedInteger, exactly, listOf, shownIfNumber } from './fields.ts'
+import { bounded, boundedInteger, exactly, hidden, listOf, shownIfNumber } from './fields.ts'
 import { maxConcurrent, rpm, tpm } from './policy.ts'
 import { pattern, selector, selectorOf } from './route-policy.ts'
 import { publicName } from './secrets.ts'
@@ -77,8 +77,8 @@ export const limitFields = {
   rpd: z.optional(rpd()),
   max_concurrent: z.optional(maxConcurrent(shownIfNumber)),
   budget: z.optional(budgetOrList),
-  models: z.optional(listOf(pattern(), { min: 1, max: 100 })),
-  keys: z.optional(listOf(selector(), { min: 1, max: 100 })),
+  models: z.optional(listOf(pattern(hidden), { min: 1, max: 100, wording: hidden })),
+  keys: z.optional(listOf(selector(hidden), { min: 1, max: 100, wording: hidden })),
   expires_at: z.optional(moment()),
 }
 
