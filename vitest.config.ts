@@ -75,7 +75,7 @@ export default defineConfig({
           name: 'worker',
           // The first call of a file loads the whole Worker, which takes seconds on a busy machine.
           testTimeout: 30_000,
-          include: ['test/{key-pool,gateway,http}/**/*.test.ts'],
+          include: ['test/{admin,key-pool,gateway,http}/**/*.test.ts'],
         },
       },
       {

@@ -3,7 +3,7 @@ import type { Permissions, Source } from '../balancing/clients/clients.ts'
 import type { QuotaTerms, QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientView, GroupView } from '../balancing/clients/registry.ts'
 import type { KeySelector } from '../balancing/routes.ts'
-import type { ClientAnswer, GroupAnswer, UsedBudget } from './admin-schemas.ts'
+import type { ClientAnswer, GroupAnswer, UsedBudget } from './answer-schemas.ts'
 
 /** Clients and groups in the words of the admin API. */
 

@@ -1,15 +1,20 @@
 import type { Context } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import type * as z from 'zod/mini'
 import { nanosOf } from '../balancing/clients/budget.ts'
+import type { Permissions } from '../balancing/clients/clients.ts'
 import type { ClientsOrder, ClientsReply, OrderFault } from '../balancing/clients/registry.ts'
 import { clientId, groupId } from '../balancing/ids.ts'
 import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
 import { changedTerms, clientTerms, groupTerms } from '../config/client-limits.ts'
 import { faultsOf } from '../config/fields.ts'
+import { parseJson } from '../config/json-text.ts'
+import { selectorFaults } from '../config/route-policy.ts'
 import { sha256Hex } from '../config/secrets.ts'
 import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
+import { outdate } from '../http/client-directory.ts'
 import type { HttpEnvironment } from '../http/context.ts'
 import { errorResponse } from '../http/error-response.ts'
 import {
@@ -28,6 +33,7 @@ type AdminContext = Context<HttpEnvironment>
 /** `clients`, `groups` and `audit` of the admin API. */
 export function clientRoutes(): HonoBase<HttpEnvironment> {
   const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+  routes.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge }))
   routes.get('/clients', (c) => list(c, 'clients'))
   routes.get('/clients/:id', (c) => one(c, 'clients'))
   routes.post('/clients', makeClient)
@@ -54,28 +60,39 @@ export function clientRoutes(): HonoBase<HttpEnvironment> {
   return routes
 }
 
+/** A hundred patterns of a model's name, and as many keys, fit into it. */
+const MAX_BODY_BYTES = 64 * 1024
+
+function tooLarge(c: AdminContext): Response {
+  const message = `A body may have ${MAX_BODY_BYTES} bytes here.`
+  return errorResponse(c, gatewayError('body_too_large', message))
+}
+
 const idOf = (c: AdminContext): string => c.req.param('id') ?? ''
 
 async function list(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {
-  const all = await ask(c, { kind: 'list' })
+  const all = await look(c)
   if (all instanceof Response) return all
-  if (all.kind !== 'all') return answered(c, all)
   return what === 'clients'
     ? c.json({ clients: all.clients.map(clientAnswer) })
     : c.json({ groups: all.groups.map(groupAnswer) })
 }
 
 async function one(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {
-  const all = await ask(c, { kind: 'list' })
+  const all = await look(c, what === 'clients' ? `client:${idOf(c)}` : `group:${idOf(c)}`)
   if (all instanceof Response) return all
-  if (all.kind !== 'all') return answered(c, all)
-  const id = idOf(c)
-  if (what === 'clients') {
-    const client = all.clients.find(({ terms }) => terms.id === id)
-    return client === undefined ? refused(c, 'unknown_client') : c.json(clientAnswer(client))
-  }
-  const group = all.groups.find(({ terms }) => terms.id === id)
-  return group === undefined ? refused(c, 'unknown_group') : c.json(groupAnswer(group))
+  const [client] = all.clients
+  const [group] = all.groups
+  if (client !== undefined) return c.json(clientAnswer(client))
+  if (group !== undefined) return c.json(groupAnswer(group))
+  return refused(c, what === 'clients' ? 'unknown_client' : 'unknown_group')
+}
+
+async function look(c: AdminContext, only?: QuotaOwner) {
+  const order: ClientsOrder = only === undefined ? { kind: 'list' } : { kind: 'list', only }
+  const reply = await ask(c, order)
+  if (reply instanceof Response || reply.kind === 'all') return reply
+  return answered(c, reply)
 }
 
 async function makeClient(c: AdminContext): Promise<Response> {
@@ -84,6 +101,8 @@ async function makeClient(c: AdminContext): Promise<Response> {
   const { id, ...fields } = body
   const token = makeToken()
   const terms = clientTerms(id, fields)
+  const refusal = refusedKeys(c, terms)
+  if (refusal !== null) return refusal
   const made = await ask(c, { kind: 'make_client', terms, sha256: sha256Hex(token) })
   if (made instanceof Response) return made
   if (made.kind !== 'client') return answered(c, made)
@@ -98,7 +117,8 @@ async function changeClient(c: AdminContext): Promise<Response> {
     ...changedTerms(fields),
     ...(group === undefined ? {} : { groupId: group === null ? null : groupId(group) }),
   }
-  return await carryOut(c, { kind: 'change_client', id: clientId(idOf(c)), changes })
+  const order = { kind: 'change_client', id: clientId(idOf(c)), changes } as const
+  return refusedKeys(c, changes) ?? (await carryOut(c, order))
 }
 
 async function rotate(c: AdminContext): Promise<Response> {
@@ -120,14 +140,16 @@ async function makeGroup(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, newGroup)
   if (body instanceof Response) return body
   const { id, ...fields } = body
-  return await carryOut(c, { kind: 'make_group', terms: groupTerms(id, fields) }, 201)
+  const terms = groupTerms(id, fields)
+  return refusedKeys(c, terms) ?? (await carryOut(c, { kind: 'make_group', terms }, 201))
 }
 
 async function changeGroup(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, groupChanges)
   if (body instanceof Response) return body
   const changes = changedTerms(body)
-  return await carryOut(c, { kind: 'change_group', id: groupId(idOf(c)), changes })
+  const order = { kind: 'change_group', id: groupId(idOf(c)), changes } as const
+  return refusedKeys(c, changes) ?? (await carryOut(c, order))
 }
 
 async function resetBudget(c: AdminContext, owner: QuotaOwner): Promise<Response> {
@@ -141,12 +163,15 @@ async function increaseBudget(c: AdminContext, owner: QuotaOwner): Promise<Respo
   if (!of.success) return refused(c, 'unknown_budget')
   const body = await bodyOf(c, increase)
   if (body instanceof Response) return body
+  if (body.until <= c.var.gateway.ports.nowMs()) {
+    return invalid(c, 'body.until: must be in the future')
+  }
   return await carryOut(c, {
     kind: 'increase_budget',
     owner,
     period: of.data,
     nanos: nanosOf(body.usd),
-    untilMs: Date.parse(body.until),
+    untilMs: body.until,
   })
 }
 
@@ -165,12 +190,23 @@ async function carryOut(c: AdminContext, order: ClientsOrder, status?: 201): Pro
 }
 
 async function ask(c: AdminContext, order: ClientsOrder): Promise<ClientsReply | Response> {
-  const answer = await c.var.gateway.pool.manageClients({ order, by: c.var.operator })
-  return answer.kind === 'unavailable' ? unreachable(c) : answer.value
+  const { pool, directory } = c.var.gateway
+  const answer = await pool.manageClients({ order, by: c.var.operator })
+  const isRead = order.kind === 'list'
+  // A token that was made here works here at once, and one that was revoked does not.
+  if (!isRead) outdate(directory)
+  if (answer.kind === 'answer') return answer.value
+  return isRead || answer.unasked === true ? unreachable(c) : unreachable(c, PERHAPS_DONE)
 }
 
-function unreachable(c: AdminContext): Response {
-  return errorResponse(c, poolUnavailable("The pool's object does not answer now. Try again."))
+const PERHAPS_DONE =
+  "The pool's object has not answered in time. What you asked for may be done all the same: look first."
+
+function unreachable(
+  c: AdminContext,
+  message = "The pool's object does not answer now. Try again.",
+) {
+  return errorResponse(c, poolUnavailable(message))
 }
 
 function answered(c: AdminContext, reply: ClientsReply, status: 200 | 201 = 200): Response {
@@ -195,6 +231,7 @@ const FAULTS: Readonly<Record<OrderFault, { readonly status: number; readonly me
     unknown_client: { status: 404, message: 'There is no client with that id.' },
     unknown_group: { status: 404, message: 'There is no group with that id.' },
     unknown_budget: { status: 404, message: 'There is no budget for that period.' },
+    no_such_group: { status: 400, message: 'body.group: there is no group with that id' },
     exists: { status: 409, message: 'There is one with that id already.' },
     configured: {
       status: 409,
@@ -214,24 +251,22 @@ function refused(c: AdminContext, fault: OrderFault): Response {
   return errorResponse(c, gatewayError(reason, message, { status, metadata: { fault } }))
 }
 
-/** A body of the admin API is small. */
-const MAX_BODY_BYTES = 64 * 1024
+function invalid(c: AdminContext, message: string): Response {
+  return errorResponse(c, gatewayError('invalid_request', message))
+}
+
+/** A part of the pool without a key in it is a mistake: its client would never get an answer. */
+function refusedKeys(c: AdminContext, { keys }: Partial<Permissions>): Response | null {
+  const faults = selectorFaults([{ where: 'body', keys: keys ?? null }], c.var.gateway.config.keys)
+  return faults.length === 0 ? null : invalid(c, faults.join('; '))
+}
 
 async function bodyOf<T>(c: AdminContext, schema: z.ZodMiniType<T>): Promise<T | Response> {
   const text = await c.req.text()
-  const refuse = (message: string) => errorResponse(c, gatewayError('invalid_request', message))
-  if (text.length > MAX_BODY_BYTES) return refuse('The body is too large.')
-  const parsed = schema.safeParse(text.trim() === '' ? {} : parseJson(text))
-  if (parsed.success) return parsed.data
-  return refuse(faultsOf('body', parsed.error).join('; '))
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
+  const json = text.trim() === '' ? { ok: true as const, value: {} } : parseJson(text)
+  if (!json.ok) return invalid(c, `The body is ${json.fault}`)
+  const parsed = schema.safeParse(json.value)
+  return parsed.success ? parsed.data : invalid(c, faultsOf('body', parsed.error).join('; '))
 }
 
 /** 256 bits of chance. The beginning tells what it is to whoever finds one in the wrong place. */

@@ -13,21 +13,30 @@ import { notServed } from '../http/unserved.ts'
 export const signIn = createMiddleware<HttpEnvironment>(async function signIn(c, next) {
   const { writers, readers } = c.var.gateway.config.admin
   if (writers.length + readers.length === 0) return errorResponse(c, notServed(c))
-  const [, token] = /^Bearer +(\S+) *$/i.exec(c.req.raw.headers.get('authorization') ?? '') ?? []
-  // By the hash, as for clients: how long a comparison takes tells nothing of the token.
-  const hash = token === undefined ? '' : sha256Hex(token)
-  const writer = writers.indexOf(hash)
-  if (writer === -1 && !readers.includes(hash)) return refused(c)
-  if (writer === -1 && c.req.method !== 'GET' && c.req.method !== 'HEAD') {
-    return errorResponse(c, READ_ONLY)
-  }
-  c.set('operator', writer === -1 ? 'READ_TOKEN' : WRITERS[writer === 0 ? 0 : 1])
-  await next()
-  // What an operator sees is for no cache, and for no page of another origin.
+  const operator = operatorOf(c)
+  if (operator !== null) c.set('operator', operator)
+  if (operator === null) c.res = refused(c)
+  else if (operator === READER && !isRead(c)) c.res = errorResponse(c, READ_ONLY)
+  else await next()
+  // What an operator sees is for no cache.
   c.res.headers.set('cache-control', 'no-store')
   return undefined
 })
 
+/** By what a request signs in; null if by nothing. */
+function operatorOf(c: Context<HttpEnvironment>): string | null {
+  const { writers, readers } = c.var.gateway.config.admin
+  const [, token] = /^Bearer +(\S+) *$/i.exec(c.req.raw.headers.get('authorization') ?? '') ?? []
+  // By the hash, as for clients: how long a comparison takes tells nothing of the token.
+  const hash = token === undefined ? '' : sha256Hex(token)
+  const writer = writers.indexOf(hash)
+  if (writer !== -1) return WRITERS[writer === 0 ? 0 : 1]
+  return readers.includes(hash) ? READER : null
+}
+
+const isRead = ({ req: { method } }: Context): boolean => method === 'GET' || method === 'HEAD'
+
+const READER = 'READ_TOKEN'
 const WRITERS = ['ADMIN_TOKEN', 'ADMIN_TOKEN (second)'] as const
 
 const READ_ONLY: GatewayError = gatewayError(

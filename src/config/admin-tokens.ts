@@ -1,3 +1,4 @@
+import { type ClientKeys, PLACEHOLDER } from './client-keys.ts'
 import { sha256Hex } from './secrets.ts'
 
 /** Who may call the admin API, by the SHA-256 of their tokens in lower-case hexadecimal. */
@@ -32,10 +33,33 @@ export function readAdminTokens(name: string, value: unknown): ReadTokens {
   if (!tokens.every((token) => /^[\x21-\x7e]+$/.test(token))) {
     return fault('must contain only printable ASCII characters without spaces')
   }
+  if (tokens.some((token) => PLACEHOLDER.test(token))) {
+    return fault(
+      'looks like a placeholder; make up one of your own: openssl rand -hex 32 gives one',
+    )
+  }
   if (tokens.some(({ length }) => length < MIN_LENGTH)) {
     return fault(
       `must have at least ${MIN_LENGTH} characters, so that nobody can guess it; openssl rand -hex 32 gives one`,
     )
   }
+  if (new Set(tokens).size < tokens.length) return fault('has the same token twice')
   return { hashes: tokens.map(sha256Hex), isUnset, faults: [] }
+}
+
+/** A token that opens two doors would give its owner more than was meant. */
+export function sharedTokenFaults(
+  writers: readonly string[],
+  readers: readonly string[],
+  { clients }: Pick<ClientKeys, 'clients'>,
+): string[] {
+  const ofClients = new Set(clients.map(({ tokenSha256 }) => tokenSha256))
+  const ofClient = (name: string, hashes: readonly string[]) =>
+    hashes.some((hash) => ofClients.has(hash))
+      ? [`${name}: has the token of a client; whoever has that must not have the gateway`]
+      : []
+  const both = readers.some((hash) => writers.includes(hash))
+    ? ['READ_TOKEN: has a token of ADMIN_TOKEN; each opens something else, so make up another']
+    : []
+  return [...both, ...ofClient('ADMIN_TOKEN', writers), ...ofClient('READ_TOKEN', readers)]
 }

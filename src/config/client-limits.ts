@@ -4,7 +4,7 @@ import type { ClientTerms, GroupTerms, Permissions } from '../balancing/clients/
 import type { QuotaTerms } from '../balancing/clients/quota.ts'
 import { clientId, groupId } from '../balancing/ids.ts'
 import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
-import { bounded, boundedInteger, exactly, listOf, shownIfNumber } from './fields.ts'
+import { bounded, boundedInteger, exactly, hidden, listOf, shownIfNumber } from './fields.ts'
 import { maxConcurrent, rpm, tpm } from './policy.ts'
 import { pattern, selector, selectorOf } from './route-policy.ts'
 import { publicName } from './secrets.ts'
@@ -57,7 +57,8 @@ const budgetOrList = z
     }
   })
 
-const expiresAt = () =>
+/** A moment, in epoch milliseconds. */
+export const moment = () =>
   z.pipe(
     z.string({ error: 'must be a date, such as 2027-01-31T00:00:00Z' }).check(
       z.refine((text) => /^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(Date.parse(text)), {
@@ -76,9 +77,9 @@ export const limitFields = {
   rpd: z.optional(rpd()),
   max_concurrent: z.optional(maxConcurrent(shownIfNumber)),
   budget: z.optional(budgetOrList),
-  models: z.optional(listOf(pattern(), { min: 1, max: 100 })),
-  keys: z.optional(listOf(selector(), { min: 1, max: 100 })),
-  expires_at: z.optional(expiresAt()),
+  models: z.optional(listOf(pattern(hidden), { min: 1, max: 100, wording: hidden })),
+  keys: z.optional(listOf(selector(hidden), { min: 1, max: 100, wording: hidden })),
+  expires_at: z.optional(moment()),
 }
 
 /** `group`: the group that a client belongs to. */

@@ -1,8 +1,8 @@
 import type { GroupTerms } from '../balancing/clients/clients.ts'
 import type { PoolConfig } from '../balancing/pool-state.ts'
-import { type AdminTokens, readAdminTokens } from './admin-tokens.ts'
+import { type AdminTokens, readAdminTokens, sharedTokenFaults } from './admin-tokens.ts'
 import { type Client, type ClientKeys, readClientKeys } from './client-keys.ts'
-import { faultsOf, shown } from './fields.ts'
+import { faultsOf, hidden, shown } from './fields.ts'
 import { parseJson } from './json-text.ts'
 import { type Policy, policySchema } from './policy.ts'
 import { selectorFaults } from './route-policy.ts'
@@ -50,7 +50,7 @@ export function readConfig(env: Environment): ConfigResult {
   const callers = readClientKeys(env.CLIENT_KEYS)
   faults.push(...callers.faults)
   if (upstream.faults.length === 0) {
-    faults.push(...selectorFaults(clientSelectors(callers), upstream.keys))
+    faults.push(...selectorFaults(clientSelectors(callers), upstream.keys, hidden))
   }
   const anonymous = readAnonymous(env.ANONYMOUS_CLIENTS)
   faults.push(...anonymous.faults)
@@ -58,6 +58,7 @@ export function readConfig(env: Environment): ConfigResult {
   const writers = readAdminTokens('ADMIN_TOKEN', env.ADMIN_TOKEN)
   const readers = readAdminTokens('READ_TOKEN', env.READ_TOKEN)
   faults.push(...writers.faults, ...readers.faults)
+  faults.push(...sharedTokenFaults(writers.hashes, readers.hashes, callers))
   const isEmpty = callers.clients.length === 0 && callers.faults.length === 0
   if (denied && isEmpty && writers.isUnset) {
     faults.push(NOBODY)

@@ -25,6 +25,11 @@ export function shownIfNumber(value: unknown): string {
   return typeof value === 'number' ? String(value) : 'a value that is not a number and is not shown'
 }
 
+/** Shows of a field in a secret how much there is of it: a token may stand in the place of a word. */
+export function hidden(value: unknown): string {
+  return Array.isArray(value) ? `${value.length} elements` : 'a value that is not shown'
+}
+
 /** A number from `min` to `max`, both included. */
 export function bounded(min: number, max: number, wording: Wording = shown) {
   const error = ({ input }: Issue) =>
@@ -70,9 +75,9 @@ export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
 }
 
 /** A text of 1 to `maxLength` characters without spaces or control characters: a model's name. */
-export function word(maxLength: number) {
+export function word(maxLength: number, wording: Wording = shown) {
   const error = ({ input }: Issue) =>
-    `must be a text of 1 to ${maxLength} characters without spaces or control characters, given ${shown(input)}`
+    `must be a text of 1 to ${maxLength} characters without spaces or control characters, given ${wording(input)}`
   // One check, so a value that is wrong in two ways is still one fault.
   return z.string({ error }).check(
     z.refine((text) => text.length <= maxLength && /^[^\s\p{Cc}]+$/u.test(text), {
@@ -85,16 +90,20 @@ export function word(maxLength: number) {
 /** A list of `min` to `max` elements. The same text must not occur twice. */
 export function listOf<Element extends z.core.$ZodType>(
   element: Element,
-  { min = 0, max }: { readonly min?: number; readonly max: number },
+  {
+    min = 0,
+    max,
+    wording = shown,
+  }: { readonly min?: number; readonly max: number; readonly wording?: Wording },
 ) {
   const error = ({ input }: Issue) =>
-    `must be a list of ${min} to ${max} elements, given ${shown(input)}`
+    `must be a list of ${min} to ${max} elements, given ${wording(input)}`
   return z
     .array(element, { error })
     .check(z.minLength(min, { error }), z.maxLength(max, { error }), (context) => {
       for (const [i, value] of context.value.entries()) {
         if (typeof value !== 'string' || context.value.indexOf(value) === i) continue
-        const message = `must not occur twice, given ${shown(value)}`
+        const message = `must not occur twice, given ${wording(value)}`
         context.issues.push({ code: 'custom', path: [i], message, input: value })
       }
     })

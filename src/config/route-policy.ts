@@ -3,7 +3,7 @@ import { accountId, keyId, modelId } from '../balancing/ids.ts'
 import { isNonEmpty, type NonEmpty } from '../balancing/non-empty.ts'
 import { AFFINITIES, type KeySelector, type RouteConfig } from '../balancing/routes.ts'
 import { STRATEGY_NAMES } from '../balancing/strategies/strategy-registry.ts'
-import { boundedInteger, listOf, oneOf, section, shown, word } from './fields.ts'
+import { boundedInteger, listOf, oneOf, section, shown, type Wording, word } from './fields.ts'
 import { someTimeoutFields, type Timeouts, timeoutsOf } from './timeouts.ts'
 
 /** How requests for some models are served, with a value for every setting. */
@@ -21,7 +21,7 @@ const MAX_SELECTOR_LENGTH = 80
 export const MAX_NAME_LENGTH = 256
 
 /** The name of a model at OpenRouter. */
-export const modelName = () => word(MAX_NAME_LENGTH)
+export const modelName = (wording?: Wording) => word(MAX_NAME_LENGTH, wording)
 
 /** The name of one model, not a pattern: the gateway sends it upstream. */
 export const oneModel = () =>
@@ -32,19 +32,19 @@ export const oneModel = () =>
   )
 
 /** The name of a model, or the beginning of one. */
-export const pattern = () =>
-  modelName().check(
+export const pattern = (wording: Wording = shown) =>
+  modelName(wording).check(
     z.regex(/^[^*]*\*?$/, {
       error: ({ input }) =>
-        `must be the name of a model, or the beginning of one with "*" after it, given ${shown(input)}`,
+        `must be the name of a model, or the beginning of one with "*" after it, given ${wording(input)}`,
     }),
   )
 
 /** A key's id, `tag:` with a tag, or `account:` with an account. */
-export const selector = () =>
-  word(MAX_SELECTOR_LENGTH).check(
+export const selector = (wording: Wording = shown) =>
+  word(MAX_SELECTOR_LENGTH, wording).check(
     z.refine((text) => text.replace(SELECTOR_PREFIX, '') !== '', {
-      error: ({ input }) => `must have a name after the colon, given ${shown(input)}`,
+      error: ({ input }) => `must have a name after the colon, given ${wording(input)}`,
     }),
   )
 
@@ -114,16 +114,20 @@ export type SelectableKeys = readonly {
  * Why a selector selects nothing: a typo must not be ignored; null if it may select something. A
  * selector by account always may, since the pool may learn a key's account later.
  */
-export function selectorFault(selector: KeySelector, keys: SelectableKeys): string | null {
+export function selectorFault(
+  selector: KeySelector,
+  keys: SelectableKeys,
+  wording: Wording = shown,
+): string | null {
   switch (selector.kind) {
     case 'id':
       return keys.some(({ config }) => config.id === selector.id)
         ? null
-        : `no key has that id, given ${shown(selector.id)}`
+        : `no key has that id, given ${wording(selector.id)}`
     case 'tag':
       return keys.some(({ config }) => config.tags.includes(selector.tag))
         ? null
-        : `no key has that tag, given ${shown(selector.tag)}`
+        : `no key has that tag, given ${wording(selector.tag)}`
     case 'account':
       return null
   }
@@ -133,10 +137,11 @@ export function selectorFault(selector: KeySelector, keys: SelectableKeys): stri
 export function selectorFaults(
   lists: readonly { readonly where: string; readonly keys: readonly KeySelector[] | null }[],
   keys: SelectableKeys,
+  wording?: Wording,
 ): string[] {
   return lists.flatMap(({ where, keys: selectors }) =>
     (selectors ?? []).flatMap((selector, i) => {
-      const found = selectorFault(selector, keys)
+      const found = selectorFault(selector, keys, wording)
       return found === null ? [] : [`${where}.keys[${i}]: ${found}`]
     }),
   )

@@ -4,7 +4,7 @@ import { type Caller, callerWithoutLimits } from '../balancing/clients/caller.ts
 import { clientId } from '../balancing/ids.ts'
 import { sha256Hex } from '../config/secrets.ts'
 import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
-import { findClient } from './client-directory.ts'
+import { type DirectoryAccess, findClient } from './client-directory.ts'
 import type { HttpEnvironment } from './context.ts'
 import { errorResponse } from './error-response.ts'
 
@@ -58,8 +58,12 @@ function isOver({ expiresAtMs }: Caller, nowMs: number): boolean {
 /** An SDK that finds two credentials in its environment sends both. Either may be a client key. */
 function presentedTokens(headers: Headers): string[] {
   const [, bearer] = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '') ?? []
-  return [bearer, headers.get('x-api-key')].filter((token) => typeof token === 'string')
+  // SDKs without a key send an empty one.
+  return [bearer, headers.get('x-api-key')].filter(isGiven)
 }
+
+const isGiven = (token: string | null | undefined): token is string =>
+  token !== null && token !== undefined && token !== ''
 
 /**
  * Finds the client of the configuration that a token belongs to, by the token's hash. How long that
@@ -82,8 +86,16 @@ async function ask(
   const { config, directory, pool, ports, leases } = c.var.gateway
   if (config.admin.writers.length === 0) return null
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-  const newestVersion = leases.clientsVersion
-  const access = { pool, newestVersion, nowMs: ports.nowMs, background }
+  const access: DirectoryAccess = {
+    pool,
+    // Read anew whenever it is asked for: it may rise while a request waits.
+    get newestVersion() {
+      return leases.clientsVersion
+    },
+    nowMs: ports.nowMs,
+    wait: (ms) => new Promise((resolve) => void ports.timer(ms, resolve)),
+    background,
+  }
   const address = c.req.raw.headers.get('cf-connecting-ip') ?? ''
   let isUnreachable = false
   for (const token of tokens) {

@@ -1,11 +1,11 @@
 import type { Caller, DirectoryEntry } from '../balancing/clients/caller.ts'
-import {
-  createRotatingMap,
-  getEntry,
-  type RotatingMap,
-  setEntry,
-} from '../balancing/limits/rotating-map.ts'
 import type { PoolClient } from '../key-pool/pool-client.ts'
+import {
+  createGuessAllowance,
+  type GuessAllowance,
+  noteRefused,
+  spendOnGuess,
+} from './guess-allowance.ts'
 
 /**
  * The clients that were made at run time, as this isolate knows them: a copy of the pool's list. So a
@@ -14,15 +14,24 @@ import type { PoolClient } from '../key-pool/pool-client.ts'
  */
 export interface ClientDirectory {
   version: number | null
-  /** When the copy was made or confirmed last, in epoch milliseconds. */
+  /** When the copy was asked for, or confirmed, last, in epoch milliseconds. */
   readAtMs: number
   byHash: ReadonlyMap<string, KnownToken>
-  /** When an answer to the latest question was asked for; null while nobody asks. */
-  askedAtMs: number | null
-  /** Calls that may be spent on tokens which the copy does not hold. */
-  readonly allowance: Allowance
-  /** The same for each address, so that one that guesses does not spend the others'. */
-  readonly byAddress: RotatingMap<string, Allowance>
+  /**
+   * The newest version that the isolate had heard of when it asked for the copy. The copy is at least
+   * as new, also if an object whose clock is behind has given it a lower number.
+   */
+  coveredVersion: number
+  /** How often this isolate itself has changed the list, and how many of these the copy holds. */
+  changes: number
+  coveredChanges: number
+  /** The latest question to the pool's object. */
+  question: Question | null
+  /** The number of the question that the copy is from. */
+  answeredNumber: number
+  /** Whether the pool's object did not answer the latest question. */
+  isUnreachable: boolean
+  readonly guesses: GuessAllowance
 }
 
 interface KnownToken {
@@ -30,32 +39,39 @@ interface KnownToken {
   readonly expiresAtMs: number | null
 }
 
-interface Allowance {
-  calls: number
-  atMs: number
+interface Question {
+  readonly number: number
+  readonly askedAtMs: number
+  state: 'asked' | 'answered' | 'failed'
 }
 
-/** A copy is used for so long. A revocation holds within a minute, the call's two seconds included. */
+/** A copy is used for so long without a question. */
 const FRESH_MS = 50_000
 
 /** From this age on a busy isolate asks for a new copy beside its requests. */
 const RENEW_MS = 25_000
 
-/** A call that has not come back after this time is lost. */
+/** While the pool's object does not answer, a copy is used for so long. Then a revocation must hold. */
+const SEEN_MS = 60_000
+
+/** A question without an answer after this time is lost: the request that asked it may have ended. */
 const CALL_MS = 3_000
 
-const OF_ISOLATE = { most: 20, everyMs: 2_000 }
-const OF_ADDRESS = { most: 3, everyMs: 10_000 }
-const ADDRESSES = { termMs: 60_000, capacity: 2_000 }
+/** A promise of one request must not be awaited by another, so it looks for the result. */
+const LOOK_AGAIN_MS = 20
 
 export function createClientDirectory(): ClientDirectory {
   return {
     version: null,
     readAtMs: Number.NEGATIVE_INFINITY,
     byHash: new Map(),
-    askedAtMs: null,
-    allowance: { calls: OF_ISOLATE.most, atMs: Number.NEGATIVE_INFINITY },
-    byAddress: createRotatingMap(ADDRESSES),
+    coveredVersion: 0,
+    changes: 0,
+    coveredChanges: 0,
+    question: null,
+    answeredNumber: 0,
+    isUnreachable: false,
+    guesses: createGuessAllowance(),
   }
 }
 
@@ -71,7 +87,13 @@ export interface DirectoryAccess {
   /** The newest version of the clients that the isolate has heard of. */
   readonly newestVersion: number
   readonly nowMs: () => number
+  readonly wait: (ms: number) => Promise<void>
   readonly background: (work: Promise<unknown>) => void
+}
+
+/** Tells the copy that this isolate has changed the list. */
+export function outdate(directory: ClientDirectory): void {
+  directory.changes += 1
 }
 
 /**
@@ -85,21 +107,21 @@ export async function findClient(
   access: DirectoryAccess,
 ): Promise<Lookup> {
   const nowMs = access.nowMs()
-  // The pool says with each answer whether its clients have changed.
-  const isStale = access.newestVersion > (directory.version ?? 0)
-  const ageMs = isStale ? Number.POSITIVE_INFINITY : nowMs - directory.readAtMs
   const known = directory.byHash.get(hash)
-  if (known !== undefined && ageMs < FRESH_MS) {
-    if (ageMs >= RENEW_MS && !isAsking(directory, nowMs))
-      access.background(renew(directory, access))
-    return found(known, nowMs)
+  const ageMs = ageOf(directory, access)
+  if (ageMs < FRESH_MS) {
+    if (known !== undefined) {
+      if (ageMs >= RENEW_MS && !isAsking(directory, nowMs))
+        access.background(renew(directory, access))
+      return found(known, nowMs)
+    }
+    if (!spendOnGuess(directory.guesses, hash, address, nowMs)) return notFound(directory)
   }
-  const mayAsk = known !== undefined || ageMs >= FRESH_MS || maySpend(directory, address, nowMs)
-  if (!mayAsk) return UNKNOWN
-  const isRead = await renew(directory, access)
-  if (!isRead) return UNREACHABLE
+  if (!(await consult(directory, hash, access))) return whileUnreachable(directory, hash, access)
   const now = directory.byHash.get(hash)
-  return now === undefined ? UNKNOWN : found(now, access.nowMs())
+  if (now !== undefined) return found(now, access.nowMs())
+  noteRefused(directory.guesses, hash, access.nowMs())
+  return UNKNOWN
 }
 
 const UNKNOWN: Lookup = { kind: 'unknown' }
@@ -109,20 +131,94 @@ function found({ caller, expiresAtMs }: KnownToken, nowMs: number): Lookup {
   return expiresAtMs !== null && nowMs >= expiresAtMs ? UNKNOWN : { kind: 'known', caller }
 }
 
-function isAsking({ askedAtMs }: ClientDirectory, nowMs: number): boolean {
-  return askedAtMs !== null && nowMs - askedAtMs < CALL_MS
+/** While nobody can be asked, a token that is not in the copy may be a new one. */
+function notFound({ isUnreachable }: ClientDirectory): Lookup {
+  return isUnreachable ? UNREACHABLE : UNKNOWN
+}
+
+/** A token that was valid a moment ago still is. After a minute it may have been revoked. */
+function whileUnreachable(
+  { byHash, readAtMs }: ClientDirectory,
+  hash: string,
+  { nowMs }: DirectoryAccess,
+): Lookup {
+  const known = byHash.get(hash)
+  if (known === undefined || nowMs() - readAtMs >= SEEN_MS) return UNREACHABLE
+  return found(known, nowMs())
+}
+
+/** How old the copy is. One that is known to be outdated is older than any. */
+function ageOf(
+  { version, readAtMs, coveredVersion, changes, coveredChanges }: ClientDirectory,
+  { newestVersion, nowMs }: DirectoryAccess,
+): number {
+  // The pool says with each answer whether its clients have changed.
+  const isOutdated =
+    changes > coveredChanges || newestVersion > Math.max(version ?? 0, coveredVersion)
+  return isOutdated ? Number.POSITIVE_INFINITY : nowMs() - readAtMs
+}
+
+function isAsking({ question }: ClientDirectory, nowMs: number): boolean {
+  return question?.state === 'asked' && nowMs - question.askedAtMs < CALL_MS
+}
+
+/**
+ * Has the copy renewed, by a question of its own or by one that another request asks: however many
+ * requests come at once, they ask two questions at most. The answer to a question that was asked before
+ * may not hold what has been made since.
+ * @returns false if the pool's object did not answer
+ */
+async function consult(
+  directory: ClientDirectory,
+  hash: string,
+  access: DirectoryAccess,
+): Promise<boolean> {
+  const before = directory.question?.number ?? 0
+  for (;;) {
+    const { question } = directory
+    const outcome = outcomeSince(directory, before)
+    if (outcome !== null) return outcome
+    if (question === null || !isAsking(directory, access.nowMs())) {
+      return await renew(directory, access)
+    }
+    await ended(directory, question, access)
+    if (question.state === 'failed') return false
+    if (directory.byHash.has(hash) && ageOf(directory, access) < FRESH_MS) return true
+  }
+}
+
+/** What came of the questions after the one with this number; null for nothing yet. */
+function outcomeSince({ question, answeredNumber }: ClientDirectory, number: number) {
+  if (answeredNumber > number) return true
+  return question?.state === 'failed' && question.number > number ? false : null
+}
+
+/** Waits until a question has an answer, is lost, or is followed by another. */
+async function ended(directory: ClientDirectory, question: Question, access: DirectoryAccess) {
+  while (directory.question === question && isAsking(directory, access.nowMs())) {
+    await access.wait(LOOK_AGAIN_MS)
+  }
 }
 
 /** @returns false if the pool's object did not answer */
-async function renew(directory: ClientDirectory, { pool, nowMs }: DirectoryAccess) {
-  const askedAtMs = nowMs()
-  directory.askedAtMs = askedAtMs
-  const answer = await pool.clientDirectory(directory.version)
-  directory.askedAtMs = null
+async function renew(directory: ClientDirectory, access: DirectoryAccess): Promise<boolean> {
+  const number = (directory.question?.number ?? 0) + 1
+  const question: Question = { number, askedAtMs: access.nowMs(), state: 'asked' }
+  directory.question = question
+  const { changes } = directory
+  const { newestVersion } = access
+  const answer = await access.pool.clientDirectory(directory.version)
+  question.state = answer.kind === 'answer' ? 'answered' : 'failed'
+  // The answer to a later question may have come first.
+  if (number < directory.answeredNumber) return question.state === 'answered'
+  directory.isUnreachable = answer.kind === 'unavailable'
   if (answer.kind === 'unavailable') return false
   const { clientsVersion: version, entries } = answer.value
+  directory.answeredNumber = number
   // As old as the question: what changed after it may not be in the answer.
-  directory.readAtMs = Math.max(directory.readAtMs, askedAtMs)
+  directory.readAtMs = question.askedAtMs
+  directory.coveredVersion = Math.max(directory.coveredVersion, newestVersion)
+  directory.coveredChanges = changes
   directory.version = version
   if (entries !== null) directory.byHash = byHash(entries)
   return true
@@ -134,23 +230,4 @@ function byHash(entries: readonly DirectoryEntry[]): ReadonlyMap<string, KnownTo
       tokens.map(({ sha256, expiresAtMs }) => [sha256, { caller, expiresAtMs }] as const),
     ),
   )
-}
-
-/** Whether a call may be spent on a token that may be a guess. */
-function maySpend(directory: ClientDirectory, address: string, nowMs: number): boolean {
-  const ofAddress = getEntry(directory.byAddress, address) ?? {
-    calls: OF_ADDRESS.most,
-    atMs: nowMs,
-  }
-  setEntry(directory.byAddress, address, ofAddress, nowMs)
-  return spend(ofAddress, OF_ADDRESS, nowMs) && spend(directory.allowance, OF_ISOLATE, nowMs)
-}
-
-function spend(allowance: Allowance, { most, everyMs }: typeof OF_ISOLATE, nowMs: number): boolean {
-  const earned = (nowMs - allowance.atMs) / everyMs
-  allowance.calls = Math.min(most, allowance.calls + Math.max(0, earned))
-  allowance.atMs = nowMs
-  if (allowance.calls < 1) return false
-  allowance.calls -= 1
-  return true
 }

@@ -42,7 +42,7 @@ function logAnswered(
 ): void {
   if (c.get('isLogged')) return
   c.set('isLogged', true)
-  const { requestId, clientId } = c.var
+  const { requestId, clientId, operator } = c.var
   const { method, path } = c.req
-  logAnswer({ requestId, clientId, method, path, status, error })
+  logAnswer({ requestId, clientId, operator, method, path, status, error })
 }

@@ -37,6 +37,8 @@ interface AnswerLine {
   readonly requestId: string
   /** Undefined if the client is not known. */
   readonly clientId: ClientId | undefined
+  /** By what an operator signed in; undefined outside of the admin API. */
+  readonly operator: string | undefined
   readonly method: string
   readonly path: string
   readonly status: number
@@ -46,14 +48,18 @@ interface AnswerLine {
 /** More of a path says nothing to an operator, and a caller must not fill the log. */
 const MAX_PATH_LENGTH = 100
 
+/** Somebody who mistakes a key of OpenRouter, or a token of a client, for its name. */
+const SECRET_IN_PATH = /(sk-or-|\/sy-(?=[0-9a-f]{16}))[^/]*/g
+
 /** Logs a request that had no journey: one that was refused, or that only asked for a list. */
 export function logAnswer({ error, ...line }: AnswerLine): void {
   write('log', {
     message: 'request',
     request_id: line.requestId,
     ...(line.clientId === undefined ? {} : { client: line.clientId }),
+    ...(line.operator === undefined ? {} : { operator: line.operator }),
     method: line.method.slice(0, MAX_PATH_LENGTH),
-    path: line.path.slice(0, MAX_PATH_LENGTH).replaceAll(/sk-or-[^/]*/g, 'sk-or-…'),
+    path: line.path.slice(0, MAX_PATH_LENGTH).replaceAll(SECRET_IN_PATH, '$1…'),
     outcome: error === null ? 'answered' : 'refused',
     status: line.status,
     ...(error === null ? {} : reasonsOf(error)),

@@ -33,12 +33,13 @@ export const responseHeaders = createMiddleware<HttpEnvironment>(async function 
   const given = c.req.raw.headers.get('x-request-id')
   const requestId = given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID()
   c.set('requestId', requestId)
-  if (c.req.method === 'OPTIONS') c.res = (await preflight(c, next)) ?? c.res
+  // The operators' API is for no page of another origin.
+  const isPublic = !/^\/admin(?:\/|$)/.test(c.req.path)
+  if (isPublic && c.req.method === 'OPTIONS') c.res = (await preflight(c, next)) ?? c.res
   else await next()
   const { headers } = c.res
   headers.set('x-request-id', requestId)
-  // The operators' API is for no page of another origin.
-  if (c.req.path.startsWith('/admin')) return
+  if (!isPublic) return
   headers.set('access-control-allow-origin', '*')
   headers.set('access-control-expose-headers', EXPOSED)
 })

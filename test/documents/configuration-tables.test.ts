@@ -127,6 +127,12 @@ describe('the configuration tables', () => {
   it('list the variables and secrets of wrangler.toml', () => {
     const { rawConfig } = experimental_readRawConfig({ config: join(root, 'wrangler.toml') })
     expect(firstCells('variable')).toEqual(Object.keys(rawConfig.vars ?? {}))
-    expect(firstCells('secret')).toEqual(rawConfig.env?.production?.secrets?.required)
+    const required = rawConfig.env?.production?.secrets?.required ?? []
+    // What the configuration reads of the environment, and is neither declared nor a binding.
+    const declared = [...Object.keys(rawConfig.vars ?? {}), ...required, 'KEY_POOL', 'CREDIT']
+    const read = Array.from(source('src/config/config.ts').matchAll(/\benv\.([A-Z_]+)/g), ([, name]) => name ?? '')
+    const optional = [...new Set(read)].filter((name) => !declared.includes(name))
+    expect(optional).toContain('ADMIN_TOKEN')
+    expect(firstCells('secret')).toEqual([...required, ...optional])
   })
 })

@@ -89,10 +89,15 @@ const CONFIGURED: Source = { kind: 'configured' }
 
 const madeAtMs = (source: Source) => (source.kind === 'minted' ? source.createdAtMs : null)
 
+const VERSIONS_PER_MS = 1_000
+
 export function createClients({ clients, groups }: ClientsConfig, nowMs: number): Clients {
-  // Higher than any version of the object before a restart.
+  // Higher than any version of the object before a restart, if it changed less than a thousand times
+  // a millisecond. By the milliseconds alone, ten thousand clients that are put back and fewer the next
+  // time would let it fall.
   const removed = createRotatingMap<ClientId, true>(REMOVED)
-  const state: Clients = { byId: new Map(), groups: new Map(), removed, version: nowMs }
+  const version = nowMs * VERSIONS_PER_MS
+  const state: Clients = { byId: new Map(), groups: new Map(), removed, version }
   for (const terms of groups) putGroup(state, terms, CONFIGURED, nowMs)
   for (const terms of clients) putClient(state, terms, CONFIGURED, nowMs)
   return state

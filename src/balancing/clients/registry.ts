@@ -18,7 +18,8 @@ import { type QuotaView, quotaView } from './quota.ts'
 
 /** Everything that the admin API may ask of clients and groups. */
 export type ClientsOrder =
-  | { readonly kind: 'list' }
+  /** All of them, or one client or group. */
+  | { readonly kind: 'list'; readonly only?: QuotaOwner }
   | { readonly kind: 'make_client'; readonly terms: ClientTerms; readonly sha256: string }
   | {
       readonly kind: 'change_client'
@@ -66,6 +67,8 @@ export type OrderFault =
   | 'unknown_client'
   | 'unknown_group'
   | 'unknown_budget'
+  /** The group that a client is to belong to. */
+  | 'no_such_group'
   | 'exists'
   | 'configured'
   | 'too_many'
@@ -106,11 +109,7 @@ export function carryOut(
 ): ClientsReply {
   switch (order.kind) {
     case 'list':
-      return {
-        kind: 'all',
-        clients: [...clients.byId.values()].map((client) => clientView(client, nowMs)),
-        groups: [...clients.groups.values()].map((group) => groupView(group, nowMs)),
-      }
+      return list(clients, order, nowMs)
     case 'make_client':
     case 'change_client':
     case 'remove_client':
@@ -123,6 +122,20 @@ export function carryOut(
     case 'reset_budget':
     case 'increase_budget':
       return ofBudget(clients, order, touched, nowMs)
+  }
+}
+
+function list(
+  { byId, groups }: Clients,
+  { only }: Extract<ClientsOrder, { kind: 'list' }>,
+  nowMs: number,
+): ClientsReply {
+  const isWanted = ({ quota }: ClientState | GroupState) =>
+    only === undefined || quota.owner === only
+  return {
+    kind: 'all',
+    clients: [...byId.values()].filter(isWanted).map((client) => clientView(client, nowMs)),
+    groups: [...groups.values()].filter(isWanted).map((group) => groupView(group, nowMs)),
   }
 }
 
@@ -144,7 +157,7 @@ function ofClient(
   switch (order.kind) {
     case 'change_client': {
       const terms = { ...client.terms, ...order.changes }
-      if (!hasGroup(clients, terms)) return fault('unknown_group')
+      if (!hasGroup(clients, terms)) return fault('no_such_group')
       putClient(clients, terms, client.source, nowMs)
       touched.budgets.add(client.quota.owner)
       break
@@ -173,7 +186,7 @@ function makeClient(
 ): ClientsReply {
   if (clients.byId.has(terms.id)) return fault('exists')
   if (clients.byId.size >= MAX_CLIENTS) return fault('too_many')
-  if (!hasGroup(clients, terms)) return fault('unknown_group')
+  if (!hasGroup(clients, terms)) return fault('no_such_group')
   if (hasToken(clients, sha256)) return fault('same_token')
   const client = putClient(clients, terms, { kind: 'minted', createdAtMs: nowMs }, nowMs)
   client.tokens = [{ sha256, createdAtMs: nowMs, expiresAtMs: null }]
@@ -249,8 +262,11 @@ function ofBudget(
   nowMs: number,
 ): ClientsReply {
   const quota = quotaOf(clients, order.owner)
-  const budget = quota?.budgets.find(({ terms }) => terms.period === order.period)
-  if (quota === undefined || budget === undefined) return fault('unknown_budget')
+  if (quota === undefined) {
+    return fault(order.owner.startsWith('client:') ? 'unknown_client' : 'unknown_group')
+  }
+  const budget = quota.budgets.find(({ terms }) => terms.period === order.period)
+  if (budget === undefined) return fault('unknown_budget')
   change(budget, order, nowMs)
   touched.budgets.add(order.owner)
   return { kind: 'budgets', used: quotaView(quota, nowMs) }

@@ -1,0 +1,294 @@
+import { z } from 'zod'
+import {
+  clientChanges,
+  groupChanges,
+  increase,
+  newClient,
+  newGroup,
+  rotation,
+} from '../../src/admin/admin-schemas.ts'
+import {
+  auditAnswer,
+  budgetsAnswer,
+  clientAnswer,
+  clientsAnswer,
+  groupAnswer,
+  groupsAnswer,
+  tokenAnswer,
+  usedBudget,
+} from '../../src/admin/answer-schemas.ts'
+import { SPEND_PERIODS } from '../../src/balancing/limits/quota-charge.ts'
+
+/** Makes `docs/openapi.json`: the routes below, with bodies and answers by the code's own schemas. */
+
+const TAKEN = {
+  NewClient: newClient,
+  ClientChanges: clientChanges,
+  Rotation: rotation,
+  NewGroup: newGroup,
+  GroupChanges: groupChanges,
+  Increase: increase,
+}
+
+const GIVEN = {
+  Client: clientAnswer,
+  Clients: clientsAnswer,
+  ClientAndToken: tokenAnswer,
+  Group: groupAnswer,
+  Groups: groupsAnswer,
+  Budget: usedBudget,
+  Budgets: budgetsAnswer,
+  Audit: auditAnswer,
+}
+
+interface Operation {
+  readonly summary: string
+  readonly body?: keyof typeof TAKEN
+  /** Whether an empty body does too. */
+  readonly isBodyOptional?: true
+  readonly status?: 200 | 201 | 204
+  readonly answer?: keyof typeof GIVEN
+  /** What may be wrong with it, besides what may be wrong with any. */
+  readonly faults?: readonly (400 | 404 | 409 | 413)[]
+}
+
+const BODY = [400, 413] as const
+
+const reset: Operation = {
+  summary: 'Forgets what is spent and lost of a budget.',
+  answer: 'Budgets',
+  faults: [404],
+}
+
+const increased: Operation = {
+  summary: 'Adds to a budget until a moment. 0 takes the increase away.',
+  body: 'Increase',
+  answer: 'Budgets',
+  faults: [...BODY, 404],
+}
+
+/** By method and path, as the app names its routes. */
+export const OPERATIONS: Readonly<Record<string, Operation>> = {
+  'GET /admin/api/clients': {
+    summary: 'All clients, with what they have used.',
+    answer: 'Clients',
+  },
+  'POST /admin/api/clients': {
+    summary: 'Makes a client. The answer shows its token, once.',
+    body: 'NewClient',
+    status: 201,
+    answer: 'ClientAndToken',
+    faults: [...BODY, 409],
+  },
+  'GET /admin/api/clients/:id': { summary: 'One client.', answer: 'Client', faults: [404] },
+  'PATCH /admin/api/clients/:id': {
+    summary: 'Changes the fields that are given. null takes a limit away.',
+    body: 'ClientChanges',
+    answer: 'Client',
+    faults: [...BODY, 404, 409],
+  },
+  'DELETE /admin/api/clients/:id': {
+    summary: 'Revokes a client. It is refused everywhere within a minute.',
+    status: 204,
+    faults: [404, 409],
+  },
+  'POST /admin/api/clients/:id/rotate': {
+    summary: 'Makes a new token and shows it, once. The one before stays valid for grace_s.',
+    body: 'Rotation',
+    isBodyOptional: true,
+    answer: 'ClientAndToken',
+    faults: [...BODY, 404, 409],
+  },
+  'POST /admin/api/clients/:id/budgets/:period/reset': reset,
+  'POST /admin/api/clients/:id/budgets/:period/increase': increased,
+  'GET /admin/api/groups': { summary: 'All groups, with what they have used.', answer: 'Groups' },
+  'POST /admin/api/groups': {
+    summary: 'Makes a group.',
+    body: 'NewGroup',
+    status: 201,
+    answer: 'Group',
+    faults: [...BODY, 409],
+  },
+  'GET /admin/api/groups/:id': { summary: 'One group.', answer: 'Group', faults: [404] },
+  'PATCH /admin/api/groups/:id': {
+    summary: 'Changes the fields that are given. null takes a limit away.',
+    body: 'GroupChanges',
+    answer: 'Group',
+    faults: [...BODY, 404, 409],
+  },
+  'DELETE /admin/api/groups/:id': {
+    summary: 'Removes a group that has no clients.',
+    status: 204,
+    faults: [404, 409],
+  },
+  'POST /admin/api/groups/:id/budgets/:period/reset': reset,
+  'POST /admin/api/groups/:id/budgets/:period/increase': increased,
+  'GET /admin/api/audit': {
+    summary: 'The last thousand changes, the newest first.',
+    answer: 'Audit',
+  },
+}
+
+const FAULTS = {
+  400: 'The body is not what it must be; the message names the field.',
+  401: 'No valid admin token.',
+  403: 'READ_TOKEN, and a call that is no GET.',
+  404: 'No such client, group or budget. Without ADMIN_TOKEN and READ_TOKEN, any path.',
+  409: 'There is one already, CLIENT_KEYS holds it, or something else of it is in the way.',
+  413: 'The body is too large.',
+  503: "The pool's object does not answer. See Retry-After.",
+}
+
+const PARAMETERS = {
+  id: {
+    name: 'id',
+    in: 'path',
+    required: true,
+    description: 'The name of the client or the group.',
+    schema: { type: 'string' },
+  },
+  period: {
+    name: 'period',
+    in: 'path',
+    required: true,
+    description: 'The period of the budget.',
+    schema: { type: 'string', enum: SPEND_PERIODS },
+  },
+}
+
+const ERROR = {
+  type: 'object',
+  required: ['error'],
+  properties: {
+    error: {
+      type: 'object',
+      required: ['code', 'message', 'metadata'],
+      properties: {
+        code: { type: 'integer', description: 'The status.' },
+        message: { type: 'string' },
+        metadata: {
+          type: 'object',
+          required: ['source', 'reason', 'error_type'],
+          properties: {
+            source: { const: 'switchyard' },
+            reason: { type: 'string' },
+            error_type: { type: 'string' },
+            fault: { type: 'string', description: 'What an order was refused for.' },
+          },
+        },
+      },
+    },
+  },
+}
+
+/** The whole document. */
+export function openApi(): object {
+  const schemas = { ...schemasOf(TAKEN, 'input'), ...schemasOf(GIVEN, 'output'), Error: ERROR }
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Switchyard: admin API',
+      version: '1',
+      description:
+        'For operators. It is there while ADMIN_TOKEN or READ_TOKEN is set. ADMIN_TOKEN opens all of it, READ_TOKEN every GET.',
+    },
+    security: [{ adminToken: [] }],
+    paths: pathsOf(),
+    components: {
+      securitySchemes: {
+        adminToken: { type: 'http', scheme: 'bearer', description: 'ADMIN_TOKEN.' },
+        readToken: { type: 'http', scheme: 'bearer', description: 'READ_TOKEN: GET only.' },
+      },
+      parameters: PARAMETERS,
+      responses: Object.fromEntries(
+        Object.entries(FAULTS).map(([status, description]) => [
+          status,
+          {
+            description,
+            ...(status === '503'
+              ? { headers: { 'Retry-After': { schema: { type: 'integer' } } } }
+              : {}),
+            content: contentOf('Error'),
+          },
+        ]),
+      ),
+      schemas,
+    },
+  }
+}
+
+function pathsOf(): object {
+  const paths: Record<string, Record<string, object>> = {}
+  for (const [name, operation] of Object.entries(OPERATIONS)) {
+    const [method = '', route = ''] = name.split(' ')
+    const path = route.replaceAll(/:(\w+)/g, '{$1}')
+    paths[path] ??= {}
+    paths[path][method.toLowerCase()] = operationOf(method, route, operation)
+  }
+  return paths
+}
+
+function operationOf(method: string, route: string, operation: Operation): object {
+  const { summary, body, isBodyOptional, status = 200, answer, faults = [] } = operation
+  const parameters = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
+    return { $ref: `#/components/parameters/${name}` }
+  })
+  const isRead = method === 'GET'
+  const statuses = [...faults, 401, ...(isRead ? [] : [403]), 503].toSorted((a, b) => a - b)
+  return {
+    summary,
+    ...(isRead ? { security: [{ adminToken: [] }, { readToken: [] }] } : {}),
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(body === undefined
+      ? {}
+      : { requestBody: { required: isBodyOptional !== true, content: contentOf(body) } }),
+    responses: {
+      [status]: {
+        description: status === 204 ? 'Done.' : summary,
+        ...(answer === undefined ? {} : { content: contentOf(answer) }),
+      },
+      ...Object.fromEntries(
+        statuses.map((fault) => [fault, { $ref: `#/components/responses/${fault}` }]),
+      ),
+    },
+  }
+}
+
+const contentOf = (schema: string) => ({
+  'application/json': { schema: { $ref: `#/components/schemas/${schema}` } },
+})
+
+/** The schemas as JSON Schema. Where one holds another of them, it refers to it. */
+function schemasOf(schemas: Readonly<Record<string, z.core.$ZodType>>, io: 'input' | 'output') {
+  const registry = z.registry<{ id: string }>()
+  for (const [id, schema] of Object.entries(schemas)) registry.add(schema, { id })
+  const extracted: Record<string, object> = {}
+  const made = z.toJSONSchema(registry, {
+    io,
+    unrepresentable: 'any',
+    uri: (id) => `#/components/schemas/${id}`,
+    override: ({ zodSchema, jsonSchema }) => {
+      const list = listOrOne(zodSchema)
+      if (list === null) return
+      extracted.NewBudget = list.items
+      const items = { $ref: '#/components/schemas/NewBudget' }
+      for (const name of Object.keys(jsonSchema)) Reflect.deleteProperty(jsonSchema, name)
+      Object.assign(jsonSchema, { anyOf: [items, { ...list, items }] })
+    },
+  })
+  const named = Object.fromEntries(
+    Object.entries(made.schemas).map(([id, { $schema: _, $id: __, ...schema }]) => [id, schema]),
+  )
+  return { ...named, ...extracted }
+}
+
+/**
+ * JSON Schema knows no transformation. The only one that comes before a check makes a list of one
+ * budget: the list's schema is what comes out of it.
+ */
+function listOrOne(schema: z.core.$ZodTypes) {
+  const { def } = schema._zod
+  if (def.type !== 'pipe' || (def.in as z.core.$ZodTypes)._zod.def.type !== 'transform') return null
+  const { $schema: _, ...list } = z.toJSONSchema(def.out, { io: 'input' })
+  return { ...list, items: z.object({}).loose().parse(list.items) }
+}
