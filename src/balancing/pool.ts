@@ -50,6 +50,7 @@ import {
   undoAdmission,
   undoUncharged,
 } from './serving/client-charges.ts'
+import { awaitGeneration } from './serving/generation-booking.ts'
 import { noteChange, noteReport } from './serving/key-changes.ts'
 import { beginLate } from './serving/leases-ahead.ts'
 import { learnFromReport } from './serving/report-feedback.ts'
@@ -299,7 +300,7 @@ export function settle(
   if (closing.kind === 'duplicate') return
   const step = { state, nowMs, random }
   const found = closing.kind === 'forgotten' ? null : closing.lease
-  settleForClient(state, closing, settlement, nowMs)
+  const charged = settleForClient(state, closing, settlement, nowMs)
   if (found?.kind === 'reserved' && settlement.unused) {
     if (closing.kind === 'live') endUnused(state, found, nowMs)
     return
@@ -310,7 +311,9 @@ export function settle(
   const key = state.keys.get(keyId)
   if (key !== undefined) settleKey(step, key, { closing, lease }, settlement)
   if (settlement.unused) return
-  bookAttempt(step, keyId, settlement, lease ?? settlement.lease ?? null)
+  const terms = lease ?? settlement.lease ?? null
+  bookAttempt(step, keyId, settlement, terms)
+  if (terms !== null) awaitGeneration(step, settlement, { keyId, ...terms, holds: charged })
 }
 
 /** Frees the key of a lease, and learns of it what the attempt showed. */

@@ -213,6 +213,7 @@ function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> 
       ...part('meters'),
       ...part('quotas'),
       ...part('generations'),
+      ...part('reconciliations'),
     },
   }
 }

@@ -18,6 +18,7 @@ import type {
 } from '../../src/gateway/inference-request.ts'
 import { startJourney } from '../../src/gateway/journey.ts'
 import type { KnownCredit } from '../../src/gateway/leases/credit-cache.ts'
+import { createGenerationLookups } from '../../src/gateway/leases/generation-lookups.ts'
 import { createIsolateLeases, type IsolateLeases } from '../../src/gateway/leases/isolate-leases.ts'
 import { createKeyLookups } from '../../src/gateway/leases/key-lookups.ts'
 import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
@@ -280,8 +281,8 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     leases: createLeaseBroker({
       ports,
       pool: isolates.poolOf(isolate),
-      ring,
-      lookups,
+      ...{ ring, lookups },
+      generations: createGenerationLookups({ ports, upstreamUrl: UPSTREAM_URL, ring }),
       leases: isolates.leasesOf(isolate),
       onPoolUnavailable: options.onPoolUnavailable ?? 'open',
       background: (work) => void background.push(work),

@@ -1,17 +1,20 @@
 import type { ClientId, GroupId } from '../ids.ts'
 import type { Hold, QuotaCharge, QuotaOwner } from '../limits/quota-charge.ts'
-import { type Settlement, tokensUsed } from '../settlement.ts'
+import { endOfUtcWindow } from '../limits/utc-window.ts'
+import { type Settlement, tokensUsed, type Usage } from '../settlement.ts'
 import {
   type Budget,
   costNanos,
   find,
+  holdOf,
   release,
   spend,
   type Threshold,
   takeThreshold,
 } from './budget.ts'
+import { quotaOf } from './client-records.ts'
 import { type Clients, chargedQuotas, quotasOf } from './clients.ts'
-import { correctQuotaTokens, endQuota, heldOf, loseQuota, type Quota } from './quota.ts'
+import { correctQuotaTokens, endQuota, heldOf, loseQuota } from './quota.ts'
 
 /** A budget whose spend has passed a share of it for the first time in its period. */
 export interface ThresholdPassed {
@@ -25,6 +28,8 @@ export interface ChargeSettled {
   /** Those whose rows must be written before the pool answers. */
   readonly owners: readonly QuotaOwner[]
   readonly passed: readonly ThresholdPassed[]
+  /** What each budget was charged. */
+  readonly booked: readonly Hold[]
 }
 
 /** What a lease has taken. It is `lost` if the lease had ended without a word before. */
@@ -40,7 +45,7 @@ export function settleCharge(
   settlement: Settlement,
   nowMs: number,
 ): ChargeSettled {
-  const booking = new Booking(settlement, nowMs)
+  const booking = new Booking(nowMs)
   const used = tokensUsed(settlement)
   for (const quota of chargedQuotas(clients, charge)) {
     if (standing === 'live') endQuota(quota)
@@ -48,7 +53,7 @@ export function settleCharge(
     for (const [budget, nanos] of heldOf(quota, charge)) {
       if (standing === 'live') release(budget, nanos)
       else find(budget, nanos)
-      booking.book(quota, budget, nanos)
+      booking.book(quota.owner, budget, costOf(budget, nanos, settlement))
     }
   }
   return booking
@@ -69,13 +74,13 @@ export function settleForgotten(
   settlement: Settlement,
   nowMs: number,
 ): ChargeSettled {
-  const booking = new Booking(settlement, nowMs)
+  const booking = new Booking(nowMs)
   for (const quota of quotasOf(clients, clientId, groupId)) {
     const held = new Map(heldOf(quota, { holds }))
     for (const budget of quota.budgets) {
       const nanos = held.get(budget) ?? 0
       find(budget, nanos)
-      booking.book(quota, budget, nanos)
+      booking.book(quota.owner, budget, costOf(budget, nanos, settlement))
     }
   }
   return booking
@@ -85,17 +90,16 @@ export function settleForgotten(
 class Booking implements ChargeSettled {
   readonly owners: QuotaOwner[] = []
   readonly passed: ThresholdPassed[] = []
-  readonly #settlement: Settlement
+  readonly booked: Hold[] = []
   readonly #nowMs: number
 
-  constructor(settlement: Settlement, nowMs: number) {
-    this.#settlement = settlement
+  constructor(nowMs: number) {
     this.#nowMs = nowMs
   }
 
-  book({ owner }: Quota, budget: Budget, heldNanos: number): void {
-    const nanos = costOf(budget, heldNanos, this.#settlement)
+  book(owner: QuotaOwner, budget: Budget, nanos: number): void {
     if (spend(budget, nanos, this.#nowMs)) this.owners.push(owner)
+    this.booked.push(holdOf(owner, budget, nanos))
     const percent = takeThreshold(budget, this.#nowMs)
     if (percent !== null) this.passed.push({ owner, budget, percent })
   }
@@ -125,19 +129,29 @@ export function findCharge(clients: Clients, charge: QuotaCharge): void {
   }
 }
 
+/** What was charged to budgets by an estimate. */
+export interface EstimatedCharge {
+  readonly holds: readonly Hold[]
+  readonly bookedAtMs: number
+}
+
 /**
- * Books the difference that a look at a generation has shown, in nano-dollars.
- * @returns those whose rows must be written before the pool answers
+ * Puts what an answer has really cost in the place of its estimate. A budget whose period has ended
+ * since then is left alone: the difference would be taken from what others have spent.
  */
 export function correctSpend(
   clients: Clients,
-  clientId: ClientId,
-  differenceNanos: number,
+  { holds, bookedAtMs }: EstimatedCharge,
+  usage: Usage,
   nowMs: number,
-): readonly QuotaOwner[] {
-  const owners: QuotaOwner[] = []
-  for (const { owner, budgets } of quotasOf(clients, clientId)) {
-    for (const budget of budgets) if (spend(budget, differenceNanos, nowMs)) owners.push(owner)
+): ChargeSettled {
+  const booking = new Booking(nowMs)
+  for (const { owner, period, nanos } of holds) {
+    const budget = quotaOf(clients, owner)?.budgets.find(({ terms }) => terms.period === period)
+    const isOver =
+      period !== 'total' && endOfUtcWindow(period, bookedAtMs) !== endOfUtcWindow(period, nowMs)
+    if (budget === undefined || isOver) continue
+    booking.book(owner, budget, costNanos(budget, usage) - nanos)
   }
-  return owners
+  return booking
 }

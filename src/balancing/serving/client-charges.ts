@@ -18,7 +18,7 @@ import {
 import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
-import type { QuotaCharge } from '../limits/quota-charge.ts'
+import type { Hold, QuotaCharge } from '../limits/quota-charge.ts'
 import type { PoolState } from '../pool-state.ts'
 import type { HeldOfBudgets, Settlement } from '../settlement.ts'
 
@@ -93,23 +93,30 @@ export function heldOfBudgets({ charge }: Lease): { readonly held?: HeldOfBudget
   return { held: { groupId: charge.groupId, holds: charge.holds } }
 }
 
-/** Settles what a lease has taken of its client's limits, or what it would have. */
+/**
+ * Settles what a lease has taken of its client's limits, or what it would have.
+ * @returns what each budget was charged
+ */
 export function settleForClient(
   state: PoolState,
   closing: Exclude<Closing, { kind: 'duplicate' }>,
   settlement: Settlement,
   nowMs: number,
-): void {
+): readonly Hold[] {
   const { clients } = state
   const charge = closing.kind === 'forgotten' ? null : closing.lease.charge
   if (charge === null) {
     const forgotten = settlement.unused ? null : forgottenCharge(state, closing, settlement)
-    if (forgotten !== null) note(state, settleForgotten(clients, forgotten, settlement, nowMs))
-  } else if (!settlement.unused) {
+    if (forgotten === null) return []
+    return noteSettled(state, settleForgotten(clients, forgotten, settlement, nowMs))
+  }
+  if (!settlement.unused) {
     const standing = closing.kind === 'live' ? 'live' : 'lost'
-    note(state, settleCharge(clients, { charge, standing }, settlement, nowMs))
-  } else if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
+    return noteSettled(state, settleCharge(clients, { charge, standing }, settlement, nowMs))
+  }
+  if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
   else findCharge(clients, charge)
+  return []
 }
 
 /** What a lease has taken that is forgotten, or that began before its client had limits. */
@@ -128,9 +135,14 @@ function forgottenCharge(
   return { clientId: terms.clientId, groupId, holds }
 }
 
-function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
+/** @returns what each budget was charged */
+export function noteSettled(
+  { changes }: PoolState,
+  { owners, passed, booked }: ChargeSettled,
+): readonly Hold[] {
   for (const owner of owners) changes.budgets.add(owner)
   changes.thresholds.push(...passed)
+  return booked
 }
 
 /** What a lease held that ended without a word stays charged, until a late word says better. */
