@@ -55,6 +55,9 @@ export interface RecordRows {
  */
 const PARTS_BY_TURNS: readonly string[] = ['byModel', 'generations'] satisfies (keyof Checkpoint)[]
 
+/** Parts that most pools never have: while they are empty they need no row. */
+const RARE_PARTS: readonly string[] = ['quotas', 'reconciliations'] satisfies (keyof Checkpoint)[]
+
 export interface Store {
   load(): PoolRecords
   /** Writes what one step changed. */
@@ -97,6 +100,8 @@ export function createStore(rows: RecordRows): Store {
     }
   }
   const putPart = (part: string, record: unknown) => {
+    const isEmpty = Array.isArray(record) && record.length === 0
+    if (isEmpty && RARE_PARTS.includes(part) && !written.has(`checkpoint ${part}`)) return
     const pieces = piecesOf(JSON.stringify(record))
     for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
     for (let i = pieces.length; written.has(`checkpoint ${pieceId(part, i)}`); i++) {
