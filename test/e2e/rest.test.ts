@@ -62,7 +62,7 @@ test('what an answer did not tell is booked as OpenRouter charged it', {
   timeout: 120_000,
 }, async () => {
   const ADMIN = 'admin-token-of-the-e2e-tests-000001'
-  const budget = { usd: 5, period: 'day' }
+  const budget = { usd: 50, period: 'day' }
   const clients = [{ id: 'app', token: TOKEN, group: 'team', budget }]
   const gateway = await startGateway(upstream, {
     secrets: {
