@@ -42,7 +42,8 @@ export const BENCH_ORDER = ['detail', 'reason', 'scope', 'term'] as const
 /** A key report; one of a key that was refused, and one of a lookup that failed, has fewer. */
 export const KEY_REPORT = [
   ...['askedAtMs', 'balanceUsd', 'creator', 'expiresAtMs', 'fingerprint', 'freeRemaining'],
-  ...['keyId', 'kind', 'layer', 'limitUsd', 'owner', 'remainingUsd', 'resetsAtMs', 'workspace'],
+  ...['keyId', 'kind', 'layer', 'limitUsd', 'owner', 'remainingUsd', 'resetsAtMs', 'usageDailyUsd'],
+  'workspace',
 ] as const
 
 /** Fields of what the object answers. */
@@ -52,7 +53,7 @@ export const EXCHANGE_REPLY = [
 
 export const HEALTH_REPLY = ['usableKeys', 'version'] as const
 
-export const DUTIES_REQUEST = ['max'] as const
+export const DUTIES_REQUEST = ['max', 'maxGenerations'] as const
 
 export const DUTIES_REPLY = ['lookups', 'version'] as const
 
@@ -68,8 +69,8 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health', 'keyForGeneration'],
-  ...['manageClients', 'quotas', 'snapshot', 'spending', 'whenDecided'],
+  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health'],
+  ...['keyForGeneration', 'manageClients', 'quotas', 'snapshot', 'spending', 'whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -115,6 +116,8 @@ export const STORED_FIELDS = {
     'charge',
     'chargedAtMs',
     ...['clientId', 'completionTokens', 'costUsd', 'credit', 'current', 'day', 'epoch'],
+    'estimated',
+    'estimatedUsd',
     'expiresAtMs',
     ...[
       'failures',
@@ -146,6 +149,7 @@ export const STORED_FIELDS = {
       'savedAtMs',
       'slot',
       'smoothedWeights',
+      'spentDay',
       'stale',
       'successes',
       'today',

@@ -122,11 +122,18 @@ export function learnHold(key: KeyState, heldMs: number): void {
   key.meanHoldMs = mean + LATEST_HOLD_SHARE * (heldMs - mean)
 }
 
+/**
+ * What an answer counts of its key's money. A stream that was cut has cost something, although it did
+ * not say how much.
+ */
+export function chargedUsd({ meanTokenUsd }: PoolState, usage: Usage): number {
+  const isUntold = usage.estimated && usage.costUsd === 0
+  return isUntold ? (usage.promptTokens + usage.completionTokens) * meanTokenUsd : usage.costUsd
+}
+
 function learnCost(state: PoolState, key: KeyState, usage: Usage, nowMs: number): void {
   const tokens = usage.promptTokens + usage.completionTokens
-  // A stream that was cut has cost something, although it did not say how much.
-  const isUntold = usage.estimated && usage.costUsd === 0
-  const costUsd = isUntold ? tokens * state.meanTokenUsd : usage.costUsd
+  const costUsd = chargedUsd(state, usage)
   key.credit = afterSpending(key.credit, costUsd, nowMs)
   key.spentSinceAskedUsd += costUsd
   if (key.spend !== null && addSpend(key.spend, costUsd, state.meanCostUsd, nowMs)) {

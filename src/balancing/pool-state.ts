@@ -1,4 +1,5 @@
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
+import type { DayOfSpending, Drift } from './accounting/drift.ts'
 import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
 import {
@@ -8,6 +9,7 @@ import {
   type MaxSpend,
   renewSpend,
 } from './accounting/max-spend.ts'
+import { createReconciliations, type Reconciliations } from './accounting/reconciliation.ts'
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
@@ -115,6 +117,8 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   tooLarge: SizeNote | null
   /** Null for a key without `max_spend`. */
   spend: KeySpend | null
+  /** For the daily audit; null until OpenRouter has told what the key spent. */
+  spentDay: DayOfSpending | null
 }
 
 /** A route, with what its strategy remembers. */
@@ -147,6 +151,8 @@ export interface Changes {
   readonly groups: Set<GroupId>
   /** Budgets that have passed a share of what they pay for, and of which nobody was told yet. */
   thresholds: ThresholdPassed[]
+  /** Days on which a key spent another sum at OpenRouter than here, and of which nobody was told yet. */
+  drifts: Drift[]
   models: boolean
 }
 
@@ -176,6 +182,7 @@ export interface PoolState {
   readonly retryBudget: RetryBudget
   readonly ledger: Ledger
   readonly generations: Generations
+  readonly reconciliations: Reconciliations
   /** Moving average of what an answer costs, and of what a token of it costs. */
   meanCostUsd: number
   meanTokenUsd: number
@@ -241,6 +248,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
     ledger,
     generations: createGenerations(),
+    reconciliations: createReconciliations(),
     meanCostUsd: 0,
     meanTokenUsd: 0,
     lookupsDueAtMs: 0,
@@ -255,6 +263,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
       clients: new Set(),
       groups: new Set(),
       thresholds: [],
+      drifts: [],
       models: false,
     },
   }
@@ -299,6 +308,7 @@ function createKey(
     tpm: createMeter(config.tpm),
     affordableTokens: null,
     tooLarge: null,
+    spentDay: null,
   }
 }
 

@@ -4,7 +4,7 @@ import { type Blame, NOBODY } from '../openrouter/failures/blame.ts'
 import type { ClientReply } from './answers/client-reply.ts'
 import { answerOf, noticeOf } from './answers/gateway-error.ts'
 import type { AnsweredAttempt, Attempting } from './attempting.ts'
-import { usageOf } from './attempts/estimated-usage.ts'
+import { usageOf, usageOfPrompt } from './attempts/estimated-usage.ts'
 import type { OpenLease } from './attempts/open-lease.ts'
 import { errorOfBreak, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
@@ -54,7 +54,8 @@ export class Answering {
       case 'bytes': {
         const { head, first, tail } = answer
         const end = await relayBytes(this.#ends(attempt), head, first, tail)
-        return await this.#end(attempt, end, { status: head.status, usage: tail?.usage() ?? null })
+        const usage = tail?.usage() ?? usageOfPrompt(this.#request.promptTokens)
+        return await this.#end(attempt, end, { status: head.status, usage })
       }
     }
   }

@@ -9,7 +9,7 @@ import { createTimings, type Timings } from './answers/timings.ts'
 import { type Attempt, attempt, isEventStream } from './attempts/attempt.ts'
 import { AttemptHistory, type FailedAttempt } from './attempts/attempt-history.ts'
 import { redactErrorEvents } from './attempts/error-events.ts'
-import { UNUSED } from './attempts/estimated-usage.ts'
+import { UNUSED, usageOfPrompt } from './attempts/estimated-usage.ts'
 import { type NextStep, nextStep, REPEAT_KEY } from './attempts/next-step.ts'
 import { OpenLease } from './attempts/open-lease.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
@@ -83,7 +83,7 @@ export class Attempting {
       if (acquired.kind !== 'leased') {
         return this.#end(acquired.kind === 'refused' ? acquired.refusal : null)
       }
-      const lease = new OpenLease(acquired)
+      const lease = new OpenLease(acquired, this.#request.estimatePrice ?? null)
       this.#lease = lease
       this.history.lease(acquired.keyId, acquired.model)
       const secret = this.#context.ring.secret(acquired.keyId)
@@ -147,7 +147,7 @@ export class Attempting {
 
   /** The settlement of the lease that is open, for a journey that a bug has ended. */
   abandon(): readonly Settlement[] {
-    return this.#lease?.end(NOBODY, null) ?? []
+    return this.#lease?.end(NOBODY, usageOfPrompt(this.#request.promptTokens)) ?? []
   }
 
   /** Settles when all settlements have been sent. */
@@ -247,7 +247,8 @@ export class Attempting {
     const result = await attempt(call, this.#request, this.#reply, { ...timeouts, held })
     const tookMs = ports.nowMs() - beganMs
     this.timings.upstream += tookMs
-    lease.observe(result, { tookMs, headersMs: call.headersMs() })
+    const generationId = call.generationId()
+    lease.observe(result, { tookMs, headersMs: call.headersMs(), generationId })
     if (result.kind !== 'stream') this.#reply.dropKeepAlives()
     if (result.kind === 'failed') call.close()
     return result

@@ -11,6 +11,7 @@ import type { GatewayError } from './answers/gateway-error.ts'
 import type { SecretRedaction } from './answers/secret-redaction.ts'
 import type { Timings } from './answers/timings.ts'
 import type { AttemptNote } from './attempts/attempt-history.ts'
+import type { EstimatePrice } from './attempts/open-lease.ts'
 import type { HeldBytes } from './byte-budget.ts'
 import type { KeyRing } from './leases/key-ring.ts'
 import type { LeaseBroker } from './leases/lease-broker.ts'
@@ -52,6 +53,8 @@ export interface InferenceRequest {
   readonly caller: Caller
   /** The most that it can cost; see `LeaseRequest`. Only set for a client with a budget. */
   readonly costNanos?: number | null
+  /** Only set for a client with a budget. */
+  readonly estimatePrice?: EstimatePrice
   /** The estimated tokens of the prompt, for an answer that is cut before it tells its usage. */
   readonly promptTokens: number
   /** The body exactly as it came. Only the model name is replaced, if another one is sent. */

@@ -6,6 +6,10 @@ import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/
 import { ByteBudget, ISOLATE_BYTES } from '../gateway/byte-budget.ts'
 import type { JourneyContext } from '../gateway/inference-request.ts'
 import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
+import {
+  createGenerationLookups,
+  type GenerationLookups,
+} from '../gateway/leases/generation-lookups.ts'
 import { createIsolateLeases, type IsolateLeases } from '../gateway/leases/isolate-leases.ts'
 import { createKeyLookups, type KeyLookups } from '../gateway/leases/key-lookups.ts'
 import { createKeyRing, type KeyRing } from '../gateway/leases/key-ring.ts'
@@ -147,6 +151,7 @@ export function journeyContextOf(
   const { onPoolUnavailable, spillFreeTier, spillPolicy, queue } = policy
   const leases = createLeaseBroker({
     ...{ ports, pool, ring, lookups, onPoolUnavailable, background },
+    generations: (duties) => generationLookupsOf(gateway)(duties),
     leases: gateway.leases,
   })
   const spill = { freeTier: spillFreeTier, policy: spillPolicy }
@@ -158,6 +163,10 @@ export function keyLookupsOf(gateway: Gateway): KeyLookups {
   const { upstreamUrl } = config
   const onValid = (answer: KnownCredit) => warnOfExpiry(gateway, answer)
   return createKeyLookups({ ports, upstreamUrl, ring, cache: credit, onValid })
+}
+
+export function generationLookupsOf({ config, ring, ports }: Gateway): GenerationLookups {
+  return createGenerationLookups({ ports, upstreamUrl: config.upstreamUrl, ring })
 }
 
 const DAY_MS = 24 * 60 * 60_000

@@ -1,21 +1,33 @@
 import type { Ports } from '../gateway/ports.ts'
-import { gatewayOf, hasBudgets, keyLookupsOf } from './composition-root.ts'
+import { gatewayOf, generationLookupsOf, hasBudgets, keyLookupsOf } from './composition-root.ts'
 
-/** The most lookups of one minute. Further ones have their turn a minute later. */
+/** The most lookups of one minute, of keys and of generations. Further ones have their turn a minute later. */
 const MAX_LOOKUPS = 30
+const MAX_GENERATIONS = 60
 
 /**
- * Carries out the lookups that are due although no request comes, so that a key that was repaired is
- * back before the next request, and renews the prices that budgets are kept by. It does nothing until a request has called the pool's object.
+ * Carries out the duties that are due although no request comes. It looks up keys, so that one that was
+ * repaired is back before the next request; it asks what answers have cost whose usage was estimated; and
+ * it renews the prices that budgets are kept by. It does nothing until a request has called the pool's
+ * object.
  */
 export async function carryOutDuties(env: Env, ports: Ports): Promise<void> {
   const result = gatewayOf(env, ports)
   if (!result.ok) return
-  const { pool, sight, prices } = result.gateway
+  const { gateway } = result
+  const { pool, sight, prices } = gateway
   if (!(await sight.isPlaced())) return
-  if (hasBudgets(result.gateway)) await prices.keepFresh()
-  const answer = await pool.duties({ max: MAX_LOOKUPS })
-  if (answer.kind === 'unavailable' || answer.value.lookups.length === 0) return
-  const lookups = await keyLookupsOf(result.gateway)(answer.value.lookups)
-  await pool.exchange({ version: 1, wants: [], settlements: [], lookups, takesNoDuties: true })
+  if (hasBudgets(gateway)) await prices.keepFresh()
+  const answer = await pool.duties({ max: MAX_LOOKUPS, maxGenerations: MAX_GENERATIONS })
+  if (answer.kind === 'unavailable') return
+  const { lookups: keyDuties, generations = [] } = answer.value
+  if (keyDuties.length + generations.length === 0) return
+  const [lookups, reconciled] = await Promise.all([
+    keyLookupsOf(gateway)(keyDuties),
+    generationLookupsOf(gateway)(generations),
+  ])
+  await pool.exchange({
+    ...{ version: 1, wants: [], settlements: [], lookups, takesNoDuties: true },
+    ...(reconciled.length === 0 ? {} : { reconciled }),
+  })
 }

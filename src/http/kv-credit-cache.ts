@@ -18,6 +18,7 @@ const stored = z.object({
   creator: orElse(z.nullable(z.string()), null),
   workspace: orElse(z.nullable(z.string()), null),
   freeRemaining: orElse(z.nullable(z.number()), null),
+  usageDailyUsd: orElse(z.nullable(z.number()), null),
 })
 
 /** An entry survives any likely outage, and the entry of a removed key disappears in the end. */

@@ -6,8 +6,10 @@ import { routeFor } from '../balancing/routes.ts'
 import type { RoutePolicy } from '../config/route-policy.ts'
 import { sha256Hex, sha256HexOfBytes } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
+import type { EstimatePrice } from '../gateway/attempts/open-lease.ts'
 import type { HeldBytes } from '../gateway/byte-budget.ts'
 import { OutgoingBody } from '../gateway/outgoing-body.ts'
+import { estimatedCostUsd } from '../openrouter/prices/estimated-cost.ts'
 import { readPricedFields } from '../openrouter/prices/priced-fields.ts'
 import { upperBoundNanos } from '../openrouter/prices/upper-bound.ts'
 import { conversationOf, maxTokensOf } from '../openrouter/requests/conversation.ts'
@@ -29,6 +31,7 @@ export interface RequestPlan {
   readonly body: OutgoingBody
   /** Only for a client with a budget; see `LeaseRequest`. */
   readonly costNanos?: number | null
+  readonly estimatePrice?: EstimatePrice
 }
 
 /** A request whose body has been read and parsed as far as routing needs. */
@@ -76,16 +79,17 @@ export async function planRequest(
   const models = [sent, ...new Set(allowed)] as const
   const affinity = await affinityOf(route, request)
   const answer = maxTokensOf(json)
-  // Only a limit of tokens per minute is worth an estimate that goes by the language. Sizes are only
+  // Only money, and a limit of tokens per minute, are worth an estimate by language. Sizes are only
   // compared with each other.
   const isMetered = hasTokenLimits || caller.hasTokenLimit
-  const promptTokens = request.promptTokens(isMetered ? 'close' : 'rough', ports.random)
+  const isClose = isMetered || caller.budget !== null
+  const promptTokens = request.promptTokens(isClose ? 'close' : 'rough', ports.random)
   const tokens = isMetered ? promptTokens + (answer ?? UNBOUNDED_ANSWER_TOKENS) : 0
   const size = promptTokens + (answer ?? LARGEST_ANSWER_TOKENS)
   const body = new OutgoingBody(bytes, asked, held, withModel)
   const parts = request.shape.partsOf?.(json) ?? 1
   const routeIndex = routes.indexOf(route)
-  const cost = await costOf(gateway, request, { models, route, ...beside })
+  const cost = await costOf(gateway, request, { models, route, promptTokens, ...beside })
   const plan = {
     asked,
     models,
@@ -165,6 +169,7 @@ export async function modelFault(
 interface Serving extends Beside {
   readonly models: readonly ModelId[]
   readonly route: RoutePolicy
+  readonly promptTokens: number
 }
 
 /**
@@ -174,8 +179,8 @@ interface Serving extends Beside {
 async function costOf(
   { prices, ports }: Gateway,
   request: ReadRequest,
-  { models, route, background, pause }: Serving,
-): Promise<{ readonly costNanos?: number | null }> {
+  { models, route, promptTokens, background, pause }: Serving,
+): Promise<Pick<RequestPlan, 'costNanos' | 'estimatePrice'>> {
   const { budget } = request.caller
   if (budget === null) return {}
   const table = prices.pricesFor(models, background)
@@ -183,7 +188,7 @@ async function costOf(
   const bound = upperBoundNanos(
     {
       models,
-      promptTokens: request.promptTokens('close', ports.random),
+      promptTokens,
       fields: isForm(request.headers) ? null : await readPricedFields(request.bytes, pause),
       maxRunMs: route.timeouts.totalMs,
       assumedAnswerTokens: budget.assumeOutputTokens,
@@ -191,7 +196,9 @@ async function costOf(
     table,
     ports.nowMs(),
   )
-  return { costNanos: bound.kind === 'bounded' ? bound.nanos : null }
+  const estimatePrice: EstimatePrice = (model, usage) =>
+    estimatedCostUsd(usage, model, table, ports.nowMs())
+  return { costNanos: bound.kind === 'bounded' ? bound.nanos : null, estimatePrice }
 }
 
 function isForm(headers: Headers): boolean {

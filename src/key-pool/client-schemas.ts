@@ -29,7 +29,7 @@ const owner: z.ZodMiniType<QuotaOwner> = z.templateLiteral([
   z.string(),
 ])
 
-const hold = z.object({ owner, period: z.enum(SPEND_PERIODS), nanos })
+export const holdSchema = z.object({ owner, period: z.enum(SPEND_PERIODS), nanos })
 
 /** What a stored lease has taken. A hold that is not understood is counted by the budget's row. */
 export const chargeSchema: z.ZodMiniType<QuotaCharge> = z.object({
@@ -38,7 +38,7 @@ export const chargeSchema: z.ZodMiniType<QuotaCharge> = z.object({
   requests: orElse(z.literal([0, 1]), 0),
   tokens: orElse(z.number(), 0),
   chargedAtMs: moment,
-  holds: orElse(entries(hold), []),
+  holds: orElse(entries(holdSchema), []),
 })
 
 const increase = z.object({ nanos, untilMs: moment })

@@ -1,4 +1,5 @@
 import { DurableObject } from 'cloudflare:workers'
+import type { Drift } from '../balancing/accounting/drift.ts'
 import type { Spending } from '../balancing/accounting/ledger.ts'
 import type { AuditEntry } from '../balancing/clients/audit.ts'
 import { usdOf } from '../balancing/clients/budget.ts'
@@ -46,6 +47,7 @@ export class KeyPool extends DurableObject<Env> {
       logBug,
       logTransition,
       logThreshold,
+      logDrift,
     })
   }
 
@@ -125,6 +127,15 @@ function logThreshold({ owner, budget, percent }: ThresholdPassed): void {
     JSON.stringify({ message: 'budget_threshold', owner, period, percent, usd, spent_usd: spent }),
   )
 }
+
+/** One line when a key spent another sum in a UTC day at OpenRouter than was booked here. */
+function logDrift({ keyId, day, upstreamUsd, bookedUsd }: Drift): void {
+  const date = isoTime(day * DAY_MS)?.slice(0, 10)
+  const sums = { openrouter_usd: upstreamUsd, booked_usd: bookedUsd }
+  console.warn(JSON.stringify({ message: 'spend_drift', key: keyId, date, ...sums }))
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000
 
 /** A moment that no calendar holds is none: a reset may be any number. */
 function isoTime(ms: number): string | undefined {

@@ -1,3 +1,4 @@
+import type { GenerationReport } from '../balancing/accounting/reconciliation.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import { type IsolateId, isolateId } from '../balancing/ids.ts'
 import type { LeaseRequest, RequestAffinity } from '../balancing/lease-request.ts'
@@ -259,6 +260,19 @@ function isHold(value: unknown): boolean {
   return isText(owner) && isText(period) && isAmount(nanos)
 }
 
+export function isGenerationReport(value: unknown): value is GenerationReport {
+  if (!(isObject(value) && isId(value.generationId))) return false
+  switch (value.kind) {
+    case 'found':
+      return isUsage(value.usage)
+    case 'not_found':
+    case 'unknown':
+      return true
+    default:
+      return false
+  }
+}
+
 export function isKeyReport(value: unknown): value is KeyReport {
   if (!(isObject(value) && isText(value.keyId))) return false
   switch (value.kind) {
@@ -282,6 +296,7 @@ function isAnswer(report: Fields<Extract<KeyReport, { kind: 'valid' }>>): boolea
     isNumberOrNull(report.expiresAtMs) &&
     isNumberOrNull(report.balanceUsd) &&
     (report.freeRemaining === undefined || isNumberOrNull(report.freeRemaining)) &&
+    (report.usageDailyUsd === undefined || isNumberOrNull(report.usageDailyUsd)) &&
     [report.layer, report.creator, report.workspace, report.fingerprint].every(isTextIfAny) &&
     (report.owner === null || isText(report.owner))
   )

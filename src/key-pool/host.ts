@@ -1,5 +1,11 @@
+import type { Drift } from '../balancing/accounting/drift.ts'
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
 import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledger.ts'
+import {
+  forgetHolds,
+  type GenerationDuty,
+  noteGenerationReport,
+} from '../balancing/accounting/reconciliation.ts'
 import { type AuditEntry, noteInAudit } from '../balancing/clients/audit.ts'
 import { directory } from '../balancing/clients/caller.ts'
 import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
@@ -18,7 +24,13 @@ import { checkpoint } from '../balancing/records/checkpoint.ts'
 import { forgottenRows } from '../balancing/records/forgotten-rows.ts'
 import { restore } from '../balancing/records/restore.ts'
 import { renewBudgets } from '../balancing/serving/client-charges.ts'
-import { takeDutiesAtRest, takeLookupDuties } from '../balancing/serving/duty-hand-out.ts'
+import {
+  GENERATIONS_PER_STEP,
+  takeDutiesAtRest,
+  takeGenerations,
+  takeLookupDuties,
+} from '../balancing/serving/duty-hand-out.ts'
+import { bookFound } from '../balancing/serving/generation-booking.ts'
 import { settle } from '../balancing/serving/lease-end.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import {
@@ -29,6 +41,7 @@ import {
 } from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
 import {
+  isGenerationReport,
   isKeyReport,
   isLeaseBegin,
   isLeaseOrder,
@@ -49,6 +62,7 @@ import {
   type ExchangeRequest,
   type HealthReply,
   MAX_DUTIES,
+  MAX_GENERATIONS,
   type ManageRequest,
 } from './protocol.ts'
 import type { Store } from './record-store.ts'
@@ -86,6 +100,8 @@ export interface HostPorts {
   logTransition(transition: Transition): void
   /** Tells the operator that a budget has passed a share of what it pays for. */
   logThreshold(passed: ThresholdPassed): void
+  /** Tells the operator of a day on which a key spent another sum at OpenRouter than here. */
+  logDrift(drift: Drift): void
 }
 
 /** What stands in the place of a decision about a lease request that can't be decided. */
@@ -136,10 +152,9 @@ export class PoolHost {
     for (const item of listOf(request.begins)) this.#begin(item, nowMs)
     for (const item of listOf(request.settlements)) this.#settle(item, nowMs)
     for (const item of listOf(request.lookups)) this.#report(item, nowMs)
+    for (const item of listOf(request.reconciled)) this.#reconcile(item, nowMs)
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
-    const lookups = request.takesNoDuties
-      ? null
-      : this.#guard(() => takeLookupDuties(this.#pool, nowMs))
+    const { lookups, generations } = this.#takeDuties(request, nowMs)
     this.#guard(() => this.#serve(nowMs))
     // Last, so that nobody who waits or asks goes without for the sake of a request yet to come.
     const ahead = listOf(request.orders).map((item) => this.#hold(item, nowMs))
@@ -147,7 +162,8 @@ export class PoolHost {
     return {
       version: 1,
       decisions,
-      lookups: lookups ?? [],
+      lookups,
+      ...(generations.length === 0 ? {} : { generations }),
       ...(ahead.length === 0 ? {} : { ahead }),
       clientsVersion: this.#pool.clients.version,
       ...(this.#pool.queue.size === 0 ? {} : { waiting: true }),
@@ -199,6 +215,9 @@ export class PoolHost {
     const { clients, changes, audit } = this.#pool
     const reply = carryOut(clients, order, changes, nowMs)
     if (order.kind === 'list' || reply.kind === 'fault') return reply
+    if (order.kind === 'reset_budget') {
+      forgetHolds(this.#pool.reconciliations, order.owner, order.period)
+    }
     noteInAudit(audit, { atMs: nowMs, by, what: order.kind, target: targetOf(order) })
     this.#noteChange()
     return reply
@@ -227,9 +246,21 @@ export class PoolHost {
   }
 
   /** Hands out lookup duties that no request has taken. The pool is not written for it. */
-  duties({ max }: DutiesRequest): DutiesReply {
-    const most = Number.isInteger(max) ? Math.min(Math.max(max, 0), MAX_DUTIES) : MAX_DUTIES
-    return { version: 1, lookups: takeDutiesAtRest(this.#pool, most, this.#ports.nowMs()) }
+  duties({ max, maxGenerations = 0 }: DutiesRequest): DutiesReply {
+    const nowMs = this.#ports.nowMs()
+    const lookups = takeDutiesAtRest(this.#pool, boundedBy(MAX_DUTIES, max), nowMs)
+    const generations = this.#takeGenerations(boundedBy(MAX_GENERATIONS, maxGenerations), nowMs)
+    return { version: 1, lookups, ...(generations.length === 0 ? {} : { generations }) }
+  }
+
+  #takeDuties({ takesNoDuties }: ExchangeRequest, nowMs: number) {
+    if (takesNoDuties) return { lookups: [], generations: [] }
+    const lookups = this.#guard(() => takeLookupDuties(this.#pool, nowMs)) ?? []
+    return { lookups, generations: this.#takeGenerations(GENERATIONS_PER_STEP, nowMs) }
+  }
+
+  #takeGenerations(most: number, nowMs: number): readonly GenerationDuty[] {
+    return this.#guard(() => takeGenerations(this.#pool, most, nowMs)) ?? []
   }
 
   #settle(item: unknown, nowMs: number): void {
@@ -253,6 +284,11 @@ export class PoolHost {
 
   #report(item: unknown, nowMs: number): void {
     if (isKeyReport(item)) this.#guard(() => report(this.#pool, item, nowMs))
+  }
+
+  #reconcile(item: unknown, nowMs: number): void {
+    if (!isGenerationReport(item)) return
+    this.#guard(() => noteGenerationReport(this.#pool.reconciliations, item, nowMs))
   }
 
   /** Always decides, so that the decisions stay in the order of the requests. */
@@ -334,8 +370,7 @@ export class PoolHost {
    */
   #noteChange(): void {
     const changed = takeChanges(this.#pool)
-    const { thresholds } = this.#pool.changes
-    for (const passed of thresholds.splice(0)) this.#ports.logThreshold(passed)
+    this.#tellOfMoney()
     if (hasRecords(changed)) this.#usable.atMs = Number.NEGATIVE_INFINITY
     this.#ports.store.save(changed)
     this.#hasChanged = true
@@ -343,6 +378,12 @@ export class PoolHost {
     if (!this.#isOutdated) this.#ports.store.outdate()
     this.#isOutdated = true
     if (!this.#isCheckpointDue) this.#setCheckpoint()
+  }
+
+  #tellOfMoney(): void {
+    const { thresholds, drifts } = this.#pool.changes
+    for (const passed of thresholds.splice(0)) this.#ports.logThreshold(passed)
+    for (const drift of drifts.splice(0)) this.#ports.logDrift(drift)
   }
 
   /** The timer also keeps the object in memory until the checkpoint is written. */
@@ -361,6 +402,8 @@ export class PoolHost {
     const { store } = this.#ports
     // A restart compares with what was out of use at this moment.
     this.#guard(() => this.#tellTransitions(nowMs))
+    this.#guard(() => bookFound(this.#pool, nowMs))
+    this.#tellOfMoney()
     const isKeysLeft = renewSpends(this.#pool)
     const isSurplusLeft = renewBudgets(this.#pool, nowMs) || isKeysLeft
     store.save(takeChanges(this.#pool))
@@ -381,6 +424,10 @@ export class PoolHost {
     // The object may be evicted now. Rows that are not on disk by then would be lost.
     this.#ports.sync()
   }
+}
+
+function boundedBy(most: number, wanted: number): number {
+  return Number.isInteger(wanted) ? Math.min(Math.max(wanted, 0), most) : most
 }
 
 function hasRecords({ keys, accounts, spends, models }: ChangedRecords): boolean {

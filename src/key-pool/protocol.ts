@@ -1,3 +1,4 @@
+import type { GenerationDuty, GenerationReport } from '../balancing/accounting/reconciliation.ts'
 import type { DirectoryEntry } from '../balancing/clients/caller.ts'
 import type { ClientsOrder } from '../balancing/clients/registry.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
@@ -23,6 +24,8 @@ export interface ExchangeRequest {
   readonly begins?: readonly LeaseBegin[]
   /** Orders for leases ahead. An older object gives none. */
   readonly orders?: readonly LeaseOrder[]
+  /** What OpenRouter told of answers whose usage was estimated. An older object ignores it. */
+  readonly reconciled?: readonly GenerationReport[]
   /** True from a Worker that carries out no lookup duties, so that the reply hands out none. */
   readonly takesNoDuties?: true
 }
@@ -33,6 +36,8 @@ export interface ExchangeReply {
   readonly decisions: readonly Decision[]
   /** Lookup duties that only this Worker gets: look up these keys now and report them. */
   readonly lookups: readonly LookupDuty[]
+  /** Answers that only this Worker gets: ask OpenRouter about them now, and report it. */
+  readonly generations?: readonly GenerationDuty[]
   /** See `DirectoryReply`. */
   readonly clientsVersion?: number
   /** For each of `orders`, in the same order, the leases that are held for it. */
@@ -65,18 +70,22 @@ export interface HealthReply {
 }
 
 export interface DutiesRequest {
-  /** The most duties that the Worker will carry out. */
+  /** The most lookups that the Worker will carry out. */
   readonly max: number
+  /** The most generations that it will ask about. An older Worker asks about none. */
+  readonly maxGenerations?: number
 }
 
 /** The lookup duties that are due while no request takes them along. The most overdue come first. */
 export interface DutiesReply {
   readonly version: 1
   readonly lookups: readonly LookupDuty[]
+  readonly generations?: readonly GenerationDuty[]
 }
 
 /** The object hands out no more duties at once, whatever a Worker says. */
 export const MAX_DUTIES = 30
+export const MAX_GENERATIONS = 100
 
 /**
  * What has become of a waiting request. The object holds the reply back until the request is

@@ -9,7 +9,7 @@ import type {
   KeyRecord,
   ModelsRecord,
 } from '../balancing/records/checkpoint.ts'
-import { chargeSchema, quotaRecordSchema } from './client-schemas.ts'
+import { chargeSchema, holdSchema, quotaRecordSchema } from './client-schemas.ts'
 import { entries, orElse, orNull } from './or-else.ts'
 
 /**
@@ -108,6 +108,8 @@ const counters = z.object({
   cachedTokens: z.number(),
   reasoningTokens: z.number(),
   costUsd: z.number(),
+  estimated: orElse(z.number(), 0),
+  estimatedUsd: orElse(z.number(), 0),
 })
 
 const tally = z.object({
@@ -178,8 +180,30 @@ function noCounters() {
   return {
     ...{ attempts: 0, successes: 0, failures: 0, ignored: 0, faults: {}, promptTokens: 0 },
     ...{ completionTokens: 0, cachedTokens: 0, reasoningTokens: 0, costUsd: 0 },
+    ...{ estimated: 0, estimatedUsd: 0 },
   }
 }
+
+const usage = z.object({
+  promptTokens: z.number(),
+  completionTokens: z.number(),
+  cachedTokens: z.number(),
+  reasoningTokens: z.number(),
+  costUsd: z.number(),
+  estimated: z.boolean(),
+})
+
+const reconciliation = z.object({
+  keyId: key,
+  clientId: client,
+  model,
+  bookedAtMs: moment,
+  booked: z.nullable(usage),
+  keyUsd: z.number(),
+  holds: entries(holdSchema),
+  tries: z.number(),
+  dueAtMs: moment,
+})
 
 /** The parts of a checkpoint. Each part has its own rows. */
 export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Checkpoint[Part]> } = {
@@ -195,6 +219,9 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
         lookupAtMs: orElse(moment, 0),
         epoch: orElse(z.number(), 0),
         fingerprint: orNull(z.string()),
+        spentDay: orNull(
+          z.object({ day: z.number(), upstreamUsd: z.number(), bookedUsd: z.number() }),
+        ),
       }),
     ),
     routes: entries(route),
@@ -212,4 +239,5 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
   generations: entries(
     z.tuple([z.string(), z.object({ keyId: key, clientId: client, atMs: moment })]),
   ),
+  reconciliations: entries(z.tuple([z.string(), reconciliation])),
 }

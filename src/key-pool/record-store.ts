@@ -55,8 +55,8 @@ export interface RecordRows {
  */
 const PARTS_BY_TURNS: readonly string[] = ['byModel', 'generations'] satisfies (keyof Checkpoint)[]
 
-/** A pool without limits of clients has no row for them. */
-const NOT_OF_ALL: readonly string[] = ['quotas'] satisfies (keyof Checkpoint)[]
+/** Parts that most pools never have: while they are empty they need no row. */
+const RARE_PARTS: readonly string[] = ['quotas', 'reconciliations'] satisfies (keyof Checkpoint)[]
 
 export interface Store {
   load(): PoolRecords
@@ -100,9 +100,9 @@ export function createStore(rows: RecordRows): Store {
     }
   }
   const putPart = (part: string, record: unknown) => {
-    const text = JSON.stringify(record)
-    if (text === '[]' && NOT_OF_ALL.includes(part) && !written.has(`checkpoint ${part}`)) return
-    const pieces = piecesOf(text)
+    const isEmpty = Array.isArray(record) && record.length === 0
+    if (isEmpty && RARE_PARTS.includes(part) && !written.has(`checkpoint ${part}`)) return
+    const pieces = piecesOf(JSON.stringify(record))
     for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
     for (let i = pieces.length; written.has(`checkpoint ${pieceId(part, i)}`); i++) {
       drop('checkpoint', pieceId(part, i))
@@ -218,6 +218,7 @@ function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> 
       ...part('meters'),
       ...part('quotas'),
       ...part('generations'),
+      ...part('reconciliations'),
     },
   }
 }

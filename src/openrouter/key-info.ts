@@ -25,6 +25,8 @@ export interface KeyStatus {
   readonly workspace: string | null
   /** How many requests for free models the account has left today; null if it is not told. */
   readonly freeRemaining: number | null
+  /** What the key has spent in the running UTC day; null if it is not told. */
+  readonly usageDailyUsd: number | null
 }
 
 /**
@@ -72,6 +74,7 @@ export function readKeyInfo(status: number, body: unknown, nowMs: number): KeyIn
     creator,
     workspace: textOf(rest.workspace_id),
     freeRemaining: numberOf(objectOf(rest.free_model_daily_requests).remaining),
+    usageDailyUsd: numberOf(rest.usage_daily),
     expiresAtMs: momentOf(rest.expires_at),
     owner: owner === null ? null : accountId(owner),
   }

@@ -170,6 +170,7 @@ function createLives(...[config, time, random, prepare]: Parameters<typeof creat
       sync: () => undefined,
       logTransition: ({ kind, what, id, reason }) =>
         void transitions.push(`${what} ${id} ${kind}: ${reason}`),
+      logDrift: ({ keyId }) => void transitions.push(`${keyId} drifts`),
       logThreshold: ({ owner, percent }) => void transitions.push(`${owner} at ${percent} %`),
     })
     return { state, host, end }

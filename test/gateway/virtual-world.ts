@@ -18,6 +18,10 @@ import type {
 } from '../../src/gateway/inference-request.ts'
 import { startJourney } from '../../src/gateway/journey.ts'
 import type { KnownCredit } from '../../src/gateway/leases/credit-cache.ts'
+import {
+  createGenerationLookups,
+  type GenerationLookups,
+} from '../../src/gateway/leases/generation-lookups.ts'
 import { createIsolateLeases, type IsolateLeases } from '../../src/gateway/leases/isolate-leases.ts'
 import { createKeyLookups } from '../../src/gateway/leases/key-lookups.ts'
 import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
@@ -103,6 +107,8 @@ export interface SendOptions {
   readonly tokens?: number
   /** The estimate of its prompt. Default: 0. */
   readonly promptTokens?: number
+  /** The most that it can cost, and what a model costs, as for a client with a budget. */
+  readonly money?: Required<Pick<InferenceRequest, 'costNanos' | 'estimatePrice'>>
   /** Default: its tokens. */
   readonly size?: number
   readonly headers?: Readonly<Record<string, string>>
@@ -186,6 +192,7 @@ export function requestOf(
     tokens: given.tokens ?? 0,
     size: given.size ?? given.tokens ?? 0,
     caller: callerWithoutLimits(clientId('client')),
+    ...given.money,
     promptTokens: given.promptTokens ?? 0,
     body: new OutgoingBody(body, modelId(model), memory.open(), withModel),
     held: memory.open(),
@@ -230,6 +237,15 @@ function createIsolates(pool: PoolClient) {
   }
 }
 
+async function askAtRest(pool: PoolClient, ask: GenerationLookups): Promise<void> {
+  const answer = await pool.duties({ max: 0, maxGenerations: 60 })
+  const duties = answer.kind === 'answer' ? (answer.value.generations ?? []) : []
+  if (duties.length === 0) return
+  const reconciled = await ask(duties)
+  const nothing = { version: 1, wants: [], settlements: [], lookups: [] } as const
+  await pool.exchange({ ...nothing, reconciled, takesNoDuties: true })
+}
+
 export type VirtualWorld = ReturnType<typeof createVirtualWorld>
 
 /** The shipped journey with the real pool functions, on virtual time and a scripted network. */
@@ -267,6 +283,8 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     onValid: (answer) => void learned.push(answer),
   })
 
+  const generations = createGenerationLookups({ ports, upstreamUrl: UPSTREAM_URL, ring })
+
   const isolates = createIsolates(withOutage(pool, time.nowMs))
 
   /** As in production, every request has its own lease broker. */
@@ -280,8 +298,8 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     leases: createLeaseBroker({
       ports,
       pool: isolates.poolOf(isolate),
-      ring,
-      lookups,
+      ...{ ring, lookups },
+      generations,
       leases: isolates.leasesOf(isolate),
       onPoolUnavailable: options.onPoolUnavailable ?? 'open',
       background: (work) => void background.push(work),
@@ -307,6 +325,8 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     learned,
     ports,
     send,
+    /** Asks about the answers whose usage was estimated, as the scheduled handler does. */
+    atRest: () => askAtRest(pool, generations),
     /** From now on nothing that an isolate sends arrives, as if it had been killed. */
     silence: isolates.silence,
     /** Lets time pass until the journey is over and its background work is done too. */

@@ -87,7 +87,7 @@ it('what the object says has the names that older and newer Workers know', async
 it('what is said at rest has the names that older and newer releases know', async () => {
   const world = createVirtualWorld()
   const duties = vi.spyOn(world.pool, 'duties')
-  const reply = await world.pool.duties({ max: 30 })
+  const reply = await world.pool.duties({ max: 30, maxGenerations: 60 })
   const health = await world.pool.health()
   if (reply.kind !== 'answer' || health.kind !== 'answer') throw new Error('No answer')
   expect(namesOf([reply.value])).toEqual(names.DUTIES_REPLY)

@@ -65,7 +65,7 @@ describe('the scheduled handler', () => {
   it('carries out what is due and reports it in one exchange, which takes no further duties', async () => {
     const { run, object, asked } = deploymentOf({})
     await run()
-    expect(object.duties).toHaveBeenCalledWith({ max: 30 })
+    expect(object.duties).toHaveBeenCalledWith({ max: 30, maxGenerations: 60 })
     expect(new Set(asked).size).toBe(30)
     expect(object.exchange).toHaveBeenCalledTimes(1)
     const [request] = object.exchange.mock.calls[0] ?? []
@@ -74,6 +74,23 @@ describe('the scheduled handler', () => {
     )
     expect(request?.takesNoDuties).toBe(true)
     expect(Object.keys(request ?? {}).toSorted()).toEqual(names.REPORT_AT_REST)
+  })
+
+  it('asks what answers have cost, and reports it with the lookups', async () => {
+    const generations = [
+      { generationId: 'gen-1', keyId: 'k3' },
+      { generationId: 'gen-2', keyId: 'gone' },
+    ]
+    const duties = async () => ({ version: 1, lookups: [], generations })
+    const { run, object, asked } = deploymentOf({ duties })
+    await run()
+    expect(asked).toEqual(['/api/v1/generation Bearer sk-or-v1-test-3'])
+    const [request] = object.exchange.mock.calls[0] ?? []
+    expect(request?.reconciled).toEqual([
+      { generationId: 'gen-1', kind: 'unknown' },
+      { generationId: 'gen-2', kind: 'unknown' },
+    ])
+    expect(request?.takesNoDuties).toBe(true)
   })
 
   it('reads the prices, without a key, where money is counted, and nowhere else', async () => {

@@ -39,6 +39,7 @@ function begunOver(rows: readonly RecordRow[]) {
     logBug: (bug) => void bugs.push(bug),
     logTransition: () => undefined,
     logThreshold: () => undefined,
+    logDrift: () => undefined,
   })
   const snapshot = host.snapshot()
   expect(bugs).toEqual([])

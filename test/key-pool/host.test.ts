@@ -49,6 +49,7 @@ function hostOf(
     logBug: (bug) => void bugs.push(bug),
     logTransition: () => undefined,
     logThreshold: () => undefined,
+    logDrift: () => undefined,
     ...changes,
   })
   const reportOf = (id: string, given: Parameters<typeof keyReportOf>[1] = {}) =>

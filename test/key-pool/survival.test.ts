@@ -218,18 +218,18 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
     const loaded = () => createStore(createSqlRows(storage)).load().checkpoint
     const rows = () =>
       storage.sql.exec("SELECT id FROM records WHERE kind = 'checkpoint'").toArray()
-    store.saveCheckpoint({ ...large, quotas: [] })
+    store.saveCheckpoint({ ...large, quotas: [], reconciliations: [] })
     expect(loaded()).toEqual(large)
     expect(rows().length).toBeGreaterThan(5)
     const small = { ...large, leases: leases.slice(0, 2) }
-    store.saveCheckpoint({ ...small, quotas: [] })
+    store.saveCheckpoint({ ...small, quotas: [], reconciliations: [] })
     expect(loaded()).toEqual(small)
     expect(rows()).toHaveLength(5)
     // A new store knows the pieces that an earlier store has written.
-    store.saveCheckpoint({ ...large, quotas: [] })
+    store.saveCheckpoint({ ...large, quotas: [], reconciliations: [] })
     const next = createStore(createSqlRows(storage))
     next.load()
-    next.saveCheckpoint({ ...small, quotas: [] })
+    next.saveCheckpoint({ ...small, quotas: [], reconciliations: [] })
     expect(loaded()).toEqual(small)
   })
 })

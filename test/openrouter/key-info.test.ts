@@ -32,6 +32,7 @@ describe('readKeyLookup', () => {
       expiresAtMs: Date.parse('2027-01-31T12:00:00Z'),
       owner: 'org_1',
       ...{ layer: null, creator: 'user_1', workspace: null, freeRemaining: null },
+      usageDailyUsd: null,
     })
   })
 
@@ -43,6 +44,7 @@ describe('readKeyLookup', () => {
       expiresAtMs: null,
       owner: null,
       ...{ layer: null, creator: null, workspace: null, freeRemaining: null },
+      usageDailyUsd: null,
     })
   })
 

@@ -2,6 +2,7 @@ import type { PoolConfig } from '../../src/balancing/pool-state.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
 import { createSecretRedaction } from '../../src/gateway/answers/secret-redaction.ts'
 import type { JourneyContext } from '../../src/gateway/inference-request.ts'
+import { createGenerationLookups } from '../../src/gateway/leases/generation-lookups.ts'
 import { createIsolateLeases, type IsolateLeases } from '../../src/gateway/leases/isolate-leases.ts'
 import { createKeyLookups, type KeyLookups } from '../../src/gateway/leases/key-lookups.ts'
 import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
@@ -94,12 +95,15 @@ export function createIsolate(name: string, deployed: Deployed, parts: IsolatePa
     onValid: () => undefined,
   })
 
+  const generations = createGenerationLookups({ ports, upstreamUrl: UPSTREAM_URL, ring })
+
   function context(onLeased: (leased: Leased) => void): JourneyContext {
     const broker = createLeaseBroker({
       ports,
       pool,
       ring,
       lookups,
+      generations,
       leases: isolate.leases,
       onPoolUnavailable: 'open',
       background: (work) => void work,
@@ -123,11 +127,14 @@ export function createIsolate(name: string, deployed: Deployed, parts: IsolatePa
   }
 
   async function carryOutDuties(): Promise<void> {
-    const answer = await pool.duties({ max: 30 })
-    if (answer.kind === 'unavailable' || answer.value.lookups.length === 0) return
-    const reports = await lookups(answer.value.lookups)
+    const answer = await pool.duties({ max: 30, maxGenerations: 60 })
+    if (answer.kind === 'unavailable') return
+    const { lookups: keyDuties, generations: generationDuties = [] } = answer.value
+    if (keyDuties.length + generationDuties.length === 0) return
+    const reports = await lookups(keyDuties)
+    const reconciled = await generations(generationDuties)
     const nothing = { version: 1, wants: [], settlements: [] } as const
-    await pool.exchange({ ...nothing, lookups: reports, takesNoDuties: true })
+    await pool.exchange({ ...nothing, lookups: reports, reconciled, takesNoDuties: true })
   }
   return isolate
 }

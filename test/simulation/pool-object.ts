@@ -173,6 +173,7 @@ export class PoolObject {
       logBug: (bug) => void this.bugs.push(bug),
       logTransition: () => undefined,
       logThreshold: () => undefined,
+      logDrift: () => undefined,
     })
     this.#witness.born(state, number, how)
     return { number, state, host, end, openTimers: open }

@@ -41,7 +41,7 @@ const REMEMBER_MS = 24 * 60 * 60_000
 const REMEMBERED = 10_000
 
 /** OpenRouter's ids have about 40 characters. A longer text than this is no such id. */
-const MAX_ID_LENGTH = 80
+export const MAX_ID_LENGTH = 80
 
 export function createGenerations(): Generations {
   return createRotatingMap({ termMs: REMEMBER_MS, capacity: REMEMBERED })
@@ -76,7 +76,12 @@ export function keyForGeneration(
   const generation = getEntry(generations, id)
   if (generation === undefined || generation.clientId !== clientId) return null
   if (generation.atMs < nowMs - REMEMBER_MS) return null
-  const own = keys.get(generation.keyId)
+  return keyOfAccount(keys, generation.keyId)
+}
+
+/** The key itself, or another one of its account if it cannot ask; null if it is gone. */
+export function keyOfAccount(keys: GenerationSource['keys'], keyId: KeyId): KeyId | null {
+  const own = keys.get(keyId)
   if (own === undefined) return null
   const sisters = [...keys.values()].filter(({ account }) => account === own.account)
   return (isWell(own) ? own : (sisters.find(isWell) ?? own)).id

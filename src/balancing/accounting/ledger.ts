@@ -13,6 +13,9 @@ export interface Counters {
   cachedTokens: number
   reasoningTokens: number
   costUsd: number
+  /** Of these attempts, those whose usage is an estimate, and what they count of the cost. */
+  estimated: number
+  estimatedUsd: number
 }
 
 /** Counters in total and for one UTC day, with the spending of that day's week and month. */
@@ -104,6 +107,8 @@ export function createCounters(): Counters {
     cachedTokens: 0,
     reasoningTokens: 0,
     costUsd: 0,
+    estimated: 0,
+    estimatedUsd: 0,
   }
 }
 
@@ -210,4 +215,67 @@ function addUsage(counters: Counters, usage: Usage): void {
   counters.cachedTokens += usage.cachedTokens
   counters.reasoningTokens += usage.reasoningTokens
   counters.costUsd += usage.costUsd
+  if (!isEstimate(usage)) return
+  counters.estimated += 1
+  counters.estimatedUsd += usage.costUsd
 }
+
+/** Whether a usage is an estimate of something. */
+export function isEstimate({ estimated, promptTokens, completionTokens }: Usage): boolean {
+  return estimated && promptTokens + completionTokens > 0
+}
+
+/** An estimate, where and when it was booked. */
+export interface BookedEstimate extends Pick<Entry, 'keyId' | 'model' | 'clientId'> {
+  readonly bookedAtMs: number
+  /** Null if nothing was counted. */
+  readonly booked: Usage | null
+}
+
+/**
+ * Puts what an answer has really used in the place of its estimate: in the totals, and in the day, the
+ * week and the month if these are still those in which it was booked.
+ */
+export function correct(
+  ledger: Ledger,
+  estimate: BookedEstimate,
+  actual: Usage,
+  nowMs: number,
+): void {
+  const { keyId, model, clientId } = estimate
+  const tallies = [
+    ledger.all,
+    keyId === null ? undefined : ledger.byKey.get(keyId),
+    model === null ? undefined : (ledger.byModel.get(model) ?? ledger.byModel.get(OTHER_MODELS)),
+    clientId === null ? undefined : ledger.byClient.get(clientId),
+  ]
+  for (const tally of tallies) {
+    if (tally !== undefined) correctTally(asOfToday(tally, nowMs), estimate, actual)
+  }
+}
+
+function correctTally(tally: Tally, { booked, bookedAtMs }: BookedEstimate, actual: Usage): void {
+  const day = dayOf(bookedAtMs)
+  const differenceUsd = actual.costUsd - (booked?.costUsd ?? 0)
+  replaceUsage(tally.total, booked, actual)
+  if (tally.day === day) replaceUsage(tally.today, booked, actual)
+  if (weekOf(tally.day) === weekOf(day)) tally.weekUsd = atLeast0(tally.weekUsd + differenceUsd)
+  if (monthOf(tally.day) === monthOf(day)) tally.monthUsd = atLeast0(tally.monthUsd + differenceUsd)
+}
+
+function replaceUsage(counters: Counters, booked: Usage | null, actual: Usage): void {
+  for (const name of USAGE_NAMES) {
+    counters[name] = atLeast0(counters[name] + actual[name] - (booked?.[name] ?? 0))
+  }
+  if (booked === null || !isEstimate(booked)) return
+  counters.estimated = atLeast0(counters.estimated - 1)
+  counters.estimatedUsd =
+    counters.estimated === 0 ? 0 : atLeast0(counters.estimatedUsd - booked.costUsd)
+}
+
+const USAGE_NAMES = [
+  ...(['promptTokens', 'completionTokens', 'cachedTokens', 'reasoningTokens', 'costUsd'] as const),
+] as const
+
+/** Nothing is less: a crash may have lost the estimate that is taken back. */
+const atLeast0 = (amount: number) => Math.max(0, amount)

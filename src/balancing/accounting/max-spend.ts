@@ -89,6 +89,28 @@ export function addSpend(
   return true
 }
 
+/**
+ * Puts what an answer has really cost in the place of its estimate, unless the period in which it was
+ * booked is over.
+ * @returns whether the row must be written before the pool answers
+ */
+export function correctKeySpend(
+  spend: KeySpend,
+  estimate: { readonly usd: number; readonly bookedAtMs: number },
+  costUsd: number,
+  nowMs: number,
+): boolean {
+  const { period } = spend.max
+  if (endOf(period, estimate.bookedAtMs) !== endOf(period, nowMs)) return false
+  beginPeriod(spend, nowMs)
+  const nanos = Math.ceil(costUsd * NANOS) - Math.ceil(estimate.usd * NANOS)
+  spend.spentNanos = Math.max(0, spend.spentNanos + nanos)
+  spend.recentNanos += Math.max(0, nanos)
+  if (spend.spentNanos <= spend.writtenNanos) return false
+  spend.writtenNanos = spend.spentNanos + surplusNanos(spend, costUsd)
+  return true
+}
+
 /** Begins the next period if the last one has ended. */
 function beginPeriod(spend: KeySpend, nowMs: number): void {
   if (!hasEnded(spend, nowMs)) return

@@ -1,15 +1,18 @@
 import type { ClientId, GroupId } from '../ids.ts'
 import type { Hold, QuotaCharge, QuotaOwner } from '../limits/quota-charge.ts'
-import { type Settlement, tokensUsed } from '../settlement.ts'
+import { endOfUtcWindow } from '../limits/utc-window.ts'
+import { type Settlement, tokensUsed, type Usage } from '../settlement.ts'
 import {
   type Budget,
   costNanos,
   find,
+  holdOf,
   release,
   spend,
   type Threshold,
   takeThreshold,
 } from './budget.ts'
+import { quotaOf } from './client-records.ts'
 import { type Clients, chargedQuotas, quotasOf } from './clients.ts'
 import {
   correctQuotaTokens,
@@ -17,7 +20,6 @@ import {
   giveBackRates,
   heldOf,
   loseQuota,
-  type Quota,
   retakeQuota,
   takeRates,
 } from './quota.ts'
@@ -34,6 +36,8 @@ export interface ChargeSettled {
   /** Those whose rows must be written before the pool answers. */
   readonly owners: readonly QuotaOwner[]
   readonly passed: readonly ThresholdPassed[]
+  /** What each budget was charged. */
+  readonly booked: readonly Hold[]
 }
 
 /** What a lease has taken. */
@@ -50,7 +54,7 @@ export function settleCharge(
   settlement: Settlement,
   nowMs: number,
 ): ChargeSettled {
-  const booking = new Booking(settlement, nowMs)
+  const booking = new Booking(nowMs)
   const used = tokensUsed(settlement)
   for (const quota of chargedQuotas(clients, charge)) {
     if (lostAtMs === null) endQuota(quota)
@@ -58,7 +62,7 @@ export function settleCharge(
     for (const [budget, nanos] of heldOf(quota, charge)) {
       if (lostAtMs === null) release(budget, nanos)
       else find(budget, nanos, lostAtMs)
-      booking.book(quota, budget, nanos)
+      booking.book(quota.owner, budget, costOf(budget, nanos, settlement))
     }
   }
   return booking
@@ -87,11 +91,12 @@ export function settleForgotten(
   settlement: Settlement,
   nowMs: number,
 ): ChargeSettled {
-  const booking = new Booking(settlement, nowMs)
+  const booking = new Booking(nowMs)
   for (const quota of quotasOf(clients, charge.clientId, charge.groupId)) {
     for (const [budget, nanos] of heldOf(quota, charge)) {
       find(budget, nanos, charge.chargedAtMs)
-      if (!settlement.unused) booking.book(quota, budget, nanos)
+      if (settlement.unused) continue
+      booking.book(quota.owner, budget, costOf(budget, nanos, settlement))
     }
   }
   return booking
@@ -101,17 +106,16 @@ export function settleForgotten(
 class Booking implements ChargeSettled {
   readonly owners: QuotaOwner[] = []
   readonly passed: ThresholdPassed[] = []
-  readonly #settlement: Settlement
+  readonly booked: Hold[] = []
   readonly #nowMs: number
 
-  constructor(settlement: Settlement, nowMs: number) {
-    this.#settlement = settlement
+  constructor(nowMs: number) {
     this.#nowMs = nowMs
   }
 
-  book({ owner }: Quota, budget: Budget, heldNanos: number): void {
-    const nanos = costOf(budget, heldNanos, this.#settlement)
+  book(owner: QuotaOwner, budget: Budget, nanos: number): void {
     if (spend(budget, nanos, this.#nowMs)) this.owners.push(owner)
+    this.booked.push(holdOf(owner, budget, nanos))
     const percent = takeThreshold(budget, this.#nowMs)
     if (percent === null) return
     this.passed.push({ owner, budget, percent })
@@ -166,6 +170,12 @@ export function findCharge(
   }
 }
 
+/** What was charged to budgets by an estimate. */
+export interface EstimatedCharge {
+  readonly holds: readonly Hold[]
+  readonly bookedAtMs: number
+}
+
 /**
  * A late word that a lease which was lost is in use: nothing is lost of it, and it holds it again.
  * @returns those whose rows must be written before the pool answers
@@ -189,18 +199,22 @@ export function retakeRates(clients: Clients, charge: QuotaCharge, nowMs: number
 }
 
 /**
- * Books the difference that a look at a generation has shown, in nano-dollars.
- * @returns those whose rows must be written before the pool answers
+ * Puts what an answer has really cost in the place of its estimate. A budget whose period has ended
+ * since then is left alone: the difference would be taken from what others have spent.
  */
 export function correctSpend(
   clients: Clients,
-  clientId: ClientId,
-  differenceNanos: number,
+  { holds, bookedAtMs }: EstimatedCharge,
+  usage: Usage,
   nowMs: number,
-): readonly QuotaOwner[] {
-  const owners: QuotaOwner[] = []
-  for (const { owner, budgets } of quotasOf(clients, clientId)) {
-    for (const budget of budgets) if (spend(budget, differenceNanos, nowMs)) owners.push(owner)
+): ChargeSettled {
+  const booking = new Booking(nowMs)
+  for (const { owner, period, nanos } of holds) {
+    const budget = quotaOf(clients, owner)?.budgets.find(({ terms }) => terms.period === period)
+    const isOver =
+      period !== 'total' && endOfUtcWindow(period, bookedAtMs) !== endOfUtcWindow(period, nowMs)
+    if (budget === undefined || isOver) continue
+    booking.book(owner, budget, costNanos(budget, usage) - nanos)
   }
-  return owners
+  return booking
 }

@@ -28,6 +28,8 @@ export type KeyReport =
       readonly workspace?: string | null
       /** How many requests for free models the account has left today. */
       readonly freeRemaining?: number | null
+      /** What the key has spent in the UTC day of the answer; null if it is not told. */
+      readonly usageDailyUsd?: number | null
       /** Of the secret that was looked up. */
       readonly fingerprint?: string
     }

@@ -1,7 +1,9 @@
 import type { Credit } from '../accounting/credit.ts'
+import type { DayOfSpending } from '../accounting/drift.ts'
 import { type Generation, youngestGenerations } from '../accounting/generations.ts'
 import { isForgettable, type Tally } from '../accounting/ledger.ts'
 import type { SpendRecord } from '../accounting/max-spend.ts'
+import type { Reconciliation } from '../accounting/reconciliation.ts'
 import { type ClientsRecords, type QuotaRecord, quotaRecords } from '../clients/client-records.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
@@ -63,6 +65,7 @@ export interface CountersRecord {
     readonly epoch: number
     /** As in a key's record. */
     readonly fingerprint: string | null
+    readonly spentDay: DayOfSpending | null
   }[]
   readonly routes: readonly RouteRecord[]
   readonly meanCostUsd: number
@@ -103,6 +106,7 @@ export interface Checkpoint {
   readonly meters: readonly MetersRecord[]
   readonly quotas: readonly QuotaRecord[]
   readonly generations: readonly (readonly [string, Generation])[]
+  readonly reconciliations: readonly (readonly [string, Reconciliation])[]
 }
 
 /** All that was stored of a pool. */
@@ -163,7 +167,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     counters: {
       turns: state.turns,
       retryTokens: state.retryBudget.ceiling.tokens,
-      keys: keys.map(({ id, lastTurn, credit, expiresAtMs, lookup, epoch, config }) => ({
+      keys: keys.map(({ id, lastTurn, credit, expiresAtMs, lookup, epoch, config, spentDay }) => ({
         id,
         lastTurn,
         credit,
@@ -171,6 +175,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
         lookupAtMs: dueAtMs(lookup),
         epoch,
         fingerprint: config.fingerprint,
+        spentDay,
       })),
       routes: state.routes.map((route) => routeRecord(route, keys)),
       meanCostUsd: state.meanCostUsd,
@@ -185,6 +190,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     meters: keys.flatMap(metersRecord),
     quotas: quotaRecords(state.clients, bySeconds),
     generations: youngestGenerations(state.generations),
+    reconciliations: [...state.reconciliations.open],
   }
 }
 

@@ -1,6 +1,7 @@
 import { rememberGeneration } from '../accounting/generations.ts'
 import { spendingOf } from '../accounting/ledger.ts'
 import { restoreSpend } from '../accounting/max-spend.ts'
+import { restoreReconciliation } from '../accounting/reconciliation.ts'
 import { restoreAudit } from '../clients/audit.ts'
 import { restoreBudgets, restoreClients, restoreQuotas } from '../clients/client-records.ts'
 import { restoreCharge } from '../clients/clients.ts'
@@ -59,6 +60,9 @@ function restoreCheckpoint(
   restoreQuotas(state.clients, checkpoint.quotas ?? [])
   for (const [id, generation] of generations ?? []) {
     rememberGeneration(state.generations, id, generation)
+  }
+  for (const [id, reconciliation] of checkpoint.reconciliations ?? []) {
+    restoreReconciliation(state.reconciliations, id, reconciliation)
   }
   for (const [model, tally] of byModel ?? []) state.ledger.byModel.set(model, tally)
   for (const lease of leases ?? []) restoreLease(state, lease, outdated, nowMs)
@@ -141,6 +145,7 @@ function restoreCredit(
   if (!isSame) return
   key.credit = record.credit
   key.expiresAtMs = record.expiresAtMs
+  key.spentDay = record.spentDay
   // A key in doubt is looked up at once, so its duty keeps its own time.
   if (key.lookup.doubtedAtMs !== null) return
   // By today's configuration: `refresh_s` may have been lowered since.

@@ -15,7 +15,7 @@ import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clie
 import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
-import type { QuotaCharge } from '../limits/quota-charge.ts'
+import type { Hold, QuotaCharge } from '../limits/quota-charge.ts'
 import type { PoolState } from '../pool-state.ts'
 import type { HeldOfBudgets, Settlement } from '../settlement.ts'
 
@@ -97,27 +97,34 @@ export function heldOfBudgets({ charge }: Lease): { readonly held?: HeldOfBudget
   return { held: { groupId: charge.groupId, holds: charge.holds } }
 }
 
-/** Settles what a lease has taken of its client's limits, or what it would have. */
+/**
+ * Settles what a lease has taken of its client's limits, or what it would have.
+ * @returns what each budget was charged
+ */
 export function settleForClient(
   state: PoolState,
   closing: Exclude<Closing, { kind: 'duplicate' }>,
   settlement: Settlement,
   nowMs: number,
-): void {
+): readonly Hold[] {
   const { clients } = state
   const charge = closing.kind === 'forgotten' ? null : closing.lease.charge
   if (charge === null) {
     const forgotten = forgottenCharge(state, closing, settlement, nowMs)
-    if (forgotten !== null) note(state, settleForgotten(clients, forgotten, settlement, nowMs))
-  } else if (!settlement.unused) {
+    if (forgotten === null) return []
+    return noteSettled(state, settleForgotten(clients, forgotten, settlement, nowMs))
+  }
+  if (!settlement.unused) {
     const isRetaken = closing.kind === 'expired' && closing.lease.kind === 'reserved'
     if (isRetaken) retakeRates(clients, charge, nowMs)
     const lostAtMs = closing.kind === 'expired' ? closing.lease.expiresAtMs : null
-    note(state, settleCharge(clients, { charge, lostAtMs }, settlement, nowMs))
-  } else if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
+    return noteSettled(state, settleCharge(clients, { charge, lostAtMs }, settlement, nowMs))
+  }
+  if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
   else if (closing.kind === 'expired') {
     findCharge(clients, { charge, lostAtMs: closing.lease.expiresAtMs })
   }
+  return []
 }
 
 /** What a lease has taken that is forgotten, or that began before its client had limits. */
@@ -139,9 +146,14 @@ function forgottenCharge(
   return { clientId: terms.clientId, groupId, chargedAtMs, holds }
 }
 
-function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
+/** @returns what each budget was charged */
+export function noteSettled(
+  { changes }: PoolState,
+  { owners, passed, booked }: ChargeSettled,
+): readonly Hold[] {
   for (const owner of owners) changes.budgets.add(owner)
   changes.thresholds.push(...passed)
+  return booked
 }
 
 /** What a lease held that ended without a word stays charged, until a late word says better. */

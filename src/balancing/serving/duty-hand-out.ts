@@ -1,4 +1,6 @@
 import { creditAsOf } from '../accounting/credit.ts'
+import { keyOfAccount } from '../accounting/generations.ts'
+import { type GenerationDuty, takeGenerationDuties } from '../accounting/reconciliation.ts'
 import {
   dueAtMs,
   handOut,
@@ -42,6 +44,18 @@ export function takeDutiesAtRest(state: PoolState, most: number, nowMs: number):
     (key) => !key.config.disabled && isDueAtRest(key, isCapNear(state, key, nowMs), nowMs),
   )
   return handOutDuties(state, due, most, nowMs)
+}
+
+/** The most generations for one exchange: they are asked about beside a request. */
+export const GENERATIONS_PER_STEP = 4
+
+/** Hands out generations that are to be asked about. Costs a comparison while nothing is due. */
+export function takeGenerations(
+  { reconciliations, keys }: PoolState,
+  most: number,
+  nowMs: number,
+): readonly GenerationDuty[] {
+  return takeGenerationDuties(reconciliations, (keyId) => keyOfAccount(keys, keyId), most, nowMs)
 }
 
 function handOutDuties(

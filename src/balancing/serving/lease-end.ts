@@ -25,6 +25,7 @@ import { leave, sweep, takeMoments } from '../queue/waiting-queue.ts'
 import type { Random } from '../random.ts'
 import type { LeaseTerms, Settlement } from '../settlement.ts'
 import { loseForClient, settleForClient, undoUncharged } from './client-charges.ts'
+import { awaitGeneration } from './generation-booking.ts'
 import { noteChange } from './key-changes.ts'
 import { beginLate } from './leases-ahead.ts'
 
@@ -46,7 +47,7 @@ export function settle(
   if (closing.kind === 'duplicate') return
   const step = { state, nowMs, random }
   const found = closing.kind === 'forgotten' ? null : closing.lease
-  settleForClient(state, closing, settlement, nowMs)
+  const charged = settleForClient(state, closing, settlement, nowMs)
   if (found?.kind === 'reserved' && settlement.unused) {
     if (closing.kind === 'live') endUnused(state, found, nowMs)
     return
@@ -57,7 +58,9 @@ export function settle(
   const key = state.keys.get(keyId)
   if (key !== undefined) settleKey(step, key, { closing, lease }, settlement)
   if (settlement.unused) return
-  bookAttempt(step, keyId, settlement, lease ?? settlement.lease ?? null)
+  const terms = lease ?? settlement.lease ?? null
+  bookAttempt(step, keyId, settlement, terms)
+  if (terms !== null) awaitGeneration(step, settlement, { keyId, ...terms, holds: charged })
 }
 
 /** Frees the key of a lease, and learns of it what the attempt showed. */

@@ -1,4 +1,6 @@
 import { afterFailedLookup, afterSpending } from '../accounting/credit.ts'
+import { afterDayReport, dayOfMoment, isDrift } from '../accounting/drift.ts'
+import { spentToday } from '../accounting/ledger.ts'
 import { isActive } from '../health/bench.ts'
 import {
   accountBenchAfterReport,
@@ -81,7 +83,25 @@ function learnFromAnswer(
   key.tooLarge = afterLookup(key.tooLarge, lookup)
   key.account.tooLarge = afterLookup(key.account.tooLarge, lookup)
   learnGroups(state, key, lookup)
+  auditDay(state, key, lookup, nowMs)
   learnFreeTier(state, key, lookup, nowMs)
+}
+
+/** Compares what the key has spent today at OpenRouter with what was booked here. */
+function auditDay(
+  { changes }: PoolState,
+  key: KeyState,
+  { askedAtMs, usageDailyUsd = null }: ValidReport,
+  nowMs: number,
+): void {
+  const day = dayOfMoment(askedAtMs)
+  if (usageDailyUsd === null || day !== dayOfMoment(nowMs)) return
+  const bookedUsd = spentToday(key.tally, nowMs)
+  const { kept, over } = afterDayReport(key.spentDay, {
+    ...{ day, bookedUsd, upstreamUsd: usageDailyUsd },
+  })
+  key.spentDay = kept
+  if (over !== null && isDrift(over)) changes.drifts.push({ keyId: key.id, ...over })
 }
 
 type ValidReport = Extract<KeyReport, { kind: 'valid' }>

@@ -1,6 +1,5 @@
 import type { Settlement, Usage } from '../../balancing/settlement.ts'
 import type { Blame } from '../../openrouter/failures/blame.ts'
-import type { StreamHead } from '../answers/client-reply.ts'
 import type { Leased } from '../leases/lease-broker.ts'
 import type { Attempt } from './attempt.ts'
 import { UNUSED } from './estimated-usage.ts'
@@ -17,9 +16,11 @@ export function settlementsOf(
   { leaseId, keyId, terms }: Leased,
   verdict: Blame | null,
   usage: Usage | null,
-  observation: Observation,
+  { generationId, ...observation }: Observation,
 ): Settlement[] {
   if (leaseId === null) return []
+  // An error that costs nothing has an id too, which nobody asks for.
+  const isAnswer = generationId !== undefined && (verdict === null || usage !== null)
   const common = {
     leaseId,
     keyId,
@@ -27,6 +28,7 @@ export function settlementsOf(
     ...(usage === UNUSED ? { unused: true as const } : {}),
     ...(terms === null ? {} : { lease: terms }),
     ...observation,
+    ...(isAnswer ? { generationId } : {}),
   }
   if (verdict === null) return [{ ...common, outcome: 'success', benches: [], suspect: false }]
   const { outcome, fault, benches, suspect, affordableTokens, tooLargeFor } = verdict
@@ -37,38 +39,36 @@ export function settlementsOf(
   return [{ ...common, ...note, outcome, fault, benches, suspect }]
 }
 
+/** What a call has shown of an answer. */
+export interface CallTimes {
+  readonly tookMs: number
+  readonly headersMs: number | null
+  readonly generationId: string | null
+}
+
 /**
  * The observation of an attempt. An error answer comes quickly and says nothing about the key's
  * latency. A timeout does: the latency is at least `tookMs`. Of an answer that is not streamed the
  * headers count, which come when a provider has taken the request: its whole time depends on its
- * length, and one long answer would cost its key a minute of traffic.
+ * length, and one long answer would cost its key a minute of traffic. An answer that broke off, or that
+ * its client left, has an id all the same: by it OpenRouter tells what it has cost.
  */
 export function observationOf(
   result: Attempt,
-  { tookMs, headersMs }: { readonly tookMs: number; readonly headersMs: number | null },
+  { tookMs, headersMs, generationId: id }: CallTimes,
 ): Observation {
+  const generationId = id === null ? {} : { generationId: id }
   switch (result.kind) {
     case 'client_gone':
-      return {}
+      return generationId
     case 'failed':
-      return result.failure.kind === 'timeout' ? { firstOutputMs: tookMs } : {}
+      return result.failure.kind === 'timeout'
+        ? { firstOutputMs: tookMs, ...generationId }
+        : generationId
     case 'whole':
+      return { firstOutputMs: headersMs ?? tookMs, ...generationId }
     case 'bytes':
-    case 'stream': {
-      const generationId = headOf(result).headers.get('x-generation-id')
-      const firstOutputMs = result.kind === 'whole' ? (headersMs ?? tookMs) : tookMs
-      return { firstOutputMs, ...(generationId === null ? {} : { generationId }) }
-    }
-  }
-}
-
-function headOf(answered: Extract<Attempt, { kind: 'whole' | 'bytes' | 'stream' }>): StreamHead {
-  switch (answered.kind) {
-    case 'whole':
-      return answered.answer
-    case 'bytes':
-      return answered.head
     case 'stream':
-      return answered.stream.head
+      return { firstOutputMs: tookMs, ...generationId }
   }
 }

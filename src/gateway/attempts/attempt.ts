@@ -12,7 +12,7 @@ import type { ClientReply, HeldBlock, StreamHead } from '../answers/client-reply
 import type { HeldBytes } from '../byte-budget.ts'
 import { parseJson, readWhole } from './body.ts'
 import { readErrorBody } from './error-body.ts'
-import { usageOf, usageOfPrompt } from './estimated-usage.ts'
+import { FREE, usageOf, usageOfPrompt, usageOfWhole } from './estimated-usage.ts'
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts'
 import type { Opened, Read, StopCause, UpstreamCall } from './upstream-call.ts'
 import { createUsageTail, type UsageTail } from './usage-tail.ts'
@@ -24,7 +24,7 @@ export interface Replay extends StreamHead {
 
 /** The result of an attempt, once it is certain what the client may see of it. */
 export type Attempt =
-  | { readonly kind: 'whole'; readonly answer: Replay; readonly usage: Usage | null }
+  | { readonly kind: 'whole'; readonly answer: Replay; readonly usage: Usage }
   | { readonly kind: 'stream'; readonly stream: CommittedStream }
   /** A body that the gateway does not parse, such as audio. Its first bytes have come. */
   | {
@@ -41,7 +41,7 @@ export type Attempt =
       /** A failed answer may have cost something too. */
       readonly usage: Usage | null
     }
-  /** `usage` is what may have to be paid for; null for an error, which costs nothing. */
+  /** `usage` is what may have to be paid for; an error costs nothing. */
   | { readonly kind: 'client_gone'; readonly usage: Usage | null }
 
 /** A stream that is committed: it belongs to the client, and nothing is retried any more. */
@@ -133,7 +133,8 @@ async function awaitBytes(
   const read = await call.read()
   if (read.kind === 'chunk') return { kind: 'bytes', head, first: [read.bytes], tail: null }
   if (read.kind === 'end' && expected.shape.mayBeEmpty) {
-    return { kind: 'whole', answer: { ...head, body: new Uint8Array(0) }, usage: null }
+    const usage = usageOfGood(expected, null, undefined)
+    return { kind: 'whole', answer: { ...head, body: new Uint8Array(0) }, usage }
   }
   return ended(read, usageOfCut(expected))
 }
@@ -141,6 +142,16 @@ async function awaitBytes(
 /** What may have to be paid for if an answer ends before the gateway has read any of it. */
 function usageOfCut({ shape, promptTokens }: ExpectedAnswer): Usage | null {
   return shape.isFree ? null : usageOfPrompt(promptTokens)
+}
+
+/** What a good answer used: what it tells, else an estimate. One that is free tells nothing. */
+function usageOfGood(
+  { shape, promptTokens }: ExpectedAnswer,
+  usage: Usage | null,
+  body: unknown,
+): Usage {
+  if (usage !== null) return usage
+  return shape.isFree ? FREE : usageOfWhole(promptTokens, body)
 }
 
 /**
@@ -186,7 +197,7 @@ async function readFailure(
   { held }: AttemptLimits,
 ): Promise<Attempt> {
   const body = await readErrorBody(call, held)
-  if (body.kind === 'stopped') return stopped(body.cause, null)
+  if (body.kind === 'stopped') return stopped(body.cause, FREE)
   const error = readError(parseJson(body.bytes), head.status)
   return failed({ kind: 'response', ...head, error }, { ...head, body: body.bytes })
 }
@@ -211,15 +222,18 @@ async function readAnswer(
   }
   if (body.kind !== 'body') return ended(body, usageOfCut(expected))
   const answer = { ...head, body: body.bytes }
-  if (body.bytes.length === 0 && shape.mayBeEmpty) return { kind: 'whole', answer, usage: null }
-  const reading = shape.readWhole(parseJson(body.bytes))
+  if (body.bytes.length === 0 && shape.mayBeEmpty) {
+    return { kind: 'whole', answer, usage: usageOfGood(expected, null, undefined) }
+  }
+  const parsed = parseJson(body.bytes)
+  const reading = shape.readWhole(parsed)
   if (reading.error !== null) {
     return failed(failureOf(reading.error, head.headers), answer, reading.usage)
   }
   if (!reading.answer) {
     return failed({ kind: 'response', ...head, error: null }, answer, reading.usage)
   }
-  return { kind: 'whole', answer, usage: reading.usage }
+  return { kind: 'whole', answer, usage: usageOfGood(expected, reading.usage, parsed) }
 }
 
 /** The slowest upstream that is waited for, in bytes a millisecond: half a megabit a second. */
@@ -284,7 +298,7 @@ async function awaitOutput(stream: OpenStream): Promise<Attempt> {
           stream: { head, watch, read: readNext, held: unsent(stream) },
         }
       case 'empty':
-        return failed({ kind: 'truncated' }, null, watch.summary().usage)
+        return failed({ kind: 'truncated' }, null, usageOf(watch.summary(), stream.promptTokens))
       case 'error':
         return await readErrorTail(stream)
     }

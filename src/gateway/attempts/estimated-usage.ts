@@ -1,4 +1,9 @@
+import type { ModelId } from '../../balancing/ids.ts'
 import type { Usage } from '../../balancing/settlement.ts'
+import { isJsonObject } from '../../openrouter/json-value.ts'
+import { visitPrompt } from '../../openrouter/requests/prompt-parts.ts'
+import { textTokens } from '../../openrouter/requests/text-tokens.ts'
+import type { EstimatePrice } from './open-lease.ts'
 import type { StreamSummary } from './stream-watch.ts'
 
 /**
@@ -36,4 +41,36 @@ export function usageOf(
  */
 export function usageOfPrompt(promptTokens: number): Usage {
   return { ...UNUSED, promptTokens }
+}
+
+/** The usage of an answer that costs nothing. Unlike `UNUSED` it was a call. */
+export const FREE: Usage = { ...UNUSED }
+
+/**
+ * What a whole answer used that does not tell it: its prompt, and the texts in it. Pictures and sounds in
+ * it count as nothing, since they are not paid by their bytes.
+ * @param body the parsed JSON; undefined for what is not JSON
+ */
+export function usageOfWhole(promptTokens: number, body: unknown): Usage {
+  let completionTokens = 0
+  if (isJsonObject(body)) {
+    visitPrompt(body, {
+      text: (text) => {
+        completionTokens += textTokens(text)
+      },
+    })
+  }
+  return { ...UNUSED, promptTokens, completionTokens: Math.ceil(completionTokens) }
+}
+
+/** A usage with the cost that it has probably had, if it is an estimate without one. */
+export function pricedUsage(
+  usage: Usage | null,
+  model: ModelId,
+  price: EstimatePrice | null,
+): Usage | null {
+  if (usage === null || price === null || !usage.estimated || usage.costUsd > 0) return usage
+  if (usage.promptTokens + usage.completionTokens === 0) return usage
+  const costUsd = price(model, usage)
+  return costUsd === null ? usage : { ...usage, costUsd }
 }

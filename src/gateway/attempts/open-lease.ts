@@ -1,20 +1,36 @@
+import type { ModelId } from '../../balancing/ids.ts'
 import type { Settlement, Usage } from '../../balancing/settlement.ts'
 import type { Blame } from '../../openrouter/failures/blame.ts'
 import type { Leased } from '../leases/lease-broker.ts'
 import type { Attempt } from './attempt.ts'
-import { type Observation, observationOf, settlementsOf } from './attempt-settlement.ts'
+import {
+  type CallTimes,
+  type Observation,
+  observationOf,
+  settlementsOf,
+} from './attempt-settlement.ts'
+import { pricedUsage } from './estimated-usage.ts'
+
+/** What an answer of a model has probably cost that did not tell it, in USD; null if no price is known. */
+export type EstimatePrice = (
+  model: ModelId,
+  usage: Pick<Usage, 'promptTokens' | 'completionTokens'>,
+) => number | null
 
 /** A lease with what its attempt has shown so far. It ends exactly once. */
 export class OpenLease {
   readonly leased: Leased
+  readonly #price: EstimatePrice | null
   #observation: Observation = {}
   #hasEnded = false
 
-  constructor(leased: Leased) {
+  /** @param price null where nobody counts the request's money */
+  constructor(leased: Leased, price: EstimatePrice | null) {
     this.leased = leased
+    this.#price = price
   }
 
-  observe(result: Attempt, took: Parameters<typeof observationOf>[1]): void {
+  observe(result: Attempt, took: CallTimes): void {
     this.#observation = observationOf(result, took)
   }
 
@@ -26,6 +42,7 @@ export class OpenLease {
   end(verdict: Blame | null, usage: Usage | null): readonly Settlement[] {
     if (this.#hasEnded) return []
     this.#hasEnded = true
-    return settlementsOf(this.leased, verdict, usage, this.#observation)
+    const priced = pricedUsage(usage, this.leased.model, this.#price)
+    return settlementsOf(this.leased, verdict, priced, this.#observation)
   }
 }

@@ -28,6 +28,8 @@ export interface UpstreamCall {
   open(): Promise<Opened>
   /** How long the response headers took, in milliseconds; null before they came. */
   headersMs(): number | null
+  /** OpenRouter's id of the answer that has begun; null before, or without one. */
+  generationId(): string | null
   /** The next bytes of the body. Never throws. Call it only after `open` returned a response. */
   read(): Promise<Read>
   /**
@@ -91,6 +93,7 @@ export function createUpstreamCall(
     onTimeUp()
   })
   let headersMs: number | null = null
+  let generationId: string | null = null
   const clock = createClock(ports, (name) => stop(name))
   const stoppedResult = () => {
     const cause = ending.cause()
@@ -103,6 +106,7 @@ export function createUpstreamCall(
 
   return {
     headersMs: () => headersMs,
+    generationId: () => generationId,
     async open() {
       const beganMs = ports.nowMs()
       const { signal } = controller
@@ -124,6 +128,7 @@ export function createUpstreamCall(
       }
       headersMs = ports.nowMs() - beganMs
       if (opened.kind === 'response') {
+        generationId = opened.response.headers.get('x-generation-id')
         reading.begin(opened.response, filterOf(opened.response.headers))
       }
       return opened

@@ -5,6 +5,7 @@ import { readBalance, readKeyInfo } from '../../openrouter/key-info.ts'
 import type { Ports } from '../ports.ts'
 import type { CreditCache } from './credit-cache.ts'
 import type { KeyRing } from './key-ring.ts'
+import { createTurns } from './turns.ts'
 
 /**
  * Looks up all given keys, a few at a time. A key's report comes from the shared cache if the entry
@@ -91,22 +92,4 @@ export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
     return readBalance(status, body)
   }
   return (orders) => Promise.all(orders.map(lookUp))
-}
-
-/** Runs at most `max` works at a time, in the order in which they come. */
-function createTurns(max: number): <T>(work: () => Promise<T>) => Promise<T> {
-  let running = 0
-  const waiting: (() => void)[] = []
-  return async (work) => {
-    if (running >= max) await new Promise<void>((resolve) => waiting.push(resolve))
-    else running += 1
-    try {
-      return await work()
-    } finally {
-      const next = waiting.shift()
-      // A place goes on to the next work without being free in between.
-      if (next === undefined) running -= 1
-      else next()
-    }
-  }
 }

@@ -1,5 +1,5 @@
+import type { GenerationReport } from '../../balancing/accounting/reconciliation.ts'
 import type { KeyReport } from '../../balancing/health/key-report.ts'
-import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
 import type { LeaseId } from '../../balancing/ids.ts'
 import type { LeaseRequest } from '../../balancing/lease-request.ts'
 import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
@@ -8,6 +8,7 @@ import type { PoolAnswer, PoolClient } from '../../key-pool/pool-client.ts'
 import type { ExchangeReply } from '../../key-pool/protocol.ts'
 import { type Ports, sleep } from '../ports.ts'
 import { loadCargo, returnCargo, unloadCargo } from './cargo.ts'
+import type { GenerationLookups } from './generation-lookups.ts'
 import type { IsolateLeases } from './isolate-leases.ts'
 import type { KeyLookups } from './key-lookups.ts'
 import { dropKey, isBusy, isStocked } from './lease-stock.ts'
@@ -37,6 +38,7 @@ export interface PoolExchangesParts {
   readonly ports: Ports
   readonly pool: PoolClient
   readonly lookups: KeyLookups
+  readonly generations: GenerationLookups
   readonly leases: IsolateLeases
   /** Keeps the Worker alive for work that no request waits for. */
   background(work: Promise<void>): void
@@ -66,16 +68,43 @@ export interface PoolExchanges {
   keepTelling(begin: LeaseBegin): void
 }
 
+/** What duties have shown. */
+interface Reports {
+  readonly keys: readonly KeyReport[]
+  readonly reconciled: readonly GenerationReport[]
+}
+
+const NO_REPORTS: Reports = { keys: [], reconciled: [] }
+
+/** Carries out the duties of a reply. They are reported apart: some answer sooner than others. */
+function carryOut(
+  { lookups, generations }: Pick<PoolExchangesParts, 'lookups' | 'generations'>,
+  reply: ExchangeReply,
+): Promise<Reports>[] {
+  const found: Promise<Reports>[] = []
+  if (reply.lookups.length > 0) {
+    found.push(lookups(reply.lookups).then((keys) => ({ ...NO_REPORTS, keys })))
+  }
+  if (reply.generations !== undefined) {
+    const asked = generations(reply.generations)
+    found.push(asked.then((reconciled) => ({ ...NO_REPORTS, reconciled })))
+  }
+  return found
+}
+
 export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
-  const { ports, pool, lookups, leases, background } = parts
+  const { ports, pool, leases, background } = parts
   const { stock, outbox } = leases
   let unreachable = false
   let telling: LeaseId | null = null
   let stopTelling: () => void = () => undefined
-  const exchange = async (wants: readonly LeaseRequest[], reports: readonly KeyReport[]) => {
+  const exchange = async (wants: readonly LeaseRequest[], { keys, reconciled }: Reports) => {
     const cargo = loadCargo(leases, ports.nowMs())
     const answer = await pool
-      .exchange({ version: 1, wants, lookups: reports, ...cargo.fields })
+      .exchange({
+        ...{ version: 1, wants, lookups: keys, ...cargo.fields },
+        ...(reconciled.length === 0 ? {} : { reconciled }),
+      })
       // Whatever went wrong, what all requests of the isolate owe must not be lost with it.
       .catch((): PoolAnswer<ExchangeReply> => ({ kind: 'unavailable' }))
     unreachable = answer.kind === 'unavailable'
@@ -88,22 +117,19 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
     if (unloadCargo(leases, cargo, value, ports.nowMs())) background(exchangeOnly())
     else lookAfterStock(parts, exchangeOnly)
     // The reply may hand out more lookup duties: one exchange hands out only a limited number.
-    if (value.lookups.length > 0) background(report(value.lookups))
+    for (const found of carryOut(parts, value)) background(found.then(exchangeOnly))
     return answer
   }
-  const report = async (orders: readonly LookupDuty[]) => {
-    await exchangeOnly(await lookups(orders))
-  }
   /** An exchange that no request waits for. What it could not deliver has to be sent by somebody. */
-  const exchangeOnly = async (reports: readonly KeyReport[] = []) => {
+  const exchangeOnly = async (reports = NO_REPORTS) => {
     const answer = await exchange([], reports)
     if (answer.kind === 'unavailable' && !isEmpty(outbox)) flushSoon()
   }
   const flush = async () => {
     outbox.flushAtMs = null
-    if (isEmpty(outbox) || (await exchange([], [])).kind === 'answer') return
+    if (isEmpty(outbox) || (await exchange([], NO_REPORTS)).kind === 'answer') return
     await sleep(ports, AGAIN_MS)
-    if (!isEmpty(outbox)) await exchange([], [])
+    if (!isEmpty(outbox)) await exchange([], NO_REPORTS)
   }
   const flushLater = async () => {
     do {
@@ -132,7 +158,7 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
   return {
     owe,
     isUnreachable: () => unreachable,
-    send: (wants) => exchange(wants, []),
+    send: (wants) => exchange(wants, NO_REPORTS),
     flushSoon,
     refill: () => background(exchangeOnly()),
     async settle(settlements) {

@@ -94,6 +94,8 @@ describe('the ledger', () => {
       cachedTokens: 60,
       reasoningTokens: 7,
       costUsd: 0.5,
+      estimated: 0,
+      estimatedUsd: 0,
     })
   })
 

@@ -5,7 +5,7 @@ import { type ClientsOrder, carryOut } from '../../../src/balancing/clients/regi
 import { clientId, isolateId, leaseId, modelId } from '../../../src/balancing/ids.ts'
 import type { LeaseRequest, Refusal } from '../../../src/balancing/lease-request.ts'
 import type { QuotaOwner } from '../../../src/balancing/limits/quota-charge.ts'
-import { settle } from '../../../src/balancing/pool.ts'
+import { settle } from '../../../src/balancing/serving/lease-end.ts'
 import { begin, hold } from '../../../src/balancing/serving/leases-ahead.ts'
 import { drivePool, type PoolDriver, START_MS, usageOf } from '../pool-driver.ts'
 import { budgetOf, clientOf } from './client-terms.ts'
@@ -141,7 +141,8 @@ describe('a client and its group', () => {
       const pool = ofTeam(own, shared)
       pool.grant(request)
       const before = taken(pool)
-      expect(pool.refusal(request).quota?.owner).toBe(own === narrow ? 'client:a' : 'group:team')
+      const owner = own === narrow ? 'client:a' : 'group:team'
+      expect(pool.refusal(request).quota).toMatchObject({ owner })
       expect(taken(pool)).toEqual(before)
     }
   })
