@@ -44,6 +44,7 @@ import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
 import {
   admitRequest,
+  callLeasesBack,
   heldOfBudgets,
   loseForClient,
   settleForClient,
@@ -137,7 +138,10 @@ const LENDING: Lending = {
 function admitThen(step: Step, request: LeaseRequest): Decision {
   const { state, nowMs } = step
   const admission = admitRequest(state, request, nowMs)
-  if (admission.kind === 'refused') return refusedByQuota(admission.refusal)
+  if (admission.kind === 'refused') {
+    const { refusal } = admission
+    return refusedByQuota(refusal, callLeasesBack(state, refusal, nowMs))
+  }
   const { charge } = admission
   const decided = decide(step, { request, charge })
   if (decided.kind === 'refusal') undoAdmission(state, charge, nowMs)
@@ -278,9 +282,10 @@ function refused(cause: 'retry_budget' | 'ended'): Refusal {
   return { kind: 'refusal', cause, reasons: {}, retryAtMs: null }
 }
 
-function refusedByQuota(quota: QuotaRefusal): Refusal {
+function refusedByQuota(quota: QuotaRefusal, isHeldAhead: boolean): Refusal {
   const retryAtMs = quota.kind === 'unpriceable' ? null : quota.resetsAtMs
-  return { kind: 'refusal', cause: 'client', reasons: {}, retryAtMs, quota }
+  const heldAhead = isHeldAhead ? ({ heldAhead: true } as const) : {}
+  return { kind: 'refusal', cause: 'client', reasons: {}, retryAtMs, quota, ...heldAhead }
 }
 
 /** Gives a lease back and learns from its attempt. A second settlement of a lease does nothing. */
@@ -388,7 +393,7 @@ export function letTimePass(state: PoolState, nowMs: number): void {
  * until a late settlement says better; a lease that never had a request has used nothing.
  */
 function endUnsettled(state: PoolState, lease: Lease, nowMs: number): void {
-  loseForClient(state, lease)
+  loseForClient(state, lease, nowMs)
   endUnused(state, lease, nowMs)
 }
 

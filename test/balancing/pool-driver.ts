@@ -12,6 +12,7 @@ import { acquire, claim, report, settle, tick } from '../../src/balancing/pool.t
 import {
   createPool,
   type KeyConfig,
+  type PoolConfig,
   type PoolPolicy,
   type PoolState,
 } from '../../src/balancing/pool-state.ts'
@@ -51,6 +52,7 @@ export interface RouteSpec {
 
 /** A setting that is not given has its default. A last route for every model is added. */
 export interface Setup extends Partial<Omit<PoolPolicy, 'credit' | 'queue'>> {
+  readonly clients?: PoolConfig['clients']
   readonly strategy?: StrategyName
   readonly routes?: readonly RouteSpec[]
   readonly credit?: Partial<PoolPolicy['credit']>
@@ -118,6 +120,7 @@ export interface Ask {
   readonly notAccounts?: readonly string[]
   readonly tokens?: number
   readonly size?: number
+  readonly costNanos?: number | null
   /** A string is the id of a conversation. */
   readonly affinity?: LeaseRequest['affinity'] | string
   readonly leaseMs?: number
@@ -139,6 +142,7 @@ export function leaseRequestOf(request: Ask, lease: string): LeaseRequest {
     excludedAccounts: (request.notAccounts ?? []).map(accountId),
     tokens: request.tokens ?? 0,
     ...(request.size === undefined ? {} : { size: request.size }),
+    ...(request.costNanos === undefined ? {} : { costNanos: request.costNanos }),
     affinity: typeof affinity === 'string' ? { kind: 'conversation', id: affinity } : affinity,
     leaseMs: request.leaseMs ?? 600_000,
     waitMs: request.waitMs ?? 0,
@@ -169,12 +173,12 @@ export function validReport(
 }
 
 function poolOf(specs: readonly KeySpec[], setup: Setup): PoolState {
-  const { strategy = DEFAULT_STRATEGY, routes = [], credit, queue, ...policy } = setup
+  const { strategy = DEFAULT_STRATEGY, routes = [], credit, queue, clients, ...policy } = setup
   const configs = [...routes, { models: ['*'] } as const].map((spec) => routeConfig(spec, strategy))
   if (!isNonEmpty(configs)) throw new Error('a pool has a route')
   return createPool(
     {
-      clients: { clients: [], groups: [] },
+      clients: clients ?? { clients: [], groups: [] },
       keys: specs.map(keyConfig),
       routes: configs,
       policy: {

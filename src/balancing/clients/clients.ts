@@ -72,6 +72,8 @@ export interface Clients {
   readonly groups: Map<GroupId, GroupState>
   /** Raised with each change, so that a Worker sees whether what it knows is still so. */
   version: number
+  /** Clients whose leases ahead are called back, and until when, in epoch milliseconds. */
+  readonly calledBack: Map<ClientId, number>
 }
 
 export interface ClientsConfig {
@@ -83,7 +85,10 @@ const CONFIGURED: Source = { kind: 'configured' }
 
 export function createClients({ clients, groups }: ClientsConfig, nowMs: number): Clients {
   // Higher than any version of the object before a restart.
-  const state: Clients = { byId: new Map(), groups: new Map(), version: nowMs }
+  const state: Clients = {
+    ...{ byId: new Map(), groups: new Map(), version: nowMs },
+    calledBack: new Map(),
+  }
   for (const terms of groups) putGroup(state, terms, CONFIGURED, nowMs)
   for (const terms of clients) putClient(state, terms, CONFIGURED, nowMs)
   return state

@@ -40,6 +40,10 @@ export interface Quota {
   dayEndsAtMs: number
   requestsToday: number
   budgets: readonly Budget[]
+  /** No lease ahead is held of it from this moment on, in epoch milliseconds. */
+  aheadUntilMs: number
+  /** Until this moment no more leases ahead are held of it: a request went without for want of them. */
+  aheadRestsUntilMs: number
 }
 
 /** What a request wants of its client's limits. */
@@ -61,6 +65,8 @@ export function createQuota(owner: QuotaOwner, terms: QuotaTerms, nowMs: number)
     dayEndsAtMs: endOfUtcWindow('day', nowMs),
     requestsToday: 0,
     budgets: terms.budgets.map((budget) => createBudget(budget, nowMs)),
+    aheadUntilMs: 0,
+    aheadRestsUntilMs: 0,
   }
 }
 
@@ -178,9 +184,7 @@ export function takeQuota(
   nowMs: number,
 ): { readonly holds: readonly Hold[]; readonly mustWrite: boolean } {
   quota.inFlight += 1
-  quota.requestsToday = requestsToday(quota, nowMs) + requests
-  if (quota.rpm !== null) take(quota.rpm.window, requests, nowMs)
-  if (quota.tpm !== null) take(quota.tpm.window, tokens, nowMs)
+  takeRates(quota, { requests, tokens }, nowMs)
   let mustWrite = false
   const holds = quota.budgets.map((budget) => {
     const paid = payment(budget, bound, nowMs)
@@ -193,12 +197,32 @@ export function takeQuota(
 
 /** Takes back all that a request took which made no upstream call. */
 export function undoQuota(quota: Quota, charge: QuotaCharge, nowMs: number): void {
-  const { requests, tokens, chargedAtMs } = charge
   endQuota(quota)
-  if (requestsToday(quota, nowMs) > 0) quota.requestsToday -= requests
+  giveBackRates(quota, charge, nowMs)
+  for (const [budget, nanos] of heldOf(quota, charge)) release(budget, nanos)
+}
+
+/** Counts a request of the minute and of the day. */
+export function takeRates(
+  quota: Quota,
+  { requests, tokens }: Pick<QuotaDemand, 'requests' | 'tokens'>,
+  nowMs: number,
+): void {
+  quota.requestsToday = requestsToday(quota, nowMs) + requests
+  if (quota.rpm !== null) take(quota.rpm.window, requests, nowMs)
+  if (quota.tpm !== null) take(quota.tpm.window, tokens, nowMs)
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+/** Takes back what was counted of the minute and of the day, as far as they are still the same. */
+export function giveBackRates(quota: Quota, charge: QuotaCharge, nowMs: number): void {
+  const { requests, tokens, chargedAtMs } = charge
+  const counted = requestsToday(quota, nowMs)
+  const isOfToday = chargedAtMs >= quota.dayEndsAtMs - DAY_MS
+  if (isOfToday) quota.requestsToday = Math.max(0, counted - requests)
   if (quota.rpm !== null) giveBack(quota.rpm.window, requests, chargedAtMs, nowMs)
   if (quota.tpm !== null) giveBack(quota.tpm.window, tokens, chargedAtMs, nowMs)
-  for (const [budget, nanos] of heldOf(quota, charge)) release(budget, nanos)
 }
 
 /** A lease has ended without a word. */

@@ -7,6 +7,13 @@ import {
   settleCharge,
   settleForgotten,
 } from '../clients/charge-settling.ts'
+import {
+  callBack,
+  chargeForRequest,
+  giveUpRates,
+  mayHoldAhead,
+  noteAhead,
+} from '../clients/charges-ahead.ts'
 import { quotas } from '../clients/client-records.ts'
 import {
   type Admission,
@@ -19,6 +26,7 @@ import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
 import type { QuotaCharge } from '../limits/quota-charge.ts'
+import type { QuotaRefusal } from '../limits/quota-refusal.ts'
 import type { PoolState } from '../pool-state.ts'
 import type { HeldOfBudgets, Settlement } from '../settlement.ts'
 
@@ -35,21 +43,46 @@ export function admitRequest(state: PoolState, request: LeaseRequest, nowMs: num
   return noted(state, admit(state.clients, demand, nowMs))
 }
 
-/** As for a request, but only while that leaves much of the limits. */
+/** How leases ahead are held of a client's limits. */
+export interface AheadTerms {
+  /** The most of each limit that may be used with them. */
+  readonly share: number
+  readonly untilMs: number
+}
+
+/**
+ * As for a request, but only while that leaves much of the limits.
+ * @returns what the lease takes, null for a client without limits; `none` if it is not held
+ */
 export function admitAhead(
   state: PoolState,
   { clientId, tokens, costNanos }: LeaseOrder,
-  share: number,
+  { share, untilMs }: AheadTerms,
   nowMs: number,
-): Admission {
-  if (clientId === undefined) return { kind: 'admitted', charge: null, mustWrite: false }
+): QuotaCharge | null | 'none' {
+  if (clientId === undefined) return null
+  const { clients } = state
+  if (!mayHoldAhead(clients, clientId, nowMs)) return 'none'
   const bound = boundOf(costNanos)
   const demand = { clientId, attempt: 'first', tokens, bound, isFallback: false } as const
-  return noted(state, admit(state.clients, demand, nowMs, share))
+  const admission = noted(state, admit(clients, demand, nowMs, share))
+  if (admission.kind === 'refused') return 'none'
+  const { charge } = admission
+  if (charge !== null) noteAhead(clients, charge, untilMs)
+  return charge
+}
+
+/** Calls leases ahead back that a request would not have been refused without. */
+export function callLeasesBack(
+  { clients, leases }: PoolState,
+  refusal: QuotaRefusal,
+  nowMs: number,
+): boolean {
+  return callBack(clients, leases.live.values(), refusal, nowMs)
 }
 
 /** Charges a request that runs already, with a lease that its client's limits have not seen. */
-export function chargeBegun(
+function chargeBegun(
   state: PoolState,
   { clientId, tokens, costNanos }: LeaseBegin,
   nowMs: number,
@@ -101,7 +134,7 @@ export function settleForClient(
   nowMs: number,
 ): void {
   const { clients } = state
-  const charge = closing.kind === 'forgotten' ? null : closing.lease.charge
+  const charge = settledCharge(state, closing, settlement, nowMs)
   if (charge === null) {
     const forgotten = settlement.unused ? null : forgottenCharge(state, closing, settlement)
     if (forgotten !== null) note(state, settleForgotten(clients, forgotten, settlement, nowMs))
@@ -110,6 +143,19 @@ export function settleForClient(
     note(state, settleCharge(clients, { charge, standing }, settlement, nowMs))
   } else if (closing.kind === 'live') undoCharge(clients, charge, nowMs)
   else findCharge(clients, charge)
+}
+
+/** What a lease has taken, with the minute of one whose request was never told of. */
+function settledCharge(
+  { clients }: PoolState,
+  closing: Exclude<Closing, { kind: 'duplicate' }>,
+  { unused }: Settlement,
+  nowMs: number,
+): QuotaCharge | null {
+  if (closing.kind === 'forgotten') return null
+  const { charge, kind } = closing.lease
+  if (charge === null || kind === 'running' || closing.kind === 'live' || unused) return charge
+  return chargeForRequest(clients, { charge, standing: 'given_up' }, charge, nowMs)
 }
 
 /** What a lease has taken that is forgotten, or that began before its client had limits. */
@@ -133,9 +179,18 @@ function note({ changes }: PoolState, { owners, passed }: ChargeSettled): void {
   changes.thresholds.push(...passed)
 }
 
-/** What a lease held that ended without a word stays charged, until a late word says better. */
-export function loseForClient({ clients }: PoolState, { charge }: Lease): void {
-  if (charge !== null) loseCharge(clients, charge)
+/**
+ * What a lease held of budgets that ended without a word stays charged, until a late word says better.
+ * One that nobody knows a request of has used none of the limits per minute or day.
+ */
+export function loseForClient(
+  { clients }: PoolState,
+  { charge, kind }: Lease,
+  nowMs: number,
+): void {
+  if (charge === null) return
+  loseCharge(clients, charge)
+  if (kind === 'reserved') giveUpRates(clients, charge, nowMs)
 }
 
 /**
@@ -158,4 +213,17 @@ export function retakeForClient({ clients }: PoolState, { charge }: Lease): void
   if (charge === null) return
   findCharge(clients, charge)
   restoreCharge(clients, charge)
+}
+
+/** Charges what a request takes that has got a lease which was held ahead: still, or until it was lost. */
+export function beginForClient(
+  state: PoolState,
+  { live, lost }: { readonly live: Lease | null; readonly lost: Lease | null },
+  told: LeaseBegin,
+  nowMs: number,
+): QuotaCharge | null {
+  const charge = (live ?? lost)?.charge ?? null
+  if (charge === null) return chargeBegun(state, told, nowMs)
+  const standing = live === null ? 'given_up' : 'held'
+  return chargeForRequest(state.clients, { charge, standing }, told, nowMs)
 }

@@ -1,5 +1,6 @@
 import { type AccountId, type IsolateId, isolateId } from '../../balancing/ids.ts'
 import type { LeaseAhead, LeaseBegin } from '../../balancing/limits/lease-order.ts'
+import { holdsOf } from '../../balancing/limits/quota-charge.ts'
 import {
   createRotatingMap,
   getEntry,
@@ -129,7 +130,10 @@ export function takeFromStock(
   const bound = costNanos === undefined ? {} : { costNanos }
   const begin = { ...grant, isolate, clientId, tokens, leaseMs, conversation, ...bound }
   oweBegin(outbox, begin, nowMs)
-  return { lease, begin }
+  const { held } = lease
+  if (held === undefined) return { lease, begin }
+  const holds = holdsOf(held.holds, costNanos)
+  return { lease: { ...lease, held: { ...held, holds } }, begin }
 }
 
 /**
