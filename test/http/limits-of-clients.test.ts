@@ -1,6 +1,8 @@
 import Anthropic from '@anthropic-ai/sdk'
 import OpenAI from 'openai'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { ISOLATE_BYTES } from '../../src/gateway/byte-budget.ts'
+import { MEMORY } from '../../src/http/composition-root.ts'
 import { ANSWER, gatewayInFrontOf, json, withOwnPool } from './gateway-driver.ts'
 
 const MODEL = 'vendor/model'
@@ -16,6 +18,12 @@ const LIMITED = {
   'spent-for-good': { budget: { usd: 0.000001, period: 'total', mode: 'after' } },
   strict: { budget: { usd: 100, period: 'month', strict: true } },
   grouped: { group: 'team' },
+  'one-at-once': { max_concurrent: 1 },
+  'also-one': { max_concurrent: 1 },
+  frugal: {
+    budget: { usd: 0.000001, period: 'day', mode: 'after', on_exceeded: 'fallback_model' },
+  },
+  restricted: { models: ['vendor/*'], budget: [{ usd: 2, period: 'month' }], group: 'small' },
 } as const
 
 type Name = keyof typeof LIMITED
@@ -23,16 +31,24 @@ type Name = keyof typeof LIMITED
 const tokenOf = (name: string) => `sy-token-of-${name}`.padEnd(24, '0')
 
 const CLIENT_KEYS = JSON.stringify({
-  groups: [{ id: 'team', rpm: 1 }],
+  groups: [
+    { id: 'team', rpm: 1 },
+    { id: 'small', budget: { usd: 0.5, period: 'week' } },
+  ],
   clients: Object.entries(LIMITED).map(([id, limits]) => ({ id, token: tokenOf(id), ...limits })),
 })
 
+const POLICY = { routes: [{ models: ['vendor/dear'], fallback_models: ['vendor/cheap'] }] }
+
+type Upstream = Parameters<typeof gatewayInFrontOf>[0]
+
+const answering: Upstream = ({ url }) =>
+  json(url.endsWith('/messages') ? MESSAGE : { ...JSON.parse(ANSWER), usage: USAGE })
+
 /** A gateway of its own for each test, so that nobody has used anything. */
-function limitedGateway() {
-  const gateway = gatewayInFrontOf(({ url }) =>
-    url.endsWith('/messages') ? json(MESSAGE) : json(JSON.parse(ANSWER)),
-  )
-  const bindings = withOwnPool({ CLIENT_KEYS })
+function limitedGateway(upstream = answering) {
+  const gateway = gatewayInFrontOf(upstream)
+  const bindings = withOwnPool({ CLIENT_KEYS, POLICY })
   const send = (path: string, init: RequestInit = {}) => gateway.send(path, init, bindings)
   const fetcher: typeof fetch = async (input, init) => {
     const request = new Request(input as RequestInfo, init)
@@ -41,6 +57,8 @@ function limitedGateway() {
   }
   return { ...gateway, send, fetcher }
 }
+
+const USAGE = { prompt_tokens: 10, completion_tokens: 30, total_tokens: 40, cost: 0.001 }
 
 const MESSAGE = {
   id: 'gen-1700000000-abcdefghijklmnopqrst',
@@ -172,4 +190,106 @@ describe('a request over a limit of its client', () => {
     expect(reset === null).toBe(most === null)
     if (most !== null) expect(Number(reset)).toBeGreaterThan(Date.now())
   }
+})
+
+it('both clients wait as long as they are told to, and then get their answer', async () => {
+  const held = Promise.withResolvers<void>()
+  let calls = 0
+  const { fetcher } = limitedGateway(async (request) => {
+    calls += 1
+    if (calls <= 2) await held.promise
+    return await answering(request)
+  })
+  const openai = new OpenAI({
+    ...{ fetch: fetcher, maxRetries: 1, apiKey: tokenOf('one-at-once') },
+    baseURL: 'https://gateway.example/api/v1',
+  })
+  const anthropic = new Anthropic({
+    ...{ fetch: fetcher, maxRetries: 1, apiKey: tokenOf('also-one') },
+    baseURL: 'https://gateway.example',
+  })
+  const both = () => [
+    openai.chat.completions.create({ model: MODEL, messages: MESSAGES }),
+    anthropic.messages.create({ model: MODEL, messages: MESSAGES, max_tokens: 30 }),
+  ]
+  const first = both()
+  while (calls < 2) await new Promise((resolve) => void setTimeout(resolve, 5))
+  const beganMs = Date.now()
+  const second = both()
+  setTimeout(held.resolve, 300)
+  expect((await Promise.all([...first, ...second])).every(({ id }) => id !== '')).toBe(true)
+  expect(Date.now() - beganMs).toBeGreaterThanOrEqual(950)
+})
+
+it('a budget that is spent sends its client’s requests to the fallback model', async () => {
+  vi.spyOn(console, 'log').mockImplementation(() => undefined)
+  const { send, received } = limitedGateway()
+  const ask = () =>
+    send('/v1/chat/completions', {
+      method: 'POST',
+      headers: { authorization: `Bearer ${tokenOf('frugal')}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'vendor/dear', messages: MESSAGES }),
+    })
+  expect((await ask()).headers.get('x-switchyard-model')).toBeNull()
+  const second = await ask()
+  expect([second.status, second.headers.get('x-switchyard-model')]).toEqual([200, 'vendor/cheap'])
+  const chats = received.filter(({ url }) => url.endsWith('/chat/completions'))
+  const models = chats.map(({ body }) => JSON.parse(new TextDecoder().decode(body)).model)
+  expect(models).toEqual(['vendor/dear', 'vendor/cheap'])
+})
+
+it('GET key shows the tightest of a client’s budgets, and what was spent', async () => {
+  const { send } = limitedGateway()
+  const headers = { authorization: `Bearer ${tokenOf('restricted')}` }
+  const body = JSON.stringify({ model: MODEL, messages: MESSAGES })
+  const json = { ...headers, 'content-type': 'application/json' }
+  expect((await send('/v1/chat/completions', { method: 'POST', headers: json, body })).status).toBe(
+    200,
+  )
+  for (const path of ['/api/v1/key', '/v1/auth/key']) {
+    expect(await (await send(path, { headers })).json()).toMatchObject({
+      data: {
+        ...{ label: 'restricted', limit: 0.5, limit_remaining: 0.499, limit_reset: 'weekly' },
+        ...{ usage: 0.001, usage_daily: 0.001, usage_weekly: 0.001, usage_monthly: 0.001 },
+      },
+    })
+  }
+})
+
+describe('GET models', () => {
+  const LIST = {
+    data: [{ id: 'vendor/a' }, { id: 'other/b' }, { id: 'x/c', canonical_slug: 'vendor/c-1' }],
+  }
+  const headers = { authorization: `Bearer ${tokenOf('restricted')}` }
+  const idsOf = async (response: Response) =>
+    ((await response.json()) as typeof LIST).data.map(({ id }) => id)
+
+  it('shows a client what it may use, and all of it on demand; its list is cut once for many', async () => {
+    const { send } = limitedGateway(({ url }) => (url.includes('/models') ? json(LIST) : json({})))
+    const cuts = vi.spyOn(JSON, 'parse')
+    expect(await idsOf(await send('/api/v1/models', { headers }))).toEqual(['vendor/a', 'x/c'])
+    const before = cuts.mock.calls.filter(([text]) => text.includes('other/b')).length
+    const again = await send('/api/v1/models', { headers })
+    expect(again.headers.get('cache-control')).toBe('private, no-store')
+    expect(await idsOf(again)).toEqual(['vendor/a', 'x/c'])
+    expect(cuts.mock.calls.filter(([text]) => text.includes('other/b'))).toHaveLength(before)
+    expect(await idsOf(await send('/api/v1/models?all=true', { headers }))).toHaveLength(3)
+    const other = { authorization: `Bearer ${tokenOf('rpm')}` }
+    expect(await idsOf(await send('/api/v1/models', { headers: other }))).toHaveLength(3)
+  })
+
+  it('is refused while the isolate has no room for the list', async () => {
+    const { send } = limitedGateway(() =>
+      json({ data: [{ id: 'vendor/large', more: 'x'.repeat(100_000) }] }),
+    )
+    expect((await send('/v1/models?output_modalities=text')).status).toBe(200)
+    const full = MEMORY.open()
+    full.grow(ISOLATE_BYTES)
+    const response = await send('/v1/models?output_modalities=text', { headers })
+    full.release()
+    expect([response.status, response.headers.get('retry-after')]).toEqual([
+      503,
+      expect.any(String),
+    ])
+  })
 })
