@@ -31,10 +31,12 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.use(configure(ports))
   app.get('/healthz', healthz)
   const lists = createLists()
+  const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn)
   app.route('/admin/api', clientRoutes())
   for (const prefix of PREFIXES) {
-    for (const path of ['models', 'embeddings/models']) app.use(`${prefix}/${path}`, allowedModels)
+    for (const path of ['models', 'embeddings/models'])
+      app.use(`${prefix}/${path}`, logged, allowed)
     for (const path of CATALOGUE_PATHS)
       app.get(`${prefix}/${path}`, logged, catalogue(prefix, lists))
     for (const path of ['key', 'auth/key'])

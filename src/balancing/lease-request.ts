@@ -89,6 +89,11 @@ export interface Refusal {
   readonly cause: 'no_key' | 'retry_budget' | 'ended' | 'client'
   /** Present if the cause is `client`. */
   readonly quota?: QuotaRefusal
+  /**
+   * True if leases ahead hold of that limit. They are called back, and the request is to ask again
+   * before its client is refused. An older object does not say it.
+   */
+  readonly heldAhead?: true
   /** Empty unless the cause is `no_key`. */
   readonly reasons: ReasonCounts
   /**

@@ -26,6 +26,7 @@ import type { Random } from './random.ts'
 import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
 import {
   admitRequest,
+  callLeasesBack,
   heldOfBudgets,
   undoAdmission,
   undoUncharged,
@@ -116,7 +117,10 @@ const LENDING: Lending = {
 function admitThen(step: Step, request: LeaseRequest): Decision {
   const { state, nowMs } = step
   const admission = admitRequest(state, request, nowMs)
-  if (admission.kind === 'refused') return refusedByQuota(admission.refusal)
+  if (admission.kind === 'refused') {
+    const { refusal } = admission
+    return refusedByQuota(refusal, callLeasesBack(state, refusal, nowMs))
+  }
   const { charge } = admission
   const decided = decide(step, { request, charge })
   if (decided.kind === 'refusal') undoAdmission(state, charge, nowMs)
@@ -257,9 +261,10 @@ function refused(cause: 'retry_budget' | 'ended'): Refusal {
   return { kind: 'refusal', cause, reasons: {}, retryAtMs: null }
 }
 
-function refusedByQuota(quota: QuotaRefusal): Refusal {
+function refusedByQuota(quota: QuotaRefusal, isHeldAhead: boolean): Refusal {
   const retryAtMs = 'resetsAtMs' in quota ? quota.resetsAtMs : null
-  return { kind: 'refusal', cause: 'client', reasons: {}, retryAtMs, quota }
+  const heldAhead = isHeldAhead ? ({ heldAhead: true } as const) : {}
+  return { kind: 'refusal', cause: 'client', reasons: {}, retryAtMs, quota, ...heldAhead }
 }
 
 /** Lets time pass, and serves the waiters that the keys which it frees are for. */

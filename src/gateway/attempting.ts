@@ -198,7 +198,7 @@ export class Attempting {
     } as const
     let waitedMs = 0
     const acquired = await leases.acquire(draft, this.#gone, (ms) => {
-      waitedMs = ms
+      waitedMs += ms
     })
     this.timings.wait += waitedMs
     this.timings.acquire += ports.nowMs() - beganMs - waitedMs

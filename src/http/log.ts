@@ -66,9 +66,21 @@ export function logAnswer({ error, ...line }: AnswerLine): void {
   })
 }
 
-/** Why the gateway gave its own error, with the reasons counted if no key could serve. */
-function reasonsOf({ reason, metadata: { reasons } }: GatewayError) {
-  return { reason, ...(reasons === undefined ? {} : { reasons }) }
+/**
+ * Why the gateway gave its own error: with the reasons counted if no key could serve, and with whose
+ * limit it was if a client was over one.
+ */
+function reasonsOf({ reason, metadata }: GatewayError) {
+  const { reasons, limited, limit, period } = metadata
+  const quota =
+    limited === undefined
+      ? {}
+      : {
+          limited,
+          limit: reason === 'client_rate_limited' ? limit : 'budget',
+          ...(period === undefined ? {} : { period }),
+        }
+  return { reason, ...(reasons === undefined ? {} : { reasons }), ...quota }
 }
 
 /** Logs every fault of a configuration, by field. A message about a secret holds no part of it. */

@@ -176,7 +176,8 @@ function tooLarge(maxBytes: number): GatewayError {
   return gatewayError('body_too_large', message, { metadata: { max_body_bytes: maxBytes } })
 }
 
-function overloaded(): GatewayError {
+/** The error of a request that the isolate's memory has no room for. */
+export function overloaded(): GatewayError {
   const message = 'This gateway has no room for the request now. Try again.'
   return gatewayError('overloaded', message, { retryAfterMs: OVERLOADED_RETRY_MS })
 }

@@ -9,6 +9,7 @@ import {
 import { type AuditEntry, noteInAudit } from '../balancing/clients/audit.ts'
 import { directory } from '../balancing/clients/caller.ts'
 import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
+import { calledBack } from '../balancing/clients/charges-ahead.ts'
 import { quotasOf } from '../balancing/clients/clients.ts'
 import { type QuotaView, quotaView } from '../balancing/clients/quota.ts'
 import { type ClientsReply, carryOut, targetOf } from '../balancing/clients/registry.ts'
@@ -158,6 +159,7 @@ export class PoolHost {
     this.#guard(() => this.#serve(nowMs))
     // Last, so that nobody who waits or asks goes without for the sake of a request yet to come.
     const ahead = listOf(request.orders).map((item) => this.#hold(item, nowMs))
+    const back = calledBack(this.#pool.clients, nowMs)
     this.#noteChange()
     return {
       version: 1,
@@ -167,6 +169,7 @@ export class PoolHost {
       ...(ahead.length === 0 ? {} : { ahead }),
       clientsVersion: this.#pool.clients.version,
       ...(this.#pool.queue.size === 0 ? {} : { waiting: true }),
+      ...(back.length === 0 ? {} : { calledBack: back }),
       usableKeys: this.#countUsable(nowMs),
     }
   }

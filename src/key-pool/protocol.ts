@@ -3,7 +3,7 @@ import type { DirectoryEntry } from '../balancing/clients/caller.ts'
 import type { ClientsOrder } from '../balancing/clients/registry.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import type { LookupDuty } from '../balancing/health/lookup-duty.ts'
-import type { IsolateId, LeaseId } from '../balancing/ids.ts'
+import type { ClientId, IsolateId, LeaseId } from '../balancing/ids.ts'
 import type { Decision, LeaseRequest } from '../balancing/lease-request.ts'
 import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../balancing/limits/lease-order.ts'
 import type { Settlement } from '../balancing/settlement.ts'
@@ -44,6 +44,8 @@ export interface ExchangeReply {
   readonly ahead?: readonly (readonly LeaseAhead[])[]
   /** Somebody waits for a key. An isolate gives the leases back that it holds for later requests. */
   readonly waiting?: true
+  /** A request of these clients went without for what leases ahead hold: these are to come back. */
+  readonly calledBack?: readonly ClientId[]
   /** The number of usable keys, of the last second. Objects of the first release do not send it. */
   readonly usableKeys?: number
 }

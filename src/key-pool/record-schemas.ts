@@ -1,6 +1,14 @@
 import * as z from 'zod/mini'
 import type { SpendRecord } from '../balancing/accounting/max-spend.ts'
-import { accountId, clientId, isolateId, keyId, leaseId, modelId } from '../balancing/ids.ts'
+import {
+  accountId,
+  clientId,
+  groupId,
+  isolateId,
+  keyId,
+  leaseId,
+  modelId,
+} from '../balancing/ids.ts'
 import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
 import type {
   AccountRecord,
@@ -23,6 +31,7 @@ const moment = z.number()
 const key = z.pipe(z.string(), z.transform(keyId))
 const account = z.pipe(z.string(), z.transform(accountId))
 const client = z.pipe(z.string(), z.transform(clientId))
+const group = z.pipe(z.string(), z.transform(groupId))
 const model = z.pipe(z.string(), z.transform(modelId))
 
 const plainBench = z.object({
@@ -231,6 +240,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
     all: orElse(tally, BLANK),
     byKey: entries(z.tuple([key, tally])),
     byClient: entries(z.tuple([client, tally])),
+    byGroup: entries(z.tuple([group, tally])),
   }),
   byModel: entries(z.tuple([z.string(), tally])),
   leases: entries(lease),

@@ -13,6 +13,7 @@ import { acquire, claim, report, tick } from '../../src/balancing/pool.ts'
 import {
   createPool,
   type KeyConfig,
+  type PoolConfig,
   type PoolPolicy,
   type PoolState,
 } from '../../src/balancing/pool-state.ts'
@@ -124,6 +125,7 @@ export interface Ask {
   readonly notAccounts?: readonly string[]
   readonly tokens?: number
   readonly size?: number
+  readonly costNanos?: number | null
   /** A string is the id of a conversation. */
   readonly affinity?: LeaseRequest['affinity'] | string
   readonly leaseMs?: number
@@ -148,6 +150,7 @@ export function leaseRequestOf(request: Ask, lease: string): LeaseRequest {
     excludedAccounts: (request.notAccounts ?? []).map(accountId),
     tokens: request.tokens ?? 0,
     ...(request.size === undefined ? {} : { size: request.size }),
+    ...(request.costNanos === undefined ? {} : { costNanos: request.costNanos }),
     affinity: typeof affinity === 'string' ? { kind: 'conversation', id: affinity } : affinity,
     leaseMs: request.leaseMs ?? 600_000,
     waitMs: request.waitMs ?? 0,

@@ -1,4 +1,4 @@
-import { callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
+import { type Caller, callerOf, callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
 import { NEVER_LOOKED_UP } from '../../src/balancing/health/lookup-duty.ts'
 import { clientId, modelId } from '../../src/balancing/ids.ts'
 import type { RequestAffinity } from '../../src/balancing/lease-request.ts'
@@ -111,6 +111,10 @@ export interface SendOptions {
   readonly money?: Required<Pick<InferenceRequest, 'costNanos' | 'estimatePrice'>>
   /** Default: its tokens. */
   readonly size?: number
+  /** Whose it is. Default: `client`, which has limits only if the world's clients say so. */
+  readonly client?: string
+  /** The most that it can cost, for a client with a budget. */
+  readonly costNanos?: number | null
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
   /** How many choices it asks for. Default: one. */
@@ -191,7 +195,7 @@ export function requestOf(
     routeIndex: routes.indexOf(route),
     tokens: given.tokens ?? 0,
     size: given.size ?? given.tokens ?? 0,
-    caller: callerWithoutLimits(clientId('client')),
+    ...callerFields(given, options),
     ...given.money,
     promptTokens: given.promptTokens ?? 0,
     body: new OutgoingBody(body, modelId(model), memory.open(), withModel),
@@ -203,6 +207,14 @@ export function requestOf(
     startedAtMs: nowMs,
     authMs: 0,
   }
+}
+
+function callerFields({ client: id = 'client', costNanos }: SendOptions, options: WorldOptions) {
+  const terms = options.clients?.clients.find((client) => client.id === id)
+  const group = options.clients?.groups.find((one) => one.id === terms?.groupId)
+  const caller: Caller =
+    terms === undefined ? callerWithoutLimits(clientId(id)) : callerOf(terms, group ?? null)
+  return { caller, ...(costNanos === undefined ? {} : { costNanos }) }
 }
 
 /** Watches for the end of a journey. */

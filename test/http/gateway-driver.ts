@@ -1,7 +1,12 @@
 import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { createApp } from '../../src/app.ts'
+import { createPool } from '../../src/balancing/pool-state.ts'
+import { poolConfig, readConfig } from '../../src/config/config.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
+import { PoolHost } from '../../src/key-pool/host.ts'
+import { createStore } from '../../src/key-pool/record-store.ts'
+import { createInMemoryRows } from '../gateway/in-memory-rows.ts'
 
 export const TOKEN = 'sy-test-token-0001'
 
@@ -79,6 +84,29 @@ export function gatewayInFrontOf(
     return new Response(body, response)
   }
   return { send, received, lookups }
+}
+
+/**
+ * Bindings with a pool object of their own, in memory and without timers: that of the platform has
+ * the configuration of all tests.
+ */
+export function withOwnPool(bindings: Readonly<Record<string, unknown>>) {
+  const read = readConfig({ ...env, ...bindings })
+  if (!read.ok) throw new Error(JSON.stringify(read))
+  const host = new PoolHost(createPool(poolConfig(read.config), Date.now()), {
+    nowMs: () => Date.now(),
+    timer: () => () => undefined,
+    random: () => 0.5,
+    store: createStore(createInMemoryRows()),
+    sync: () => undefined,
+    logBug(bug) {
+      throw bug
+    },
+    logTransition: () => undefined,
+    logThreshold: () => undefined,
+    logDrift: () => undefined,
+  })
+  return { ...bindings, KEY_POOL: { getByName: () => host } }
 }
 
 /** A request for a chat completion. */

@@ -1,4 +1,4 @@
-import type { ClientId, KeyId, ModelId } from '../ids.ts'
+import type { ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
 import type { Fault, Outcome, Usage } from '../settlement.ts'
 
 /** Counts of attempts by outcome and fault, with their tokens and their cost. */
@@ -37,7 +37,7 @@ export interface Spending {
 }
 
 /**
- * Counters by key, model and client. An account's counters are the sums over its keys.
+ * Counters by key, model, client and group. An account's counters are the sums over its keys.
  * Model names come from callers, so their number is bounded. A client that sends random model names
  * must not grow the object's memory.
  */
@@ -46,6 +46,8 @@ export interface Ledger {
   readonly byKey: Map<KeyId, Tally>
   readonly byModel: Map<string, Tally>
   readonly byClient: Map<ClientId, Tally>
+  /** An attempt counts for the group that its client was in at the grant. */
+  readonly byGroup: Map<GroupId, Tally>
 }
 
 const MAX_MODELS = 500
@@ -57,7 +59,13 @@ const DAY_MS = 24 * 60 * 60 * 1000
 
 /** A ledger without entries. */
 export function createLedger(): Ledger {
-  return { all: createTally(0), byKey: new Map(), byModel: new Map(), byClient: new Map() }
+  return {
+    all: createTally(0),
+    byKey: new Map(),
+    byModel: new Map(),
+    byClient: new Map(),
+    byGroup: new Map(),
+  }
 }
 
 function createTally(day: number): Tally {
@@ -119,17 +127,19 @@ export interface Entry {
   /** Null, like `clientId`, for a lease that a restart forgot: only its key is counted. */
   readonly model: ModelId | null
   readonly clientId: ClientId | null
+  readonly groupId?: GroupId | null
   readonly outcome: Outcome
   readonly fault: Fault | undefined
   readonly usage: Usage | undefined
 }
 
-/** Books one finished attempt under its key, model and client. */
+/** Books one finished attempt under its key, model, client and group. */
 export function book(ledger: Ledger, entry: Entry, nowMs: number): void {
   add(asOfToday(ledger.all, nowMs), entry)
   if (entry.keyId !== null) add(tallyOf(ledger.byKey, entry.keyId, nowMs), entry)
   if (entry.model !== null) add(tallyOf(ledger.byModel, placeOf(ledger, entry), nowMs), entry)
   if (entry.clientId !== null) add(tallyOf(ledger.byClient, entry.clientId, nowMs), entry)
+  if (entry.groupId) add(tallyOf(ledger.byGroup, entry.groupId, nowMs), entry)
 }
 
 /**

@@ -21,7 +21,6 @@ import {
   heldOf,
   loseQuota,
   retakeQuota,
-  takeRates,
 } from './quota.ts'
 
 /** A budget whose spend has passed a share of it for the first time in its period. */
@@ -185,17 +184,11 @@ export function retakeCharge(
   lost: LostCharge,
   nowMs: number,
 ): readonly QuotaOwner[] {
-  const { kind, charge } = lost
+  const { charge } = lost
   findCharge(clients, lost)
-  if (kind === 'reserved') retakeRates(clients, charge, nowMs)
   return chargedQuotas(clients, charge).flatMap((quota) =>
     retakeQuota(quota, charge, nowMs) ? [quota.owner] : [],
   )
-}
-
-/** A late word that a lease which was held ahead, and was lost, has had a request. */
-export function retakeRates(clients: Clients, charge: QuotaCharge, nowMs: number): void {
-  for (const quota of chargedQuotas(clients, charge)) takeRates(quota, charge, nowMs)
 }
 
 /**

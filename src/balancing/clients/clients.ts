@@ -75,6 +75,8 @@ export interface Clients {
   readonly removed: RotatingMap<ClientId, true>
   /** Raised with each change, so that a Worker sees whether what it knows is still so. */
   version: number
+  /** Clients whose leases ahead are called back, and until when, in epoch milliseconds. */
+  readonly calledBack: Map<ClientId, number>
 }
 
 export interface ClientsConfig {
@@ -97,7 +99,7 @@ export function createClients({ clients, groups }: ClientsConfig, nowMs: number)
   // time would let it fall.
   const removed = createRotatingMap<ClientId, true>(REMOVED)
   const version = nowMs * VERSIONS_PER_MS
-  const state: Clients = { byId: new Map(), groups: new Map(), removed, version }
+  const state: Clients = { byId: new Map(), groups: new Map(), removed, version, calledBack: new Map() }
   for (const terms of groups) putGroup(state, terms, CONFIGURED, nowMs)
   for (const terms of clients) putClient(state, terms, CONFIGURED, nowMs)
   return state

@@ -44,6 +44,10 @@ export interface Quota {
   dayEndsAtMs: number
   requestsToday: number
   budgets: readonly Budget[]
+  /** No lease ahead is held of it from this moment on, in epoch milliseconds. */
+  aheadUntilMs: number
+  /** Until this moment no more leases ahead are held of it: a request went without for want of them. */
+  aheadRestsUntilMs: number
 }
 
 /** What a request wants of its client's limits. */
@@ -72,6 +76,8 @@ export function createQuota(
     dayEndsAtMs: endOfUtcWindow('day', nowMs),
     requestsToday: 0,
     budgets: terms.budgets.map((budget) => createBudget(budget, nowMs)),
+    aheadUntilMs: 0,
+    aheadRestsUntilMs: 0,
   }
 }
 

@@ -18,6 +18,19 @@ export interface Hold {
 }
 
 /**
+ * What a request takes over of the holds of a lease that was held ahead for any of its kind: no more
+ * than it can cost itself. Worker and pool both know it by this, and need not tell each other.
+ * @param costNanos null or undefined if that has no bound
+ */
+export function holdsOf(
+  holds: readonly Hold[],
+  costNanos: number | null | undefined,
+): readonly Hold[] {
+  if (costNanos === null || costNanos === undefined) return holds
+  return holds.map((hold) => ({ ...hold, nanos: Math.min(hold.nanos, costNanos) }))
+}
+
+/**
  * What a lease has taken of the limits of its client and of its client's group. It names them, so it
  * can be stored, and be given back although their limits have changed meanwhile.
  */

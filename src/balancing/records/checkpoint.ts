@@ -9,7 +9,7 @@ import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
 import type { Breaker } from '../health/circuit-breaker.ts'
 import { dueAtMs } from '../health/lookup-duty.ts'
-import type { AccountId, ClientId, KeyId, ModelId } from '../ids.ts'
+import type { AccountId, ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
 import type { Lease } from '../limits/leases.ts'
 import type { Meter } from '../limits/meter.ts'
 import { entriesOf } from '../limits/rotating-map.ts'
@@ -75,6 +75,8 @@ export interface CountersRecord {
   readonly all: Tally
   readonly byKey: readonly (readonly [KeyId, Tally])[]
   readonly byClient: readonly (readonly [ClientId, Tally])[]
+  /** Absent in a record of an earlier release. */
+  readonly byGroup?: readonly (readonly [GroupId, Tally])[]
 }
 
 /** What the strategy of a route remembers. The route's model patterns identify the route. */
@@ -184,6 +186,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       all: state.ledger.all,
       byKey: [...state.ledger.byKey].filter(([id, tally]) => isKept(state, id, tally, nowMs)),
       byClient: [...state.ledger.byClient],
+      byGroup: [...state.ledger.byGroup],
     },
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values(), ...owedRecords(state, nowMs)],

@@ -130,6 +130,7 @@ function restoreCounters(state: PoolState, counters: CountersRecord, nowMs: numb
     else Object.assign(key.tally, tally)
   }
   for (const [id, tally] of counters.byClient) ledger.byClient.set(id, tally)
+  for (const [id, tally] of counters.byGroup ?? []) ledger.byGroup.set(id, tally)
 }
 
 function restoreCredit(

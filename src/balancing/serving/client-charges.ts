@@ -6,16 +6,22 @@ import {
   findForgotten,
   loseCharge,
   retakeCharge,
-  retakeRates,
   settleCharge,
   settleForgotten,
 } from '../clients/charge-settling.ts'
+import {
+  callBack,
+  chargeForRequest,
+  mayHoldAhead,
+  noteAhead,
+} from '../clients/charges-ahead.ts'
 import { quotas } from '../clients/client-records.ts'
 import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
 import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
 import type { Hold, QuotaCharge } from '../limits/quota-charge.ts'
+import type { QuotaRefusal } from '../limits/quota-refusal.ts'
 import type { PoolState } from '../pool-state.ts'
 import type { HeldOfBudgets, Settlement } from '../settlement.ts'
 
@@ -32,24 +38,49 @@ export function admitRequest(state: PoolState, request: LeaseRequest, nowMs: num
   return noted(state, admit(state.clients, demand, nowMs))
 }
 
-/** As for a request, but only while that leaves much of the limits. */
+/** How leases ahead are held of a client's limits. */
+export interface AheadTerms {
+  /** The most of each limit that may be used with them. */
+  readonly share: number
+  readonly untilMs: number
+}
+
+/**
+ * As for a request, but only while that leaves much of the limits.
+ * @returns what the lease takes, null for a client without limits; `none` if it is not held
+ */
 export function admitAhead(
   state: PoolState,
   { clientId, tokens, costNanos }: LeaseOrder,
-  share: number,
+  { share, untilMs }: AheadTerms,
   nowMs: number,
-): Admission {
-  if (clientId === undefined) return { kind: 'admitted', charge: null, mustWrite: false }
+): QuotaCharge | null | 'none' {
+  if (clientId === undefined) return null
+  const { clients } = state
+  if (!mayHoldAhead(clients, clientId, nowMs)) return 'none'
   const bound = boundOf(costNanos)
   const demand = { clientId, attempt: 'first', tokens, bound, isFallback: false } as const
-  return noted(state, admit(state.clients, demand, nowMs, share))
+  const admission = noted(state, admit(clients, demand, nowMs, share))
+  if (admission.kind === 'refused') return 'none'
+  const { charge } = admission
+  if (charge !== null) noteAhead(clients, charge, untilMs)
+  return charge
+}
+
+/** Calls leases ahead back that a request would not have been refused without. */
+export function callLeasesBack(
+  { clients, leases }: PoolState,
+  refusal: QuotaRefusal,
+  nowMs: number,
+): boolean {
+  return callBack(clients, leases.live.values(), refusal, nowMs)
 }
 
 /**
  * Charges a request that runs already, with a lease that its client's limits have not seen, or that a
  * crash has made them forget. What it held then counts as lost, and is held again.
  */
-export function chargeBegun(
+function chargeBegun(
   state: PoolState,
   { clientId, tokens, costNanos, grantedAtMs, held }: LeaseBegin,
   nowMs: number,
@@ -108,15 +139,13 @@ export function settleForClient(
   nowMs: number,
 ): readonly Hold[] {
   const { clients } = state
-  const charge = closing.kind === 'forgotten' ? null : closing.lease.charge
+  const charge = settledCharge(state, closing, settlement, nowMs)
   if (charge === null) {
     const forgotten = forgottenCharge(state, closing, settlement, nowMs)
     if (forgotten === null) return []
     return noteSettled(state, settleForgotten(clients, forgotten, settlement, nowMs))
   }
   if (!settlement.unused) {
-    const isRetaken = closing.kind === 'expired' && closing.lease.kind === 'reserved'
-    if (isRetaken) retakeRates(clients, charge, nowMs)
     const lostAtMs = closing.kind === 'expired' ? closing.lease.expiresAtMs : null
     return noteSettled(state, settleCharge(clients, { charge, lostAtMs }, settlement, nowMs))
   }
@@ -125,6 +154,19 @@ export function settleForClient(
     findCharge(clients, { charge, lostAtMs: closing.lease.expiresAtMs })
   }
   return []
+}
+
+/** What a lease has taken, with the minute of one whose request was never told of. */
+function settledCharge(
+  { clients }: PoolState,
+  closing: Exclude<Closing, { kind: 'duplicate' }>,
+  { unused }: Settlement,
+  nowMs: number,
+): QuotaCharge | null {
+  if (closing.kind === 'forgotten') return null
+  const { charge, kind } = closing.lease
+  if (charge === null || kind === 'running' || closing.kind === 'live' || unused) return charge
+  return chargeForRequest(clients, { charge, standing: 'given_up' }, charge, nowMs)
 }
 
 /** What a lease has taken that is forgotten, or that began before its client had limits. */
@@ -184,4 +226,17 @@ export function retakeForClient(state: PoolState, lease: Lease, nowMs: number): 
   if (charge === null) return
   const owners = retakeCharge(state.clients, { kind, charge, lostAtMs }, nowMs)
   for (const owner of owners) state.changes.budgets.add(owner)
+}
+
+/** Charges what a request takes that has got a lease which was held ahead: still, or until it was lost. */
+export function beginForClient(
+  state: PoolState,
+  { live, lost }: { readonly live: Lease | null; readonly lost: Lease | null },
+  told: LeaseBegin,
+  nowMs: number,
+): QuotaCharge | null {
+  const charge = (live ?? lost)?.charge ?? null
+  if (charge === null) return chargeBegun(state, told, nowMs)
+  const standing = live === null ? 'given_up' : 'held'
+  return chargeForRequest(state.clients, { charge, standing }, told, nowMs)
 }

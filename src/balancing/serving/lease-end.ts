@@ -2,7 +2,7 @@ import { rememberGeneration } from '../accounting/generations.ts'
 import { book } from '../accounting/ledger.ts'
 import { learnFromSettlement, learnHold, undoLease } from '../feedback.ts'
 import { afterNothing } from '../health/circuit-breaker.ts'
-import type { KeyId } from '../ids.ts'
+import type { GroupId, KeyId } from '../ids.ts'
 import { giveBackCharge } from '../limits/charge.ts'
 import { takeSilent } from '../limits/isolates.ts'
 import {
@@ -98,7 +98,7 @@ function bookAttempt(
   { state, nowMs }: Step,
   keyId: KeyId,
   { generationId, outcome, fault, usage }: Settlement,
-  terms: Pick<LeaseTerms, 'clientId' | 'model'> | null,
+  terms: BookingTerms | null,
 ): void {
   if (generationId !== undefined && terms !== null) {
     const generation = { keyId, clientId: terms.clientId, atMs: nowMs }
@@ -108,11 +108,23 @@ function bookAttempt(
     keyId: state.keys.has(keyId) ? keyId : null,
     model: terms?.model ?? null,
     clientId: terms?.clientId ?? null,
+    groupId: terms === null ? null : groupOf(state, terms),
     outcome,
     fault,
     usage,
   }
   book(state.ledger, entry, nowMs)
+}
+
+/** What a lease, or a settlement of one that is forgotten, says of whose attempt it was. */
+type BookingTerms = Pick<LeaseTerms, 'clientId' | 'model' | 'held'> & Partial<Pick<Lease, 'charge'>>
+
+/** The group of the client at the grant, as far as anybody remembers it. */
+function groupOf({ clients }: PoolState, { clientId, charge, held }: BookingTerms): GroupId | null {
+  const granted = charge ?? held
+  return granted === undefined
+    ? (clients.byId.get(clientId)?.terms.groupId ?? null)
+    : granted.groupId
 }
 
 /** Lets time pass: overdue leases expire, and the capacity that they held is free again. */

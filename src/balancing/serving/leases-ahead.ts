@@ -35,7 +35,7 @@ import { choiceOf, modelsInOrder, routeOf } from '../selection.ts'
 import type { Settlement } from '../settlement.ts'
 import { STRATEGIES, type StrategyName } from '../strategies/strategy-registry.ts'
 import { candidatesFor } from './candidates.ts'
-import { admitAhead, chargeBegun, heldOfBudgets, retakeForClient } from './client-charges.ts'
+import { admitAhead, beginForClient, heldOfBudgets, retakeForClient } from './client-charges.ts'
 import { noteChange } from './key-changes.ts'
 
 /**
@@ -65,16 +65,17 @@ export function hold(step: Step, order: LeaseOrder): LeaseAhead[] {
   const route = routeOf(state, order)
   if (IN_TURN.has(route.config.strategy)) return []
   const held: LeaseAhead[] = []
+  const terms = { share: AHEAD_SHARE, untilMs: nowMs + RESERVED_MS }
   let count = Math.min(order.count, MAX_AHEAD)
   while (held.length < count && state.queue.size === 0) {
     const chosen = chooseAhead(step, route, order)
     if (chosen === null) break
     // Fewer than were ordered: then the isolate asks for a while, and the others get their requests.
     if (chosen.passedOver) count = Math.min(count, Math.ceil(order.count / 2))
-    const admission = admitAhead(state, order, AHEAD_SHARE, nowMs)
-    if (admission.kind === 'refused') break
+    const charge = admitAhead(state, order, terms, nowMs)
+    if (charge === 'none') break
     const id = nameOf(order, held.length)
-    held.push(reserve(step, chosen, order, { id, charge: admission.charge }))
+    held.push(reserve(step, chosen, order, { id, charge }))
   }
   return held
 }
@@ -206,7 +207,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   }
   // Charged anew now: a minute that began at the grant would end before that of the upstream call.
   charge(key, told.tokens, nowMs)
-  const held = live ?? lost
+  const taken = beginForClient(state, { live: live ?? null, lost }, told, nowMs)
   open(state.leases, {
     kind: 'running',
     id: told.leaseId,
@@ -220,7 +221,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     unclaimedMs: null,
     panic: live?.panic ?? false,
     epoch: live?.epoch ?? key.epoch,
-    charge: held?.charge ?? chargeBegun(state, told, nowMs),
+    charge: taken,
     attempt: 'first',
   })
   deposit(state.retryBudget, { model: told.model, policy: state.policy.retryBudget }, nowMs)

@@ -1,7 +1,15 @@
 import type { LeaseOrder } from '../../balancing/limits/lease-order.ts'
 import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
 import { type IsolateLeases, takeNumbers } from './isolate-leases.ts'
-import { dropAll, dropOverdue, type LaneOrder, stockLeases, takeOrders } from './lease-stock.ts'
+import {
+  dropAll,
+  dropClients,
+  dropOverdue,
+  type LaneOrder,
+  mostOf,
+  stockLeases,
+  takeOrders,
+} from './lease-stock.ts'
 import { oweSettlement, type Parcel, putBack, takeParcel, unusedLease } from './outbox.ts'
 
 /** What an exchange carries for the whole isolate, beside what its own request wants. */
@@ -24,9 +32,10 @@ export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
     const { asked, models, account, client, isBounded } = lane.kind
     const firstNumber = takeNumbers(leases, count)
     const names = { isolate, firstNumber, idPrefix: `${isolate}:${firstNumber}` }
-    const costNanos = isBounded ? lane.costNanos : null
+    const most = mostOf(lane)
+    const costNanos = isBounded ? most.costNanos : null
     return {
-      ...{ ...names, asked, models, account, count, tokens: lane.tokens },
+      ...{ ...names, asked, models, account, count, tokens: most.tokens },
       ...(client === null ? {} : { clientId: client, costNanos }),
     }
   }
@@ -54,6 +63,8 @@ export function unloadCargo(
   leases.heardAtMs = nowMs
   leases.clientsVersion = Math.max(leases.clientsVersion, reply.clientsVersion ?? 0)
   const unused = reply.waiting === true ? [...dropAll(stock, nowMs)] : []
+  const { calledBack } = reply
+  if (calledBack !== undefined) unused.push(...dropClients(stock, calledBack, nowMs))
   for (const [at, { lane }] of orders.entries()) {
     unused.push(...stockLeases(stock, lane, reply.ahead?.[at] ?? [], nowMs))
   }

@@ -1,5 +1,6 @@
 import { type AccountId, type IsolateId, isolateId } from '../../balancing/ids.ts'
 import type { LeaseAhead, LeaseBegin } from '../../balancing/limits/lease-order.ts'
+import { holdsOf } from '../../balancing/limits/quota-charge.ts'
 import {
   createRotatingMap,
   getEntry,
@@ -130,7 +131,9 @@ export function takeFromStock(
   const of = held === undefined ? bound : { ...bound, held }
   const begin = { ...grant, isolate, clientId, tokens, leaseMs, conversation, ...of }
   oweBegin(outbox, begin, nowMs)
-  return { lease, begin }
+  if (held === undefined) return { lease, begin }
+  const holds = holdsOf(held.holds, costNanos)
+  return { lease: { ...lease, held: { ...held, holds } }, begin }
 }
 
 /**

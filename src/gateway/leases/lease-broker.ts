@@ -3,6 +3,7 @@ import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lea
 import { numberedLeaseId } from '../../balancing/limits/lease-number.ts'
 import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
+import { sleep } from '../ports.ts'
 import {
   giveBackFor,
   type IsolateLeases,
@@ -114,16 +115,18 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       if (decision.kind === 'waiting') background(exchanges.settle([unusedLease(request.leaseId)]))
       return late
     }
+    // For want of what no key has, no lease of another client is given back.
+    if (decision.kind === 'refusal' && decision.cause === 'client') return decision
     if (!giveBackFor(leases, draft, ports.nowMs())) return decision
     if (decision.kind === 'refusal') return await ask(request)
     background(exchanges.settle([]))
     return decision
   }
   const askPool = async (
-    request: LeaseRequest,
     draft: LeaseDraft,
     lanes: LanesOfRequest | null,
-  ): Promise<Decision | Leased | null> => {
+    request: LeaseRequest,
+  ) => {
     const decision = await ask(request)
     return decision !== null && isWithoutLease(decision)
       ? await secondLook(draft, lanes, { request, decision })
@@ -142,11 +145,10 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       }
       wasAsked = false
       const request = requestOf(leases, draft)
-      let decision = await askPool(request, draft, lanes)
+      const asked = await askPool(draft, lanes, request)
+      let decision = await untilCalledBack({ ports, ask }, { request, asked }, { gone, onWaited })
       if (decision?.kind === 'waiting') {
-        const beganMs = ports.nowMs()
-        decision = await waitInQueue({ ports, pool, ask }, request, gone)
-        onWaited(ports.nowMs() - beganMs)
+        decision = await waitInQueue({ ports, pool, ask }, request, { gone, onWaited })
       }
       switch (decision?.kind) {
         case 'leased':
@@ -239,22 +241,58 @@ interface PoolAccess extends Pick<LeaseBrokerParts, 'ports' | 'pool'> {
 }
 
 /**
+ * How long a request waits for leases ahead, each time. At once if this isolate held them; an idle one
+ * hears within half a second that they are called back. All together it is longer than the pool keeps
+ * those of an isolate that has died.
+ */
+const COME_BACK_MS = [0, 100, 200, 300, 800, 1_600] as const
+
+interface Patience {
+  readonly gone: AbortSignal
+  onWaited(waitedMs: number): void
+}
+
+/**
+ * Asks again while leases ahead, of any isolate, hold of the limit that a client is refused for: they
+ * have been called back.
+ */
+async function untilCalledBack(
+  { ports, ask }: Pick<PoolAccess, 'ports' | 'ask'>,
+  { request, asked }: { readonly request: LeaseRequest; readonly asked: Decision | Leased | null },
+  { gone, onWaited }: Patience,
+): Promise<Decision | Leased | null> {
+  let decision = asked
+  const beganMs = ports.nowMs()
+  for (const ms of COME_BACK_MS) {
+    if (decision?.kind !== 'refusal' || decision.heldAhead !== true || gone.aborted) break
+    await unlessAborted(sleep(ports, ms), gone)
+    decision = await ask(request)
+  }
+  onWaited(ports.nowMs() - beganMs)
+  return decision
+}
+
+/**
  * Calls the object again and again until the waiting request is decided.
  * @returns `waiting` if the client left first; null if the object can't be reached
  */
 async function waitInQueue(
   { ports, pool, ask }: PoolAccess,
   request: LeaseRequest,
-  gone: AbortSignal,
+  { gone, onWaited }: Patience,
 ): Promise<Decision | null> {
-  const untilMs = ports.nowMs() + request.waitMs
+  const beganMs = ports.nowMs()
+  const untilMs = beganMs + request.waitMs
   let decision: Decision | null = { kind: 'waiting', leaseId: request.leaseId }
   let lostAnswers = 0
   while (decision?.kind === 'waiting' && !gone.aborted) {
     const answer = await unlessAborted(pool.whenDecided(request.leaseId), gone)
     if (answer === null) break
     if (answer.kind === 'unavailable') lostAnswers += 1
-    if (lostAnswers > MAX_LOST_ANSWERS) return null
+    if (lostAnswers > MAX_LOST_ANSWERS) {
+      decision = null
+      break
+    }
     // A restarted object has lost its queue and broken the calls that it held: the request goes to
     // the end of the new queue. If only the answer with the grant was lost, the object grants the
     // same lease again.
@@ -262,6 +300,7 @@ async function waitInQueue(
     const waitMs = Math.max(0, untilMs - ports.nowMs())
     decision = known ?? (await ask({ ...request, waitMs }))
   }
+  onWaited(ports.nowMs() - beganMs)
   return decision
 }
 

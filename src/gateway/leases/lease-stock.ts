@@ -47,11 +47,25 @@ export interface Lane {
   second: number
   requests: number
   earlierRequests: number
-  /** The most tokens that a request took lately, and the most that one could cost. */
-  tokens: number
-  costNanos: number
+  /** The most that a request took in the running second, and in the one before. */
+  most: Amounts
+  earlierMost: Amounts
   usedAtMs: number
 }
+
+/** What a request takes of limits. */
+export interface Amounts {
+  readonly tokens: number
+  /** The most that it can cost. */
+  readonly costNanos: number
+}
+
+const NOTHING: Amounts = { tokens: 0, costNanos: 0 }
+
+const greatest = (a: Amounts, b: Amounts): Amounts => ({
+  tokens: Math.max(a.tokens, Math.ceil(b.tokens)),
+  costNanos: Math.max(a.costNanos, b.costNanos),
+})
 
 interface StockedLease extends LeaseAhead {
   /** The most that its request may cost. */
@@ -106,7 +120,8 @@ export function laneFor(
   const lane = {
     ...{ kind, leases: [], orderedAtMs: null, orderedNanos: 0, restsUntilMs: 0 },
     givenBackAtMs: Number.NEGATIVE_INFINITY,
-    ...{ second: 0, requests: 0, earlierRequests: 0, tokens: 0, costNanos: 0, usedAtMs: nowMs },
+    ...{ second: 0, requests: 0, earlierRequests: 0, usedAtMs: nowMs },
+    ...{ most: NOTHING, earlierMost: NOTHING },
   }
   stock.lanes.set(name, lane)
   return { lane, returned }
@@ -122,13 +137,9 @@ function closeOldest(stock: LeaseStock): readonly LeaseAhead[] {
 }
 
 /** What a request needs of a lease. */
-export interface LeaseNeed {
-  /** What it takes from a limit per minute. */
-  readonly tokens: number
+export interface LeaseNeed extends Amounts {
   /** The account that it has to go to; null for any. */
   readonly account: AccountId | null
-  /** The most that it can cost. */
-  readonly costNanos: number
 }
 
 /**
@@ -152,11 +163,7 @@ export function takeLease(
 }
 
 /** Counts a request of a lane, by which the lane knows how many leases to order. */
-export function countRequest(
-  lane: Lane,
-  { tokens, costNanos }: Pick<LeaseNeed, 'tokens' | 'costNanos'>,
-  nowMs: number,
-): void {
+export function countRequest(lane: Lane, amounts: Amounts, nowMs: number): void {
   const second = Math.floor(nowMs / 1000)
   if (second !== lane.second) {
     const isNext = second === lane.second + 1
@@ -164,13 +171,17 @@ export function countRequest(
     lane.requests = 0
     lane.second = second
     // What was large once is not expected for ever.
-    lane.tokens *= isNext ? 0.5 : 0
-    lane.costNanos = isNext ? Math.ceil(lane.costNanos / 2) : 0
+    lane.earlierMost = isNext ? lane.most : NOTHING
+    lane.most = NOTHING
   }
   lane.requests += 1
-  lane.tokens = Math.max(lane.tokens, Math.ceil(tokens))
-  lane.costNanos = Math.max(lane.costNanos, costNanos)
+  lane.most = greatest(lane.most, amounts)
   lane.usedAtMs = nowMs
+}
+
+/** What most requests of a lane take: as much as the largest of late. */
+export function mostOf({ most, earlierMost }: Lane): Amounts {
+  return greatest(most, earlierMost)
 }
 
 /** Requests in the last second; zero if the lane is not busy. */
@@ -208,7 +219,7 @@ export function takeOrders(stock: LeaseStock, nowMs: number): readonly LaneOrder
     const count = leasesToOrder(lane, nowMs)
     if (count === 0) continue
     lane.orderedAtMs = nowMs
-    lane.orderedNanos = lane.costNanos
+    lane.orderedNanos = mostOf(lane).costNanos
     orders.push({ lane, count })
     if (orders.length === MAX_ORDERS) break
   }
@@ -249,7 +260,7 @@ export function dropKey(stock: LeaseStock, key: KeyId): readonly LeaseAhead[] {
  */
 export function dropFor(
   stock: LeaseStock,
-  { routeIndex, triedKeys, excludedAccounts, clientId }: LeaseDraft,
+  { routeIndex, triedKeys, excludedAccounts }: LeaseDraft,
   nowMs: number,
 ): readonly LeaseAhead[] {
   stock.refusedAtMs = nowMs
@@ -259,11 +270,9 @@ export function dropFor(
   return takeOut(
     stock,
     ({ keyId, accountId }, { kind }) =>
-      // What leases ahead hold of the client's own limits, they hold for any key.
-      kind.client === clientId ||
-      (kind.routeIndex === routeIndex &&
-        !triedKeys.includes(keyId) &&
-        !excludedAccounts.includes(accountId)),
+      kind.routeIndex === routeIndex &&
+      !triedKeys.includes(keyId) &&
+      !excludedAccounts.includes(accountId),
   )
 }
 
@@ -272,6 +281,17 @@ export function dropAll(stock: LeaseStock, nowMs: number): readonly LeaseAhead[]
   stock.refusedAtMs = nowMs
   for (const lane of stock.lanes.values()) lane.givenBackAtMs = nowMs
   return takeOut(stock, () => true)
+}
+
+/** Drops the leases ahead of clients whose other requests go without. The pool has to get them back. */
+export function dropClients(
+  stock: LeaseStock,
+  clients: readonly ClientId[],
+  nowMs: number,
+): readonly LeaseAhead[] {
+  const isOf = ({ kind }: Lane) => kind.client !== null && clients.includes(kind.client)
+  for (const lane of stock.lanes.values()) if (isOf(lane)) lane.givenBackAtMs = nowMs
+  return takeOut(stock, (_, lane) => isOf(lane))
 }
 
 /** The leases that no request came for in time. The pool has to get them back. */

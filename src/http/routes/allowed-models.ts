@@ -1,29 +1,95 @@
+import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
-import { mayUse } from '../../balancing/clients/caller.ts'
+import { type Caller, mayUse } from '../../balancing/clients/caller.ts'
 import { identify } from '../authenticate.ts'
 import type { HttpEnvironment } from '../context.ts'
+import { errorResponse } from '../error-response.ts'
+import { overloaded } from '../upload.ts'
+
+/** A list as some clients are shown it. */
+interface ShownList {
+  readonly body: string
+  readonly headers: Headers
+  readonly untilMs: number
+}
+
+/** A list has half a megabyte, and is read whole to be cut: so often for each set of clients at most. */
+const SHOWN_MS = 10_000
+const MAX_SHOWN = 8
+
+/** Its bytes, its text, and what is made of it. */
+const COPIES = 6
 
 /**
  * Shows a client of the list of models only those that it may use; `?all=true` shows it the whole list.
  * The list is public, so a caller without a client key gets all of it.
  */
-export const allowedModels = createMiddleware<HttpEnvironment>(async function allowed(c, next) {
+export function allowedModels() {
+  const shown = new Map<string, ShownList>()
+  return createMiddleware<HttpEnvironment>(async function allowed(c, next) {
+    const caller = await restrictedCaller(c)
+    if (caller === null) {
+      await next()
+      return
+    }
+    const { gateway } = c.var
+    const name = `${gateway.config.upstreamUrl} ${c.req.url} ${JSON.stringify(caller.models)}`
+    const known = shown.get(name)
+    if (known !== undefined && gateway.ports.nowMs() < known.untilMs) {
+      c.res = respond(known)
+      return
+    }
+    shown.delete(name)
+    await next()
+    if (c.res.status !== 200 || c.req.method === 'HEAD') return
+    const list = await cut(c, caller)
+    if (list === null) return
+    shown.set(name, list)
+    const [oldest] = shown.keys()
+    if (shown.size > MAX_SHOWN && oldest !== undefined) shown.delete(oldest)
+    c.res = respond(list)
+  })
+}
+
+/** The caller, if it may not use all models and has not asked for the whole list; else null. */
+async function restrictedCaller(c: Context<HttpEnvironment>): Promise<Caller | null> {
   const caller = c.req.query('all') === 'true' ? null : await identify(c)
-  await next()
-  if (caller === null || caller === 'unreachable' || caller.models.length === 0) return
-  if (c.res.status !== 200 || c.req.method === 'HEAD') return
-  const list = await c.res
-    .clone()
-    .json()
-    .catch(() => null)
-  if (!isList(list)) return
-  const data = list.data.filter((model) => mayUse(caller, namesOf(model)))
-  const headers = new Headers(c.res.headers)
-  headers.delete('content-length')
-  // It is this client's list, and no other's.
-  headers.set('cache-control', 'private, no-store')
-  c.res = new Response(JSON.stringify({ ...list, data }), { status: 200, headers })
-})
+  return caller === null || caller === 'unreachable' || caller.models.length === 0 ? null : caller
+}
+
+/** Leaves out what the client may not use; null if the answer is no such list, or there is no room. */
+async function cut(c: Context<HttpEnvironment>, caller: Caller): Promise<ShownList | null> {
+  const { memory, ports } = c.var.gateway
+  const held = memory.open()
+  try {
+    const bytes = await c.res.clone().arrayBuffer()
+    if (!held.grow(bytes.byteLength * COPIES)) {
+      c.res = errorResponse(c, overloaded())
+      return null
+    }
+    const list = parsed(bytes)
+    if (!isList(list)) return null
+    const data = list.data.filter((model) => mayUse(caller, namesOf(model)))
+    const headers = new Headers(c.res.headers)
+    headers.delete('content-length')
+    // It is this client's list, and no other's.
+    headers.set('cache-control', 'private, no-store')
+    const untilMs = ports.nowMs() + SHOWN_MS
+    return { body: JSON.stringify({ ...list, data }), headers, untilMs }
+  } finally {
+    held.release()
+  }
+}
+
+const respond = ({ body, headers }: ShownList) => new Response(body, { status: 200, headers })
+
+function parsed(bytes: ArrayBuffer): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes))
+  } catch {
+    return null
+  }
+}
 
 function isList(value: unknown): value is { readonly data: readonly unknown[] } {
   return typeof value === 'object' && value !== null && 'data' in value && Array.isArray(value.data)

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { accountId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
+import { accountId, clientId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
 import type { LeaseAhead } from '../../../src/balancing/limits/lease-order.ts'
 import {
   countRequest,
   createLeaseStock,
   dropAll,
+  dropClients,
   dropKey,
   dropOverdue,
   type Lane,
@@ -124,6 +125,43 @@ describe('a lane', () => {
     expect(idOf(takeLease(lane, need(500), T))).toBe('large')
     expect(takeLease(lane, need(500), T)).toBeNull()
     expect(idOf(takeLease(lane, need(50), T))).toBe('small')
+  })
+
+  it('gives a request no lease that holds less money than it may cost', () => {
+    const stock = createLeaseStock()
+    const lane = laneIn(stock)
+    const costing = (costNanos: number) => ({ tokens: 0, account: null, costNanos })
+    for (let i = 0; i < 60; i++) {
+      countRequest(lane, costing(i === 10 ? 5_000 : 2_000), T + i * 50)
+    }
+    takeOrders(stock, T + 3_000)
+    stockLeases(stock, lane, [leaseOf('2 000')], T + 3_001)
+    for (let i = 0; i < 20; i++) countRequest(lane, costing(i * 200), T + 3_000 + i * 50)
+    takeOrders(stock, T + 4_000)
+    stockLeases(stock, lane, [leaseOf('3 800')], T + 4_001)
+    expect(takeLease(lane, costing(3_801), T + 4_001)).toBeNull()
+    expect(idOf(takeLease(lane, costing(3_800), T + 4_001))).toBe('3 800')
+    expect(idOf(takeLease(lane, costing(2_000), T + 4_001))).toBe('2 000')
+  })
+
+  it('is one of its own for each client with limits, and for requests whose cost has no bound', () => {
+    const stock = createLeaseStock()
+    const of = (given: object) => laneFor(stock, { ...kindOf('m'), ...given }, T).lane
+    stockLeases(stock, of({ client: clientId('app') }), [leaseOf('of app')], T)
+    expect(takeLease(of({}), need(1), T)).toBeNull()
+    expect(takeLease(of({ client: clientId('other') }), need(1), T)).toBeNull()
+    expect(takeLease(of({ client: clientId('app'), isBounded: false }), need(1), T)).toBeNull()
+    expect(dropClients(stock, [clientId('other')], T)).toEqual([])
+    expect(dropClients(stock, [clientId('app')], T).map(idOf)).toEqual(['of app'])
+  })
+
+  it('gives back what it had ordered before its client went without', () => {
+    const stock = createLeaseStock()
+    const { lane } = laneFor(stock, { ...kindOf('m'), client: clientId('app') }, T)
+    demand(lane, 20, { seconds: 3 })
+    takeOrders(stock, T + 2_100)
+    dropClients(stock, [clientId('app')], T + 2_105)
+    expect(stockLeases(stock, lane, [leaseOf('late')], T + 2_110).map(idOf)).toEqual(['late'])
   })
 
   it('counts the life of a lease from its order, not from its answer', () => {
