@@ -92,7 +92,7 @@ async function healthOf(stub: () => DurableObjectStub<KeyPool>): Promise<HealthR
 const NO_METHOD = 'does not implement the method'
 
 async function withinLimit<T>(call: () => Promise<T>): Promise<PoolAnswer<T>> {
-  let timer: number | null = null
+  let timer: ReturnType<typeof setTimeout> | undefined
   const gaveUp = new Promise<PoolAnswer<T>>((resolve) => {
     timer = setTimeout(() => resolve({ kind: 'unavailable' }), GIVE_UP_MS)
   })
