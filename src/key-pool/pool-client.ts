@@ -92,7 +92,7 @@ async function healthOf(stub: () => DurableObjectStub<KeyPool>): Promise<HealthR
 const NO_METHOD = 'does not implement the method'
 
 async function withinLimit<T>(call: () => Promise<T>): Promise<PoolAnswer<T>> {
-  let timer: number | null = null
+  let timer: ReturnType<typeof setTimeout> | null = null
   const gaveUp = new Promise<PoolAnswer<T>>((resolve) => {
     timer = setTimeout(() => resolve({ kind: 'unavailable' }), GIVE_UP_MS)
   })
@@ -103,6 +103,6 @@ async function withinLimit<T>(call: () => Promise<T>): Promise<PoolAnswer<T>> {
   try {
     return await Promise.race([answer, gaveUp])
   } finally {
-    clearTimeout(timer)
+    if (timer !== null) clearTimeout(timer)
   }
 }
