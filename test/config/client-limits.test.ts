@@ -183,7 +183,10 @@ describe('CLIENT_KEYS with groups', () => {
   it('takes the clients as pairs too, and either list may be left out', async () => {
     const config = await configOf({ CLIENT_KEYS: json({ clients: `a:${TOKEN} b:${TOKEN}2` }) })
     expect(config.clients.map(({ id }) => id)).toEqual(['a', 'b'])
-    const onlyGroups = { CLIENT_KEYS: json({ groups }), ADMIN_TOKEN: 'admin-token-of-the-tests-0000001' }
+    const onlyGroups = {
+      CLIENT_KEYS: json({ groups }),
+      ADMIN_TOKEN: 'admin-token-of-the-tests-0000001',
+    }
     expect((await configOf(onlyGroups)).groups).toHaveLength(1)
     expect((await faultsOf({ CLIENT_KEYS: json({ groups }) }))[0]).toContain('nobody can call')
   })

@@ -130,7 +130,10 @@ describe('the configuration tables', () => {
     const required = rawConfig.env?.production?.secrets?.required ?? []
     // What the configuration reads of the environment, and is neither declared nor a binding.
     const declared = [...Object.keys(rawConfig.vars ?? {}), ...required, 'KEY_POOL', 'CREDIT']
-    const read = Array.from(source('src/config/config.ts').matchAll(/\benv\.([A-Z_]+)/g), ([, name]) => name ?? '')
+    const read = Array.from(
+      source('src/config/config.ts').matchAll(/\benv\.([A-Z_]+)/g),
+      ([, name]) => name ?? '',
+    )
     const optional = [...new Set(read)].filter((name) => !declared.includes(name))
     expect(optional).toContain('ADMIN_TOKEN')
     expect(firstCells('secret')).toEqual([...required, ...optional])
