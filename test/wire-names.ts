@@ -6,7 +6,7 @@
  */
 
 /** Fields of what a Worker sends to the pool's object. */
-export const EXCHANGE_REQUEST = ['lookups', 'settlements', 'version', 'wants'] as const
+export const EXCHANGE_REQUEST = ['isolate', 'lookups', 'settlements', 'version', 'wants'] as const
 
 /** The one that reports duties carried out at rest says that it takes no others. */
 export const REPORT_AT_REST = [
@@ -18,8 +18,8 @@ export const REPORT_AT_REST = [
 ] as const
 
 export const LEASE_REQUEST = [
-  ...['affinity', 'asked', 'attempt', 'clientId', 'excludedAccounts', 'leaseId', 'leaseMs'],
-  ...['models', 'size', 'tokens', 'triedKeys', 'waitMs'],
+  ...['affinity', 'asked', 'attempt', 'clientId', 'excludedAccounts', 'isolate', 'leaseId'],
+  ...['leaseMs', 'models', 'size', 'tokens', 'triedKeys', 'waitMs'],
 ] as const
 
 export const AFFINITY = ['id', 'kind'] as const
@@ -47,7 +47,7 @@ export const KEY_REPORT = [
 
 /** Fields of what the object answers. */
 export const EXCHANGE_REPLY = [
-  ...(['decisions', 'lookups', 'usableKeys', 'version', 'waiting'] as const),
+  ...(['clientsVersion', 'decisions', 'lookups', 'usableKeys', 'version', 'waiting'] as const),
 ] as const
 
 export const HEALTH_REPLY = ['usableKeys', 'version'] as const
@@ -68,8 +68,8 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['duties', 'exchange', 'explain', 'health', 'keyForGeneration', 'snapshot', 'spending'],
-  'whenDecided',
+  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health', 'keyForGeneration'],
+  ...['manageClients', 'quotas', 'snapshot', 'spending', 'whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -112,6 +112,7 @@ export const STORED_FIELDS = {
   checkpoint: [
     ...['all', 'amount', 'asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byKey'],
     'cachedTokens',
+    'charge',
     'chargedAtMs',
     ...['clientId', 'completionTokens', 'costUsd', 'credit', 'current', 'day', 'epoch'],
     'expiresAtMs',
@@ -173,13 +174,26 @@ export const REASON_NAMES = [
   ...['disabled', 'not_in_route', 'already_tried', 'key_rejected', 'key_spent'],
   ...['account_out_of_credit', 'account_rate_limited', 'below_min_credit', 'breaker_open'],
   ...['half_open_busy', 'at_max_concurrent', 'at_rpm', 'at_tpm', 'at_max_spend'],
-  ...['key_rate_limited', 'key_suspected', 'too_large_for_key', 'too_large_for_account'],
+  ...[
+    'not_for_client',
+    'key_rate_limited',
+    'key_suspected',
+    'too_large_for_key',
+    'too_large_for_account',
+  ],
   ...['budget_layer_spent', 'free_tier_spent', 'provider_key_failed'],
 ] as const
 
 export const ERROR_NAMES = [
-  ...['unauthorized', 'not_found', 'body_too_large', 'request_timeout', 'overloaded'],
-  ...['unsupported_encoding', 'invalid_request', 'no_key_available', 'pool_unavailable'],
+  ...['unauthorized', 'budget_exceeded', 'budget_unpriceable', 'model_not_allowed'],
+  ...['not_found', 'body_too_large', 'request_timeout', 'overloaded'],
+  ...[
+    'unsupported_encoding',
+    'invalid_request',
+    'client_rate_limited',
+    'no_key_available',
+    'pool_unavailable',
+  ],
   ...['keys_exhausted', 'upstream_unreachable', 'upstream_timeout', 'gateway_misconfigured'],
   'internal_error',
 ] as const

@@ -55,6 +55,9 @@ export interface RecordRows {
  */
 const PARTS_BY_TURNS: readonly string[] = ['byModel', 'generations'] satisfies (keyof Checkpoint)[]
 
+/** A pool without limits of clients has no row for them. */
+const NOT_OF_ALL: readonly string[] = ['quotas'] satisfies (keyof Checkpoint)[]
+
 export interface Store {
   load(): PoolRecords
   /** Writes what one step changed. */
@@ -97,7 +100,9 @@ export function createStore(rows: RecordRows): Store {
     }
   }
   const putPart = (part: string, record: unknown) => {
-    const pieces = piecesOf(JSON.stringify(record))
+    const text = JSON.stringify(record)
+    if (text === '[]' && NOT_OF_ALL.includes(part) && !written.has(`checkpoint ${part}`)) return
+    const pieces = piecesOf(text)
     for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
     for (let i = pieces.length; written.has(`checkpoint ${pieceId(part, i)}`); i++) {
       drop('checkpoint', pieceId(part, i))

@@ -190,7 +190,17 @@ describe('a pool that is lost while requests wait', () => {
   })
 
   it('again and again leaves them to go on without it, although it answers in between', async () => {
-    const { world } = await occupied()
+    const { world, free } = await occupied()
+    free()
+    await world.time.drain()
+    // Somebody else has the key, of whom the pool goes on to hear.
+    void world.pool.exchange({
+      version: 1,
+      wants: [leaseRequestOf({}, 'somebody')],
+      settlements: [],
+      lookups: [],
+    })
+    await world.time.drain()
     const sent = await lineUp(world)
     world.pool.connect(['unreachable', 'answers', 'unreachable', 'answers', 'unreachable'])
     await world.time.advance(1_000)

@@ -214,22 +214,22 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
     const empty = { keys: [], routes: [], byKey: [], byClient: [] }
     const means = { meanCostUsd: 0, meanTokenUsd: 0 }
     const counters = { turns: 77, retryTokens: 1, ...means, savedAtMs: 5, all, ...empty }
-    const large = { counters, byModel: [], leases, meters: [], quotas: [], generations: [] }
+    const large = { counters, byModel: [], leases, meters: [], generations: [] }
     const loaded = () => createStore(createSqlRows(storage)).load().checkpoint
     const rows = () =>
       storage.sql.exec("SELECT id FROM records WHERE kind = 'checkpoint'").toArray()
-    store.saveCheckpoint(large)
+    store.saveCheckpoint({ ...large, quotas: [] })
     expect(loaded()).toEqual(large)
     expect(rows().length).toBeGreaterThan(5)
     const small = { ...large, leases: leases.slice(0, 2) }
-    store.saveCheckpoint(small)
+    store.saveCheckpoint({ ...small, quotas: [] })
     expect(loaded()).toEqual(small)
-    expect(rows()).toHaveLength(6)
+    expect(rows()).toHaveLength(5)
     // A new store knows the pieces that an earlier store has written.
-    store.saveCheckpoint(large)
+    store.saveCheckpoint({ ...large, quotas: [] })
     const next = createStore(createSqlRows(storage))
     next.load()
-    next.saveCheckpoint(small)
+    next.saveCheckpoint({ ...small, quotas: [] })
     expect(loaded()).toEqual(small)
   })
 })
