@@ -52,7 +52,7 @@ const FRESH_MS = 50_000
 const RENEW_MS = 25_000
 
 /** While the pool's object does not answer, a copy is used for so long. Then a revocation must hold. */
-const SEEN_MS = 60_000
+const TRUSTED_MS = 60_000
 
 /** A question without an answer after this time is lost: the request that asked it may have ended. */
 const CALL_MS = 3_000
@@ -143,7 +143,7 @@ function whileUnreachable(
   { nowMs }: DirectoryAccess,
 ): Lookup {
   const known = byHash.get(hash)
-  if (known === undefined || nowMs() - readAtMs >= SEEN_MS) return UNREACHABLE
+  if (known === undefined || nowMs() - readAtMs >= TRUSTED_MS) return UNREACHABLE
   return found(known, nowMs())
 }
 

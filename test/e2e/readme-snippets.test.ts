@@ -5,13 +5,15 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { DEMO_TOKEN } from '../local/stack.ts'
+import { DEMO_TOKEN, LOCAL_ADMIN_TOKEN } from '../local/stack.ts'
 import { costlyGreeting, simulatedGreeting } from '../local/start-text.ts'
 import { useGateway, useSimulator } from './harness.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const upstream = useSimulator()
-const gateway = useGateway(upstream, { secrets: { CLIENT_KEYS: `demo:${DEMO_TOKEN}` } })
+const gateway = useGateway(upstream, {
+  secrets: { CLIENT_KEYS: `demo:${DEMO_TOKEN}`, ADMIN_TOKEN: LOCAL_ADMIN_TOKEN },
+})
 
 /** The address in the README: the gateway that `npm start` starts. */
 const ORIGIN = 'http://localhost:8787'
@@ -98,7 +100,8 @@ describe('a printed snippet', () => {
   }
 
   test('of npm start in front of the simulator prints its answer, and its fault strikes', async () => {
-    const greeting = simulatedGreeting(gateway().origin, new URL(upstream.url()).origin, DEMO_TOKEN)
+    const tokens = { client: DEMO_TOKEN, admin: LOCAL_ADMIN_TOKEN }
+    const greeting = simulatedGreeting(gateway().origin, new URL(upstream.url()).origin, tokens)
     const module = pasted(greeting, 'import OpenAI', 'console.log')
     expect(await runModule(module)).toContain('You said: Hello')
     const curl = pasted(greeting, 'curl', '-iN')
@@ -108,6 +111,12 @@ describe('a printed snippet', () => {
     expect(failing).toContain('data: [DONE]')
     const [control = ''] = /http:\S+\/control/.exec(greeting) ?? []
     expect(await (await fetch(control)).json()).toMatchObject({ faults: expect.any(Array) })
+    const made = await run(
+      'bash',
+      '-c',
+      pasted(greeting.split('own, with a budget')[1] ?? '', 'curl', '-d '),
+    )
+    expect(JSON.parse(made)).toMatchObject({ client: { id: 'my-app', rpm: 60 } })
   })
 
   test('of npm start in front of OpenRouter takes the token from a variable', async () => {

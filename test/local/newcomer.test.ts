@@ -158,7 +158,10 @@ describe('a newcomer', () => {
   })
 
   it('without a key of his own gets snippets that run, and faults to try', () => {
-    const greeting = simulatedGreeting('http://localhost:8787', 'http://localhost:9', 'sy-a-token')
+    const greeting = simulatedGreeting('http://localhost:8787', 'http://localhost:9', {
+      client: 'sy-a-token',
+      admin: 'sy-an-admin-token',
+    })
     expect(greeting).toContain('Nothing costs money')
     expect(greeting).toContain('"model":"sim/401@alpha"')
     expect(greeting).toContain('curl http://localhost:9/control ')

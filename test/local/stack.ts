@@ -15,6 +15,9 @@ const SIMULATED_KEYS = [
 /** The token of `demo`, the only client of a stack's gateway unless `env` sets `CLIENT_KEYS`. */
 export const DEMO_TOKEN = 'sy-demo-token-local'
 
+/** Opens the admin API of `npm start`, which listens on this machine only. */
+export const LOCAL_ADMIN_TOKEN = 'sy-admin-token-of-this-machine-only'
+
 export interface StackOptions {
   /** By default a free port. */
   readonly gatewayPort?: number

@@ -24,7 +24,11 @@ ${snippets(gatewayUrl, { shell: '"authorization: Bearer $CLIENT_TOKEN"', js: 'pr
 }
 
 /** Said when a gateway in front of the simulator is ready. */
-export function simulatedGreeting(gatewayUrl: string, simulatorUrl: string, token: string): string {
+export function simulatedGreeting(
+  gatewayUrl: string,
+  simulatorUrl: string,
+  { client: token, admin }: { readonly client: string; readonly admin: string },
+): string {
   return `
 Switchyard on ${gatewayUrl}: upstream is the SIMULATOR, not OpenRouter. Nothing costs money.
 
@@ -34,6 +38,10 @@ Now let something fail, and see what the client notices of it (-i shows x-switch
   "model":"sim/cut-before-output"      every key breaks off before its first word
   "model":"sim/cut-mid-stream"         the stream breaks off after its first words
   curl ${simulatorUrl}/control         all other faults, and how to revoke, spend and limit keys
+
+Give an app a key of its own, with a budget (docs/operating.md):
+  curl ${gatewayUrl}/admin/api/clients -H 'authorization: Bearer ${admin}' \\
+    -d '{"id":"my-app","rpm":60,"budget":{"usd":1,"period":"day"}}'
 `
 }
 

@@ -4,7 +4,13 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { holdsOpenRouterKey } from './env-file.ts'
 import { faultyStart, localBindings, localFaults } from './local-configuration.ts'
-import { DEMO_TOKEN, type Stack, simulatedEnvironment, startStack } from './stack.ts'
+import {
+  DEMO_TOKEN,
+  LOCAL_ADMIN_TOKEN,
+  type Stack,
+  simulatedEnvironment,
+  startStack,
+} from './stack.ts'
 import { costlyGreeting, costWarning, simulatedGreeting } from './start-text.ts'
 import {
   isPortTaken,
@@ -87,12 +93,14 @@ async function runAgainstSimulator(port: number): Promise<void> {
   })
   stack = await startStack({
     gatewayPort: port,
+    env: { ADMIN_TOKEN: LOCAL_ADMIN_TOKEN },
     // What the processes print while they are ended, such as a trace of esbuild's, helps nobody.
     onGatewayOutput: (text) => {
       if (!stopping) process.stdout.write(text)
     },
   })
-  console.log(simulatedGreeting(stack.gatewayUrl, stack.simulatorUrl, DEMO_TOKEN))
+  const tokens = { client: DEMO_TOKEN, admin: LOCAL_ADMIN_TOKEN }
+  console.log(simulatedGreeting(stack.gatewayUrl, stack.simulatorUrl, tokens))
   const code = await stack.exited
   if (stopping) return
   await stack.stop()
