@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { nanosOf } from '../../src/balancing/clients/budget.ts'
+import { type BudgetTerms, nanosOf } from '../../src/balancing/clients/budget.ts'
 import { clientId, groupId } from '../../src/balancing/ids.ts'
+import type { ExchangeRequest } from '../../src/key-pool/protocol.ts'
 import { messages } from '../../src/openrouter/shapes/messages.ts'
 import { API_SHAPES } from '../../src/openrouter/shapes/shape-registry.ts'
 import { DONE, PROCESSING, ROLE, STOP, said, USAGE } from './stream-texts.ts'
@@ -10,10 +11,10 @@ import { createVirtualWorld, keyOf, type SendOptions, type WorldOptions } from '
 const CHAT = 'chat/completions'
 const ID = 'gen-1700000000-switchyard'
 
-const BUDGET = {
+const BUDGET: BudgetTerms = {
   ...{ usd: 1, period: 'day', mode: 'exact', onExceeded: 'reject', capUsd: 0.5 },
   ...{ reserveUsd: 0.5, strict: false, includeByok: false, assumeOutputTokens: 100 },
-} as const
+}
 
 const LIMITS = {
   ...{ rpm: null, tpm: null, rpd: null, maxConcurrent: null },
@@ -27,7 +28,7 @@ const CLIENTS = {
 
 const KEYS = [{ id: 'a', maxSpend: { usd: 5, period: 'day' } }, 'b'] as const
 
-const MONEY: SendOptions['money'] = {
+const MONEY: NonNullable<SendOptions['money']> = {
   costNanos: nanosOf(0.1),
   estimatePrice: (_, { promptTokens, completionTokens }) =>
     (promptTokens + 4 * completionTokens) / 1_000,
@@ -218,10 +219,10 @@ describe('the object', () => {
       ...{ promptTokens: 12, completionTokens: 7, cachedTokens: 0, reasoningTokens: 0 },
       ...{ costUsd: 0.9, estimated: false },
     }
-    const late = {
+    const late: ExchangeRequest = {
       ...{ version: 1, wants: [], settlements: [], lookups: [], takesNoDuties: true },
       reconciled: [{ generationId: ID, kind: 'found', usage }],
-    } as const
+    }
     await minutes(2)
     for (const _ of [1, 2]) await world.pool.exchange(late)
     await minutes(1)
