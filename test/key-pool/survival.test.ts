@@ -214,8 +214,15 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
     const empty = { keys: [], routes: [], byKey: [], byClient: [] }
     const means = { meanCostUsd: 0, meanTokenUsd: 0 }
     const counters = { turns: 77, retryTokens: 1, ...means, savedAtMs: 5, all, ...empty }
-    const large = { counters, byModel: [], leases, meters: [], quotas: [], generations: [],
-      reconciliations: [] }
+    const large = {
+      counters,
+      byModel: [],
+      leases,
+      meters: [],
+      quotas: [],
+      generations: [],
+      reconciliations: [],
+    }
     const loaded = () => createStore(createSqlRows(storage)).load().checkpoint
     const rows = () =>
       storage.sql.exec("SELECT id FROM records WHERE kind = 'checkpoint'").toArray()
