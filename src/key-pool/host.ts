@@ -1,4 +1,3 @@
-import type { Drift } from '../balancing/accounting/drift.ts'
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
 import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledger.ts'
 import {
@@ -34,12 +33,7 @@ import {
 import { bookFound } from '../balancing/serving/generation-booking.ts'
 import { settle } from '../balancing/serving/lease-end.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
-import {
-  type OutOfUse,
-  outOfUse,
-  type Transition,
-  transitions,
-} from '../balancing/serving/out-of-use.ts'
+import { type OutOfUse, outOfUse, transitions } from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
 import {
   isGenerationReport,
@@ -52,6 +46,7 @@ import {
   readSettlement,
 } from './exchange-checks.ts'
 import { createHeldCalls, type HeldCalls } from './held-calls.ts'
+import { type HostPorts, tellOfMoney } from './host-ports.ts'
 import {
   AWAIT_MS,
   type AwaitReply,
@@ -66,7 +61,6 @@ import {
   MAX_GENERATIONS,
   type ManageRequest,
 } from './protocol.ts'
-import type { Store } from './record-store.ts'
 
 /** A crash loses at most what was counted in this time. */
 const CHECKPOINT_MS = 5_000
@@ -85,25 +79,6 @@ const STALL_MS = 500
 
 /** The number of usable keys is counted anew after this long, and after any bench or breaker moved. */
 const RECOUNT_MS = 1_000
-
-/** Clock, timers, randomness and storage, as parameters. Tests run the host on virtual time. */
-export interface HostPorts {
-  nowMs(): number
-  /** Calls back once after `ms`. The returned function cancels the timer. */
-  timer(ms: number, callback: () => void): () => void
-  random(): number
-  readonly store: Store
-  /** Keeps the object in memory until what was written is on disk. */
-  sync(): void
-  /** Reports what must not happen, and must not stop the rest. */
-  logBug(bug: unknown): void
-  /** Tells the operator what has gone out of use or come back. */
-  logTransition(transition: Transition): void
-  /** Tells the operator that a budget has passed a share of what it pays for. */
-  logThreshold(passed: ThresholdPassed): void
-  /** Tells the operator of a day on which a key spent another sum at OpenRouter than here. */
-  logDrift(drift: Drift): void
-}
 
 /** What stands in the place of a decision about a lease request that can't be decided. */
 const NOT_DECIDED: Refusal = { kind: 'refusal', cause: 'ended', reasons: {}, retryAtMs: null }
@@ -373,7 +348,7 @@ export class PoolHost {
    */
   #noteChange(): void {
     const changed = takeChanges(this.#pool)
-    this.#tellOfMoney()
+    tellOfMoney(this.#pool, this.#ports)
     if (hasRecords(changed)) this.#usable.atMs = Number.NEGATIVE_INFINITY
     this.#ports.store.save(changed)
     this.#hasChanged = true
@@ -381,12 +356,6 @@ export class PoolHost {
     if (!this.#isOutdated) this.#ports.store.outdate()
     this.#isOutdated = true
     if (!this.#isCheckpointDue) this.#setCheckpoint()
-  }
-
-  #tellOfMoney(): void {
-    const { thresholds, drifts } = this.#pool.changes
-    for (const passed of thresholds.splice(0)) this.#ports.logThreshold(passed)
-    for (const drift of drifts.splice(0)) this.#ports.logDrift(drift)
   }
 
   /** The timer also keeps the object in memory until the checkpoint is written. */
@@ -406,7 +375,7 @@ export class PoolHost {
     // A restart compares with what was out of use at this moment.
     this.#guard(() => this.#tellTransitions(nowMs))
     this.#guard(() => bookFound(this.#pool, nowMs))
-    this.#tellOfMoney()
+    tellOfMoney(this.#pool, this.#ports)
     const isKeysLeft = renewSpends(this.#pool)
     const isSurplusLeft = renewBudgets(this.#pool, nowMs) || isKeysLeft
     store.save(takeChanges(this.#pool))

@@ -12,7 +12,7 @@ import type { ClientReply, HeldBlock, StreamHead } from '../answers/client-reply
 import type { HeldBytes } from '../byte-budget.ts'
 import { parseJson, readWhole } from './body.ts'
 import { readErrorBody } from './error-body.ts'
-import { FREE, usageOf, usageOfPrompt, usageOfWhole } from './estimated-usage.ts'
+import { FREE, usageOf, usageOfGood, usageOfPrompt } from './estimated-usage.ts'
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts'
 import type { Opened, Read, StopCause, UpstreamCall } from './upstream-call.ts'
 import { createUsageTail, type UsageTail } from './usage-tail.ts'
@@ -133,7 +133,7 @@ async function awaitBytes(
   const read = await call.read()
   if (read.kind === 'chunk') return { kind: 'bytes', head, first: [read.bytes], tail: null }
   if (read.kind === 'end' && expected.shape.mayBeEmpty) {
-    const usage = usageOfGood(expected, null, undefined)
+    const usage = usageOfGood(null, expected.promptTokens, undefined)
     return { kind: 'whole', answer: { ...head, body: new Uint8Array(0) }, usage }
   }
   return ended(read, usageOfCut(expected))
@@ -142,16 +142,6 @@ async function awaitBytes(
 /** What may have to be paid for if an answer ends before the gateway has read any of it. */
 function usageOfCut({ shape, promptTokens }: ExpectedAnswer): Usage | null {
   return shape.isFree ? null : usageOfPrompt(promptTokens)
-}
-
-/** What a good answer used: what it tells, else an estimate. One that is free tells nothing. */
-function usageOfGood(
-  { shape, promptTokens }: ExpectedAnswer,
-  usage: Usage | null,
-  body: unknown,
-): Usage {
-  if (usage !== null) return usage
-  return shape.isFree ? FREE : usageOfWhole(promptTokens, body)
 }
 
 /**
@@ -223,7 +213,7 @@ async function readAnswer(
   if (body.kind !== 'body') return ended(body, usageOfCut(expected))
   const answer = { ...head, body: body.bytes }
   if (body.bytes.length === 0 && shape.mayBeEmpty) {
-    return { kind: 'whole', answer, usage: usageOfGood(expected, null, undefined) }
+    return { kind: 'whole', answer, usage: usageOfGood(null, expected.promptTokens, undefined) }
   }
   const parsed = parseJson(body.bytes)
   const reading = shape.readWhole(parsed)
@@ -233,7 +223,8 @@ async function readAnswer(
   if (!reading.answer) {
     return failed({ kind: 'response', ...head, error: null }, answer, reading.usage)
   }
-  return { kind: 'whole', answer, usage: usageOfGood(expected, reading.usage, parsed) }
+  const usage = usageOfGood(reading.usage, expected.promptTokens, parsed, shape.isFree)
+  return { kind: 'whole', answer, usage }
 }
 
 /** The slowest upstream that is waited for, in bytes a millisecond: half a megabit a second. */

@@ -3,8 +3,13 @@ import type { Usage } from '../../balancing/settlement.ts'
 import { isJsonObject } from '../../openrouter/json-value.ts'
 import { visitPrompt } from '../../openrouter/requests/prompt-parts.ts'
 import { textTokens } from '../../openrouter/requests/text-tokens.ts'
-import type { EstimatePrice } from './open-lease.ts'
 import type { StreamSummary } from './stream-watch.ts'
+
+/** What an answer of a model has probably cost that did not tell it, in USD; null if no price is known. */
+export type EstimatePrice = (
+  model: ModelId,
+  usage: Pick<Usage, 'promptTokens' | 'completionTokens'>,
+) => number | null
 
 /**
  * The usage of a lease with which no call was made. The pool gives back all that the lease took. An
@@ -51,7 +56,7 @@ export const FREE: Usage = { ...UNUSED }
  * it count as nothing, since they are not paid by their bytes.
  * @param body the parsed JSON; undefined for what is not JSON
  */
-export function usageOfWhole(promptTokens: number, body: unknown): Usage {
+function usageOfWhole(promptTokens: number, body: unknown): Usage {
   let completionTokens = 0
   if (isJsonObject(body)) {
     visitPrompt(body, {
@@ -61,6 +66,19 @@ export function usageOfWhole(promptTokens: number, body: unknown): Usage {
     })
   }
   return { ...UNUSED, promptTokens, completionTokens: Math.ceil(completionTokens) }
+}
+
+/**
+ * What a good answer used: what it tells, else an estimate.
+ * @param isFree whether such answers cost nothing, and so tell nothing
+ */
+export function usageOfGood(
+  told: Usage | null,
+  promptTokens: number,
+  body: unknown,
+  isFree = false,
+): Usage {
+  return told ?? (isFree ? FREE : usageOfWhole(promptTokens, body))
 }
 
 /** A usage with the cost that it has probably had, if it is an estimate without one. */

@@ -1,4 +1,3 @@
-import type { ModelId } from '../../balancing/ids.ts'
 import type { Settlement, Usage } from '../../balancing/settlement.ts'
 import type { Blame } from '../../openrouter/failures/blame.ts'
 import type { Leased } from '../leases/lease-broker.ts'
@@ -9,13 +8,7 @@ import {
   observationOf,
   settlementsOf,
 } from './attempt-settlement.ts'
-import { pricedUsage } from './estimated-usage.ts'
-
-/** What an answer of a model has probably cost that did not tell it, in USD; null if no price is known. */
-export type EstimatePrice = (
-  model: ModelId,
-  usage: Pick<Usage, 'promptTokens' | 'completionTokens'>,
-) => number | null
+import { type EstimatePrice, pricedUsage } from './estimated-usage.ts'
 
 /** A lease with what its attempt has shown so far. It ends exactly once. */
 export class OpenLease {

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { BudgetTerms } from '../../src/balancing/clients/budget.ts'
-import { nanosOf } from '../../src/balancing/clients/budget.ts'
+import { type BudgetTerms, nanosOf } from '../../src/balancing/clients/budget.ts'
 import { clientId, groupId } from '../../src/balancing/ids.ts'
 import type { ExchangeRequest } from '../../src/key-pool/protocol.ts'
 import { messages } from '../../src/openrouter/shapes/messages.ts'
