@@ -7,6 +7,7 @@ import type { RoutePolicy } from '../config/route-policy.ts'
 import { sha256Hex, sha256HexOfBytes } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
 import type { HeldBytes } from '../gateway/byte-budget.ts'
+import type { CostEstimate } from '../gateway/inference-request.ts'
 import { OutgoingBody } from '../gateway/outgoing-body.ts'
 import { upperBoundNanos } from '../openrouter/prices/upper-bound.ts'
 import { conversationOf, maxTokensOf } from '../openrouter/requests/conversation.ts'
@@ -27,8 +28,8 @@ export interface RequestPlan {
   readonly size: number
   readonly parts: number
   readonly body: OutgoingBody
-  /** Only for a client with a budget; see `LeaseRequest`. */
-  readonly costNanos?: number | null
+  /** Only for a client with a budget. */
+  readonly cost?: () => CostEstimate
 }
 
 /** A request whose body has been read and parsed as far as routing needs. */
@@ -169,29 +170,35 @@ interface Serving extends Beside {
 
 /**
  * The most that a request can cost, for a client with a budget. While no prices are known, or where
- * they do not tell, it has no bound: what then becomes of it is the budget's to say.
+ * they do not tell, it has no bound: what then becomes of it is the budget's to say. No request waits
+ * for prices, but one that waits for something else has them when they come.
  */
 async function costOf(
   { prices, ports }: Gateway,
   request: ReadRequest,
   { models, route, background, pause }: Serving,
-): Promise<{ readonly costNanos?: number | null }> {
+): Promise<{ readonly cost?: () => CostEstimate }> {
   const { budget } = request.caller
   if (budget === null) return {}
-  const table = prices.pricesFor(models, background)
-  if (table === null) return { costNanos: null }
-  const bound = upperBoundNanos(
-    {
-      models,
-      promptTokens: request.promptTokens('close', ports.random),
-      fields: isForm(request.headers) ? null : await readPricedFields(request.bytes, pause),
-      maxRunMs: route.timeouts.totalMs,
-      assumedAnswerTokens: budget.assumeOutputTokens,
-    },
-    table,
-    ports.nowMs(),
-  )
-  return { costNanos: bound.kind === 'bounded' ? bound.nanos : null }
+  const priced = {
+    models,
+    promptTokens: request.promptTokens('close', ports.random),
+    fields: isForm(request.headers) ? null : await readPricedFields(request.bytes, pause),
+    maxRunMs: route.timeouts.totalMs,
+    assumedAnswerTokens: budget.assumeOutputTokens,
+  }
+  let known: CostEstimate | null = null
+  const cost = (): CostEstimate => {
+    if (known !== null) return known
+    const table = prices.pricesFor(models, background)
+    if (table === null) return { nanos: null, isPending: prices.isComing() }
+    const bound = upperBoundNanos(priced, table, ports.nowMs())
+    known = { nanos: bound.kind === 'bounded' ? bound.nanos : null, isPending: false }
+    return known
+  }
+  // Now, so that prices that this isolate lacks are on their way before the pool is asked.
+  cost()
+  return { cost }
 }
 
 function isForm(headers: Headers): boolean {
