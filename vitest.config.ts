@@ -3,7 +3,12 @@ import { defineConfig } from 'vitest/config'
 import ClosingLineReporter from './test/closing-line-reporter.ts'
 
 /** Each of these tests starts at least one workerd. */
-const END_TO_END = { environment: 'node', testTimeout: 30_000, hookTimeout: 60_000 } as const
+const END_TO_END = {
+  environment: 'node',
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+  globalSetup: 'test/e2e/built-worker.ts',
+} as const
 
 /** Tests that measure time. In parallel, each would slow down the others. */
 const TIMED = ['demo', 'raw-streams', 'strategies', 'waiting'].map(

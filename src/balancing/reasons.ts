@@ -17,6 +17,7 @@ export const REASONS = [
   'at_rpm',
   'at_tpm',
   'at_max_spend',
+  'not_for_client',
   'key_rate_limited',
   'key_suspected',
   'too_large_for_key',
@@ -24,7 +25,6 @@ export const REASONS = [
   'budget_layer_spent',
   'free_tier_spent',
   'provider_key_failed',
-  'not_for_client',
 ] as const
 
 export type Reason = (typeof REASONS)[number]

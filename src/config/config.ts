@@ -98,8 +98,7 @@ function clientSelectors({ clients, groups }: Pick<ClientKeys, 'clients' | 'grou
 /** A gateway that lets nobody in is not well, although nothing that was set is wrong. */
 const NOBODY =
   'CLIENT_KEYS: no client key is configured, so nobody can call; set it to one or more id:token ' +
-  'pairs (openssl rand -hex 32 makes a token), set ADMIN_TOKEN to make client keys at run time, or ' +
-  'set ANONYMOUS_CLIENTS to "allow"'
+  'pairs (openssl rand -hex 32 makes a token), or set ANONYMOUS_CLIENTS to "allow"'
 
 /** The part of the configuration that the pool needs for its decisions. It has no secret. */
 export function poolConfig(config: Config): PoolConfig {

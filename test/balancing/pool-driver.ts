@@ -8,7 +8,7 @@ import type {
   Waiting,
 } from '../../src/balancing/lease-request.ts'
 import { isNonEmpty, type NonEmpty } from '../../src/balancing/non-empty.ts'
-import { acquire, claim, report, settle, tick } from '../../src/balancing/pool.ts'
+import { acquire, claim, report, tick } from '../../src/balancing/pool.ts'
 import {
   createPool,
   type KeyConfig,
@@ -17,6 +17,7 @@ import {
 } from '../../src/balancing/pool-state.ts'
 import type { Random } from '../../src/balancing/random.ts'
 import type { Affinity, KeySelector, RouteConfig } from '../../src/balancing/routes.ts'
+import { settle } from '../../src/balancing/serving/lease-end.ts'
 import type { BenchOrder, Settlement, Usage } from '../../src/balancing/settlement.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import { seededRandom } from './seeded-random.ts'

@@ -80,7 +80,7 @@ describe('a client', () => {
 
   it('is missing where nobody could call, which is a fault', async () => {
     const nobody =
-      'CLIENT_KEYS: no client key is configured, so nobody can call; set it to one or more id:token pairs (openssl rand -hex 32 makes a token), set ADMIN_TOKEN to make client keys at run time, or set ANONYMOUS_CLIENTS to "allow"'
+      'CLIENT_KEYS: no client key is configured, so nobody can call; set it to one or more id:token pairs (openssl rand -hex 32 makes a token), or set ANONYMOUS_CLIENTS to "allow"'
     for (const CLIENT_KEYS of [undefined, '', ' ,\n', '[]']) {
       expect(await faultsOf({ CLIENT_KEYS })).toEqual([nobody])
       expect(await faultsOf({ CLIENT_KEYS, ANONYMOUS_CLIENTS: 'deny' })).toEqual([nobody])

@@ -1,9 +1,10 @@
 import OpenAI from 'openai'
-import { afterAll, beforeAll, beforeEach, onTestFinished } from 'vitest'
-import { createTestHarness, type TestHarness, type WorkerHandle } from 'wrangler'
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from 'vitest'
 import type { Counters } from '../../src/balancing/accounting/ledger.ts'
 import type { PoolSnapshot } from '../../src/balancing/snapshot.ts'
 import { type SimulatorControl, simulatorControl } from '../simulator/client.ts'
+import { listen } from '../simulator/listen.ts'
+import { type LogLine, type Platform, serveWorker } from './serve-worker.ts'
 
 /** The name of the one pool object. */
 export const POOL_OBJECT = { name: 'pool/default/0' } as const
@@ -46,12 +47,6 @@ export interface GatewayOptions {
   readonly secrets?: Record<string, string>
 }
 
-/** One line of the gateway's log. */
-export interface LogLine {
-  readonly level: string
-  readonly text: string
-}
-
 /** The built Worker behind a real port, with its own pool. */
 export interface Gateway {
   readonly origin: string
@@ -65,7 +60,7 @@ export interface Gateway {
   /** The pool once every lease is back, which may be shortly after the answer. */
   settledPool(): Promise<PoolSnapshot>
   logs(): LogLine[]
-  readonly worker: WorkerHandle
+  readonly worker: Platform
 }
 
 /** One of several Workers in one test harness. */
@@ -83,22 +78,25 @@ export const MESSAGES = [{ role: 'user' as const, content: 'Wie geht’s?' }]
 /** A cheap paid model of the simulator. */
 export const MODEL = 'openai/gpt-4o-mini'
 
-/** Serves the simulator to one test file. */
-export function useSimulator(): Upstream {
-  const server = createTestHarness({ workers: [{ configPath: './test/simulator/wrangler.toml' }] })
-  let origin = ''
+/** Serves the simulator to one test file, from this process: so it costs no start and no port's hop. */
+export function useSimulator({ resets = true } = {}): Upstream {
+  let server: Awaited<ReturnType<typeof listen>> | null = null
+  const origin = () => {
+    if (server === null) throw new Error('Only within a test')
+    return server.url.origin
+  }
   const control = simulatorControl('http://simulator.test', (url, init) => {
     const { pathname, search } = new URL(url)
-    return fetch(origin + pathname + search, init)
+    return fetch(origin() + pathname + search, init)
   })
   beforeAll(async () => {
-    origin = (await server.listen()).url.origin
+    server = await listen()
   })
-  afterAll(() => server.close())
+  afterAll(() => server?.close())
   beforeEach(async () => {
-    await control.reset()
+    if (resets) await control.reset()
   })
-  return { control, url: () => `${origin}/api/v1` }
+  return { control, url: () => `${origin()}/api/v1` }
 }
 
 /**
@@ -109,6 +107,37 @@ export async function startGateway(upstream: Upstream, options?: GatewayOptions)
   const { gateway, close } = await serve(upstream, options)
   onTestFinished(close)
   return gateway
+}
+
+/**
+ * Stands before the built Worker, and puts its clock on: the Worker and its object run in one isolate
+ * here. Timers still take their time.
+ */
+const CLOCK_ENTRY = `
+import worker from './index.js'
+export * from './index.js'
+const { now } = Date
+let aheadMs = 0
+Date.now = () => now() + aheadMs
+export default {
+  ...worker,
+  fetch(request, env, ctx) {
+    const { pathname, searchParams } = new URL(request.url)
+    if (pathname !== '/test-clock') return worker.fetch(request, env, ctx)
+    aheadMs += Number(searchParams.get('ms'))
+    return new Response()
+  },
+}
+`
+
+/** A gateway of which a test decides how late it is. `pass` puts its clock on. */
+export async function startGatewayWithClock(upstream: Upstream, options?: GatewayOptions) {
+  const { gateway, close } = await serve(upstream, options, CLOCK_ENTRY)
+  onTestFinished(close)
+  const pass = async (ms: number) => {
+    expect((await gateway.send(`/test-clock?ms=${ms}`)).status).toBe(200)
+  }
+  return { gateway, pass }
 }
 
 /**
@@ -131,16 +160,20 @@ export function useGateway(
   }
 }
 
-async function serve(upstream: Upstream, options: GatewayOptions = {}) {
-  const server = createTestHarness({ workers: [workerInput(upstream, options)] })
-  const { origin } = (await server.listen()).url
+async function serve(
+  upstream: Upstream,
+  options: GatewayOptions = {},
+  entry: string | null = null,
+) {
+  const { vars, secrets } = workerInput(upstream, options)
+  const { origin, platform, logs, close } = await serveWorker({ ...vars, ...secrets }, entry)
   const gateway: Gateway = {
-    ...gatewayOf(server, server.getWorker(), (path, init) => fetch(origin + path, init)),
+    ...gatewayOf(logs, platform, (path, init) => fetch(origin + path, init)),
     origin,
     client: ({ maxRetries = 0, path = '/api/v1' } = {}) =>
       new OpenAI({ baseURL: origin + path, apiKey: TOKEN, maxRetries }),
   }
-  return { gateway, close: () => server.close() }
+  return { gateway, close }
 }
 
 /** The built Worker as a test harness takes it. */
@@ -166,8 +199,8 @@ export function workerInput(
 
 /** @param reach sends a request to the Worker */
 export function gatewayOf(
-  server: TestHarness,
-  worker: WorkerHandle,
+  logs: () => LogLine[],
+  worker: Platform,
   reach: (path: string, init: RequestInit) => Promise<Response>,
 ): PortlessGateway {
   const send = (path: string, init: RequestInit = {}) => {
@@ -186,7 +219,7 @@ export function gatewayOf(
       }),
     pool,
     settledPool: () => until(pool, ({ keys }) => keys.every((key) => key.inFlight === 0)),
-    logs: () => server.getLogs().map(({ level, message }) => ({ level, text: message })),
+    logs,
     worker,
   }
 }
@@ -244,7 +277,7 @@ interface PoolBinding {
 }
 
 /** Asks the object itself. The harness keeps the stub, so the object can't be evicted later. */
-async function poolOf(worker: WorkerHandle): Promise<PoolSnapshot> {
+async function poolOf(worker: Pick<Platform, 'getEnv'>): Promise<PoolSnapshot> {
   const env = await worker.getEnv()
   const binding: PoolBinding = env.KEY_POOL
   return await binding.getByName(POOL_OBJECT.name).snapshot()

@@ -67,12 +67,15 @@ afterAll(() => server?.close())
 function gateway(name: Name): PortlessGateway {
   if (server === null) throw new Error('Only within a test')
   const worker = server.getWorker(name)
-  return gatewayOf(server, worker, (path, { method = 'GET', headers, body }) =>
-    worker.fetch(path, {
-      method,
-      headers: [...new Headers(headers)],
-      ...(typeof body === 'string' ? { body } : {}),
-    }),
+  return gatewayOf(
+    () => [],
+    worker,
+    (path, { method = 'GET', headers, body }) =>
+      worker.fetch(path, {
+        method,
+        headers: [...new Headers(headers)],
+        ...(typeof body === 'string' ? { body } : {}),
+      }),
   )
 }
 

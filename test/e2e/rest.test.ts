@@ -1,5 +1,12 @@
 import { expect, test } from 'vitest'
-import { type Gateway, journeyOf, startGateway, until, useSimulator } from './harness.ts'
+import {
+  type Gateway,
+  journeyOf,
+  startGateway,
+  startGatewayWithClock,
+  until,
+  useSimulator,
+} from './harness.ts'
 
 const upstream = useSimulator()
 
@@ -22,10 +29,8 @@ test('before the first request neither the cron trigger nor a monitor calls the 
   expect(await upstream.control.log()).toEqual([])
 })
 
-test('a key that was revoked and is repaired comes back without traffic', {
-  timeout: 120_000,
-}, async () => {
-  const gateway = await startGateway(upstream, {
+test('a key that was revoked and is repaired comes back without traffic', async () => {
+  const { gateway, pass } = await startGatewayWithClock(upstream, {
     policy: { strategy: 'priority', credit: { refresh_s: 30 } },
   })
   await upstream.control.patchKey('alpha', { disabled: true })
@@ -35,14 +40,15 @@ test('a key that was revoked and is repaired comes back without traffic', {
   await upstream.control.patchKey('alpha', { disabled: false })
   const before = await lookups()
   // No request from here on: only the cron trigger, and a monitor.
+  await minute(gateway)
+  expect(await health(gateway)).toMatchObject({ keys_usable: 2 })
   await until(
     async () => {
-      await new Promise((resolve) => setTimeout(resolve, 1_000))
+      await pass(5_000)
       await minute(gateway)
       return await health(gateway)
     },
     ({ keys_usable: usable }) => usable === 3,
-    80_000,
   )
   // Only the key that was out was asked about: the others can wait for the next request.
   expect((await lookups()) - before).toBe(1)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { letTimePass } from '../../src/balancing/pool.ts'
+import { letTimePass } from '../../src/balancing/serving/lease-end.ts'
 import { seededRandom } from '../balancing/seeded-random.ts'
 import { within } from '../property-limits.ts'
 import { type JourneyPlan, journeyArbitrary, type Leaving } from './journey-arbitraries.ts'

@@ -1,14 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createRequire } from 'node:module'
 import { connect } from 'node:net'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** The root of the repository. Every child process runs there. */
 export const repositoryPath = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Wrangler's program, to run with Node. */
-export const wranglerPath = fileURLToPath(
-  new URL('../bin/wrangler.js', import.meta.resolve('wrangler')),
+export const wranglerPath = join(
+  dirname(createRequire(import.meta.url).resolve('wrangler')),
+  '../bin/wrangler.js',
 )
 
 const READY_TIMEOUT_MS = 60_000

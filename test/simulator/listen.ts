@@ -3,6 +3,8 @@ import type { AddressInfo } from 'node:net'
 import { ConnectionCut } from './delivery.ts'
 import { createSimulator } from './simulator.ts'
 
+const KEEP_ALIVE_MS = 10 * 60_000
+
 /**
  * The same simulator behind Node's HTTP server instead of a Worker, for tests of the connection.
  * workerd notices that a caller has left only when it writes, so it never records the abort of a
@@ -18,6 +20,8 @@ export async function listen(port = 0): Promise<{ url: URL; close(): Promise<voi
       else outgoing.writeHead(500).end(String(error))
     })
   })
+  // A caller's next request must not meet the end of a connection that was kept for it.
+  server.keepAliveTimeout = KEEP_ALIVE_MS
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   const address = server.address()
   return {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach } from 'vitest'
-import { createTestHarness } from 'wrangler'
 import { type SimulatorControl, simulatorControl } from './client.ts'
+import { listen } from './listen.ts'
 import type { WorldInput } from './world.ts'
 
 export const ALPHA = { authorization: 'Bearer sk-or-v1-simulated-alpha' }
@@ -8,7 +8,7 @@ export const BETA = { authorization: 'Bearer sk-or-v1-simulated-beta' }
 export const GAMMA = { authorization: 'Bearer sk-or-v1-simulated-gamma' }
 export const DELTA = { authorization: 'Bearer sk-or-v1-simulated-delta' }
 
-/** The simulator's Worker for one test file. Each test begins in the default world. */
+/** The simulator for one test file, in its process. Each test begins in the default world. */
 export interface ServedSimulator {
   readonly control: SimulatorControl
   /** Sends any request to a path of the origin. It does not follow redirects. */
@@ -22,7 +22,7 @@ export interface ServedSimulator {
 }
 
 export function serveSimulator(): ServedSimulator {
-  const server = createTestHarness({ workers: [{ configPath: './test/simulator/wrangler.toml' }] })
+  let server: Awaited<ReturnType<typeof listen>> | null = null
   let origin = new URL('http://localhost')
   const send = (path: string, init: RequestInit = {}) =>
     fetch(new URL(path, origin), { redirect: 'manual', ...init })
@@ -37,9 +37,10 @@ export function serveSimulator(): ServedSimulator {
       body: JSON.stringify(body),
     })
   beforeAll(async () => {
-    origin = (await server.listen()).url
+    server = await listen()
+    origin = server.url
   })
-  afterAll(() => server.close())
+  afterAll(() => server?.close())
   beforeEach(() => control.reset())
   return {
     control,

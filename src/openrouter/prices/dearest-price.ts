@@ -1,6 +1,6 @@
-import type { PricedFields } from '../requests/priced-fields.ts'
 import { type Picos, picosOf } from './decimal-price.ts'
 import { dearerOf, type PriceName, type PriceOverride, type Rates } from './price-table.ts'
+import type { PricedFields } from './priced-fields.ts'
 
 /** The rates that may hold for a request, of which the dearest counts. */
 export interface PossibleRates {

@@ -1,4 +1,3 @@
-import type { PricedFields } from '../requests/priced-fields.ts'
 import { dearestPrice, type PossibleRates, possibleRates } from './dearest-price.ts'
 import { PICOS_PER_NANO, type Picos } from './decimal-price.ts'
 import {
@@ -8,6 +7,7 @@ import {
   type PriceName,
   type PriceTable,
 } from './price-table.ts'
+import type { PricedFields } from './priced-fields.ts'
 
 /** A request, as far as its price goes. */
 export interface PricedRequest {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { clientId, keyId, leaseId } from '../../../src/balancing/ids.ts'
-import { settle } from '../../../src/balancing/pool.ts'
 import { checkpoint, keyRecord } from '../../../src/balancing/records/checkpoint.ts'
 import { restore } from '../../../src/balancing/records/restore.ts'
+import { settle } from '../../../src/balancing/serving/lease-end.ts'
 import type { Settlement } from '../../../src/balancing/settlement.ts'
 import { drivePool, type KeySpec, type PoolDriver, usageOf } from '../pool-driver.ts'
 

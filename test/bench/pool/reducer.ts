@@ -8,7 +8,7 @@ import {
 } from '../../../src/balancing/ids.ts'
 import type { Decision } from '../../../src/balancing/lease-request.ts'
 import { numberedLeaseId } from '../../../src/balancing/limits/lease-number.ts'
-import { acquire, claim, report, settle, tick } from '../../../src/balancing/pool.ts'
+import { acquire, claim, report, tick } from '../../../src/balancing/pool.ts'
 import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
 import {
   accountRecord,
@@ -18,6 +18,7 @@ import {
   type PoolRecords,
 } from '../../../src/balancing/records/checkpoint.ts'
 import { restore } from '../../../src/balancing/records/restore.ts'
+import { settle } from '../../../src/balancing/serving/lease-end.ts'
 import {
   STRATEGY_NAMES,
   type StrategyName,

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { priceTableOf, withEndpoints } from '../../../src/openrouter/prices/price-table.ts'
+import { readPricedFields } from '../../../src/openrouter/prices/priced-fields.ts'
 import {
   type PricedRequest,
   type UpperBound,
   upperBoundNanos,
 } from '../../../src/openrouter/prices/upper-bound.ts'
-import { readPricedFields } from '../../../src/openrouter/requests/priced-fields.ts'
 
 /** A Monday, 12:00 UTC. */
 const NOON = Date.UTC(2026, 5, 1, 12)

@@ -1,5 +1,5 @@
 import type { LeaseId } from '../../../src/balancing/ids.ts'
-import { letTimePass } from '../../../src/balancing/pool.ts'
+import { letTimePass } from '../../../src/balancing/serving/lease-end.ts'
 import type { SimulatedRequest, SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
 

@@ -1,8 +1,8 @@
 import { type JsonObject, listOf, objectOf } from '../json-value.ts'
-import { fieldNames } from './field-names.ts'
-import { createWalkNotes, fieldsOf, itemsOf } from './json-walk.ts'
-import type { Span } from './span.ts'
-import { parseSpan } from './walked-body.ts'
+import { fieldNames } from '../requests/field-names.ts'
+import { createWalkNotes, fieldsOf, itemsOf } from '../requests/json-walk.ts'
+import type { Span } from '../requests/span.ts'
+import { parseSpan } from '../requests/walked-body.ts'
 
 /**
  * Tools that OpenRouter or the provider runs. After each of their steps the model reads the prompt

@@ -1,4 +1,4 @@
-import { fieldNames, nameAt } from './field-names.ts'
+import { fieldNames, nameAt } from '../requests/field-names.ts'
 
 /**
  * How often a body names what has a price of its own, anywhere in it. These are upper bounds: a text

@@ -1,11 +1,11 @@
 import { isJsonObject, type JsonObject, listOf, objectOf, textOf } from '../json-value.ts'
-import { maxTokensOf } from './conversation.ts'
-import { fieldNames } from './field-names.ts'
-import { createWalkNotes, itemsOf, ObjectWalk } from './json-walk.ts'
+import { maxTokensOf } from '../requests/conversation.ts'
+import { fieldNames } from '../requests/field-names.ts'
+import { createWalkNotes, itemsOf, ObjectWalk } from '../requests/json-walk.ts'
+import type { Span } from '../requests/span.ts'
+import { parseSpan } from '../requests/walked-body.ts'
 import { countMarks } from './priced-marks.ts'
 import { type ServerTools, serverToolsOf } from './server-tools.ts'
-import type { Span } from './span.ts'
-import { parseSpan } from './walked-body.ts'
 
 /** What a request's body says that its price depends on. */
 export interface PricedFields {

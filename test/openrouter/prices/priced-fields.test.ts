@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import {
   type PricedFields,
   readPricedFields,
-} from '../../../src/openrouter/requests/priced-fields.ts'
+} from '../../../src/openrouter/prices/priced-fields.ts'
 
 const encoder = new TextEncoder()
 

@@ -1,0 +1,143 @@
+import { rememberGeneration } from '../accounting/generations.ts'
+import { book } from '../accounting/ledger.ts'
+import { learnFromSettlement, learnHold, undoLease } from '../feedback.ts'
+import { afterNothing } from '../health/circuit-breaker.ts'
+import type { KeyId } from '../ids.ts'
+import { giveBackCharge } from '../limits/charge.ts'
+import { takeSilent } from '../limits/isolates.ts'
+import {
+  type Closing,
+  close,
+  expire,
+  expireOf,
+  type Lease,
+  type RunningLease,
+} from '../limits/leases.ts'
+import { lookAgain } from '../limits/readiness.ts'
+import {
+  changeInFlight,
+  type KeyState,
+  lookAgainAtSisters,
+  type PoolState,
+  type Step,
+} from '../pool-state.ts'
+import { leave, sweep, takeMoments } from '../queue/waiting-queue.ts'
+import type { Random } from '../random.ts'
+import type { LeaseTerms, Settlement } from '../settlement.ts'
+import { loseForClient, settleForClient, undoUncharged } from './client-charges.ts'
+import { noteChange } from './key-changes.ts'
+import { beginLate } from './leases-ahead.ts'
+
+/** How leases end: by their settlement, or by time. */
+
+/** Gives a lease back and learns from its attempt. A second settlement of a lease does nothing. */
+export function settle(
+  state: PoolState,
+  settlement: Settlement,
+  nowMs: number,
+  random: Random,
+): void {
+  letTimePass(state, nowMs)
+  // A waiter that gives up settles its lease id. Then that lease must never be granted.
+  const waiter = state.queue.waiters.get(settlement.leaseId)
+  if (waiter !== undefined) leave(state.queue, waiter)
+  undoUncharged(state, nowMs)
+  const closing = close(state.leases, settlement.leaseId, nowMs)
+  if (closing.kind === 'duplicate') return
+  const step = { state, nowMs, random }
+  const found = closing.kind === 'forgotten' ? null : closing.lease
+  settleForClient(state, closing, settlement, nowMs)
+  if (found?.kind === 'reserved' && settlement.unused) {
+    if (closing.kind === 'live') endUnused(state, found, nowMs)
+    return
+  }
+  const lease = found?.kind === 'reserved' ? beginLate(step, found, settlement, closing) : found
+  if (lease === null && isSettledBefore(state, settlement)) return
+  const keyId = lease?.keyId ?? settlement.keyId
+  const key = state.keys.get(keyId)
+  if (key !== undefined) settleKey(step, key, { closing, lease }, settlement)
+  if (settlement.unused) return
+  bookAttempt(step, keyId, settlement, lease ?? settlement.lease ?? null)
+}
+
+/** Frees the key of a lease, and learns of it what the attempt showed. */
+function settleKey(
+  step: Step,
+  key: KeyState,
+  { closing, lease }: { readonly closing: Closing; readonly lease: RunningLease | null },
+  settlement: Settlement,
+): void {
+  const isLive = closing.kind === 'live'
+  if (isLive) changeInFlight(key, -1)
+  lookAgain(key)
+  // What is benched, or too small, may be more than the key.
+  const isWide = settlement.benches.length > 0 || settlement.tooLargeFor === 'account'
+  if (isWide) lookAgainAtSisters(step.state, key)
+  noteChange(step.state, key)
+  if (settlement.unused) {
+    if (lease !== null) undoLease(step, key, lease)
+    return
+  }
+  if (isLive && lease !== null) learnHold(key, step.nowMs - lease.chargedAtMs)
+  learnFromSettlement(step, key, lease, settlement)
+}
+
+/**
+ * Whether a settlement of a lease that the pool does not know is a repeated one, or about nothing. A
+ * lease that was granted before the checkpoint, and was not in it, had been settled by then.
+ */
+function isSettledBefore(state: PoolState, { lease, keyId }: Settlement): boolean {
+  return lease === undefined ? !state.keys.has(keyId) : lease.grantedAtMs < state.restoredAtMs
+}
+
+/** Books an attempt for its client and its model, even if its key is gone. */
+function bookAttempt(
+  { state, nowMs }: Step,
+  keyId: KeyId,
+  { generationId, outcome, fault, usage }: Settlement,
+  terms: Pick<LeaseTerms, 'clientId' | 'model'> | null,
+): void {
+  if (generationId !== undefined && terms !== null) {
+    const generation = { keyId, clientId: terms.clientId, atMs: nowMs }
+    rememberGeneration(state.generations, generationId, generation)
+  }
+  const entry = {
+    keyId: state.keys.has(keyId) ? keyId : null,
+    model: terms?.model ?? null,
+    clientId: terms?.clientId ?? null,
+    outcome,
+    fault,
+    usage,
+  }
+  book(state.ledger, entry, nowMs)
+}
+
+/** Lets time pass: overdue leases expire, and the capacity that they held is free again. */
+export function letTimePass(state: PoolState, nowMs: number): void {
+  for (const lease of expire(state.leases, nowMs)) endUnsettled(state, lease, nowMs)
+  const silent = takeSilent(state.isolates, nowMs)
+  if (silent !== null) {
+    for (const lease of expireOf(state.leases, silent, nowMs)) endUnsettled(state, lease, nowMs)
+  }
+  sweep(state.queue, nowMs)
+  undoUncharged(state, nowMs)
+  if (takeMoments(state.queue, nowMs)) noteChange(state, null)
+}
+
+/**
+ * Frees what a lease held that ended without a word. What its request may have used stays charged,
+ * until a late settlement says better; a lease that never had a request has used nothing.
+ */
+function endUnsettled(state: PoolState, lease: Lease, nowMs: number): void {
+  loseForClient(state, lease)
+  endUnused(state, lease, nowMs)
+}
+
+function endUnused(state: PoolState, lease: Lease, nowMs: number): void {
+  const key = state.keys.get(lease.keyId)
+  if (key === undefined) return
+  changeInFlight(key, -1)
+  if (lease.kind === 'reserved') giveBackCharge(key, lease.tokens, lease.grantedAtMs, nowMs)
+  key.breaker = afterNothing(key.breaker, lease.id)
+  noteChange(state, key)
+}
