@@ -1,4 +1,4 @@
-import { callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
+import { type Caller, callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
 import { NEVER_LOOKED_UP } from '../../src/balancing/health/lookup-duty.ts'
 import { clientId, modelId } from '../../src/balancing/ids.ts'
 import type { RequestAffinity } from '../../src/balancing/lease-request.ts'
@@ -107,6 +107,10 @@ export interface SendOptions {
   readonly size?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
+  /** Whose it is. Default: a client without limits. */
+  readonly caller?: Caller
+  /** What it can cost, in nano-dollars; null for no bound. Only for a client with a budget. */
+  readonly costNanos?: number | null
   /** How many choices it asks for. Default: one. */
   readonly parts?: number
   readonly signal?: AbortSignal
@@ -185,7 +189,8 @@ export function requestOf(
     routeIndex: routes.indexOf(route),
     tokens: given.tokens ?? 0,
     size: given.size ?? given.tokens ?? 0,
-    caller: callerWithoutLimits(clientId('client')),
+    caller: given.caller ?? callerWithoutLimits(clientId('client')),
+    ...costOf(given),
     promptTokens: given.promptTokens ?? 0,
     body: new OutgoingBody(body, modelId(model), memory.open(), withModel),
     held: memory.open(),
@@ -196,6 +201,10 @@ export function requestOf(
     startedAtMs: nowMs,
     authMs: 0,
   }
+}
+
+function costOf({ costNanos: nanos }: SendOptions): Pick<InferenceRequest, 'cost'> {
+  return nanos === undefined ? {} : { cost: () => ({ nanos, isPending: false }) }
 }
 
 /** Watches for the end of a journey. */
