@@ -168,6 +168,8 @@ interface Serving extends Beside {
   readonly route: RoutePolicy
 }
 
+const FREE: CostEstimate = { nanos: 0, isPending: false }
+
 /**
  * The most that a request can cost, for a client with a budget. While no prices are known, or where
  * they do not tell, it has no bound: what then becomes of it is the budget's to say. No request waits
@@ -180,6 +182,7 @@ async function costOf(
 ): Promise<{ readonly cost?: () => CostEstimate }> {
   const { budget } = request.caller
   if (budget === null) return {}
+  if (request.shape.isFree) return { cost: () => FREE }
   const priced = {
     models,
     promptTokens: request.promptTokens('close', ports.random),

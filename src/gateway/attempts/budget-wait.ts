@@ -21,7 +21,7 @@ export function budgetWaitMs(
   const isPending = cost?.isPending ?? false
   const mayHelp =
     quota?.kind === 'budget'
-      ? isPending || quota.isPassing
+      ? quota.spentNanos < quota.limitNanos && (isPending || quota.isPassing)
       : quota?.kind === 'unpriceable' && isPending
   return mayHelp ? Math.min(BASE_MS * 2 ** waits, MAX_MS) * (1 + random()) : null
 }

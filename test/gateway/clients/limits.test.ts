@@ -1,54 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { type Caller, callerOf } from '../../src/balancing/clients/caller.ts'
-import type { ClientTerms, GroupTerms } from '../../src/balancing/clients/clients.ts'
-import { clientId, groupId } from '../../src/balancing/ids.ts'
-import { HELLO } from './stream-texts.ts'
-import { errorAnswer, openStream, streamOf } from './upstream-script.ts'
-import { createVirtualWorld, type Sent, type WorldOptions } from './virtual-world.ts'
-
-const CHAT = 'chat/completions'
-
-/** How long each answer of upstream takes. */
-const ANSWER_MS = 100
-
-const ROOMY = ['a', 'b', 'c'].map((id) => ({ id, maxConcurrent: 1_000, rpm: 100_000 }))
-
-const NO_LIMITS = {
-  ...{ rpm: null, tpm: null, rpd: null, maxConcurrent: null, budgets: [] },
-  ...{ models: null, keys: null, expiresAtMs: null },
-} as const
-
-type Limits = Partial<Pick<GroupTerms, 'rpm' | 'tpm' | 'rpd' | 'maxConcurrent' | 'budgets'>>
-
-/** A world with the group `team`, of the clients `ada` and `ben`. */
-function worldOfTeam(
-  limits: { readonly team?: Limits; readonly ada?: Limits; readonly ben?: Limits },
-  options: WorldOptions = {},
-) {
-  const team: GroupTerms = { ...NO_LIMITS, ...limits.team, id: groupId('team') }
-  const clientOf = (id: 'ada' | 'ben'): ClientTerms => ({
-    ...NO_LIMITS,
-    ...limits[id],
-    id: clientId(id),
-    groupId: team.id,
-  })
-  const terms = { ada: clientOf('ada'), ben: clientOf('ben') }
-  const clients = { groups: [team], clients: [terms.ada, terms.ben] }
-  const world = createVirtualWorld({ keys: ROOMY, strategy: 'least-busy', clients, ...options })
-  world.upstream.on(CHAT, { ...streamOf(HELLO), headersAfterMs: ANSWER_MS })
-  const caller = { ada: callerOf(terms.ada, team), ben: callerOf(terms.ben, team) }
-  /** What is used of the limits of a client, and of its group. */
-  const usedOf = async (id: 'ada' | 'ben') => {
-    const answer = await world.pool.quotas(clientId(id))
-    if (answer.kind === 'unavailable') throw new Error('The pool is there')
-    return answer.value.map(({ inFlight, requestsInMinute, tokensInMinute, requestsToday }) => ({
-      ...{ inFlight, requestsInMinute, tokensInMinute, requestsToday },
-    }))
-  }
-  return { world, caller, usedOf }
-}
-
-type Team = ReturnType<typeof worldOfTeam>
+import type { Caller } from '../../../src/balancing/clients/caller.ts'
+import { HELLO } from '../stream-texts.ts'
+import { errorAnswer, openStream, streamOf } from '../upstream-script.ts'
+import type { Sent } from '../virtual-world.ts'
+import { ANSWER_MS, CHAT, type Limits, type Team, worldOfTeam } from './team-world.ts'
 
 /** Requests of both clients, one each 5 ms, which reach three isolates in turn. */
 async function load({ world, caller }: Team, count: number, given = {}): Promise<Sent[]> {
@@ -87,7 +42,7 @@ describe('a limit that the clients of a group share holds exactly, over isolates
 
   it('tpm', async () => {
     const team = worldOfTeam({ team: { tpm: 24 * 200 } })
-    const sent = await load(team, 1_200, { tokens: 40 })
+    const sent = await load(team, 800, { tokens: 40 })
     await team.world.time.advance(10_000)
     // An answer of upstream has 24 tokens, and what was reserved above that is given back.
     expect(served(sent)).toBeGreaterThan(190)
@@ -185,7 +140,12 @@ describe('a request that waits for a key', () => {
 describe('a request that is tried again', () => {
   it('counts once, and has its place while it waits for the next attempt', async () => {
     const { world, caller, usedOf } = worldOfTeam({ ada: { rpm: 1, rpd: 1, maxConcurrent: 1 } })
-    world.upstream.on(CHAT, errorAnswer(401, 'No auth'), errorAnswer(502, 'Bad gateway'), streamOf(HELLO))
+    world.upstream.on(
+      CHAT,
+      errorAnswer(401, 'No auth'),
+      errorAnswer(502, 'Bad gateway'),
+      streamOf(HELLO),
+    )
     const report = await world.finish(world.send({ caller: caller.ada }))
     expect(report.attempts).toHaveLength(3)
     expect(report.outcome).toBe('answered')
