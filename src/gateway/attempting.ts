@@ -8,13 +8,15 @@ import type { ClientReply } from './answers/client-reply.ts'
 import { createTimings, type Timings } from './answers/timings.ts'
 import { type Attempt, attempt, isEventStream } from './attempts/attempt.ts'
 import { AttemptHistory, type FailedAttempt } from './attempts/attempt-history.ts'
+import { budgetWaitMs } from './attempts/budget-wait.ts'
 import { redactErrorEvents } from './attempts/error-events.ts'
 import { UNUSED, usageOfPrompt } from './attempts/estimated-usage.ts'
 import { type NextStep, nextStep, REPEAT_KEY } from './attempts/next-step.ts'
 import { OpenLease } from './attempts/open-lease.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
-import type { InferenceRequest, JourneyContext } from './inference-request.ts'
+import type { CostEstimate, InferenceRequest, JourneyContext } from './inference-request.ts'
 import { type Acquired, isWithoutKey } from './leases/lease-broker.ts'
+import type { LeaseDraft } from './leases/lease-draft.ts'
 import { sleep } from './ports.ts'
 
 /** A lease ends this long after its request's deadline. It never expires during a live call. */
@@ -55,6 +57,8 @@ export class Attempting {
   #call: UpstreamCall | null = null
   #lease: OpenLease | null = null
   #isDegraded = false
+  /** How often, and how long, the request has waited for its client's budget. */
+  #budgetWaits = { count: 0, ms: 0 }
 
   constructor(
     context: JourneyContext,
@@ -175,17 +179,37 @@ export class Attempting {
   }
 
   async #acquire(step: Again | null): Promise<Acquired> {
-    const { ports, leases, maxWaitMs } = this.#context
-    const { asked, caller, affinity, routeKeys, routeIndex, tokens, size } = this.#request
-    const { costNanos } = this.#request
+    const { ports, leases } = this.#context
+    const cost = this.#request.cost?.() ?? null
     const beganMs = ports.nowMs()
+    let waitedMs = 0
+    const acquired = await leases.acquire(this.#draft(step, cost), this.#gone, (ms) => {
+      waitedMs += ms
+    })
+    this.timings.wait += waitedMs
+    this.timings.acquire += ports.nowMs() - beganMs - waitedMs
+    const { kind } = acquired
+    this.#isDegraded ||= kind === 'no_pool' || (kind === 'leased' && acquired.leaseId === null)
+    if (acquired.kind === 'refused') {
+      const { refusal } = acquired
+      if (this.history.fallBackOverBudget(refusal)) return await this.#acquire(step)
+      if (await this.#waitForBudget(refusal, cost)) return await this.#acquire(step)
+      const isUnpaid = refusal.cause === 'retry_budget'
+      if (isUnpaid && this.history.fallBackUnpaid()) return await this.#acquire(null)
+    }
+    if (isWithoutKey(acquired) && (await this.#mayRepeat())) return this.#acquire(REPEAT_KEY)
+    return acquired
+  }
+
+  #draft(step: Again | null, cost: CostEstimate | null): LeaseDraft {
+    const { asked, caller, affinity, routeKeys, routeIndex, tokens, size } = this.#request
     const remainingMs = Math.max(0, this.remainingMs())
-    const draft = {
+    return {
       ...this.history.ruledOut(),
       asked,
       clientId: caller.id,
       caller,
-      ...(costNanos === undefined ? {} : { costNanos }),
+      ...(cost === null ? {} : { costNanos: cost.nanos }),
       ...(this.history.isOverBudget ? { isFallback: true as const } : {}),
       affinity,
       routeKeys,
@@ -194,23 +218,20 @@ export class Attempting {
       size,
       attempt: step?.attempt ?? (this.history.isFresh() ? 'first' : 'move'),
       leaseMs: remainingMs + LEASE_GRACE_MS,
-      waitMs: Math.min(maxWaitMs, remainingMs),
-    } as const
-    let waitedMs = 0
-    const acquired = await leases.acquire(draft, this.#gone, (ms) => {
-      waitedMs += ms
-    })
-    this.timings.wait += waitedMs
-    this.timings.acquire += ports.nowMs() - beganMs - waitedMs
-    const { kind } = acquired
-    this.#isDegraded ||= kind === 'no_pool' || (kind === 'leased' && acquired.leaseId === null)
-    if (acquired.kind === 'refused' && this.history.fallBackOverBudget(acquired.refusal)) {
-      return await this.#acquire(step)
+      waitMs: Math.min(this.#context.maxWaitMs, remainingMs),
     }
-    const isUnpaid = acquired.kind === 'refused' && acquired.refusal.cause === 'retry_budget'
-    if (isUnpaid && this.history.fallBackUnpaid()) return await this.#acquire(null)
-    if (isWithoutKey(acquired) && (await this.#mayRepeat())) return this.#acquire(REPEAT_KEY)
-    return acquired
+  }
+
+  /** Whether a budget may pay for the request by now that did not. Waits as long as for a key. */
+  async #waitForBudget(refusal: Refusal, cost: CostEstimate | null): Promise<boolean> {
+    const { ports, maxWaitMs } = this.#context
+    const waitMs = budgetWaitMs(refusal, cost, this.#budgetWaits.count, ports.random)
+    if (waitMs === null) return false
+    const waitedMs = this.#budgetWaits.ms + waitMs
+    if (waitedMs > maxWaitMs || waitMs >= this.remainingMs()) return false
+    this.#budgetWaits = { count: this.#budgetWaits.count + 1, ms: waitedMs }
+    await this.#wait(waitMs)
+    return !this.#gone.aborted
   }
 
   /** Whether a key that failed may be tried again. Waits as long as upstream asked for. */

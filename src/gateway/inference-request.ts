@@ -1,3 +1,4 @@
+import type { CostBound } from '../balancing/clients/budget.ts'
 import type { Caller } from '../balancing/clients/caller.ts'
 import type { ModelId } from '../balancing/ids.ts'
 import type { RequestAffinity } from '../balancing/lease-request.ts'
@@ -51,8 +52,8 @@ export interface InferenceRequest {
   /** The most tokens that it can cost; see `LeaseRequest`. */
   readonly size: number
   readonly caller: Caller
-  /** The most that it can cost; see `LeaseRequest`. Only set for a client with a budget. */
-  readonly costNanos?: number | null
+  /** What it can cost, as far as that is known by now. Only set for a client with a budget. */
+  readonly cost?: () => CostEstimate
   /** Only set for a client with a budget. */
   readonly estimatePrice?: EstimatePrice
   /** The estimated tokens of the prompt, for an answer that is cut before it tells its usage. */
@@ -68,6 +69,13 @@ export interface InferenceRequest {
   readonly signal: AbortSignal
   readonly startedAtMs: number
   readonly authMs: number
+}
+
+export interface CostEstimate {
+  /** The most that it can cost; see `LeaseRequest.costNanos`. */
+  readonly nanos: CostBound
+  /** Whether its isolate has no prices yet and is reading them, so that it may have a bound soon. */
+  readonly isPending: boolean
 }
 
 /** How a request ended, for the log. */

@@ -8,6 +8,7 @@ import { sha256Hex, sha256HexOfBytes } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
 import type { EstimatePrice } from '../gateway/attempts/estimated-usage.ts'
 import type { HeldBytes } from '../gateway/byte-budget.ts'
+import type { CostEstimate } from '../gateway/inference-request.ts'
 import { OutgoingBody } from '../gateway/outgoing-body.ts'
 import { estimatedCostUsd } from '../openrouter/prices/estimated-cost.ts'
 import { readPricedFields } from '../openrouter/prices/priced-fields.ts'
@@ -29,8 +30,8 @@ export interface RequestPlan {
   readonly size: number
   readonly parts: number
   readonly body: OutgoingBody
-  /** Only for a client with a budget; see `LeaseRequest`. */
-  readonly costNanos?: number | null
+  /** Only for a client with a budget. */
+  readonly cost?: () => CostEstimate
   readonly estimatePrice?: EstimatePrice
 }
 
@@ -172,33 +173,44 @@ interface Serving extends Beside {
   readonly promptTokens: number
 }
 
+const FREE: CostEstimate = { nanos: 0, isPending: false }
+
 /**
  * The most that a request can cost, for a client with a budget. While no prices are known, or where
- * they do not tell, it has no bound: what then becomes of it is the budget's to say.
+ * they do not tell, it has no bound: what then becomes of it is the budget's to say. No request waits
+ * for prices, but one that waits for something else has them when they come.
  */
 async function costOf(
   { prices, ports }: Gateway,
   request: ReadRequest,
   { models, route, promptTokens, background, pause }: Serving,
-): Promise<Pick<RequestPlan, 'costNanos' | 'estimatePrice'>> {
+): Promise<Pick<RequestPlan, 'cost' | 'estimatePrice'>> {
   const { budget } = request.caller
   if (budget === null) return {}
-  const table = prices.pricesFor(models, background)
-  if (table === null) return { costNanos: null }
-  const bound = upperBoundNanos(
-    {
-      models,
-      promptTokens,
-      fields: isForm(request.headers) ? null : await readPricedFields(request.bytes, pause),
-      maxRunMs: route.timeouts.totalMs,
-      assumedAnswerTokens: budget.assumeOutputTokens,
-    },
-    table,
-    ports.nowMs(),
-  )
-  const estimatePrice: EstimatePrice = (model, usage) =>
-    estimatedCostUsd(usage, model, table, ports.nowMs())
-  return { costNanos: bound.kind === 'bounded' ? bound.nanos : null, estimatePrice }
+  if (request.shape.isFree) return { cost: () => FREE }
+  const priced = {
+    models,
+    promptTokens,
+    fields: isForm(request.headers) ? null : await readPricedFields(request.bytes, pause),
+    maxRunMs: route.timeouts.totalMs,
+    assumedAnswerTokens: budget.assumeOutputTokens,
+  }
+  let known: CostEstimate | null = null
+  const cost = (): CostEstimate => {
+    if (known !== null) return known
+    const table = prices.pricesFor(models, background)
+    if (table === null) return { nanos: null, isPending: prices.isComing() }
+    const bound = upperBoundNanos(priced, table, ports.nowMs())
+    known = { nanos: bound.kind === 'bounded' ? bound.nanos : null, isPending: false }
+    return known
+  }
+  // Now, so that prices that this isolate lacks are on their way before the pool is asked.
+  cost()
+  const estimatePrice: EstimatePrice = (model, usage) => {
+    const table = prices.pricesFor(models, background)
+    return table === null ? null : estimatedCostUsd(usage, model, table, ports.nowMs())
+  }
+  return { cost, estimatePrice }
 }
 
 function isForm(headers: Headers): boolean {

@@ -1,5 +1,14 @@
-import { describe, expect, test } from 'vitest'
-import { type Gateway, MESSAGES, MODEL, sendMany, startGateway, useSimulator } from './harness.ts'
+import { beforeEach, describe, expect, test } from 'vitest'
+import {
+  type Gateway,
+  MESSAGES,
+  MODEL,
+  sendMany,
+  startGateway,
+  until,
+  useGateway,
+  useSimulator,
+} from './harness.ts'
 
 const upstream = useSimulator()
 
@@ -73,6 +82,105 @@ describe('a client with limits', () => {
     expect(data.length).toBeGreaterThan(0)
     expect(data.filter(({ id }) => !id.startsWith('openai/'))).toEqual([])
   })
+})
+
+/** Each call of this test's upstream costs 0.02 USD, and a little for its prompt. */
+const CALL = { prompt: '0.00001', completion: '0.001', answerTokens: 20 }
+const CALL_USD = 0.02
+
+/** The same question in each shape, streamed or not. */
+function question(i: number, isBounded: boolean) {
+  const path = ['chat/completions', 'messages', 'responses'][i % 3]
+  const stream = i % 2 === 0
+  const { answerTokens: limit } = CALL
+  const own =
+    path === 'responses'
+      ? { input: 'Hi', ...(isBounded ? { max_output_tokens: limit } : {}) }
+      : { messages: MESSAGES, ...(isBounded ? { max_tokens: limit } : {}) }
+  return { path, body: { model: MODEL, stream, ...own } }
+}
+
+const BUDGET = { usd: 0.5, period: 'day' } as const
+const APPS = {
+  exact: { budget: { ...BUDGET, mode: 'exact' } },
+  capped: { budget: { ...BUDGET, mode: 'capped' } },
+  // Its requests may cost 16 USD each, as far as they say.
+  wide: { budget: { ...BUDGET, mode: 'capped' } },
+  after: { budget: { ...BUDGET, mode: 'after' } },
+  warn: { budget: { ...BUDGET, mode: 'exact', on_exceeded: 'warn' } },
+  none: {},
+} as const
+type App = keyof typeof APPS
+
+const tokenOf = (app: string) => `sy-token-of-app-${app}-1`
+
+describe('a hundred requests at once, with 0.50 USD left and 0.02 USD each', () => {
+  const gateway = useGateway(upstream, {
+    keys: ['alpha', 'beta'],
+    policy: { strategy: 'least-busy', queue: { max_wait_ms: 60_000 } },
+    secrets: {
+      ADMIN_TOKEN: ADMIN,
+      CLIENT_KEYS: JSON.stringify({
+        clients: Object.entries(APPS).map(([id, terms]) => ({ id, token: tokenOf(id), ...terms })),
+      }),
+    },
+  })
+  beforeEach(async () => {
+    const { prompt, completion, answerTokens } = CALL
+    await upstream.control.patchAccount('acme', { balanceUsd: 1_000 })
+    await upstream.control.patchSettings({
+      ...{ answerTokens, tokensPerSecond: null, ttftMs: 100 },
+      prices: { [MODEL]: { prompt, completion } },
+    })
+  })
+
+  /** Sends a hundred at once, of all shapes. @returns how many had each status */
+  async function burst(app: App) {
+    const statuses = await Promise.all(
+      Array.from({ length: 100 }, async (_, i) => {
+        const { path, body } = question(i, app !== 'wide')
+        const response = await gateway().send(`/api/v1/${path}`, {
+          method: 'POST',
+          headers: {
+            authorization: `Bearer ${tokenOf(app)}`,
+            'content-type': 'application/json',
+          },
+          body: JSON.stringify(body),
+        })
+        await response.arrayBuffer()
+        return response.status
+      }),
+    )
+    return (status: number) => statuses.filter((one) => one === status).length
+  }
+
+  // The first is nobody that the isolate has seen, and it has no prices yet.
+  test.each<[App, number, number]>([
+    ['exact', 0.45, 0.5],
+    ['capped', 0.45, 0.5],
+    ['wide', 0.45, 0.5 + 10 * CALL_USD],
+    ['after', 0.5, 100 * (CALL_USD + 0.001)],
+    ['warn', 100 * CALL_USD, 100 * (CALL_USD + 0.001)],
+    ['none', 100 * CALL_USD, 100 * (CALL_USD + 0.001)],
+  ])(
+    '%s: between %d and %d USD are spent, and none is reserved at the end',
+    async (app, least, most) => {
+      const count = await burst(app)
+      const { totalNanos, charges } = await upstream.control.charges()
+      expect(count(200)).toBe(charges.length)
+      expect(count(200) + count(402)).toBe(100)
+      expect(totalNanos / 1e9).toBeGreaterThanOrEqual(least)
+      expect(totalNanos / 1e9).toBeLessThanOrEqual(most)
+      const { admin } = callsOf(gateway())
+      const budgets = async () => (await admin('GET', `clients/${app}`)).body.budgets
+      await until(budgets, (all) =>
+        all.every((one: { reserved_usd: number }) => one.reserved_usd === 0),
+      )
+      for (const budget of await budgets()) {
+        expect([budget.spent_usd, budget.lost_usd]).toEqual([totalNanos / 1e9, 0])
+      }
+    },
+  )
 })
 
 describe('a client with a budget', () => {

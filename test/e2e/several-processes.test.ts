@@ -97,6 +97,31 @@ function isCallLost(from: string, { begins = [], settlements }: ExchangeRequest)
   return false
 }
 
+/** Clients with 0.50 USD for requests that cost 0.02 USD each, and may cost a little more. */
+const PAYERS = {
+  exact: { mode: 'exact' },
+  capped: { mode: 'capped' },
+  after: { mode: 'after' },
+  warn: { mode: 'exact', on_exceeded: 'warn' },
+  dying: { mode: 'exact' },
+} as const
+type Payer = keyof typeof PAYERS
+
+const ADMIN = 'admin-token-of-several-processes-1'
+const tokenOf = (payer: string) => `sy-several-token-of-${payer}`
+const PAID_MODEL = 'stage/paid'
+const PRICES = { prompt: '0.000001', completion: '0.001' }
+const PAID_USD = 0.02
+
+/** What upstream has charged the clients with budgets, by client, in nano-dollars. */
+const charged = new Map<string, number>()
+
+/** What an answer costs, told by its `x-title`: the client's name. */
+function chargeFor(payer: string): number {
+  charged.set(payer, (charged.get(payer) ?? 0) + PAID_USD * 1e9)
+  return PAID_USD
+}
+
 const USAGE = { prompt_tokens: 5, completion_tokens: 5, total_tokens: 10, cost: 0.001 }
 const ANSWER = JSON.stringify({
   ...{ id: 'gen-1', object: 'chat.completion', model: 'm', usage: USAGE },
@@ -107,15 +132,45 @@ const EVENT = `data: ${JSON.stringify({
   choices: [{ index: 0, delta: { role: 'assistant', content: 'Hi' }, finish_reason: null }],
 })}\n\n`
 
+/** Charges a client as soon as its request comes, and answers later. */
+async function servePaid(payer: string, isStream: boolean, response: ServerResponse) {
+  const usage = { ...USAGE, cost: chargeFor(payer) }
+  response.setHeader('content-type', isStream ? 'text/event-stream' : 'application/json')
+  if (isStream) response.write(EVENT)
+  await new Promise((resolve) => setTimeout(resolve, ANSWER_MS))
+  // These of its requests are under way when its process dies.
+  if (payer === 'dying' && isStream) return
+  const { choices, ...rest } = JSON.parse(ANSWER)
+  const [{ message, ...choice }] = choices
+  const last = {
+    ...rest,
+    object: 'chat.completion.chunk',
+    choices: [{ ...choice, delta: message }],
+  }
+  response.end(
+    isStream
+      ? `data: ${JSON.stringify({ ...last, usage })}\n\ndata: [DONE]\n\n`
+      : JSON.stringify({ choices, ...rest, usage }),
+  )
+}
+
 const openCalls = new Map<string, number>()
 
 async function serveUpstream(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const body = await textOf(request)
   if (request.method === 'GET') {
-    response.end(JSON.stringify({ data: { label: 'x', limit: null, usage: 0 } }))
+    const models = [{ id: PAID_MODEL, pricing: PRICES }]
+    const key = { label: 'x', limit: null, usage: 0 }
+    response.end(JSON.stringify({ data: request.url?.endsWith('/models') ? models : key }))
     return
   }
-  const { model } = JSON.parse(body)
+  const { model, stream } = JSON.parse(body)
+  const title = String(request.headers['x-title'])
+  if (model === PAID_MODEL) await servePaid(title, stream === true, response)
+  else await serveFate(model, request, response)
+}
+
+async function serveFate(model: string, request: IncomingMessage, response: ServerResponse) {
   const fate = String(request.headers['x-title'])
   const key = String(request.headers.authorization).replace('Bearer sk-or-v1-test-', '')
   const open = (openCalls.get(key) ?? 0) + 1
@@ -144,9 +199,13 @@ beforeAll(async () => {
     ...{ id: name, key: `sk-or-v1-test-${name}`, account: name, rpm: RPM },
     max_concurrent: name === BUSY ? 1_000 : 1,
   }))
+  const bank = { id: 'bank', key: 'sk-or-v1-test-bank', account: 'bank' }
   const sharedKeys = Object.entries(SHARED).map(([name, limits]) => ({
     ...{ id: name, key: `sk-or-v1-test-${name}`, account: name },
     ...limits,
+  }))
+  const payers = Object.entries(PAYERS).map(([id, terms]) => ({
+    ...{ id, token: tokenOf(id), budget: { usd: 0.5, period: 'day', ...terms } },
   }))
   const policy = {
     breaker: { failures: 100 },
@@ -154,6 +213,7 @@ beforeAll(async () => {
     routes: [
       ...names.map((name) => ({ models: [`stage/${name}`], keys: [name] })),
       { models: [`stage/${SHARED_MODEL}`], keys: Object.keys(SHARED) },
+      { models: [PAID_MODEL], keys: [bank.id] },
     ],
   }
   const text = (value: string) => ({ kind: 'text', value }) as const
@@ -162,12 +222,13 @@ beforeAll(async () => {
       UPSTREAM_URL: text(`${upstream.origin}/api/v1`),
       ANONYMOUS_CLIENTS: text('deny'),
       POLICY: { kind: 'json', value: policy },
-      OPENROUTER_KEYS: text(JSON.stringify([...keys, ...sharedKeys])),
-      CLIENT_KEYS: text(`tester:${TOKEN}`),
+      OPENROUTER_KEYS: text(JSON.stringify([...keys, ...sharedKeys, bank])),
+      ADMIN_TOKEN: text(ADMIN),
+      CLIENT_KEYS: text(JSON.stringify([{ id: 'tester', token: TOKEN }, ...payers])),
     },
     isLost,
   )
-  const started = [...names, ...OTHERS].map(async (name) =>
+  const started = [...names, ...OTHERS, 'dying'].map(async (name) =>
     victims.set(name, await shared.start(name)),
   )
   await Promise.all(started)
@@ -321,4 +382,90 @@ test('a process that dies with leases ahead, begun and not, and with answers und
   // Of what was held ahead the minute is free, and of nothing that is known to have begun.
   expect(freed.requests).toBe(known.size)
   await Promise.all(open)
+})
+
+/** A request of a client with a budget. @returns its status, once its answer has ended */
+async function pay(
+  { origin }: Pick<GatewayProcess, 'origin'>,
+  payer: Payer,
+  stream: boolean,
+): Promise<number> {
+  const question = { messages: [{ role: 'user', content: 'Hi' }], max_tokens: 20, stream }
+  const response = await fetch(`${origin}/api/v1/chat/completions`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${tokenOf(payer)}`,
+      'content-type': 'application/json',
+      'x-title': payer,
+    },
+    body: JSON.stringify({ model: PAID_MODEL, ...question }),
+  })
+  await response.text()
+  // On a machine with other things to do the object may not answer in time.
+  return response.status === 503 ? await pay({ origin }, payer, stream) : response.status
+}
+
+/** What a client's budget says, in nano-dollars. */
+async function budgetOf(payer: Payer) {
+  const headers = { authorization: `Bearer ${ADMIN}` }
+  const response = await fetch(`${shared.survivor.origin}/admin/api/clients/${payer}`, { headers })
+  const { budgets } = (await response.json()) as { budgets: Record<string, number>[] }
+  const nanos = (name: string) => Math.round((budgets[0]?.[name] ?? Number.NaN) * 1e9)
+  return { spent: nanos('spent_usd'), reserved: nanos('reserved_usd'), lost: nanos('lost_usd') }
+}
+
+test.each<[Payer, number, number]>([
+  ['exact', 0.45, 0.5],
+  ['capped', 0.45, 0.5],
+  ['after', 0.5, 99 * PAID_USD],
+  ['warn', 99 * PAID_USD, 99 * PAID_USD],
+])(
+  'three Workers, and a budget that is %s: between %d and %d USD are spent',
+  async (payer, least, most) => {
+    const gateways = [shared.survivor, ...OTHERS.map(victimOf)]
+    const sent = gateways.flatMap((gateway) =>
+      Array.from({ length: 33 }, (_, i) => pay(gateway, payer, i % 2 === 0)),
+    )
+    const statuses = await Promise.all(sent)
+    expect(statuses.filter((status) => status !== 200 && status !== 402)).toEqual([])
+    const total = charged.get(payer) ?? 0
+    expect(total / 1e9).toBeGreaterThanOrEqual(least)
+    expect(total / 1e9).toBeLessThanOrEqual(most)
+    const settled = await until(
+      () => budgetOf(payer),
+      ({ spent, reserved }) => spent === total && reserved === 0,
+    )
+    expect(settled.lost).toBe(0)
+  },
+)
+
+test('a budget is never charged less than was spent, although a process dies in the middle', async () => {
+  // So that the process knows what the others cost.
+  for (let i = 0; i < 2; i++) await pay(victimOf('dying'), 'dying', false)
+  const sent = Array.from({ length: 20 }, (_, i) =>
+    pay(victimOf('dying'), 'dying', i % 2 === 0).catch(() => null),
+  )
+  const costOf = (count: number) => count * PAID_USD * 1e9
+  // Half of them are answered. The others have begun to stream.
+  await until(
+    async () => charged.get('dying'),
+    (nanos) => nanos === costOf(22),
+  )
+  await until(
+    () => budgetOf('dying'),
+    ({ spent }) => spent === costOf(12),
+  )
+  kill('dying')
+  await Promise.all(sent)
+  const { spent, lost } = await until(
+    () => budgetOf('dying'),
+    ({ reserved }) => reserved === 0,
+    FREE_WITHIN_MS,
+  )
+  expect(spent).toBe(costOf(12))
+  expect(spent + lost).toBeGreaterThanOrEqual(costOf(22))
+  // Nobody knows what became of these, so what they may have cost is not given out again.
+  expect(spent + lost).toBeLessThanOrEqual(0.5e9)
+  for (let i = 0; i < 9; i++) await pay(shared.survivor, 'dying', false)
+  expect(charged.get('dying')).toBeLessThanOrEqual(0.5e9)
 })

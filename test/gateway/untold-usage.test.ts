@@ -29,7 +29,7 @@ const CLIENTS: NonNullable<WorldOptions['clients']> = {
 const KEYS = [{ id: 'a', maxSpend: { usd: 5, period: 'day' } }, 'b'] as const
 
 const MONEY: NonNullable<SendOptions['money']> = {
-  costNanos: nanosOf(0.1),
+  cost: () => ({ nanos: nanosOf(0.1), isPending: false }),
   estimatePrice: (_, { promptTokens, completionTokens }) =>
     (promptTokens + 4 * completionTokens) / 1_000,
 }

@@ -108,7 +108,7 @@ export interface SendOptions {
   /** The estimate of its prompt. Default: 0. */
   readonly promptTokens?: number
   /** The most that it can cost, and what a model costs, as for a client with a budget. */
-  readonly money?: Required<Pick<InferenceRequest, 'costNanos' | 'estimatePrice'>>
+  readonly money?: Required<Pick<InferenceRequest, 'cost' | 'estimatePrice'>>
   /** Default: its tokens. */
   readonly size?: number
   /** Whose it is. Default: `client`, which has limits only if the world's clients say so. */
@@ -117,6 +117,8 @@ export interface SendOptions {
   readonly costNanos?: number | null
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
+  /** Whose it is. Default: a client without limits. */
+  readonly caller?: Caller
   /** How many choices it asks for. Default: one. */
   readonly parts?: number
   readonly signal?: AbortSignal
@@ -209,12 +211,17 @@ export function requestOf(
   }
 }
 
-function callerFields({ client: id = 'client', costNanos }: SendOptions, options: WorldOptions) {
+function callerFields({ client: id = 'client', costNanos, caller: known }: SendOptions, options: WorldOptions) {
   const terms = options.clients?.clients.find((client) => client.id === id)
   const group = options.clients?.groups.find((one) => one.id === terms?.groupId)
   const caller: Caller =
-    terms === undefined ? callerWithoutLimits(clientId(id)) : callerOf(terms, group ?? null)
-  return { caller, ...(costNanos === undefined ? {} : { costNanos }) }
+    known ??
+    (terms === undefined ? callerWithoutLimits(clientId(id)) : callerOf(terms, group ?? null))
+  return { caller, ...costOf(costNanos) }
+}
+
+function costOf(nanos: number | null | undefined): Pick<InferenceRequest, 'cost'> {
+  return nanos === undefined ? {} : { cost: () => ({ nanos, isPending: false }) }
 }
 
 /** Watches for the end of a journey. */

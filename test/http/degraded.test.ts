@@ -22,7 +22,7 @@ function deployment(policy: object = {}) {
       asked()
       if (isReachable) return env.KEY_POOL.getByName(...name)
       const down = () => Promise.reject(new Error('overloaded'))
-      return { exchange: down, snapshot: down }
+      return { exchange: down, snapshot: down, clientDirectory: down }
     },
   }
   return {
@@ -123,5 +123,50 @@ describe('while the pool object cannot be reached', () => {
     expect((await send(CHAT, chat({ headers: {} }), bindings)).status).toBe(401)
     expect((await send(CHAT, chat({ body: 'x' }), bindings)).status).toBe(400)
     expect((await send('/v1/keys', {}, bindings)).status).toBe(404)
+  })
+
+  it('a client with a budget is refused, as is a token that only the pool may know; others go on', async () => {
+    const { bindings, reach } = deployment()
+    const tokens = {
+      paid: 'sy-token-paid-00001',
+      free: 'sy-token-free-00001',
+      member: 'sy-token-member-01',
+    }
+    const budget = { usd: 5, period: 'day', on_exceeded: 'warn' }
+    const CLIENT_KEYS = JSON.stringify({
+      groups: [{ id: 'team', budget }],
+      clients: [
+        { id: 'paid', token: tokens.paid, budget },
+        { id: 'member', token: tokens.member, group: 'team' },
+        { id: 'free', token: tokens.free, rpm: 1 },
+      ],
+    })
+    const { send, received } = inHaste(answer)
+    const of = async (token: string, more: object) => {
+      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+      const response = await send(CHAT, chat({ headers }), more as Record<string, unknown>)
+      return response.ok ? response.status : [response.status, await reasonOf(response)]
+    }
+    const without = { ...bindings, CLIENT_KEYS }
+    const withAdmin = {
+      ...bindings,
+      CLIENT_KEYS,
+      ADMIN_TOKEN: 'an-admin-token-of-thirty-two-chars',
+    }
+    for (const deployed of [without, withAdmin]) {
+      expect(await of(tokens.paid, deployed)).toEqual([503, 'pool_unavailable'])
+      expect(await of(tokens.member, deployed)).toEqual([503, 'pool_unavailable'])
+    }
+    expect(received.filter(({ url }) => url.endsWith(CHAT.slice(3)))).toEqual([])
+    for (const deployed of [without, withAdmin]) {
+      // Its limits cannot be kept now, and nobody's money is at stake.
+      expect([await of(tokens.free, deployed), await of(tokens.free, deployed)]).toEqual([200, 200])
+    }
+    expect(await of('sy-token-of-nobody', without)).toEqual([401, 'unauthorized'])
+    expect(await of('sy-token-of-nobody', withAdmin)).toEqual([503, 'pool_unavailable'])
+    reach(true)
+    vi.setSystemTime(Date.now() + 5_000)
+    expect(await of(tokens.paid, withAdmin)).toBe(200)
+    expect(await of('sy-token-of-nobody', withAdmin)).toEqual([401, 'unauthorized'])
   })
 })

@@ -172,7 +172,11 @@ export function reservationNanos(budget: Budget, bound: CostBound, nowMs: number
 /** Whether a budget pays for one more request, and if not, why. */
 export type Payment =
   | { readonly kind: 'paid'; readonly nanos: number }
-  | { readonly kind: 'exceeded' }
+  | {
+      readonly kind: 'exceeded'
+      /** Whether it would be paid if nothing ran: then there may be room when what runs has ended. */
+      readonly isPassing: boolean
+    }
   | { readonly kind: 'unpriceable' }
 
 /** @param share of the budget that may be committed with this request; the rest is for others */
@@ -183,8 +187,9 @@ export function payment(budget: Budget, bound: CostBound, nowMs: number, share =
   if (bound === null && budget.terms.strict) return { kind: 'unpriceable' }
   const limit = share * limitNanos(budget, nowMs)
   const committed = committedNanos(budget)
-  const isPaid = committed < limit && committed + nanos <= limit
-  return isPaid ? { kind: 'paid', nanos } : { kind: 'exceeded' }
+  const fits = (taken: number) => taken < limit && taken + nanos <= limit
+  if (fits(committed)) return { kind: 'paid', nanos }
+  return { kind: 'exceeded', isPassing: fits(committed - budget.reservedNanos) }
 }
 
 /** Reserves an amount. @returns whether the row must be written before the pool answers */

@@ -175,7 +175,7 @@ function budgetRefusal(
     if (paid.kind === 'paid' || onExceeded === 'warn') continue
     if (isFallback && onExceeded === 'fallback_model') continue
     return {
-      ...{ kind: 'budget', owner, period, onExceeded },
+      ...{ kind: 'budget', owner, period, onExceeded, isPassing: paid.isPassing },
       limitNanos: limitNanos(budget, nowMs),
       spentNanos: budget.spentNanos + budget.lostNanos,
       reservedNanos: budget.reservedNanos,

@@ -20,6 +20,11 @@ export type QuotaRefusal =
       readonly reservedNanos: number
       readonly resetsAtMs: number | null
       readonly onExceeded: 'reject' | 'fallback_model'
+      /**
+       * Whether the client's running requests hold what this one lacks: it may be there when they end.
+       * An object of an older release does not say.
+       */
+      readonly isPassing?: boolean
     }
   | { readonly kind: 'unpriceable'; readonly owner: QuotaOwner }
   /** The client is none any more, and its Worker has not heard of it. */

@@ -2,7 +2,7 @@ import { usdOf } from '../../balancing/clients/budget.ts'
 import type { QuotaRefusal } from '../../balancing/limits/quota-refusal.ts'
 import { type GatewayError, gatewayError } from './gateway-error.ts'
 
-/** A request over its client's `max_concurrent` has room as soon as another one ends. */
+/** A request that its client's running ones keep out has room as soon as one of them ends. */
 const SOON_MS = 1_000
 
 /** The error for a request that a limit or a budget of its client does not admit. */
@@ -52,14 +52,16 @@ function budgetError(
   refusal: Extract<QuotaRefusal, { kind: 'budget' }>,
   nowMs: number,
 ): GatewayError {
-  const { period, limitNanos, spentNanos, reservedNanos, resetsAtMs } = refusal
+  const { period, limitNanos, spentNanos, reservedNanos, resetsAtMs, isPassing } = refusal
   const limit = usdOf(limitNanos)
   const message =
     `The budget of this client key, ${limit} USD ${PERIODS[period]}, does not pay for this request. ` +
-    'Ask the operator of this gateway for more, or wait for the next period.'
+    (isPassing
+      ? 'What is left of it is reserved for requests that run now. Try again after Retry-After.'
+      : 'Ask the operator of this gateway for more, or wait for the next period.')
   const resetsAt = resetsAtMs === null ? null : new Date(resetsAtMs).toISOString()
   return gatewayError('budget_exceeded', message, {
-    retryAfterMs: resetsAtMs === null ? null : resetsAtMs - nowMs,
+    retryAfterMs: isPassing ? SOON_MS : resetsAtMs === null ? null : resetsAtMs - nowMs,
     metadata: {
       ...ofOwner(refusal),
       period,

@@ -23,6 +23,8 @@ export interface PriceBook {
     models: readonly string[],
     background: (work: Promise<unknown>) => void,
   ): PriceTable | null
+  /** Whether the first prices of this isolate are being read. */
+  isComing(): boolean
   /** Renews the prices if they are an hour old. For the scheduled handler. It never rejects. */
   keepFresh(): Promise<void>
 }
@@ -34,6 +36,13 @@ const RENEW_BY_REQUEST_MS = 70 * 60_000
 /** How often an isolate looks whether another has renewed them, and tries again what has failed. */
 const READ_AGAIN_MS = 5 * 60_000
 const TRY_AGAIN_MS = 60_000
+
+/** The first prices come within so long, or not soon. */
+const COMING_MS = 5_000
+
+/** Work that takes longer has died with the request that did it. */
+const LOST_MS = 3 * 60_000
+
 /** Of some models nobody lists endpoints. */
 const TRY_ENDPOINTS_AGAIN_MS = 10 * 60_000
 
@@ -73,7 +82,8 @@ export function createPriceBook(
   let table: PriceTable | null = null
   let readAtMs = Number.NEGATIVE_INFINITY
   let failedAtMs = Number.NEGATIVE_INFINITY
-  let working: Promise<void> | null = null
+  /** A moment and not a promise: the request that works for all may die, and then says nothing. */
+  let workingSinceMs: number | null = null
 
   const renewed = async (renewMs: number): Promise<void> => {
     if (nowMs() - readAtMs >= READ_AGAIN_MS) {
@@ -123,21 +133,24 @@ export function createPriceBook(
   }
   /** One at a time in an isolate. */
   const work = (renewMs: number): Promise<void> => {
-    working ??= renewed(renewMs)
+    const sinceMs = nowMs()
+    workingSinceMs = sinceMs
+    return renewed(renewMs)
       .catch(() => {
         failedAtMs = nowMs()
       })
       .finally(() => {
-        working = null
+        if (workingSinceMs === sinceMs) workingSinceMs = null
       })
-    return working
   }
+  const workingForMs = () => (workingSinceMs === null ? null : nowMs() - workingSinceMs)
   /** The models whose endpoints are due to be asked for. */
   const lacking = (prices: PriceTable): readonly string[] =>
     withoutEndpoints(prices, used).filter(
       (id) => nowMs() - (triedAtMs.get(id) ?? Number.NEGATIVE_INFINITY) >= TRY_ENDPOINTS_AGAIN_MS,
     )
-  const mayTry = () => working === null && nowMs() - failedAtMs >= TRY_AGAIN_MS
+  const mayTry = () =>
+    (workingForMs() ?? LOST_MS) >= LOST_MS && nowMs() - failedAtMs >= TRY_AGAIN_MS
 
   return {
     pricesFor(models, background) {
@@ -148,6 +161,7 @@ export function createPriceBook(
       if ((isOld || isToRead || lacks) && mayTry()) background(work(RENEW_BY_REQUEST_MS))
       return table
     },
+    isComing: () => table === null && (workingForMs() ?? COMING_MS) < COMING_MS,
     async keepFresh() {
       if (mayTry()) await work(RENEW_MS)
     },
