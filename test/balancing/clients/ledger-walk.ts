@@ -151,6 +151,7 @@ export class LedgerWalk {
   step(hint: LedgerHint): void {
     this.#step += 1
     this.#acts[hint.what](hint.pick, hint.detail)
+    this.pool.wake()
     this.#write()
     this.check()
   }
@@ -421,8 +422,6 @@ export class LedgerWalk {
   }
 
   check(): void {
-    const { pool } = this
-    pool.wake()
     const charges = this.#charges()
     for (const quota of this.#quotas()) this.#checkQuota(quota, charges)
   }
