@@ -292,9 +292,14 @@ describe('what operators made', () => {
       { kind: 'make_group', terms: groupOf({ id: 'gone' }) },
       { kind: 'remove_group', id: groupId('gone') },
     ]
-    const view = async () =>
-      JSON.parse(JSON.stringify(await pool.manageClients({ order: LIST, by: 'me' })))
-    const LIST = { kind: 'list' } as const
+    // Restored by id, and listed before in the order in which they were made.
+    const view = async () => {
+      const reply = await pool.manageClients({ order: { kind: 'list' }, by: 'me' })
+      if (reply.kind !== 'all') throw new Error(reply.kind)
+      const byId = (one: { terms: { id: string } }, other: { terms: { id: string } }) =>
+        one.terms.id.localeCompare(other.terms.id)
+      return [reply.clients.toSorted(byId), reply.groups.toSorted(byId)]
+    }
     for (const order of orders) {
       const reply = await pool.manageClients({ order, by: 'me' })
       expect(reply.kind).not.toBe('fault')
