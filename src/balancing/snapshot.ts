@@ -1,10 +1,13 @@
 import { creditAsOf } from './accounting/credit.ts'
 import type { Counters } from './accounting/ledger.ts'
+import { committedNanos, letPeriodPass, limitNanos, usdOf } from './clients/budget.ts'
+import { quotas } from './clients/client-records.ts'
 import { breakerExclusions, type Exclusion } from './eligibility.ts'
 import { isActive } from './health/bench.ts'
 import { asOf, type Breaker } from './health/circuit-breaker.ts'
 import { type AccountId, type KeyId, type ModelId, modelId } from './ids.ts'
 import { shareUsed } from './limits/meter.ts'
+import type { QuotaOwner, SpendPeriod } from './limits/quota-charge.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
 import { REASONS, type Reason } from './reasons.ts'
 import { filterStanding } from './serving/filter.ts'
@@ -55,7 +58,25 @@ export interface PoolSnapshot {
   /** Models that are benched everywhere, and when their bench ends. */
   readonly benchedModels: readonly { readonly model: ModelId; readonly untilMs: number | null }[]
   readonly keys: readonly KeySnapshot[]
+  /** Budgets of clients and groups, those that are used the most first; at most `MAX_BUDGETS_SHOWN`. */
+  readonly budgets: readonly BudgetSnapshot[]
 }
+
+/** A budget as operators see it. Money is in USD. */
+export interface BudgetSnapshot {
+  readonly owner: QuotaOwner
+  readonly period: SpendPeriod
+  readonly limitUsd: number
+  readonly spentUsd: number
+  /** What running requests hold. */
+  readonly reservedUsd: number
+  /** What requests held that ended without a word. It stays until a late word, or the period's end. */
+  readonly lostUsd: number
+  readonly resetsAtMs: number | null
+}
+
+/** A snapshot is taken each second while somebody looks; the clients' own list has them all. */
+export const MAX_BUDGETS_SHOWN = 100
 
 /** How long before a key expires its operator is warned: a week. */
 export const EXPIRY_WARNING_MS = 7 * 24 * 60 * 60_000
@@ -80,7 +101,28 @@ export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
       isActive(bench, nowMs) ? [{ model, untilMs: bench.untilMs }] : [],
     ),
     keys,
+    budgets: budgetSnapshots(state, nowMs),
   }
+}
+
+function budgetSnapshots({ clients }: PoolState, nowMs: number): readonly BudgetSnapshot[] {
+  const all = quotas(clients).flatMap(({ owner, budgets }) =>
+    budgets.map((budget) => {
+      letPeriodPass(budget, nowMs)
+      return { owner, budget, share: committedNanos(budget) / limitNanos(budget, nowMs) }
+    }),
+  )
+  // A budget of nothing, of which nothing is used, has no share.
+  const bySize = all.toSorted((a, b) => (b.share || 0) - (a.share || 0))
+  return bySize.slice(0, MAX_BUDGETS_SHOWN).map(({ owner, budget }) => ({
+    owner,
+    period: budget.terms.period,
+    limitUsd: usdOf(limitNanos(budget, nowMs)),
+    spentUsd: usdOf(budget.spentNanos),
+    reservedUsd: usdOf(budget.reservedNanos),
+    lostUsd: usdOf(budget.lostNanos),
+    resetsAtMs: budget.endsAtMs,
+  }))
 }
 
 /** The number of keys without a reason against them, as in a snapshot but without taking one. */

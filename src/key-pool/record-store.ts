@@ -1,5 +1,5 @@
 import type * as z from 'zod/mini'
-import { type AccountId, accountId, type KeyId, keyId } from '../balancing/ids.ts'
+import { accountId, keyId } from '../balancing/ids.ts'
 import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
 import type { ChangedRecords } from '../balancing/records/changed-records.ts'
 import {
@@ -9,6 +9,7 @@ import {
   keyRecord,
   type PoolRecords,
 } from '../balancing/records/checkpoint.ts'
+import type { ForgottenRows } from '../balancing/records/forgotten-rows.ts'
 import {
   auditEntrySchema,
   budgetRecordsSchema,
@@ -76,8 +77,8 @@ export interface Store {
    * again, and without one of the parts that take turns.
    */
   saveBusyCheckpoint(checkpoint: Checkpoint): void
-  /** Drops the rows of these keys and accounts. */
-  forget(gone: { readonly keys: readonly KeyId[]; readonly accounts: readonly AccountId[] }): void
+  /** Drops the rows of keys, of accounts, and of the budgets of clients and groups. */
+  forget(gone: ForgottenRows): void
 }
 
 export function createStore(rows: RecordRows): Store {
@@ -147,9 +148,10 @@ export function createStore(rows: RecordRows): Store {
         if (isTurn(part)) putPart(part, record)
       }
     },
-    forget({ keys, accounts }) {
+    forget({ keys, accounts, budgets }) {
       for (const id of keys) for (const kind of ['key', 'spend'] as const) drop(kind, id)
       for (const id of accounts) drop('account', id)
+      for (const owner of budgets) drop('budget', owner)
     },
   }
 }

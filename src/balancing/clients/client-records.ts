@@ -1,6 +1,6 @@
 import type { ClientId, GroupId } from '../ids.ts'
 import type { QuotaOwner } from '../limits/quota-charge.ts'
-import { restoreWindow, type WindowSlot } from '../limits/sliding-window.ts'
+import { restoreWindow, takenWithin, type WindowSlot } from '../limits/sliding-window.ts'
 import type { AuditEntry } from './audit.ts'
 import { type BudgetRecord, budgetRecord, restoreBudget } from './budget.ts'
 import {
@@ -11,7 +11,7 @@ import {
   putClient,
   putGroup,
 } from './clients.ts'
-import { isLimited, type Quota } from './quota.ts'
+import { isLimited, type Quota, requestsToday } from './quota.ts'
 
 /** What is stored of a client that was made at run time. */
 export interface ClientRecord {
@@ -63,16 +63,27 @@ export function budgetRecords(clients: Clients, owner: QuotaOwner): readonly Bud
   return quotaOf(clients, owner)?.budgets.map(budgetRecord) ?? null
 }
 
-/** @param bySeconds merges the slots of a window */
+/**
+ * The records of those that have used something lately: of ten thousand clients, most have not.
+ * @param bySeconds merges the slots of a window
+ */
 export function quotaRecords(
   clients: Clients,
   bySeconds: (meter: Quota['rpm']) => WindowSlot[],
+  nowMs: number,
 ): QuotaRecord[] {
-  return quotas(clients)
-    .filter(({ terms }) => isLimited(terms))
-    .map(({ owner, rpm, tpm, dayEndsAtMs, requestsToday }) => {
-      return { owner, rpm: bySeconds(rpm), tpm: bySeconds(tpm), dayEndsAtMs, requestsToday }
-    })
+  return quotas(clients).flatMap((quota) => {
+    if (!isLimited(quota.terms)) return []
+    for (const meter of [quota.rpm, quota.tpm]) if (meter !== null) takenWithin(meter.window, nowMs)
+    const record = {
+      owner: quota.owner,
+      rpm: bySeconds(quota.rpm),
+      tpm: bySeconds(quota.tpm),
+      requestsToday: requestsToday(quota, nowMs),
+      dayEndsAtMs: quota.dayEndsAtMs,
+    }
+    return record.rpm.length + record.tpm.length + record.requestsToday === 0 ? [] : [record]
+  })
 }
 
 /** All that was stored of clients and groups. */

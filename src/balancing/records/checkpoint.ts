@@ -191,7 +191,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values(), ...owedRecords(state, nowMs)],
     meters: keys.flatMap(metersRecord),
-    quotas: quotaRecords(state.clients, bySeconds),
+    quotas: quotaRecords(state.clients, bySeconds, nowMs),
     generations: youngestGenerations(state.generations),
     reconciliations: [...state.reconciliations.open],
   }

@@ -1,7 +1,9 @@
 import { isForgettable, KEEP_MS, tallyOf } from '../accounting/ledger.ts'
+import { quotaOf } from '../clients/client-records.ts'
 import { ownAccount } from '../health/account.ts'
 import { isActive } from '../health/bench.ts'
 import type { AccountId, KeyId } from '../ids.ts'
+import type { QuotaOwner } from '../limits/quota-charge.ts'
 import type { PoolState } from '../pool-state.ts'
 import type { AccountRecord, PoolRecords } from './checkpoint.ts'
 
@@ -10,6 +12,8 @@ export interface ForgottenRows {
   readonly keys: readonly KeyId[]
   /** Accounts, and groups of keys that a budget covers. */
   readonly accounts: readonly AccountId[]
+  /** Clients and groups whose budgets are forgotten. */
+  readonly budgets: readonly QuotaOwner[]
 }
 
 /**
@@ -19,7 +23,7 @@ export interface ForgottenRows {
  */
 export function forgottenRows(
   state: PoolState,
-  records: Pick<PoolRecords, 'keys' | 'spends' | 'accounts'>,
+  records: Pick<PoolRecords, 'keys' | 'spends' | 'accounts' | 'budgets'>,
   nowMs: number,
 ): ForgottenRows {
   const { keys, ledger } = state
@@ -28,7 +32,23 @@ export function forgottenRows(
   const forgotten = gone.filter((id) => isForgettable(ledger.byKey.get(id) ?? null, nowMs))
   for (const id of gone) if (!ledger.byKey.has(id)) tallyOf(ledger.byKey, id, nowMs)
   for (const id of forgotten) ledger.byKey.delete(id)
-  return { keys: forgotten, accounts: forgottenAccounts(state, records, new Set(forgotten), nowMs) }
+  return {
+    keys: forgotten,
+    accounts: forgottenAccounts(state, records, new Set(forgotten), nowMs),
+    budgets: forgottenBudgets(state, records, nowMs),
+  }
+}
+
+/** A client may come back into the configuration, and what it has spent is then spent still. */
+function forgottenBudgets(
+  { clients }: PoolState,
+  { budgets }: Pick<PoolRecords, 'budgets'>,
+  nowMs: number,
+): readonly QuotaOwner[] {
+  return [...budgets].flatMap(([owner, records]) => {
+    const isUsed = records.some(({ usedAtMs }) => nowMs - usedAtMs < KEEP_MS)
+    return isUsed || quotaOf(clients, owner) !== undefined ? [] : [owner]
+  })
 }
 
 /** Keys leave accounts, when their owner is learned and when they are removed. */

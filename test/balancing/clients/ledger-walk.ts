@@ -151,6 +151,7 @@ export class LedgerWalk {
   step(hint: LedgerHint): void {
     this.#step += 1
     this.#acts[hint.what](hint.pick, hint.detail)
+    this.pool.wake()
     this.#write()
     this.check()
   }
@@ -289,8 +290,10 @@ export class LedgerWalk {
     const usage = usageOf(detail % 40, detail % 10, costUsd)
     const isTold = detail % 4 > 0
     const settlement = this.#settlementOf(known, isTold ? { usage } : {})
-    // One that two restarts have passed over may be taken for one that was settled before.
-    const isNew = this.#restarts - known.restarts < 2
+    // One of before a restart is taken for settled where a second one has passed over it, or minutes.
+    const restarts = this.#restarts - known.restarts
+    const isYoung = this.pool.now() - known.grantedAtMs < 120_000
+    const isNew = restarts === 0 || (restarts === 1 && isYoung)
     this.#noteCost(known, isTold && isNew ? nanosOf(costUsd) : 0)
     settle(this.pool.state, settlement, this.pool.now(), () => 0.5)
   }
@@ -421,8 +424,6 @@ export class LedgerWalk {
   }
 
   check(): void {
-    const { pool } = this
-    pool.wake()
     const charges = this.#charges()
     for (const quota of this.#quotas()) this.#checkQuota(quota, charges)
   }

@@ -7,6 +7,7 @@ import type { LeaseRequest, Refusal } from '../../../src/balancing/lease-request
 import type { QuotaOwner } from '../../../src/balancing/limits/quota-charge.ts'
 import { settle } from '../../../src/balancing/serving/lease-end.ts'
 import { begin, hold } from '../../../src/balancing/serving/leases-ahead.ts'
+import { MAX_BUDGETS_SHOWN, snapshot } from '../../../src/balancing/snapshot.ts'
 import { drivePool, type PoolDriver, START_MS, usageOf } from '../pool-driver.ts'
 import { budgetOf, clientOf } from './client-terms.ts'
 
@@ -337,4 +338,18 @@ it('a bound of nothing is not an unknown one', () => {
     ...{ kind: 'unpriceable', owner: 'client:a' },
   })
   expect(pool.refusal({ client: 'a' }).quota?.kind).toBe('unpriceable')
+})
+
+it('operators see what is lost, and no more budgets than they can read', () => {
+  const clients = Array.from({ length: 150 }, (_, i) => ({ id: `c${i}`, budgets: [budgetOf()] }))
+  const pool = drivePool(['k'], { clients })
+  pool.grant({ client: 'c120', boundUsd: 0.3, leaseMs: 1_000 })
+  pool.wait(1_000)
+  pool.wake()
+  const { budgets } = snapshot(pool.state, pool.now())
+  expect(budgets).toHaveLength(MAX_BUDGETS_SHOWN)
+  expect(budgets[0]).toEqual({
+    ...{ owner: 'client:c120', period: 'day', limitUsd: 1, spentUsd: 0, reservedUsd: 0 },
+    ...{ lostUsd: 0.3, resetsAtMs: START_MS + DAY_MS / 2 },
+  })
 })
