@@ -80,17 +80,16 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
   },
   'a stock that hands out a lease which has expired': {
     file: 'src/gateway/leases/lease-stock.ts',
-    good: `lease.usableUntilMs > nowMs &&
-      lease.tokens`,
-    bad: 'lease.tokens',
+    good: 'const USABLE_MS = 1_500',
+    bad: 'const USABLE_MS = 15_000',
     breaks: 3,
-    fromSeed: 18,
+    fromSeed: 10,
   },
   'an outbox that is lost with an exchange': {
     file: 'src/gateway/leases/outbox.ts',
     good: 'outbox.settlements = again(parcel.settlements, outbox.settlements)',
     bad: '',
     breaks: 2,
-    fromSeed: 17,
+    fromSeed: 43,
   },
 }
