@@ -113,6 +113,8 @@ export function letPeriodPass(budget: Budget, nowMs: number): void {
   if (budget.endsAtMs === null || nowMs < budget.endsAtMs) return
   budget.endsAtMs = endOf(budget.terms.period, nowMs)
   Object.assign(budget, { spentNanos: 0, lostNanos: 0, toldPercent: 0, recentNanos: 0 })
+  // The row is of the period that has ended, and says nothing of this one.
+  budget.writtenNanos = 0
 }
 
 /** What the budget pays for in the running period. */
