@@ -28,21 +28,24 @@ export function memoryIsBounded(accuse: Accuse, world: () => SimulatedWorld): Wa
     atRest() {
       const { object, isolates } = world()
       checkRest(object.state, accuse)
-      // One generation is let go by the next entry that comes after its time.
-      const since = known - (knownAtRest.at(-2) ?? 0)
-      const { owed, settled } = object.state.leases
-      const remembered = owed.young.size + owed.old.size
-      if (remembered > since) accuse(13, `${remembered} expired leases are remembered, of ${since}`)
-      const names = entriesOf(settled.numbered).length
-      const isolatesSince = settling.union(settledBefore).size
-      if (names > isolatesSince) accuse(13, `${names} isolates are remembered, of ${isolatesSince}`)
       for (const { leases, name } of isolates()) {
         const { stock, outbox } = leases
         if (stock.lanes.size > 64) accuse(13, `${name} has ${stock.lanes.size} lanes`)
         if (outbox.settlements.length > 1_000) accuse(13, `the outbox of ${name} grows`)
       }
-      if (known === knownAtRest.at(-1)) return
-      knownAtRest.push(known)
+      const { owed, settled } = object.state.leases
+      // One generation is let go by the next entry that comes after its time.
+      if (known > (knownAtRest.at(-1) ?? 0)) {
+        const since = known - (knownAtRest.at(-2) ?? 0)
+        const remembered = owed.young.size + owed.old.size
+        if (remembered > since)
+          accuse(13, `${remembered} expired leases are remembered, of ${since}`)
+        knownAtRest.push(known)
+      }
+      if (settling.size === 0) return
+      const names = entriesOf(settled.numbered).length
+      const most = settling.union(settledBefore).size
+      if (names > most) accuse(13, `${names} isolates are remembered, of ${most}`)
       settledBefore = settling
       settling = new Set()
     },
