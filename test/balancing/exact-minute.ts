@@ -25,6 +25,12 @@ export class ExactMinute {
     else reserved.tokens = usedTokens
   }
 
+  /** Lets go the tokens that a lease has not used. */
+  lower(leaseId: string, usedTokens: number): void {
+    const reserved = this.#taken.findLast((taken) => taken.leaseId === leaseId)
+    if (reserved !== undefined) reserved.tokens = Math.min(reserved.tokens, usedTokens)
+  }
+
   /** Takes back what a lease took that had no request. */
   undo(leaseId: string): void {
     const at = this.#taken.findLastIndex((taken) => taken.leaseId === leaseId)

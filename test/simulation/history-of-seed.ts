@@ -2,6 +2,7 @@ import type { StrategyName } from '../../src/balancing/strategies/strategy-regis
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
 import type { KeySpec } from '../balancing/pool-driver.ts'
 import { seededRandom } from '../balancing/seeded-random.ts'
+import { withClients } from './clients/clients-of-seed.ts'
 import { type Draw, drawFrom } from './draw.ts'
 import {
   type AccountPlan,
@@ -43,7 +44,10 @@ export function historyOf(seed: number, hours: number, only: HistoryKind | null 
       ...stretchOf(draw, kind, pool).map((one) => ({ ...one, atMs: fromMs + one.atMs })),
     )
   }
-  return { seed, kind, hours, pool, happenings: happenings.toSorted((a, b) => a.atMs - b.atMs) }
+  const sorted = happenings.toSorted((a, b) => a.atMs - b.atMs)
+  const history = { seed, kind, hours, pool, happenings: sorted }
+  const isLimited = [2, 4].includes(seed % 5) && (kind === 'stormy' || kind === 'busy')
+  return isLimited ? withClients(history) : history
 }
 
 function poolOf(draw: Draw, kind: HistoryKind): PoolPlan {
@@ -75,7 +79,7 @@ function poolOf(draw: Draw, kind: HistoryKind): PoolPlan {
           { maxWaiting: 4, maxWaitMs: 3_000 },
         ]),
   }
-  return { keys, options, maxAttempts: draw.int(2, 5), accounts }
+  return { keys, options, maxAttempts: draw.int(2, 5), accounts, clients: null }
 }
 
 function keyOf(draw: Draw, kind: HistoryKind, i: number): KeySpec {

@@ -1,3 +1,5 @@
+import type { ClientsConfig } from '../../src/balancing/clients/clients.ts'
+import type { ClientsOrder } from '../../src/balancing/clients/registry.ts'
 import type { KeySpec } from '../balancing/pool-driver.ts'
 import type { WorldOptions } from '../gateway/virtual-world.ts'
 
@@ -27,6 +29,8 @@ export interface PoolPlan {
   readonly options: Pick<WorldOptions, 'strategy' | 'routes' | 'pool' | 'credit' | 'queue'>
   readonly maxAttempts: number
   readonly accounts: readonly AccountPlan[]
+  /** Clients with limits, and their groups; null where none has any. */
+  readonly clients: ClientsConfig | null
 }
 
 /** An account at OpenRouter, with what its keys may spend. */
@@ -62,6 +66,8 @@ export type What =
       readonly repeated: number
       readonly forMs: number
     }
+  /** An operator changes clients, groups or budgets while all runs. */
+  | { readonly kind: 'operator'; readonly order: ClientsOrder }
   /** The house's clock: lookups that no request has taken. */
   | { readonly kind: 'cron' }
 
@@ -78,6 +84,8 @@ export interface RequestPlan {
   readonly again: number
   /** Whether it is of a form that OpenRouter refuses with 400. */
   readonly isBad: boolean
+  /** The most units that its answer can cost; null if its price cannot be bounded. Default: 8. */
+  readonly units?: number | null
 }
 
 export type Trouble =

@@ -8,6 +8,7 @@ import { createKeyLookups, type KeyLookups } from '../../src/gateway/leases/key-
 import { createKeyRing } from '../../src/gateway/leases/key-ring.ts'
 import { createLeaseBroker, type Leased } from '../../src/gateway/leases/lease-broker.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
+import { createClientDirectory, findClient, type Lookup } from '../../src/http/client-directory.ts'
 import { createCreditCache } from '../../src/http/kv-credit-cache.ts'
 import type { PoolClient } from '../../src/key-pool/pool-client.ts'
 import { withOutage } from '../../src/key-pool/pool-outage.ts'
@@ -49,12 +50,15 @@ export interface Isolate {
   openTimers(): number
   /** @param onLeased sees each lease that the request gets, at the moment it gets it */
   context(onLeased: (leased: Leased) => void): JourneyContext
+  /** Finds a client that was made at run time, as for its client key. */
+  findClient(hash: string): Promise<Lookup>
   /** What the scheduled handler does once a minute. */
   carryOutDuties(): Promise<void>
 }
 
 export function createIsolate(name: string, deployed: Deployed, parts: IsolateParts): Isolate {
   const { time, object, kv } = parts
+  const directory = createClientDirectory()
   const isolate: Isolate = {
     name,
     leases: createIsolateLeases(name),
@@ -66,6 +70,13 @@ export function createIsolate(name: string, deployed: Deployed, parts: IsolatePa
     openTimers: () => openTimers(),
     context,
     carryOutDuties,
+    findClient: (hash) =>
+      findClient(directory, hash, '', {
+        pool,
+        newestVersion: isolate.leases.clientsVersion,
+        nowMs: time.nowMs,
+        background: (work) => void work,
+      }),
   }
   const { ports, openTimers } = createIsolatePorts(isolate, parts)
   const isConnected = () => isolate.isAlive && time.nowMs() >= isolate.silentUntilMs

@@ -22,6 +22,8 @@ export interface ChatCall {
   /** Whose fault the answer is, as OpenRouter knows it and the gateway has to find out. */
   readonly fault: 'none' | 'caller' | 'model' | 'key' | 'account' | 'platform'
   readonly record: MutableCall
+  /** What it was charged. */
+  costUsd: number
 }
 
 /** What OpenRouter makes of a call before any model is asked: a refusal, or nothing. */
@@ -39,7 +41,10 @@ interface Asked {
 }
 
 /** So many dollars or a small multiple for each answer. Sums of them are exact. */
-const COST_USD = 1 / 128
+export const COST_USD = 1 / 128
+
+/** The most units that an answer costs which names no bound. */
+export const MOST_UNITS = 8
 
 /**
  * OpenRouter as far as the gateway can see it: accounts with balances, keys with caps, a budget over
@@ -111,17 +116,17 @@ export class OpenRouterModel {
   }
 
   #chat(record: MutableCall, key: UpstreamKeyRecord | null): Script {
-    const { model, user, bad } = JSON.parse(new TextDecoder().decode(record.body))
+    const { model, user, bad, units } = JSON.parse(new TextDecoder().decode(record.body))
     const asked = { key, model, isBad: bad === true }
     const judged = this.#ofConnection() ?? this.#ofKey(asked) ?? this.#ofRequest(asked)
     if (judged !== null) this.#count(judged.name)
     const fault = judged?.fault ?? 'none'
-    const call: ChatCall = { request: user, key: key?.id ?? '', model, fault, record }
+    const call: ChatCall = { request: user, key: key?.id ?? '', model, fault, record, costUsd: 0 }
     this.#calls = [...this.open(), call]
     this.#count('calls')
     this.#onCall(call)
     if (judged !== null) return { headersAfterMs: this.#draw.int(1, 60), ...judged.script }
-    return key === null ? {} : this.#streamFor(key, user)
+    return key === null ? {} : this.#streamFor(key, call, units ?? MOST_UNITS)
   }
 
   #has(kind: Trouble['kind'], of: { readonly [Name in string]?: string } = {}): boolean {
@@ -192,7 +197,7 @@ export class OpenRouterModel {
     return { fault: 'model', name: '502', script }
   }
 
-  #streamFor(key: UpstreamKeyRecord, request: string): Script {
+  #streamFor(key: UpstreamKeyRecord, call: ChatCall, units: number): Script {
     const { chance, int } = this.#draw
     const isSlow = this.#has('slow')
     if (isSlow) this.#count('slow stream')
@@ -208,10 +213,11 @@ export class OpenRouterModel {
       this.#count('cut stream')
       return { ...play(texts.slice(0, int(0, texts.length))), end: 'error', endAfterMs: 5 }
     }
-    const cost = COST_USD * int(1, 8)
+    const cost = COST_USD * int(1, units)
+    call.costUsd = cost
     this.#accounts.charge(key, cost)
     const end = eventOf({
-      id: `gen-${request}`,
+      id: `gen-${call.request}`,
       choices: [{ index: 0, delta: { content: '' }, finish_reason: 'stop' }],
       usage: { prompt_tokens: int(1, 200), completion_tokens: pieces, cost },
     })

@@ -10,7 +10,7 @@ import { createGatedRows, type GatedRows } from './gated-rows.ts'
 
 /** One step of the object: what it was called with, and what it answered. */
 export interface ObjectStep {
-  readonly kind: 'exchange' | 'wake' | 'claim' | 'duties'
+  readonly kind: 'exchange' | 'wake' | 'claim' | 'duties' | 'order'
   readonly life: number
   readonly state: PoolState
   readonly nowMs: number
@@ -154,7 +154,8 @@ export class PoolObject {
       snapshot: () => plain((host) => host.snapshot()),
       health: () => plain((host) => host.health()),
       clientDirectory: (known) => plain((host) => host.clientDirectory(known)),
-      manageClients: (given) => plain((host) => host.manageClients(given)),
+      manageClients: (given) =>
+        call(async () => this.#watched('order', null, ({ host }) => host.manageClients(given))),
       audit: () => plain((host) => host.audit()),
       quotas: (id) => plain((host) => host.quotas(id)),
     }

@@ -3,6 +3,7 @@ import type { Lease } from '../../src/balancing/limits/leases.ts'
 import type { PoolState } from '../../src/balancing/pool-state.ts'
 import type { History } from './history.ts'
 import { booksAgree } from './invariants/books-agree.ts'
+import { budgetsHold } from './invariants/budgets-hold.ts'
 import { grantsAreDue } from './invariants/grants-are-due.ts'
 import type { Accuse, InvariantNumber, StepChanges, Watcher } from './invariants/invariant.ts'
 import { leasesEnd } from './invariants/leases-end.ts'
@@ -10,6 +11,7 @@ import { limitsHold } from './invariants/limits-hold.ts'
 import { memoryIsBounded } from './invariants/memory-is-bounded.ts'
 import { nothingIsLost } from './invariants/nothing-is-lost.ts'
 import { queueIsFair } from './invariants/queue-is-fair.ts'
+import { quotasHold } from './invariants/quotas-hold.ts'
 import { callersAreApart, retriesAreBounded } from './invariants/retries-are-bounded.ts'
 import { sharesAreKept } from './invariants/shares-are-kept.ts'
 import type { ObjectStep } from './pool-object.ts'
@@ -59,6 +61,9 @@ export function createReferee(history: History, world: () => SimulatedWorld): Re
     nothingIsLost(accuse, world),
     callersAreApart(accuse, world, history.kind),
     memoryIsBounded(accuse, world),
+    ...(history.pool.clients === null
+      ? []
+      : [quotasHold(accuse, world), budgetsHold(accuse, world)]),
   ]
   const all = (each: (watcher: Watcher) => void) => watchers.forEach(each)
 
@@ -94,6 +99,10 @@ export function createReferee(history: History, world: () => SimulatedWorld): Re
     ended(request) {
       tell(`${request.id} ends: ${request.report?.outcome} ${request.report?.error?.reason ?? ''}`)
       all((watcher) => watcher.ended?.(request))
+    },
+    ordered(order, reply) {
+      tell(`the operator: ${order.kind}, ${reply.kind}`)
+      all((watcher) => watcher.ordered?.(order, reply))
     },
     afterEach() {
       all((watcher) => watcher.afterEach?.())

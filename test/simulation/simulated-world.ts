@@ -1,4 +1,6 @@
-import { callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
+import { nanosOf } from '../../src/balancing/clients/budget.ts'
+import { type Caller, callerOf, callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
+import type { ClientsOrder, ClientsReply } from '../../src/balancing/clients/registry.ts'
 import { clientId } from '../../src/balancing/ids.ts'
 import type { PoolConfig } from '../../src/balancing/pool-state.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
@@ -17,10 +19,11 @@ import {
   upstreamKey,
   type WorldOptions,
 } from '../gateway/virtual-world.ts'
+import { tokenHashOf } from './clients/clients-of-seed.ts'
 import { type Draw, drawFrom } from './draw.ts'
 import type { Change, Happening, History, PoolPlan, Release, RequestPlan } from './history.ts'
 import { createIsolate, type Deployed, type Isolate } from './isolate.ts'
-import { type ChatCall, OpenRouterModel } from './openrouter-model.ts'
+import { type ChatCall, COST_USD, OpenRouterModel } from './openrouter-model.ts'
 import { type ObjectWitness, PoolObject } from './pool-object.ts'
 import type { UpstreamKeyRecord } from './upstream-accounts.ts'
 
@@ -42,6 +45,8 @@ export interface WorldWitness extends ObjectWitness {
   leased(request: SimulatedRequest, leased: Leased): void
   called(request: SimulatedRequest, call: ChatCall): void
   ended(request: SimulatedRequest): void
+  /** An operator's order was carried out. */
+  ordered(order: ClientsOrder, reply: ClientsReply): void
   /** After everything that follows from one timer has happened. */
   afterEach(): void
   bug(error: unknown): void
@@ -113,7 +118,10 @@ class World implements SimulatedWorld {
     if (what.kind !== 'request') this.#count(what.kind)
     switch (what.kind) {
       case 'request':
-        this.#send(what, what.again)
+        this.#sendAs(what, what.again)
+        break
+      case 'operator':
+        void this.#order(what.order)
         break
       case 'upstream':
         this.openRouter.begin(what.trouble)
@@ -156,7 +164,13 @@ class World implements SimulatedWorld {
   }
 
   #options(): WorldOptions {
-    return { ...this.plan.options, maxAttempts: this.plan.maxAttempts, lookups: 'routine' }
+    const clients = this.plan.clients === null ? {} : { clients: this.plan.clients }
+    return {
+      ...this.plan.options,
+      maxAttempts: this.plan.maxAttempts,
+      lookups: 'routine',
+      ...clients,
+    }
   }
 
   #deployedNow(release: Release): Deployed {
@@ -235,16 +249,50 @@ class World implements SimulatedWorld {
     }
   }
 
-  #send(plan: RequestPlan, again: number): void {
+  /** An operator tries until it is done. */
+  async #order(order: ClientsOrder): Promise<void> {
+    const line = this.object.client(this.time.objectTimer, () => true)
+    const answer = await line.manageClients({ version: 1, order, by: 'operator' })
+    if (answer.kind === 'unavailable') {
+      this.time.objectTimer(1_000, () => void this.#order(order))
+      return
+    }
+    this.#count(`order: ${order.kind}`)
+    this.#witness.ordered(order, answer.value)
+  }
+
+  /** Lets a client in that the isolate knows, or learns of. */
+  #sendAs(plan: RequestPlan, again: number): void {
+    const { clients } = this.plan
+    const isolate = this.#isolateAt(plan.isolate)
+    const id = clientId(plan.client)
+    const terms = clients?.clients.find((client) => client.id === id)
+    if (clients === null) this.#send(plan, again, isolate, callerWithoutLimits(id))
+    else if (terms !== undefined) {
+      const group = clients.groups.find((one) => one.id === terms.groupId) ?? null
+      this.#send(plan, again, isolate, callerOf(terms, group))
+    } else {
+      isolate.findClient(tokenHashOf(id)).then(
+        (found) => {
+          if (!isolate.isAlive) return
+          if (found.kind === 'known') this.#send(plan, again, isolate, found.caller)
+          else this.#count(`client key: ${found.kind}`)
+        },
+        (error: unknown) => this.#witness.bug(error),
+      )
+    }
+  }
+
+  #send(plan: RequestPlan, again: number, isolate: Isolate, caller: Caller): void {
     this.#sent += 1
     this.#count('requests')
     const id = `r${this.#sent}`
-    const isolate = this.#isolateAt(plan.isolate)
     const leaving = new AbortController()
     const { model, tokens, fallbacks, conversation } = plan
     const talk =
       conversation === null ? {} : { affinity: { kind: 'conversation', id: conversation } as const }
-    const body = JSON.stringify({ model, user: id, stream: true, bad: plan.isBad })
+    const units = plan.units ?? undefined
+    const body = JSON.stringify({ model, user: id, stream: true, bad: plan.isBad, units })
     const given = {
       model,
       fallbacks,
@@ -263,7 +311,8 @@ class World implements SimulatedWorld {
     const context = isolate.context((leased) => this.#noteLease(id, leased))
     const journey = startJourney(context, {
       ...asked,
-      caller: callerWithoutLimits(clientId(plan.client)),
+      caller,
+      ...(caller.budget === null ? {} : { costNanos: boundOf(plan) }),
     })
     const request: SimulatedRequest = {
       ...{ id, plan, isolate, sentAtMs: this.time.nowMs() },
@@ -287,12 +336,14 @@ class World implements SimulatedWorld {
     request.report = report
     request.endedAtMs = this.time.nowMs()
     this.#count(report.outcome)
+    const refusal = report.error?.reason
+    if (refusal !== undefined && this.plan.clients !== null) this.#count(`error: ${refusal}`)
     if (report.degraded) this.#count('degraded')
     for (const { row } of report.attempts) if (row !== null) this.#count(`row ${row}`)
     this.#witness.ended(request)
     this.#requests.delete(request.id)
     if (report.outcome !== 'failed' || again === 0) return
-    this.time.objectTimer(this.#draw.int(200, 4_000), () => this.#send(request.plan, again - 1))
+    this.time.objectTimer(this.#draw.int(200, 4_000), () => this.#sendAs(request.plan, again - 1))
   }
 
   #noteLease(id: string, leased: Leased): void {
@@ -310,4 +361,9 @@ class World implements SimulatedWorld {
     request.calls.push(call)
     this.#witness.called(request, call)
   }
+}
+
+/** The most that a request can cost, as prices and its own limits tell; null if they do not. */
+function boundOf({ units = null }: RequestPlan): number | null {
+  return units === null ? null : nanosOf(COST_USD * units)
 }

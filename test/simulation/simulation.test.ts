@@ -12,13 +12,16 @@ const MUST_HAPPEN = [
   ...['401', '402', '403 budget', '403 cap', '429', '429 named', '500 of a key', '502', '503'],
   ...['503 of a model', '400', 'hang', 'refused connection', 'cut stream', 'slow stream'],
   ...['answered', 'failed', 'client_gone'],
+  ...['order: make_client', 'order: change_client', 'order: remove_client', 'order: reset_budget'],
+  ...['order: increase_budget', 'client key: unknown', 'error: client_rate_limited'],
+  ...['error: budget_exceeded', 'error: budget_unpriceable'],
 ]
 
 /** The shown text goes to the log of CI, also when all is well. */
 const show = (text: string) => void writeSync(1, text)
 
 /** Seeds that have found something. They are run also when the others are changed. */
-const FOUND = [190, 1016]
+const FOUND = [190, 1016, 197]
 
 it.each(FOUND)('seed %i, which has found something, finds nothing any more', async (seed) => {
   const { code, text } = await simulate(['--seed', `${seed}`, '--hours', `${HOURS}`])

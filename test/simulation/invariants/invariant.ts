@@ -1,3 +1,4 @@
+import type { ClientsOrder, ClientsReply } from '../../../src/balancing/clients/registry.ts'
 import type { KeyId, LeaseId } from '../../../src/balancing/ids.ts'
 import type { Lease } from '../../../src/balancing/limits/leases.ts'
 import type { PoolState } from '../../../src/balancing/pool-state.ts'
@@ -7,7 +8,7 @@ import type { Ending, ObjectStep } from '../pool-object.ts'
 import type { SimulatedRequest } from '../simulated-world.ts'
 
 /** What must always hold, by its number in docs/simulation.md. */
-export type InvariantNumber = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13
+export type InvariantNumber = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15
 
 /** Reports that an invariant does not hold. */
 export type Accuse = (invariant: InvariantNumber, what: string) => void
@@ -33,6 +34,7 @@ export interface Watcher {
   leased?(request: SimulatedRequest, leased: Leased): void
   called?(request: SimulatedRequest, call: ChatCall): void
   ended?(request: SimulatedRequest): void
+  ordered?(order: ClientsOrder, reply: ClientsReply): void
   afterEach?(): void
   /** Nobody has sent anything for longer than any lease lasts. */
   atRest?(): void

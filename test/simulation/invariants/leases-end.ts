@@ -16,6 +16,8 @@ interface Due {
 /** 2. Every lease ends once, and nothing is in flight when nobody sends. */
 export function leasesEnd(accuse: Accuse, world: () => SimulatedWorld): Watcher {
   let settled = new Set<LeaseId>()
+  /** Of which leases the pool has heard the end. */
+  const heard = new Set<LeaseId>()
   const due: Due[] = []
   const failuresAt = new WeakMap<SimulatedRequest, number>()
 
@@ -26,8 +28,19 @@ export function leasesEnd(accuse: Accuse, world: () => SimulatedWorld): Watcher 
     if (isTroubled || object.life !== life || isolate.silentUntilMs > (request.endedAtMs ?? 0))
       return
     for (const { leased } of request.leased) {
-      if (leased.leaseId === null || !object.state.leases.live.has(leased.leaseId)) continue
-      accuse(2, `lease ${leased.leaseId} is held ${DELIVERED_MS / 1000} s after its request ended`)
+      const { leaseId } = leased
+      const when = `${DELIVERED_MS / 1000} s after its request ended`
+      if (leaseId === null) continue
+      if (object.state.leases.live.has(leaseId)) accuse(2, `lease ${leaseId} is held ${when}`)
+      if (!heard.has(leaseId)) accuse(2, `the pool has not heard of ${leaseId} ${when}`)
+    }
+  }
+
+  const checkDue = () => {
+    const nowMs = world().time.nowMs()
+    while ((due[0]?.atMs ?? Infinity) <= nowMs) {
+      const first = due.shift()
+      if (first !== undefined) check(first)
     }
   }
 
@@ -40,6 +53,7 @@ export function leasesEnd(accuse: Accuse, world: () => SimulatedWorld): Watcher 
       for (const { id } of back) accuse(2, `lease ${id} was settled, and is live again`)
       const told = new Set(request?.settlements.map(({ leaseId }) => leaseId))
       for (const id of told) {
+        heard.add(id)
         if (state.leases.live.has(id)) accuse(2, `lease ${id} is live after its settlement`)
       }
       for (const { id } of ended) if (told.has(id)) settled.add(id)
@@ -53,14 +67,10 @@ export function leasesEnd(accuse: Accuse, world: () => SimulatedWorld): Watcher 
       const failures = failuresAt.get(request) ?? request.isolate.failures
       due.push({ request, atMs: time.nowMs() + DELIVERED_MS, failures, life: object.life })
     },
-    afterEach() {
-      const nowMs = world().time.nowMs()
-      while ((due[0]?.atMs ?? Infinity) <= nowMs) {
-        const first = due.shift()
-        if (first !== undefined) check(first)
-      }
-    },
+    afterEach: checkDue,
     atRest() {
+      checkDue()
+      heard.clear()
       const { object, time, openRouter, isolates } = world()
       const { state } = object
       letTimePass(state, time.nowMs())

@@ -1,6 +1,7 @@
 import type { Lease } from '../../../src/balancing/limits/leases.ts'
 import { WINDOW_MS } from '../../../src/balancing/limits/sliding-window.ts'
 import type { KeyState, PoolState } from '../../../src/balancing/pool-state.ts'
+import type { Settlement } from '../../../src/balancing/settlement.ts'
 import { ExactMinute } from '../../balancing/exact-minute.ts'
 import type { ObjectStep } from '../pool-object.ts'
 import { type Accuse, countByKey, type StepChanges, type Watcher } from './invariant.ts'
@@ -19,9 +20,23 @@ export function limitsHold(accuse: Accuse): Watcher {
       const minute = minuteOf(lease.keyId)
       minute.forget(step.nowMs - 2 * WINDOW_MS)
       minute.undo(lease.id)
-      minute.grant(lease.id, lease.tokens, step.nowMs)
+      // A lease that was given up and is taken up again has made its call before.
+      const atMs = lease.kind === 'running' ? lease.chargedAtMs : step.nowMs
+      minute.grant(lease.id, lease.tokens, atMs)
     }
-    for (const lease of ended) noteEnd(minuteOf(lease.keyId), lease, step)
+    noteEnds(step, ended)
+  }
+
+  const noteEnds = ({ request }: ObjectStep, ended: StepChanges['ended']) => {
+    const settlements = request?.settlements ?? []
+    const settled = new Set(settlements.map(({ leaseId }) => leaseId))
+    for (const { id, keyId, kind } of ended) {
+      if (kind === 'reserved' && !settled.has(id)) minuteOf(keyId).undo(id)
+    }
+    // Also of a lease that had been given up before.
+    for (const settlement of settlements) {
+      for (const minute of minutes.values()) noteSettlement(minute, settlement)
+    }
   }
 
   const checkLoad = (key: KeyState, live: number) => {
@@ -77,15 +92,12 @@ function checkAccount({ keys, accounts }: PoolState, id: string, accuse: Accuse)
 }
 
 /** What a lease took less than it reserved is free again. What it took more is left out here. */
-function noteEnd(minute: ExactMinute, lease: Lease, { request, nowMs }: ObjectStep): void {
-  const settlement = request?.settlements.find(({ leaseId }) => leaseId === lease.id)
-  if (settlement?.unused || (lease.kind === 'reserved' && settlement === undefined)) {
-    minute.undo(lease.id)
+function noteSettlement(minute: ExactMinute, settlement: Settlement): void {
+  const { leaseId, unused, usage, outcome, fault } = settlement
+  if (unused) {
+    minute.undo(leaseId)
     return
   }
-  if (settlement === undefined) return
-  const { usage, outcome, fault } = settlement
   if (usage === undefined && (outcome === 'success' || fault === 'nobody')) return
-  const used = usage === undefined ? 0 : usage.promptTokens + usage.completionTokens
-  minute.correct(lease.id, Math.min(used, lease.tokens), nowMs)
+  minute.lower(leaseId, usage === undefined ? 0 : usage.promptTokens + usage.completionTokens)
 }

@@ -1,3 +1,5 @@
+import { numberedBy } from '../../../src/balancing/limits/lease-number.ts'
+import { entriesOf } from '../../../src/balancing/limits/rotating-map.ts'
 import type { PoolState } from '../../../src/balancing/pool-state.ts'
 import type { SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
@@ -10,28 +12,42 @@ export function memoryIsBounded(accuse: Accuse, world: () => SimulatedWorld): Wa
   /** How many leases the pool has heard of. */
   const knownAtRest: number[] = [0]
   let known = 0
+  /** Who has settled something since the last rest, and between that and the one before. */
+  let settling = new Set<string>()
+  let settledBefore = new Set<string>()
   return {
     born(state) {
-      known += state.leases.live.size
+      const { live, owed } = state.leases
+      known += live.size + owed.young.size + owed.old.size
       knownAtRest.push(known)
     },
     after({ request }, { granted, begun }) {
       known += granted.length + begun.length + (request?.settlements.length ?? 0)
+      for (const { leaseId } of request?.settlements ?? []) settling.add(numberedBy(leaseId))
     },
     atRest() {
       const { object, isolates } = world()
       checkRest(object.state, accuse)
-      // One generation is let go by the next entry that comes after its time.
-      const since = known - (knownAtRest.at(-2) ?? 0)
-      const { young, old } = object.state.leases.owed
-      const remembered = young.size + old.size
-      if (remembered > since) accuse(13, `${remembered} expired leases are remembered, of ${since}`)
-      knownAtRest.push(known)
       for (const { leases, name } of isolates()) {
         const { stock, outbox } = leases
         if (stock.lanes.size > 64) accuse(13, `${name} has ${stock.lanes.size} lanes`)
         if (outbox.settlements.length > 1_000) accuse(13, `the outbox of ${name} grows`)
       }
+      const { owed, settled } = object.state.leases
+      // One generation is let go by the next entry that comes after its time.
+      if (known > (knownAtRest.at(-1) ?? 0)) {
+        const since = known - (knownAtRest.at(-2) ?? 0)
+        const remembered = owed.young.size + owed.old.size
+        if (remembered > since)
+          accuse(13, `${remembered} expired leases are remembered, of ${since}`)
+        knownAtRest.push(known)
+      }
+      if (settling.size === 0) return
+      const names = entriesOf(settled.numbered).length
+      const most = settling.union(settledBefore).size
+      if (names > most) accuse(13, `${names} isolates are remembered, of ${most}`)
+      settledBefore = settling
+      settling = new Set()
     },
   }
 }

@@ -1,0 +1,94 @@
+import { quotaOf, quotas } from '../../../src/balancing/clients/client-records.ts'
+import type { Lease } from '../../../src/balancing/limits/leases.ts'
+import type { QuotaCharge, QuotaOwner } from '../../../src/balancing/limits/quota-charge.ts'
+import { WINDOW_MS } from '../../../src/balancing/limits/sliding-window.ts'
+import { letTimePass } from '../../../src/balancing/pool.ts'
+import type { PoolState } from '../../../src/balancing/pool-state.ts'
+import { ExactMinute } from '../../balancing/exact-minute.ts'
+import type { ObjectStep } from '../pool-object.ts'
+import type { SimulatedWorld } from '../simulated-world.ts'
+import type { Accuse, Watcher } from './invariant.ts'
+
+/** A revoked client key is refused everywhere after so long. */
+const REVOKED_MS = 60_000
+
+/** 14. Limits of clients and groups hold, and nothing of them is taken when nobody sends. */
+export function quotasHold(accuse: Accuse, world: () => SimulatedWorld): Watcher {
+  let minutes = new Map<QuotaOwner, ExactMinute>()
+  const revokedAtMs = new Map<string, number>()
+  const minuteOf = (owner: QuotaOwner) => {
+    const known = minutes.get(owner) ?? new ExactMinute()
+    minutes.set(owner, known)
+    return known
+  }
+
+  const checkInFlight = (state: PoolState) => {
+    const counts = new Map<QuotaOwner, number>()
+    const live = [...state.leases.live.values(), ...state.queue.waiters.values()]
+    for (const { charge } of live) {
+      for (const owner of charge === null ? [] : ownersOf(charge)) {
+        counts.set(owner, (counts.get(owner) ?? 0) + 1)
+      }
+    }
+    for (const { owner, inFlight } of quotas(state.clients)) {
+      const count = counts.get(owner) ?? 0
+      if (inFlight !== count) accuse(14, `${owner} counts ${inFlight} in flight, and has ${count}`)
+    }
+  }
+
+  const checkGrant = ({ state, nowMs }: ObjectStep, { id, charge }: Lease) => {
+    if (charge === null) return
+    for (const owner of ownersOf(charge)) {
+      const minute = minuteOf(owner)
+      minute.forget(nowMs - 2 * WINDOW_MS)
+      if (charge.requests === 1) minute.grant(id, 0, charge.chargedAtMs)
+      const quota = quotaOf(state.clients, owner)
+      const { requests } = minute.since(nowMs - WINDOW_MS)
+      const { maxConcurrent = null, rpm = null } = quota?.terms ?? {}
+      if (rpm !== null && requests > rpm) accuse(14, `${owner} is over its rpm: ${requests}`)
+      if (maxConcurrent !== null && (quota?.inFlight ?? 0) > maxConcurrent) {
+        accuse(14, `${owner} is over its max_concurrent: ${quota?.inFlight}`)
+      }
+    }
+  }
+
+  return {
+    born(_state, _life, how) {
+      if (how !== 'eviction') minutes = new Map()
+    },
+    after(step, { granted, ended }) {
+      if (step.kind === 'claim') return
+      const settlements = step.request?.settlements ?? []
+      const told = new Set(settlements.map(({ leaseId }) => leaseId))
+      const unused = new Set(settlements.filter((one) => one.unused).map(({ leaseId }) => leaseId))
+      for (const { id, kind } of ended) if (kind === 'reserved' && !told.has(id)) unused.add(id)
+      for (const id of unused) for (const minute of minutes.values()) minute.undo(id)
+      for (const lease of granted) checkGrant(step, lease)
+      checkInFlight(step.state)
+    },
+    called({ id, plan, sentAtMs }) {
+      const sinceMs = revokedAtMs.get(plan.client)
+      if (sinceMs !== undefined && sentAtMs >= sinceMs + REVOKED_MS) {
+        accuse(14, `${id} is of ${plan.client}, who was revoked ${sentAtMs - sinceMs} ms before`)
+      }
+    },
+    ordered(order) {
+      if (order.kind === 'remove_client') revokedAtMs.set(order.id, world().time.nowMs())
+    },
+    atRest() {
+      const { object, time } = world()
+      letTimePass(object.state, time.nowMs())
+      for (const { owner, inFlight, budgets } of quotas(object.state.clients)) {
+        if (inFlight !== 0) accuse(14, `at rest ${owner} has ${inFlight} in flight`)
+        for (const { reservedNanos, terms } of budgets) {
+          if (reservedNanos === 0) continue
+          accuse(14, `at rest ${owner} holds ${reservedNanos} of its ${terms.period}`)
+        }
+      }
+    },
+  }
+}
+
+export function ownersOf({ clientId, groupId }: QuotaCharge): readonly QuotaOwner[] {
+  return groupId === null ? [`client:${clientId}`] : [`client:${clientId}`, `group:${groupId}`]
+}
