@@ -22,8 +22,15 @@ const cells = ({ client, calls, left }: Expected) => [client, `${calls}`, left]
 
 const line = (texts: readonly string[]) => `| ${texts.join(' | ')} |`
 
+/** Its columns are as wide as their widest cells, as the formatter wants them. */
 function tableOf(heading: readonly string[], rows: readonly (readonly string[])[]): string {
-  return [line(heading), line(heading.map(() => '---')), ...rows.map(line)].join('\n')
+  const widths = heading.map((_, column) =>
+    Math.max(...[heading, ...rows].map((texts) => texts[column]?.length ?? 0)),
+  )
+  const padded = (texts: readonly string[]) =>
+    line(texts.map((text, column) => text.padEnd(widths[column] ?? 0)))
+  const rule = line(widths.map((width) => '-'.repeat(width)))
+  return [padded(heading), rule, ...rows.map(padded)].join('\n')
 }
 
 /** One line, or one for whole and one for streamed answers where they differ. */
