@@ -77,16 +77,24 @@ describe('a body that cannot be served', () => {
     expect(received).toEqual([])
   })
 
-  it('one that ends before it is complete gets a 400', async () => {
+  it.each([
+    ['short', { 'content-length': '1000' }],
+    ['long', { 'content-length': '3000000' }],
+    ['not announced', {}],
+  ])('one that ends before it is complete gets a 400, its length being %s', async (_, length) => {
     const broken = new ReadableStream({
       start(controller) {
         controller.enqueue(new TextEncoder().encode('{"model":'))
         controller.error(new Error('gone'))
       },
     })
-    const response = await answering().send(CHAT, chat({ body: broken }))
+    const { send, received } = answering()
+    const { headers, ...request } = chat({ body: broken })
+    const response = await send(CHAT, { ...request, headers: { ...headers, ...length } })
     expect(response.status).toBe(400)
     expect(await reasonOf(response)).toBe('invalid_request')
+    expect(received).toEqual([])
+    expect(memory.heldBytes()).toBe(0)
   })
 })
 

@@ -1,6 +1,6 @@
 import { textOf } from '../json-value.ts'
 import { resetAtMs } from './retry-after.ts'
-import type { UpstreamFailure, WireError } from './upstream-failure.ts'
+import { NO_FLEX, type UpstreamFailure, type WireError } from './upstream-failure.ts'
 
 /** The properties of a failure that the rows of the blame table test. */
 export interface FailureSigns {
@@ -102,11 +102,13 @@ export function isWithoutAnswer({ failure, status }: FailureSigns): boolean {
 
 /**
  * Whether OpenRouter relayed the error from a provider of its own. If the error also has `reasons`,
- * the name only says for which provider OpenRouter moderated the input.
+ * the name only says for which provider OpenRouter moderated the input. A tier without capacity is the
+ * providers' as well, and /responses names none.
  */
 export function isProviders({ error }: FailureSigns): boolean {
   if (error === null || error.isByok) return false
-  return error.providerName !== null && !isPresent(error.metadata.reasons)
+  const isNamed = error.providerName !== null || error.errorType === NO_FLEX
+  return isNamed && !isPresent(error.metadata.reasons)
 }
 
 export function hasLimitSource({ error }: FailureSigns, source: string): boolean {

@@ -42,6 +42,9 @@ export interface WireError {
 /** For an error inside a 200 without a readable status: the provider probably broke off. */
 const DEFAULT_STATUS = 502
 
+/** A code of /responses: a service tier has no capacity. */
+export const NO_FLEX = 'flex_unavailable'
+
 /**
  * The HTTP status by the error's name: `error_type` (the same in all API shapes), the
  * types of Anthropic's shape and the codes of /responses.
@@ -90,7 +93,7 @@ const STATUS_BY_NAME: ReadonlyMap<string, number> = new Map(
     429: ['rate_limit_exceeded', 'rate_limit_error'],
     500: ['server', 'server_error', 'unmapped', 'api_error'],
     502: ['provider_unavailable'],
-    503: ['provider_overloaded'],
+    503: ['provider_overloaded', NO_FLEX],
     504: ['timeout', 'timeout_error', 'vector_store_timeout'],
     529: ['overloaded_error'],
   }).flatMap(([status, names]) => names.map((name) => [name, Number(status)] as const)),
@@ -109,7 +112,10 @@ export function readError(value: unknown, httpStatus: number | null): WireError 
   if (!isJsonObject(error)) return null
   const metadata = { ...metadataBeside(value), ...objectOf(error.metadata) }
   const errorType =
-    textOf(metadata.error_type) ?? textOf(error.error_type) ?? textOf(value.error_type)
+    textOf(metadata.error_type) ??
+    textOf(error.error_type) ??
+    textOf(value.error_type) ??
+    (error.code === NO_FLEX ? NO_FLEX : null)
   return {
     status: statusOf(httpStatus, error.code, [errorType, error.code, error.type]),
     message: textOf(error.message) ?? '',

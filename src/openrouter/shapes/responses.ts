@@ -79,7 +79,9 @@ function errorIn(type: string, event: JsonObject): WireError | null {
   const told = errorOf(type === 'response.error' ? { ...event, type: 'error' } : event)
   if (told !== null) return told
   const { response, error_type } = event
-  const run = isJsonObject(response) ? { error_type, ...response } : {}
+  const run = isJsonObject(response)
+    ? { ...response, error_type: textOf(response.error_type) ?? error_type }
+    : {}
   return failureIn(type === 'response.failed' ? { ...run, status: 'failed' } : run)
 }
 

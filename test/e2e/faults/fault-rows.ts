@@ -11,6 +11,8 @@ export interface FaultRow {
   readonly expected: Expected
   /** Where answers come whole, if it is another. */
   readonly whole?: Expected
+  /** In Responses, if it is another: its errors in a 200 name no provider and no reset. */
+  readonly responses?: Expected
   /** Whether it can be told only where answers are streamed, or whole. */
   readonly only?: 'whole' | 'streamed'
 }
@@ -54,7 +56,7 @@ const row = (
   what: string,
   inject: Injection,
   expected: Expected,
-  more: Pick<FaultRow, 'whole' | 'only'> = {},
+  more: Pick<FaultRow, 'whole' | 'responses' | 'only'> = {},
 ): FaultRow => ({ fault, what, inject, expected, ...more })
 
 /** A whole answer may take its time: after the headers only `total_ms` ends it, at nobody's cost. */
@@ -200,7 +202,9 @@ const within = (code: number, message: string, metadata?: object): Injection =>
 const IN_200: readonly FaultRow[] = [
   row('502 in a 200', 'Row 16, in a 200.', within(502, 'Bad gateway'), FAILURE),
   row('500 in a 200', 'Row 16b, in a 200.', within(500, 'Internal Server Error'), FAILURE),
-  row('provider in a 200', 'Row 3, in a 200.', simulated('error-in-200'), IGNORED),
+  row('provider in a 200', 'Row 3, in a 200.', simulated('error-in-200'), IGNORED, {
+    responses: FAILURE,
+  }),
   row('401 in a 200', 'Row 4, in a 200.', within(401, 'User not found.'), hidden('key_suspected')),
   row(
     '403 in a 200',
@@ -219,6 +223,7 @@ const IN_200: readonly FaultRow[] = [
     'Row 12, in a 200.',
     within(429, 'Rate limit exceeded', { headers: { 'Retry-After': '600' } }),
     hidden('key_rate_limited'),
+    { responses: FAILURE },
   ),
   row(
     'moderation in a 200',
@@ -257,6 +262,8 @@ export const AFTER_OUTPUT: readonly FaultRow[] = [
   row('end', 'The stream ends without its end.', simulated('end-without-done'), BROKEN),
   row('half a character', 'It ends in a character.', bytes('output-half-character'), BROKEN),
   row('silence', 'Nothing comes in `idle_ms`.', simulated('stall'), ended('upstream_timeout')),
-  row('error event', 'An error of a provider.', simulated('error-mid-stream'), OWN_EVENT),
+  row('error event', 'An error of a provider.', simulated('error-mid-stream'), OWN_EVENT, {
+    responses: { ...OWN_EVENT, left: 'failure' },
+  }),
   row('older error event', 'The older form of it.', simulated('error-mid-stream-old'), OWN_EVENT),
 ]

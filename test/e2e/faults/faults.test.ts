@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { useSimulator } from '../harness.ts'
-import { type Cell, cellsOf, inWords, STREAMS, useCells } from './cells.ts'
+import { type Cell, cellsOf, expectedIn, inWords, STREAMS, useCells } from './cells.ts'
 import { AFTER_OUTPUT, BEFORE_OUTPUT, type FaultRow } from './fault-rows.ts'
 
 // Every fault in every API for text, whole and streamed, through the built Worker.
@@ -18,8 +18,8 @@ const CELLS = [
 
 const bench = useCells(CELLS, upstream)
 
-const expectedOf = ({ row, stream }: Cell) => {
-  const { client, calls, left } = stream ? row.expected : (row.whole ?? row.expected)
+const expectedOf = (cell: Cell) => {
+  const { client, calls, left } = expectedIn(cell)
   const isHidden = client === 'good answer' && left !== 'success'
   return { client, calls, left, second: isHidden ? 'success' : 'untouched' }
 }

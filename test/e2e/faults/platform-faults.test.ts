@@ -4,8 +4,8 @@ import { MESSAGES, TOKEN, until, useSimulator } from '../harness.ts'
 import { type ServedWorker, serveWorker } from '../serve-worker.ts'
 import type { PLATFORM_FAULTS } from './platform-rows.ts'
 
-// What fails around the gateway besides upstream: one Worker, and a gateway of it for each fault. The
-// client that leaves is in ../cancellation.test.ts: only `wrangler dev` tells a Worker of it.
+// What fails around the gateway besides upstream: one Worker, and a gateway of it for each fault. Which
+// tests have the client that leaves is in ./platform-rows.ts.
 
 const upstream = useSimulator({ resets: false })
 

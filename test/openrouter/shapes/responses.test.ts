@@ -2,8 +2,17 @@ import { StreamEvents$inboundSchema } from '@openrouter/sdk/models'
 import { APIError } from 'openai'
 import { Stream } from 'openai/streaming'
 import { describe, expect, it } from 'vitest'
+import { blame } from '../../../src/openrouter/failures/blame.ts'
+import { failureOf, type WireError } from '../../../src/openrouter/failures/upstream-failure.ts'
 import { responses } from '../../../src/openrouter/shapes/responses.ts'
 import { eventsIn, raisedBy, readData, streamResponse } from './shape-reader.ts'
+
+/** The row of the table of blame for an error in a 200. */
+function blamed({ error }: { readonly error: WireError | null }): string {
+  if (error === null) return 'no error'
+  const spill = { freeTier: false, policy: false }
+  return blame(failureOf(error, new Headers()), { nowMs: 0, spill }).row
+}
 
 const encoder = new TextEncoder()
 const read = (event: unknown) => readData(responses, event)
@@ -176,15 +185,53 @@ describe('an event of /responses', () => {
     [failed({ error: { code: 'bio_policy', message: 'No' } }), 403],
     [failed({ error: { code: 'server_error', message: 'No' }, error_type: 'authentication' }), 401],
     [failed({ error: { code: 'server_error', message: 'No' } }, { error_type: 'timeout' }), 504],
+    [failed({ error: { code: 'server_error', message: 'No' }, error_type: null }), 500],
+    [
+      failed(
+        { error: { code: 'server_error', message: 'No' }, error_type: null },
+        { error_type: 'payment_required' },
+      ),
+      402,
+    ],
+    [failed({ error: { code: 'flex_unavailable', message: 'No' } }), 503],
     [{ type: 'response.error', error: { code: 'server_error', message: 'No' } }, 500],
     [{ type: 'response.error', code: 'rate_limit_exceeded', message: 'No' }, 429],
     [{ type: 'error', code: 'rate_limit_exceeded', message: 'No', param: null }, 429],
     [{ type: 'error', code: '503', message: 'No', param: null }, 503],
     [{ type: 'error', code: null, message: 'No', param: null }, 502],
+    [{ type: 'error', code: 'server_error', message: 'No', error_type: 'authentication' }, 401],
     [{ type: 'error', error: { code: 'server_error', message: 'No' } }, 500],
     [{ error: { code: 502, message: 'No' } }, 502],
   ])('is an error when it is %j', (event, status) => {
     expect(read(event)).toMatchObject({ error: { status, message: 'No' }, finished: false })
+  })
+
+  it.each([
+    ['authentication', 'User not found.', '4'],
+    ['permission_denied', 'Key limit exceeded (total limit).', '5'],
+    ['payment_required', 'Insufficient credits', '9'],
+    ['content_policy_violation', 'Flagged', '14'],
+    ['context_length_exceeded', 'Too long', '15'],
+    ['provider_unavailable', 'Provider returned error', '16'],
+  ])('is blamed by its error_type, since its code has few words: %s', (type, message, row) => {
+    const error = { code: 'server_error', message }
+    const readings = [
+      read(failed({ error, error_type: type })),
+      read(failed({ error }, { error_type: type })),
+      responses.readWhole(run({ status: 'failed', error, error_type: type })),
+    ]
+    expect(readings.map(blamed)).toEqual([row, row, row])
+  })
+
+  it('is a provider’s where a tier has no capacity, and never the key’s', () => {
+    const error = { code: 'flex_unavailable', message: 'No flex capacity.' }
+    const events = [failed({ error }), { type: 'error', ...error, param: null }]
+    expect(events.map((event) => blamed(read(event)))).toEqual(['3', '3'])
+  })
+
+  it('is the caller’s where it says no more than that the prompt is invalid', () => {
+    const error = { code: 'invalid_prompt', message: 'Key limit exceeded, User not found.' }
+    expect(blamed(read(failed({ error })))).toBe('15')
   })
 
   it.each([failed(), failed({ status: 'completed' }), { type: 'response.failed' }])(

@@ -134,17 +134,41 @@ export function responsesFailed(answer: Answer, body: Body, failure: Failure): J
 }
 
 function failureFields(error: ApiError): Fields {
-  const type = isRecord(error.metadata) ? error.metadata.error_type : undefined
   const { code, message } = error
+  const type = errorTypeOf(error)
   return {
     error: { code: codeOf(code), message },
-    ...(typeof type === 'string' ? { error_type: type } : {}),
+    ...(type === null ? {} : { error_type: type }),
   }
 }
+
+/** The statuses that have one name in OpenRouter's list of error types. */
+const TYPES: ReadonlyMap<unknown, string> = new Map([
+  [400, 'invalid_request'],
+  [401, 'authentication'],
+  [402, 'payment_required'],
+  [403, 'permission_denied'],
+  [404, 'not_found'],
+  [429, 'rate_limit_exceeded'],
+  [500, 'server'],
+  [502, 'provider_unavailable'],
+  [503, 'provider_overloaded'],
+  [504, 'timeout'],
+])
+
+/** What says whose fault it was, in an API whose codes do not. */
+function errorTypeOf({ code, metadata }: ApiError): string | null {
+  const { error_type: given, reasons } = isRecord(metadata) ? metadata : {}
+  if (typeof given === 'string') return given
+  return reasons === undefined ? (TYPES.get(code) ?? null) : 'content_policy_violation'
+}
+
+/** Statuses of which the caller's prompt is the cause. */
+const PROMPTS: ReadonlySet<number> = new Set([400, 404, 413, 422])
 
 /** The error code in this API, which has only a few codes and no numbers. */
 export function codeOf(code: ApiError['code']): string {
   if (typeof code === 'string') return code
   if (code === 429) return 'rate_limit_exceeded'
-  return code < 500 ? 'invalid_prompt' : 'server_error'
+  return PROMPTS.has(code) ? 'invalid_prompt' : 'server_error'
 }
