@@ -7,7 +7,6 @@ import {
 } from '../balancing/accounting/reconciliation.ts'
 import { type AuditEntry, noteInAudit } from '../balancing/clients/audit.ts'
 import { directory } from '../balancing/clients/caller.ts'
-import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
 import { calledBack } from '../balancing/clients/charges-ahead.ts'
 import { quotasOf } from '../balancing/clients/clients.ts'
 import { type QuotaView, quotaView } from '../balancing/clients/quota.ts'

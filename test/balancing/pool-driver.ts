@@ -13,7 +13,6 @@ import { acquire, claim, report, tick } from '../../src/balancing/pool.ts'
 import {
   createPool,
   type KeyConfig,
-  type PoolConfig,
   type PoolPolicy,
   type PoolState,
 } from '../../src/balancing/pool-state.ts'

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { configOf, faultsOf } from './environment.ts'
 
-const ONE = 'a'.repeat(31) + '1'
-const TWO = 'a'.repeat(31) + '2'
-const THREE = 'a'.repeat(31) + '3'
+const ONE = `${'a'.repeat(31)}1`
+const TWO = `${'a'.repeat(31)}2`
+const THREE = `${'a'.repeat(31)}3`
 const hash = (token: string) => createHash('sha256').update(token).digest('hex')
 
 describe.each([

@@ -211,7 +211,10 @@ export function requestOf(
   }
 }
 
-function callerFields({ client: id = 'client', costNanos, caller: known }: SendOptions, options: WorldOptions) {
+function callerFields(
+  { client: id = 'client', costNanos, caller: known }: SendOptions,
+  options: WorldOptions,
+) {
   const terms = options.clients?.clients.find((client) => client.id === id)
   const group = options.clients?.groups.find((one) => one.id === terms?.groupId)
   const caller: Caller =

@@ -63,8 +63,12 @@ function objects(configured: Configured = TEAM) {
       timer: (ms, callback) => time.timer(ms, () => own === life && callback()),
       random: () => 0.5,
       store: createStore(counted),
-      ...{ sync: () => undefined, logBug: fail },
-      ...{ logTransition: () => undefined, logThreshold: () => undefined },
+      ...{ sync: () => undefined, logBug: fail, logDrift: () => undefined },
+      ...{
+        logTransition: () => undefined,
+        logThreshold: () => undefined,
+        logDrift: () => undefined,
+      },
     })
   }
   const budgets = () => written.filter((name) => name.startsWith('budget'))

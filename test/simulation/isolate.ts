@@ -75,6 +75,7 @@ export function createIsolate(name: string, deployed: Deployed, parts: IsolatePa
         pool,
         newestVersion: isolate.leases.clientsVersion,
         nowMs: time.nowMs,
+        wait: (ms) => new Promise((resolve) => void ports.timer(ms, resolve)),
         background: (work) => void work,
       }),
   }

@@ -252,7 +252,7 @@ class World implements SimulatedWorld {
   /** An operator tries until it is done. */
   async #order(order: ClientsOrder): Promise<void> {
     const line = this.object.client(this.time.objectTimer, () => true)
-    const answer = await line.manageClients({ version: 1, order, by: 'operator' })
+    const answer = await line.manageClients({ order, by: 'operator' })
     if (answer.kind === 'unavailable') {
       this.time.objectTimer(1_000, () => void this.#order(order))
       return

@@ -99,7 +99,13 @@ export function createClients({ clients, groups }: ClientsConfig, nowMs: number)
   // time would let it fall.
   const removed = createRotatingMap<ClientId, true>(REMOVED)
   const version = nowMs * VERSIONS_PER_MS
-  const state: Clients = { byId: new Map(), groups: new Map(), removed, version, calledBack: new Map() }
+  const state: Clients = {
+    byId: new Map(),
+    groups: new Map(),
+    removed,
+    version,
+    calledBack: new Map(),
+  }
   for (const terms of groups) putGroup(state, terms, CONFIGURED, nowMs)
   for (const terms of clients) putClient(state, terms, CONFIGURED, nowMs)
   return state

@@ -9,12 +9,7 @@ import {
   settleCharge,
   settleForgotten,
 } from '../clients/charge-settling.ts'
-import {
-  callBack,
-  chargeForRequest,
-  mayHoldAhead,
-  noteAhead,
-} from '../clients/charges-ahead.ts'
+import { callBack, chargeForRequest, mayHoldAhead, noteAhead } from '../clients/charges-ahead.ts'
 import { quotas } from '../clients/client-records.ts'
 import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
 import type { LeaseRequest } from '../lease-request.ts'

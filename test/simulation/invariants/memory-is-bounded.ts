@@ -44,7 +44,7 @@ export function memoryIsBounded(accuse: Accuse, world: () => SimulatedWorld): Wa
       }
       if (settling.size === 0) return
       const names = entriesOf(settled.numbered).length
-      const most = settling.union(settledBefore).size
+      const most = new Set([...settling, ...settledBefore]).size
       if (names > most) accuse(13, `${names} isolates are remembered, of ${most}`)
       settledBefore = settling
       settling = new Set()

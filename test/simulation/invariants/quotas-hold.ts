@@ -2,7 +2,7 @@ import { quotaOf, quotas } from '../../../src/balancing/clients/client-records.t
 import type { Lease } from '../../../src/balancing/limits/leases.ts'
 import type { QuotaCharge, QuotaOwner } from '../../../src/balancing/limits/quota-charge.ts'
 import { WINDOW_MS } from '../../../src/balancing/limits/sliding-window.ts'
-import { letTimePass } from '../../../src/balancing/pool.ts'
+import { letTimePass } from '../../../src/balancing/serving/lease-end.ts'
 import type { PoolState } from '../../../src/balancing/pool-state.ts'
 import { ExactMinute } from '../../balancing/exact-minute.ts'
 import type { ObjectStep } from '../pool-object.ts'
