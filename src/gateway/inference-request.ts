@@ -1,4 +1,3 @@
-import type { CostBound } from '../balancing/clients/budget.ts'
 import type { Caller } from '../balancing/clients/caller.ts'
 import type { ModelId } from '../balancing/ids.ts'
 import type { RequestAffinity } from '../balancing/lease-request.ts'
@@ -12,6 +11,7 @@ import type { GatewayError } from './answers/gateway-error.ts'
 import type { SecretRedaction } from './answers/secret-redaction.ts'
 import type { Timings } from './answers/timings.ts'
 import type { AttemptNote } from './attempts/attempt-history.ts'
+import type { CostEstimate } from './attempts/budget-wait.ts'
 import type { EstimatePrice } from './attempts/estimated-usage.ts'
 import type { HeldBytes } from './byte-budget.ts'
 import type { KeyRing } from './leases/key-ring.ts'
@@ -69,13 +69,6 @@ export interface InferenceRequest {
   readonly signal: AbortSignal
   readonly startedAtMs: number
   readonly authMs: number
-}
-
-export interface CostEstimate {
-  /** The most that it can cost; see `LeaseRequest.costNanos`. */
-  readonly nanos: CostBound
-  /** Whether its isolate has no prices yet and is reading them, so that it may have a bound soon. */
-  readonly isPending: boolean
 }
 
 /** How a request ended, for the log. */

@@ -18,7 +18,7 @@ import { forgive, hear } from '../balancing/limits/isolates.ts'
 import type { LeaseAhead } from '../balancing/limits/lease-order.ts'
 import { acquire, claim, report, takeDecided, tick, wakeAtMs } from '../balancing/pool.ts'
 import { type PoolState, renewSpends, type Step } from '../balancing/pool-state.ts'
-import { type ChangedRecords, takeChanges } from '../balancing/records/changed-records.ts'
+import { hasRecords, takeChanges } from '../balancing/records/changed-records.ts'
 import { checkpoint } from '../balancing/records/checkpoint.ts'
 import { forgottenRows } from '../balancing/records/forgotten-rows.ts'
 import { restore } from '../balancing/records/restore.ts'
@@ -50,6 +50,7 @@ import {
   AWAIT_MS,
   type AwaitReply,
   type AwaitRequest,
+  boundedBy,
   type DirectoryReply,
   type DutiesReply,
   type DutiesRequest,
@@ -395,12 +396,4 @@ export class PoolHost {
     // The object may be evicted now. Rows that are not on disk by then would be lost.
     this.#ports.sync()
   }
-}
-
-function boundedBy(most: number, wanted: number): number {
-  return Number.isInteger(wanted) ? Math.min(Math.max(wanted, 0), most) : most
-}
-
-function hasRecords({ keys, accounts, spends, models }: ChangedRecords): boolean {
-  return keys.length + accounts.length + spends.size > 0 || models !== null
 }

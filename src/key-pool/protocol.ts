@@ -104,3 +104,8 @@ export type AwaitRequest = LeaseId
 
 /** Well below the two seconds after which a Worker gives up on a silent object. */
 export const AWAIT_MS = 1_000
+
+/** As many as a Worker wants, but no more than the object hands out. */
+export function boundedBy(most: number, wanted: number): number {
+  return Number.isInteger(wanted) ? Math.min(Math.max(wanted, 0), most) : most
+}

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Tally } from '../../src/balancing/accounting/ledger.ts'
 import type { ClientTerms, GroupTerms } from '../../src/balancing/clients/clients.ts'
 import { clientId, groupId } from '../../src/balancing/ids.ts'
-import { budgetOf, clientOf, groupOf } from '../balancing/client-terms.ts'
+import { budgetOf, clientOf, groupOf } from '../balancing/clients/client-terms.ts'
 import { seededRandom } from '../balancing/seeded-random.ts'
 import { HELLO } from './stream-texts.ts'
 import { errorAnswer, openStream, streamOf } from './upstream-script.ts'
@@ -54,18 +54,18 @@ describe('the busy isolate of a client', () => {
   it.each([
     { of: 'limits per minute', terms: { rpm: 100_000, tpm: 10_000_000 } },
     { of: 'limits of all kinds', terms: { rpd: 100_000, maxConcurrent: 1_000, rpm: 100_000 } },
-    { of: 'an exact budget', terms: { budgets: [budgetOf(10)] } },
-    { of: 'a capped budget', terms: { budgets: [budgetOf(10, { mode: 'capped' })] } },
+    { of: 'an exact budget', terms: { budgets: [budgetOf({ usd: 10 })] } },
+    { of: 'a capped budget', terms: { budgets: [budgetOf({ usd: 10, mode: 'capped' })] } },
     {
       of: 'a budget that is told afterwards',
-      terms: { budgets: [budgetOf(10, { mode: 'after' })] },
+      terms: { budgets: [budgetOf({ usd: 10, mode: 'after' })] },
     },
     {
       of: 'several budgets',
-      terms: { budgets: [budgetOf(10), budgetOf(50, { period: 'total' })] },
+      terms: { budgets: [budgetOf({ usd: 10 }), budgetOf({ usd: 50, period: 'total' })] },
     },
   ])('that is far from $of asks for one request in ten or fewer', async ({ terms }) => {
-    const world = worldOf([clientOf('app', terms)])
+    const world = worldOf([clientOf({ id: 'app', ...terms })])
     await sendEach(world, 150, 10, { tokens: 50 })
     const before = world.pool.exchanges()
     const sent = await sendEach(world, 200, 10, { tokens: 50 })
@@ -83,7 +83,9 @@ describe('the busy isolate of a client', () => {
   })
 
   it('whose requests are large and small asks for few of them, and holds no more than each may cost', async () => {
-    const world = worldOf([clientOf('app', { tpm: 10_000_000, budgets: [budgetOf(10)] })])
+    const world = worldOf([
+      clientOf({ id: 'app', tpm: 10_000_000, budgets: [budgetOf({ usd: 10 })] }),
+    ])
     const random = seededRandom(5)
     const mixed = async (count: number) => {
       for (let i = 0; i < count; i++) {
@@ -105,7 +107,7 @@ describe('the busy isolate of a client', () => {
 
   it('of which a tenth of the budget is used still does, whatever share of it one request may cost', async () => {
     // 1 USD pays for five hundred bounds, and for two thousand answers.
-    const world = worldOf([clientOf('app', { budgets: [budgetOf(1)] })])
+    const world = worldOf([clientOf({ id: 'app', budgets: [budgetOf({ usd: 1 })] })])
     const first = await sendEach(world, 200, 10)
     expect(quotaOf(world).budgets[0]?.spentNanos).toBeGreaterThan(0.09e9)
     const before = world.pool.exchanges()
@@ -118,7 +120,7 @@ describe('the busy isolate of a client', () => {
 
 describe('near a limit', () => {
   it('each request may cost one call, and each is served that the limit allows', async () => {
-    const world = worldOf([clientOf('app', { rpm: 300 })])
+    const world = worldOf([clientOf({ id: 'app', rpm: 300 })])
     await sendEach(world, 200, 10)
     const before = world.pool.exchanges()
     const sent = await sendEach(world, 150, 10)
@@ -128,7 +130,7 @@ describe('near a limit', () => {
   })
 
   it('a budget is spent to less than one bound of its end, by several isolates', async () => {
-    const world = worldOf([clientOf('app', { budgets: [budgetOf(0.2)] })])
+    const world = worldOf([clientOf({ id: 'app', budgets: [budgetOf({ usd: 0.2 })] })])
     const sent: Sent[] = []
     for (let i = 0; i < 600; i++) {
       sent.push(world.send({ client: 'app', costNanos: BOUND_NANOS, isolate: i % 3 }))
@@ -147,7 +149,7 @@ describe('near a limit', () => {
   })
 
   it('no request is refused for what idle leases of another isolate hold', async () => {
-    const world = worldOf([clientOf('app', { maxConcurrent: 40 })])
+    const world = worldOf([clientOf({ id: 'app', maxConcurrent: 40 })])
     await sendEach(world, 100, 20)
     // The first isolate rests now, with leases ahead in its stock.
     await world.time.advance(350)
@@ -161,11 +163,8 @@ describe('near a limit', () => {
 
   it('nor for what those of another client of its group hold, in whichever isolate', async () => {
     const world = worldOf(
-      [
-        clientOf('app', { groupId: groupId('team') }),
-        clientOf('other', { groupId: groupId('team') }),
-      ],
-      [groupOf('team', { budgets: [budgetOf(0.15)] })],
+      [clientOf({ id: 'app', group: 'team' }), clientOf({ id: 'other', group: 'team' })],
+      [groupOf({ id: 'team', budgets: [budgetOf({ usd: 0.15 })] })],
     )
     await sendEach(world, 100, 20)
     await world.time.advance(350)
@@ -183,7 +182,7 @@ describe('near a limit', () => {
   })
 
   it('a client that is over its limit costs the others none of their leases ahead', async () => {
-    const world = worldOf([clientOf('app', { rpm: 10 })])
+    const world = worldOf([clientOf({ id: 'app', rpm: 10 })])
     const both = async (count: number) => {
       const others: Sent[] = []
       for (let i = 0; i < count; i++) {
@@ -203,7 +202,7 @@ describe('near a limit', () => {
   })
 
   it('a request that is really over the limit is refused at once', async () => {
-    const world = worldOf([clientOf('app', { maxConcurrent: 2 })])
+    const world = worldOf([clientOf({ id: 'app', maxConcurrent: 2 })])
     world.upstream.on(CHAT, openStream(HELLO))
     await sendEach(world, 2, 10)
     const refused = world.send({ client: 'app' })
@@ -214,7 +213,9 @@ describe('near a limit', () => {
 
 describe('an isolate that falls silent', () => {
   it('loses the money of its leases ahead, and gives concurrency and the minute back', async () => {
-    const world = worldOf([clientOf('app', { rpm: 1_000, rpd: 1_000, budgets: [budgetOf(10)] })])
+    const world = worldOf([
+      clientOf({ id: 'app', rpm: 1_000, rpd: 1_000, budgets: [budgetOf({ usd: 10 })] }),
+    ])
     await sendEach(world, 80, 20)
     await world.time.advance(350)
     const quota = quotaOf(world)
@@ -280,11 +281,11 @@ describe('2,000 mixed requests', () => {
   it('with faults and aborts: totals by key, account, model, client and group agree with the answers', async () => {
     const team = groupId('team')
     const clients = [
-      clientOf('app', { groupId: team, budgets: [budgetOf(100)] }),
-      clientOf('other', { groupId: team, rpm: 100_000 }),
-      clientOf('alone', { budgets: [budgetOf(100, { mode: 'capped' })] }),
+      clientOf({ id: 'app', group: 'team', budgets: [budgetOf({ usd: 100 })] }),
+      clientOf({ id: 'other', group: 'team', rpm: 100_000 }),
+      clientOf({ id: 'alone', budgets: [budgetOf({ usd: 100, mode: 'capped' })] }),
     ]
-    const groups = [groupOf('team', { budgets: [budgetOf(100, { period: 'month' })] })]
+    const groups = [groupOf({ id: 'team', budgets: [budgetOf({ usd: 100, period: 'month' })] })]
     const world = createVirtualWorld({
       ...{ keys: KEYS, strategy: 'least-busy', random, clients: { clients, groups } },
       pool: { breaker: { failures: 100, windowMs: 1_000, cooldownMs: 1, maxCooldownMs: 1 } },

@@ -64,3 +64,8 @@ function taken<Id, Item>(ids: Set<Id>, record: (id: Id) => Item): ReadonlyMap<Id
   ids.clear()
   return records
 }
+
+/** Whether a breaker, a bench or a key's spend is among them. */
+export function hasRecords({ keys, accounts, spends, models }: ChangedRecords): boolean {
+  return keys.length + accounts.length + spends.size > 0 || models !== null
+}

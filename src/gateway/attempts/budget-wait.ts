@@ -1,5 +1,13 @@
+import type { CostBound } from '../../balancing/clients/budget.ts'
 import type { Refusal } from '../../balancing/lease-request.ts'
-import type { CostEstimate } from '../inference-request.ts'
+
+/** What a request can cost, as far as that is known. */
+export interface CostEstimate {
+  /** The most that it can cost; see `LeaseRequest.costNanos`. */
+  readonly nanos: CostBound
+  /** Whether its isolate has no prices yet and is reading them, so that it may have a bound soon. */
+  readonly isPending: boolean
+}
 
 /**
  * How long to wait before a request asks its client's budget again.

@@ -4,9 +4,9 @@ import type { LeaseAhead, LeaseOrder } from '../../../src/balancing/limits/lease
 import { holdsOf } from '../../../src/balancing/limits/quota-charge.ts'
 import { begin, hold } from '../../../src/balancing/serving/leases-ahead.ts'
 import type { LeaseTerms } from '../../../src/balancing/settlement.ts'
-import { budgetOf, clientOf, groupOf } from '../client-terms.ts'
 import { drivePool, type PoolDriver, START_MS, usageOf } from '../pool-driver.ts'
 import { seededRandom } from '../seeded-random.ts'
+import { budgetOf, type ClientSpec, type GroupSpec } from './client-terms.ts'
 
 const APP = clientId('app')
 const TEAM = groupId('team')
@@ -16,9 +16,12 @@ const random = seededRandom(7)
 const CENT = 10_000_000
 
 /** `app` and `other` of the group `team`, which alone has limits unless `app` is given some. */
-function poolOf(app: Parameters<typeof clientOf>[1], team: Parameters<typeof groupOf>[1] = {}) {
-  const clients = [clientOf('app', { groupId: TEAM, ...app }), clientOf('other', { groupId: TEAM })]
-  return drivePool([{ id: 'a' }], { clients, groups: [groupOf('team', team)] })
+function poolOf(app: Partial<ClientSpec>, team: Partial<GroupSpec> = {}) {
+  const clients = [
+    { ...app, id: 'app', group: 'team' },
+    { id: 'other', group: 'team' },
+  ]
+  return drivePool([{ id: 'a' }], { clients, groups: [{ ...team, id: 'team' }] })
 }
 
 let orders = 0
@@ -74,13 +77,13 @@ describe('leases ahead of a client with limits', () => {
     { of: 'rpm', app: { rpm: 10 }, held: 5 },
     { of: 'rpd', app: { rpd: 10 }, held: 5 },
     { of: 'tpm', app: { tpm: 1_000 }, given: { tokens: 100 }, held: 5 },
-    { of: 'a budget', app: { budgets: [budgetOf(0.1)] }, held: 5 },
+    { of: 'a budget', app: { budgets: [budgetOf({ usd: 0.1 })] }, held: 5 },
     {
       of: 'the tighter of two budgets',
-      app: { budgets: [budgetOf(9), budgetOf(0.1, { period: 'total' })] },
+      app: { budgets: [budgetOf({ usd: 9 }), budgetOf({ usd: 0.1, period: 'total' })] },
       held: 5,
     },
-    { of: 'a budget of its group', app: {}, team: { budgets: [budgetOf(0.1)] }, held: 5 },
+    { of: 'a budget of its group', app: {}, team: { budgets: [budgetOf({ usd: 0.1 })] }, held: 5 },
     { of: 'a limit of its group', app: { rpm: 1_000 }, team: { maxConcurrent: 10 }, held: 5 },
     { of: 'nothing', app: { keys: null }, held: 32 },
   ])('fill half of $of at most', ({ app, team, given, held }) => {
@@ -88,13 +91,20 @@ describe('leases ahead of a client with limits', () => {
   })
 
   it('of a budget that nothing bounds hold what it reserves for such a request, or are not held', () => {
-    const of = (strict: boolean) => poolOf({ budgets: [budgetOf(10, { reserveUsd: 1, strict })] })
+    const of = (strict: boolean) =>
+      poolOf({ budgets: [budgetOf({ usd: 10, reserveUsd: 1, strict })] })
     expect(ordered(of(false), { costNanos: null })).toHaveLength(5)
     expect(ordered(of(true), { costNanos: null })).toHaveLength(0)
   })
 
   it('come back with all that they have taken, also on the next day', () => {
-    const limits = { rpm: 100, rpd: 100, tpm: 1_000, maxConcurrent: 100, budgets: [budgetOf(10)] }
+    const limits = {
+      rpm: 100,
+      rpd: 100,
+      tpm: 1_000,
+      maxConcurrent: 100,
+      budgets: [budgetOf({ usd: 10 })],
+    }
     const pool = poolOf(limits)
     give(pool, first(pool, { tokens: 50 }), unused)
     expect(quotaOf(pool)).toMatchObject({ inFlight: 0, requestsToday: 0 })
@@ -110,7 +120,7 @@ describe('leases ahead of a client with limits', () => {
   })
 
   it('hold what their request may cost from its begin on, and count in its minute and its day', () => {
-    const pool = poolOf({ rpm: 100, rpd: 100, tpm: 10_000, budgets: [budgetOf(10)] })
+    const pool = poolOf({ rpm: 100, rpd: 100, tpm: 10_000, budgets: [budgetOf({ usd: 10 })] })
     pool.wait(Date.UTC(2026, 0, 15, 23, 59, 59) - START_MS)
     const lease = first(pool, { tokens: 500 })
     expect(moneyOf(pool).reservedNanos).toBe(CENT)
@@ -127,7 +137,7 @@ describe('leases ahead of a client with limits', () => {
   })
 
   it('lose their money if nobody speaks of them, and give the rest back', () => {
-    const pool = poolOf({ rpm: 100, rpd: 100, tpm: 1_000, budgets: [budgetOf(10)] })
+    const pool = poolOf({ rpm: 100, rpd: 100, tpm: 1_000, budgets: [budgetOf({ usd: 10 })] })
     const lease = first(pool, { tokens: 50 })
     pool.wait(3_000)
     pool.wake()
@@ -142,7 +152,7 @@ describe('leases ahead of a client with limits', () => {
   })
 
   it('are corrected by a late word of their request, and counted once', () => {
-    const pool = poolOf({ rpm: 100, rpd: 100, tpm: 1_000, budgets: [budgetOf(10)] })
+    const pool = poolOf({ rpm: 100, rpd: 100, tpm: 1_000, budgets: [budgetOf({ usd: 10 })] })
     const lease = first(pool, { tokens: 50 })
     pool.wait(3_000)
     pool.wake()
@@ -158,7 +168,7 @@ describe('leases ahead of a client with limits', () => {
   })
 
   it('are corrected by a settlement that is the first word of their request', () => {
-    const pool = poolOf({ rpm: 100, rpd: 100, tpm: 1_000, budgets: [budgetOf(10)] })
+    const pool = poolOf({ rpm: 100, rpd: 100, tpm: 1_000, budgets: [budgetOf({ usd: 10 })] })
     const lease = first(pool, { tokens: 50 })
     pool.wait(3_000)
     pool.wake()
@@ -188,7 +198,7 @@ describe('a request that goes without for what leases ahead hold', () => {
   })
 
   it('for those of another client of its group, which are called back', () => {
-    const pool = poolOf({}, { budgets: [budgetOf(0.1)] })
+    const pool = poolOf({}, { budgets: [budgetOf({ usd: 0.1 })] })
     expect(ordered(pool)).toHaveLength(5)
     for (let i = 0; i < 5; i++) pool.grant({ client: 'other', costNanos: CENT })
     expect(pool.refusal({ client: 'other', costNanos: CENT })).toMatchObject({ heldAhead: true })

@@ -172,7 +172,7 @@ describe('a client and its group', () => {
     const pool = ofTeam({}, { budgets: [budgetOf({ usd: 0.5 })] })
     pool.give(pool.grant({ client: 'a', boundUsd: 0.3 }), { usage: usageOf(1, 1, 0.25) })
     pool.give(pool.grant({ client: 'b', boundUsd: 0.2 }), { usage: usageOf(1, 1, 0.2) })
-    expect(pool.refusal({ client: 'a', boundUsd: 0.06 }).quota).toEqual({
+    expect(pool.refusal({ client: 'a', boundUsd: 0.06 }).quota).toMatchObject({
       ...{ kind: 'budget', owner: 'group:team', period: 'day', onExceeded: 'reject' },
       ...{ limitNanos: nanosOf(0.5), spentNanos: nanosOf(0.45), reservedNanos: 0 },
       resetsAtMs: START_MS + DAY_MS / 2,
