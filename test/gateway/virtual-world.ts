@@ -51,7 +51,7 @@ import {
   type UpstreamCallRecord,
 } from './upstream-script.ts'
 import { createVirtualKv } from './virtual-kv.ts'
-import { createVirtualTime } from './virtual-time.ts'
+import { createVirtualTime, type VirtualTime } from './virtual-time.ts'
 
 export type { KeySpec }
 
@@ -268,15 +268,13 @@ async function askAtRest(pool: PoolClient, ask: GenerationLookups): Promise<void
   await pool.exchange({ ...nothing, reconciled, takesNoDuties: true })
 }
 
-export type VirtualWorld = ReturnType<typeof createVirtualWorld>
-
-/** The shipped journey with the real pool functions, on virtual time and a scripted network. */
-export function createVirtualWorld(options: WorldOptions = {}) {
-  const time = createVirtualTime(START_MS)
-  const upstream = createScriptedUpstream(time, UPSTREAM_URL)
+function createVirtualPorts(
+  time: VirtualTime,
+  upstream: Pick<ScriptedUpstream, 'fetch'>,
+  random: () => number,
+): Ports {
   let names = 0
-  const random = options.random ?? (() => 0.5)
-  const ports: Ports = {
+  return {
     fetch: (url, init) => upstream.fetch(url, init),
     nowMs: time.nowMs,
     random,
@@ -286,6 +284,16 @@ export function createVirtualWorld(options: WorldOptions = {}) {
       return `lease-${names}`
     },
   }
+}
+
+export type VirtualWorld = ReturnType<typeof createVirtualWorld>
+
+/** The shipped journey with the real pool functions, on virtual time and a scripted network. */
+export function createVirtualWorld(options: WorldOptions = {}) {
+  const time = createVirtualTime(START_MS)
+  const upstream = createScriptedUpstream(time, UPSTREAM_URL)
+  const random = options.random ?? (() => 0.5)
+  const ports = createVirtualPorts(time, upstream, random)
   const keys = (options.keys ?? ['a', 'b', 'c', 'd']).map(upstreamKey)
   const config = poolConfig(keys, options)
   const prepare = options.lookups === 'routine' ? () => undefined : withoutRoutine

@@ -82,19 +82,7 @@ export function createIsolate(name: string, deployed: Deployed, parts: IsolatePa
   const { ports, openTimers } = createIsolatePorts(isolate, parts)
   const isConnected = () => isolate.isAlive && time.nowMs() >= isolate.silentUntilMs
   const line = object.client(ports.timer, isConnected)
-  const noted: PoolClient = {
-    ...line,
-    async exchange(request) {
-      const answer = await line.exchange(spoken(request, deployed.release, parts.objectRelease()))
-      if (answer.kind === 'unavailable') {
-        isolate.failures += 1
-        isolate.failedAtMs = time.nowMs()
-        return answer
-      }
-      return { ...answer, value: heard(answer.value, deployed.release, parts.objectRelease()) }
-    },
-  }
-  const pool = withOutage(noted, time.nowMs)
+  const pool = withOutage(createNotedClient(line, isolate, parts), time.nowMs)
   const ring = createKeyRing(deployed.keys)
   const redaction = createSecretRedaction(
     deployed.keys.map(({ secret, config: { id } }) => ({ secret, keyId: id })),
@@ -176,6 +164,27 @@ function createIsolatePorts(
   }
   const ports = { fetch, nowMs: time.nowMs, random, timer, uniqueId }
   return { ports, openTimers: () => timers.size }
+}
+
+/** Speaks as the isolate's release does, and notes on the isolate which of its calls have failed. */
+function createNotedClient(
+  line: PoolClient,
+  isolate: Pick<Isolate, 'deployed' | 'failures' | 'failedAtMs'>,
+  { time, objectRelease }: IsolateParts,
+): PoolClient {
+  const { release } = isolate.deployed
+  return {
+    ...line,
+    async exchange(request) {
+      const answer = await line.exchange(spoken(request, release, objectRelease()))
+      if (answer.kind === 'unavailable') {
+        isolate.failures += 1
+        isolate.failedAtMs = time.nowMs()
+        return answer
+      }
+      return { ...answer, value: heard(answer.value, release, objectRelease()) }
+    },
+  }
 }
 
 /** What an isolate of one release says to an object of another. */

@@ -32,6 +32,14 @@ interface Heard {
   readonly booked: (readonly [Charged, number])[]
 }
 
+/** By the name of the budget. */
+type ChargedByName = Map<string, Charged>
+
+interface PaidCall {
+  readonly call: ChatCall
+  readonly holds: readonly Hold[]
+}
+
 const nameOf = (owner: QuotaOwner, period: string) => `${owner} ${period}`
 
 /**
@@ -39,51 +47,29 @@ const nameOf = (owner: QuotaOwner, period: string) => `${owner} ${period}`
  * budget is passed at any instant.
  */
 export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watcher {
-  const charged = new Map<string, Charged>()
-  const calls = new Map<LeaseId, { readonly call: ChatCall; readonly holds: readonly Hold[] }>()
+  const charged: ChargedByName = new Map()
+  const calls = new Map<LeaseId, PaidCall>()
   /** What all calls have cost that were made for a budget without an end, heard of or not. */
   const totals = new Map<string, number>()
   const known = new Set<LeaseId>()
   let recent: Heard[] = []
 
-  const chargedOf = (owner: QuotaOwner, { terms, endsAtMs }: Budget): Charged => {
-    const name = nameOf(owner, terms.period)
-    const before = charged.get(name)
-    if (before !== undefined && before.endsAtMs === endsAtMs) return before
-    const isChanged = before?.isChanged ?? false
-    const fresh = { nanos: 0, endsAtMs, isExact: true, isChanged }
-    charged.set(name, fresh)
-    return fresh
-  }
-
   const hear = (heard: Heard, settlement: Settlement, state: PoolState) => {
-    const { leaseId, usage, lease, unused } = settlement
+    const { leaseId, lease, unused } = settlement
     if (unused || known.has(leaseId)) return
     known.add(leaseId)
     heard.leases.push(leaseId)
-    const call = calls.get(leaseId)?.call
-    const isSure = usage !== undefined && !usage.estimated
-    if (isSure && call !== undefined && usage.costUsd !== call.costUsd) {
-      accuse(15, `${leaseId} cost $${call.costUsd}, and $${usage.costUsd} was told`)
+    const nanos = costOf(settlement, calls.get(leaseId)?.call, accuse)
+    for (const { owner, period } of lease?.held?.holds ?? []) {
+      const budget = budgetOf(state, owner, period)
+      if (budget !== undefined) book(heard, chargedOf(charged, owner, budget), nanos)
     }
-    const nanos = isSure ? nanosOf(call?.costUsd ?? 0) : mayCost(settlement) ? null : 0
-    for (const hold of lease?.held?.holds ?? []) bookFor(heard, hold, nanos, state)
-  }
-
-  /** @param nanos null if nobody has told what it cost */
-  const bookFor = (heard: Heard, hold: Hold, nanos: number | null, state: PoolState) => {
-    const budget = budgetOf(state, hold.owner, hold.period)
-    if (budget === undefined) return
-    const sum = chargedOf(hold.owner, budget)
-    sum.isExact &&= nanos !== null
-    sum.nanos += nanos ?? 0
-    heard.booked.push([sum, nanos ?? 0])
   }
 
   const check = (owner: QuotaOwner, budget: Budget, { kind, nowMs }: ObjectStep) => {
     const { terms, spentNanos, lostNanos, endsAtMs } = budget
     if (endsAtMs !== null && nowMs >= endsAtMs) return
-    const sum = chargedOf(owner, budget)
+    const sum = chargedOf(charged, owner, budget)
     // An operator has forgotten what was spent.
     if (kind === 'order' && spentNanos + lostNanos === 0) sum.nanos = 0
     const name = nameOf(owner, terms.period)
@@ -93,23 +79,9 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     if (sum.isExact && spentNanos !== sum.nanos) {
       accuse(15, `${name}: ${spentNanos} spent, and exactly ${sum.nanos} were charged`)
     }
-    if (!sum.isChanged && isStrict(budget)) checkLimit(name, budget, nowMs)
+    if (!sum.isChanged && isStrict(budget)) checkLimit(name, budget, nowMs, accuse)
   }
 
-  const checkLimit = (name: string, budget: Budget, nowMs: number) => {
-    const committed = committedNanos(budget)
-    const limit = limitNanos(budget, nowMs)
-    if (committed > limit) accuse(15, `${name}: ${committed} are committed of ${limit}`)
-  }
-
-  const addTotals = () => {
-    for (const { call, holds } of calls.values()) {
-      for (const { owner, period } of holds) {
-        const name = nameOf(owner, period)
-        totals.set(name, (totals.get(name) ?? 0) + nanosOf(call.costUsd))
-      }
-    }
-  }
   const checkTotal = (owner: QuotaOwner, budget: Budget) => {
     const { endsAtMs, terms } = budget
     const name = nameOf(owner, terms.period)
@@ -120,11 +92,6 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
   const takeBack = ({ leases, booked }: Heard) => {
     for (const id of leases) known.delete(id)
     for (const [sum, nanos] of booked) sum.nanos = Math.max(0, sum.nanos - nanos)
-  }
-  const ofAll = ({ clients }: PoolState, each: (owner: QuotaOwner, budget: Budget) => void) => {
-    for (const { owner, budgets } of quotas(clients)) {
-      for (const budget of budgets) each(owner, budget)
-    }
   }
 
   return {
@@ -140,7 +107,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
       const heard: Heard = { step, leases: [], booked: [] }
       for (const settlement of request?.settlements ?? []) hear(heard, settlement, state)
       if (heard.leases.length > 0) recent.push(heard)
-      ofAll(state, (owner, budget) => check(owner, budget, step))
+      forEachBudget(state, (owner, budget) => check(owner, budget, step))
     },
     released(step) {
       const at = recent.findIndex((heard) => heard.step === step)
@@ -148,9 +115,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     },
     leased({ id, plan }, { leaseId }) {
       const { clients } = world().object.state
-      const isPaid = quotasOf(clients, clientId(plan.client)).some(
-        ({ budgets }) => budgets.length > 0,
-      )
+      const isPaid = hasBudget(clients, plan.client)
       if (leaseId === null && isPaid) accuse(15, `${id} has a budget, and went without the pool`)
     },
     called({ leased }, call) {
@@ -164,8 +129,8 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
       for (const [, sum] of changed) sum.isChanged = true
     },
     atRest() {
-      addTotals()
-      ofAll(world().object.state, checkTotal)
+      for (const call of calls.values()) addTo(totals, call)
+      forEachBudget(world().object.state, checkTotal)
       calls.clear()
       known.clear()
       recent = []
@@ -173,9 +138,67 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
   }
 }
 
+/** What was charged in the period that the budget is in. */
+function chargedOf(
+  charged: ChargedByName,
+  owner: QuotaOwner,
+  { terms, endsAtMs }: Budget,
+): Charged {
+  const name = nameOf(owner, terms.period)
+  const before = charged.get(name)
+  if (before !== undefined && before.endsAtMs === endsAtMs) return before
+  const isChanged = before?.isChanged ?? false
+  const fresh = { nanos: 0, endsAtMs, isExact: true, isChanged }
+  charged.set(name, fresh)
+  return fresh
+}
+
+/** What the call of a settlement cost, or null if it may have cost something that nobody has told. */
+function costOf(settlement: Settlement, call: ChatCall | undefined, accuse: Accuse): number | null {
+  const { leaseId, usage } = settlement
+  if (usage === undefined || usage.estimated) return mayCost(settlement) ? null : 0
+  if (call !== undefined && usage.costUsd !== call.costUsd) {
+    accuse(15, `${leaseId} cost $${call.costUsd}, and $${usage.costUsd} was told`)
+  }
+  return nanosOf(call?.costUsd ?? 0)
+}
+
+/** @param nanos null if nobody has told what it cost */
+function book(heard: Heard, sum: Charged, nanos: number | null): void {
+  sum.isExact &&= nanos !== null
+  sum.nanos += nanos ?? 0
+  heard.booked.push([sum, nanos ?? 0])
+}
+
+function checkLimit(name: string, budget: Budget, nowMs: number, accuse: Accuse): void {
+  const committed = committedNanos(budget)
+  const limit = limitNanos(budget, nowMs)
+  if (committed > limit) accuse(15, `${name}: ${committed} are committed of ${limit}`)
+}
+
+function addTo(totals: Map<string, number>, { call, holds }: PaidCall): void {
+  for (const { owner, period } of holds) {
+    const name = nameOf(owner, period)
+    totals.set(name, (totals.get(name) ?? 0) + nanosOf(call.costUsd))
+  }
+}
+
+function forEachBudget(
+  { clients }: PoolState,
+  each: (owner: QuotaOwner, budget: Budget) => void,
+): void {
+  for (const { owner, budgets } of quotas(clients)) {
+    for (const budget of budgets) each(owner, budget)
+  }
+}
+
 function budgetOf({ clients }: PoolState, owner: QuotaOwner, period: string): Budget | undefined {
   const quota = quotas(clients).find((one) => one.owner === owner)
   return quota?.budgets.find(({ terms }) => terms.period === period)
+}
+
+function hasBudget(clients: PoolState['clients'], client: string): boolean {
+  return quotasOf(clients, clientId(client)).some(({ budgets }) => budgets.length > 0)
 }
 
 /** Whether nothing may be spent beyond what the budget pays for. */

@@ -21,12 +21,10 @@ export function leasesEnd(accuse: Accuse, world: () => SimulatedWorld): Watcher 
   const due: Due[] = []
   const failuresAt = new WeakMap<SimulatedRequest, number>()
 
-  const check = ({ request, failures, life }: Due) => {
+  const check = (ending: Due) => {
     const { object } = world()
-    const { isolate } = request
-    const isTroubled = !isolate.isAlive || isolate.failures > failures + 1
-    if (isTroubled || object.life !== life || isolate.silentUntilMs > (request.endedAtMs ?? 0))
-      return
+    const { request } = ending
+    if (object.life !== ending.life || isExcused(ending)) return
     for (const { leased } of request.leased) {
       const { leaseId } = leased
       const when = `${DELIVERED_MS / 1000} s after its request ended`
@@ -88,4 +86,10 @@ export function leasesEnd(accuse: Accuse, world: () => SimulatedWorld): Watcher 
       }
     },
   }
+}
+
+/** Whether its isolate could not deliver the settlement in time. */
+function isExcused({ request: { isolate, endedAtMs }, failures }: Due): boolean {
+  const isTroubled = !isolate.isAlive || isolate.failures > failures + 1
+  return isTroubled || isolate.silentUntilMs > (endedAtMs ?? 0)
 }

@@ -1,6 +1,7 @@
 import { numberedBy } from '../../../src/balancing/limits/lease-number.ts'
 import { entriesOf } from '../../../src/balancing/limits/rotating-map.ts'
 import type { PoolState } from '../../../src/balancing/pool-state.ts'
+import type { Isolate } from '../isolate.ts'
 import type { SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
 
@@ -28,11 +29,7 @@ export function memoryIsBounded(accuse: Accuse, world: () => SimulatedWorld): Wa
     atRest() {
       const { object, isolates } = world()
       checkRest(object.state, accuse)
-      for (const { leases, name } of isolates()) {
-        const { stock, outbox } = leases
-        if (stock.lanes.size > 64) accuse(13, `${name} has ${stock.lanes.size} lanes`)
-        if (outbox.settlements.length > 1_000) accuse(13, `the outbox of ${name} grows`)
-      }
+      for (const isolate of isolates()) checkIsolate(isolate, accuse)
       const { owed, settled } = object.state.leases
       // One generation is let go by the next entry that comes after its time.
       if (known > (knownAtRest.at(-1) ?? 0)) {
@@ -50,6 +47,12 @@ export function memoryIsBounded(accuse: Accuse, world: () => SimulatedWorld): Wa
       settling = new Set()
     },
   }
+}
+
+function checkIsolate({ leases, name }: Pick<Isolate, 'leases' | 'name'>, accuse: Accuse): void {
+  const { stock, outbox } = leases
+  if (stock.lanes.size > 64) accuse(13, `${name} has ${stock.lanes.size} lanes`)
+  if (outbox.settlements.length > 1_000) accuse(13, `the outbox of ${name} grows`)
 }
 
 function checkRest(state: PoolState, accuse: Accuse): void {

@@ -1,4 +1,6 @@
 import { quotaOf, quotas } from '../../../src/balancing/clients/client-records.ts'
+import type { Quota } from '../../../src/balancing/clients/quota.ts'
+import type { LeaseId } from '../../../src/balancing/ids.ts'
 import type { Lease } from '../../../src/balancing/limits/leases.ts'
 import type { QuotaCharge, QuotaOwner } from '../../../src/balancing/limits/quota-charge.ts'
 import { WINDOW_MS } from '../../../src/balancing/limits/sliding-window.ts'
@@ -22,33 +24,15 @@ export function quotasHold(accuse: Accuse, world: () => SimulatedWorld): Watcher
     return known
   }
 
-  const checkInFlight = (state: PoolState) => {
-    const counts = new Map<QuotaOwner, number>()
-    const live = [...state.leases.live.values(), ...state.queue.waiters.values()]
-    for (const { charge } of live) {
-      for (const owner of charge === null ? [] : ownersOf(charge)) {
-        counts.set(owner, (counts.get(owner) ?? 0) + 1)
-      }
-    }
-    for (const { owner, inFlight } of quotas(state.clients)) {
-      const count = counts.get(owner) ?? 0
-      if (inFlight !== count) accuse(14, `${owner} counts ${inFlight} in flight, and has ${count}`)
-    }
-  }
-
   const checkGrant = ({ state, nowMs }: ObjectStep, { id, charge }: Lease) => {
     if (charge === null) return
     for (const owner of ownersOf(charge)) {
       const minute = minuteOf(owner)
       minute.forget(nowMs - 2 * WINDOW_MS)
       if (charge.requests === 1) minute.grant(id, 0, charge.chargedAtMs)
-      const quota = quotaOf(state.clients, owner)
       const { requests } = minute.since(nowMs - WINDOW_MS)
-      const { maxConcurrent = null, rpm = null } = quota?.terms ?? {}
-      if (rpm !== null && requests > rpm) accuse(14, `${owner} is over its rpm: ${requests}`)
-      if (maxConcurrent !== null && (quota?.inFlight ?? 0) > maxConcurrent) {
-        accuse(14, `${owner} is over its max_concurrent: ${quota?.inFlight}`)
-      }
+      const quota = quotaOf(state.clients, owner)
+      if (quota !== undefined) checkTerms(quota, requests, accuse)
     }
   }
 
@@ -58,13 +42,9 @@ export function quotasHold(accuse: Accuse, world: () => SimulatedWorld): Watcher
     },
     after(step, { granted, ended }) {
       if (step.kind === 'claim') return
-      const settlements = step.request?.settlements ?? []
-      const told = new Set(settlements.map(({ leaseId }) => leaseId))
-      const unused = new Set(settlements.filter((one) => one.unused).map(({ leaseId }) => leaseId))
-      for (const { id, kind } of ended) if (kind === 'reserved' && !told.has(id)) unused.add(id)
-      for (const id of unused) for (const minute of minutes.values()) minute.undo(id)
+      for (const id of unusedOf(step, ended)) for (const minute of minutes.values()) minute.undo(id)
       for (const lease of granted) checkGrant(step, lease)
-      checkInFlight(step.state)
+      checkInFlight(step.state, accuse)
     },
     called({ id, plan, sentAtMs }) {
       const sinceMs = revokedAtMs.get(plan.client)
@@ -87,6 +67,38 @@ export function quotasHold(accuse: Accuse, world: () => SimulatedWorld): Watcher
       }
     },
   }
+}
+
+function checkInFlight(state: PoolState, accuse: Accuse): void {
+  const counts = new Map<QuotaOwner, number>()
+  const live = [...state.leases.live.values(), ...state.queue.waiters.values()]
+  for (const { charge } of live) {
+    for (const owner of charge === null ? [] : ownersOf(charge)) {
+      counts.set(owner, (counts.get(owner) ?? 0) + 1)
+    }
+  }
+  for (const { owner, inFlight } of quotas(state.clients)) {
+    const count = counts.get(owner) ?? 0
+    if (inFlight !== count) accuse(14, `${owner} counts ${inFlight} in flight, and has ${count}`)
+  }
+}
+
+/** @param requests of its last minute */
+function checkTerms({ owner, inFlight, terms }: Quota, requests: number, accuse: Accuse): void {
+  const { maxConcurrent, rpm } = terms
+  if (rpm !== null && requests > rpm) accuse(14, `${owner} is over its rpm: ${requests}`)
+  if (maxConcurrent !== null && inFlight > maxConcurrent) {
+    accuse(14, `${owner} is over its max_concurrent: ${inFlight}`)
+  }
+}
+
+/** The leases that ended in this step without a call: told so, or reserved and never told of. */
+function unusedOf({ request }: ObjectStep, ended: readonly Lease[]): ReadonlySet<LeaseId> {
+  const settlements = request?.settlements ?? []
+  const told = new Set(settlements.map(({ leaseId }) => leaseId))
+  const unused = new Set(settlements.filter((one) => one.unused).map(({ leaseId }) => leaseId))
+  for (const { id, kind } of ended) if (kind === 'reserved' && !told.has(id)) unused.add(id)
+  return unused
 }
 
 export function ownersOf({ clientId, groupId }: QuotaCharge): readonly QuotaOwner[] {
