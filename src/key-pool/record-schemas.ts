@@ -240,7 +240,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
     all: orElse(tally, BLANK),
     byKey: entries(z.tuple([key, tally])),
     byClient: entries(z.tuple([client, tally])),
-    byGroup: entries(z.tuple([group, tally])),
+    byGroup: orElse(entries(z.tuple([group, tally])), []),
   }),
   byModel: entries(z.tuple([z.string(), tally])),
   leases: entries(lease),

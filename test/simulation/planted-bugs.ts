@@ -57,7 +57,7 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     fromSeed: 3,
   },
   'a key that idles behind a waiter': {
-    file: 'src/balancing/pool.ts',
+    file: 'src/balancing/serving/lease-end.ts',
     good: `if (isWide) lookAgainAtSisters(step.state, key)
   noteChange(step.state, key)`,
     bad: 'if (isWide) lookAgainAtSisters(step.state, key)',
@@ -94,22 +94,22 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
   },
   'a budget that forgets in a crash what was written ahead': {
     file: 'src/balancing/clients/budget.ts',
-    good: 'record.lostNanos + Math.max(0, record.committedNanos - accounted)',
-    bad: 'record.lostNanos',
+    good: 'budget.lostNanos = Math.max(0, rowNanos - budget.reservedNanos - budget.spentNanos)',
+    bad: 'budget.lostNanos = 0',
     breaks: 15,
     fromSeed: 4,
   },
   'a reservation that a settlement does not give back': {
     file: 'src/balancing/clients/charge-settling.ts',
-    good: "if (standing === 'live') release(budget, nanos)",
-    bad: "if (standing === 'live') release(budget, 0)",
+    good: 'if (lostAtMs === null) release(budget, nanos)',
+    bad: 'if (lostAtMs === null) release(budget, 0)',
     breaks: 14,
     fromSeed: 4,
   },
   'a settlement of a forgotten lease that costs its client nothing': {
     file: 'src/balancing/serving/client-charges.ts',
-    good: 'if (forgotten !== null) note(',
-    bad: "if (forgotten !== null && closing.kind !== 'forgotten') note(",
+    good: 'if (forgotten === null) return []',
+    bad: "if (forgotten === null || closing.kind === 'forgotten') return []",
     breaks: 15,
     fromSeed: 17,
   },
@@ -122,8 +122,8 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
   },
   'a list of clients that is used for too long': {
     file: 'src/http/client-directory.ts',
-    good: 'if (known !== undefined && ageMs < FRESH_MS) {',
-    bad: 'if (known !== undefined) {',
+    good: 'if (ageMs < FRESH_MS) {',
+    bad: 'if (ageMs < Number.POSITIVE_INFINITY) {',
     breaks: 14,
     fromSeed: 22,
   },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { clientId, groupId, isolateId, modelId } from '../../../src/balancing/ids.ts'
+import { clientId, isolateId, modelId } from '../../../src/balancing/ids.ts'
 import type { LeaseAhead, LeaseOrder } from '../../../src/balancing/limits/lease-order.ts'
 import { holdsOf } from '../../../src/balancing/limits/quota-charge.ts'
 import { begin, hold } from '../../../src/balancing/serving/leases-ahead.ts'
@@ -9,7 +9,6 @@ import { seededRandom } from '../seeded-random.ts'
 import { budgetOf, type ClientSpec, type GroupSpec } from './client-terms.ts'
 
 const APP = clientId('app')
-const TEAM = groupId('team')
 const ISOLATE = isolateId('isolate')
 const random = seededRandom(7)
 

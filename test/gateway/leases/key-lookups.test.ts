@@ -20,7 +20,14 @@ const KNOWN = {
   owner: null,
   balanceUsd: null,
   askedAtMs: START_MS,
-  ...{ layer: null, creator: null, workspace: null, freeRemaining: null, fingerprint: 'a' },
+  ...{
+    usageDailyUsd: null,
+    layer: null,
+    creator: null,
+    workspace: null,
+    freeRemaining: null,
+    fingerprint: 'a',
+  },
 } as const
 
 /** Looks up a key (`a` by default) at an upstream with these answers by path. */
