@@ -111,7 +111,7 @@ export const STORED_FIELDS = {
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],
   checkpoint: [
-    ...['all', 'amount', 'asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byKey'],
+    ...['all', 'amount', 'asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byGroup', 'byKey'],
     'cachedTokens',
     'charge',
     'chargedAtMs',
