@@ -57,7 +57,9 @@ function isOver({ expiresAtMs }: Caller, nowMs: number): boolean {
 
 /** An SDK that finds two credentials in its environment sends both. Either may be a client key. */
 function presentedTokens(headers: Headers): string[] {
-  const [, bearer] = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '') ?? []
+  const authorization = headers.get('authorization')?.trim() ?? ''
+  // In any other form it is a token that nobody has, and not none: its request is not anonymous.
+  const [, bearer = authorization] = /^Bearer +(\S+)$/i.exec(authorization) ?? []
   // SDKs without a key send an empty one.
   return [bearer, headers.get('x-api-key')].filter(isGiven)
 }

@@ -149,6 +149,9 @@ export function unknownAlias(
   return gatewayError('invalid_request', message)
 }
 
+const UNREADABLE =
+  'This client key may use some models only, and a field of the body is too long to tell which it asks for.'
+
 /** The error for a model that the client may not use; null if it may use all that it names. */
 export async function modelFault(
   { model, bytes, headers, caller }: ReadRequest,
@@ -157,7 +160,12 @@ export async function modelFault(
 ): Promise<GatewayError | null> {
   if (caller.models.length === 0) return null
   // OpenRouter may send the request to any model that the body names.
-  const others = isForm(headers) ? [] : (await readPricedFields(bytes, pause)).models
+  const fields = isForm(headers) ? null : await readPricedFields(bytes, pause)
+  if (fields?.isReadable === false) {
+    // What is too long to be read may name any model.
+    return gatewayError('invalid_request', UNREADABLE)
+  }
+  const others = fields?.models ?? []
   const refused = [model, ...others].find(
     (name) => !mayUse(caller, [name, aliases.get(name) ?? name]),
   )

@@ -64,19 +64,16 @@ import {
 
 /** A crash loses at most what was counted in this time. */
 const CHECKPOINT_MS = 5_000
-
 /** A pool is busy if its last checkpoint is no older than this when the next one is due. */
 const BUSY_MS = 2 * CHECKPOINT_MS
 
 /** The shortest pause between two timed checks of the queue. */
 const MIN_WAKE_MS = 25
-
 /** While isolates have leases, the object looks this often who has fallen silent. */
 const WATCH_MS = 1_000
 
 /** A timer that is late by this much shows that the object itself stood still, and heard nobody. */
 const STALL_MS = 500
-
 /** The number of usable keys is counted anew after this long, and after any bench or breaker moved. */
 const RECOUNT_MS = 1_000
 
@@ -344,7 +341,7 @@ export class PoolHost {
   /**
    * Changes of breakers and benches are written at once. The output gate holds the answer back
    * until they are durable. Counters change with every request. A row for each change would cost
-   * more than everything else together, so counters wait for the next checkpoint.
+   * more than all else, so counters wait for the next checkpoint.
    */
   #noteChange(): void {
     const changed = takeChanges(this.#pool)
@@ -361,7 +358,12 @@ export class PoolHost {
   /** The timer also keeps the object in memory until the checkpoint is written. */
   #setCheckpoint(): void {
     this.#isCheckpointDue = true
-    this.#ports.timer(CHECKPOINT_MS, () => this.#writeCheckpoint())
+    this.#ports.timer(CHECKPOINT_MS, () => {
+      this.#isCheckpointDue = false
+      this.#guard(() => this.#writeCheckpoint())
+      // One that failed is tried again, or nothing would be written any more.
+      if (!this.#isCheckpointDue && this.#isOutdated) this.#setCheckpoint()
+    })
   }
 
   /**
@@ -382,7 +384,6 @@ export class PoolHost {
     const isBusy = this.#hasChanged && nowMs - this.#savedAtMs <= BUSY_MS
     const saved = checkpoint(this.#pool, nowMs)
     this.#hasChanged = false
-    this.#isCheckpointDue = false
     this.#savedAtMs = nowMs
     if (isBusy) {
       store.saveBusyCheckpoint(saved)

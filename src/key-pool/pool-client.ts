@@ -70,10 +70,11 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     snapshot: () => withinLimit(async () => await stub().snapshot()),
     health: () => withinLimit(async () => await healthOf(stub)),
     duties: (request) => withinLimit(async () => await stub().duties(request)),
-    clientDirectory: (known) => withinLimit(async () => await stub().clientDirectory(known)),
+    clientDirectory: (known) =>
+      withinLimit(() => orIfMissing(async () => await stub().clientDirectory(known), NO_CLIENTS)),
     manageClients: (request) => withinLimit(async () => await stub().manageClients(request)),
     audit: () => withinLimit(async () => await stub().audit()),
-    quotas: (id) => withinLimit(async () => await stub().quotas(id)),
+    quotas: (id) => withinLimit(() => orIfMissing(async (): Promise<readonly QuotaView[]> => await stub().quotas(id), [])),
   }
 }
 
@@ -85,6 +86,19 @@ async function healthOf(stub: () => DurableObjectStub<KeyPool>): Promise<HealthR
     if (!(error instanceof Error && error.message.includes(NO_METHOD))) throw error
     const { usable } = await stub().snapshot()
     return { version: 1, usableKeys: usable }
+  }
+}
+
+/** An object of an earlier release knows no clients that were made at run time. */
+const NO_CLIENTS: DirectoryReply = { version: 1, clientsVersion: 0, entries: [] }
+
+/** For the minutes after a deployment: what an object without the method would say. It is not ill. */
+async function orIfMissing<T>(call: () => Promise<T>, instead: T): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    if (!(error instanceof Error && error.message.includes(NO_METHOD))) throw error
+    return instead
   }
 }
 

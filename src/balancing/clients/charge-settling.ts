@@ -7,6 +7,7 @@ import {
   costNanos,
   find,
   holdOf,
+  nanosOf,
   release,
   spend,
   type Threshold,
@@ -132,7 +133,12 @@ function costOf(budget: Budget, heldNanos: number, { usage, outcome, fault }: Se
   const nanos = costNanos(budget, usage)
   const isUnpriced = usage.estimated && nanos === 0
   const hasTokens = usage.promptTokens + usage.completionTokens > 0
-  return isUnpriced && hasTokens ? heldNanos : nanos
+  return isUnpriced && hasTokens ? unknownNanos(budget, heldNanos) : nanos
+}
+
+/** Under `after` nothing is reserved, and a cost that nobody knows is not none. */
+function unknownNanos({ terms }: Budget, heldNanos: number): number {
+  return terms.mode === 'after' ? nanosOf(terms.reserveUsd) : heldNanos
 }
 
 /**
@@ -203,10 +209,13 @@ export function correctSpend(
 ): ChargeSettled {
   const booking = new Booking(nowMs)
   for (const { owner, period, nanos } of holds) {
-    const budget = quotaOf(clients, owner)?.budgets.find(({ terms }) => terms.period === period)
+    const quota = quotaOf(clients, owner)
+    const budget = quota?.budgets.find(({ terms }) => terms.period === period)
+    // One that was made again since then has not been charged the estimate.
+    const isNewer = [quota, budget].some((one) => (one?.madeAtMs ?? 0) > bookedAtMs)
     const isOver =
       period !== 'total' && endOfUtcWindow(period, bookedAtMs) !== endOfUtcWindow(period, nowMs)
-    if (budget === undefined || isOver) continue
+    if (budget === undefined || isOver || isNewer) continue
     booking.book(owner, budget, costNanos(budget, usage) - nanos)
   }
   return booking

@@ -185,8 +185,8 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       savedAtMs: nowMs,
       all: state.ledger.all,
       byKey: [...state.ledger.byKey].filter(([id, tally]) => isKept(state, id, tally, nowMs)),
-      byClient: [...state.ledger.byClient],
-      byGroup: [...state.ledger.byGroup],
+      byClient: remembered(state.ledger.byClient, state.clients.byId, nowMs),
+      byGroup: remembered(state.ledger.byGroup, state.clients.groups, nowMs),
     },
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values(), ...owedRecords(state, nowMs)],
@@ -208,6 +208,15 @@ function owedRecords({ leases }: PoolState, nowMs: number): LeaseRecord[] {
 }
 
 /** The tally of a key that is no longer configured is kept for a while: the key may come back. */
+/** The tallies of those that still are, and of others for a while: scripts make clients by the thousand. */
+function remembered<Id>(
+  tallies: ReadonlyMap<Id, Tally>,
+  known: ReadonlyMap<Id, unknown>,
+  nowMs: number,
+): [Id, Tally][] {
+  return [...tallies].filter(([id, tally]) => known.has(id) || !isForgettable(tally, nowMs))
+}
+
 function isKept({ keys }: PoolState, id: KeyId, tally: Tally, nowMs: number): boolean {
   return keys.has(id) || !isForgettable(tally, nowMs)
 }

@@ -47,7 +47,7 @@ export function allowedModels() {
     shown.set(name, list)
     const [oldest] = shown.keys()
     if (shown.size > MAX_SHOWN && oldest !== undefined) shown.delete(oldest)
-    c.res = respond(list)
+    answer(c, respond(list))
   })
 }
 
@@ -64,7 +64,7 @@ async function cut(c: Context<HttpEnvironment>, caller: Caller): Promise<ShownLi
   try {
     const bytes = await c.res.clone().arrayBuffer()
     if (!held.grow(bytes.byteLength * COPIES)) {
-      c.res = errorResponse(c, overloaded())
+      answer(c, errorResponse(c, overloaded()))
       return null
     }
     const list = parsed(bytes)
@@ -79,6 +79,12 @@ async function cut(c: Context<HttpEnvironment>, caller: Caller): Promise<ShownLi
   } finally {
     held.release()
   }
+}
+
+/** In the place of the answer that is there: else Hono keeps that one's headers, `cache-control` too. */
+function answer(c: Context<HttpEnvironment>, response: Response): void {
+  c.res = undefined
+  c.res = response
 }
 
 const respond = ({ body, headers }: ShownList) => new Response(body, { status: 200, headers })

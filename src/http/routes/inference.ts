@@ -67,12 +67,15 @@ async function serve(
   respond(journey.response)
   // From here on the journey's line is the request's own, whatever else goes wrong.
   c.set('isLogged', true)
-  const report = await journey.finished
-  if (report.bug !== null) logBug(requestId, report.bug)
-  const about = { requestId, clientId: caller.id, model, startedAtMs }
-  logRequest({ ...about, report, endedAtMs: ports.nowMs() })
-  await journey.taken
-  held.release()
+  try {
+    const report = await journey.finished
+    if (report.bug !== null) logBug(requestId, report.bug)
+    const about = { requestId, clientId: caller.id, model, startedAtMs }
+    logRequest({ ...about, report, endedAtMs: ports.nowMs() })
+    await journey.taken
+  } finally {
+    held.release()
+  }
 }
 
 interface Refused {

@@ -152,8 +152,13 @@ const SORTS = /:(?:nitro|floor|exacto|online|batch)$/
 export function modelsNamed(table: PriceTable, name: string): readonly string[] {
   if (Object.hasOwn(table.models, name)) return [name]
   if (Object.hasOwn(table.names, name)) return table.names[name] ?? []
-  return SORTS.test(name) ? modelsNamed(table, name.replace(SORTS, '')) : []
+  // A caller may repeat an ending ten thousand times.
+  if (name.length > MAX_NAME_LENGTH || !SORTS.test(name)) return []
+  return modelsNamed(table, name.replace(SORTS, ''))
 }
+
+/** No model has a longer name. */
+const MAX_NAME_LENGTH = 256
 
 /** The tiers of endpoints, by the end of their tag (`openai/flex`). Flex is cheaper and only by request. */
 const TIERED = /\/(?<tier>flex|fast|priority)$/

@@ -139,7 +139,7 @@ function searchResultsOf(small: JsonObject, names: readonly string[]): number {
   const results = listOf(small.plugins)
     .map(objectOf)
     .filter(({ id, enabled }) => id === 'web' && enabled !== false)
-    .map(({ max_results: most }) => (typeof most === 'number' && most >= 1 ? most : SEARCH_RESULTS))
+    .map(({ max_results: most }) => (isCount(most) ? most : SEARCH_RESULTS))
   return Math.ceil(Math.max(0, isOnline || options ? SEARCH_RESULTS : 0, ...results))
 }
 
@@ -155,4 +155,11 @@ function readsFilesFree(plugins: unknown): boolean {
 function maxPriceOf(provider: unknown): PricedFields['maxPrice'] {
   const { prompt, completion, request, image } = objectOf(objectOf(provider).max_price)
   return { prompt, completion, request, image }
+}
+
+/** A number beyond this is refused upstream, or none at all: `1e999` is infinite. */
+const MAX_RESULTS = 1_000_000
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && value >= 1 && value <= MAX_RESULTS
 }
