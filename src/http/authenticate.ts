@@ -43,7 +43,10 @@ export async function identify(
   c: Context<HttpEnvironment>,
 ): Promise<Caller | 'unreachable' | null> {
   const tokens = presentedTokens(c.req.raw.headers)
-  if (c.var.gateway.config.anonymous && tokens.length === 0) return ANONYMOUS
+  // Credentials of another form are some that nobody has, and not none.
+  const isBlank = /^(?:Bearer)? *$/i.test(c.req.raw.headers.get('authorization') ?? '')
+  const hasNone = tokens.length === 0 && isBlank
+  if (c.var.gateway.config.anonymous && hasNone) return ANONYMOUS
   return known(c, tokens) ?? (await ask(c, tokens))
 }
 
@@ -57,9 +60,7 @@ function isOver({ expiresAtMs }: Caller, nowMs: number): boolean {
 
 /** An SDK that finds two credentials in its environment sends both. Either may be a client key. */
 function presentedTokens(headers: Headers): string[] {
-  const authorization = headers.get('authorization')?.trim() ?? ''
-  // In any other form it is a token that nobody has, and not none: its request is not anonymous.
-  const [, bearer = authorization] = /^Bearer +(\S+)$/i.exec(authorization) ?? []
+  const [, bearer] = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '') ?? []
   // SDKs without a key send an empty one.
   return [bearer, headers.get('x-api-key')].filter(isGiven)
 }

@@ -74,7 +74,10 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
       withinLimit(() => orIfMissing(async () => await stub().clientDirectory(known), NO_CLIENTS)),
     manageClients: (request) => withinLimit(async () => await stub().manageClients(request)),
     audit: () => withinLimit(async () => await stub().audit()),
-    quotas: (id) => withinLimit(() => orIfMissing(async (): Promise<readonly QuotaView[]> => await stub().quotas(id), [])),
+    quotas: (id) =>
+      withinLimit(() =>
+        orIfMissing(async (): Promise<readonly QuotaView[]> => await stub().quotas(id), []),
+      ),
   }
 }
 

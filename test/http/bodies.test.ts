@@ -199,7 +199,8 @@ describe('the budget of bytes', () => {
     const headers = { ...chat().headers, 'content-length': String(body.length) }
     await send(CHAT, chat({ headers }))
     // A rejected key's answer reaches no client. That of the failure after it may.
-    expect(heldBytes.map((bytes) => bytes > 500_000)).toEqual([false, false, true, true])
+    // The keys are walked by chance: whether one is left after the third is not the point.
+    expect(heldBytes.slice(0, 3).map((bytes) => bytes > 500_000)).toEqual([false, false, true])
     expect(Math.max(...heldBytes)).toBeLessThan(600_000)
     expect(memory.heldBytes()).toBe(0)
   })

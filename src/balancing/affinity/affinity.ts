@@ -88,6 +88,12 @@ export function accountFor(
   return (roomy ?? rendezvousWinner(hash, parts, isFree) ?? leastLoaded(parts)).load
 }
 
+/** Whether an account may still be given requests of the conversations that are with it. */
+export function mayKeep(among: CandidateAccounts, load: AccountLoad): boolean {
+  const part = partOf(among.parts, load)
+  return part !== null && !isOverloaded(part, carriedBy(among))
+}
+
 function partOf(parts: readonly AccountPart[], home: AccountLoad | null): AccountPart | null {
   if (home === null) return null
   for (let i = 0; i < parts.length; i++) {

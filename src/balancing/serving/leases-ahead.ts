@@ -1,6 +1,6 @@
 import { spendableUsd } from '../accounting/credit.ts'
 import { spentUsd } from '../accounting/max-spend.ts'
-import { countRequest, remember } from '../affinity/affinity.ts'
+import { countRequest, mayKeep, remember } from '../affinity/affinity.ts'
 import { keysFor } from '../clients/clients.ts'
 import { NO_CLAIMS } from '../eligibility.ts'
 import { awaitsProbe } from '../health/circuit-breaker.ts'
@@ -25,6 +25,7 @@ import { lookAgain } from '../limits/readiness.ts'
 import { deposit } from '../limits/retry-budget.ts'
 import { isNonEmpty } from '../non-empty.ts'
 import {
+  accountsAmong,
   changeInFlight,
   type KeyState,
   type PoolState,
@@ -124,6 +125,9 @@ function chooseAhead(step: Step, route: RouteState, order: LeaseOrder): ChosenAh
   const { account } = order
   const narrowed = account === null ? far : far.filter((key) => key.account.id === account)
   if (!isNonEmpty(narrowed)) return null
+  // The conversations of an account with more than its share go elsewhere, one by one.
+  const { load } = narrowed[0].account
+  if (account !== null && !mayKeep(accountsAmong(state, route, keys), load)) return null
   const key = STRATEGIES[strategy].choose(narrowed, choiceOf(step, route, route.memory))
   return { key, panic, passedOver }
 }
