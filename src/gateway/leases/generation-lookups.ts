@@ -1,6 +1,7 @@
 import type { GenerationDuty, GenerationReport } from '../../balancing/accounting/reconciliation.ts'
 import { readGeneration } from '../../openrouter/generation-answer.ts'
 import type { Ports } from '../ports.ts'
+import { createAccountQuery } from './account-query.ts'
 import type { KeyRing } from './key-ring.ts'
 import { createTurns } from './turns.ts'
 
@@ -12,8 +13,6 @@ export type GenerationLookups = (
   duties: readonly GenerationDuty[],
 ) => Promise<readonly GenerationReport[]>
 
-const TIMEOUT_MS = 10_000
-
 /** Fewer than the connections of an invocation: key lookups and a request may need some too. */
 const MAX_CONNECTIONS = 2
 
@@ -24,36 +23,15 @@ export interface GenerationLookupParts {
 }
 
 export function createGenerationLookups(parts: GenerationLookupParts): GenerationLookups {
-  const { ring } = parts
+  const { ports, upstreamUrl, ring } = parts
+  const query = createAccountQuery(ports, upstreamUrl)
   const inTurn = createTurns(MAX_CONNECTIONS)
   const ask = async ({ generationId, keyId }: GenerationDuty): Promise<GenerationReport> => {
     const secret = ring.secret(keyId)
     if (secret === null) return { generationId, kind: 'unknown' }
-    const { status, body } = await inTurn(() => fetchGeneration(parts, generationId, secret))
+    const path = `generation?${new URLSearchParams({ id: generationId })}`
+    const { status, body } = await inTurn(() => query(path, secret))
     return { generationId, ...readGeneration(status, body) }
   }
   return (duties) => Promise.all(duties.map(ask))
-}
-
-async function fetchGeneration(
-  { ports, upstreamUrl }: GenerationLookupParts,
-  id: string,
-  secret: string,
-): Promise<{ readonly status: number; readonly body: unknown }> {
-  const controller = new AbortController()
-  const cancel = ports.timer(TIMEOUT_MS, () => controller.abort())
-  try {
-    const url = `${upstreamUrl}/generation?${new URLSearchParams({ id })}`
-    const response = await ports.fetch(url, {
-      headers: { accept: 'application/json', authorization: `Bearer ${secret}` },
-      redirect: 'manual',
-      signal: controller.signal,
-    })
-    const body: unknown = await response.json().catch(() => undefined)
-    return { status: response.status, body }
-  } catch {
-    return { status: 0, body: undefined }
-  } finally {
-    cancel()
-  }
 }

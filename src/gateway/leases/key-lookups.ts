@@ -3,6 +3,7 @@ import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
 import type { KeyId } from '../../balancing/ids.ts'
 import { readBalance, readKeyInfo } from '../../openrouter/key-info.ts'
 import type { Ports } from '../ports.ts'
+import { createAccountQuery } from './account-query.ts'
 import type { CreditCache } from './credit-cache.ts'
 import type { KeyRing } from './key-ring.ts'
 import { createTurns } from './turns.ts'
@@ -13,8 +14,6 @@ import { createTurns } from './turns.ts'
  * `unknown`. The function never rejects.
  */
 export type KeyLookups = (orders: readonly LookupDuty[]) => Promise<KeyReport[]>
-
-const LOOKUP_TIMEOUT_MS = 10_000
 
 /**
  * An invocation opens at most six connections that wait for an answer, and further ones wait in line,
@@ -37,24 +36,8 @@ export interface KeyLookupParts {
 export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
   const { ports, upstreamUrl, ring, cache, onValid } = parts
   const inTurn = createTurns(MAX_CONNECTIONS)
-  const get = (path: string, secret: string) => inTurn(() => fetchJson(path, secret))
-  const fetchJson = async (path: string, secret: string) => {
-    const controller = new AbortController()
-    const cancel = ports.timer(LOOKUP_TIMEOUT_MS, () => controller.abort())
-    try {
-      const response = await ports.fetch(`${upstreamUrl}/${path}`, {
-        headers: { authorization: `Bearer ${secret}` },
-        redirect: 'manual',
-        signal: controller.signal,
-      })
-      const body: unknown = await response.json().catch(() => undefined)
-      return { status: response.status, body }
-    } catch {
-      return { status: 0, body: undefined }
-    } finally {
-      cancel()
-    }
-  }
+  const query = createAccountQuery(ports, upstreamUrl)
+  const get = (path: string, secret: string) => inTurn(() => query(path, secret))
   const askKey = async (keyId: KeyId, secret: string, askedAtMs: number): Promise<KeyReport> => {
     for (const path of PATHS) {
       const { status, body } = await get(path, secret)
