@@ -70,29 +70,17 @@ describe('a body that is no request', () => {
   })
 })
 
-/**
- * The answer to a body that is refused before all of it has been sent. A client that goes on writing may
- * find the connection closed before it has read the answer, and then has to send it once more.
- */
-async function refusedEarly(body: () => Buffer, tries = 5): Promise<Response> {
-  try {
-    return await post(body())
-  } catch (error) {
-    if (tries === 1) throw error
-    return await refusedEarly(body, tries - 1)
-  }
-}
-
 describe('a body larger than max_body_bytes', () => {
-  const huge = () => Buffer.alloc(LIMIT_BYTES + 1, ' ')
-
   test('is refused by its content-length', async () => {
-    const error = await expectError(await refusedEarly(huge), 413, 'body_too_large')
-    expect(error.metadata.max_body_bytes).toBe(LIMIT_BYTES)
+    // Nothing of the body is sent: a client that still writes may lose the answer with the connection.
+    const heard = await overSocket(LIMIT_BYTES + 1, '', false)
+    expect(heard).toContain('413 ')
+    expect(heard).toContain('body_too_large')
+    expect(heard).toContain(`"max_body_bytes":${LIMIT_BYTES}`)
   })
 
   test('is refused by its bytes where it comes in chunks', async () => {
-    const bytes = huge()
+    const bytes = Buffer.alloc(LIMIT_BYTES + 1, ' ')
     let sent = 0
     const stream = new ReadableStream<Uint8Array>({
       pull(controller) {
