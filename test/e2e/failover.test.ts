@@ -365,7 +365,7 @@ describe('when every key fails', () => {
 
   test('without a word, the app hears upstream_timeout and not a hang', async () => {
     const gateway = await startGateway(upstream, {
-      policy: { strategy: 'priority', timeouts: { headers_ms: 200, total_ms: 10_000 } },
+      policy: { strategy: 'priority', max_attempts: 3, timeouts: { headers_ms: 200 } },
     })
     const response = await gateway.chat({ model: 'sim/hang' })
     expect(await codesOf(response)).toEqual({ status: 504, code: 504, reason: 'upstream_timeout' })
