@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { readConfig } from '../../src/config/config.ts'
+import { planted } from '../planted.ts'
 import { fuzz } from '../property-limits.ts'
 import { MINIMUM } from './environment.ts'
 
@@ -26,18 +27,6 @@ const WHOLE: Record<string, unknown> = {
     aliases: { fast: 'openai/gpt-4o-mini' },
     routes: [{ models: ['openai/*', '*'], keys: ['tag:eu'], fallback_models: ['a/b'] }],
   },
-}
-
-/** Puts a value into any place of another. */
-function planted(into: unknown, path: readonly number[], value: unknown): unknown {
-  const [step, ...rest] = path
-  if (step === undefined || typeof into !== 'object' || into === null) return value
-  const names = Object.keys(into)
-  const name = names[step % names.length]
-  if (name === undefined) return value
-  const copy: Record<string, unknown> = Array.isArray(into) ? ([...into] as never) : { ...into }
-  copy[name] = planted(copy[name], rest, value)
-  return copy
 }
 
 const odd = fc.oneof(

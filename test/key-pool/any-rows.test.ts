@@ -5,6 +5,7 @@ import { PoolHost } from '../../src/key-pool/host.ts'
 import { createStore, type RecordRow } from '../../src/key-pool/record-store.ts'
 import { keyConfig, POLICY, routeConfig } from '../balancing/pool-driver.ts'
 import { createInMemoryRows } from '../gateway/in-memory-rows.ts'
+import { planted } from '../planted.ts'
 import { fuzz } from '../property-limits.ts'
 import { FIRST_RELEASE_ROWS, WRITTEN_AT_MS } from './first-release-rows.ts'
 
@@ -44,18 +45,6 @@ function begunOver(rows: readonly RecordRow[]) {
   const snapshot = host.snapshot()
   expect(bugs).toEqual([])
   return snapshot
-}
-
-/** Puts a value into any place of another. */
-function planted(into: unknown, path: readonly number[], value: unknown): unknown {
-  const [step, ...rest] = path
-  if (step === undefined || typeof into !== 'object' || into === null) return value
-  const names = Object.keys(into)
-  const name = names[step % names.length]
-  if (name === undefined) return value
-  const copy: Record<string, unknown> = Array.isArray(into) ? ([...into] as never) : { ...into }
-  copy[name] = planted(copy[name], rest, value)
-  return copy
 }
 
 const odd = fc.oneof(
