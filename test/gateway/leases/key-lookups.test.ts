@@ -57,6 +57,7 @@ describe('a lookup', () => {
     expect(call?.method).toBe('GET')
     expect(call?.url).toBe(`${UPSTREAM_URL}/key`)
     expect(Object.fromEntries(call?.headers ?? [])).toEqual({
+      accept: 'application/json',
       authorization: `Bearer ${secretOf('a')}`,
     })
   })
