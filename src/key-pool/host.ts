@@ -17,23 +17,20 @@ import type { Decision, Refusal } from '../balancing/lease-request.ts'
 import { forgive, hear } from '../balancing/limits/isolates.ts'
 import type { LeaseAhead } from '../balancing/limits/lease-order.ts'
 import { acquire, claim, report, takeDecided, tick, wakeAtMs } from '../balancing/pool.ts'
-import { type PoolState, renewSpends, type Step } from '../balancing/pool-state.ts'
-import { hasRecords, takeChanges } from '../balancing/records/changed-records.ts'
-import { checkpoint } from '../balancing/records/checkpoint.ts'
+import type { PoolState, Step } from '../balancing/pool-state.ts'
 import { forgottenRows } from '../balancing/records/forgotten-rows.ts'
 import { restore } from '../balancing/records/restore.ts'
-import { renewBudgets } from '../balancing/serving/client-charges.ts'
 import {
   GENERATIONS_PER_STEP,
   takeDutiesAtRest,
   takeGenerations,
   takeLookupDuties,
 } from '../balancing/serving/duty-hand-out.ts'
-import { bookFound } from '../balancing/serving/generation-booking.ts'
 import { settle } from '../balancing/serving/lease-end.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import { type OutOfUse, outOfUse, transitions } from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
+import { Checkpoints } from './checkpoints.ts'
 import {
   isGenerationReport,
   isKeyReport,
@@ -45,7 +42,7 @@ import {
   readSettlement,
 } from './exchange-checks.ts'
 import { createHeldCalls, type HeldCalls } from './held-calls.ts'
-import { type HostPorts, tellOfMoney } from './host-ports.ts'
+import type { HostPorts } from './host-ports.ts'
 import {
   AWAIT_MS,
   type AwaitReply,
@@ -61,11 +58,6 @@ import {
   MAX_GENERATIONS,
   type ManageRequest,
 } from './protocol.ts'
-
-/** A crash loses at most what was counted in this time. */
-const CHECKPOINT_MS = 5_000
-/** A pool is busy if its last checkpoint is no older than this when the next one is due. */
-const BUSY_MS = 2 * CHECKPOINT_MS
 
 /** The shortest pause between two timed checks of the queue. */
 const MIN_WAKE_MS = 25
@@ -89,13 +81,9 @@ export class PoolHost {
   readonly #pool: PoolState
   readonly #ports: HostPorts
   readonly #held: HeldCalls
+  readonly #checkpoints: Checkpoints
   #cancelWake: () => void = () => undefined
   #watchDueMs: number | null = null
-  #isCheckpointDue = false
-  /** Whether this life has marked the stored checkpoint as outdated. */
-  #isOutdated = false
-  #hasChanged = false
-  #savedAtMs = Number.NEGATIVE_INFINITY
   /** What was out of use at the last count. */
   #out: ReadonlyMap<string, OutOfUse>
   #usable = { count: 0, atMs: Number.NEGATIVE_INFINITY }
@@ -110,6 +98,11 @@ export class PoolHost {
     ports.store.forget(forgottenRows(pool, records, ports.nowMs()))
     // As the object knew it when it last lived: what has come back since is told, and no more.
     this.#out = outOfUse(pool, pool.restoredAtMs > 0 ? pool.restoredAtMs : ports.nowMs())
+    // A restart compares with what was out of use at the moment of the checkpoint.
+    this.#checkpoints = new Checkpoints(pool, ports, {
+      guard: (step) => this.#guard(step),
+      before: (nowMs) => this.#tellTransitions(nowMs),
+    })
   }
 
   /**
@@ -338,63 +331,7 @@ export class PoolHost {
     this.#watchDueMs = nowMs
   }
 
-  /**
-   * Changes of breakers and benches are written at once. The output gate holds the answer back
-   * until they are durable. Counters change with every request. A row for each change would cost
-   * more than all else, so counters wait for the next checkpoint.
-   */
   #noteChange(): void {
-    const changed = takeChanges(this.#pool)
-    tellOfMoney(this.#pool, this.#ports)
-    if (hasRecords(changed)) this.#usable.atMs = Number.NEGATIVE_INFINITY
-    this.#ports.store.save(changed)
-    this.#hasChanged = true
-    // A checkpoint may be due of which the mark knows nothing: the one that takes a surplus back.
-    if (!this.#isOutdated) this.#ports.store.outdate()
-    this.#isOutdated = true
-    if (!this.#isCheckpointDue) this.#setCheckpoint()
-  }
-
-  /** The timer also keeps the object in memory until the checkpoint is written. */
-  #setCheckpoint(): void {
-    this.#isCheckpointDue = true
-    this.#ports.timer(CHECKPOINT_MS, () => {
-      this.#isCheckpointDue = false
-      this.#guard(() => this.#writeCheckpoint())
-      // One that failed is tried again, or nothing would be written any more.
-      if (!this.#isCheckpointDue && this.#isOutdated) this.#setCheckpoint()
-    })
-  }
-
-  /**
-   * A busy pool goes on to the next checkpoint without taking the mark away that this one is outdated.
-   * The first checkpoint after a rest, and the one after the last change, are whole. A pool that is
-   * called once a minute thus stays in memory no longer than it has to.
-   */
-  #writeCheckpoint(): void {
-    const nowMs = this.#ports.nowMs()
-    const { store } = this.#ports
-    // A restart compares with what was out of use at this moment.
-    this.#guard(() => this.#tellTransitions(nowMs))
-    this.#guard(() => bookFound(this.#pool, nowMs))
-    tellOfMoney(this.#pool, this.#ports)
-    const isKeysLeft = renewSpends(this.#pool)
-    const isSurplusLeft = renewBudgets(this.#pool, nowMs) || isKeysLeft
-    store.save(takeChanges(this.#pool))
-    const isBusy = this.#hasChanged && nowMs - this.#savedAtMs <= BUSY_MS
-    const saved = checkpoint(this.#pool, nowMs)
-    this.#hasChanged = false
-    this.#savedAtMs = nowMs
-    if (isBusy) {
-      store.saveBusyCheckpoint(saved)
-      this.#setCheckpoint()
-    } else {
-      store.saveCheckpoint(saved)
-      this.#isOutdated = false
-      // A surplus is taken back when its key is at rest: then this timer fires once more.
-      if (isSurplusLeft) this.#setCheckpoint()
-    }
-    // The object may be evicted now. Rows that are not on disk by then would be lost.
-    this.#ports.sync()
+    if (this.#checkpoints.noteChange()) this.#usable.atMs = Number.NEGATIVE_INFINITY
   }
 }
