@@ -57,14 +57,21 @@ const anyEntry: fc.Arbitrary<Entry> = fc.record({
 })
 
 /** What is done after some hours: an answer is booked, or an estimate of the last days is corrected. */
-const anyStep = fc.record({
+interface Step {
+  readonly afterHours: number
+  readonly entry: Entry
+  /** How many entries ago that was booked which is corrected. */
+  readonly corrects: number | undefined
+}
+
+const anyStep: fc.Arbitrary<Step> = fc.record({
   afterHours: fc.nat({ max: 40 }),
   entry: anyEntry,
   corrects: fc.option(fc.nat({ max: 5 }), { nil: undefined }),
 })
 
 /** A ledger whose days are put away as they end: what a year of checkpoints has on disk. */
-function lived(steps: readonly fc.TypeOf<typeof anyStep>[]) {
+function lived(steps: readonly Step[]) {
   const ledger = createLedger()
   const days = createDays()
   const onDisk = new Map<number, DayUsage>()

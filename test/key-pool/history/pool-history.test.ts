@@ -68,11 +68,9 @@ function history(keys: readonly string[] = ['a', 'b']) {
       if (grant?.kind !== 'grant') throw new Error('Refused')
       const usage = { promptTokens: 10, completionTokens: 5, cachedTokens: 0, reasoningTokens: 0 }
       const { leaseId, keyId: key } = grant
-      const settlement = { leaseId, keyId: key, outcome: 'success', benches: [], suspect: false }
-      const times = { firstOutputMs: 300, tookMs }
-      const settlements = [
-        { ...settlement, ...times, usage: { ...usage, costUsd, estimated: false } } as const,
-      ]
+      const ended = { outcome: 'success', benches: [], suspect: false, firstOutputMs: 300 } as const
+      const told = { ...ended, tookMs, usage: { ...usage, costUsd, estimated: false } }
+      const settlements = [{ leaseId, keyId: key, ...told }]
       object.host.exchange({ ...NOTHING, settlements })
       return key
     },
@@ -218,17 +216,17 @@ describe('the usage of days', () => {
       }
       await pool.time.advance(DAY_MS)
     }
-    const seen: string[] = []
+    const told: string[] = []
     let nextDay: number | null = TODAY
     let pieces = 0
     while (nextDay !== null) {
       const reply: UsageReply = pool.usage('client', nextDay)
-      seen.push(...reply.rows.map(({ day, name }) => `${day} ${name}`))
+      told.push(...reply.rows.map(({ day, name }) => `${day} ${name}`))
       nextDay = reply.nextDay
       pieces += 1
     }
     expect(pieces).toBe(2)
-    expect([seen.length, new Set(seen).size]).toEqual([8 * 901, 8 * 901])
+    expect([told.length, new Set(told).size]).toEqual([8 * 901, 8 * 901])
   })
 
   it('is kept for four hundred days, in one row each', async () => {
