@@ -53,6 +53,7 @@ describe('rooms', () => {
     ],
     'balancing/serving': ['balancing/*'],
     'balancing/queue': ['balancing/*'],
+    'balancing/readings': ['balancing/*'],
     'balancing/records': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
     config: ['balancing/*', 'zod', 'leven', '@noble'],
@@ -85,7 +86,8 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'zod'],
     ],
-    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin', 'hono'],
+    'admin/metrics': ['balancing/*', 'http', 'hono'],
+    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool'],
   }
 

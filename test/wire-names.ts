@@ -116,8 +116,7 @@ export const STORED_FIELDS = {
     'charge',
     'chargedAtMs',
     ...['clientId', 'completionTokens', 'costUsd', 'credit', 'current', 'day', 'epoch'],
-    'estimated',
-    'estimatedUsd',
+    ...['estimated', 'estimatedCompletionTokens', 'estimatedPromptTokens', 'estimatedUsd'],
     'expiresAtMs',
     ...[
       'failures',

@@ -4,6 +4,7 @@ import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './durable-object.ts'
 import type {
@@ -40,6 +41,8 @@ export interface PoolClient {
   spending(clientId: ClientId): Promise<PoolAnswer<Spending>>
   keyForGeneration(id: string, clientId: ClientId): Promise<PoolAnswer<KeyId | null>>
   snapshot(): Promise<PoolAnswer<PoolSnapshot>>
+  /** What metrics are made of. Unavailable also from an object of an earlier release. */
+  readings(): Promise<PoolAnswer<PoolReadings>>
   health(): Promise<PoolAnswer<HealthReply>>
   /** Unavailable also from an object of the first release, which hands out duties only in replies. */
   duties(request: DutiesRequest): Promise<PoolAnswer<DutiesReply>>
@@ -68,6 +71,7 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     keyForGeneration: (id, clientId) =>
       withinLimit(async () => await stub().keyForGeneration(id, clientId)),
     snapshot: () => withinLimit(async () => await stub().snapshot()),
+    readings: () => withinLimit(async () => await stub().readings()),
     health: () => withinLimit(async () => await healthOf(stub)),
     duties: (request) => withinLimit(async () => await stub().duties(request)),
     clientDirectory: (known) =>

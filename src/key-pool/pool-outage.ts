@@ -40,6 +40,7 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     spending: (clientId) => ask(() => pool.spending(clientId)),
     keyForGeneration: (id, clientId) => ask(() => pool.keyForGeneration(id, clientId)),
     snapshot: () => ask(() => pool.snapshot()),
+    readings: () => ask(() => pool.readings()),
     health: () => ask(() => pool.health()),
     duties: (request) => ask(() => pool.duties(request)),
     clientDirectory: (known) => ask(() => pool.clientDirectory(known)),

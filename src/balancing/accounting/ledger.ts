@@ -13,9 +13,11 @@ export interface Counters {
   cachedTokens: number
   reasoningTokens: number
   costUsd: number
-  /** Of these attempts, those whose usage is an estimate, and what they count of the cost. */
+  /** Of these attempts, those whose usage is an estimate, and what they count of the rest. */
   estimated: number
   estimatedUsd: number
+  estimatedPromptTokens: number
+  estimatedCompletionTokens: number
 }
 
 /** Counters in total and for one UTC day, with the spending of that day's week and month. */
@@ -117,6 +119,8 @@ export function createCounters(): Counters {
     costUsd: 0,
     estimated: 0,
     estimatedUsd: 0,
+    estimatedPromptTokens: 0,
+    estimatedCompletionTokens: 0,
   }
 }
 
@@ -155,7 +159,7 @@ function placeOf({ byModel }: Ledger, { model, outcome }: Entry): string {
   byModel.delete(name)
   const others = byModel.get(OTHER_MODELS)
   if (others === undefined) byModel.set(OTHER_MODELS, tally)
-  else addTally(others, tally)
+  else addCounters(others.total, tally.total)
   return model
 }
 
@@ -166,14 +170,14 @@ function firstSilent(byModel: Ledger['byModel']): [string, Tally] | undefined {
   return undefined
 }
 
-/** Adds what was counted in one place to another. Only totals: neither is of a certain day. */
-function addTally(into: Tally, from: Tally): void {
-  const { faults, ...numbers } = from.total
+/** Adds what was counted in one place to another. */
+export function addCounters(into: Counters, from: Counters): void {
+  const { faults, ...numbers } = from
   for (const [name, value] of Object.entries(numbers)) {
-    into.total[name as keyof typeof numbers] += value
+    into[name as keyof typeof numbers] += value
   }
   for (const [fault, count] of Object.entries(faults) as [Fault, number][]) {
-    into.total.faults[fault] = (into.total.faults[fault] ?? 0) + count
+    into.faults[fault] = (into.faults[fault] ?? 0) + count
   }
 }
 
@@ -228,6 +232,8 @@ function addUsage(counters: Counters, usage: Usage): void {
   if (!isEstimate(usage)) return
   counters.estimated += 1
   counters.estimatedUsd += usage.costUsd
+  counters.estimatedPromptTokens += usage.promptTokens
+  counters.estimatedCompletionTokens += usage.completionTokens
 }
 
 /** Whether a usage is an estimate of something. */
@@ -279,8 +285,14 @@ function replaceUsage(counters: Counters, booked: Usage | null, actual: Usage): 
   }
   if (booked === null || !isEstimate(booked)) return
   counters.estimated = atLeast0(counters.estimated - 1)
-  counters.estimatedUsd =
-    counters.estimated === 0 ? 0 : atLeast0(counters.estimatedUsd - booked.costUsd)
+  const left = (counted: number, of: number) =>
+    counters.estimated === 0 ? 0 : atLeast0(counted - of)
+  counters.estimatedUsd = left(counters.estimatedUsd, booked.costUsd)
+  counters.estimatedPromptTokens = left(counters.estimatedPromptTokens, booked.promptTokens)
+  counters.estimatedCompletionTokens = left(
+    counters.estimatedCompletionTokens,
+    booked.completionTokens,
+  )
 }
 
 const USAGE_NAMES = [
