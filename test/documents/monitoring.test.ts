@@ -9,7 +9,7 @@ import { addCounters, createCounters, tallyOf } from '../../src/balancing/accoun
 import { clientId } from '../../src/balancing/ids.ts'
 import { MAX_CLIENTS_TOLD, readings } from '../../src/balancing/readings/pool-readings.ts'
 import { drivePool, usageOf } from '../balancing/pool-driver.ts'
-import { documentAt, quoted, rowsOf } from './markdown.ts'
+import { documentAt, quoted, rowsOf, source } from './markdown.ts'
 import { promtool, withoutPromtool } from './promtool.ts'
 
 /** Names that a reader of the text could trip over: they come from callers. */
@@ -147,5 +147,24 @@ describe('the examples for Prometheus', () => {
     expect(asked.filter((name) => !known.has(name.replace(/_(?:bucket|sum|count)$/, '')))).toEqual(
       [],
     )
+  })
+})
+
+describe('the spans', () => {
+  const code = ['attempting', 'answering', 'leases/pool-exchanges', 'attempts/attempt-history']
+    .map((name) => source(`src/gateway/${name}.ts`))
+    .join('\n')
+
+  it('of the table are those that there are, and say what they say', () => {
+    const rows = rowsOf('span')
+    const names = rows.flatMap(([name = '']) => quoted(name))
+    const entered = Array.from(code.matchAll(/inSpan\([^,]+, '([^']+)'/g), ([, name]) => name)
+    expect(names.toSorted()).toEqual(entered.toSorted())
+    const facts = rows.flatMap(([, , says = '']) => quoted(says)).filter((word) => /\./.test(word))
+    const noted = Array.from(
+      code.matchAll(/'((?:switchyard|gen_ai|http)\.[\w.]+)':/g),
+      ([, name]) => name,
+    )
+    expect(new Set(facts)).toEqual(new Set(noted))
   })
 })

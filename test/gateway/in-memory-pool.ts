@@ -128,6 +128,7 @@ export function createInMemoryPool(
     spending: (clientId) => call(() => object.host.spending(clientId)),
     keyForGeneration: (id, clientId) => call(() => object.host.keyForGeneration(id, clientId)),
     snapshot: () => call(() => object.host.snapshot()),
+    readings: () => call(() => object.host.readings()),
     health: () => call(() => object.host.health()),
     duties: (given) => call(() => object.host.duties(given)),
     clientDirectory: (known) => call(() => object.host.clientDirectory(known)),

@@ -152,6 +152,7 @@ export class PoolObject {
       spending: (id) => plain((host) => host.spending(id)),
       keyForGeneration: (id, of) => plain((host) => host.keyForGeneration(id, of)),
       snapshot: () => plain((host) => host.snapshot()),
+      readings: () => plain((host) => host.readings()),
       health: () => plain((host) => host.health()),
       clientDirectory: (known) => plain((host) => host.clientDirectory(known)),
       manageClients: (given) =>
