@@ -70,7 +70,15 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 /** Methods of the object. */
 export const OBJECT_METHODS = [
   ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health'],
-  ...['keyForGeneration', 'manageClients', 'quotas', 'snapshot', 'spending', 'whenDecided'],
+  ...[
+    'keyForGeneration',
+    'manageClients',
+    'quotas',
+    'readings',
+    'snapshot',
+    'spending',
+    'whenDecided',
+  ],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
