@@ -71,7 +71,9 @@ describe('what is told', () => {
     const before = object.calls
     const text = await (await other.send('/metrics', scrape(ADMIN))).text()
     expect(object.calls - before).toBe(1)
-    expect(text).toContain('switchyard_client_attempts_total{client="tester",outcome="success"} 1\n')
+    expect(text).toContain(
+      'switchyard_client_attempts_total{client="tester",outcome="success"} 1\n',
+    )
     expect(text).toContain('switchyard_model_cost_usd_total{model="vendor/model"} 0.001\n')
     expect(text).toContain('switchyard_key_info{key="alpha",account="acme"} 1\n')
   })
