@@ -54,6 +54,7 @@ describe('rooms', () => {
     'balancing/serving': ['balancing/*'],
     'balancing/queue': ['balancing/*'],
     'balancing/records': ['balancing/*'],
+    'balancing/operators': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
     config: ['balancing/*', 'zod', 'leven', '@noble'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],
@@ -85,7 +86,11 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'zod'],
     ],
-    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin', 'hono'],
+    'admin/pool': [
+      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http', 'admin'],
+      ...['hono', 'zod'],
+    ],
+    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool'],
   }
 
