@@ -69,8 +69,16 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health'],
-  ...['keyForGeneration', 'manageClients', 'quotas', 'snapshot', 'spending', 'whenDecided'],
+  ...['audit', 'clientDirectory', 'control', 'duties', 'exchange', 'explain', 'health'],
+  ...[
+    'keyForGeneration',
+    'manageClients',
+    'overview',
+    'quotas',
+    'snapshot',
+    'spending',
+    'whenDecided',
+  ],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -80,6 +88,7 @@ export const STORED_FIELDS = {
     'failuresAtMs',
     ...[
       'fingerprint',
+      'halt',
       'hidden',
       'kind',
       'modelBenches',
@@ -87,6 +96,7 @@ export const STORED_FIELDS = {
       'provenance',
       'reason',
       'recoveredAtMs',
+      'reset',
       'sinceMs',
       'strikes',
       'struckAtMs',
@@ -106,7 +116,7 @@ export const STORED_FIELDS = {
       'modelBenches',
     ],
     'provenance',
-    ...['reason', 'sinceMs', 'untilMs'],
+    ...['reason', 'resetAtMs', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],

@@ -50,8 +50,6 @@ export interface KeySnapshot {
   readonly rpmUsed: number | null
   readonly tpmUsed: number | null
   readonly affordableTokens: number | null
-  /** When it was last looked up, whatever that found, in epoch milliseconds; null for never. */
-  readonly lookedUpAtMs: number | null
   readonly total: Counters
   /** Of the UTC day. */
   readonly today: Counters
@@ -199,7 +197,6 @@ function keySnapshot(
     rpmUsed: rpm === null ? null : shareUsed(rpm, nowMs),
     tpmUsed: tpm === null ? null : shareUsed(tpm, nowMs),
     affordableTokens: key.affordableTokens,
-    lookedUpAtMs: key.lookup.reportedAtMs,
     total,
     today,
   }
