@@ -1,6 +1,7 @@
 import { creditAsOf } from './accounting/credit.ts'
 import { type Counters, tallyOf } from './accounting/ledger.ts'
 import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
+import type { KeyTimes } from './accounting/time-histogram.ts'
 import { committedNanos, letPeriodPass, limitNanos, usdOf } from './clients/budget.ts'
 import { quotas } from './clients/client-records.ts'
 import { breakerExclusions, type Exclusion } from './eligibility.ts'
@@ -53,6 +54,8 @@ export interface KeySnapshot {
   readonly total: Counters
   /** Of the UTC day. */
   readonly today: Counters
+  /** What its attempts took, as histograms: see time-histogram.ts for their buckets and quantiles. */
+  readonly times: KeyTimes
 }
 
 /** A key's `max_spend`, with what is spent of it. */
@@ -199,6 +202,7 @@ function keySnapshot(
     affordableTokens: key.affordableTokens,
     total,
     today,
+    times: key.times,
   }
 }
 
