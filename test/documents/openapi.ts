@@ -260,6 +260,7 @@ export function openApi(): object {
       description:
         'For operators. It is there while ADMIN_TOKEN or READ_TOKEN is set. ADMIN_TOKEN opens all of it, READ_TOKEN every GET.',
     },
+    servers: [{ url: '/', description: 'The gateway.' }],
     security: [{ adminToken: [] }],
     paths: pathsOf(),
     components: {
@@ -305,6 +306,7 @@ function operationOf(method: string, route: string, operation: Operation): objec
   const isRead = method === 'GET'
   const statuses = [...faults, 401, ...(isRead ? [] : [403]), 503].toSorted((a, b) => a - b)
   return {
+    operationId: operationIdOf(method, route),
     summary,
     ...(isRead ? { security: [{ adminToken: [] }, { readToken: [] }] } : {}),
     ...(parameters.length === 0 ? {} : { parameters }),
@@ -321,6 +323,17 @@ function operationOf(method: string, route: string, operation: Operation): objec
       ),
     },
   }
+}
+
+/** `POST /admin/api/keys/:id/pause` is `postKeysPause`, and `GET …/clients/:id` `getClientsById`. */
+function operationIdOf(method: string, route: string): string {
+  const words = route
+    .replace('/admin/api/', '')
+    .replace(/:(\w+)$/, 'by-$1')
+    .split(/[/-]/)
+    .filter((word) => !word.startsWith(':'))
+  const capital = (word: string) => `${word.charAt(0).toUpperCase()}${word.slice(1)}`
+  return `${method.toLowerCase()}${words.map(capital).join('')}`
 }
 
 function queryOf({ query }: Operation): object[] {
