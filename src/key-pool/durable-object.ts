@@ -13,6 +13,14 @@ import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
+import type {
+  HistoryQuery,
+  HistoryReply,
+  RequestsQuery,
+  RequestsReply,
+  UsageQuery,
+  UsageReply,
+} from './history/history-protocol.ts'
 import { PoolHost } from './host.ts'
 import type {
   AwaitReply,
@@ -78,6 +86,18 @@ export class KeyPool extends DurableObject<Env> {
 
   readings(): PoolReadings {
     return this.#open().readings()
+  }
+
+  requests(query: RequestsQuery): RequestsReply {
+    return this.#open().requests(query)
+  }
+
+  history(query: HistoryQuery): HistoryReply {
+    return this.#open().history(query)
+  }
+
+  usage(query: UsageQuery): UsageReply {
+    return this.#open().usage(query)
   }
 
   health(): HealthReply {

@@ -58,7 +58,7 @@ describe('the metrics', () => {
     const lines = text.trimEnd().split('\n')
     expect(lines.filter((line) => !line.startsWith('#'))).toHaveLength(samples.size)
     for (const line of samples.keys()) {
-      const [name] = line.split('{')
+      const name = line.replace(/\{.*/s, '').replace(/_(?:bucket|sum|count)$/, '')
       expect(text, name).toContain(`# TYPE ${name} `)
       expect(text, name).toMatch(new RegExp(`^# HELP ${name} \\S`, 'm'))
     }
@@ -86,6 +86,15 @@ describe('the metrics', () => {
     expect(samples.get('switchyard_budget_spent_usd{owner="key:a",period="day"}')).toBe(
       2.5 * answers,
     )
+  })
+
+  it('have what answers took, by buckets that are all there', () => {
+    const labels = 'key="a",gen_ai_provider_name="openrouter"'
+    const name = 'gen_ai_client_operation_time_to_first_chunk_seconds'
+    const told = (at: string) => samples.get(`${name}_bucket{${labels},le="${at}"}`)
+    expect([told('0.16'), told('0.32'), told('81.92'), told('+Inf')]).toEqual([0, 9, 9, 9])
+    expect(samples.get(`${name}_count{${labels}}`)).toBe(9)
+    expect(samples.get(`${name}_sum{${labels}}`)).toBeCloseTo(9 * 0.3)
   })
 
   it('tell names as they are, and two that look the same as one', () => {

@@ -153,6 +153,9 @@ export class PoolObject {
       keyForGeneration: (id, of) => plain((host) => host.keyForGeneration(id, of)),
       snapshot: () => plain((host) => host.snapshot()),
       readings: () => plain((host) => host.readings()),
+      requests: (query) => plain((host) => host.requests(query)),
+      history: (query) => plain((host) => host.history(query)),
+      usage: (query) => plain((host) => host.usage(query)),
       health: () => plain((host) => host.health()),
       clientDirectory: (known) => plain((host) => host.clientDirectory(known)),
       manageClients: (given) =>
