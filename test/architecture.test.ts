@@ -54,8 +54,10 @@ describe('rooms', () => {
     'balancing/serving': ['balancing/*'],
     'balancing/queue': ['balancing/*'],
     'balancing/records': ['balancing/*'],
+    'balancing/alerts': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
-    config: ['balancing/*', 'zod', 'leven', '@noble'],
+    config: ['balancing/*', 'config/alerts', 'zod', 'leven', '@noble'],
+    'config/alerts': ['balancing/*', 'config/fields.ts', 'config/json-text.ts', 'zod', 'leven'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],
     'openrouter/shapes': [
       ...['openrouter/json-value.ts', 'openrouter/sse.ts', 'openrouter/usage.ts'],
@@ -70,11 +72,15 @@ describe('rooms', () => {
       ...['gateway/byte-budget.ts', 'gateway/ports.ts', 'gateway/answers', 'gateway/leases'],
       ...['balancing/*', 'openrouter/*'],
     ],
+    'gateway/alerts': [...['gateway/ports.ts', 'gateway/leases', 'balancing/*', 'config/alerts']],
     'gateway/answers': ['gateway/ports.ts', 'balancing/*', 'openrouter/*'],
     'gateway/leases': ['gateway/ports.ts', 'balancing/*', 'config', 'openrouter/*', 'key-pool'],
     http: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
-      ...['http/prices', 'hono', 'zod'],
+      ...['http/prices', 'http/alerts', 'hono', 'zod'],
+    ],
+    'http/alerts': [
+      ...['http/kv-credit-cache.ts', 'http/log.ts', 'balancing/*', 'gateway/*', 'key-pool', 'zod'],
     ],
     'http/prices': ['http/kv-credit-cache.ts', 'gateway/*', 'openrouter/*'],
     'http/routes': [

@@ -10,9 +10,12 @@ import {
   renewSpend,
 } from './accounting/max-spend.ts'
 import { createReconciliations, type Reconciliations } from './accounting/reconciliation.ts'
+import type { SpendRate } from './accounting/spend-rate.ts'
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
+import type { AlertPolicy } from './alerts/alert-policy.ts'
+import { type Alerts, createAlerts } from './alerts/alerts.ts'
 import { type Audit, createAudit } from './clients/audit.ts'
 import type { ThresholdPassed } from './clients/charge-settling.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
@@ -68,6 +71,7 @@ export interface PoolPolicy {
   readonly retryBudget: RetryBudgetPolicy
   readonly credit: { readonly refreshMs: number; readonly thresholdUsd: number }
   readonly queue: { readonly maxWaiting: number; readonly maxWaitMs: number }
+  readonly alerts: AlertPolicy
 }
 
 export interface PoolConfig {
@@ -107,6 +111,8 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   credit: Credit
   /** Spending that was settled since the latest lookup duty was handed out. */
   spentSinceAskedUsd: number
+  /** How fast it spends; null until it has. */
+  spendRate: SpendRate | null
   /** When OpenRouter stops accepting the key; null for never, or if it is unknown. */
   expiresAtMs: number | null
   latency: PeakEwma | null
@@ -183,6 +189,7 @@ export interface PoolState {
   readonly ledger: Ledger
   readonly generations: Generations
   readonly reconciliations: Reconciliations
+  readonly alerts: Alerts
   /** Moving average of what an answer costs, and of what a token of it costs. */
   meanCostUsd: number
   meanTokenUsd: number
@@ -249,6 +256,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     ledger,
     generations: createGenerations(),
     reconciliations: createReconciliations(),
+    alerts: createAlerts(),
     meanCostUsd: 0,
     meanTokenUsd: 0,
     lookupsDueAtMs: 0,
@@ -301,6 +309,7 @@ function createKey(
     lookup: NEVER_LOOKED_UP,
     credit: UNKNOWN_CREDIT,
     spentSinceAskedUsd: 0,
+    spendRate: null,
     expiresAtMs: null,
     latency: null,
     meanHoldMs: null,

@@ -26,7 +26,7 @@ export interface KeySnapshot {
   /** Null while it is unknown. */
   readonly credit: CreditSnapshot | null
   readonly expiresAtMs: number | null
-  /** Whether it expires within `EXPIRY_WARNING_MS`, or has expired. */
+  /** Whether it expires soon, as alerts see it, or has expired. */
   readonly expiresSoon: boolean
   /** Peak EWMA of the time to first output; null while unmeasured. */
   readonly latencyMs: number | null
@@ -78,9 +78,6 @@ export interface BudgetSnapshot {
 /** A snapshot is taken each second while somebody looks; the clients' own list has them all. */
 export const MAX_BUDGETS_SHOWN = 100
 
-/** How long before a key expires its operator is warned: a week. */
-export const EXPIRY_WARNING_MS = 7 * 24 * 60 * 60_000
-
 /** No model has an empty name. So benches of single models exclude no key in a snapshot. */
 const NO_MODEL = modelId('')
 
@@ -91,7 +88,7 @@ export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
   const keys = standing.map(({ key, exclusions }) => {
     const breaker = panic ? [] : breakerExclusions(key, nowMs)
     const exclusion = first([...exclusions, ...breaker])
-    return keySnapshot(key, exclusion, nowMs)
+    return keySnapshot(key, exclusion, { nowMs, policy: state.policy })
   })
   return {
     panic,
@@ -137,7 +134,11 @@ export function usableKeys(state: PoolState, nowMs: number): number {
   return usable
 }
 
-function keySnapshot(key: KeyState, exclusion: Exclusion | undefined, nowMs: number): KeySnapshot {
+function keySnapshot(
+  key: KeyState,
+  exclusion: Exclusion | undefined,
+  { nowMs, policy }: { readonly nowMs: number; readonly policy: PoolState['policy'] },
+): KeySnapshot {
   const { expiresAtMs, latency, rpm, tpm } = key
   return {
     id: key.id,
@@ -148,7 +149,7 @@ function keySnapshot(key: KeyState, exclusion: Exclusion | undefined, nowMs: num
     inFlight: key.inFlight,
     credit: creditSnapshot(key, nowMs),
     expiresAtMs,
-    expiresSoon: expiresAtMs !== null && expiresAtMs - nowMs < EXPIRY_WARNING_MS,
+    expiresSoon: expiresAtMs !== null && expiresAtMs - nowMs < policy.alerts.keyExpiresMs,
     latencyMs: valueMs(latency, nowMs),
     rpmUsed: rpm === null ? null : shareUsed(rpm, nowMs),
     tpmUsed: tpm === null ? null : shareUsed(tpm, nowMs),

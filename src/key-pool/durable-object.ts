@@ -1,9 +1,9 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Drift } from '../balancing/accounting/drift.ts'
 import type { Spending } from '../balancing/accounting/ledger.ts'
+import type { Undelivered } from '../balancing/alerts/alert-outbox.ts'
+import type { AlertChange } from '../balancing/alerts/alerts.ts'
 import type { AuditEntry } from '../balancing/clients/audit.ts'
-import { usdOf } from '../balancing/clients/budget.ts'
-import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
 import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
@@ -14,6 +14,8 @@ import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
 import { PoolHost } from './host.ts'
 import type {
+  AlertsReply,
+  AlertsRequest,
   AwaitReply,
   AwaitRequest,
   DirectoryReply,
@@ -46,7 +48,8 @@ export class KeyPool extends DurableObject<Env> {
       sync: () => ctx.waitUntil(ctx.storage.sync()),
       logBug,
       logTransition,
-      logThreshold,
+      logAlert,
+      logUndelivered,
       logDrift,
     })
   }
@@ -95,6 +98,10 @@ export class KeyPool extends DurableObject<Env> {
     return this.#open().audit()
   }
 
+  alerts(request: AlertsRequest): AlertsReply {
+    return this.#open().alerts(request)
+  }
+
   quotas(id: ClientId): readonly QuotaView[] {
     return this.#open().quotas(id)
   }
@@ -119,13 +126,17 @@ function logTransition({ kind, what, id, reason, untilMs }: Transition): void {
   else console.log(line)
 }
 
-/** One line when a budget has passed half, four fifths or all of what it pays for. */
-function logThreshold({ owner, budget, percent }: ThresholdPassed): void {
-  const { usd, period } = budget.terms
-  const spent = usdOf(budget.spentNanos)
-  console.warn(
-    JSON.stringify({ message: 'budget_threshold', owner, period, percent, usd, spent_usd: spent }),
-  )
+/** One line when an alert begins, and one when it ends. */
+function logAlert({ phase, alert: { event, facts, sinceMs } }: AlertChange): void {
+  const began = phase === 'end' ? { began_at: isoTime(sinceMs) } : {}
+  const line = JSON.stringify({ message: event, alert: phase, ...facts, ...began })
+  if (phase === 'begin') console.warn(line)
+  else console.log(line)
+}
+
+/** One line for a message that its address never gets. */
+function logUndelivered({ to, why, message: { event, phase, id } }: Undelivered): void {
+  console.error(JSON.stringify({ message: 'alert_undelivered', to, why, event, alert: phase, id }))
 }
 
 /** One line when a key spent another sum in a UTC day at OpenRouter than was booked here. */

@@ -5,6 +5,8 @@ import {
   type GenerationDuty,
   noteGenerationReport,
 } from '../balancing/accounting/reconciliation.ts'
+import type { AlertDuty } from '../balancing/alerts/alert-outbox.ts'
+import { hasAlertChanges } from '../balancing/alerts/alert-watch.ts'
 import { type AuditEntry, noteInAudit } from '../balancing/clients/audit.ts'
 import { directory } from '../balancing/clients/caller.ts'
 import { calledBack } from '../balancing/clients/charges-ahead.ts'
@@ -43,7 +45,11 @@ import {
 } from './exchange-checks.ts'
 import { createHeldCalls, type HeldCalls } from './held-calls.ts'
 import type { HostPorts } from './host-ports.ts'
+import { PoolAlerts } from './pool-alerts.ts'
 import {
+  ALERTS_PER_STEP,
+  type AlertsReply,
+  type AlertsRequest,
   AWAIT_MS,
   type AwaitReply,
   type AwaitRequest,
@@ -54,6 +60,7 @@ import {
   type ExchangeReply,
   type ExchangeRequest,
   type HealthReply,
+  MAX_ALERTS,
   MAX_DUTIES,
   MAX_GENERATIONS,
   type ManageRequest,
@@ -82,6 +89,7 @@ export class PoolHost {
   readonly #ports: HostPorts
   readonly #held: HeldCalls
   readonly #checkpoints: Checkpoints
+  readonly #alerts: PoolAlerts
   #cancelWake: () => void = () => undefined
   #watchDueMs: number | null = null
   /** What was out of use at the last count. */
@@ -93,6 +101,7 @@ export class PoolHost {
     this.#pool = pool
     this.#ports = ports
     this.#held = createHeldCalls((ms, callback) => ports.timer(ms, callback))
+    this.#alerts = new PoolAlerts(pool, ports)
     const records = ports.store.load()
     restore(pool, records, ports.nowMs())
     ports.store.forget(forgottenRows(pool, records, ports.nowMs()))
@@ -119,6 +128,9 @@ export class PoolHost {
     for (const item of listOf(request.settlements)) this.#settle(item, nowMs)
     for (const item of listOf(request.lookups)) this.#report(item, nowMs)
     for (const item of listOf(request.reconciled)) this.#reconcile(item, nowMs)
+    for (const item of listOf(request.delivered)) {
+      this.#guard(() => this.#alerts.note(item, nowMs))
+    }
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
     const { lookups, generations } = this.#takeDuties(request, nowMs)
     this.#guard(() => this.#serve(nowMs))
@@ -126,16 +138,19 @@ export class PoolHost {
     const ahead = listOf(request.orders).map((item) => this.#hold(item, nowMs))
     const back = calledBack(this.#pool.clients, nowMs)
     this.#noteChange()
+    const usable = this.#countUsable(nowMs)
+    const alerts = request.takesNoDuties ? [] : this.#takeAlerts(ALERTS_PER_STEP, nowMs)
     return {
       version: 1,
       decisions,
       lookups,
+      ...(alerts.length === 0 ? {} : { alerts }),
       ...(generations.length === 0 ? {} : { generations }),
       ...(ahead.length === 0 ? {} : { ahead }),
       clientsVersion: this.#pool.clients.version,
       ...(this.#pool.queue.size === 0 ? {} : { waiting: true }),
       ...(back.length === 0 ? {} : { calledBack: back }),
-      usableKeys: this.#countUsable(nowMs),
+      usableKeys: usable,
     }
   }
 
@@ -213,12 +228,31 @@ export class PoolHost {
     return { version: 1, usableKeys: this.#countUsable(this.#ports.nowMs()) }
   }
 
-  /** Hands out lookup duties that no request has taken. The pool is not written for it. */
-  duties({ max, maxGenerations = 0 }: DutiesRequest): DutiesReply {
+  /** Hands out duties that no request has taken. The pool is written only if an alert begins or ends. */
+  duties({ max, maxGenerations = 0, maxAlerts = 0 }: DutiesRequest): DutiesReply {
     const nowMs = this.#ports.nowMs()
     const lookups = takeDutiesAtRest(this.#pool, boundedBy(MAX_DUTIES, max), nowMs)
     const generations = this.#takeGenerations(boundedBy(MAX_GENERATIONS, maxGenerations), nowMs)
-    return { version: 1, lookups, ...(generations.length === 0 ? {} : { generations }) }
+    this.#guard(() => this.#alerts.watch(nowMs))
+    const alerts = this.#takeAlerts(boundedBy(MAX_ALERTS, maxAlerts), nowMs)
+    return {
+      ...{ version: 1, lookups },
+      ...(generations.length === 0 ? {} : { generations }),
+      ...(alerts.length === 0 ? {} : { alerts }),
+    }
+  }
+
+  /** Shows what operators are told of, and notes what they have tried. */
+  alerts(request: AlertsRequest): AlertsReply {
+    const reply = this.#alerts.answer(request, this.#ports.nowMs())
+    if (request.kind === 'tested') this.#noteChange()
+    return reply
+  }
+
+  /** What begins or ends in a step is on disk before anybody is told of it. */
+  #takeAlerts(most: number, nowMs: number): readonly AlertDuty[] {
+    if (hasAlertChanges(this.#pool)) this.#noteChange()
+    return this.#guard(() => this.#alerts.take(most, nowMs)) ?? []
   }
 
   #takeDuties({ takesNoDuties }: ExchangeRequest, nowMs: number) {
@@ -283,11 +317,12 @@ export class PoolHost {
     return this.#usable.count
   }
 
-  /** The object tells them itself: it sees each once, and no answer to a Worker can lose one. */
+  /** The object logs them itself: it sees each once, and no answer to a Worker can lose one. */
   #tellTransitions(nowMs: number): void {
     const out = outOfUse(this.#pool, nowMs)
     for (const transition of transitions(this.#out, out)) this.#ports.logTransition(transition)
     this.#out = out
+    this.#alerts.watch(nowMs)
   }
 
   #deadlineMs(leaseId: LeaseId): number {

@@ -7,6 +7,8 @@ import type { ClientId, KeyId } from '../balancing/ids.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './durable-object.ts'
 import type {
+  AlertsReply,
+  AlertsRequest,
   AwaitReply,
   AwaitRequest,
   DirectoryReply,
@@ -49,6 +51,8 @@ export interface PoolClient {
   manageClients(request: ManageRequest): Promise<PoolAnswer<ClientsReply>>
   /** The last changes that operators made, the newest first. */
   audit(): Promise<PoolAnswer<readonly AuditEntry[]>>
+  /** What operators are told of. */
+  alerts(request: AlertsRequest): Promise<PoolAnswer<AlertsReply>>
   /** The limits of a client and of its group, with what is used of them. */
   quotas(id: ClientId): Promise<PoolAnswer<readonly QuotaView[]>>
 }
@@ -74,6 +78,7 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
       withinLimit(() => orIfMissing(async () => await stub().clientDirectory(known), NO_CLIENTS)),
     manageClients: (request) => withinLimit(async () => await stub().manageClients(request)),
     audit: () => withinLimit(async () => await stub().audit()),
+    alerts: (request) => withinLimit(async () => await stub().alerts(request)),
     quotas: (id) =>
       withinLimit(() =>
         orIfMissing(async (): Promise<readonly QuotaView[]> => await stub().quotas(id), []),

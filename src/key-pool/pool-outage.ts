@@ -45,6 +45,7 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     clientDirectory: (known) => ask(() => pool.clientDirectory(known)),
     manageClients: (request) => ask(() => pool.manageClients(request)),
     audit: () => ask(() => pool.audit()),
+    alerts: (request) => ask(() => pool.alerts(request)),
     quotas: (id) => ask(() => pool.quotas(id)),
   }
 }

@@ -1,4 +1,11 @@
 import type { GenerationDuty, GenerationReport } from '../balancing/accounting/reconciliation.ts'
+import type {
+  AlertDuty,
+  Delivery,
+  DeliveryNote,
+  DeliveryReport,
+} from '../balancing/alerts/alert-outbox.ts'
+import type { ActiveAlert } from '../balancing/alerts/alerts.ts'
 import type { DirectoryEntry } from '../balancing/clients/caller.ts'
 import type { ClientsOrder } from '../balancing/clients/registry.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
@@ -26,6 +33,8 @@ export interface ExchangeRequest {
   readonly orders?: readonly LeaseOrder[]
   /** What OpenRouter told of answers whose usage was estimated. An older object ignores it. */
   readonly reconciled?: readonly GenerationReport[]
+  /** What became of messages to operators. An older object hands out none. */
+  readonly delivered?: readonly DeliveryReport[]
   /** True from a Worker that carries out no lookup duties, so that the reply hands out none. */
   readonly takesNoDuties?: true
 }
@@ -38,6 +47,8 @@ export interface ExchangeReply {
   readonly lookups: readonly LookupDuty[]
   /** Answers that only this Worker gets: ask OpenRouter about them now, and report it. */
   readonly generations?: readonly GenerationDuty[]
+  /** Messages to operators that only this Worker gets: send them now, and report it. */
+  readonly alerts?: readonly AlertDuty[]
   /** See `DirectoryReply`. */
   readonly clientsVersion?: number
   /** For each of `orders`, in the same order, the leases that are held for it. */
@@ -76,6 +87,8 @@ export interface DutiesRequest {
   readonly max: number
   /** The most generations that it will ask about. An older Worker asks about none. */
   readonly maxGenerations?: number
+  /** The most messages that it will send to each address. An older Worker sends none. */
+  readonly maxAlerts?: number
 }
 
 /** The lookup duties that are due while no request takes them along. The most overdue come first. */
@@ -83,11 +96,29 @@ export interface DutiesReply {
   readonly version: 1
   readonly lookups: readonly LookupDuty[]
   readonly generations?: readonly GenerationDuty[]
+  readonly alerts?: readonly AlertDuty[]
+}
+
+/** What an operator asks about alerts, or has done: a test goes into the audit. */
+export type AlertsRequest =
+  | { readonly kind: 'list' }
+  | { readonly kind: 'tested'; readonly to: string; readonly by: string }
+
+export interface AlertsReply {
+  readonly version: 1
+  readonly active: readonly ActiveAlert[]
+  /** What is not delivered yet, the oldest first for each address. */
+  readonly queued: readonly Delivery[]
+  /** The latest reports, the newest first. In memory only. */
+  readonly latest: readonly DeliveryNote[]
 }
 
 /** The object hands out no more duties at once, whatever a Worker says. */
 export const MAX_DUTIES = 30
 export const MAX_GENERATIONS = 100
+export const MAX_ALERTS = 20
+/** A request's Worker has half a minute after its answer, and each message may take some seconds. */
+export const ALERTS_PER_STEP = 4
 
 /**
  * What has become of a waiting request. The object holds the reply back until the request is

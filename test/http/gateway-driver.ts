@@ -103,7 +103,8 @@ export function withOwnPool(bindings: Readonly<Record<string, unknown>>) {
       throw bug
     },
     logTransition: () => undefined,
-    logThreshold: () => undefined,
+    logAlert: () => undefined,
+    logUndelivered: () => undefined,
     logDrift: () => undefined,
   })
   return { ...bindings, KEY_POOL: { getByName: () => host } }

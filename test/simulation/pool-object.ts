@@ -158,6 +158,7 @@ export class PoolObject {
         call(async () => this.#watched('order', null, ({ host }) => host.manageClients(given))),
       audit: () => plain((host) => host.audit()),
       quotas: (id) => plain((host) => host.quotas(id)),
+      alerts: (given) => plain((host) => host.alerts(given)),
     }
   }
 
@@ -173,7 +174,8 @@ export class PoolObject {
       sync: () => undefined,
       logBug: (bug) => void this.bugs.push(bug),
       logTransition: () => undefined,
-      logThreshold: () => undefined,
+      logAlert: () => undefined,
+      logUndelivered: () => undefined,
       logDrift: () => undefined,
     })
     this.#witness.born(state, number, how)

@@ -4,6 +4,9 @@ import { type Generation, youngestGenerations } from '../accounting/generations.
 import { isForgettable, type Tally } from '../accounting/ledger.ts'
 import type { SpendRecord } from '../accounting/max-spend.ts'
 import type { Reconciliation } from '../accounting/reconciliation.ts'
+import type { SpendRate } from '../accounting/spend-rate.ts'
+import type { Delivery } from '../alerts/alert-outbox.ts'
+import type { ActiveAlert } from '../alerts/alerts.ts'
 import { type ClientsRecords, type QuotaRecord, quotaRecords } from '../clients/client-records.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
@@ -66,6 +69,7 @@ export interface CountersRecord {
     /** As in a key's record. */
     readonly fingerprint: string | null
     readonly spentDay: DayOfSpending | null
+    readonly spendRate: SpendRate | null
   }[]
   readonly routes: readonly RouteRecord[]
   readonly meanCostUsd: number
@@ -117,6 +121,8 @@ export interface PoolRecords extends ClientsRecords {
   readonly accounts: ReadonlyMap<AccountId, AccountRecord>
   readonly models: ModelsRecord
   readonly spends: ReadonlyMap<KeyId, SpendRecord>
+  readonly alerts: readonly ActiveAlert[]
+  readonly deliveries: readonly Delivery[]
   readonly checkpoint: Partial<Checkpoint>
   /** Whether something happened after the checkpoint, so that it is not the pool's last state. */
   readonly outdated: boolean
@@ -169,15 +175,16 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     counters: {
       turns: state.turns,
       retryTokens: state.retryBudget.ceiling.tokens,
-      keys: keys.map(({ id, lastTurn, credit, expiresAtMs, lookup, epoch, config, spentDay }) => ({
-        id,
-        lastTurn,
-        credit,
-        expiresAtMs,
-        lookupAtMs: dueAtMs(lookup),
-        epoch,
-        fingerprint: config.fingerprint,
-        spentDay,
+      keys: keys.map((key) => ({
+        id: key.id,
+        lastTurn: key.lastTurn,
+        credit: key.credit,
+        expiresAtMs: key.expiresAtMs,
+        lookupAtMs: dueAtMs(key.lookup),
+        epoch: key.epoch,
+        fingerprint: key.config.fingerprint,
+        spentDay: key.spentDay,
+        spendRate: key.spendRate,
       })),
       routes: state.routes.map((route) => routeRecord(route, keys)),
       meanCostUsd: state.meanCostUsd,

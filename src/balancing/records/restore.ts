@@ -2,6 +2,8 @@ import { rememberGeneration } from '../accounting/generations.ts'
 import { spendingOf } from '../accounting/ledger.ts'
 import { restoreSpend } from '../accounting/max-spend.ts'
 import { restoreReconciliation } from '../accounting/reconciliation.ts'
+import { restoreDeliveries } from '../alerts/alert-outbox.ts'
+import { alertName } from '../alerts/alerts.ts'
 import { restoreAudit } from '../clients/audit.ts'
 import { restoreBudgets, restoreClients, restoreQuotas } from '../clients/client-records.ts'
 import { restoreCharge } from '../clients/clients.ts'
@@ -41,6 +43,8 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
   for (const [model, bench] of records.models) state.modelBenches.set(model, bench)
   restoreClients(state.clients, records, nowMs)
   restoreAudit(state.audit, records.audit)
+  for (const alert of records.alerts) state.alerts.active.set(alertName(alert), alert)
+  restoreDeliveries(state.alerts.outbox, records.deliveries)
   restoreCheckpoint(state, records, nowMs)
   restoreBudgets(state.clients, records.budgets, nowMs)
   for (const { id, spend, tally } of state.keys.values()) {
@@ -147,6 +151,7 @@ function restoreCredit(
   key.credit = record.credit
   key.expiresAtMs = record.expiresAtMs
   key.spentDay = record.spentDay
+  key.spendRate = record.spendRate
   // A key in doubt is looked up at once, so its duty keeps its own time.
   if (key.lookup.doubtedAtMs !== null) return
   // By today's configuration: `refresh_s` may have been lowered since.
