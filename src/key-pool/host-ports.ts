@@ -1,6 +1,6 @@
 import type { Drift } from '../balancing/accounting/drift.ts'
+import type { AlertChange } from '../balancing/alerts/alert.ts'
 import type { Undelivered } from '../balancing/alerts/alert-outbox.ts'
-import type { AlertChange } from '../balancing/alerts/alerts.ts'
 import type { PoolState } from '../balancing/pool-state.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { Store } from './record-store.ts'

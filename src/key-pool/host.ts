@@ -32,6 +32,7 @@ import { settle } from '../balancing/serving/lease-end.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import { type OutOfUse, outOfUse, transitions } from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
+import { PoolAlerts } from './alerts/pool-alerts.ts'
 import { Checkpoints } from './checkpoints.ts'
 import {
   isGenerationReport,
@@ -45,7 +46,6 @@ import {
 } from './exchange-checks.ts'
 import { createHeldCalls, type HeldCalls } from './held-calls.ts'
 import type { HostPorts } from './host-ports.ts'
-import { PoolAlerts } from './pool-alerts.ts'
 import {
   ALERTS_PER_STEP,
   type AlertsReply,

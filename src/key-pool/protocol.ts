@@ -1,11 +1,11 @@
 import type { GenerationDuty, GenerationReport } from '../balancing/accounting/reconciliation.ts'
+import type { ActiveAlert } from '../balancing/alerts/alert.ts'
 import type {
   AlertDuty,
   Delivery,
   DeliveryNote,
   DeliveryReport,
 } from '../balancing/alerts/alert-outbox.ts'
-import type { ActiveAlert } from '../balancing/alerts/alerts.ts'
 import type { DirectoryEntry } from '../balancing/clients/caller.ts'
 import type { ClientsOrder } from '../balancing/clients/registry.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'

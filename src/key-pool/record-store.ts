@@ -10,7 +10,7 @@ import {
   type PoolRecords,
 } from '../balancing/records/checkpoint.ts'
 import type { ForgottenRows } from '../balancing/records/forgotten-rows.ts'
-import { activeAlertSchema, deliverySchema } from './alert-schemas.ts'
+import { activeAlertSchema, deliverySchema } from './alerts/alert-schemas.ts'
 import {
   auditEntrySchema,
   budgetRecordsSchema,

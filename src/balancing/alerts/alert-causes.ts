@@ -10,8 +10,8 @@ import { asOf } from '../health/circuit-breaker.ts'
 import { modelId } from '../ids.ts'
 import type { QuotaOwner, SpendPeriod } from '../limits/quota-charge.ts'
 import type { KeyState, PoolState } from '../pool-state.ts'
+import { type AlertCause, type AlertFacts, alertName } from './alert.ts'
 import type { AlertPolicy } from './alert-policy.ts'
-import { type AlertCause, type AlertFacts, alertName } from './alerts.ts'
 
 /** All that there is now to be told of. Looks at each key once. */
 export function causesOf(state: PoolState, nowMs: number): AlertCause[] {

@@ -1,6 +1,6 @@
 import type { Random } from '../random.ts'
+import type { AlertChange } from './alert.ts'
 import type { AlertPolicy } from './alert-policy.ts'
-import type { AlertChange } from './alerts.ts'
 
 /** One alert in a message, as it is told. */
 export interface ToldAlert {
@@ -159,9 +159,9 @@ function put(
     return
   }
   const missed = queue.length < MAX_QUEUE ? 0 : dropOldest(outbox, queue)
-  const id = `msg_${nowMs.toString(36)}${hex(random)}${hex(random)}`
-  const bare = { id, event, phase, atMs: nowMs, alerts: [], more: 0, missed }
   outbox.lastNumber += 1
+  const id = `msg_${nowMs.toString(36)}_${outbox.lastNumber}_${hex(random)}${hex(random)}`
+  const bare = { id, event, phase, atMs: nowMs, alerts: [], more: 0, missed }
   const message = grown(bare, changes)
   queue.push({ to, number: outbox.lastNumber, message, tries: 0, dueAtMs: 0, takenUntilMs: 0 })
   outbox.changed.add(id)

@@ -1,8 +1,9 @@
 import { forgetThreshold } from '../clients/budget-thresholds.ts'
 import type { PoolState, Step } from '../pool-state.ts'
+import type { AlertChange } from './alert.ts'
 import { causesOf, toldBudget } from './alert-causes.ts'
 import { tell } from './alert-outbox.ts'
-import { type AlertChange, followCauses } from './alerts.ts'
+import { followCauses } from './alerts.ts'
 
 /**
  * Looks what there is to be told of: begins and ends alerts, and puts messages about them into the

@@ -1,6 +1,7 @@
 import { type SpendRecord, spendRecord } from '../accounting/max-spend.ts'
+import type { ActiveAlert } from '../alerts/alert.ts'
 import { type Delivery, takeDeliveryRecords } from '../alerts/alert-outbox.ts'
-import { type ActiveAlert, takeAlertRecords } from '../alerts/alerts.ts'
+import { takeAlertRecords } from '../alerts/alerts.ts'
 import { type AuditEntry, takeAudit } from '../clients/audit.ts'
 import type { BudgetRecord } from '../clients/budget.ts'
 import {

@@ -1,6 +1,6 @@
+import type { AlertFacts } from '../../balancing/alerts/alert.ts'
 import type { AlertMessage, ToldAlert } from '../../balancing/alerts/alert-outbox.ts'
 import type { AlertEvent } from '../../balancing/alerts/alert-policy.ts'
-import type { AlertFacts } from '../../balancing/alerts/alerts.ts'
 
 /** An event in words. */
 interface Words {

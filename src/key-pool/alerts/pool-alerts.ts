@@ -3,12 +3,12 @@ import {
   type DeliveryReport,
   noteDelivery,
   takeAlertDuties,
-} from '../balancing/alerts/alert-outbox.ts'
-import { watchForAlerts } from '../balancing/alerts/alert-watch.ts'
-import { noteInAudit } from '../balancing/clients/audit.ts'
-import type { PoolState } from '../balancing/pool-state.ts'
-import type { HostPorts } from './host-ports.ts'
-import type { AlertsReply, AlertsRequest } from './protocol.ts'
+} from '../../balancing/alerts/alert-outbox.ts'
+import { watchForAlerts } from '../../balancing/alerts/alert-watch.ts'
+import { noteInAudit } from '../../balancing/clients/audit.ts'
+import type { PoolState } from '../../balancing/pool-state.ts'
+import type { HostPorts } from '../host-ports.ts'
+import type { AlertsReply, AlertsRequest } from '../protocol.ts'
 
 /** The part of the pool's host that tells operators. It only keeps messages: Workers deliver them. */
 export class PoolAlerts {

@@ -1,8 +1,8 @@
 import * as z from 'zod/mini'
-import type { Delivery } from '../balancing/alerts/alert-outbox.ts'
-import { ALERT_EVENTS } from '../balancing/alerts/alert-policy.ts'
-import type { ActiveAlert } from '../balancing/alerts/alerts.ts'
-import { entries, orElse } from './or-else.ts'
+import type { ActiveAlert } from '../../balancing/alerts/alert.ts'
+import type { Delivery } from '../../balancing/alerts/alert-outbox.ts'
+import { ALERT_EVENTS } from '../../balancing/alerts/alert-policy.ts'
+import { entries, orElse } from '../or-else.ts'
 
 /** Schemas of what is stored of alerts; see record-schemas.ts for how they are read. */
 
