@@ -69,7 +69,7 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health'],
+  ...['alerts', 'audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health'],
   ...['keyForGeneration', 'manageClients', 'quotas', 'snapshot', 'spending', 'whenDecided'],
 ] as const
 
@@ -110,6 +110,10 @@ export const STORED_FIELDS = {
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],
+  alert: [
+    ...['account', 'event', 'expires_at', 'facts', 'goneSinceMs', 'key', 'sinceMs', 'subject'],
+    ...['total', 'until', 'usable'],
+  ],
   checkpoint: [
     ...['all', 'amount', 'asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byGroup', 'byKey'],
     'cachedTokens',
@@ -149,6 +153,7 @@ export const STORED_FIELDS = {
       'savedAtMs',
       'slot',
       'smoothedWeights',
+      'spendRate',
       'spentDay',
       'stale',
       'successes',
@@ -157,7 +162,7 @@ export const STORED_FIELDS = {
       'total',
       'tpm',
     ],
-    ...['turns', 'unclaimedMs', 'weekUsd'],
+    ...['turns', 'unclaimedMs', 'usdPerHour', 'weekUsd'],
   ],
 } as const
 

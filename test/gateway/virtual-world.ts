@@ -9,7 +9,7 @@ import type { StrategyName } from '../../src/balancing/strategies/strategy-regis
 import type { AlertAddress } from '../../src/config/alerts/alert-addresses.ts'
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
-import { createAlertDelivery } from '../../src/gateway/alerts/alert-delivery.ts'
+import { type AlertDelivery, createAlertDelivery } from '../../src/gateway/alerts/alert-delivery.ts'
 import { createSecretRedaction } from '../../src/gateway/answers/secret-redaction.ts'
 import { ByteBudget } from '../../src/gateway/byte-budget.ts'
 import type {
@@ -96,6 +96,8 @@ export interface WorldOptions {
   readonly shape?: ApiShape
   /** Where alerts go. `pool.alerts` says which. */
   readonly addresses?: readonly AlertAddress[]
+  /** Who answers there. */
+  readonly receiver?: Ports['fetch']
 }
 
 export interface SendOptions {
@@ -262,6 +264,10 @@ function createIsolates(pool: PoolClient) {
   }
 }
 
+function deliveryOf(ports: Ports, { addresses = [], receiver }: WorldOptions): AlertDelivery {
+  return createAlertDelivery({ ...ports, fetch: receiver ?? ports.fetch }, addresses)
+}
+
 async function askAtRest(pool: PoolClient, ask: GenerationLookups): Promise<void> {
   const answer = await pool.duties({ max: 0, maxGenerations: 60 })
   const duties = answer.kind === 'answer' ? (answer.value.generations ?? []) : []
@@ -331,7 +337,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
       pool: isolates.poolOf(isolate),
       ...{ ring, lookups },
       generations,
-      deliver: createAlertDelivery(ports, options.addresses ?? []).deliver,
+      deliver: deliveryOf(ports, options).deliver,
       leases: isolates.leasesOf(isolate),
       onPoolUnavailable: options.onPoolUnavailable ?? 'open',
       background: (work) => void background.push(work),
