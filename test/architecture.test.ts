@@ -66,10 +66,22 @@ describe('rooms', () => {
     'openrouter/failures': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/requests': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/prices': [...['openrouter/json-value.ts', 'openrouter/requests', 'balancing/*']],
-    'key-pool': ['balancing/*', 'config', 'key-pool/alerts', 'zod', 'cloudflare:workers'],
+    'key-pool': [
+      ...[
+        'balancing/*',
+        'config',
+        'key-pool/alerts',
+        'key-pool/history',
+        'zod',
+        'cloudflare:workers',
+      ],
+    ],
     'key-pool/alerts': [
       ...['key-pool/host-ports.ts', 'key-pool/protocol.ts', 'key-pool/or-else.ts'],
       ...['balancing/*', 'zod'],
+    ],
+    'key-pool/history': [
+      ...['balancing/*', 'key-pool/or-else.ts', 'key-pool/record-schemas.ts', 'zod'],
     ],
     gateway: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
     'gateway/attempts': [

@@ -1,4 +1,5 @@
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
+import { createDays, type Days } from './accounting/day-usage.ts'
 import type { DayOfSpending, Drift } from './accounting/drift.ts'
 import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
@@ -9,8 +10,10 @@ import {
   type MaxSpend,
   renewSpend,
 } from './accounting/max-spend.ts'
+import { createRecentMinutes, type RecentMinutes } from './accounting/recent-minutes.ts'
 import { createReconciliations, type Reconciliations } from './accounting/reconciliation.ts'
 import type { SpendRate } from './accounting/spend-rate.ts'
+import { createKeyTimes, type KeyTimes } from './accounting/time-histogram.ts'
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
@@ -116,6 +119,7 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   /** When OpenRouter stops accepting the key; null for never, or if it is unknown. */
   expiresAtMs: number | null
   latency: PeakEwma | null
+  readonly times: KeyTimes
   /** Moving average of how long its leases last; null until the first live lease is settled. */
   meanHoldMs: number | null
   /** The largest request, in tokens, that the key can still pay for, as OpenRouter last said. */
@@ -187,6 +191,8 @@ export interface PoolState {
   readonly affinities: Affinities
   readonly retryBudget: RetryBudget
   readonly ledger: Ledger
+  readonly minutes: RecentMinutes
+  readonly days: Days
   readonly generations: Generations
   readonly reconciliations: Reconciliations
   readonly alerts: Alerts
@@ -254,6 +260,8 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     affinities,
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
     ledger,
+    minutes: createRecentMinutes(),
+    days: createDays(),
     generations: createGenerations(),
     reconciliations: createReconciliations(),
     alerts: createAlerts(),
@@ -312,6 +320,7 @@ function createKey(
     spendRate: null,
     expiresAtMs: null,
     latency: null,
+    times: createKeyTimes(),
     meanHoldMs: null,
     rpm: createMeter(config.rpm),
     tpm: createMeter(config.tpm),

@@ -193,6 +193,7 @@ function isSettlement(value: unknown): value is Settlement {
     Array.isArray(benches) &&
     isAmountIfAny(rest.affordableTokens) &&
     isAmountIfAny(rest.firstOutputMs) &&
+    isAmountIfAny(rest.tookMs) &&
     (rest.generationId === undefined || isText(rest.generationId)) &&
     (rest.unknownError === undefined || isText(rest.unknownError)) &&
     (rest.usage === undefined || isUsage(rest.usage)) &&

@@ -1,11 +1,10 @@
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
-import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledger.ts'
+import { NO_SPENDING, type Spending, spendingOf } from '../balancing/accounting/ledger.ts'
 import {
   forgetHolds,
   type GenerationDuty,
   noteGenerationReport,
 } from '../balancing/accounting/reconciliation.ts'
-import type { AlertDuty } from '../balancing/alerts/alert-outbox.ts'
 import { hasAlertChanges } from '../balancing/alerts/alert-watch.ts'
 import { type AuditEntry, noteInAudit } from '../balancing/clients/audit.ts'
 import { directory } from '../balancing/clients/caller.ts'
@@ -32,6 +31,12 @@ import { settle } from '../balancing/serving/lease-end.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import { type OutOfUse, outOfUse, transitions } from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
+import {
+  ALERTS_PER_STEP,
+  type AlertsReply,
+  type AlertsRequest,
+  MAX_ALERTS,
+} from './alerts/alert-protocol.ts'
 import { PoolAlerts } from './alerts/pool-alerts.ts'
 import { Checkpoints } from './checkpoints.ts'
 import {
@@ -45,11 +50,17 @@ import {
   readSettlement,
 } from './exchange-checks.ts'
 import { createHeldCalls, type HeldCalls } from './held-calls.ts'
+import type {
+  HistoryQuery,
+  HistoryReply,
+  RequestsQuery,
+  RequestsReply,
+  UsageQuery,
+  UsageReply,
+} from './history/history-protocol.ts'
+import { PoolHistory } from './history/pool-history.ts'
 import type { HostPorts } from './host-ports.ts'
 import {
-  ALERTS_PER_STEP,
-  type AlertsReply,
-  type AlertsRequest,
   AWAIT_MS,
   type AwaitReply,
   type AwaitRequest,
@@ -60,7 +71,6 @@ import {
   type ExchangeReply,
   type ExchangeRequest,
   type HealthReply,
-  MAX_ALERTS,
   MAX_DUTIES,
   MAX_GENERATIONS,
   type ManageRequest,
@@ -90,6 +100,7 @@ export class PoolHost {
   readonly #held: HeldCalls
   readonly #checkpoints: Checkpoints
   readonly #alerts: PoolAlerts
+  readonly #history: PoolHistory
   #cancelWake: () => void = () => undefined
   #watchDueMs: number | null = null
   /** What was out of use at the last count. */
@@ -107,10 +118,12 @@ export class PoolHost {
     ports.store.forget(forgottenRows(pool, records, ports.nowMs()))
     // As the object knew it when it last lived: what has come back since is told, and no more.
     this.#out = outOfUse(pool, pool.restoredAtMs > 0 ? pool.restoredAtMs : ports.nowMs())
+    this.#history = new PoolHistory(pool, ports.store.archive)
     // A restart compares with what was out of use at the moment of the checkpoint.
     this.#checkpoints = new Checkpoints(pool, ports, {
       guard: (step) => this.#guard(step),
       before: (nowMs) => this.#tellTransitions(nowMs),
+      after: (nowMs) => this.#history.write(nowMs),
     })
   }
 
@@ -128,10 +141,9 @@ export class PoolHost {
     for (const item of listOf(request.settlements)) this.#settle(item, nowMs)
     for (const item of listOf(request.lookups)) this.#report(item, nowMs)
     for (const item of listOf(request.reconciled)) this.#reconcile(item, nowMs)
-    for (const item of listOf(request.delivered)) {
-      this.#guard(() => this.#alerts.note(item, nowMs))
-    }
+    this.#alerts.note(listOf(request.delivered), nowMs)
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
+    this.#history.note(listOf(request.requests))
     const { lookups, generations } = this.#takeDuties(request, nowMs)
     this.#guard(() => this.#serve(nowMs))
     // Last, so that nobody who waits or asks goes without for the sake of a request yet to come.
@@ -177,7 +189,8 @@ export class PoolHost {
   /** What a client has spent. */
   spending(clientId: ClientId): Spending {
     const nowMs = this.#ports.nowMs()
-    return spendingOf(tallyOf(this.#pool.ledger.byClient, clientId, nowMs), nowMs)
+    const tally = this.#pool.ledger.byClient.get(clientId)
+    return tally === undefined ? NO_SPENDING : spendingOf(tally, nowMs)
   }
 
   /** A key that can ask OpenRouter about one of a client's answers; null if none is known. */
@@ -223,6 +236,21 @@ export class PoolHost {
     return snapshot(this.#pool, nowMs)
   }
 
+  /** The last requests that have ended. */
+  requests(query: RequestsQuery): RequestsReply {
+    return this.#history.requests(query)
+  }
+
+  /** The last hour, by minutes. */
+  history(query: HistoryQuery): HistoryReply {
+    return this.#history.history(query, this.#ports.nowMs())
+  }
+
+  /** What was booked on some days. */
+  usage(query: UsageQuery): UsageReply {
+    return this.#history.usage(query, this.#ports.nowMs())
+  }
+
   /** Two numbers of the pool, for anybody: it costs next to nothing and changes nothing. */
   health(): HealthReply {
     return { version: 1, usableKeys: this.#countUsable(this.#ports.nowMs()) }
@@ -250,7 +278,7 @@ export class PoolHost {
   }
 
   /** What begins or ends in a step is on disk before anybody is told of it. */
-  #takeAlerts(most: number, nowMs: number): readonly AlertDuty[] {
+  #takeAlerts(most: number, nowMs: number) {
     if (hasAlertChanges(this.#pool)) this.#noteChange()
     return this.#guard(() => this.#alerts.take(most, nowMs)) ?? []
   }

@@ -1,11 +1,6 @@
 import type { GenerationDuty, GenerationReport } from '../balancing/accounting/reconciliation.ts'
-import type { ActiveAlert } from '../balancing/alerts/alert.ts'
-import type {
-  AlertDuty,
-  Delivery,
-  DeliveryNote,
-  DeliveryReport,
-} from '../balancing/alerts/alert-outbox.ts'
+import type { RequestNote } from '../balancing/accounting/request-row.ts'
+import type { AlertDuty, DeliveryReport } from '../balancing/alerts/alert-outbox.ts'
 import type { DirectoryEntry } from '../balancing/clients/caller.ts'
 import type { ClientsOrder } from '../balancing/clients/registry.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
@@ -35,6 +30,8 @@ export interface ExchangeRequest {
   readonly reconciled?: readonly GenerationReport[]
   /** What became of messages to operators. An older object hands out none. */
   readonly delivered?: readonly DeliveryReport[]
+  /** Requests that have ended, for the operators. An older object passes over them. */
+  readonly requests?: readonly RequestNote[]
   /** True from a Worker that carries out no lookup duties, so that the reply hands out none. */
   readonly takesNoDuties?: true
 }
@@ -99,26 +96,9 @@ export interface DutiesReply {
   readonly alerts?: readonly AlertDuty[]
 }
 
-/** What an operator asks about alerts, or has done: a test goes into the audit. */
-export type AlertsRequest =
-  | { readonly kind: 'list' }
-  | { readonly kind: 'tested'; readonly to: string; readonly by: string }
-
-export interface AlertsReply {
-  readonly version: 1
-  readonly active: readonly ActiveAlert[]
-  /** What is not delivered yet, the oldest first for each address. */
-  readonly queued: readonly Delivery[]
-  /** The latest reports, the newest first. In memory only. */
-  readonly latest: readonly DeliveryNote[]
-}
-
 /** The object hands out no more duties at once, whatever a Worker says. */
 export const MAX_DUTIES = 30
 export const MAX_GENERATIONS = 100
-export const MAX_ALERTS = 20
-/** A request's Worker has half a minute after its answer, and each message may take some seconds. */
-export const ALERTS_PER_STEP = 4
 
 /**
  * What has become of a waiting request. The object holds the reply back until the request is

@@ -8,7 +8,7 @@ import { watchForAlerts } from '../../balancing/alerts/alert-watch.ts'
 import { noteInAudit } from '../../balancing/clients/audit.ts'
 import type { PoolState } from '../../balancing/pool-state.ts'
 import type { HostPorts } from '../host-ports.ts'
-import type { AlertsReply, AlertsRequest } from '../protocol.ts'
+import type { AlertsReply, AlertsRequest } from './alert-protocol.ts'
 
 /** The part of the pool's host that tells operators. It only keeps messages: Workers deliver them. */
 export class PoolAlerts {
@@ -27,10 +27,12 @@ export class PoolAlerts {
     this.#logUndelivered()
   }
 
-  /** Takes a Worker's word on what became of a message. */
-  note(item: unknown, nowMs: number): void {
-    if (!isDeliveryReport(item)) return
-    noteDelivery(this.#pool.alerts.outbox, item, { nowMs, random: this.#ports.random })
+  /** Takes a Worker's word on what became of messages. */
+  note(items: readonly unknown[], nowMs: number): void {
+    const { random } = this.#ports
+    for (const report of items.filter(isDeliveryReport)) {
+      noteDelivery(this.#pool.alerts.outbox, report, { nowMs, random })
+    }
     this.#logUndelivered()
   }
 

@@ -15,7 +15,11 @@ type Answer = number | 'hang' | 'refuse'
 /** Receivers that answer with these statuses, in turn; the last one again and again. */
 function receiversOf(answers: readonly Answer[]) {
   const time = createVirtualTime(NOW_MS)
-  const calls: { url: string; init: RequestInit & { headers: Record<string, string> }; body: string }[] = []
+  const calls: {
+    url: string
+    init: RequestInit & { headers: Record<string, string> }
+    body: string
+  }[] = []
   let open = 0
   let most = 0
   const { addresses, faults } = readAlertAddresses(
@@ -172,9 +176,17 @@ describe('in words', () => {
   })
 
   it.each<[AlertMessage['event'], AlertMessage['alerts'][number]['facts'], string]>([
-    ['key_spent', { key: 'a', until: '2026-02-01T00:00:00.000Z' }, 'is spent of key a until 2026-02-01T'],
+    [
+      'key_spent',
+      { key: 'a', until: '2026-02-01T00:00:00.000Z' },
+      'is spent of key a until 2026-02-01T',
+    ],
     ['key_spent', { key: 'a', until: null }, 'is spent of key a.'],
-    ['key_expires_soon', { key: 'a', expires_at: '2026-02-01T00:00:00.000Z' }, 'Soon expires key a (2026-02-01T'],
+    [
+      'key_expires_soon',
+      { key: 'a', expires_at: '2026-02-01T00:00:00.000Z' },
+      'Soon expires key a (2026-02-01T',
+    ],
     [
       'credit_low',
       { key: 'a', remaining_usd: 1.234, limit_usd: 10, projected_end: null },

@@ -52,7 +52,13 @@ function worldOf(options: WorldOptions = {}) {
     },
   })
   const ask = async () => await world.finish(world.send())
-  return { world, heard, receiver, ask, script: (...on: Script[]) => world.upstream.on(CHAT, ...on) }
+  return {
+    world,
+    heard,
+    receiver,
+    ask,
+    script: (...on: Script[]) => world.upstream.on(CHAT, ...on),
+  }
 }
 
 describe('an alert', () => {
@@ -97,7 +103,8 @@ describe('an alert', () => {
       if (passed % 300 === 0) world.pool.restart()
       await ask()
     }
-    const breaker = (lines: readonly string[]) => lines.filter((line) => line.includes('breaker_open'))
+    const breaker = (lines: readonly string[]) =>
+      lines.filter((line) => line.includes('breaker_open'))
     expect(breaker(heard)).toEqual(['breaker_open.begin a', 'breaker_open.end a'])
     expect(breaker(world.pool.told)).toEqual(['breaker_open a begin', 'breaker_open a end'])
     expect(world.pool.bugs).toEqual([])
