@@ -24,8 +24,8 @@ export interface DegradedPool {
 
 /** A deployment breaks calls for a moment. An outage lasts. */
 const LASTING_MS = 5_000
-/** After a delivery that failed. */
-const AGAIN_MS = 30_000
+/** While the outage lasts an isolate looks this often whether somebody has told of it. */
+const LOOK_AGAIN_MS = 30_000
 
 const MARK = `alert/pool_degraded/${OBJECT_NAME}`
 const KEEP_MARK_S = 24 * 60 * 60
@@ -51,8 +51,9 @@ export function createDegradedPool({ ports, kv, policy, alerts }: DegradedPoolPa
   const marks = createMarks(ports, kv)
   let failingSinceMs: number | null = null
   let isLogged = false
-  /** While another is telling, or has just told, nobody else of this isolate does. */
-  let quietUntilMs = Number.NEGATIVE_INFINITY
+  let lookAtMs = Number.NEGATIVE_INFINITY
+  /** Without KV no mark shows that this isolate has told. */
+  let toldUntilMs = Number.NEGATIVE_INFINITY
 
   /** @returns whether an address has it, or there is none to have it */
   const tell = async (phase: AlertMessage['phase'], mark: Mark): Promise<boolean> => {
@@ -70,11 +71,13 @@ export function createDegradedPool({ ports, kv, policy, alerts }: DegradedPoolPa
       if (known.goneSinceMs !== null) await marks.write({ ...known, goneSinceMs: null })
       return
     }
+    if (nowMs() < toldUntilMs) return
     const mark = { id: ports.uniqueId(), sinceMs, goneSinceMs: null }
     if (!isLogged) logPoolDegraded('begin', sinceMs)
     isLogged = true
-    if (await tell('begin', mark)) await marks.write(mark)
-    else quietUntilMs = nowMs() + AGAIN_MS
+    if (!(await tell('begin', mark))) return
+    toldUntilMs = nowMs() + policy.intervalMs
+    await marks.write(mark)
   }
 
   return {
@@ -85,8 +88,8 @@ export function createDegradedPool({ ports, kv, policy, alerts }: DegradedPoolPa
         return null
       }
       failingSinceMs ??= nowMs()
-      if (nowMs() - failingSinceMs < LASTING_MS || nowMs() < quietUntilMs) return null
-      quietUntilMs = nowMs() + policy.intervalMs
+      if (nowMs() - failingSinceMs < LASTING_MS || nowMs() < lookAtMs) return null
+      lookAtMs = nowMs() + LOOK_AGAIN_MS
       return begin(failingSinceMs)
     },
     async endIfOver() {

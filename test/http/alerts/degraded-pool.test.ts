@@ -104,6 +104,13 @@ describe('an object that does not answer', () => {
     expect(lines).toHaveLength(1)
   })
 
+  it('is told once in an interval by each isolate, where KV does not work', async () => {
+    const { isolate, calls, heard, kv } = world()
+    kv.be('down')
+    await calls(isolate(), false, 200_000)
+    expect(heard).toEqual([{ id: 'msg_1_begin', phase: 'begin' }])
+  })
+
   it('is in the log also where no address hears of it', async () => {
     const { isolate, calls, heard, time } = world([])
     const one = isolate()
