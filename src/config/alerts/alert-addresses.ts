@@ -20,7 +20,7 @@ export interface AlertAddresses {
   readonly faults: readonly string[]
 }
 
-const MAX_ADDRESSES = 20
+export const MAX_ADDRESSES = 20
 const MAX_SECRETS = 5
 
 const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,31}$/
