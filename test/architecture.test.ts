@@ -55,6 +55,7 @@ describe('rooms', () => {
     'balancing/queue': ['balancing/*'],
     'balancing/records': ['balancing/*'],
     'balancing/alerts': ['balancing/*'],
+    'balancing/operators': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
     config: ['balancing/*', 'config/alerts', 'zod', 'leven', '@noble'],
     'config/alerts': ['balancing/*', 'config/fields.ts', 'config/json-text.ts', 'zod', 'leven'],
@@ -107,7 +108,11 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'zod'],
     ],
-    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin', 'hono'],
+    'admin/pool': [
+      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http', 'admin'],
+      ...['hono', 'zod'],
+    ],
+    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool'],
   }
 

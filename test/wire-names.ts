@@ -69,9 +69,27 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['alerts', 'audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health', 'history'],
-  ...['keyForGeneration', 'manageClients', 'quotas', 'requests', 'snapshot', 'spending', 'usage'],
-  'whenDecided',
+  ...[
+    'alerts',
+    'audit',
+    'clientDirectory',
+    'control',
+    'duties',
+    'exchange',
+    'explain',
+    'health',
+    'history',
+  ],
+  ...[
+    'keyForGeneration',
+    'manageClients',
+    'overview',
+    'quotas',
+    'requests',
+    'snapshot',
+    'spending',
+  ],
+  ...['usage', 'whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -81,6 +99,7 @@ export const STORED_FIELDS = {
     'failuresAtMs',
     ...[
       'fingerprint',
+      'halt',
       'hidden',
       'kind',
       'modelBenches',
@@ -88,6 +107,7 @@ export const STORED_FIELDS = {
       'provenance',
       'reason',
       'recoveredAtMs',
+      'reset',
       'sinceMs',
       'strikes',
       'struckAtMs',
@@ -107,7 +127,7 @@ export const STORED_FIELDS = {
       'modelBenches',
     ],
     'provenance',
-    ...['reason', 'sinceMs', 'untilMs'],
+    ...['reason', 'resetAtMs', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],

@@ -3,11 +3,13 @@ import type { Drift } from '../balancing/accounting/drift.ts'
 import type { Spending } from '../balancing/accounting/ledger.ts'
 import type { AlertChange } from '../balancing/alerts/alert.ts'
 import type { Undelivered } from '../balancing/alerts/alert-outbox.ts'
-import type { AuditEntry } from '../balancing/clients/audit.ts'
 import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { AuditEntry } from '../balancing/operators/audit.ts'
+import type { ControlReply } from '../balancing/operators/control.ts'
+import type { PoolOverview } from '../balancing/operators/overview.ts'
 import { createPool } from '../balancing/pool-state.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
@@ -25,6 +27,7 @@ import { PoolHost } from './host.ts'
 import type {
   AwaitReply,
   AwaitRequest,
+  ControlRequest,
   DirectoryReply,
   DutiesReply,
   DutiesRequest,
@@ -85,6 +88,10 @@ export class KeyPool extends DurableObject<Env> {
     return this.#open().snapshot()
   }
 
+  overview(): PoolOverview {
+    return this.#open().overview()
+  }
+
   requests(query: RequestsQuery): RequestsReply {
     return this.#open().requests(query)
   }
@@ -111,6 +118,10 @@ export class KeyPool extends DurableObject<Env> {
 
   manageClients(request: ManageRequest): ClientsReply {
     return this.#open().manageClients(request)
+  }
+
+  control(request: ControlRequest): ControlReply {
+    return this.#open().control(request)
   }
 
   audit(): readonly AuditEntry[] {

@@ -1,12 +1,6 @@
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
 import { NO_SPENDING, type Spending, spendingOf } from '../balancing/accounting/ledger.ts'
-import {
-  forgetHolds,
-  type GenerationDuty,
-  noteGenerationReport,
-} from '../balancing/accounting/reconciliation.ts'
-import { hasAlertChanges } from '../balancing/alerts/alert-watch.ts'
-import { type AuditEntry, noteInAudit } from '../balancing/clients/audit.ts'
+import { forgetHolds, noteGenerationReport } from '../balancing/accounting/reconciliation.ts'
 import { directory } from '../balancing/clients/caller.ts'
 import { calledBack } from '../balancing/clients/charges-ahead.ts'
 import { quotasOf } from '../balancing/clients/clients.ts'
@@ -17,26 +11,18 @@ import type { ClientId, KeyId, LeaseId } from '../balancing/ids.ts'
 import type { Decision, Refusal } from '../balancing/lease-request.ts'
 import { forgive, hear } from '../balancing/limits/isolates.ts'
 import type { LeaseAhead } from '../balancing/limits/lease-order.ts'
+import { type AuditEntry, noteInAudit } from '../balancing/operators/audit.ts'
+import { type ControlReply, control } from '../balancing/operators/control.ts'
+import { overview, type PoolOverview } from '../balancing/operators/overview.ts'
 import { acquire, claim, report, takeDecided, tick, wakeAtMs } from '../balancing/pool.ts'
 import type { PoolState, Step } from '../balancing/pool-state.ts'
 import { forgottenRows } from '../balancing/records/forgotten-rows.ts'
 import { restore } from '../balancing/records/restore.ts'
-import {
-  GENERATIONS_PER_STEP,
-  takeDutiesAtRest,
-  takeGenerations,
-  takeLookupDuties,
-} from '../balancing/serving/duty-hand-out.ts'
 import { settle } from '../balancing/serving/lease-end.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import { type OutOfUse, outOfUse, transitions } from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
-import {
-  ALERTS_PER_STEP,
-  type AlertsReply,
-  type AlertsRequest,
-  MAX_ALERTS,
-} from './alerts/alert-protocol.ts'
+import type { AlertsReply, AlertsRequest } from './alerts/alert-protocol.ts'
 import { PoolAlerts } from './alerts/pool-alerts.ts'
 import { Checkpoints } from './checkpoints.ts'
 import {
@@ -60,19 +46,18 @@ import type {
 } from './history/history-protocol.ts'
 import { PoolHistory } from './history/pool-history.ts'
 import type { HostPorts } from './host-ports.ts'
+import { PoolDuties } from './pool-duties.ts'
 import {
   AWAIT_MS,
   type AwaitReply,
   type AwaitRequest,
-  boundedBy,
+  type ControlRequest,
   type DirectoryReply,
   type DutiesReply,
   type DutiesRequest,
   type ExchangeReply,
   type ExchangeRequest,
   type HealthReply,
-  MAX_DUTIES,
-  MAX_GENERATIONS,
   type ManageRequest,
 } from './protocol.ts'
 
@@ -100,6 +85,7 @@ export class PoolHost {
   readonly #held: HeldCalls
   readonly #checkpoints: Checkpoints
   readonly #alerts: PoolAlerts
+  readonly #duties: PoolDuties
   readonly #history: PoolHistory
   #cancelWake: () => void = () => undefined
   #watchDueMs: number | null = null
@@ -113,6 +99,10 @@ export class PoolHost {
     this.#ports = ports
     this.#held = createHeldCalls((ms, callback) => ports.timer(ms, callback))
     this.#alerts = new PoolAlerts(pool, ports)
+    this.#duties = new PoolDuties(pool, this.#alerts, {
+      guard: (step) => this.#guard(step),
+      write: () => this.#noteChange(),
+    })
     const records = ports.store.load()
     restore(pool, records, ports.nowMs())
     ports.store.forget(forgottenRows(pool, records, ports.nowMs()))
@@ -144,14 +134,14 @@ export class PoolHost {
     this.#alerts.note(listOf(request.delivered), nowMs)
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
     this.#history.note(listOf(request.requests))
-    const { lookups, generations } = this.#takeDuties(request, nowMs)
+    const { lookups, generations } = this.#duties.take(request, nowMs)
     this.#guard(() => this.#serve(nowMs))
     // Last, so that nobody who waits or asks goes without for the sake of a request yet to come.
     const ahead = listOf(request.orders).map((item) => this.#hold(item, nowMs))
     const back = calledBack(this.#pool.clients, nowMs)
     this.#noteChange()
     const usable = this.#countUsable(nowMs)
-    const alerts = request.takesNoDuties ? [] : this.#takeAlerts(ALERTS_PER_STEP, nowMs)
+    const alerts = this.#duties.takeAlerts(request, nowMs)
     return {
       version: 1,
       decisions,
@@ -162,6 +152,7 @@ export class PoolHost {
       clientsVersion: this.#pool.clients.version,
       ...(this.#pool.queue.size === 0 ? {} : { waiting: true }),
       ...(back.length === 0 ? {} : { calledBack: back }),
+      ...(this.#pool.halted.size === 0 ? {} : { haltedKeys: [...this.#pool.halted] }),
       usableKeys: usable,
     }
   }
@@ -219,6 +210,15 @@ export class PoolHost {
     return reply
   }
 
+  /** Carries out an operator's order to a key. It is on disk before it is answered. */
+  control({ order, by }: ControlRequest): ControlReply {
+    const nowMs = this.#ports.nowMs()
+    const reply = control(this.#step(nowMs), order, by)
+    this.#serve(nowMs)
+    this.#noteChange()
+    return reply
+  }
+
   audit(): readonly AuditEntry[] {
     return this.#pool.audit.entries.toReversed()
   }
@@ -234,6 +234,13 @@ export class PoolHost {
     const nowMs = this.#ports.nowMs()
     this.#serve(nowMs)
     return snapshot(this.#pool, nowMs)
+  }
+
+  /** All that operators may want to see of the pool. */
+  overview(): PoolOverview {
+    const nowMs = this.#ports.nowMs()
+    this.#serve(nowMs)
+    return overview(this.#pool, nowMs)
   }
 
   /** The last requests that have ended. */
@@ -256,18 +263,9 @@ export class PoolHost {
     return { version: 1, usableKeys: this.#countUsable(this.#ports.nowMs()) }
   }
 
-  /** Hands out duties that no request has taken. The pool is written only if an alert begins or ends. */
-  duties({ max, maxGenerations = 0, maxAlerts = 0 }: DutiesRequest): DutiesReply {
-    const nowMs = this.#ports.nowMs()
-    const lookups = takeDutiesAtRest(this.#pool, boundedBy(MAX_DUTIES, max), nowMs)
-    const generations = this.#takeGenerations(boundedBy(MAX_GENERATIONS, maxGenerations), nowMs)
-    this.#guard(() => this.#alerts.watch(nowMs))
-    const alerts = this.#takeAlerts(boundedBy(MAX_ALERTS, maxAlerts), nowMs)
-    return {
-      ...{ version: 1, lookups },
-      ...(generations.length === 0 ? {} : { generations }),
-      ...(alerts.length === 0 ? {} : { alerts }),
-    }
+  /** Hands out duties that no request has taken. */
+  duties(request: DutiesRequest): DutiesReply {
+    return this.#duties.atRest(request, this.#ports.nowMs())
   }
 
   /** Shows what operators are told of, and notes what they have tried. */
@@ -275,22 +273,6 @@ export class PoolHost {
     const reply = this.#alerts.answer(request, this.#ports.nowMs())
     if (request.kind === 'tested') this.#noteChange()
     return reply
-  }
-
-  /** What begins or ends in a step is on disk before anybody is told of it. */
-  #takeAlerts(most: number, nowMs: number) {
-    if (hasAlertChanges(this.#pool)) this.#noteChange()
-    return this.#guard(() => this.#alerts.take(most, nowMs)) ?? []
-  }
-
-  #takeDuties({ takesNoDuties }: ExchangeRequest, nowMs: number) {
-    if (takesNoDuties) return { lookups: [], generations: [] }
-    const lookups = this.#guard(() => takeLookupDuties(this.#pool, nowMs)) ?? []
-    return { lookups, generations: this.#takeGenerations(GENERATIONS_PER_STEP, nowMs) }
-  }
-
-  #takeGenerations(most: number, nowMs: number): readonly GenerationDuty[] {
-    return this.#guard(() => takeGenerations(this.#pool, most, nowMs)) ?? []
   }
 
   #settle(item: unknown, nowMs: number): void {

@@ -2,7 +2,6 @@ import { type SpendRecord, spendRecord } from '../accounting/max-spend.ts'
 import type { ActiveAlert } from '../alerts/alert.ts'
 import { type Delivery, takeDeliveryRecords } from '../alerts/alert-outbox.ts'
 import { takeAlertRecords } from '../alerts/alerts.ts'
-import { type AuditEntry, takeAudit } from '../clients/audit.ts'
 import type { BudgetRecord } from '../clients/budget.ts'
 import {
   budgetRecords,
@@ -15,6 +14,7 @@ import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
 import type { ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
 import type { QuotaOwner } from '../limits/quota-charge.ts'
+import { type AuditEntry, takeAudit } from '../operators/audit.ts'
 import type { KeyState, PoolState } from '../pool-state.ts'
 
 /** The records that a step changed and that must not be lost; `models` is null if unchanged. */

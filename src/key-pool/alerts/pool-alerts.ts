@@ -5,7 +5,7 @@ import {
   takeAlertDuties,
 } from '../../balancing/alerts/alert-outbox.ts'
 import { watchForAlerts } from '../../balancing/alerts/alert-watch.ts'
-import { noteInAudit } from '../../balancing/clients/audit.ts'
+import { noteInAudit } from '../../balancing/operators/audit.ts'
 import type { PoolState } from '../../balancing/pool-state.ts'
 import type { HostPorts } from '../host-ports.ts'
 import type { AlertsReply, AlertsRequest } from './alert-protocol.ts'
