@@ -3,13 +3,7 @@ import { createDays, type Days } from './accounting/day-usage.ts'
 import type { DayOfSpending, Drift } from './accounting/drift.ts'
 import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
-import {
-  createSpend,
-  hasSurplus,
-  type KeySpend,
-  type MaxSpend,
-  renewSpend,
-} from './accounting/max-spend.ts'
+import { createSpend, type KeySpend, type MaxSpend } from './accounting/max-spend.ts'
 import { createRecentMinutes, type RecentMinutes } from './accounting/recent-minutes.ts'
 import { createReconciliations, type Reconciliations } from './accounting/reconciliation.ts'
 import type { SpendRate } from './accounting/spend-rate.ts'
@@ -385,18 +379,4 @@ export function accountsAmong(
   if (keys !== route.members) return accountsOf(affinities, keys)
   route.accounts ??= accountsOf(affinities, keys)
   return route.accounts
-}
-
-/**
- * Renews the rows of the keys with `max_spend`, some seconds after their spend changed.
- * @returns whether a row holds a surplus, so that it has to be renewed once more
- */
-export function renewSpends(state: PoolState): boolean {
-  let isSurplusLeft = false
-  for (const { id, spend } of state.keys.values()) {
-    if (spend === null) continue
-    if (renewSpend(spend, state.meanCostUsd)) state.changes.spends.add(id)
-    isSurplusLeft ||= hasSurplus(spend)
-  }
-  return isSurplusLeft
 }

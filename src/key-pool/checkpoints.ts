@@ -1,6 +1,7 @@
-import { type PoolState, renewSpends } from '../balancing/pool-state.ts'
+import type { PoolState } from '../balancing/pool-state.ts'
 import { hasRecords, takeChanges } from '../balancing/records/changed-records.ts'
 import { checkpoint } from '../balancing/records/checkpoint.ts'
+import { renewSpends } from '../balancing/records/spend-rows.ts'
 import { renewBudgets } from '../balancing/serving/client-charges.ts'
 import { bookFound } from '../balancing/serving/generation-booking.ts'
 import { type HostPorts, tellOfDrifts } from './host-ports.ts'
