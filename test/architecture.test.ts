@@ -117,6 +117,10 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http', 'admin'],
       ...['hono', 'zod'],
     ],
+    'admin/alerts': [
+      ...['balancing/*', 'config/alerts', 'key-pool/alerts', 'gateway/*', 'http', 'admin', 'hono'],
+      'zod',
+    ],
     'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool', 'cloudflare:workers'],

@@ -74,8 +74,8 @@ export interface PoolClient {
   overview(): Promise<PoolAnswer<PoolOverview | null>>
   /** The last changes that operators made, the newest first. */
   audit(): Promise<PoolAnswer<readonly AuditEntry[]>>
-  /** What operators are told of. */
-  alerts(request: AlertsRequest): Promise<PoolAnswer<AlertsReply>>
+  /** What operators are told of; null of an object that knows no alerts. */
+  alerts(request: AlertsRequest): Promise<PoolAnswer<AlertsReply | null>>
   /** The limits of a client and of its group, with what is used of them. */
   quotas(id: ClientId): Promise<PoolAnswer<readonly QuotaView[]>>
 }
@@ -113,7 +113,10 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
         orIfMissing(async (): Promise<PoolOverview | null> => await stub().overview(), null),
       ),
     audit: () => withinLimit(async () => await stub().audit()),
-    alerts: (request) => withinLimit(async () => await stub().alerts(request)),
+    alerts: (request) =>
+      withinLimit(() =>
+        orIfMissing(async (): Promise<AlertsReply | null> => await stub().alerts(request), null),
+      ),
     quotas: (id) =>
       withinLimit(() =>
         orIfMissing(async (): Promise<readonly QuotaView[]> => await stub().quotas(id), []),

@@ -129,7 +129,7 @@ describe('an alert', () => {
     await ask()
     const queued = async () => {
       const answer = await world.pool.alerts({ kind: 'list' })
-      return answer.kind === 'answer' ? answer.value.queued.length : null
+      return answer.kind === 'answer' ? answer.value?.queued.length : null
     }
     expect(await queued()).toBe(1)
     await world.time.advance(40_000)
