@@ -1,8 +1,8 @@
 import { Webhook } from 'standardwebhooks'
 import { describe, expect, it } from 'vitest'
 import type { z } from 'zod/mini'
-import { alertsAnswer, alertTestAnswer } from '../../src/admin/alerts/alert-answer-schemas.ts'
-import { deployment, messageOf, READER } from './admin-driver.ts'
+import { alertsAnswer, alertTestAnswer } from '../../../src/admin/alerts/alert-answer-schemas.ts'
+import { deployment, messageOf, READER } from '../admin-driver.ts'
 
 const SECRET = `whsec_${btoa('k'.repeat(32))}`
 const ALERTS = JSON.stringify({
