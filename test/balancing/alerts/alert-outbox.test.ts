@@ -40,7 +40,9 @@ function outboxOf() {
       const messages = take(most).find(({ to: name }) => name === 'ops')?.messages ?? []
       const sent: string[] = []
       for (const { id, phase, event, alerts, missed } of messages) {
-        sent.push(`${phase} ${event} ${alerts.map(({ subject }) => subject).join(' ')}${missed > 0 ? ` (${missed} missed)` : ''}`)
+        sent.push(
+          `${phase} ${event} ${alerts.map(({ subject }) => subject).join(' ')}${missed > 0 ? ` (${missed} missed)` : ''}`,
+        )
         noteDelivery(outbox, { to: 'ops', id, kind, status }, moment())
         if (kind !== 'delivered') break
       }
@@ -179,7 +181,11 @@ describe('messages', () => {
 
   it('cost nothing while there are none, and a report about one that is gone changes nothing', () => {
     const { outbox, take } = outboxOf()
-    noteDelivery(outbox, { to: 'ops', id: 'x', kind: 'failed', status: 1 }, { nowMs: 1, random: () => 0 })
+    noteDelivery(
+      outbox,
+      { to: 'ops', id: 'x', kind: 'failed', status: 1 },
+      { nowMs: 1, random: () => 0 },
+    )
     expect(take()).toEqual([])
     expect(outbox.changed.size).toBe(0)
   })

@@ -67,7 +67,9 @@ function watchedPool(
   const told: string[] = []
   const watch = () => {
     const step = { state: pool.state, nowMs: pool.now(), random: () => 0.5 }
-    const changes = watchForAlerts(step).map(({ phase, alert }) => `${phase} ${alert.event} ${alert.subject}`)
+    const changes = watchForAlerts(step).map(
+      ({ phase, alert }) => `${phase} ${alert.event} ${alert.subject}`,
+    )
     told.push(...changes)
     store(rows, pool.state.alerts)
     return changes
@@ -101,7 +103,9 @@ const REJECTED = {
 type Watched = ReturnType<typeof watchedPool>
 
 describe('what begins, begins once, and what ends, ends once', () => {
-  it.each<[string, string, (pool: Watched) => void, (pool: Watched) => void, Partial<AlertPolicy>?]>([
+  it.each<
+    [string, string, (pool: Watched) => void, (pool: Watched) => void, Partial<AlertPolicy>?]
+  >([
     [
       'a key that OpenRouter rejects',
       'key_rejected a',
@@ -343,13 +347,18 @@ describe('any history', () => {
           }
         }
         const step = (there: readonly string[]) => {
-          const causes = there.map((subject) => ({ event: 'breaker_open', subject, facts: {} }) as const)
+          const causes = there.map(
+            (subject) => ({ event: 'breaker_open', subject, facts: {} }) as const,
+          )
           const changes = followCauses(alerts, causes, INTERVAL_MS, nowMs)
           tell(alerts.outbox, outboxPolicy, changes, { nowMs, random })
           for (const { phase, alert } of changes) {
             told.push(`${phase} ${alert.subject}`)
             if (phase === 'begin') expect(there).toContain(alert.subject)
-            else expect(nowMs - (lastThere.get(alert.subject) ?? 0)).toBeGreaterThanOrEqual(INTERVAL_MS)
+            else
+              expect(nowMs - (lastThere.get(alert.subject) ?? 0)).toBeGreaterThanOrEqual(
+                INTERVAL_MS,
+              )
           }
           for (const subject of there) lastThere.set(subject, nowMs)
           store(rows, alerts)
