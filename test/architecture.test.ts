@@ -113,10 +113,6 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'zod'],
     ],
-    'admin/pool': [
-      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http', 'admin'],
-      ...['hono', 'zod'],
-    ],
     'admin/alerts': [
       ...['balancing/*', 'config/alerts', 'key-pool/alerts', 'gateway/*', 'http', 'admin', 'hono'],
       'zod',
@@ -124,6 +120,17 @@ describe('rooms', () => {
     'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool', 'cloudflare:workers'],
+    'admin/pool': [
+      'balancing/*',
+      'config',
+      'openrouter/*',
+      'key-pool',
+      'gateway/*',
+      'http',
+      'admin',
+      'hono',
+      'zod',
+    ],
   }
 
   /** `src/http/routes/healthz.ts` is in the room `http/routes`, `src/app.ts` is a room of its own. */

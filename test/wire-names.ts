@@ -69,28 +69,10 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...[
-    'alerts',
-    'audit',
-    'clientDirectory',
-    'control',
-    'duties',
-    'exchange',
-    'explain',
-    'health',
-    'history',
-  ],
-  ...[
-    'keyForGeneration',
-    'manageClients',
-    'overview',
-    'quotas',
-    'readings',
-    'requests',
-    'snapshot',
-    'spending',
-  ],
-  ...['usage', 'whenDecided'],
+  ...['alerts', 'audit', 'clientDirectory', 'control', 'duties', 'exchange'],
+  ...['explain', 'health', 'history', 'keyForGeneration', 'manageClients'],
+  ...['overview', 'quotas', 'readings', 'requests', 'snapshot'],
+  ...['spending', 'usage', 'whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
