@@ -2,6 +2,7 @@ import { createMiddleware } from 'hono/factory'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { boundedBody } from './admin/admin-request.ts'
+import { alertRoutes } from './admin/alerts/alert-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { metrics } from './admin/metrics/metrics-route.ts'
 import { poolRoutes } from './admin/pool/pool-routes.ts'
@@ -39,6 +40,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.use('/admin/api/*', logged, signIn, boundedBody)
   app.route('/admin/api', clientRoutes())
   app.route('/admin/api', poolRoutes())
+  app.route('/admin/api', alertRoutes())
   for (const prefix of PREFIXES) {
     for (const path of ['models', 'embeddings/models'])
       app.use(`${prefix}/${path}`, logged, allowed)

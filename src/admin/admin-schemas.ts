@@ -40,6 +40,9 @@ export const increase = exactly({ usd: bounded(0, 1_000_000), until: moment() },
 /** Which key is looked up; all of them unless one is named. */
 export const refresh = exactly({ key: z.optional(publicName()) }, AN_OBJECT)
 
+/** The name of an address of `ALERTS`. */
+export const alertTest = exactly({ name: publicName() }, AN_OBJECT)
+
 /** Of which request one asks how it would be decided. Each may be given once. */
 export const explainQuery = exactly(
   {
