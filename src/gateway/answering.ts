@@ -8,10 +8,12 @@ import { usageOf, usageOfPrompt } from './attempts/estimated-usage.ts'
 import type { OpenLease } from './attempts/open-lease.ts'
 import { errorOfBreak, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
 import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
-import type { InferenceRequest, JourneyContext, JourneyReport } from './inference-request.ts'
-
-/** What the client was told, and what the answer used. */
-export interface Answered extends Pick<JourneyReport, 'outcome' | 'status' | 'error' | 'usage'> {}
+import type {
+  Answered,
+  InferenceRequest,
+  JourneyContext,
+  JourneyReport,
+} from './inference-request.ts'
 
 /**
  * The second half of a journey: pass an answer on to its end and settle its lease, or say why there
@@ -22,17 +24,21 @@ export class Answering {
   readonly #request: InferenceRequest
   readonly #reply: ClientReply
   readonly #attempting: Attempting
+  readonly #noteEnd: (answered: Answered) => void
 
+  /** @param noteEnd called when it is known how the request ends, before its last settlement is sent */
   constructor(
     context: JourneyContext,
     request: InferenceRequest,
     reply: ClientReply,
     attempting: Attempting,
+    noteEnd: (answered: Answered) => void,
   ) {
     this.#context = context
     this.#request = request
     this.#reply = reply
     this.#attempting = attempting
+    this.#noteEnd = noteEnd
   }
 
   /** Sends a good answer, or relays a committed stream to its end, and gives the lease back. */
@@ -42,8 +48,10 @@ export class Answering {
       case 'whole': {
         const { usage, answer: replay } = answer
         const told = await this.say({ kind: 'verbatim', replay })
+        const answered = { outcome: 'answered', ...told, usage } as const
+        this.#noteEnd(answered)
         await this.#context.leases.settle(attempt.lease.end(null, usage))
-        return { outcome: 'answered', ...told, usage }
+        return answered
       }
       case 'stream': {
         const { stream } = answer
@@ -64,8 +72,11 @@ export class Answering {
   async conclude(refusal: Refusal | null): Promise<Answered> {
     const { ports, redaction } = this.#context
     const answer = finalAnswer(this.#attempting.history.failures, refusal, ports.nowMs())
-    const told = await this.say(withoutSecrets(answer, redaction))
-    return { outcome: 'failed', ...told, usage: null }
+    const answered = { outcome: 'failed', ...toldBy(answer), usage: null } as const
+    this.#noteEnd(answered)
+    this.#attempting.settleOwed()
+    await this.say(withoutSecrets(answer, redaction))
+    return answered
   }
 
   /** Sends a whole answer, or an event where a stream has begun. */
@@ -75,7 +86,7 @@ export class Answering {
       const { replay } = answer
       if (this.#reply.streaming()) await this.#endStream(asEvent(replay, shape))
       else this.#reply.whole(replay, replay.body)
-      return { status: replay.status, error: null }
+      return toldBy(answer)
     }
     const { error } = answer
     if (this.#reply.streaming()) {
@@ -84,7 +95,7 @@ export class Answering {
       const { body, ...head } = answerOf(error, shape)
       this.#reply.whole(head, body)
     }
-    return { status: error.status, error }
+    return toldBy(answer)
   }
 
   #ends({ call }: AnsweredAttempt) {
@@ -97,14 +108,17 @@ export class Answering {
     end: StreamEnd,
     { status, usage }: { readonly status: number; readonly usage: Usage | null },
   ): Promise<Answered> {
-    // The settlement is sent off before the stream ends: a client that sends its next request right
-    // after this answer should find the key free.
-    const settled = this.#context.leases.settle(lease.end(this.#verdictOn(end, lease), usage))
-    await this.#reply.end()
-    await settled
+    const verdict = this.#verdictOn(end, lease)
     const error = errorOfBreak(end)
     const told = error?.status ?? statusIn(end) ?? status
-    return { outcome: OUTCOMES[end.kind], status: told, error, usage }
+    const answered = { outcome: OUTCOMES[end.kind], status: told, error, usage }
+    this.#noteEnd(answered)
+    // The settlement is sent off before the stream ends: a client that sends its next request right
+    // after this answer should find the key free.
+    const settled = this.#context.leases.settle(lease.end(verdict, usage))
+    await this.#reply.end()
+    await settled
+    return answered
   }
 
   /** Finds whose fault the end of an answer was, and records it for the log. */
@@ -127,6 +141,13 @@ export class Answering {
     const remainingMs = Math.max(0, this.#attempting.remainingMs())
     await this.#reply.endWith(bytes, Math.min(this.#request.timeouts.idleMs, remainingMs))
   }
+}
+
+/** What an answer tells the client. */
+function toldBy(answer: FinalAnswer): Pick<JourneyReport, 'status' | 'error'> {
+  return answer.kind === 'verbatim'
+    ? { status: answer.replay.status, error: null }
+    : { status: answer.error.status, error: answer.error }
 }
 
 /** The status of the error with which upstream ended an answer; null without one. */

@@ -14,7 +14,7 @@ import { UNUSED, usageOfPrompt } from './attempts/estimated-usage.ts'
 import { type NextStep, nextStep, REPEAT_KEY } from './attempts/next-step.ts'
 import { OpenLease } from './attempts/open-lease.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
-import type { InferenceRequest, JourneyContext } from './inference-request.ts'
+import type { Answered, InferenceRequest, JourneyContext } from './inference-request.ts'
 import { type Acquired, isWithoutKey } from './leases/lease-broker.ts'
 import type { LeaseDraft } from './leases/lease-draft.ts'
 import { sleep } from './ports.ts'
@@ -30,6 +30,14 @@ export interface AnsweredAttempt {
   readonly lease: OpenLease
   readonly call: UpstreamCall
   readonly answer: Extract<Attempt, { kind: 'whole' | 'stream' | 'bytes' }>
+}
+
+/** What attempts are told of their request, and tell of it. */
+export interface AttemptingWatch {
+  /** Aborted when the client leaves. */
+  readonly gone: AbortSignal
+  /** Called when it is known how the request ends, before its last settlement is sent. */
+  readonly noteEnd: (answered: Answered) => void
 }
 
 /** How the attempts of a request ended. All leases but that of an answer have been given back. */
@@ -57,6 +65,9 @@ export class Attempting {
   #call: UpstreamCall | null = null
   #lease: OpenLease | null = null
   #isDegraded = false
+  /** How long the request had waited when its latest attempt began. */
+  #waitedBeforeMs = 0
+  readonly #noteEnd: (answered: Answered) => void
   /** How often, and how long, the request has waited for its client's budget. */
   #budgetWaits = { count: 0, ms: 0 }
 
@@ -64,12 +75,13 @@ export class Attempting {
     context: JourneyContext,
     request: InferenceRequest,
     reply: ClientReply,
-    gone: AbortSignal,
+    { gone, noteEnd }: AttemptingWatch,
   ) {
     this.#context = context
     this.#request = request
     this.#reply = reply
     this.#gone = gone
+    this.#noteEnd = noteEnd
     this.history = new AttemptHistory(request.models)
     this.timings = createTimings(request.authMs)
   }
@@ -155,6 +167,11 @@ export class Attempting {
     return this.#lease?.end(NOBODY, usageOfPrompt(this.#request.promptTokens)) ?? []
   }
 
+  /** Sends what the request owes, without waiting for it. */
+  settleOwed(): void {
+    this.#settle([])
+  }
+
   /** Settles when all settlements have been sent. */
   async settled(): Promise<void> {
     await Promise.all(this.#settling)
@@ -169,12 +186,16 @@ export class Attempting {
     this.#settling.push(this.#context.leases.settle(settlements))
   }
 
+  /** Whoever concludes a request that is given up sends what it owes, with the request's row. */
   #end(refusal: Refusal | null): AttemptsEnd {
+    if (!this.#gone.aborted) return { kind: 'given_up', refusal }
+    this.#noteEnd(clientGone(null))
     this.#settle([])
-    return this.#gone.aborted ? { kind: 'client_gone', usage: null } : { kind: 'given_up', refusal }
+    return { kind: 'client_gone', usage: null }
   }
 
   #leave(lease: OpenLease, usage: Usage | null): AttemptsEnd {
+    this.#noteEnd(clientGone(usage))
     this.#settle(lease.end(NOBODY, usage))
     return { kind: 'client_gone', usage }
   }
@@ -247,7 +268,9 @@ export class Attempting {
     const { ports, upstreamUrl, redaction } = this.#context
     const { shape, headers, body, search } = this.#request
     const { keyId, model } = leased
-    this.history.begin(keyId, model)
+    const waitedMs = this.timings.wait - this.#waitedBeforeMs
+    this.#waitedBeforeMs = this.timings.wait
+    this.history.begin(keyId, model, { beganAtMs: ports.nowMs(), waitedMs })
     const outgoing = upstreamHeaders(headers)
     outgoing.set('authorization', `Bearer ${secret}`)
     const sent = { headers: outgoing, body: body.bytesFor(model) }
@@ -270,6 +293,7 @@ export class Attempting {
     const result = await attempt(call, this.#request, this.#reply, { ...timeouts, held })
     const tookMs = ports.nowMs() - beganMs
     this.timings.upstream += tookMs
+    this.history.noteTimes(timesOf(result, tookMs))
     const generationId = call.generationId()
     lease.observe(result, { tookMs, headersMs: call.headersMs(), generationId })
     if (result.kind !== 'stream') this.#reply.dropKeepAlives()
@@ -309,3 +333,20 @@ export class Attempting {
 }
 
 type Again = Extract<NextStep, { kind: 'again' }>
+
+/** How long an attempt took, as far as its result shows it. An answer may go on after that. */
+function timesOf({ kind }: Attempt, tookMs: number) {
+  switch (kind) {
+    case 'failed':
+    case 'client_gone':
+    case 'whole':
+      return { tookMs }
+    case 'stream':
+    case 'bytes':
+      return { firstOutputMs: tookMs }
+  }
+}
+
+export const clientGone = (usage: Usage | null): Answered => {
+  return { outcome: 'client_gone', status: null, error: null, usage }
+}
