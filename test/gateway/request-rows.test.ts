@@ -44,7 +44,10 @@ async function onlyRow(world: VirtualWorld): Promise<RequestRow> {
 
 describe('a request leaves a row', () => {
   it('when it is answered as a stream', async () => {
-    const clients = { clients: [clientOf({ id: 'app', group: 'team' })], groups: [groupOf({ id: 'team' })] }
+    const clients = {
+      clients: [clientOf({ id: 'app', group: 'team' })],
+      groups: [groupOf({ id: 'team' })],
+    }
     const world = worldOf({ clients }, { ...GOOD, headersAfterMs: 300 })
     await world.finish(world.send({ client: 'app', requestId: 'id-1', asked: 'fast' }))
     const row = await onlyRow(world)

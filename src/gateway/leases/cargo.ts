@@ -14,7 +14,10 @@ import { oweSettlement, type Parcel, putBack, takeParcel, unusedLease } from './
 
 /** What an exchange carries for the whole isolate, beside what its own request wants. */
 export interface Cargo {
-  readonly fields: Pick<ExchangeRequest, 'settlements' | 'isolate' | 'begins' | 'orders' | 'requests'>
+  readonly fields: Pick<
+    ExchangeRequest,
+    'settlements' | 'isolate' | 'begins' | 'orders' | 'requests'
+  >
   readonly parcel: Parcel
   readonly orders: readonly LaneOrder[]
 }

@@ -6,12 +6,12 @@ import { RequestJournal } from '../../../src/key-pool/history/request-journal.ts
 import { PART_LENGTH, REQUESTS_KEPT } from '../../../src/key-pool/history/request-ring.ts'
 import { createInMemoryRows } from '../../gateway/in-memory-rows.ts'
 
-const ROW = {
+const ROW: Omit<RequestRow, 'startedAtMs' | 'endedAtMs'> = {
   ...{ id: 'x', clientId: 'app', groupId: null, path: 'chat/completions', route: 0 },
   ...{ asked: 'm', sent: 'm', outcome: 'answered', status: 200, reason: null, reasons: {} },
   ...{ streamed: false, degraded: false, attempts: [], attemptsLeftOut: 0, usage: null },
   timingsMs: { auth: 0, acquire: 0, wait: 0 },
-} as const
+}
 
 function noteOf(number: number, id: string): RequestNote {
   const row: RequestRow = { ...ROW, id, startedAtMs: number, endedAtMs: number }
@@ -37,38 +37,48 @@ function journal() {
 
 const numbers = (rows: readonly RequestRow[]) => rows.map(({ endedAtMs }) => endedAtMs)
 
+type Step = 'restart' | 'read' | 'again' | { readonly notes: number }
+
+const anyStep: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ notes: fc.integer({ min: 1, max: 150 }) }) },
+  { weight: 3, arbitrary: fc.constantFrom<Step[]>('restart', 'read', 'again') },
+)
+
+/** A journal with a history, and all that was noted in it. @param ids how many there are, by fifty */
+function lived(steps: readonly Step[], ids: number) {
+  const kept = journal()
+  const all: RequestNote[] = []
+  const act = {
+    restart() {
+      kept.write()
+      kept.restart()
+    },
+    read: () => void kept.read({ limit: 3 }),
+    again: () => kept.note(...all.slice(-10)),
+  }
+  for (const step of steps) {
+    if (typeof step === 'string') {
+      act[step]()
+      continue
+    }
+    const numbered = Array.from({ length: step.notes }, (_, i) => all.length + i)
+    const fresh = numbered.map((number) => noteOf(number, `id-${(number * 7) % (ids * 50 + 1)}`))
+    all.push(...fresh)
+    kept.note(...fresh)
+  }
+  return { kept, all }
+}
+
 describe('the journal of requests', () => {
   it('holds the last thousand, by id too, across any ends of the object', () => {
-    const anyStep = fc.oneof(
-      { weight: 6, arbitrary: fc.record({ notes: fc.integer({ min: 1, max: 150 }) }) },
-      { weight: 1, arbitrary: fc.constant('restart' as const) },
-      { weight: 1, arbitrary: fc.constant('read' as const) },
-      { weight: 1, arbitrary: fc.constant('again' as const) },
-    )
     fc.assert(
       fc.property(fc.array(anyStep, { maxLength: 40 }), fc.nat({ max: 20 }), (steps, ids) => {
-        const kept = journal()
-        const all: RequestNote[] = []
-        for (const step of steps) {
-          if (step === 'restart') {
-            kept.write()
-            kept.restart()
-          } else if (step === 'read') kept.read({ limit: 3 })
-          else if (step === 'again') kept.note(...all.slice(-10))
-          else {
-            const first = all.length
-            const fresh = Array.from({ length: step.notes }, (_, i) =>
-              noteOf(first + i, `id-${((first + i) * 7) % (ids * 50 + 1)}`),
-            )
-            all.push(...fresh)
-            kept.note(...fresh)
-          }
-        }
-        const last = all.map((note, number) => ({ ...note, number })).slice(-REQUESTS_KEPT)
-        expect(numbers(kept.read())).toEqual(last.map(({ number }) => number).toReversed())
+        const { kept, all } = lived(steps, ids)
+        const last = all.map(({ id }, number) => ({ id, number })).slice(-REQUESTS_KEPT)
+        const latestFirst = (of: typeof last) => of.map(({ number }) => number).toReversed()
+        expect(numbers(kept.read())).toEqual(latestFirst(last))
         for (const id of new Set(last.slice(0, 5).map((note) => note.id))) {
-          const ofId = last.filter((note) => note.id === id)
-          expect(numbers(kept.read({ id }))).toEqual(ofId.map(({ number }) => number).toReversed())
+          expect(numbers(kept.read({ id }))).toEqual(latestFirst(last.filter((one) => one.id === id)))
         }
       }),
       { numRuns: 40 },
@@ -94,7 +104,10 @@ describe('the journal of requests', () => {
     const good = noteOf(1, 'good')
     kept.note(
       ...[null, 7, {}, { ...good, id: '' }, { ...good, id: 'x'.repeat(256) }, { ...good, mark: 3 }],
-      ...[{ ...good, text: 'x'.repeat(5_000) }, { ...good, text: 'no json', mark: 'a' }],
+      ...[
+        { ...good, text: 'x'.repeat(5_000) },
+        { ...good, text: 'no json', mark: 'a' },
+      ],
       ...[{ ...good, text: '{"id":7}', mark: 'b' }, good],
     )
     expect(numbers(kept.read())).toEqual([1])
