@@ -24,21 +24,17 @@ export class Answering {
   readonly #request: InferenceRequest
   readonly #reply: ClientReply
   readonly #attempting: Attempting
-  readonly #noteEnd: (answered: Answered) => void
 
-  /** @param noteEnd called when it is known how the request ends, before its last settlement is sent */
   constructor(
     context: JourneyContext,
     request: InferenceRequest,
     reply: ClientReply,
     attempting: Attempting,
-    noteEnd: (answered: Answered) => void,
   ) {
     this.#context = context
     this.#request = request
     this.#reply = reply
     this.#attempting = attempting
-    this.#noteEnd = noteEnd
   }
 
   /** Sends a good answer, or relays a committed stream to its end, and gives the lease back. */
@@ -49,7 +45,7 @@ export class Answering {
         const { usage, answer: replay } = answer
         const told = await this.say({ kind: 'verbatim', replay })
         const answered = { outcome: 'answered', ...told, usage } as const
-        this.#noteEnd(answered)
+        this.#attempting.noteEnd(answered)
         await this.#context.leases.settle(attempt.lease.end(null, usage))
         return answered
       }
@@ -73,7 +69,7 @@ export class Answering {
     const { ports, redaction } = this.#context
     const answer = finalAnswer(this.#attempting.history.failures, refusal, ports.nowMs())
     const answered = { outcome: 'failed', ...toldBy(answer), usage: null } as const
-    this.#noteEnd(answered)
+    this.#attempting.noteEnd(answered)
     this.#attempting.settleOwed()
     await this.say(withoutSecrets(answer, redaction))
     return answered
@@ -112,7 +108,7 @@ export class Answering {
     const error = errorOfBreak(end)
     const told = error?.status ?? statusIn(end) ?? status
     const answered = { outcome: OUTCOMES[end.kind], status: told, error, usage }
-    this.#noteEnd(answered)
+    this.#attempting.noteEnd(answered)
     // The settlement is sent off before the stream ends: a client that sends its next request right
     // after this answer should find the key free.
     const settled = this.#context.leases.settle(lease.end(verdict, usage))

@@ -55,6 +55,7 @@ export type AttemptsEnd =
 export class Attempting {
   readonly history: AttemptHistory
   readonly timings: Timings
+  readonly noteEnd: AttemptingWatch['noteEnd']
   readonly #context: JourneyContext
   readonly #request: InferenceRequest
   readonly #reply: ClientReply
@@ -67,7 +68,6 @@ export class Attempting {
   #isDegraded = false
   /** How long the request had waited when its latest attempt began. */
   #waitedBeforeMs = 0
-  readonly #noteEnd: (answered: Answered) => void
   /** How often, and how long, the request has waited for its client's budget. */
   #budgetWaits = { count: 0, ms: 0 }
 
@@ -81,7 +81,7 @@ export class Attempting {
     this.#request = request
     this.#reply = reply
     this.#gone = gone
-    this.#noteEnd = noteEnd
+    this.noteEnd = noteEnd
     this.history = new AttemptHistory(request.models)
     this.timings = createTimings(request.authMs)
   }
@@ -189,13 +189,13 @@ export class Attempting {
   /** Whoever concludes a request that is given up sends what it owes, with the request's row. */
   #end(refusal: Refusal | null): AttemptsEnd {
     if (!this.#gone.aborted) return { kind: 'given_up', refusal }
-    this.#noteEnd(clientGone(null))
+    this.noteEnd(clientGone(null))
     this.#settle([])
     return { kind: 'client_gone', usage: null }
   }
 
   #leave(lease: OpenLease, usage: Usage | null): AttemptsEnd {
-    this.#noteEnd(clientGone(usage))
+    this.noteEnd(clientGone(usage))
     this.#settle(lease.end(NOBODY, usage))
     return { kind: 'client_gone', usage }
   }

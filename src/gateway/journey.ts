@@ -44,7 +44,7 @@ class JourneyInProgress {
     const noteEnd = (answered: Answered) => this.#noteEnd(answered)
     const watch = { gone: this.#gone.signal, noteEnd }
     this.#attempting = new Attempting(context, request, this.reply, watch)
-    this.#answering = new Answering(context, request, this.reply, this.#attempting, noteEnd)
+    this.#answering = new Answering(context, request, this.reply, this.#attempting)
     if (request.signal.aborted) this.#onGone()
     request.signal.addEventListener('abort', this.#onGone)
   }

@@ -138,8 +138,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   }
   return {
     note: (row) => noteRequest(leases, row, ports.nowMs()),
-    owe: exchanges.owe,
-    settle: exchanges.settle,
+    ...{ owe: exchanges.owe, settle: exchanges.settle },
     async acquire(draft, gone, onWaited) {
       const lanes = lanesOf(leases, draft, ports.nowMs())
       const stocked = fromStock(draft, lanes)

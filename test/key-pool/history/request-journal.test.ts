@@ -78,7 +78,9 @@ describe('the journal of requests', () => {
         const latestFirst = (of: typeof last) => of.map(({ number }) => number).toReversed()
         expect(numbers(kept.read())).toEqual(latestFirst(last))
         for (const id of new Set(last.slice(0, 5).map((note) => note.id))) {
-          expect(numbers(kept.read({ id }))).toEqual(latestFirst(last.filter((one) => one.id === id)))
+          expect(numbers(kept.read({ id }))).toEqual(
+            latestFirst(last.filter((one) => one.id === id)),
+          )
         }
       }),
       { numRuns: 40 },
