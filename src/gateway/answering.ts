@@ -6,7 +6,13 @@ import { answerOf, noticeOf } from './answers/gateway-error.ts'
 import type { AnsweredAttempt, Attempting } from './attempting.ts'
 import { usageOf, usageOfPrompt } from './attempts/estimated-usage.ts'
 import type { OpenLease } from './attempts/open-lease.ts'
-import { errorOfBreak, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
+import {
+  errorOfBreak,
+  type RelayEnds,
+  relay,
+  relayBytes,
+  type StreamEnd,
+} from './attempts/relay.ts'
 import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
 import type {
   Answered,
@@ -14,6 +20,13 @@ import type {
   JourneyContext,
   JourneyReport,
 } from './inference-request.ts'
+import { inSpan } from './spans.ts'
+
+/** How a relay ended, and whose fault that was; null if it was complete. */
+interface RelayedEnd {
+  readonly end: StreamEnd
+  readonly verdict: Blame | null
+}
 
 /**
  * The second half of a journey: pass an answer on to its end and settle its lease, or say why there
@@ -51,13 +64,13 @@ export class Answering {
       }
       case 'stream': {
         const { stream } = answer
-        const end = await relay(this.#ends(attempt), stream, this.#request.shape)
+        const end = await this.#relayed(attempt, (ends) => relay(ends, stream, this.#request.shape))
         const usage = usageOf(stream.watch.summary(), this.#request.promptTokens)
         return await this.#end(attempt, end, { status: stream.head.status, usage })
       }
       case 'bytes': {
         const { head, first, tail } = answer
-        const end = await relayBytes(this.#ends(attempt), head, first, tail)
+        const end = await this.#relayed(attempt, (ends) => relayBytes(ends, head, first, tail))
         const usage = tail?.usage() ?? usageOfPrompt(this.#request.promptTokens)
         return await this.#end(attempt, end, { status: head.status, usage })
       }
@@ -94,17 +107,25 @@ export class Answering {
     return toldBy(answer)
   }
 
-  #ends({ call }: AnsweredAttempt) {
+  /** Relays an answer, and finds whose fault its end was. */
+  #relayed(
+    { call, lease }: AnsweredAttempt,
+    pass: (ends: RelayEnds) => Promise<StreamEnd>,
+  ): Promise<RelayedEnd> {
     const { timeouts, held } = this.#request
-    return { call, reply: this.#reply, idleMs: timeouts.idleMs, held }
+    return inSpan(this.#context.ports, 'relay', async (note) => {
+      const end = await pass({ call, reply: this.#reply, idleMs: timeouts.idleMs, held })
+      const verdict = this.#verdictOn(end, lease)
+      note({ ...this.#attempting.history.spanFacts(), 'switchyard.outcome': end.kind })
+      return { end, verdict }
+    })
   }
 
   async #end(
     { lease }: AnsweredAttempt,
-    end: StreamEnd,
+    { end, verdict }: RelayedEnd,
     { status, usage }: { readonly status: number; readonly usage: Usage | null },
   ): Promise<Answered> {
-    const verdict = this.#verdictOn(end, lease)
     const error = errorOfBreak(end)
     const told = error?.status ?? statusIn(end) ?? status
     const answered = { outcome: OUTCOMES[end.kind], status: told, error, usage }

@@ -1,11 +1,12 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import { sha256Hex } from '../config/secrets.ts'
 import { answerOf, type GatewayError } from '../gateway/answers/gateway-error.ts'
 import { rowOfRefusal } from '../gateway/request-rows.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import { openRouterError } from '../openrouter/shapes/openrouter-error.ts'
 import { API_SHAPES } from '../openrouter/shapes/shape-registry.ts'
-import { journeyContextOf } from './composition-root.ts'
+import { type Gateway, journeyContextOf } from './composition-root.ts'
 import type { HttpEnvironment } from './context.ts'
 import { logAnswer } from './log.ts'
 
@@ -44,8 +45,9 @@ function logAnswered(
 ): void {
   if (c.get('isLogged')) return
   c.set('isLogged', true)
-  const { requestId, clientId, operator } = c.var
-  const { method, path } = c.req
+  const { requestId, clientId, operator, gateway } = c.var
+  const { method } = c.req
+  const path = gateway === undefined ? c.req.path : withoutTokens(c.req.path, gateway)
   logAnswer({ requestId, clientId, operator, method, path, status, error })
   if (error !== null && method === 'POST') noteRefusal(c, error)
 }
@@ -63,4 +65,28 @@ function noteRefusal(c: Context<HttpEnvironment>, error: GatewayError): void {
   const { leases, ports } = journeyContextOf(gateway, gateway.ports, background)
   leases.note(rowOfRefusal({ requestId, caller, path, error, startedAtMs }, ports.nowMs()))
   background(leases.settle([]))
+}
+
+/** A token has at least so many characters. */
+const SHORTEST_TOKEN = 16
+
+/** The log shows the first hundred. A token that begins among them is whole among these. */
+const LOOKED_AT = 512
+
+/**
+ * A path for the log. Somebody may mistake a token for the name of its client; what a token is, only
+ * its hash tells.
+ */
+function withoutTokens(path: string, { callers, config }: Gateway): string {
+  const { writers, readers } = config.admin
+  const isToken = (part: string) => {
+    if (part.length < SHORTEST_TOKEN) return false
+    const hash = sha256Hex(part)
+    return callers.has(hash) || writers.includes(hash) || readers.includes(hash)
+  }
+  return path
+    .slice(0, LOOKED_AT)
+    .split('/')
+    .map((part) => (isToken(part) ? '…' : part))
+    .join('/')
 }
