@@ -2,6 +2,7 @@ import { createMiddleware } from 'hono/factory'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { clientRoutes } from './admin/client-routes.ts'
+import { historyRoutes } from './admin/history/history-routes.ts'
 import { metrics } from './admin/metrics/metrics-route.ts'
 import { signIn } from './admin/sign-in.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
@@ -36,6 +37,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn)
   app.route('/admin/api', clientRoutes())
+  app.route('/admin/api', historyRoutes())
   for (const prefix of PREFIXES) {
     for (const path of ['models', 'embeddings/models'])
       app.use(`${prefix}/${path}`, logged, allowed)

@@ -93,6 +93,10 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'zod'],
     ],
+    'admin/history': [
+      ...['admin/admin-request.ts', 'admin/client-answers.ts', 'balancing/*', 'config', 'http'],
+      ...['key-pool/history', 'hono', 'zod'],
+    ],
     'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool', 'cloudflare:workers'],

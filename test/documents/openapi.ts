@@ -17,6 +17,14 @@ import {
   tokenAnswer,
   usedBudget,
 } from '../../src/admin/answer-schemas.ts'
+import {
+  requestAnswer,
+  requestsAnswer,
+  usageAnswer,
+  usageRow,
+} from '../../src/admin/history/history-schemas.ts'
+import { USAGE_BY } from '../../src/balancing/accounting/day-usage.ts'
+import { REQUEST_OUTCOMES } from '../../src/balancing/accounting/request-row.ts'
 import { SPEND_PERIODS } from '../../src/balancing/limits/quota-charge.ts'
 
 /** Makes `docs/openapi.json`: the routes below, with bodies and answers by the code's own schemas. */
@@ -39,6 +47,10 @@ const GIVEN = {
   Budget: usedBudget,
   Budgets: budgetsAnswer,
   Audit: auditAnswer,
+  Request: requestAnswer,
+  Requests: requestsAnswer,
+  UsageRow: usageRow,
+  Usage: usageAnswer,
 }
 
 interface Operation {
@@ -48,6 +60,12 @@ interface Operation {
   readonly isBodyOptional?: true
   readonly status?: 200 | 201 | 204
   readonly answer?: keyof typeof GIVEN
+  /** Parameters of its query, by name. */
+  readonly query?: Readonly<
+    Record<string, { readonly description: string; readonly schema: object }>
+  >
+  /** Whether it answers as CSV too. */
+  readonly isCsvToo?: true
   /** What may be wrong with it, besides what may be wrong with any. */
   readonly faults?: readonly (400 | 404 | 409 | 413)[]
 }
@@ -123,6 +141,52 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   'POST /admin/api/groups/:id/budgets/:period/reset': reset,
   'POST /admin/api/groups/:id/budgets/:period/increase': increased,
+  'GET /admin/api/requests': {
+    summary: 'The last requests, the latest first: what became of them, attempt by attempt.',
+    answer: 'Requests',
+    query: {
+      limit: {
+        description: 'The most rows.',
+        schema: { type: 'integer', minimum: 1, maximum: 1000, default: 50 },
+      },
+      id: { description: 'The x-request-id of the response.', schema: { type: 'string' } },
+      client: { description: 'Only of this client.', schema: { type: 'string' } },
+      key: { description: 'Only with an attempt of this key.', schema: { type: 'string' } },
+      outcome: {
+        description: 'Only with this outcome.',
+        schema: { type: 'string', enum: REQUEST_OUTCOMES },
+      },
+      since: {
+        description: 'Only if ended since.',
+        schema: { type: 'string', format: 'date-time' },
+      },
+    },
+    faults: [400],
+  },
+  'GET /admin/api/usage': {
+    summary: 'What was used on each UTC day, today so far included. 400 days are kept.',
+    answer: 'Usage',
+    isCsvToo: true,
+    query: {
+      from: {
+        description: 'The first day; that of `to` by default.',
+        schema: { type: 'string', format: 'date' },
+      },
+      to: {
+        description: 'The last day; today by default.',
+        schema: { type: 'string', format: 'date' },
+      },
+      by: {
+        description: 'What the names are of.',
+        schema: { type: 'string', enum: USAGE_BY, default: 'client' },
+      },
+      format: {
+        description: 'How it is answered.',
+        schema: { type: 'string', enum: ['json', 'csv'], default: 'json' },
+      },
+    },
+    faults: [400],
+  },
   'GET /admin/api/audit': {
     summary: 'The last thousand changes, the newest first.',
     answer: 'Audit',
@@ -130,7 +194,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
 }
 
 const FAULTS = {
-  400: 'The body is not what it must be; the message names the field.',
+  400: 'The body or the query is not what it must be; the message names the field.',
   401: 'No valid admin token.',
   403: 'READ_TOKEN, and a call that is no GET.',
   404: 'No such client, group or budget. Without ADMIN_TOKEN and READ_TOKEN, any path.',
@@ -230,9 +294,14 @@ function pathsOf(): object {
 
 function operationOf(method: string, route: string, operation: Operation): object {
   const { summary, body, isBodyOptional, status = 200, answer, faults = [] } = operation
-  const parameters = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
+  const inPath = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
     return { $ref: `#/components/parameters/${name}` }
   })
+  const inQuery = Object.entries(operation.query ?? {}).map(([name, parameter]) => {
+    return { name, in: 'query', required: false, ...parameter }
+  })
+  const parameters = [...inPath, ...inQuery]
+  const csv = operation.isCsvToo ? { 'text/csv': { schema: { type: 'string' } } } : {}
   const isRead = method === 'GET'
   const statuses = [...faults, 401, ...(isRead ? [] : [403]), 503].toSorted((a, b) => a - b)
   return {
@@ -245,7 +314,7 @@ function operationOf(method: string, route: string, operation: Operation): objec
     responses: {
       [status]: {
         description: status === 204 ? 'Done.' : summary,
-        ...(answer === undefined ? {} : { content: contentOf(answer) }),
+        ...(answer === undefined ? {} : { content: { ...contentOf(answer), ...csv } }),
       },
       ...Object.fromEntries(
         statuses.map((fault) => [fault, { $ref: `#/components/responses/${fault}` }]),

@@ -16,7 +16,12 @@ export function requestAnswer(row: RequestRow): RequestAnswer {
     ...{ reasons: { ...reasons }, streamed, degraded: rest.degraded },
     attempts: attempts.map(({ beganMs, waitedMs, tookMs, firstOutputMs, ...attempt }) => ({
       ...attempt,
-      ...{ began_ms: beganMs, waited_ms: waitedMs, took_ms: tookMs, first_output_ms: firstOutputMs },
+      ...{
+        began_ms: beganMs,
+        waited_ms: waitedMs,
+        took_ms: tookMs,
+        first_output_ms: firstOutputMs,
+      },
     })),
     attempts_left_out: attemptsLeftOut,
     timings_ms: { ...timingsMs },

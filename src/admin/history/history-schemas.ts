@@ -12,10 +12,12 @@ const limit = z.pipe(
   z.string().check(z.regex(/^[0-9]{1,9}$/, { error: 'must be a number from 1 to 1000' })),
   z.pipe(
     z.transform(Number),
-    z.number().check(
-      z.minimum(1, { error: 'must be a number from 1 to 1000' }),
-      z.maximum(MAX_ROWS, { error: 'must be a number from 1 to 1000' }),
-    ),
+    z
+      .number()
+      .check(
+        z.minimum(1, { error: 'must be a number from 1 to 1000' }),
+        z.maximum(MAX_ROWS, { error: 'must be a number from 1 to 1000' }),
+      ),
   ),
 )
 
