@@ -4,6 +4,7 @@ import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { boundedBody } from './admin/admin-request.ts'
 import { alertRoutes } from './admin/alerts/alert-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
+import { historyRoutes } from './admin/history/history-routes.ts'
 import { metrics } from './admin/metrics/metrics-route.ts'
 import { poolRoutes } from './admin/pool/pool-routes.ts'
 import { signIn } from './admin/sign-in.ts'
@@ -39,6 +40,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn, boundedBody)
   app.route('/admin/api', clientRoutes())
+  app.route('/admin/api', historyRoutes())
   app.route('/admin/api', poolRoutes())
   app.route('/admin/api', alertRoutes())
   for (const prefix of PREFIXES) {

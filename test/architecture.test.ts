@@ -113,10 +113,7 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'zod'],
     ],
-    'admin/alerts': [
-      ...['balancing/*', 'config/alerts', 'key-pool/alerts', 'gateway/*', 'http', 'admin', 'hono'],
-      'zod',
-    ],
+    'admin/history': ['admin/admin-request.ts', 'admin/client-answers.ts', 'balancing/*', 'config', 'http', 'key-pool/history', 'hono', 'zod'],
     'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool', 'cloudflare:workers'],
