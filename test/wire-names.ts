@@ -186,6 +186,7 @@ export const REASON_NAMES = [
     'too_large_for_account',
   ],
   ...['budget_layer_spent', 'free_tier_spent', 'provider_key_failed'],
+  'kept_for_interactive',
 ] as const
 
 export const ERROR_NAMES = [

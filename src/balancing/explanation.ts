@@ -10,8 +10,10 @@ import type { Affinity } from './routes.ts'
 import {
   choiceOf,
   clearsAtMs,
+  memoryFor,
   type NoCandidate,
   noCandidate,
+  requirementsOf,
   routeOf,
   selectKey,
   selectModel,
@@ -21,7 +23,10 @@ import type { Choice, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 
 /** A request of which an operator asks how it would be decided. */
-export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens' | 'size'>
+export type Question = Pick<
+  LeaseRequest,
+  'asked' | 'models' | 'affinity' | 'tokens' | 'size' | 'class'
+>
 
 /** Which key would be chosen, and why no other. */
 export interface Explanation {
@@ -81,9 +86,10 @@ export function explain(
   const selected = selectModel(step, route, request, state.queue.claims)
   const isServed = selected.kind === 'served'
   // A strategy changes its memory when it chooses: this one changes a copy.
-  const memory = { ...route.memory, smoothedWeights: [...route.memory.smoothedWeights] }
+  const known = memoryFor(route, request)
+  const memory = { ...known, smoothedWeights: [...known.smoothedWeights] }
   const model = isServed ? selected.model : request.models[0]
-  const filtered = filterKeys(step, route, { ...request, model, claimedKeys: state.queue.claims })
+  const filtered = filterKeys(step, route, requirementsOf(step, request, model, state.queue.claims))
   const { strategy, affinity } = route.config
   const choice = choiceOf(step, route, memory)
   const keys = [...state.keys.values()].map((key) => explainKey(key, filtered, strategy, choice))
@@ -146,7 +152,7 @@ function explainKey(
 }
 
 function leaseRequestOf(
-  { asked, models, affinity, tokens, size }: Question,
+  { asked, models, affinity, tokens, size, ...question }: Question,
   waitMs: number,
 ): LeaseRequest {
   return {
@@ -157,6 +163,7 @@ function leaseRequestOf(
     affinity,
     tokens,
     ...(size === undefined ? {} : { size }),
+    ...(question.class === undefined ? {} : { class: question.class }),
     triedKeys: [],
     excludedAccounts: [],
     attempt: 'first',

@@ -15,11 +15,12 @@ import { putBench } from './health/model-benches.ts'
 import { isWaveOn, noteAccepted, noteRefused, WAVE_BENCH_MS } from './health/rejection-wave.ts'
 import { isSinceStrike, strike } from './health/strikes.ts'
 import type { ModelId } from './ids.ts'
+import { giveBackBatch } from './limits/batch-share.ts'
 import { giveBackCharge } from './limits/charge.ts'
 import type { RunningLease } from './limits/leases.ts'
 import { deposit, withdraw } from './limits/retry-budget.ts'
 import { noteSize } from './limits/size-note.ts'
-import { giveBack, take } from './limits/sliding-window.ts'
+import { giveBack, type SlidingWindow, take } from './limits/sliding-window.ts'
 import { type KeyState, type PoolState, type Step, setLookup } from './pool-state.ts'
 import { matchesModel } from './routes.ts'
 import { type BenchOrder, type Settlement, tokensUsed, type Usage } from './settlement.ts'
@@ -89,9 +90,11 @@ interface EndedAttempt {
 export function undoLease({ state, nowMs }: Step, key: KeyState, lease: RunningLease): void {
   key.breaker = afterNothing(key.breaker, lease.id)
   giveBackCharge(key, lease.tokens, lease.chargedAtMs, nowMs)
+  if (lease.isBatch) giveBackBatch(key, lease.tokens, lease.chargedAtMs, nowMs)
   const budgeted = { model: lease.model, policy: state.policy.retryBudget }
-  if (lease.attempt === 'first') deposit(state.retryBudget, budgeted, nowMs, -1)
-  if (lease.attempt === 'retry') withdraw(state.retryBudget, budgeted, nowMs, -1)
+  const retryBudget = lease.isBatch ? state.batches.retryBudget : state.retryBudget
+  if (lease.attempt === 'first') deposit(retryBudget, budgeted, nowMs, -1)
+  if (lease.attempt === 'retry') withdraw(retryBudget, budgeted, nowMs, -1)
 }
 
 /** A success ends a model's bench, and clears it of its failures. */
@@ -157,7 +160,11 @@ function correctTokens(
   if (key.tpm === null) return
   const used = tokensUsed(settlement)
   if (used === null) return
-  const { window } = key.tpm
+  correct(key.tpm.window, lease, used, nowMs)
+  if (lease.isBatch) correct(key.batch.tpm, lease, used, nowMs)
+}
+
+function correct(window: SlidingWindow, lease: RunningLease, used: number, nowMs: number): void {
   if (used > lease.tokens) take(window, used - lease.tokens, nowMs)
   else giveBack(window, lease.tokens - used, lease.chargedAtMs, nowMs)
 }

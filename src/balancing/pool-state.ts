@@ -23,6 +23,8 @@ import { type Correlation, createCorrelation } from './health/correlation.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import { createRejectionWave, type RejectionWave } from './health/rejection-wave.ts'
 import type { AccountId, ClientId, GroupId, KeyId, ModelId } from './ids.ts'
+import { type BatchUse, createBatchUse } from './limits/batch-share.ts'
+import { type Batches, createBatches } from './limits/batches.ts'
 import { createIsolates, type Isolates } from './limits/isolates.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
 import { createMeter } from './limits/meter.ts'
@@ -68,6 +70,8 @@ export interface PoolPolicy {
   readonly retryBudget: RetryBudgetPolicy
   readonly credit: { readonly refreshMs: number; readonly thresholdUsd: number }
   readonly queue: { readonly maxWaiting: number; readonly maxWaitMs: number }
+  /** How much of each key's limits batches may take: 0 to 1. */
+  readonly batch?: { readonly share: number }
 }
 
 export interface PoolConfig {
@@ -90,6 +94,7 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   workspace: BudgetGroup | null
   inFlight: number
   lastTurn: number
+  batch: BatchUse
   share: number
   breaker: Breaker
   bench: Bench | null
@@ -126,6 +131,7 @@ export interface RouteState {
   readonly config: RouteConfig
   readonly models: RouteConfig['models']
   readonly memory: Memory
+  readonly batchMemory: Memory
   /** The keys that the route selects. Null until they are needed, and after accounts changed. */
   members: readonly KeyState[] | null
   /** The members by account. Null until they are needed, and after accounts changed. */
@@ -180,6 +186,7 @@ export interface PoolState {
   readonly queue: WaitingQueue
   readonly affinities: Affinities
   readonly retryBudget: RetryBudget
+  readonly batches: Batches
   readonly ledger: Ledger
   readonly generations: Generations
   readonly reconciliations: Reconciliations
@@ -224,6 +231,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     config: route,
     models: route.models,
     memory: createMemory(),
+    batchMemory: createMemory(true),
     members: null,
     accounts: null,
   })
@@ -246,6 +254,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     queue: createQueue(),
     affinities,
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
+    batches: createBatches(config.policy, nowMs),
     ledger,
     generations: createGenerations(),
     reconciliations: createReconciliations(),
@@ -291,6 +300,7 @@ function createKey(
     weight: config.weight,
     inFlight: 0,
     lastTurn: 0,
+    batch: createBatchUse(),
     share: 1,
     breaker: CLOSED,
     bench: null,
@@ -312,11 +322,15 @@ function createKey(
   }
 }
 
-/** Counts leases that begin (1) or end (-1), for the key and for its account. */
-export function changeInFlight(key: KeyState, change: 1 | -1): void {
+/**
+ * Counts leases that begin (1) or end (-1), for the key and for its account. A batch's count for the key
+ * alone: by the load of an account conversations are moved, and a batch must move none.
+ */
+export function changeInFlight(key: KeyState, change: 1 | -1, isBatch: boolean): void {
   key.inFlight += change
   lookAgain(key)
-  key.account.load.inFlight += change
+  if (isBatch) key.batch.inFlight += change
+  else key.account.load.inFlight += change
 }
 
 /** Has the filter look again at a key, and at those that share an account or a budget with it. */

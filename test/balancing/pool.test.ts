@@ -240,6 +240,7 @@ describe('the reasons of a refusal', () => {
       'budget_layer_spent',
       'free_tier_spent',
       'provider_key_failed',
+      'kept_for_interactive',
     ])
   })
 })

@@ -1,4 +1,5 @@
 import { type AccountId, type IsolateId, isolateId } from '../../balancing/ids.ts'
+import { isOfBatch } from '../../balancing/lease-request.ts'
 import type { LeaseAhead, LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import { holdsOf } from '../../balancing/limits/quota-charge.ts'
 import {
@@ -146,16 +147,21 @@ export function giveBackFor(leases: IsolateLeases, draft: LeaseDraft, nowMs: num
   return unused.length > 0
 }
 
-function isFresh({ attempt, triedKeys, excludedAccounts, isFallback }: LeaseDraft): boolean {
+/** Leases ahead are for interactive requests: a batch asks for each of its own. */
+function isFresh(draft: LeaseDraft): boolean {
+  const { attempt, triedKeys, excludedAccounts, isFallback } = draft
+  if (isOfBatch(draft)) return false
   return !isFallback && attempt === 'first' && triedKeys.length + excludedAccounts.length === 0
 }
 
-/** Notes where a request of a conversation goes. */
+/** Notes where a request of a conversation goes. A batch moves none. */
 export function noteHome(
   { homes }: IsolateLeases,
-  { affinity }: LeaseDraft,
+  draft: LeaseDraft,
   account: AccountId,
   nowMs: number,
 ): void {
-  if (affinity?.kind === 'conversation') setEntry(homes, affinity.id, account, nowMs)
+  const { affinity } = draft
+  if (affinity?.kind !== 'conversation' || isOfBatch(draft)) return
+  setEntry(homes, affinity.id, account, nowMs)
 }
