@@ -1,9 +1,9 @@
 import { creditAsOf, spendableUsd } from './accounting/credit.ts'
 import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
+import { batchWindowsAtMs, hasBatchRoom, leasesOfShare } from './batches/batch-share.ts'
 import { type Bench, isActive, mayEndByLookup, reportedReason } from './health/bench.ts'
 import { asOf } from './health/circuit-breaker.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
-import { batchWindowsAtMs, hasBatchRoom, leasesOfShare } from './limits/batch-share.ts'
 import { roomAtMs } from './limits/meter.ts'
 import { tooLargeUntilMs } from './limits/size-note.ts'
 import type { KeyState, PoolState, Step } from './pool-state.ts'
@@ -252,8 +252,7 @@ function keptExclusions(
   const exclusions: Exclusion[] = []
   const kept = (untilMs: number | null) => exclusions.push(until('kept_for_interactive', untilMs))
   if (nowMs < yieldsUntilMs) kept(yieldsUntilMs)
-  if (share <= 0) kept(null)
-  else if (inFlight >= leasesOfShare(key.config.maxConcurrent, share)) {
+  if (inFlight >= leasesOfShare(key.config.maxConcurrent, share)) {
     exclusions.push(busy('kept_for_interactive', key, nowMs))
   }
   const roomAtMs = batchWindowsAtMs(key, share, tokens, nowMs)

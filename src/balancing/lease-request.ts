@@ -5,7 +5,7 @@ import type { ReasonCounts } from './reasons.ts'
 import type { HeldOfBudgets } from './settlement.ts'
 
 /**
- * A request of a batch takes only what interactive requests leave: see limits/batch-share.ts. Any other
+ * A request of a batch takes only what interactive requests leave: see batches/batch-share.ts. Any other
  * word, or none, is an interactive request.
  */
 export type RequestClass = 'batch'

@@ -13,6 +13,8 @@ import { createReconciliations, type Reconciliations } from './accounting/reconc
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
+import { type BatchUse, createBatchUse } from './batches/batch-share.ts'
+import { type Batches, createBatches } from './batches/batches.ts'
 import { type Audit, createAudit } from './clients/audit.ts'
 import type { ThresholdPassed } from './clients/charge-settling.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
@@ -23,8 +25,6 @@ import { type Correlation, createCorrelation } from './health/correlation.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import { createRejectionWave, type RejectionWave } from './health/rejection-wave.ts'
 import type { AccountId, ClientId, GroupId, KeyId, ModelId } from './ids.ts'
-import { type BatchUse, createBatchUse } from './limits/batch-share.ts'
-import { type Batches, createBatches } from './limits/batches.ts'
 import { createIsolates, type Isolates } from './limits/isolates.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
 import { createMeter } from './limits/meter.ts'
@@ -71,7 +71,7 @@ export interface PoolPolicy {
   readonly credit: { readonly refreshMs: number; readonly thresholdUsd: number }
   readonly queue: { readonly maxWaiting: number; readonly maxWaitMs: number }
   /** How much of each key's limits batches may take: 0 to 1. */
-  readonly batch?: { readonly share: number }
+  readonly batch: { readonly share: number }
 }
 
 export interface PoolConfig {

@@ -1,4 +1,6 @@
 import { countRequest, remember } from './affinity/affinity.ts'
+import { chargeBatch, yieldToInteractive } from './batches/batch-share.ts'
+import { isBatchActive } from './batches/batches.ts'
 import type { Claims } from './eligibility.ts'
 import { asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
@@ -11,8 +13,6 @@ import {
   type Refusal,
   type Waiting,
 } from './lease-request.ts'
-import { chargeBatch, yieldToInteractive } from './limits/batch-share.ts'
-import { isBatchActive } from './limits/batches.ts'
 import { charge } from './limits/charge.ts'
 import { hear } from './limits/isolates.ts'
 import { hasEnded, type Lease, open, type RunningLease } from './limits/leases.ts'

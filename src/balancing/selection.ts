@@ -2,6 +2,7 @@ import { spentToday } from './accounting/ledger.ts'
 import type { AccountLoad } from './affinity/account-load.ts'
 import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
+import { batchProbesFromMs } from './batches/batches.ts'
 import { keysFor } from './clients/clients.ts'
 import {
   type BatchTerms,
@@ -21,7 +22,6 @@ import {
   type Refusal,
   type RequestAffinity,
 } from './lease-request.ts'
-import { batchProbesFromMs } from './limits/batches.ts'
 import { isNonEmpty, type NonEmpty } from './non-empty.ts'
 import {
   accountsAmong,

@@ -103,11 +103,14 @@ const NOBODY =
 
 /** The part of the configuration that the pool needs for its decisions. It has no secret. */
 export function poolConfig(config: Config): PoolConfig {
-  const { routes, breaker, panicRatio, retryBudget, credit, queue } = config.policy
+  const { routes, breaker, panicRatio, retryBudget, credit, queue, batch } = config.policy
   return {
     keys: config.keys.map((key) => key.config),
     routes,
-    policy: { breaker, panicRatio, retryBudget, credit, queue },
+    policy: {
+      ...{ breaker, panicRatio, retryBudget, credit, queue },
+      batch: { share: batch.share },
+    },
     clients: { clients: config.clients, groups: config.groups },
   }
 }

@@ -70,6 +70,7 @@ export const POLICY: PoolPolicy = {
   retryBudget: { ratio: 0.2, minPerSecond: 2 },
   credit: { refreshMs: 60_000, thresholdUsd: 1 },
   queue: { maxWaiting: 100, maxWaitMs: 10_000 },
+  batch: { share: 0.5 },
 }
 
 const DEFAULT_STRATEGY: StrategyName = 'least-busy'

@@ -1,7 +1,7 @@
+import { yieldToInteractive } from '../batches/batch-share.ts'
 import { isPersonal, isTaken } from '../eligibility.ts'
 import type { ModelId } from '../ids.ts'
 import type { LeaseRequest } from '../lease-request.ts'
-import { yieldToInteractive } from '../limits/batch-share.ts'
 import { membersOf, type RouteState, type Step } from '../pool-state.ts'
 import type { Reason } from '../reasons.ts'
 import { type ModelCandidates, requirementsOf, routeOf } from '../selection.ts'

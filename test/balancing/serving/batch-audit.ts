@@ -82,7 +82,6 @@ export class BatchAudit {
     const sinceLackedMs = nowMs - (this.#lackedAtMs.get(keyId) ?? Number.NEGATIVE_INFINITY)
     const isProbe = before?.breaker.kind !== 'closed'
     const rules: readonly [holds: boolean, fault: string][] = [
-      [share > 0, 'a batch without a share was granted a lease'],
       [!hasWaited, 'a batch has waited'],
       [inFlight <= most, `a batch has ${inFlight} leases of ${most}`],
       [

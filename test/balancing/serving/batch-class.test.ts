@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { ASSUMED_MAX_CONCURRENT } from '../../../src/balancing/batches/batch-share.ts'
 import { explain } from '../../../src/balancing/explanation.ts'
 import { clientId, isolateId, leaseId, modelId } from '../../../src/balancing/ids.ts'
-import { ASSUMED_MAX_CONCURRENT } from '../../../src/balancing/limits/batch-share.ts'
 import { begin, hold } from '../../../src/balancing/serving/leases-ahead.ts'
 import { STRATEGY_NAMES } from '../../../src/balancing/strategies/strategy-registry.ts'
 import { budgetOf } from '../clients/client-terms.ts'
@@ -57,11 +57,6 @@ describe('a batch takes its share of', () => {
     expect(large.refusal({ ...BATCH, tokens: 1 })).toMatchObject(kept(1))
     large.wait(61_000)
     expect(large.ask({ ...BATCH, tokens: 900 }).kind).toBe('grant')
-  })
-
-  it('nothing, if that is what the policy says', () => {
-    const pool = drivePool(['a'], { batch: { share: 0 } })
-    expect(pool.refusal(BATCH)).toMatchObject({ ...kept(1), retryAtMs: null })
   })
 
   it('of each key for itself, and gives it back', () => {

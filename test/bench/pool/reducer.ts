@@ -206,6 +206,7 @@ function configOf({ keys, strategy, isLimited = false, maxConcurrent }: Setup): 
       retryBudget: { ratio: 0.2, minPerSecond: 2 },
       credit: { refreshMs: 60_000, thresholdUsd: 1 },
       queue: { maxWaiting: 10_000, maxWaitMs: WAIT_MS },
+      batch: { share: 0.5 },
     },
   }
 }

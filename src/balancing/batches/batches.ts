@@ -1,4 +1,8 @@
-import { createRetryBudget, type RetryBudget, type RetryBudgetPolicy } from './retry-budget.ts'
+import {
+  createRetryBudget,
+  type RetryBudget,
+  type RetryBudgetPolicy,
+} from '../limits/retry-budget.ts'
 
 /** What the pool knows of batches as a whole. Nothing of it is stored. */
 export interface Batches {
@@ -13,19 +17,16 @@ export interface Batches {
   readonly retryBudget: RetryBudget
 }
 
-/** The share of each limit, if `POLICY` names none. */
-const DEFAULT_SHARE = 0.5
-
 /** No batch has asked yet. */
 export function createBatches(
   policy: {
-    readonly batch?: { readonly share: number }
+    readonly batch: { readonly share: number }
     readonly retryBudget: RetryBudgetPolicy
   },
   nowMs: number,
 ): Batches {
   return {
-    share: policy.batch?.share ?? DEFAULT_SHARE,
+    share: policy.batch.share,
     askedAtMs: Number.NEGATIVE_INFINITY,
     interactiveAtMs: Number.NEGATIVE_INFINITY,
     turns: 0,

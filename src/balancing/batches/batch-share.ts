@@ -1,4 +1,4 @@
-import type { Meter } from './meter.ts'
+import type { Meter } from '../limits/meter.ts'
 import {
   createWindow,
   fits,
@@ -7,7 +7,7 @@ import {
   type SlidingWindow,
   take,
   takenWithin,
-} from './sliding-window.ts'
+} from '../limits/sliding-window.ts'
 
 /**
  * What batches have of a key. They take a share of each of its limits and no more, so the rest is
@@ -58,17 +58,16 @@ export function createBatchUse(): BatchUse {
 }
 
 /**
- * The most leases of a key that batches may have at once. It is one at least, unless the share is
- * nothing: half of one lease would be none, and the batch of a pool of such keys would never end.
+ * The most leases of a key that batches may have at once. It is one at least: half of one lease would be
+ * none, and the batch of a pool of such keys would never end.
  */
 export function leasesOfShare(maxConcurrent: number | null, share: number): number {
-  if (share <= 0) return 0
   return Math.max(1, Math.floor(share * (maxConcurrent ?? ASSUMED_MAX_CONCURRENT)))
 }
 
 /** By the same reason one request may be larger than the share, if it has the share for itself. */
 function amountOfShare({ limit }: Meter, share: number, amount: number): number {
-  return share <= 0 ? 0 : Math.max(amount, share * limit)
+  return Math.max(amount, share * limit)
 }
 
 /** Whether a key's share has room for one more request of a batch, at once. */
@@ -79,7 +78,10 @@ export function hasBatchRoom(key: BatchLimited, share: number, tokens: number, n
   return tpm === null || fits(batch.tpm, amountOfShare(tpm, share, tokens), tokens, nowMs)
 }
 
-/** When the share of the key's limits per minute has room; null if it never has. */
+/**
+ * When the share of the key's limits per minute has room; null if it never has, which is so of a request
+ * that is larger than the limit itself.
+ */
 export function batchWindowsAtMs(
   { rpm, tpm, batch }: BatchLimited,
   share: number,
