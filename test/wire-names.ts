@@ -125,7 +125,7 @@ export const STORED_FIELDS = {
       'id',
       'ignored',
     ],
-    ...['isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer', 'limitUsd'],
+    ...['isBatch', 'isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer', 'limitUsd'],
     ...['lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'minute', 'model', 'models', 'monthUsd'],
     ...[
       'panic',

@@ -199,8 +199,9 @@ describe('the reasons of a refusal', () => {
       ...{ ...limited, scope: 'account_model', detail: 'provider_key_failed' },
     })
     const { reasons } = pool.refusal({ tried: ['tried'], tokens: 50, size, model })
-    // Keys that are not for a client are counted in the tests of clients.
-    const expected = REASONS.filter((reason) => reason !== 'not_for_client')
+    // Those of clients and of batches are counted in the tests of these.
+    const ofOthers = ['not_for_client', 'kept_for_interactive']
+    const expected = REASONS.filter((reason) => !ofOthers.includes(reason))
     expect(Object.keys(reasons).toSorted()).toEqual(expected.toSorted())
     expect(Object.values(reasons)).toEqual(expected.map(() => 1))
   })
