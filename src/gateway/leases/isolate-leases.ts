@@ -19,7 +19,7 @@ import {
   leasesToOrder,
   takeLease,
 } from './lease-stock.ts'
-import { createOutbox, type Outbox, oweBegin, oweSettlement, unusedLease } from './outbox.ts'
+import { createOutbox, type Outbox, oweBegin, oweSettlement, unusedAhead } from './outbox.ts'
 
 /** What the requests of one isolate share of their leases. Plain data. */
 export interface IsolateLeases {
@@ -103,7 +103,7 @@ export function isLow({ own, general }: LanesOfRequest, nowMs: number): boolean 
 
 /** Owes the word that no request came for these leases. */
 function oweUnused({ outbox }: IsolateLeases, unused: readonly LeaseAhead[], nowMs: number): void {
-  for (const { leaseId } of unused) oweSettlement(outbox, unusedLease(leaseId), nowMs)
+  for (const lease of unused) oweSettlement(outbox, unusedAhead(lease), nowMs)
 }
 
 /**

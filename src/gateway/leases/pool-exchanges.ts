@@ -20,7 +20,7 @@ import {
   OVERDUE_MS,
   oweBeginAnew,
   oweSettlement,
-  unusedLease,
+  unusedAhead,
 } from './outbox.ts'
 
 /** How long what could not be delivered waits for the second try. */
@@ -177,8 +177,8 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
       if (settlement.leaseId === telling) stopTelling()
       if (!isTrouble(settlement)) continue
       outbox.isUrgent = true
-      for (const { leaseId } of dropKey(stock, settlement.keyId)) {
-        oweSettlement(outbox, unusedLease(leaseId), ports.nowMs())
+      for (const lease of dropKey(stock, settlement.keyId)) {
+        oweSettlement(outbox, unusedAhead(lease), ports.nowMs())
       }
     }
   }
