@@ -1,6 +1,6 @@
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
 import { createDays, type Days } from './accounting/day-usage.ts'
-import type { DayOfSpending, Drift } from './accounting/drift.ts'
+import type { DayOfSpending } from './accounting/drift.ts'
 import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
 import {
@@ -18,20 +18,19 @@ import { accountsOf, type CandidateAccounts } from './affinity/candidate-account
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
 import { type BatchUse, createBatchUse } from './batches/batch-share.ts'
 import { type Batches, createBatches } from './batches/batches.ts'
-import { type Audit, createAudit } from './clients/audit.ts'
-import type { ThresholdPassed } from './clients/charge-settling.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
 import { type AccountState, type BudgetGroup, createAccount, ownAccount } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import { type Breaker, type BreakerPolicy, CLOSED } from './health/circuit-breaker.ts'
 import { type Correlation, createCorrelation } from './health/correlation.ts'
+import type { Halt } from './health/halt.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import { createRejectionWave, type RejectionWave } from './health/rejection-wave.ts'
-import type { AccountId, ClientId, GroupId, KeyId, ModelId } from './ids.ts'
+import type { Reset } from './health/reset.ts'
+import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { createIsolates, type Isolates } from './limits/isolates.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
 import { createMeter } from './limits/meter.ts'
-import type { QuotaOwner } from './limits/quota-charge.ts'
 import { lookAgain, NOT_READY, type Readiness } from './limits/readiness.ts'
 import {
   createRetryBudget,
@@ -40,8 +39,10 @@ import {
 } from './limits/retry-budget.ts'
 import type { SizeNote } from './limits/size-note.ts'
 import type { NonEmpty } from './non-empty.ts'
+import { type Audit, createAudit } from './operators/audit.ts'
 import { createQueue, type WaitingQueue } from './queue/waiting-queue.ts'
 import type { Random } from './random.ts'
+import { type Changes, createChanges } from './records/changes.ts'
 import { type RouteConfig, selects } from './routes.ts'
 import type { PeakEwma } from './strategies/peak-ewma.ts'
 import { type Candidate, createMemory, type Memory } from './strategies/strategy.ts'
@@ -104,10 +105,14 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   /** Models that the key does not serve for a while. Other keys of its account may. */
   readonly modelBenches: Map<ModelId, Bench>
   /**
-   * Raised when the key recovers, and when its secret is another one. What a lease of an earlier
-   * epoch shows, the key was before.
+   * Raised when the key recovers or is reset, and when its secret is another one. What a lease of an
+   * earlier epoch shows, the key was before.
    */
   epoch: number
+  /** Null if no operator has told it to take no new lease. */
+  halt: Halt | null
+  /** The last time that an operator had the pool forget what the key was judged for; null for never. */
+  reset: Reset | null
   /** Consecutive rate limits without a named reset. Each of them doubles the next bench. */
   strikes: number
   struckAtMs: number
@@ -148,24 +153,6 @@ export interface OwnerState {
   readonly configured: Set<AccountId>
 }
 
-/** Which records must be stored before the pool answers the step that changed them. */
-export interface Changes {
-  readonly keys: Set<KeyId>
-  /** Accounts, and groups of keys that a budget covers. */
-  readonly accounts: Set<AccountId>
-  readonly spends: Set<KeyId>
-  /** Clients and groups whose budgets have to be written. */
-  readonly budgets: Set<QuotaOwner>
-  /** Clients and groups that were made, changed or removed at run time. */
-  readonly clients: Set<ClientId>
-  readonly groups: Set<GroupId>
-  /** Budgets that have passed a share of what they pay for, and of which nobody was told yet. */
-  thresholds: ThresholdPassed[]
-  /** Days on which a key spent another sum at OpenRouter than here, and of which nobody was told yet. */
-  drifts: Drift[]
-  models: boolean
-}
-
 /** The whole pool as plain data. Only the functions of this folder change it. */
 export interface PoolState {
   readonly policy: PoolPolicy
@@ -178,6 +165,8 @@ export interface PoolState {
   readonly modelBenches: Map<ModelId, Bench>
   readonly correlation: Correlation
   readonly rejections: RejectionWave
+  /** The keys that operators have told to take no new lease. */
+  readonly halted: Set<KeyId>
   /** The keys of each owner that is known, and the accounts that are configured for some of them. */
   readonly owners: Map<AccountId, OwnerState>
   readonly clients: Clients
@@ -251,6 +240,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     modelBenches: new Map(),
     correlation: createCorrelation(),
     rejections: createRejectionWave(),
+    halted: new Set(),
     owners: new Map(),
     clients: createClients(config.clients, nowMs),
     audit: createAudit(),
@@ -272,17 +262,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     restoredAtMs: Number.NEGATIVE_INFINITY,
     readiness: { sinceMs: nowMs, meanCostUsd: 0 },
     turns: 0,
-    changes: {
-      keys: new Set(),
-      accounts: new Set(),
-      spends: new Set(),
-      budgets: new Set(),
-      clients: new Set(),
-      groups: new Set(),
-      thresholds: [],
-      drifts: [],
-      models: false,
-    },
+    changes: createChanges(),
   }
 }
 
@@ -314,6 +294,8 @@ function createKey(
     bench: null,
     modelBenches: new Map(),
     epoch: 0,
+    halt: null,
+    reset: null,
     strikes: 0,
     struckAtMs: 0,
     lookup: NEVER_LOOKED_UP,

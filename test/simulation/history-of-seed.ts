@@ -18,6 +18,7 @@ import {
   type Trouble,
   type What,
 } from './history.ts'
+import { withSteering } from './steering-of-seed.ts'
 
 const ACCOUNTS = ['acme', 'globex', 'initech'] as const
 const MODELS = ['vendor/a', 'vendor/b', 'vendor/c', 'vendor/a:free'] as const
@@ -49,7 +50,8 @@ export function historyOf(seed: number, hours: number, only: HistoryKind | null 
   const history = { seed, kind, hours, pool, happenings: sorted }
   const isLimited = [2, 4].includes(seed % 5) && (kind === 'stormy' || kind === 'busy')
   const crowded = seed % 3 === 0 ? withBatches(history) : history
-  return isLimited ? withClients(crowded) : crowded
+  const limited = isLimited ? withClients(crowded) : crowded
+  return kind === 'stormy' && seed % 4 === 3 ? withSteering(limited) : limited
 }
 
 function poolOf(draw: Draw, kind: HistoryKind): PoolPlan {

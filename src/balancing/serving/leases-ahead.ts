@@ -5,6 +5,7 @@ import { chargeBatch, interactivePart } from '../batches/batch-share.ts'
 import { keysFor } from '../clients/clients.ts'
 import { NO_CLAIMS } from '../eligibility.ts'
 import { awaitsProbe } from '../health/circuit-breaker.ts'
+import { epochAt } from '../health/reset.ts'
 import { shareOf } from '../health/slow-start.ts'
 import { clientId, type LeaseId, leaseId } from '../ids.ts'
 import { isOfBatch } from '../lease-request.ts'
@@ -17,6 +18,7 @@ import {
   hasEnded,
   isBatchLease,
   isSettled,
+  type Lease,
   lostLease,
   open,
   type ReservedLease,
@@ -210,7 +212,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   if (key === undefined || live?.kind === 'running') return
   if (live === undefined && isOver(state, told)) return
   const lost = live === undefined ? lostLease(state.leases, told.leaseId) : null
-  const isBatch = lost === null ? isOfBatch(told) : isBatchLease(lost)
+  const isBatch = isOfBatchNow(told, lost)
   if (live === undefined) changeInFlight(key, 1, isBatch)
   else giveBackCharge(key, live.tokens, live.grantedAtMs, nowMs)
   if (lost !== null) retakeForClient(state, lost, nowMs)
@@ -236,7 +238,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     tokens: told.tokens,
     unclaimedMs: null,
     panic: live?.panic ?? false,
-    epoch: live?.epoch ?? key.epoch,
+    epoch: (live ?? lost)?.epoch ?? epochAt(key, told.grantedAtMs),
     charge: taken,
     attempt: 'first',
     isBatch,
@@ -251,6 +253,11 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   if (told.conversation !== null) {
     remember(state.affinities, told.conversation, key.account.id, nowMs)
   }
+}
+
+/** By the lease that was lost; of one that is forgotten, by what its isolate tells. */
+function isOfBatchNow(told: LeaseBegin, lost: Lease | null): boolean {
+  return lost === null ? isOfBatch(told) : isBatchLease(lost)
 }
 
 function termOf({ leaseMs, isolate }: LeaseBegin, nowMs: number) {
