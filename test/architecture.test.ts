@@ -51,6 +51,7 @@ describe('rooms', () => {
     'balancing/accounting': [
       ...['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health', 'balancing/limits'],
     ],
+    'balancing/batches': ['balancing/limits'],
     'balancing/serving': ['balancing/*'],
     'balancing/queue': ['balancing/*'],
     'balancing/readings': ['balancing/*'],

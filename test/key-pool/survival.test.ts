@@ -235,6 +235,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
       model: modelId('世界'.repeat(20)),
       tokens: 0,
       unclaimedMs: null,
+      isBatch: false,
       panic: false,
       epoch: 0,
       attempt: 'first' as const,
