@@ -13,6 +13,7 @@ import { logBug } from './http/log.ts'
 import { responseHeaders } from './http/response-headers.ts'
 import { allowedModels } from './http/routes/allowed-models.ts'
 import { CATALOGUE_PATHS, catalogue, createLists } from './http/routes/catalogue.ts'
+import { durableAnswerById } from './http/routes/durable-answer.ts'
 import { extraPath } from './http/routes/extra-path.ts'
 import { generation } from './http/routes/generation.ts'
 import { healthz, misconfiguredHealth } from './http/routes/healthz.ts'
@@ -41,6 +42,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
       app.get(`${prefix}/${path}`, logged, catalogue(prefix, lists))
     for (const path of ['key', 'auth/key'])
       app.get(`${prefix}/${path}`, logged, authenticate, clientKey)
+    app.get(`${prefix}/switchyard/answers/:id`, logged, authenticate, durableAnswerById)
     app.get(`${prefix}/generation`, logged, authenticate, generation)
     for (const shape of API_SHAPES) {
       app.post(`${prefix}/${shape.path}`, authenticate, inference(shape))

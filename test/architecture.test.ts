@@ -72,13 +72,22 @@ describe('rooms', () => {
     ],
     'gateway/answers': ['gateway/ports.ts', 'balancing/*', 'openrouter/*'],
     'gateway/leases': ['gateway/ports.ts', 'balancing/*', 'config', 'openrouter/*', 'key-pool'],
-    http: [
+    flight: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
+    ],
+    'flight/object': [
+      ...['balancing/*', 'openrouter/*', 'gateway/*', 'flight', 'http'],
+      ...['zod', 'cloudflare:workers'],
+    ],
+    http: [
+      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'flight'],
       ...['http/prices', 'hono', 'zod'],
     ],
     'http/prices': ['http/kv-credit-cache.ts', 'gateway/*', 'openrouter/*'],
+    'http/flights': ['balancing/*', 'config', 'openrouter/*', 'gateway/*', 'flight', 'http'],
     'http/routes': [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
+      ...['flight', 'http/flights'],
       ...['hono', 'http-cache-semantics'],
     ],
     admin: [
@@ -86,7 +95,7 @@ describe('rooms', () => {
       ...['hono', 'zod'],
     ],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin', 'hono'],
-    index: ['app', 'gateway', 'http', 'key-pool'],
+    index: ['app', 'gateway', 'http', 'key-pool', 'flight/object'],
   }
 
   /** `src/http/routes/healthz.ts` is in the room `http/routes`, `src/app.ts` is a room of its own. */

@@ -5,6 +5,7 @@ import type { PoolPolicy } from '../balancing/pool-state.ts'
 import { AFFINITIES } from '../balancing/routes.ts'
 import { STRATEGY_NAMES } from '../balancing/strategies/strategy-registry.ts'
 import { aliasesOf, aliasFields } from './aliases.ts'
+import { cacheFields } from './cache-policy.ts'
 import { extraPathFields } from './extra-paths.ts'
 import { bounded, boundedInteger, flag, oneOf, section, type Wording } from './fields.ts'
 import { maxAttempts, type RoutePolicy, routeFields, routesOf } from './route-policy.ts'
@@ -66,6 +67,7 @@ const policy = section({
   queue: z.prefault(queue, {}),
   timeouts: z.prefault(timeoutFields, {}),
   routes: z._default(routeFields, []),
+  cache: z.optional(cacheFields),
   aliases: z._default(aliasFields, {}),
   extra_paths: z._default(extraPathFields, []),
   spill_free_tier: z._default(flag(), false),

@@ -30,6 +30,7 @@ import { settle } from '../balancing/serving/lease-end.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import { type OutOfUse, outOfUse, transitions } from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
+import { epochsReply, judgeVisits, purgeAnswers } from './answer-visits.ts'
 import { Checkpoints } from './checkpoints.ts'
 import {
   isGenerationReport,
@@ -51,12 +52,16 @@ import {
   type DirectoryReply,
   type DutiesReply,
   type DutiesRequest,
+  type EpochsReply,
   type ExchangeReply,
   type ExchangeRequest,
   type HealthReply,
   MAX_DUTIES,
   MAX_GENERATIONS,
   type ManageRequest,
+  type PurgeRequest,
+  type VisitsReply,
+  type VisitsRequest,
 } from './protocol.ts'
 
 /** The shortest pause between two timed checks of the queue. */
@@ -189,6 +194,25 @@ export class PoolHost {
     noteInAudit(audit, { atMs: nowMs, by, what: order.kind, target: targetOf(order) })
     this.#noteChange()
     return reply
+  }
+
+  /** Judges and counts requests that cost nothing. */
+  visit(request: VisitsRequest): VisitsReply {
+    const reply = judgeVisits(this.#pool, request, this.#ports.nowMs())
+    this.#noteChange()
+    return reply
+  }
+
+  /** Throws kept answers away. It is on disk before it is answered. */
+  purge(request: PurgeRequest): EpochsReply {
+    purgeAnswers(this.#pool, request, this.#ports.nowMs())
+    this.#noteChange()
+    return epochsReply(this.#pool)
+  }
+
+  /** What was thrown away so far. */
+  epochs(): EpochsReply {
+    return epochsReply(this.#pool)
   }
 
   audit(): readonly AuditEntry[] {

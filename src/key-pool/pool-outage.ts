@@ -44,6 +44,9 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     duties: (request) => ask(() => pool.duties(request)),
     clientDirectory: (known) => ask(() => pool.clientDirectory(known)),
     manageClients: (request) => ask(() => pool.manageClients(request)),
+    visit: (request) => ask(() => pool.visit(request)),
+    purge: (request) => ask(() => pool.purge(request)),
+    epochs: () => ask(() => pool.epochs()),
     audit: () => ask(() => pool.audit()),
     quotas: (id) => ask(() => pool.quotas(id)),
   }

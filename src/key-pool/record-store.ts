@@ -15,6 +15,7 @@ import {
   budgetRecordsSchema,
   clientRecordSchema,
   groupRecordSchema,
+  purgesRecordSchema,
 } from './client-schemas.ts'
 import {
   accountRecordSchema,
@@ -31,7 +32,7 @@ const ASCII_ONLY = /^[\0-\x7f]*$/
 
 type Kind =
   | ('key' | 'account' | 'models' | 'spend' | 'checkpoint')
-  | ('budget' | 'client' | 'group' | 'audit')
+  | ('budget' | 'client' | 'group' | 'audit' | 'purges')
 
 /** A JSON record, by kind and id. */
 export interface RecordRow {
@@ -116,7 +117,7 @@ export function createStore(rows: RecordRows): Store {
       for (const { kind, id, record } of stored) written.set(`${kind} ${id}`, record)
       return { ...readRecords(stored), outdated: rows.isOutdated() }
     },
-    save({ keys, accounts, models, spends, ...ofClients }) {
+    save({ keys, accounts, models, spends, purges, ...ofClients }) {
       for (const key of keys) {
         const record = keyRecord(key)
         if (isBlank(record)) drop('key', key.id)
@@ -127,6 +128,7 @@ export function createStore(rows: RecordRows): Store {
       }
       for (const [id, spend] of spends) put('spend', id, JSON.stringify(spend))
       if (models !== null) put('models', 'benched', JSON.stringify([...models]))
+      if (purges !== null) put('purges', 'epochs', JSON.stringify([...purges]))
       const { budgets, clients, groups, audit } = ofClients
       putAll('budget', budgets)
       putAll('client', clients)
@@ -213,6 +215,7 @@ function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> 
     clients: ofKind('client').flatMap((row) => read(row, clientRecordSchema)),
     groups: ofKind('group').flatMap((row) => read(row, groupRecordSchema)),
     audit: ofKind('audit').flatMap((row) => read(row, auditEntrySchema)),
+    purges: ofKind('purges').flatMap((row) => read(row, purgesRecordSchema).flat()),
     checkpoint: {
       ...part('counters'),
       ...part('byModel'),

@@ -8,6 +8,7 @@ import {
   type GroupRecord,
   groupRecord,
 } from '../clients/client-records.ts'
+import type { EpochName } from '../clients/purge-epochs.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
 import type { ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
@@ -25,6 +26,8 @@ export interface ChangedRecords {
   readonly clients: ReadonlyMap<ClientId, ClientRecord | null>
   readonly groups: ReadonlyMap<GroupId, GroupRecord | null>
   readonly audit: ReadonlyMap<string, AuditEntry | null>
+  /** Null if nothing was purged. */
+  readonly purges: ReadonlyMap<EpochName, number> | null
 }
 
 /** Takes the records that must be stored before the pool answers this step. */
@@ -39,7 +42,9 @@ export function takeChanges(state: PoolState): ChangedRecords {
   changes.keys.clear()
   changes.accounts.clear()
   changes.models = false
-  return { keys, accounts, models, spends, ...takeClients(state) }
+  const purges = state.purges.isChanged ? state.purges.epochs : null
+  state.purges.isChanged = false
+  return { keys, accounts, models, spends, purges, ...takeClients(state) }
 }
 
 function takeSpends({ keys, changes }: PoolState): Map<KeyId, SpendRecord> {

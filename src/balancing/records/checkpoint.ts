@@ -5,6 +5,7 @@ import { isForgettable, type Tally } from '../accounting/ledger.ts'
 import type { SpendRecord } from '../accounting/max-spend.ts'
 import type { Reconciliation } from '../accounting/reconciliation.ts'
 import { type ClientsRecords, type QuotaRecord, quotaRecords } from '../clients/client-records.ts'
+import type { EpochName } from '../clients/purge-epochs.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
 import type { Breaker } from '../health/circuit-breaker.ts'
@@ -117,6 +118,7 @@ export interface PoolRecords extends ClientsRecords {
   readonly accounts: ReadonlyMap<AccountId, AccountRecord>
   readonly models: ModelsRecord
   readonly spends: ReadonlyMap<KeyId, SpendRecord>
+  readonly purges: readonly (readonly [EpochName, number])[]
   readonly checkpoint: Partial<Checkpoint>
   /** Whether something happened after the checkpoint, so that it is not the pool's last state. */
   readonly outdated: boolean

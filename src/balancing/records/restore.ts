@@ -41,6 +41,7 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
   for (const [model, bench] of records.models) state.modelBenches.set(model, bench)
   restoreClients(state.clients, records, nowMs)
   restoreAudit(state.audit, records.audit)
+  for (const [name, epoch] of records.purges) state.purges.epochs.set(name, epoch)
   restoreCheckpoint(state, records, nowMs)
   restoreBudgets(state.clients, records.budgets, nowMs)
   for (const { id, spend, tally } of state.keys.values()) {
