@@ -1,6 +1,8 @@
 import { createMiddleware } from 'hono/factory'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
+import { boundedBody } from './admin/admin-request.ts'
+import { cacheRoutes } from './admin/cache-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { signIn } from './admin/sign-in.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
@@ -33,8 +35,9 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.get('/healthz', healthz)
   const lists = createLists()
   const allowed = allowedModels()
-  app.use('/admin/api/*', logged, signIn)
+  app.use('/admin/api/*', logged, signIn, boundedBody)
   app.route('/admin/api', clientRoutes())
+  app.route('/admin/api', cacheRoutes())
   for (const prefix of PREFIXES) {
     for (const path of ['models', 'embeddings/models'])
       app.use(`${prefix}/${path}`, logged, allowed)

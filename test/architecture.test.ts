@@ -72,9 +72,7 @@ describe('rooms', () => {
     ],
     'gateway/answers': ['gateway/ports.ts', 'balancing/*', 'openrouter/*'],
     'gateway/leases': ['gateway/ports.ts', 'balancing/*', 'config', 'openrouter/*', 'key-pool'],
-    flight: [
-      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
-    ],
+    flight: [...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*']],
     'flight/object': [
       ...['balancing/*', 'openrouter/*', 'gateway/*', 'flight', 'http'],
       ...['zod', 'cloudflare:workers'],

@@ -2,6 +2,7 @@ import * as z from 'zod/mini'
 import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
 import { limitFields, memberFields, moment } from '../config/client-limits.ts'
 import { bounded, boundedInteger, exactly } from '../config/fields.ts'
+import { modelName } from '../config/route-policy.ts'
 import { publicName } from '../config/secrets.ts'
 
 /** What the admin API takes about clients and groups. What it gives is in answer-schemas.ts. */
@@ -37,3 +38,18 @@ export const rotation = exactly(
 export const increase = exactly({ usd: bounded(0, 1_000_000), until: moment() }, AN_OBJECT)
 
 export const period = z.enum(SPEND_PERIODS)
+
+/** Which of the kept answers are thrown away: one of these. */
+export const purgeOrder = exactly(
+  {
+    client: z.optional(publicName()),
+    model: z.optional(modelName()),
+    route: z.optional(boundedInteger(0, 1000)),
+    all: z.optional(z.literal(true, { error: () => 'must be true' })),
+  },
+  AN_OBJECT,
+).check(
+  z.refine((fields) => Object.keys(fields).length === 1, {
+    error: 'must have exactly one of the fields client, model, route, all',
+  }),
+)

@@ -70,6 +70,10 @@ export const auditAnswer = z.object({
   ),
 })
 
+/** What was thrown away of the kept answers. */
+export const purgeAnswer = z.object({ purged: z.string() })
+
+export type PurgeAnswer = z.output<typeof purgeAnswer>
 export type ClientAnswer = z.output<typeof clientAnswer>
 export type GroupAnswer = z.output<typeof groupAnswer>
 export type UsedBudget = z.output<typeof usedBudget>

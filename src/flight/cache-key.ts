@@ -31,6 +31,9 @@ export function scopeOf(scope: CacheScope, { id, groupId = null }: Caller): KeyS
     : { kind: 'client', id }
 }
 
+/** Node's types and the platform's have no common name for it. */
+type HmacKey = Parameters<typeof crypto.subtle.sign>[1]
+
 /** Raised when keys of an earlier release must not be met any more. */
 const VERSION = 1
 
@@ -41,7 +44,7 @@ const encoder = new TextEncoder()
  * platform's logs: without it, whoever reads those could try which prompts were sent. A rotation of the
  * upstream keys makes another secret, and with it an empty cache.
  */
-async function keySecret(upstreamSecrets: readonly string[]): Promise<CryptoKey> {
+async function keySecret(upstreamSecrets: readonly string[]): Promise<HmacKey> {
   const material = encoder.encode(JSON.stringify(upstreamSecrets.toSorted()))
   const base = await crypto.subtle.importKey('raw', material, 'HKDF', false, ['deriveKey'])
   const info = encoder.encode('switchyard: names of kept answers')
@@ -66,7 +69,7 @@ export interface AnswerKeys {
 
 export function createAnswerKeys(upstreamSecrets: readonly string[]): AnswerKeys {
   // The key and not its promise: no request may wait for what another has begun.
-  let known: CryptoKey | null = null
+  let known: HmacKey | null = null
   const signed = async (parts: readonly Part[]): Promise<string> => {
     known ??= await keySecret(upstreamSecrets)
     return await sign(known, parts)
@@ -100,7 +103,7 @@ function keyedHeaders(headers: Headers): readonly (readonly [string, string | nu
 type Part = string | number | boolean | null | readonly (readonly [string, string | null])[]
 
 /** JSON writes no two lists alike, whatever is in them: where one part ends, no other can begin. */
-async function sign(secret: CryptoKey, parts: readonly Part[]): Promise<string> {
+async function sign(secret: HmacKey, parts: readonly Part[]): Promise<string> {
   const bytes = encoder.encode(JSON.stringify(parts))
   return hexOf(await crypto.subtle.sign('HMAC', secret, bytes))
 }

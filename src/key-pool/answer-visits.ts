@@ -20,11 +20,12 @@ export function judgeVisits(
 }
 
 export function purgeAnswers(
-  { purges, audit }: PoolState,
+  { purges, audit, clients }: PoolState,
   { order, by }: PurgeRequest,
   nowMs: number,
 ): void {
-  purge(purges, order, nowMs)
+  const client = order.kind === 'client' ? clients.byId.get(order.id) : undefined
+  purge(purges, order, client?.terms.groupId ?? null, nowMs)
   noteInAudit(audit, { atMs: nowMs, by, what: 'purge_cache', target: purgedBy(order) })
 }
 

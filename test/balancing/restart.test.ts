@@ -28,7 +28,7 @@ function restarted(pool: PoolDriver, keys: readonly KeySpec[], setup = {}): Pool
         [...state.accounts, ...state.budgets].map(([id, account]) => [id, accountRecord(account)]),
       ),
       models: [...state.modelBenches],
-      ...{ budgets: new Map(), clients: [], groups: [], audit: [] },
+      ...{ budgets: new Map(), clients: [], groups: [], audit: [], purges: [] },
       spends: new Map(
         [...state.keys].flatMap(([id, { spend }]) =>
           spend === null ? [] : [[id, spendRecord(spend)] as const],

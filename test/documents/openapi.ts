@@ -5,6 +5,7 @@ import {
   increase,
   newClient,
   newGroup,
+  purgeOrder,
   rotation,
 } from '../../src/admin/admin-schemas.ts'
 import {
@@ -14,6 +15,7 @@ import {
   clientsAnswer,
   groupAnswer,
   groupsAnswer,
+  purgeAnswer,
   tokenAnswer,
   usedBudget,
 } from '../../src/admin/answer-schemas.ts'
@@ -28,6 +30,7 @@ const TAKEN = {
   NewGroup: newGroup,
   GroupChanges: groupChanges,
   Increase: increase,
+  Purge: purgeOrder,
 }
 
 const GIVEN = {
@@ -39,6 +42,7 @@ const GIVEN = {
   Budget: usedBudget,
   Budgets: budgetsAnswer,
   Audit: auditAnswer,
+  Purged: purgeAnswer,
 }
 
 interface Operation {
@@ -123,6 +127,13 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   'POST /admin/api/groups/:id/budgets/:period/reset': reset,
   'POST /admin/api/groups/:id/budgets/:period/increase': increased,
+  'POST /admin/api/cache/purge': {
+    summary:
+      'Throws kept answers away: of a client, a model, a route (its place in POLICY.routes) or all. It is in force everywhere within a minute.',
+    body: 'Purge',
+    answer: 'Purged',
+    faults: BODY,
+  },
   'GET /admin/api/audit': {
     summary: 'The last thousand changes, the newest first.',
     answer: 'Audit',

@@ -132,8 +132,7 @@ export function createInMemoryPool(
     duties: (given) => call(() => object.host.duties(given)),
     clientDirectory: (known) => call(() => object.host.clientDirectory(known)),
     manageClients: (given) => call(() => object.host.manageClients(given)),
-    audit: () => call(() => object.host.audit()),
-    quotas: (id) => call(() => object.host.quotas(id)),
+    ...rarelyCalled(call, () => object.host),
     exchanges: () => exchanges,
     connect(next, after = 'answers') {
       upcoming = [...next]
@@ -150,6 +149,20 @@ export function createInMemoryPool(
     bugs,
     transitions,
     settlementsOf: (id) => record.settlements.filter(({ leaseId }) => leaseId === id),
+  }
+}
+
+/** The calls that no request with a journey of its own makes. */
+function rarelyCalled(
+  call: <T>(carryOut: () => T) => Promise<PoolAnswer<T>>,
+  host: () => PoolHost,
+): Pick<PoolClient, 'visit' | 'purge' | 'epochs' | 'audit' | 'quotas'> {
+  return {
+    visit: (given) => call(() => host().visit(given)),
+    purge: (given) => call(() => host().purge(given)),
+    epochs: () => call(() => host().epochs()),
+    audit: () => call(() => host().audit()),
+    quotas: (id) => call(() => host().quotas(id)),
   }
 }
 

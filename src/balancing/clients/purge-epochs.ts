@@ -23,7 +23,7 @@ export type EpochName =
 
 export type PurgeOrder =
   | { readonly kind: 'all' }
-  | { readonly kind: 'client'; readonly id: ClientId; readonly groupId: GroupId | null }
+  | { readonly kind: 'client'; readonly id: ClientId }
   | { readonly kind: 'model'; readonly model: ModelId }
   | { readonly kind: 'route'; readonly index: number }
 
@@ -34,12 +34,20 @@ export function createPurges(): Purges {
   return { epochs: new Map(), isChanged: false }
 }
 
-/** Throws kept answers away. */
-export function purge(purges: Purges, order: PurgeOrder, nowMs: number): void {
+/**
+ * Throws kept answers away.
+ * @param groupId that of the order's client, if it has one
+ */
+export function purge(
+  purges: Purges,
+  order: PurgeOrder,
+  groupId: GroupId | null,
+  nowMs: number,
+): void {
   const { epochs } = purges
   // Never one that was there before, whatever the clock says.
   const epoch = Math.max(nowMs, ...[...epochs.values()].map((value) => value + 1))
-  for (const name of namesOf(order)) epochs.set(name, epoch)
+  for (const name of namesOf(order, groupId)) epochs.set(name, epoch)
   if (epochs.size > MAX_NAMES) {
     // To forget a name would bring its answers back. All of them go instead.
     epochs.clear()
@@ -52,14 +60,14 @@ export function purge(purges: Purges, order: PurgeOrder, nowMs: number): void {
  * What a client shares with others cannot be told apart from what others share with it, so it goes too:
  * rather too much than too little.
  */
-function namesOf(order: PurgeOrder): readonly EpochName[] {
+function namesOf(order: PurgeOrder, groupId: GroupId | null): readonly EpochName[] {
   switch (order.kind) {
     case 'all':
       return ['all']
     case 'client':
       return [
         `client:${order.id}`,
-        ...(order.groupId === null ? [] : [`group:${order.groupId}` as const]),
+        ...(groupId === null ? [] : [`group:${groupId}` as const]),
         'pool',
       ]
     case 'model':

@@ -132,7 +132,7 @@ export class Reducer {
       accounts: new Map([...this.#state.accounts].map(([id, one]) => [id, accountRecord(one)])),
       models: [],
       spends: new Map(),
-      ...{ budgets: new Map(), clients: [], groups: [], audit: [] },
+      ...{ budgets: new Map(), clients: [], groups: [], audit: [], purges: [] },
       checkpoint: written,
       outdated: true,
     }
