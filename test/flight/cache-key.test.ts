@@ -22,7 +22,10 @@ const keyOf = (changes: Partial<KeyedRequest> = {}) => keys.ofRequest({ ...REQUE
 /** Names with what separates names, so that one may look like the beginning of another. */
 const name = fc.oneof(
   fc.string({ maxLength: 8 }),
-  fc.string({ unit: fc.constantFrom('"', ',', '[', ']', ':', 'a', '\\', '\0', 'pool'), maxLength: 6 }),
+  fc.string({
+    unit: fc.constantFrom('"', ',', '[', ']', ':', 'a', '\\', '\0', 'pool'),
+    maxLength: 6,
+  }),
 )
 const scope = fc.oneof(
   fc.constant({ kind: 'pool' } as const),

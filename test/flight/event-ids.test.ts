@@ -24,7 +24,12 @@ it('numbers a last event without its blank line', () => {
   )
 })
 
-const block = fc.constantFrom('data: a\n\n', ': c\n\n', 'event: e\ndata: "é"\n\n', 'data: b\r\n\r\n')
+const block = fc.constantFrom(
+  'data: a\n\n',
+  ': c\n\n',
+  'event: e\ndata: "é"\n\n',
+  'data: b\r\n\r\n',
+)
 
 it('finds the rest after any event, in whatever pieces the stream came', () => {
   fc.assert(

@@ -129,9 +129,21 @@ describe('a stream', () => {
     ['was cut by its length', 'chat/completions', [chunk(null), chunk('length')]],
     ['was filtered', 'chat/completions', [chunk('content_filter')]],
     ['had a part that was cut', 'chat/completions', [chunk('stop'), chunk('length')]],
-    ['cites a page', 'chat/completions', [{ choices: [{ delta: { annotations: [{ type: 'url_citation' }] } }] }, chunk('stop')]],
-    ['searched', 'chat/completions', [{ ...chunk('stop'), usage: { server_tool_use_details: { web_search_requests: 1 } } }]],
-    ['reached its limit', 'messages', [{ type: 'message_delta', delta: { stop_reason: 'max_tokens' } }]],
+    [
+      'cites a page',
+      'chat/completions',
+      [{ choices: [{ delta: { annotations: [{ type: 'url_citation' }] } }] }, chunk('stop')],
+    ],
+    [
+      'searched',
+      'chat/completions',
+      [{ ...chunk('stop'), usage: { server_tool_use_details: { web_search_requests: 1 } } }],
+    ],
+    [
+      'reached its limit',
+      'messages',
+      [{ type: 'message_delta', delta: { stop_reason: 'max_tokens' } }],
+    ],
     ['was refused', 'messages', [{ type: 'message_delta', delta: { stop_reason: 'refusal' } }]],
     ['is incomplete', 'responses', [{ type: 'response.incomplete', response: run('incomplete') }]],
   ])('is not kept that %s', (_, path, events) => {
