@@ -69,9 +69,9 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health', 'history'],
-  ...['keyForGeneration', 'manageClients', 'quotas', 'requests', 'snapshot', 'spending', 'usage'],
-  'whenDecided',
+  ...['audit', 'clientDirectory', 'duties', 'epochs', 'exchange', 'explain', 'health', 'history'],
+  ...['keyForGeneration', 'manageClients', 'purge', 'quotas', 'requests', 'snapshot', 'spending'],
+  ...['usage', 'visit', 'whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -179,13 +179,13 @@ export const ERROR_NAMES = [
     'no_key_available',
     'pool_unavailable',
   ],
-  ...['keys_exhausted', 'upstream_unreachable', 'upstream_timeout', 'gateway_misconfigured'],
-  'internal_error',
+  ...['keys_exhausted', 'upstream_unreachable', 'upstream_timeout'],
+  ...['not_cached', 'answer_gone', 'gateway_misconfigured', 'internal_error'],
 ] as const
 
 export const HEADER_NAMES = [
-  ...['server-timing', 'x-request-id', 'x-switchyard-attempts', 'x-switchyard-degraded'],
-  ...['x-switchyard-key', 'x-switchyard-model'],
+  ...['server-timing', 'x-request-id', 'x-switchyard-attempts', 'x-switchyard-cache'],
+  ...['x-switchyard-degraded', 'x-switchyard-key', 'x-switchyard-model'],
 ] as const
 
 /** Every name of a field, at any depth. Keys of maps (faults by name) are names of other lists. */
