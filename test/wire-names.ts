@@ -184,8 +184,8 @@ export const ERROR_NAMES = [
 ] as const
 
 export const HEADER_NAMES = [
-  ...['server-timing', 'x-request-id', 'x-switchyard-attempts', 'x-switchyard-cache'],
-  ...['x-switchyard-degraded', 'x-switchyard-key', 'x-switchyard-model'],
+  ...['server-timing', 'x-request-id', 'x-switchyard-attempts', 'x-switchyard-degraded'],
+  ...['x-switchyard-key', 'x-switchyard-model'],
 ] as const
 
 /** Every name of a field, at any depth. Keys of maps (faults by name) are names of other lists. */
