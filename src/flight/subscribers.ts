@@ -26,6 +26,7 @@ interface Subscriber {
   offset: number
   hasFrame: boolean
   isGone: boolean
+  isCut: boolean
   /** Whether it waits for more bytes; else it has some that it does not take. */
   isWaiting: boolean
   servedAtMs: number
@@ -82,8 +83,8 @@ export class AnswerSubscribers {
   subscribe({ seat, clientId, offset = 0, onEnd = () => undefined }: Subscription): ReadableStream {
     const { nowMs } = this.#options.ports
     const one: Subscriber = {
-      ...{ clientId, offset, onEnd, hasFrame: false, isGone: false, isWaiting: true },
-      ...{ servedAtMs: nowMs(), stop: () => undefined },
+      ...{ clientId, offset, onEnd, hasFrame: false, isGone: false, isCut: false },
+      ...{ isWaiting: false, servedAtMs: nowMs(), stop: () => undefined },
     }
     this.#all.set(seat, one)
     this.#watch()
@@ -97,13 +98,17 @@ export class AnswerSubscribers {
           const piece = await this.#next(one)
           one.isWaiting = false
           one.servedAtMs = nowMs()
-          if (one.isGone) return
+          // One that has left without a word of its own is not left waiting; one that was cut is at its end.
+          if (one.isGone) return one.isCut ? undefined : controller.close()
           if (piece instanceof Uint8Array) return controller.enqueue(piece)
           if (piece === 'complete') controller.close()
           else controller.error(new Error('The answer broke off.'))
           this.#remove(seat, 'read')
         },
-        cancel: () => this.leave(seat),
+        cancel: () => {
+          one.isCut = true
+          this.leave(seat)
+        },
       },
       // What a reader has not asked for is in the buffer, and in no queue of its own.
       { highWaterMark: 0 },
@@ -164,7 +169,10 @@ export class AnswerSubscribers {
   }
 
   #cut(seat: string): void {
-    this.#all.get(seat)?.stop()
+    const one = this.#all.get(seat)
+    if (one === undefined) return
+    one.isCut = true
+    one.stop()
     this.leave(seat)
   }
 

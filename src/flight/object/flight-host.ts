@@ -268,7 +268,7 @@ export class FlightHost {
     const storedAtMs = ports.nowMs()
     const kept = { ...answer, storedAtMs, expiresAtMs: storedAtMs + forMs }
     rows.write(id, kept)
-    this.#kept.set(id, this.#copyOf(kept))
+    this.#kept.delete(id)
     const nextMs = rows.dropExpired(storedAtMs)
     if (nextMs !== null) this.#ports.setAlarm(nextMs)
   }
@@ -288,16 +288,20 @@ export class FlightHost {
     let kept = this.#kept.get(id)
     if (kept === undefined) {
       const stored = this.#ports.rows.read(id)
-      kept = stored === null ? null : this.#copyOf(stored)
+      kept = stored === null ? null : this.#copyOf(id, stored)
       this.#kept.set(id, kept)
     }
     return kept === null || this.#ports.ports.nowMs() >= kept.expiresAtMs ? null : kept
   }
 
-  #copyOf(stored: KeptAnswer): Kept {
+  /** A long one is in memory only while somebody reads it: an isolate has many of these objects. */
+  #copyOf(id: string, stored: KeptAnswer): Kept {
     const { ports, gateway } = this.#ports
     const { idleMs } = gateway.config.policy.timeouts
-    const onEmpty = () => this.#forgetRead()
+    const onEmpty = () => {
+      this.#forgetRead()
+      if (stored.bytes.length > SHORT_ANSWER_BYTES) this.#kept.delete(id)
+    }
     const subscribers = new AnswerSubscribers({ ports, idleMs, onEmpty }, bufferOf(stored.bytes))
     subscribers.begin(() => ({ kind: 'answer', ...stored.head }))
     return { ...stored, subscribers }

@@ -9,7 +9,7 @@ import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import { type Gateway, journeyContextOf } from '../composition-root.ts'
 import type { HttpEnvironment } from '../context.ts'
 import { errorResponse } from '../error-response.ts'
-import type { Shared } from '../flights/seat-taking.ts'
+import { OWN, type Shared } from '../flights/seat-taking.ts'
 import { mayShare, shareAnswer } from '../flights/share-answer.ts'
 import { logBug, logRequest } from '../log.ts'
 import { type Beside, type PlannedBody, planBody, type ReadRequest } from '../request-plan.ts'
@@ -48,6 +48,10 @@ async function serve(
   if (mayShare(plan.route, headers)) {
     const shared = await shareAnswer({
       ...{ gateway, request, shape, plan, background, requestId, caller, startedAtMs, authMs },
+    }).catch((bug: unknown) => {
+      // To share is a kindness. The request has its answer without it.
+      logBug(requestId, bug)
+      return OWN
     })
     if (shared.kind !== 'own') return await endShared(c, shared, { plan, held }, respond)
     cache = shared.cache
