@@ -4,6 +4,7 @@ import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { boundedBody } from './admin/admin-request.ts'
 import { cacheRoutes } from './admin/cache-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
+import { metrics } from './admin/metrics/metrics-route.ts'
 import { signIn } from './admin/sign-in.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
@@ -33,6 +34,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.use(responseHeaders)
   app.use(configure(ports))
   app.get('/healthz', healthz)
+  app.get('/metrics', logged, signIn, metrics)
   const lists = createLists()
   const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn, boundedBody)
