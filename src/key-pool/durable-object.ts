@@ -121,15 +121,15 @@ export class KeyPool extends DurableObject<Env> {
   }
 
   visit(request: VisitsRequest): VisitsReply {
-    return this.#open().visit(request)
+    return this.#open().answers.visit(request)
   }
 
   purge(request: PurgeRequest): EpochsReply {
-    return this.#open().purge(request)
+    return this.#open().answers.purge(request)
   }
 
   epochs(): EpochsReply {
-    return this.#open().epochs()
+    return this.#open().answers.epochs()
   }
 
   audit(): readonly AuditEntry[] {

@@ -31,7 +31,7 @@ import { settle } from '../balancing/serving/lease-end.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import { type OutOfUse, outOfUse, transitions } from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
-import { epochsReply, judgeVisits, purgeAnswers } from './answer-visits.ts'
+import { AnswerVisits } from './answer-visits.ts'
 import { Checkpoints } from './checkpoints.ts'
 import {
   isGenerationReport,
@@ -62,16 +62,12 @@ import {
   type DirectoryReply,
   type DutiesReply,
   type DutiesRequest,
-  type EpochsReply,
   type ExchangeReply,
   type ExchangeRequest,
   type HealthReply,
   MAX_DUTIES,
   MAX_GENERATIONS,
   type ManageRequest,
-  type PurgeRequest,
-  type VisitsReply,
-  type VisitsRequest,
 } from './protocol.ts'
 
 /** The shortest pause between two timed checks of the queue. */
@@ -97,6 +93,8 @@ export class PoolHost {
   readonly #ports: HostPorts
   readonly #held: HeldCalls
   readonly #checkpoints: Checkpoints
+  /** What is asked about answers that are given without an upstream call. */
+  readonly answers: AnswerVisits
   readonly #history: PoolHistory
   #cancelWake: () => void = () => undefined
   #watchDueMs: number | null = null
@@ -121,6 +119,7 @@ export class PoolHost {
       before: (nowMs) => this.#tellTransitions(nowMs),
       after: (nowMs) => this.#history.write(nowMs),
     })
+    this.answers = new AnswerVisits(pool, ports, () => this.#noteChange())
   }
 
   /**
@@ -209,25 +208,6 @@ export class PoolHost {
     noteInAudit(audit, { atMs: nowMs, by, what: order.kind, target: targetOf(order) })
     this.#noteChange()
     return reply
-  }
-
-  /** Judges and counts requests that cost nothing. */
-  visit(request: VisitsRequest): VisitsReply {
-    const reply = judgeVisits(this.#pool, request, this.#ports.nowMs())
-    this.#noteChange()
-    return reply
-  }
-
-  /** Throws kept answers away. It is on disk before it is answered. */
-  purge(request: PurgeRequest): EpochsReply {
-    purgeAnswers(this.#pool, request, this.#ports.nowMs())
-    this.#noteChange()
-    return epochsReply(this.#pool)
-  }
-
-  /** What was thrown away so far. */
-  epochs(): EpochsReply {
-    return epochsReply(this.#pool)
   }
 
   audit(): readonly AuditEntry[] {

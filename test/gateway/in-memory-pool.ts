@@ -162,9 +162,9 @@ function questionsTo(
     duties: (given) => call(() => host().duties(given)),
     clientDirectory: (known) => call(() => host().clientDirectory(known)),
     manageClients: (given) => call(() => host().manageClients(given)),
-    visit: (given) => call(() => host().visit(given)),
-    purge: (given) => call(() => host().purge(given)),
-    epochs: () => call(() => host().epochs()),
+    visit: (given) => call(() => host().answers.visit(given)),
+    purge: (given) => call(() => host().answers.purge(given)),
+    epochs: () => call(() => host().answers.epochs()),
     audit: () => call(() => host().audit()),
     quotas: (id) => call(() => host().quotas(id)),
   }

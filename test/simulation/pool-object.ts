@@ -160,9 +160,9 @@ export class PoolObject {
       clientDirectory: (known) => plain((host) => host.clientDirectory(known)),
       manageClients: (given) =>
         call(async () => this.#watched('order', null, ({ host }) => host.manageClients(given))),
-      visit: (given) => plain((host) => host.visit(given)),
-      purge: (given) => plain((host) => host.purge(given)),
-      epochs: () => plain((host) => host.epochs()),
+      visit: (given) => plain((host) => host.answers.visit(given)),
+      purge: (given) => plain((host) => host.answers.purge(given)),
+      epochs: () => plain((host) => host.answers.epochs()),
       audit: () => plain((host) => host.audit()),
       quotas: (id) => plain((host) => host.quotas(id)),
     }

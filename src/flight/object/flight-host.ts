@@ -209,7 +209,7 @@ export class FlightHost {
     }
     const run = new RunningAnswer({
       ...{ ports, held: gateway.memory.open(), idleMs, ...terms },
-      onGivenUp: forget,
+      onClosed: forget,
     })
     this.#running.set(id, run)
     const { seat, caller } = request

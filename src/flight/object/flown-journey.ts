@@ -41,9 +41,11 @@ export interface FlownJourney {
 export async function fly(flown: FlownJourney): Promise<JourneyReport | null> {
   const { gateway, request, shape, sink } = flown
   const held = gateway.memory.open()
+  // What the journey holds of its answer. From the sink on, the bytes are counted there.
+  const ofAnswer = held.beside()
   try {
     if (!held.grow(request.body.length)) return refuse(flown, overloaded())
-    return await makeJourney(flown, held)
+    return await makeJourney(flown, held, ofAnswer)
   } catch (bug) {
     logBug(request.requestId, bug)
     sink.begin(headOf(answerOf(FAILED, shape)), null)
@@ -51,12 +53,17 @@ export async function fly(flown: FlownJourney): Promise<JourneyReport | null> {
     return null
   } finally {
     held.release()
+    ofAnswer.release()
   }
 }
 
 const FAILED = gatewayError('internal_error', 'The gateway failed. Try again.')
 
-async function makeJourney(flown: FlownJourney, held: HeldBytes): Promise<JourneyReport | null> {
+async function makeJourney(
+  flown: FlownJourney,
+  held: HeldBytes,
+  ofAnswer: HeldBytes,
+): Promise<JourneyReport | null> {
   const { gateway, request, shape, signal, sink, background } = flown
   const { caller, startedAtMs, authMs, requestId, search, body } = request
   const ports = withOneTimer(gateway.ports)
@@ -67,7 +74,7 @@ async function makeJourney(flown: FlownJourney, held: HeldBytes): Promise<Journe
   const { model, route, ...rest } = planned.plan
   const journey = startJourney(journeyContextOf(gateway, ports, background), {
     ...rest,
-    ...{ held: held.beside(), shape, caller, headers, search, signal, startedAtMs, authMs },
+    ...{ held: ofAnswer, shape, caller, headers, search, signal, startedAtMs, authMs },
     timeouts: route.timeouts,
     maxAttempts: route.maxAttempts,
     routeKeys: route.keys,

@@ -17,8 +17,8 @@ export interface RunningOptions {
   /** The name by which its events are numbered, for an answer that runs on without a reader. */
   readonly durableId: string | null
   readonly bodyKey: string | null
-  /** Called when nobody wants it any more, so that its journey is given up. */
-  readonly onGivenUp: () => void
+  /** Called when nobody else may get it: it is given up, or it is an error about one client alone. */
+  readonly onClosed: () => void
 }
 
 /** An answer that is being made, for all who get it. */
@@ -72,6 +72,8 @@ export class RunningAnswer implements AnswerSink {
     const { durableId } = this.#options
     this.#head = head
     this.#only = only
+    // Who is sent away asks again at once, and must not meet it once more.
+    if (only !== null) this.#options.onClosed()
     const type = head.headers['content-type'] ?? ''
     if (durableId !== null && /^text\/event-stream\b/i.test(type)) {
       this.#numbering = createEventNumbering(durableId)
@@ -117,6 +119,6 @@ export class RunningAnswer implements AnswerSink {
   #giveUp(): void {
     if (this.#gone.signal.aborted) return
     this.#gone.abort()
-    this.#options.onGivenUp()
+    this.#options.onClosed()
   }
 }

@@ -1,7 +1,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { expect, it } from 'vitest'
-import { createAnswerRows } from '../../src/flight/object/answer-rows.ts'
+import { createAnswerRows } from '../../../src/flight/object/answer-rows.ts'
 
 // The rows in real SQLite, and the alarm that empties the object.
 

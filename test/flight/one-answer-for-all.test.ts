@@ -1,11 +1,16 @@
 import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest'
+import { MEMORY } from '../../src/http/composition-root.ts'
 import { chunk, createFlightWorld, END, WHOLE } from './flight-driver.ts'
 
 let lines: MockInstance<typeof console.log>
 beforeEach(() => {
   lines = vi.spyOn(console, 'log').mockImplementation(() => undefined)
 })
-afterEach(() => void vi.restoreAllMocks())
+afterEach(async () => {
+  vi.restoreAllMocks()
+  // Whatever became of the answers, nothing of them is held: neither bodies nor bytes.
+  await vi.waitFor(() => expect(MEMORY.heldBytes()).toBe(0), { timeout: 2_000 })
+})
 
 const GROUP = { ttl_s: 60, scope: 'group' }
 const roleOf = ({ headers }: Response) => headers.get('x-switchyard-cache')
@@ -155,20 +160,26 @@ describe('those who ask meanwhile', () => {
     call.end(chunk('a') + END)
     const [broke, app] = await Promise.all(asked)
     expect([broke?.status, app?.status]).toEqual([402, 200])
+    expect(app === undefined ? null : roleOf(app)).toBe('miss')
     expect(await app?.text()).toBe(chunk('a') + END)
+    await broke?.text()
     expect(world.calls).toHaveLength(1)
     // Nor does a client whose budget is spent get what is kept.
     await world.pass(1)
-    expect((await world.ask({ client: 'broke' })).status).toBe(402)
+    const spent = await world.ask({ client: 'broke' })
+    expect([spent.status, roleOf(spent)]).toEqual([402, null])
+    await spent.text()
   })
 
   it('count for their own limits of requests, and are refused by them alone', async () => {
     const world = createFlightWorld(GROUP)
     await answered(world, 0)
     for (const status of [200, 200, 429]) {
-      expect((await world.ask({ client: 'mate' })).status).toBe(status)
+      const response = await world.ask({ client: 'mate' })
+      expect([response.status, roleOf(response)]).toEqual([status, status === 200 ? 'hit' : null])
+      await response.text()
     }
-    expect((await world.ask({ client: 'app' })).status).toBe(200)
+    await (await world.ask({ client: 'app' })).text()
     expect(world.calls).toHaveLength(1)
   })
 
@@ -317,7 +328,7 @@ describe('a durable answer', () => {
     const error = { error: { code: 400, message: 'No.' } }
     const failed = world.ask(durable('failed'))
     ;(await world.call(1)).answer(Response.json(error, { status: 400 }))
-    expect((await failed).status).toBe(400)
+    expect([(await failed).status, await (await failed).json()]).toEqual([400, error])
     await world.pass(1)
     expect((await world.fetchAnswer('failed')).status).toBe(400)
   })
