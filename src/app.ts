@@ -5,6 +5,7 @@ import { boundedBody } from './admin/admin-request.ts'
 import { cacheRoutes } from './admin/cache-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { metrics } from './admin/metrics/metrics-route.ts'
+import { poolRoutes } from './admin/pool/pool-routes.ts'
 import { signIn } from './admin/sign-in.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
@@ -40,6 +41,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.use('/admin/api/*', logged, signIn, boundedBody)
   app.route('/admin/api', clientRoutes())
   app.route('/admin/api', cacheRoutes())
+  app.route('/admin/api', poolRoutes())
   for (const prefix of PREFIXES) {
     for (const path of ['models', 'embeddings/models'])
       app.use(`${prefix}/${path}`, logged, allowed)

@@ -69,9 +69,9 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'duties', 'epochs', 'exchange', 'explain', 'health', 'history'],
-  ...['keyForGeneration', 'manageClients', 'purge', 'quotas', 'readings', 'requests', 'snapshot'],
-  ...['spending', 'usage', 'visit', 'whenDecided'],
+  ...['audit', 'clientDirectory', 'control', 'duties', 'epochs', 'exchange', 'explain', 'health'],
+  ...['history', 'keyForGeneration', 'manageClients', 'overview', 'purge', 'quotas', 'readings'],
+  ...['requests', 'snapshot', 'spending', 'usage', 'visit', 'whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -81,6 +81,7 @@ export const STORED_FIELDS = {
     'failuresAtMs',
     ...[
       'fingerprint',
+      'halt',
       'hidden',
       'kind',
       'modelBenches',
@@ -88,6 +89,7 @@ export const STORED_FIELDS = {
       'provenance',
       'reason',
       'recoveredAtMs',
+      'reset',
       'sinceMs',
       'strikes',
       'struckAtMs',
@@ -107,7 +109,7 @@ export const STORED_FIELDS = {
       'modelBenches',
     ],
     'provenance',
-    ...['reason', 'sinceMs', 'untilMs'],
+    ...['reason', 'resetAtMs', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],

@@ -1,4 +1,4 @@
-import { noteInAudit } from '../balancing/clients/audit.ts'
+import { noteInAudit } from '../balancing/operators/audit.ts'
 import { purge, purgedBy } from '../balancing/clients/purge-epochs.ts'
 import { visit } from '../balancing/clients/visits.ts'
 import type { PoolState } from '../balancing/pool-state.ts'

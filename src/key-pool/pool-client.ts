@@ -1,9 +1,11 @@
 import type { Spending } from '../balancing/accounting/ledger.ts'
-import type { AuditEntry } from '../balancing/clients/audit.ts'
 import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { AuditEntry } from '../balancing/operators/audit.ts'
+import type { ControlReply } from '../balancing/operators/control.ts'
+import type { PoolOverview } from '../balancing/operators/overview.ts'
 import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './durable-object.ts'
@@ -18,6 +20,7 @@ import type {
 import type {
   AwaitReply,
   AwaitRequest,
+  ControlRequest,
   DirectoryReply,
   DutiesReply,
   DutiesRequest,
@@ -73,6 +76,10 @@ export interface PoolClient {
   /** Throws kept answers away, for the admin API. */
   purge(request: PurgeRequest): Promise<PoolAnswer<EpochsReply>>
   epochs(): Promise<PoolAnswer<EpochsReply>>
+  /** Carries out an operator's order to a key; null from an object of an earlier release. */
+  control(request: ControlRequest): Promise<PoolAnswer<ControlReply | null>>
+  /** All that operators may want to see; null from an object of an earlier release. */
+  overview(): Promise<PoolAnswer<PoolOverview | null>>
   /** The last changes that operators made, the newest first. */
   audit(): Promise<PoolAnswer<readonly AuditEntry[]>>
   /** The limits of a client and of its group, with what is used of them. */
@@ -107,6 +114,14 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
       withinLimit(() => orIfMissing(async () => await stub().visit(request), NO_REFUSALS)),
     purge: (request) => withinLimit(async () => await stub().purge(request)),
     epochs: () => withinLimit(() => orIfMissing(async () => await stub().epochs(), NO_EPOCHS)),
+    control: (request) =>
+      withinLimit(() =>
+        orIfMissing(async (): Promise<ControlReply | null> => await stub().control(request), null),
+      ),
+    overview: () =>
+      withinLimit(() =>
+        orIfMissing(async (): Promise<PoolOverview | null> => await stub().overview(), null),
+      ),
     audit: () => withinLimit(async () => await stub().audit()),
     quotas: (id) =>
       withinLimit(() =>

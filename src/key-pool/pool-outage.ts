@@ -51,6 +51,8 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     visit: (request) => ask(() => pool.visit(request)),
     purge: (request) => ask(() => pool.purge(request)),
     epochs: () => ask(() => pool.epochs()),
+    control: (request) => ask(() => pool.control(request)),
+    overview: () => ask(() => pool.overview()),
     audit: () => ask(() => pool.audit()),
     quotas: (id) => ask(() => pool.quotas(id)),
   }

@@ -165,6 +165,8 @@ function questionsTo(
     visit: (given) => call(() => host().answers.visit(given)),
     purge: (given) => call(() => host().answers.purge(given)),
     epochs: () => call(() => host().answers.epochs()),
+    control: (given) => call(() => host().control(given)),
+    overview: () => call(() => host().overview()),
     audit: () => call(() => host().audit()),
     quotas: (id) => call(() => host().quotas(id)),
   }

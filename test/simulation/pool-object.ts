@@ -163,6 +163,9 @@ export class PoolObject {
       visit: (given) => plain((host) => host.answers.visit(given)),
       purge: (given) => plain((host) => host.answers.purge(given)),
       epochs: () => plain((host) => host.answers.epochs()),
+      control: (given) =>
+        call(async () => this.#watched('order', null, ({ host }) => host.control(given))),
+      overview: () => plain((host) => host.overview()),
       audit: () => plain((host) => host.audit()),
       quotas: (id) => plain((host) => host.quotas(id)),
     }
