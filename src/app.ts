@@ -3,6 +3,7 @@ import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { boundedBody } from './admin/admin-request.ts'
 import { alertRoutes } from './admin/alerts/alert-routes.ts'
+import { cacheRoutes } from './admin/cache-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { historyRoutes } from './admin/history/history-routes.ts'
 import { metrics } from './admin/metrics/metrics-route.ts'
@@ -18,6 +19,7 @@ import { logBug } from './http/log.ts'
 import { responseHeaders } from './http/response-headers.ts'
 import { allowedModels } from './http/routes/allowed-models.ts'
 import { CATALOGUE_PATHS, catalogue, createLists } from './http/routes/catalogue.ts'
+import { durableAnswerById } from './http/routes/durable-answer.ts'
 import { extraPath } from './http/routes/extra-path.ts'
 import { generation } from './http/routes/generation.ts'
 import { healthz, misconfiguredHealth } from './http/routes/healthz.ts'
@@ -41,6 +43,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.use('/admin/api/*', logged, signIn, boundedBody)
   app.route('/admin/api', clientRoutes())
   app.route('/admin/api', historyRoutes())
+  app.route('/admin/api', cacheRoutes())
   app.route('/admin/api', poolRoutes())
   app.route('/admin/api', alertRoutes())
   for (const prefix of PREFIXES) {
@@ -50,6 +53,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
       app.get(`${prefix}/${path}`, logged, catalogue(prefix, lists))
     for (const path of ['key', 'auth/key'])
       app.get(`${prefix}/${path}`, logged, authenticate, clientKey)
+    app.get(`${prefix}/switchyard/answers/:id`, logged, authenticate, durableAnswerById)
     app.get(`${prefix}/generation`, logged, authenticate, generation)
     for (const shape of API_SHAPES) {
       app.post(`${prefix}/${shape.path}`, authenticate, inference(shape))

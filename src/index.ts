@@ -1,5 +1,6 @@
 import { tracing } from 'cloudflare:workers'
 import { createApp } from './app.ts'
+import { FlightObject } from './flight/object/flight-object.ts'
 import type { Ports } from './gateway/ports.ts'
 import { carryOutDuties } from './http/duties-at-rest.ts'
 import { KeyPool } from './key-pool/durable-object.ts'
@@ -32,3 +33,10 @@ export default {
 } satisfies ExportedHandler<Env>
 
 export { KeyPool }
+
+/** The platform makes the object, so its ports can only be put in here. */
+export class Flight extends FlightObject {
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env, ports)
+  }
+}

@@ -98,16 +98,25 @@ describe('rooms', () => {
       ...['gateway/ports.ts', 'gateway/spans.ts'],
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool'],
     ],
+    flight: [...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*']],
+    'flight/object': [
+      ...['balancing/*', 'openrouter/*', 'gateway/*', 'flight', 'http'],
+      ...['zod', 'cloudflare:workers'],
+    ],
     http: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
       ...['http/prices', 'http/alerts', 'hono', 'zod'],
     ],
     'http/alerts': [
       ...['http/kv-credit-cache.ts', 'http/log.ts', 'balancing/*', 'gateway/*', 'key-pool', 'zod'],
+      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'flight'],
+      ...['http/prices', 'hono', 'zod'],
     ],
     'http/prices': ['http/kv-credit-cache.ts', 'gateway/*', 'openrouter/*'],
+    'http/flights': ['balancing/*', 'config', 'openrouter/*', 'gateway/*', 'flight', 'http'],
     'http/routes': [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
+      ...['flight', 'http/flights'],
       ...['hono', 'http-cache-semantics'],
     ],
     admin: [
@@ -126,7 +135,7 @@ describe('rooms', () => {
     ],
     'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
-    index: ['app', 'gateway', 'http', 'key-pool', 'cloudflare:workers'],
+    index: ['app', 'gateway', 'http', 'key-pool', 'flight/object', 'cloudflare:workers'],
     'admin/pool': [
       'balancing/*',
       'config',

@@ -71,10 +71,11 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['alerts', 'audit', 'clientDirectory', 'control', 'duties', 'exchange'],
-  ...['explain', 'health', 'history', 'keyForGeneration', 'manageClients'],
-  ...['overview', 'quotas', 'readings', 'requests', 'snapshot'],
-  ...['spending', 'usage', 'whenDecided'],
+  ...['alerts', 'audit', 'clientDirectory', 'control', 'duties'],
+  ...['epochs', 'exchange', 'explain', 'health', 'history'],
+  ...['keyForGeneration', 'manageClients', 'overview', 'purge', 'quotas'],
+  ...['readings', 'requests', 'snapshot', 'spending', 'usage'],
+  ...['visit', 'whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -200,8 +201,8 @@ export const ERROR_NAMES = [
     'no_key_available',
     'pool_unavailable',
   ],
-  ...['keys_exhausted', 'upstream_unreachable', 'upstream_timeout', 'gateway_misconfigured'],
-  'internal_error',
+  ...['keys_exhausted', 'upstream_unreachable', 'upstream_timeout'],
+  ...['not_cached', 'answer_gone', 'gateway_misconfigured', 'internal_error'],
 ] as const
 
 export const HEADER_NAMES = [

@@ -60,3 +60,18 @@ export const explainQuery = exactly(
 )
 
 export const period = z.enum(SPEND_PERIODS)
+
+/** Which of the kept answers are thrown away: one of these. */
+export const purgeOrder = exactly(
+  {
+    client: z.optional(publicName()),
+    model: z.optional(modelName()),
+    route: z.optional(boundedInteger(0, 1000)),
+    all: z.optional(z.literal(true, { error: () => 'must be true' })),
+  },
+  AN_OBJECT,
+).check(
+  z.refine((fields) => Object.keys(fields).length === 1, {
+    error: 'must have exactly one of the fields client, model, route, all',
+  }),
+)

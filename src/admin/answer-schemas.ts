@@ -71,6 +71,10 @@ export const auditAnswer = z.object({
   ),
 })
 
+/** What was thrown away of the kept answers. */
+export const purgeAnswer = z.object({ purged: z.string() })
+
+export type PurgeAnswer = z.output<typeof purgeAnswer>
 /** As `CLIENT_KEYS` takes it. */
 const exportedFields = {
   id: z.string(),

@@ -17,6 +17,7 @@ import { type BatchUse, createBatchUse } from './batches/batch-share.ts'
 import { type Batches, createBatches } from './batches/batches.ts'
 import type { ThresholdPassed } from './clients/charge-settling.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
+import { createPurges, type Purges } from './clients/purge-epochs.ts'
 import { type AccountState, type BudgetGroup, createAccount, ownAccount } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import { type Breaker, type BreakerPolicy, CLOSED } from './health/circuit-breaker.ts'
@@ -173,6 +174,7 @@ export interface PoolState {
   readonly clients: Clients
   /** What operators have changed at run time. */
   readonly audit: Audit
+  readonly purges: Purges
   readonly leases: Leases
   readonly isolates: Isolates
   /** The different `tpm` of the keys, the least first. */
@@ -246,6 +248,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     owners: new Map(),
     clients: createClients(config.clients, nowMs),
     audit: createAudit(),
+    purges: createPurges(),
     leases: createLeases(),
     isolates: createIsolates(),
     tokenLimits: tokenLimitsOf(config.keys),

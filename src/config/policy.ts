@@ -6,6 +6,7 @@ import { AFFINITIES } from '../balancing/routes.ts'
 import { STRATEGY_NAMES } from '../balancing/strategies/strategy-registry.ts'
 import { type AlertSettings, alertFields, alertSettings } from './alerts/alert-fields.ts'
 import { aliasesOf, aliasFields } from './aliases.ts'
+import { cacheFields } from './cache-policy.ts'
 import { extraPathFields } from './extra-paths.ts'
 import { bounded, boundedInteger, flag, oneOf, section, type Wording } from './fields.ts'
 import { maxAttempts, type RoutePolicy, routeFields, routesOf } from './route-policy.ts'
@@ -74,6 +75,7 @@ const policy = section({
   batch: z.prefault(batch, {}),
   timeouts: z.prefault(timeoutFields, {}),
   routes: z._default(routeFields, []),
+  cache: z.optional(cacheFields),
   aliases: z._default(aliasFields, {}),
   alerts: z.prefault(alertFields, {}),
   extra_paths: z._default(extraPathFields, []),

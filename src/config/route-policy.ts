@@ -3,6 +3,7 @@ import { accountId, keyId, modelId } from '../balancing/ids.ts'
 import { isNonEmpty, type NonEmpty } from '../balancing/non-empty.ts'
 import { AFFINITIES, type KeySelector, type RouteConfig } from '../balancing/routes.ts'
 import { STRATEGY_NAMES } from '../balancing/strategies/strategy-registry.ts'
+import { type CachePolicy, cacheFields, cacheOf } from './cache-policy.ts'
 import { boundedInteger, listOf, oneOf, section, shown, type Wording, word } from './fields.ts'
 import { someTimeoutFields, type Timeouts, timeoutsOf } from './timeouts.ts'
 
@@ -10,6 +11,8 @@ import { someTimeoutFields, type Timeouts, timeoutsOf } from './timeouts.ts'
 export interface RoutePolicy extends RouteConfig {
   readonly timeouts: Timeouts
   readonly maxAttempts: number
+  /** Null where every request makes its own upstream call. */
+  readonly cache: CachePolicy | null
 }
 
 const MAX_ROUTES = 100
@@ -62,6 +65,7 @@ const route = section({
   fallback_models: z.optional(listOf(oneModel(), { max: MAX_FALLBACKS })),
   timeouts: z.optional(someTimeoutFields),
   max_attempts: z.optional(maxAttempts()),
+  cache: z.optional(cacheFields),
 })
 
 export const routeFields = listOf(route, { max: MAX_ROUTES })
@@ -72,6 +76,7 @@ export interface PoolWide {
   readonly affinity: RouteConfig['affinity']
   readonly max_attempts: number
   readonly timeouts: Parameters<typeof timeoutsOf>[0]
+  readonly cache?: Parameters<typeof cacheOf>[0]
 }
 
 /** All configured routes, and last the route for all other models, with the pool's settings. */
@@ -95,6 +100,7 @@ function routeOf(fields: z.infer<typeof route>, pool: PoolWide): RoutePolicy {
     fallbackModels: (fields.fallback_models ?? []).map(modelId),
     timeouts: timeoutsOf(pool.timeouts, fields.timeouts),
     maxAttempts: fields.max_attempts ?? pool.max_attempts,
+    cache: cacheOf(fields.cache ?? pool.cache),
   }
 }
 

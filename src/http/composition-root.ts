@@ -1,5 +1,8 @@
 import { type Caller, callerOf } from '../balancing/clients/caller.ts'
 import { type Config, type ConfigResult, poolConfig, readConfig } from '../config/config.ts'
+import { type AnswerKeys, createAnswerKeys } from '../flight/cache-key.ts'
+import { createFlightClient, type FlightClient } from '../flight/flight-client.ts'
+import { createPurgeBook, type PurgeBook } from '../flight/purge-book.ts'
 import { type AlertDelivery, createAlertDelivery } from '../gateway/alerts/alert-delivery.ts'
 import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/secret-redaction.ts'
 import { ByteBudget, ISOLATE_BYTES } from '../gateway/byte-budget.ts'
@@ -37,6 +40,9 @@ export interface Gateway {
   readonly directory: ClientDirectory
   readonly credit: CreditCache
   readonly prices: PriceBook
+  readonly flights: FlightClient
+  readonly answerKeys: AnswerKeys
+  readonly purges: PurgeBook
   readonly ports: Ports
   /** Of the bodies and answers that all requests of the isolate hold. */
   readonly memory: ByteBudget
@@ -89,12 +95,16 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports) {
   const { config } = result
   const alerts = createAlertDelivery(ports, config.alertAddresses)
   const policy = poolConfig(config).policy.alerts
+  const pool = withOutage(createPoolClient(env.KEY_POOL), ports.nowMs)
   return {
     ok: true as const,
     gateway: {
       config,
       ports,
-      pool: withOutage(createPoolClient(env.KEY_POOL), ports.nowMs),
+      pool,
+      flights: createFlightClient(env.FLIGHT),
+      answerKeys: createAnswerKeys(config.keys.map(({ secret }) => secret)),
+      purges: createPurgeBook(pool, ports.nowMs),
       sight: createPoolSight(env.CREDIT, ports),
       ring: createKeyRing(config.keys),
       leases: createIsolateLeases(ports.uniqueId()),

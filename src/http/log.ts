@@ -9,7 +9,12 @@ interface RequestLine {
   readonly startedAtMs: number
   readonly endedAtMs: number
   readonly report: JourneyReport
+  /** Only where the route has a cache, or the answer is durable. */
+  readonly cache?: CacheOutcome
 }
+
+/** What the cache was to a request; `bypass` is one that made its own upstream call. */
+export type CacheOutcome = 'hit' | 'miss' | 'joined' | 'bypass'
 
 /**
  * Logs one JSON line per request. The line names keys and clients by their ids. It holds nothing of
@@ -26,6 +31,7 @@ export function logRequest({ report, ...line }: RequestLine): void {
     status,
     ...(error === null ? {} : reasonsOf(error)),
     attempts,
+    ...(line.cache === undefined ? {} : { cache: line.cache }),
     ...(degraded ? { degraded: 'pool' } : {}),
     duration_ms: line.endedAtMs - line.startedAtMs,
     timings_ms: timings,

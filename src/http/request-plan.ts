@@ -17,7 +17,7 @@ import { upperBoundNanos } from '../openrouter/prices/upper-bound.ts'
 import { conversationOf, maxTokensOf } from '../openrouter/requests/conversation.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import type { Gateway } from './composition-root.ts'
-import { isFormType, type ReadBody } from './request-body.ts'
+import { isFormType, type ReadBody, readModel } from './request-body.ts'
 
 /** What the request's contents and the configuration decide about its journey. */
 export interface RequestPlan {
@@ -55,6 +55,33 @@ const LARGEST_ANSWER_TOKENS = 1_000_000
 /** The estimated tokens of an answer if the request does not limit them. */
 const UNBOUNDED_ANSWER_TOKENS = 1_000
 
+/** The plan of a request's journey, or why there is none. */
+export type PlannedBody =
+  | { readonly ok: true; readonly plan: RequestPlan & { readonly model: string } }
+  | { readonly ok: false; readonly error: GatewayError }
+
+/** Plans the journey of a request whose body has come. What was read of the body ends with this. */
+export async function planBody(
+  gateway: Gateway,
+  { background, ...request }: Omit<ReadRequest, keyof ReadBody> & Pick<Beside, 'background'>,
+): Promise<PlannedBody> {
+  const { ports, config } = gateway
+  const { aliases } = config.policy
+  const pause = () => new Promise<void>((resolve) => void ports.timer(0, resolve))
+  const contentType = request.headers.get('content-type') ?? ''
+  const read = await readModel(request.bytes, contentType, pause)
+  if (!read.ok) return read
+  const { model } = read
+  const mistake = read.isFixed ? null : unknownAlias(model, aliases)
+  const whole = { ...request, ...read }
+  const error = mistake ?? (await modelFault(whole, aliases, pause))
+  if (error !== null) return { ok: false, error }
+  return {
+    ok: true,
+    plan: { ...(await planRequest(gateway, whole, { pause, background })), model },
+  }
+}
+
 /** What goes on beside a request that is planned. */
 export interface Beside {
   /** Keeps the isolate alive for work that no answer waits for. */
@@ -63,7 +90,7 @@ export interface Beside {
   readonly pause: () => Promise<void>
 }
 
-export async function planRequest(
+async function planRequest(
   gateway: Gateway,
   request: ReadRequest,
   beside: Beside,
@@ -166,7 +193,7 @@ const UNREADABLE =
   'This client key may use some models only, and a field of the body is too long to tell which it asks for.'
 
 /** The error for a model that the client may not use; null if it may use all that it names. */
-export async function modelFault(
+async function modelFault(
   { model, bytes, headers, caller }: ReadRequest,
   aliases: ReadonlyMap<string, ModelId>,
   pause: () => Promise<void>,

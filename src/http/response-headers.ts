@@ -13,6 +13,7 @@ const EXPOSED_HEADERS = [
   'x-switchyard-attempts',
   'x-switchyard-model',
   'x-switchyard-degraded',
+  'x-switchyard-cache',
   'server-timing',
   'www-authenticate',
   'age',

@@ -6,6 +6,7 @@ import {
   ON_EXCEEDED,
 } from '../balancing/clients/budget.ts'
 import type { ClientRecord, GroupRecord, QuotaRecord } from '../balancing/clients/client-records.ts'
+import type { EpochName } from '../balancing/clients/purge-epochs.ts'
 import { accountId, clientId, groupId, keyId } from '../balancing/ids.ts'
 import {
   type QuotaCharge,
@@ -122,3 +123,11 @@ export const auditEntrySchema: z.ZodMiniType<AuditEntry> = z.object({
   what: z.string(),
   target: z.string(),
 })
+
+const epochName: z.ZodMiniType<EpochName> = z.union([
+  z.enum(['all', 'pool']),
+  z.templateLiteral([z.enum(['client', 'group', 'model']), ':', z.string()]),
+  z.templateLiteral(['route:', z.int()]),
+])
+
+export const purgesRecordSchema = entries<[EpochName, number]>(z.tuple([epochName, moment]))

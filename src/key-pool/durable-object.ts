@@ -32,10 +32,14 @@ import type {
   DirectoryReply,
   DutiesReply,
   DutiesRequest,
+  EpochsReply,
   ExchangeReply,
   ExchangeRequest,
   HealthReply,
   ManageRequest,
+  PurgeRequest,
+  VisitsReply,
+  VisitsRequest,
 } from './protocol.ts'
 import { createStore } from './record-store.ts'
 import { createSqlRows } from './sql-rows.ts'
@@ -123,6 +127,18 @@ export class KeyPool extends DurableObject<Env> {
 
   manageClients(request: ManageRequest): ClientsReply {
     return this.#open().manageClients(request)
+  }
+
+  visit(request: VisitsRequest): VisitsReply {
+    return this.#open().answers.visit(request)
+  }
+
+  purge(request: PurgeRequest): EpochsReply {
+    return this.#open().answers.purge(request)
+  }
+
+  epochs(): EpochsReply {
+    return this.#open().answers.epochs()
   }
 
   control(request: ControlRequest): ControlReply {

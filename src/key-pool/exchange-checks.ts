@@ -1,4 +1,5 @@
 import type { GenerationReport } from '../balancing/accounting/reconciliation.ts'
+import type { Visit } from '../balancing/clients/visits.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import { type IsolateId, isolateId } from '../balancing/ids.ts'
 import type { LeaseRequest, RequestAffinity } from '../balancing/lease-request.ts'
@@ -131,6 +132,10 @@ export function isLeaseOrder(value: unknown): value is LeaseOrder {
     (clientId === undefined || isText(clientId)) &&
     isBoundIfAny(costNanos)
   )
+}
+
+export function isVisit(value: unknown): value is Visit {
+  return isObject(value) && isId(value.clientId)
 }
 
 export function isLeaseBegin(value: unknown): value is LeaseBegin {

@@ -25,6 +25,7 @@ import { type OutOfUse, outOfUse, transitions } from '../balancing/serving/out-o
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
 import type { AlertsReply, AlertsRequest } from './alerts/alert-protocol.ts'
 import { PoolAlerts } from './alerts/pool-alerts.ts'
+import { AnswerVisits } from './answer-visits.ts'
 import { Checkpoints } from './checkpoints.ts'
 import {
   isGenerationReport,
@@ -87,6 +88,8 @@ export class PoolHost {
   readonly #checkpoints: Checkpoints
   readonly #alerts: PoolAlerts
   readonly #duties: PoolDuties
+  /** What is asked about answers that are given without an upstream call. */
+  readonly answers: AnswerVisits
   readonly #history: PoolHistory
   #cancelWake: () => void = () => undefined
   #watchDueMs: number | null = null
@@ -116,6 +119,7 @@ export class PoolHost {
       before: (nowMs) => this.#tellTransitions(nowMs),
       after: (nowMs) => this.#history.write(nowMs),
     })
+    this.answers = new AnswerVisits(pool, ports, () => this.#noteChange())
   }
 
   /**

@@ -25,10 +25,14 @@ import type {
   DirectoryReply,
   DutiesReply,
   DutiesRequest,
+  EpochsReply,
   ExchangeReply,
   ExchangeRequest,
   HealthReply,
   ManageRequest,
+  PurgeRequest,
+  VisitsReply,
+  VisitsRequest,
 } from './protocol.ts'
 
 /** How long the Worker waits for the pool object before it goes on without it. */
@@ -68,6 +72,11 @@ export interface PoolClient {
   clientDirectory(known: number | null): Promise<PoolAnswer<DirectoryReply>>
   /** Reads or changes clients and groups, for the admin API. */
   manageClients(request: ManageRequest): Promise<PoolAnswer<ClientsReply>>
+  /** Judges and counts requests whose answers cost nothing. */
+  visit(request: VisitsRequest): Promise<PoolAnswer<VisitsReply>>
+  /** Throws kept answers away, for the admin API. */
+  purge(request: PurgeRequest): Promise<PoolAnswer<EpochsReply>>
+  epochs(): Promise<PoolAnswer<EpochsReply>>
   /** Carries out an operator's order to a key; null from an object of an earlier release. */
   control(request: ControlRequest): Promise<PoolAnswer<ControlReply | null>>
   /** All that operators may want to see; null from an object of an earlier release. */
@@ -104,6 +113,10 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     clientDirectory: (known) =>
       withinLimit(() => orIfMissing(async () => await stub().clientDirectory(known), NO_CLIENTS)),
     manageClients: (request) => withinLimit(async () => await stub().manageClients(request)),
+    visit: (request) =>
+      withinLimit(() => orIfMissing(async () => await stub().visit(request), NO_REFUSALS)),
+    purge: (request) => withinLimit(async () => await stub().purge(request)),
+    epochs: () => withinLimit(() => orIfMissing(async () => await stub().epochs(), NO_EPOCHS)),
     control: (request) =>
       withinLimit(() =>
         orIfMissing(async (): Promise<ControlReply | null> => await stub().control(request), null),
@@ -137,6 +150,12 @@ async function healthOf(stub: () => DurableObjectStub<KeyPool>): Promise<HealthR
 
 /** An object of an earlier release knows no clients that were made at run time. */
 const NO_CLIENTS: DirectoryReply = { version: 1, clientsVersion: 0, entries: [] }
+
+/** An object of an earlier release counts no requests without a lease. */
+const NO_REFUSALS: VisitsReply = { version: 1, refusals: [] }
+
+/** An object of an earlier release has thrown nothing away. */
+const NO_EPOCHS: EpochsReply = { version: 1, epochs: {} }
 
 /** For the minutes after a deployment: what an object without the method would say. It is not ill. */
 async function orIfMissing<T>(call: () => Promise<T>, instead: T): Promise<T> {

@@ -2,12 +2,15 @@ import type { GenerationDuty, GenerationReport } from '../balancing/accounting/r
 import type { RequestNote } from '../balancing/accounting/request-row.ts'
 import type { AlertDuty, DeliveryReport } from '../balancing/alerts/alert-outbox.ts'
 import type { DirectoryEntry } from '../balancing/clients/caller.ts'
+import type { PurgeOrder } from '../balancing/clients/purge-epochs.ts'
 import type { ClientsOrder } from '../balancing/clients/registry.ts'
+import type { Visit } from '../balancing/clients/visits.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import type { LookupDuty } from '../balancing/health/lookup-duty.ts'
 import type { ClientId, IsolateId, KeyId, LeaseId } from '../balancing/ids.ts'
 import type { Decision, LeaseRequest } from '../balancing/lease-request.ts'
 import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../balancing/limits/lease-order.ts'
+import type { QuotaRefusal } from '../balancing/limits/quota-refusal.ts'
 import type { ControlOrder } from '../balancing/operators/control.ts'
 import type { Settlement } from '../balancing/settlement.ts'
 
@@ -62,6 +65,30 @@ export interface ExchangeReply {
   readonly haltedKeys?: readonly KeyId[]
   /** The number of usable keys, of the last second. Objects of the first release do not send it. */
   readonly usableKeys?: number
+}
+
+/** Requests that get an answer which somebody else has paid for. */
+export interface VisitsRequest {
+  readonly version: 1
+  readonly visits: readonly Visit[]
+}
+
+export interface VisitsReply {
+  readonly version: 1
+  /** For each visit, in the same order: why its client may not have the answer; null if it may. */
+  readonly refusals: readonly (QuotaRefusal | null)[]
+}
+
+/** What an operator throws away of the kept answers, and by what he signed in. */
+export interface PurgeRequest {
+  readonly order: PurgeOrder
+  readonly by: string
+}
+
+/** See purge-epochs.ts. */
+export interface EpochsReply {
+  readonly version: 1
+  readonly epochs: Readonly<Record<string, number>>
 }
 
 /** The clients that were made at run time. */

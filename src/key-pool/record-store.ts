@@ -16,6 +16,7 @@ import {
   budgetRecordsSchema,
   clientRecordSchema,
   groupRecordSchema,
+  purgesRecordSchema,
 } from './client-schemas.ts'
 import { type Archive, createArchive } from './history/archive.ts'
 import type { ArchiveRows } from './history/archive-rows.ts'
@@ -36,6 +37,7 @@ type Kind =
   | ('key' | 'account' | 'models' | 'spend' | 'checkpoint')
   | ('budget' | 'client' | 'group' | 'audit')
   | ('alert' | 'alert_message')
+  | ('budget' | 'client' | 'group' | 'audit' | 'purges')
 
 /** A JSON record, by kind and id. */
 export interface RecordRow {
@@ -123,7 +125,7 @@ export function createStore(rows: RecordRows): Store {
       for (const { kind, id, record } of stored) written.set(`${kind} ${id}`, record)
       return { ...readRecords(stored), outdated: rows.isOutdated() }
     },
-    save({ keys, accounts, models, spends, ...others }) {
+    save({ keys, accounts, models, spends, purges, ...others }) {
       for (const key of keys) {
         const record = keyRecord(key)
         if (isBlank(record)) drop('key', key.id)
@@ -134,6 +136,7 @@ export function createStore(rows: RecordRows): Store {
       }
       for (const [id, spend] of spends) put('spend', id, JSON.stringify(spend))
       if (models !== null) put('models', 'benched', JSON.stringify([...models]))
+      if (purges !== null) put('purges', 'epochs', JSON.stringify([...purges]))
       const { budgets, clients, groups, audit, alerts, deliveries } = others
       putAll('budget', budgets)
       putAll('client', clients)
@@ -225,6 +228,7 @@ function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> 
     audit: ofKind('audit').flatMap((row) => read(row, auditEntrySchema)),
     alerts: ofKind('alert').flatMap((row) => read(row, activeAlertSchema)),
     deliveries: ofKind('alert_message').flatMap((row) => read(row, deliverySchema)),
+    purges: ofKind('purges').flatMap((row) => read(row, purgesRecordSchema).flat()),
     checkpoint: {
       ...part('counters'),
       ...part('byModel'),

@@ -20,6 +20,7 @@ it('an empty policy, or none, has every default', async () => {
         fallbackModels: [],
         timeouts: { headersMs: 30_000, firstOutputMs: 120_000, idleMs: 60_000, totalMs: 600_000 },
         maxAttempts: 4,
+        cache: null,
       },
     ],
     aliases: new Map(),

@@ -41,6 +41,7 @@ describe('a route', () => {
       fallbackModels: ['openai/gpt-4o-mini', 'openai/gpt-4o'],
       timeouts: { headersMs: 101, firstOutputMs: 102, idleMs: 103, totalMs: 104 },
       maxAttempts: 9,
+      cache: null,
     })
   })
 
@@ -62,6 +63,7 @@ describe('a route', () => {
       keys: null,
       fallbackModels: [],
       timeouts: clocks,
+      cache: null,
       ...inherited,
     })
     expect(partly).toMatchObject({ timeouts: { ...clocks, idleMs: 999 }, ...inherited })
@@ -226,7 +228,7 @@ describe('a fault of a route', () => {
     [
       'no table',
       'x',
-      ': must be a table (its fields: models, keys, strategy, affinity, fallback_models, timeouts, max_attempts), given "x"',
+      ': must be a table (its fields: models, keys, strategy, affinity, fallback_models, timeouts, max_attempts, cache), given "x"',
     ],
   ])('names its place: %s', async (_, route, fault) => {
     expect(await routeFaults({ models: ['first'] }, route)).toEqual([`POLICY.routes[1]${fault}`])

@@ -7,6 +7,7 @@ import {
   increase,
   newClient,
   newGroup,
+  purgeOrder,
   refresh,
   rotation,
 } from '../../src/admin/admin-schemas.ts'
@@ -23,6 +24,7 @@ import {
   exportAnswer,
   groupAnswer,
   groupsAnswer,
+  purgeAnswer,
   tokenAnswer,
   usedBudget,
 } from '../../src/admin/answer-schemas.ts'
@@ -55,6 +57,7 @@ const TAKEN = {
   NewGroup: newGroup,
   GroupChanges: groupChanges,
   Increase: increase,
+  Purge: purgeOrder,
   Refresh: refresh,
   AlertTest: alertTest,
 }
@@ -72,6 +75,7 @@ const GIVEN = {
   Requests: requestsAnswer,
   UsageRow: usageRow,
   Usage: usageAnswer,
+  Purged: purgeAnswer,
   Counters: counters,
   Key: keyAnswer,
   Account: accountAnswer,
@@ -275,6 +279,13 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       },
     },
     faults: [400],
+  },
+  'POST /admin/api/cache/purge': {
+    summary:
+      'Throws kept answers away: of a client, a model, a route (its place in POLICY.routes) or all. It is in force everywhere within a minute.',
+    body: 'Purge',
+    answer: 'Purged',
+    faults: BODY,
   },
   'GET /admin/api/audit': {
     summary: 'The last thousand changes, the newest first.',

@@ -110,7 +110,15 @@ export function withOwnPool(bindings: Readonly<Record<string, unknown>>) {
     logUndelivered: () => undefined,
     logDrift: () => undefined,
   })
-  return { ...bindings, KEY_POOL: { getByName: () => host } }
+  // The object gives out under its own name what a part of the host does.
+  const object = new Proxy(host, {
+    get(target, name) {
+      const owner = Reflect.has(target, name) ? target : target.answers
+      const value: unknown = Reflect.get(owner, name)
+      return typeof value === 'function' ? value.bind(owner) : value
+    },
+  })
+  return { ...bindings, KEY_POOL: { getByName: () => object } }
 }
 
 /** A request for a chat completion. */

@@ -160,6 +160,9 @@ export class PoolObject {
       clientDirectory: (known) => plain((host) => host.clientDirectory(known)),
       manageClients: (given) =>
         call(async () => this.#watched('order', null, ({ host }) => host.manageClients(given))),
+      visit: (given) => plain((host) => host.answers.visit(given)),
+      purge: (given) => plain((host) => host.answers.purge(given)),
+      epochs: () => plain((host) => host.answers.epochs()),
       control: (given) =>
         call(async () => this.#watched('order', null, ({ host }) => host.control(given))),
       overview: () => plain((host) => host.overview()),

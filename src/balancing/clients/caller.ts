@@ -6,7 +6,7 @@ import { isLimited } from './quota.ts'
 /** What a Worker has to know of a client before it asks the pool. */
 export interface Caller {
   readonly id: ClientId
-  /** Null for none. An object of an earlier release does not tell it. */
+  /** Whose answers it may share; null for none. An object of an earlier release does not tell it. */
   readonly groupId?: GroupId | null
   /** Lists of patterns; a model is allowed if each list matches it. */
   readonly models: readonly (readonly string[])[]

@@ -232,7 +232,7 @@ function firstRefusal(
 }
 
 /** A client that is not known may be one of a newer configuration; one that was removed is none. */
-function isRevoked({ byId, removed }: Clients, id: ClientId): boolean {
+export function isRevoked({ byId, removed }: Clients, id: ClientId): boolean {
   return !byId.has(id) && getEntry(removed, id) === true
 }
 
@@ -250,7 +250,8 @@ export function chargeAnyway(clients: Clients, demand: ClientDemand, nowMs: numb
     : chargeQuotas(clients, demand, nowMs)
 }
 
-function limitedQuotas(clients: Clients, id: ClientId): readonly Quota[] {
+/** The limits of a client and of its group, if any of them is one. */
+export function limitedQuotas(clients: Clients, id: ClientId): readonly Quota[] {
   if (!clients.byId.has(id)) return NO_QUOTAS
   const quotas = quotasOf(clients, id)
   return quotas.some(({ terms }) => isLimited(terms)) ? quotas : NO_QUOTAS

@@ -117,6 +117,24 @@ export function quotaRefusal(
   return rateRefusal(quota, demand, nowMs, share) ?? budgetRefusal(quota, demand, nowMs, share)
 }
 
+/**
+ * Why a request is over a limit that costs nothing: somebody else has paid for its answer. It counts as
+ * a request, and nobody whose budget is spent gets anything. But nothing runs for it, so
+ * `max_concurrent` is not asked, nor what of a budget is only reserved.
+ */
+export function visitRefusal(quota: Quota, nowMs: number): QuotaRefusal | null {
+  const demand = { requests: 1, tokens: 0, bound: 0, isFallback: true } as const
+  const idle = { ...quota, terms: { ...quota.terms, maxConcurrent: null } }
+  const refusals = quota.budgets.map((budget) =>
+    budgetRefusal({ ...quota, budgets: [budget] }, demand, nowMs, 1),
+  )
+  return (
+    rateRefusal(idle, demand, nowMs, 1) ??
+    refusals.find((refusal) => refusal?.kind === 'budget' && !refusal.isPassing) ??
+    null
+  )
+}
+
 type Rate = Extract<QuotaRefusal, { kind: 'rate' }>
 
 function rateRefusal(

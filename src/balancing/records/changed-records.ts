@@ -10,6 +10,7 @@ import {
   type GroupRecord,
   groupRecord,
 } from '../clients/client-records.ts'
+import type { EpochName } from '../clients/purge-epochs.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
 import type { ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
@@ -31,6 +32,8 @@ export interface ChangedRecords {
   /** By the name of an alert, and by the id of a message; null for those that are over. */
   readonly alerts: ReadonlyMap<string, ActiveAlert | null>
   readonly deliveries: ReadonlyMap<string, Delivery | null>
+  /** Null if nothing was purged. */
+  readonly purges: ReadonlyMap<EpochName, number> | null
 }
 
 /** Takes the records that must be stored before the pool answers this step. */
@@ -47,7 +50,9 @@ export function takeChanges(state: PoolState): ChangedRecords {
   changes.models = false
   const alerts = takeAlertRecords(state.alerts)
   const deliveries = takeDeliveryRecords(state.alerts.outbox)
-  return { keys, accounts, models, spends, alerts, deliveries, ...takeClients(state) }
+  const purges = state.purges.isChanged ? state.purges.epochs : null
+  state.purges.isChanged = false
+  return { keys, accounts, models, spends, alerts, deliveries, purges, ...takeClients(state) }
 }
 
 function takeSpends({ keys, changes }: PoolState): Map<KeyId, SpendRecord> {

@@ -10,6 +10,7 @@ import { countOf, type KeyTimes } from '../accounting/time-histogram.ts'
 import type { ActiveAlert } from '../alerts/alert.ts'
 import type { Delivery } from '../alerts/alert-outbox.ts'
 import { type ClientsRecords, type QuotaRecord, quotaRecords } from '../clients/client-records.ts'
+import type { EpochName } from '../clients/purge-epochs.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
 import type { Breaker } from '../health/circuit-breaker.ts'
@@ -141,6 +142,7 @@ export interface PoolRecords extends ClientsRecords {
   readonly spends: ReadonlyMap<KeyId, SpendRecord>
   readonly alerts: readonly ActiveAlert[]
   readonly deliveries: readonly Delivery[]
+  readonly purges: readonly (readonly [EpochName, number])[]
   readonly audit: readonly AuditEntry[]
   readonly checkpoint: Partial<Checkpoint>
   /** Whether something happened after the checkpoint, so that it is not the pool's last state. */

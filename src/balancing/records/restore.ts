@@ -51,6 +51,7 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
   restoreAudit(state.audit, records.audit)
   for (const alert of records.alerts) state.alerts.active.set(alertName(alert), alert)
   restoreDeliveries(state.alerts.outbox, records.deliveries)
+  for (const [name, epoch] of records.purges) state.purges.epochs.set(name, epoch)
   restoreCheckpoint(state, records, nowMs)
   restoreBudgets(state.clients, records.budgets, nowMs)
   for (const { id, spend, tally } of state.keys.values()) {

@@ -19,6 +19,8 @@ export const GATEWAY_ERRORS = {
   keys_exhausted: 502,
   upstream_unreachable: 502,
   upstream_timeout: 504,
+  not_cached: 504,
+  answer_gone: 404,
   gateway_misconfigured: 500,
   internal_error: 500,
 } as const satisfies Record<string, number>

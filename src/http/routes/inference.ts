@@ -1,4 +1,5 @@
 import type { Context } from 'hono'
+import { CACHE_HEADER } from '../../flight/cache-directive.ts'
 import { type GatewayError, gatewayError } from '../../gateway/answers/gateway-error.ts'
 import type { HeldBytes } from '../../gateway/byte-budget.ts'
 import { startJourney } from '../../gateway/journey.ts'
@@ -8,16 +9,10 @@ import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import { type Gateway, journeyContextOf } from '../composition-root.ts'
 import type { HttpEnvironment } from '../context.ts'
 import { errorResponse } from '../error-response.ts'
+import { OWN, type Shared } from '../flights/seat-taking.ts'
+import { mayShare, shareAnswer } from '../flights/share-answer.ts'
 import { logBug, logRequest } from '../log.ts'
-import { type ReadBody, readModel } from '../request-body.ts'
-import {
-  type Beside,
-  modelFault,
-  planRequest,
-  type ReadRequest,
-  type RequestPlan,
-  unknownAlias,
-} from '../request-plan.ts'
+import { type Beside, type PlannedBody, planBody, type ReadRequest } from '../request-plan.ts'
 import { searchOf } from '../unserved.ts'
 import { readUpload } from '../upload.ts'
 
@@ -49,6 +44,18 @@ async function serve(
   const planned = await prepare(gateway, ports, request, { shape, caller, background })
   if (!planned.ok) return respond(errorResponse(c, planned.error))
   const { plan, held } = planned
+  let cache: 'bypass' | undefined
+  if (mayShare(plan.route, headers)) {
+    const shared = await shareAnswer({
+      ...{ gateway, request, shape, plan, background, requestId, caller, startedAtMs, authMs },
+    }).catch((bug: unknown) => {
+      // To share is a kindness. The request has its answer without it.
+      logBug(requestId, bug)
+      return OWN
+    })
+    if (shared.kind !== 'own') return await endShared(c, shared, { plan, held }, respond)
+    cache = shared.cache
+  }
   const { model, route, ...rest } = plan
   const journey = startJourney(journeyContextOf(gateway, ports, background), {
     ...rest,
@@ -65,32 +72,44 @@ async function serve(
     startedAtMs,
     authMs,
   })
-  respond(journey.response)
+  respond(cache === undefined ? journey.response : journey.response.then(bypassed))
   // From here on the journey's line is the request's own, whatever else goes wrong.
   c.set('isLogged', true)
   try {
     const report = await journey.finished
     if (report.bug !== null) logBug(requestId, report.bug)
     const about = { requestId, clientId: caller.id, model, startedAtMs }
-    logRequest({ ...about, report, endedAtMs: ports.nowMs() })
+    const told = cache === undefined ? about : { ...about, cache }
+    logRequest({ ...told, report, endedAtMs: ports.nowMs() })
     await journey.taken
   } finally {
     held.release()
   }
 }
 
-interface Refused {
-  readonly ok: false
-  readonly error: GatewayError
+function bypassed(response: Response): Response {
+  response.headers.set(CACHE_HEADER, 'bypass')
+  return response
 }
 
-interface Planned {
-  readonly ok: true
-  readonly plan: RequestPlan & { readonly model: string }
+/** Responds to a request whose answer is made elsewhere, or that may not have it. */
+async function endShared(
+  c: Context<HttpEnvironment>,
+  shared: Exclude<Shared, { kind: 'own' }>,
+  { plan, held }: Pick<Prepared, 'plan' | 'held'>,
+  respond: (response: Response) => void,
+): Promise<void> {
+  plan.body.letGo()
+  held.release()
+  if (shared.kind === 'refused') return respond(errorResponse(c, shared.error))
+  // The flight's object writes the line: it knows how the answer ends.
+  c.set('isLogged', true)
+  respond(shared.response)
+  await shared.finished
 }
 
 /** A plan, and what the answer has of the isolate's budget: nothing yet. */
-interface Prepared extends Planned {
+interface Prepared extends Extract<PlannedBody, { ok: true }> {
   readonly held: HeldBytes
 }
 
@@ -100,37 +119,17 @@ async function prepare(
   ports: Ports,
   request: Request,
   from: Pick<ReadRequest, 'shape' | 'caller'> & Pick<Beside, 'background'>,
-): Promise<Prepared | Refused> {
+): Promise<Prepared | Extract<PlannedBody, { ok: false }>> {
   const { config, memory } = gateway
   const { maxBodyBytes, timeouts } = config.policy
   const upload = await readUpload(request, { maxBytes: maxBodyBytes, ...timeouts }, memory, ports)
   if (!upload.ok) return upload
-  let planned: Planned | Refused | null = null
+  let planned: PlannedBody | null = null
   try {
-    planned = await plan(gateway, { ...upload, ...from, headers: request.headers })
+    planned = await planBody(gateway, { ...upload, ...from, headers: request.headers })
     return planned.ok ? { ...planned, held: upload.held.beside() } : planned
   } finally {
     if (!planned?.ok) upload.held.release()
-  }
-}
-
-/** Plans the journey of a request whose body has come. What was read of the body ends with this. */
-async function plan(
-  gateway: Gateway,
-  { background, ...request }: Omit<ReadRequest, keyof ReadBody> & Pick<Beside, 'background'>,
-): Promise<Planned | Refused> {
-  const pause = () => new Promise<void>((resolve) => void gateway.ports.timer(0, resolve))
-  const contentType = request.headers.get('content-type') ?? ''
-  const read = await readModel(request.bytes, contentType, pause)
-  if (!read.ok) return read
-  const { model } = read
-  const mistake = read.isFixed ? null : unknownAlias(model, gateway.config.policy.aliases)
-  const whole = { ...request, ...read }
-  const error = mistake ?? (await modelFault(whole, gateway.config.policy.aliases, pause))
-  if (error !== null) return { ok: false, error }
-  return {
-    ok: true,
-    plan: { ...(await planRequest(gateway, whole, { pause, background })), model },
   }
 }
 

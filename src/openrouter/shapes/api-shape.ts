@@ -22,6 +22,8 @@ export interface ApiShape {
    * such a request is not tried again: the first answer would be paid as well.
    */
   readonly isPaidInFull?: true
+  /** How an answer ends by which the next request may be served too. Without it none may. */
+  readonly ending?: AnswerEnding
   /** Whether an answer costs nothing, so that one that is cut has cost nothing either. */
   readonly isFree?: true
   /**
@@ -49,6 +51,14 @@ export interface ApiShape {
   errorEvent(notice: ErrorNotice & StreamIdentity): string
   /** The JSON of an error answer. */
   errorBody(notice: ErrorNotice): JsonObject
+}
+
+/** How the answers of an API tell why they ended. */
+export interface AnswerEnding {
+  /** Why the parts of an answer ended, in a whole answer or in one event; empty if it does not tell. */
+  reasonsIn(json: JsonObject): readonly string[]
+  /** The reasons of an answer that is whole and was not filtered. Null where no answer tells any. */
+  readonly good: ReadonlySet<string> | null
 }
 
 /** The reading of an event without output, end, error or usage. */

@@ -34,6 +34,11 @@ export const chatCompletions: ApiShape = {
   readWhole,
   errorEvent,
   errorBody: openRouterError,
+  ending: {
+    reasonsIn: (json) =>
+      choicesOf(json).flatMap(({ finish_reason }) => textOf(finish_reason) ?? []),
+    good: new Set(['stop', 'tool_calls']),
+  },
 }
 
 /** The messages up to the first user message: before it are those of the system or developer. */

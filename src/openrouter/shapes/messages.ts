@@ -34,11 +34,18 @@ export const messages: ApiShape = {
   readWhole,
   errorEvent: (notice) => `event: error\ndata: ${JSON.stringify(errorBody(notice))}\n\n`,
   errorBody,
+  ending: {
+    reasonsIn: ({ delta, message, stop_reason: own }) =>
+      [own, objectOf(delta).stop_reason, objectOf(message).stop_reason].flatMap(
+        (reason) => textOf(reason) ?? [],
+      ),
+    good: new Set(['end_turn', 'tool_use', 'stop_sequence']),
+  },
 }
 
 /** Counts the tokens that a message would have. It makes no inference and costs nothing. */
 export const countTokens: ApiShape = {
-  ...messages,
+  ...withoutEnding(messages),
   path: 'messages/count_tokens',
   isFree: true,
   readWhole: (body) => ({
@@ -46,6 +53,11 @@ export const countTokens: ApiShape = {
     error: readError(body, null),
     usage: null,
   }),
+}
+
+/** Whoever counts asks nobody for an answer, and pays nothing. */
+function withoutEnding({ ending: _ending, ...shape }: ApiShape): ApiShape {
+  return shape
 }
 
 function openingOf({ system, messages: said }: JsonObject): readonly unknown[] {

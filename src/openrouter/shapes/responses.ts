@@ -31,6 +31,7 @@ export const responses: ApiShape = {
   readWhole,
   errorEvent,
   errorBody: openRouterError,
+  ending: { reasonsIn, good: new Set(['completed']) },
 }
 
 function openingOf({ instructions, input }: JsonObject): readonly unknown[] {
@@ -102,6 +103,16 @@ function readWhole(body: unknown): WholeReading {
     ...identityOf(answer),
   }
 }
+
+/** The status of a run that is over. Events before that have the same field. */
+function reasonsIn(json: JsonObject): readonly string[] {
+  const status = textOf(objectOf(json.response ?? json).status)
+  // An item of the output has a status too, but no `output`.
+  const isRun = Array.isArray(objectOf(json.response ?? json).output)
+  return status === null || !isRun || RUNNING.has(status) ? [] : [status]
+}
+
+const RUNNING: ReadonlySet<string> = new Set(['queued', 'in_progress'])
 
 /** This API's error codes are names, and it has only a few. */
 const CODES: ReadonlyMap<number, string> = new Map([[429, 'rate_limit_exceeded']])

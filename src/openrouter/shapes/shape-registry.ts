@@ -9,8 +9,14 @@ import { plainShape } from './plain-shape.ts'
 import { responses } from './responses.ts'
 
 // An empty list is an answer: the caller may have sent an empty input, which is no fault of a key.
-const embeddings = plainShape('embeddings', 'json', (body) => Array.isArray(objectOf(body).data))
-const rerank = plainShape('rerank', 'json', (body) => Array.isArray(objectOf(body).results))
+const embeddings: ApiShape = {
+  ...plainShape('embeddings', 'json', (body) => Array.isArray(objectOf(body).data)),
+  ending: { reasonsIn: () => [], good: null },
+}
+const rerank: ApiShape = {
+  ...plainShape('rerank', 'json', (body) => Array.isArray(objectOf(body).results)),
+  ending: { reasonsIn: () => [], good: null },
+}
 
 /** Sound. If a provider wraps the sound in JSON, the JSON must hold some content. */
 const speech: ApiShape = {

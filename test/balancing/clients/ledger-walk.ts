@@ -381,6 +381,7 @@ export class LedgerWalk {
       {
         ...none,
         ...{ clients: [], groups: [], audit: [], alerts: [], deliveries: [], outdated },
+        purges: [],
         budgets: structuredClone(this.#stored.budgets) as never,
         checkpoint: this.#stored.checkpoint,
       },

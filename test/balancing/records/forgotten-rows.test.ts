@@ -31,7 +31,8 @@ function storedRows() {
         accounts,
         spends: new Map(),
         models: [],
-        ...{ budgets: new Map(), clients: [], groups: [], audit: [], alerts: [], deliveries: [] },
+        ...{ budgets: new Map(), clients: [], groups: [], audit: [], purges: [] },
+        ...{ alerts: [], deliveries: [] },
         checkpoint: {},
       }
       restore(next.state, { ...records, outdated: false }, next.now())

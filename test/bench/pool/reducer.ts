@@ -141,7 +141,8 @@ export class Reducer {
       accounts: new Map([...this.#state.accounts].map(([id, one]) => [id, accountRecord(one)])),
       models: [],
       spends: new Map(),
-      ...{ budgets: new Map(), clients: [], groups: [], audit: [], alerts: [], deliveries: [] },
+      ...{ budgets: new Map(), clients: [], groups: [], audit: [], purges: [] },
+      ...{ alerts: [], deliveries: [] },
       checkpoint: written,
       outdated: true,
     }

@@ -75,6 +75,7 @@ export async function startGateway(
     ...gatewayBindings(upstream.port),
     ...bindings,
     KEY_POOL: { kind: 'objects', className: 'KeyPool' },
+    FLIGHT: { kind: 'objects', className: 'Flight' },
     CREDIT: { kind: 'kv', service: 'kv' },
   })
   const kv = { ...main, name: 'kv', modulePath: 'kv.js', bindings: {} }

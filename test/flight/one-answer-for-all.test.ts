@@ -1,0 +1,355 @@
+import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest'
+import { MEMORY } from '../../src/http/composition-root.ts'
+import { chunk, createFlightWorld, END, WHOLE } from './flight-driver.ts'
+
+let lines: MockInstance<typeof console.log>
+beforeEach(() => {
+  lines = vi.spyOn(console, 'log').mockImplementation(() => undefined)
+})
+afterEach(async () => {
+  vi.restoreAllMocks()
+  // Whatever became of the answers, nothing of them is held: neither bodies nor bytes.
+  await vi.waitFor(() => expect(MEMORY.heldBytes()).toBe(0), { timeout: 2_000 })
+})
+
+const GROUP = { ttl_s: 60, scope: 'group' }
+const roleOf = ({ headers }: Response) => headers.get('x-switchyard-cache')
+const reasonOf = async (response: Response) => {
+  const { error }: { error: { metadata: { reason: string } } } = await response.json()
+  return error.metadata.reason
+}
+type World = ReturnType<typeof createFlightWorld>
+
+/** Asks, and lets upstream answer the call with this number. */
+async function answered(world: World, number: number, asked: Parameters<World['ask']>[0] = {}) {
+  const response = world.ask(asked)
+  const call = await world.call(number)
+  call.answer()
+  call.end(chunk('a') + END)
+  const text = await (await response).text()
+  // The answer is kept when its lease is back.
+  await world.pass(1)
+  return { response: await response, text }
+}
+
+describe('a kept answer', () => {
+  it('is given byte for byte, with its age, and tells of no attempt', async () => {
+    const world = createFlightWorld(GROUP)
+    const { response, text } = await answered(world, 0)
+    expect([roleOf(response), response.headers.get('x-switchyard-attempts')]).toEqual(['miss', '1'])
+    await world.pass(7_000)
+    world.flights.evict()
+    const hit = await world.ask({ client: 'mate' })
+    expect([roleOf(hit), hit.headers.get('age'), await hit.text()]).toEqual(['hit', '7', text])
+    expect(hit.headers.get('x-generation-id')).toBe('gen-1')
+    expect(hit.headers.get('x-switchyard-attempts')).toBeNull()
+    expect(hit.headers.get('x-switchyard-key')).toBeNull()
+    expect(world.calls).toHaveLength(1)
+  })
+
+  it('is never given past its end', async () => {
+    const world = createFlightWorld(GROUP)
+    await answered(world, 0)
+    await world.pass(59_998)
+    const last = await world.ask()
+    expect(roleOf(last)).toBe('hit')
+    await last.text()
+    await world.pass(1)
+    expect(roleOf((await answered(world, 1)).response)).toBe('miss')
+  })
+
+  it('is what a whole answer is too', async () => {
+    const world = createFlightWorld(GROUP)
+    const asked = { body: { stream: false } }
+    const first = world.ask(asked)
+    ;(await world.call(0)).answer(Response.json(WHOLE))
+    expect(await (await first).json()).toEqual(WHOLE)
+    await world.pass(1)
+    const hit = await world.ask(asked)
+    expect([roleOf(hit), await hit.json()]).toEqual(['hit', WHOLE])
+  })
+
+  it('is passed over, replaced or demanded by who says so', async () => {
+    const world = createFlightWorld(GROUP)
+    const by = (word: string) => ({ headers: { 'x-switchyard-cache': word } })
+    const none = await world.ask(by('only-if-cached'))
+    expect([none.status, await reasonOf(none)]).toEqual([504, 'not_cached'])
+    await answered(world, 0)
+    const kept = await world.ask(by('only-if-cached'))
+    expect([roleOf(kept), await kept.text()]).toEqual(['hit', chunk('a') + END])
+    await world.pass(9_999)
+    const young = await world.ask(by('max-age=10'))
+    expect([roleOf(young), await young.text()]).toEqual(['hit', chunk('a') + END])
+    expect(roleOf((await answered(world, 1, by('max-age=9'))).response)).toBe('miss')
+    expect(roleOf((await answered(world, 2, by('refresh'))).response)).toBe('miss')
+    expect(roleOf((await answered(world, 3, by('off'))).response)).toBe('bypass')
+    const wrong = await world.ask(by('no-store'))
+    expect([wrong.status, await reasonOf(wrong)]).toEqual([400, 'invalid_request'])
+    expect(world.calls).toHaveLength(4)
+  })
+
+  it('is there no more after a purge, within a minute', async () => {
+    const world = createFlightWorld({ ttl_s: 3600, scope: 'group' })
+    await answered(world, 0)
+    const order = { client: 'app' }
+    expect(await (await world.admin('cache/purge', order)).json()).toEqual({ purged: 'client:app' })
+    await world.pass(59_000)
+    expect(roleOf((await answered(world, 1)).response)).toBe('miss')
+    for (const wrong of [{}, { client: 'a', all: true }, { all: false }, { route: 9 }, { x: 1 }]) {
+      expect((await world.admin('cache/purge', wrong)).status).toBe(400)
+    }
+  })
+
+  it.each<[string, string, object]>([
+    ['was cut by its length', chunk('a', 'length'), {}],
+    ['was filtered', chunk('a', 'content_filter'), {}],
+    ['is longer than max_bytes', chunk('x'.repeat(2_000), 'stop'), {}],
+    ['is private', chunk('a', 'stop'), { provider: { zdr: true } }],
+    ['may have been searched for', chunk('a', 'stop'), { plugins: [{ id: 'web' }] }],
+  ])('is none that %s', async (_, text, body) => {
+    const world = createFlightWorld({ ...GROUP, max_bytes: 1024 })
+    for (const number of [0, 1]) {
+      const response = world.ask({ body })
+      const call = await world.call(number)
+      call.answer()
+      call.end(`${text}data: [DONE]\n\n`)
+      expect(await (await response).text()).toBe(`${text}data: [DONE]\n\n`)
+      expect(['miss', 'bypass']).toContain(roleOf(await response))
+      await world.pass(1)
+    }
+  })
+})
+
+describe('those who ask meanwhile', () => {
+  it('get one answer, an error of upstream too, and begin no second call by it', async () => {
+    const world = createFlightWorld(GROUP)
+    const asked = [world.ask(), world.ask(), world.ask({ client: 'mate' })]
+    const error = { error: { code: 400, message: 'No.', metadata: {} } }
+    ;(await world.call(0)).answer(Response.json(error, { status: 400 }))
+    for (const response of await Promise.all(asked)) {
+      expect([response.status, await response.json()]).toEqual([400, error])
+    }
+    expect(world.calls).toHaveLength(1)
+    await world.pass(1)
+    // Who comes later asks upstream again.
+    expect(roleOf((await answered(world, 1)).response)).toBe('miss')
+  })
+
+  it('all hear once of an answer that breaks off', async () => {
+    const world = createFlightWorld(GROUP, { max_attempts: 1 })
+    const asked = [world.ask(), world.ask()]
+    const call = await world.call(0)
+    call.answer()
+    call.write(chunk('a'))
+    const responses = await Promise.all(asked)
+    call.end()
+    for (const response of responses) {
+      const text = await response.text()
+      expect(text.startsWith(chunk('a'))).toBe(true)
+      expect(text.match(/"finish_reason":"error"/g)).toHaveLength(1)
+    }
+    await world.pass(1)
+    expect(roleOf((await answered(world, 1)).response)).toBe('miss')
+  })
+
+  it('do not pay for a refusal that is another client’s alone', async () => {
+    const world = createFlightWorld(GROUP)
+    const asked = [world.ask({ client: 'broke' }), world.ask({ client: 'app' })]
+    const call = await world.call(0)
+    call.answer()
+    call.end(chunk('a') + END)
+    const [broke, app] = await Promise.all(asked)
+    expect([broke?.status, app?.status]).toEqual([402, 200])
+    expect(app === undefined ? null : roleOf(app)).toBe('miss')
+    expect(await app?.text()).toBe(chunk('a') + END)
+    await broke?.text()
+    expect(world.calls).toHaveLength(1)
+    // Nor does a client whose budget is spent get what is kept.
+    await world.pass(1)
+    const spent = await world.ask({ client: 'broke' })
+    expect([spent.status, roleOf(spent)]).toEqual([402, null])
+    await spent.text()
+  })
+
+  it('count for their own limits of requests, and are refused by them alone', async () => {
+    const world = createFlightWorld(GROUP)
+    await answered(world, 0)
+    for (const status of [200, 200, 429]) {
+      const response = await world.ask({ client: 'mate' })
+      expect([response.status, roleOf(response)]).toEqual([status, status === 200 ? 'hit' : null])
+      await response.text()
+    }
+    await (await world.ask({ client: 'app' })).text()
+    expect(world.calls).toHaveLength(1)
+  })
+
+  it('make calls of their own where nothing is shared', async () => {
+    const world = createFlightWorld({ ttl_s: 60, share: false })
+    const first = world.ask()
+    await world.call(0)
+    const second = world.ask()
+    await world.call(1)
+    for (const number of [0, 1]) {
+      const call = await world.call(number)
+      call.answer()
+      call.end(chunk('a') + END)
+    }
+    expect([await first, await second].map(roleOf)).toEqual(['miss', 'bypass'])
+    await Promise.all([(await first).text(), (await second).text()])
+  })
+
+  it('are not held up by one that does not read, who is cut', async () => {
+    const world = createFlightWorld(GROUP, { timeouts: { idle_ms: 1_000 } })
+    const asked = [world.ask(), world.ask()]
+    const call = await world.call(0)
+    call.answer()
+    call.write(chunk('a'))
+    const [reading, idle] = await Promise.all(asked)
+    const long = chunk('x'.repeat(50_000))
+    for (let i = 0; i < 10; i += 1) call.write(long)
+    const reader = reading?.body?.getReader()
+    let got = 0
+    while (got < chunk('a').length + 10 * long.length) {
+      got += (await reader?.read())?.value?.length ?? 0
+    }
+    // Upstream goes on meanwhile.
+    for (let i = 0; i < 3; i += 1) {
+      await world.pass(600)
+      call.write(': more\n\n')
+      await reader?.read()
+    }
+    call.end(END)
+    for (let read = await reader?.read(); !read?.done; read = await reader?.read()) {
+      got += read?.value?.length ?? 0
+    }
+    expect(got).toBe((chunk('a') + END).length + 10 * long.length)
+    const rest = await idle?.text().catch(() => 'broken')
+    expect(rest === 'broken' || rest?.includes('"finish_reason":"error"')).toBe(true)
+  })
+
+  it('have lines in the log that say what the answer was to them', async () => {
+    const world = createFlightWorld(GROUP)
+    const asked = [world.ask(), world.ask()]
+    const call = await world.call(0)
+    call.answer()
+    call.end(chunk('a') + END)
+    await Promise.all((await Promise.all(asked)).map((response) => response.text()))
+    await world.pass(1)
+    await (await world.ask()).text()
+    await world.pass(1)
+    const told = lines.mock.calls.map(([line]) => JSON.parse(String(line)))
+    expect(told.map(({ cache, attempts }) => [cache, attempts.length]).toSorted()).toEqual([
+      ['hit', 0],
+      ['joined', 0],
+      ['miss', 1],
+    ])
+    expect(told.every(({ outcome, status }) => outcome === 'answered' && status === 200)).toBe(true)
+  })
+})
+
+describe('an object that fails', () => {
+  it.each([
+    ['is asked twice', new Error('gone'), 2],
+    [
+      'is asked once if it has too much to do',
+      Object.assign(new Error('busy'), { overloaded: true }),
+      1,
+    ],
+  ])('%s, and then the request goes its own way', async (_, error, times) => {
+    const world = createFlightWorld(GROUP)
+    world.flights.fail(error)
+    const { response, text } = await answered(world, 0)
+    expect([roleOf(response), text]).toEqual(['bypass', chunk('a') + END])
+    expect(world.flights.asked.filter((method) => method === 'join')).toHaveLength(times)
+  })
+})
+
+it('a route without a cache asks no object, whatever its requests say but that they want nothing else', async () => {
+  const world = createFlightWorld({ share: false })
+  const { response } = await answered(world, 0, { headers: { 'x-switchyard-cache': 'refresh' } })
+  expect(roleOf(response)).toBeNull()
+  const only = await world.ask({ headers: { 'x-switchyard-cache': 'only-if-cached' } })
+  expect([only.status, await reasonOf(only)]).toEqual([504, 'not_cached'])
+  expect(world.flights.asked).toEqual([])
+})
+
+describe('a durable answer', () => {
+  const durable = (id: string, more: object = {}) => ({
+    headers: { 'x-switchyard-durable': '60', 'x-request-id': id, ...more },
+  })
+
+  it('runs on at its client’s cost without a reader, four of a client at once', async () => {
+    const world = createFlightWorld({ share: false })
+    const running = ['a', 'b', 'c', 'd'].map((id) => world.ask(durable(id)))
+    await world.call(3)
+    const fifth = await world.ask(durable('e'))
+    expect([fifth.status, await reasonOf(fifth)]).toEqual([429, 'client_rate_limited'])
+    for (const [i, asked] of running.entries()) {
+      world.calls[i]?.answer()
+      world.calls[i]?.write(chunk('a'))
+      await (await asked).body?.cancel()
+    }
+    expect((await world.fetchAnswer('a')).status).toBe(202)
+    for (const call of world.calls) call.end(END)
+    await world.pass(1)
+    const kept = await world.fetchAnswer('a')
+    expect([kept.status, kept.headers.get('content-type')]).toEqual([200, 'text/event-stream'])
+    expect((await kept.text()).replaceAll(/^id: a\.\d+\n/gm, '')).toBe(chunk('a') + END)
+    expect((await world.fetchAnswer('a', 'mate')).status).toBe(404)
+    await world.pass(60_000)
+    expect(await reasonOf(await world.fetchAnswer('a'))).toBe('answer_gone')
+    const late = await world.ask({ headers: { 'last-event-id': 'a.1' } })
+    expect([late.status, await reasonOf(late)]).toEqual([404, 'answer_gone'])
+    expect(world.calls).toHaveLength(4)
+  })
+
+  it('is the same answer to the same request once more, and to no other', async () => {
+    const world = createFlightWorld({ share: false })
+    const first = world.ask(durable('same'))
+    const call = await world.call(0)
+    call.answer()
+    call.write(chunk('a'))
+    await (await first).body?.cancel()
+    const again = await world.ask(durable('same'))
+    const other = await world.ask({ ...durable('same'), body: { seed: 1 } })
+    expect([other.status, await reasonOf(other)]).toEqual([400, 'invalid_request'])
+    call.end(END)
+    expect((await again.text()).replaceAll(/^id: same\.\d+\n/gm, '')).toBe(chunk('a') + END)
+    expect(world.calls).toHaveLength(1)
+  })
+
+  it('is kept whole where it is no stream, an error too', async () => {
+    const world = createFlightWorld({ share: false })
+    const first = world.ask({ ...durable('whole'), body: { stream: false } })
+    ;(await world.call(0)).answer(Response.json(WHOLE))
+    expect(await (await first).json()).toEqual(WHOLE)
+    await world.pass(1)
+    expect(await (await world.fetchAnswer('whole')).json()).toEqual(WHOLE)
+    const error = { error: { code: 400, message: 'No.' } }
+    const failed = world.ask(durable('failed'))
+    ;(await world.call(1)).answer(Response.json(error, { status: 400 }))
+    expect([(await failed).status, await (await failed).json()]).toEqual([400, error])
+    await world.pass(1)
+    expect((await world.fetchAnswer('failed')).status).toBe(400)
+  })
+
+  it.each(['0', '3601', 'yes', '1.5', ''])('is refused for %j seconds', async (seconds) => {
+    const world = createFlightWorld({ share: false })
+    const response = await world.ask({ headers: { 'x-switchyard-durable': seconds } })
+    expect([response.status, await reasonOf(response)]).toEqual([400, 'invalid_request'])
+  })
+
+  it('is text', async () => {
+    const world = createFlightWorld({ share: false })
+    const response = await world.ask({ ...durable('x'), path: 'embeddings' })
+    expect([response.status, await reasonOf(response)]).toEqual([400, 'invalid_request'])
+  })
+
+  it('is refused where it cannot be kept', async () => {
+    const world = createFlightWorld({ share: false })
+    world.flights.fail(new Error('gone'))
+    const response = await world.ask(durable('x'))
+    expect([response.status, await reasonOf(response)]).toEqual([503, 'pool_unavailable'])
+    expect(world.calls).toEqual([])
+  })
+})
