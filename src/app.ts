@@ -3,6 +3,7 @@ import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { clientRoutes } from './admin/client-routes.ts'
 import { signIn } from './admin/sign-in.ts'
+import { batchRoutes } from './batches/routes/batch-routes.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
 import { authenticate } from './http/authenticate.ts'
@@ -42,6 +43,9 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
     for (const path of ['key', 'auth/key'])
       app.get(`${prefix}/${path}`, logged, authenticate, clientKey)
     app.get(`${prefix}/generation`, logged, authenticate, generation)
+    for (const path of ['files', 'files/*', 'batches', 'batches/*'])
+      app.use(`${prefix}/${path}`, logged, authenticate)
+    app.route(prefix, batchRoutes())
     for (const shape of API_SHAPES) {
       app.post(`${prefix}/${shape.path}`, authenticate, inference(shape))
     }

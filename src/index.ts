@@ -1,4 +1,8 @@
 import { createApp } from './app.ts'
+import type { RangeMessage } from './batches/bindings.ts'
+import { FileList } from './batches/files/file-list-object.ts'
+import { Batch } from './batches/progress/batch-object.ts'
+import { consumeRanges } from './batches/runs/consumer.ts'
 import type { Ports } from './gateway/ports.ts'
 import { carryOutDuties } from './http/duties-at-rest.ts'
 import { KeyPool } from './key-pool/durable-object.ts'
@@ -22,6 +26,9 @@ export default {
   async scheduled(_controller, env) {
     await carryOutDuties(env, ports)
   },
-} satisfies ExportedHandler<Env>
+  async queue(batch, env, context) {
+    await consumeRanges(batch, env, context, ports)
+  },
+} satisfies ExportedHandler<Env, RangeMessage>
 
-export { KeyPool }
+export { Batch, FileList, KeyPool }

@@ -30,13 +30,15 @@ const NAME = 'switchyard'
  *
  * @param bindings variables and secrets
  * @param entry a module that stands before `./index.js`, which is the Worker
+ * @param withBatches whether it has the bindings of `docs/batches.toml`
  */
 export async function serveWorker(
   bindings: Readonly<Record<string, unknown>>,
   entry: string | null = null,
+  withBatches = false,
 ): Promise<ServedWorker> {
-  const { source, options } = inject('builtWorker')
-  const worker = JSON.parse(options)
+  const { source, options, optionsWithBatches } = inject('builtWorker')
+  const worker = JSON.parse(withBatches ? optionsWithBatches : options)
   const lines: LogLine[] = []
   const esModule = (path: string, contents: string) =>
     ({ type: 'ESModule', path, contents }) as const
@@ -73,8 +75,10 @@ export async function serveWorker(
   }
 }
 
+const CLASSES: Readonly<Record<string, string>> = { KEY_POOL: 'KeyPool', BATCHES: 'Batch' }
+
 function platformOf(miniflare: Miniflare, origin: string): Platform {
-  const classOf = (binding: string) => (binding === 'KEY_POOL' ? 'KeyPool' : binding)
+  const classOf = (binding: string) => CLASSES[binding] ?? binding
   return {
     getEnv: () => miniflare.getBindings(NAME),
     async scheduled({ cron = '' } = {}) {

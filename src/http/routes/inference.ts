@@ -9,15 +9,8 @@ import { type Gateway, journeyContextOf } from '../composition-root.ts'
 import type { HttpEnvironment } from '../context.ts'
 import { errorResponse } from '../error-response.ts'
 import { logBug, logRequest } from '../log.ts'
-import { type ReadBody, readModel } from '../request-body.ts'
-import {
-  type Beside,
-  modelFault,
-  planRequest,
-  type ReadRequest,
-  type RequestPlan,
-  unknownAlias,
-} from '../request-plan.ts'
+import { type Planned, planBody, type Refused } from '../plan-body.ts'
+import type { Beside, ReadRequest } from '../request-plan.ts'
 import { searchOf } from '../unserved.ts'
 import { readUpload } from '../upload.ts'
 
@@ -78,16 +71,6 @@ async function serve(
   }
 }
 
-interface Refused {
-  readonly ok: false
-  readonly error: GatewayError
-}
-
-interface Planned {
-  readonly ok: true
-  readonly plan: RequestPlan & { readonly model: string }
-}
-
 /** A plan, and what the answer has of the isolate's budget: nothing yet. */
 interface Prepared extends Planned {
   readonly held: HeldBytes
@@ -106,30 +89,10 @@ async function prepare(
   if (!upload.ok) return upload
   let planned: Planned | Refused | null = null
   try {
-    planned = await plan(gateway, { ...upload, ...from, headers: request.headers })
+    planned = await planBody(gateway, { ...upload, ...from, headers: request.headers })
     return planned.ok ? { ...planned, held: upload.held.beside() } : planned
   } finally {
     if (!planned?.ok) upload.held.release()
-  }
-}
-
-/** Plans the journey of a request whose body has come. What was read of the body ends with this. */
-async function plan(
-  gateway: Gateway,
-  { background, ...request }: Omit<ReadRequest, keyof ReadBody> & Pick<Beside, 'background'>,
-): Promise<Planned | Refused> {
-  const pause = () => new Promise<void>((resolve) => void gateway.ports.timer(0, resolve))
-  const contentType = request.headers.get('content-type') ?? ''
-  const read = await readModel(request.bytes, contentType, pause)
-  if (!read.ok) return read
-  const { model } = read
-  const mistake = read.isFixed ? null : unknownAlias(model, gateway.config.policy.aliases)
-  const whole = { ...request, ...read }
-  const error = mistake ?? (await modelFault(whole, gateway.config.policy.aliases, pause))
-  if (error !== null) return { ok: false, error }
-  return {
-    ok: true,
-    plan: { ...(await planRequest(gateway, whole, { pause, background })), model },
   }
 }
 
