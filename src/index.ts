@@ -1,7 +1,7 @@
 import { createApp } from './app.ts'
-import type { RangeMessage } from './batches/bindings.ts'
 import { FileList } from './batches/files/file-list-object.ts'
 import { Batch } from './batches/progress/batch-object.ts'
+import type { RangeMessage } from './batches/progress/range-message.ts'
 import { consumeRanges } from './batches/runs/consumer.ts'
 import type { Ports } from './gateway/ports.ts'
 import { carryOutDuties } from './http/duties-at-rest.ts'

@@ -85,8 +85,19 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['hono', 'zod'],
     ],
-    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin', 'hono'],
-    index: ['app', 'gateway', 'http', 'key-pool'],
+    batches: ['batches/files', 'batches/progress'],
+    'batches/files': ['openrouter/*', 'cloudflare:workers'],
+    'batches/progress': ['batches/files', 'http', 'cloudflare:workers'],
+    'batches/runs': [
+      ...['batches', 'batches/files', 'batches/progress'],
+      ...['balancing/*', 'openrouter/*', 'gateway/*', 'http'],
+    ],
+    'batches/routes': [
+      ...['batches', 'batches/files', 'batches/progress'],
+      ...['gateway/*', 'http', 'hono', 'zod'],
+    ],
+    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin', 'batches/routes', 'hono'],
+    index: ['app', 'gateway', 'http', 'key-pool', 'batches/*'],
   }
 
   /** `src/http/routes/healthz.ts` is in the room `http/routes`, `src/app.ts` is a room of its own. */

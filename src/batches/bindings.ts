@@ -1,25 +1,8 @@
 import type { FileList } from './files/file-list-object.ts'
-import type { Batch } from './progress/batch-object.ts'
-
-/** The one message of the queue: the lines of a range have to run. */
-export interface RangeMessage {
-  readonly version: 1
-  readonly batchId: string
-  readonly rangeId: number
-}
-
-/** A line that ended its Worker each time. */
-export interface DeadLine {
-  readonly version: 1
-  readonly batchId: string
-  readonly line: number
-}
+import type { Batch, BatchObjectBindings } from './progress/batch-object.ts'
 
 /** What `docs/batches.toml` binds. */
-export interface BatchBindings {
-  readonly FILES: R2Bucket
-  readonly BATCH_LINES: Queue<RangeMessage>
-  readonly DEAD_LINES: Queue<DeadLine>
+export interface BatchBindings extends BatchObjectBindings {
   readonly BATCHES: DurableObjectNamespace<Batch>
   readonly FILE_LISTS: DurableObjectNamespace<FileList>
 }

@@ -16,7 +16,7 @@ import { upperBoundNanos } from '../openrouter/prices/upper-bound.ts'
 import { conversationOf, maxTokensOf } from '../openrouter/requests/conversation.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import type { Gateway } from './composition-root.ts'
-import { isFormType, type ReadBody } from './request-body.ts'
+import { isFormType, type ReadBody, readModel } from './request-body.ts'
 
 /** What the request's contents and the configuration decide about its journey. */
 export interface RequestPlan {
@@ -60,6 +60,36 @@ export interface Beside {
   readonly background: (work: Promise<unknown>) => void
   /** Lets other requests go on while a large body is read. */
   readonly pause: () => Promise<void>
+}
+
+export interface Refused {
+  readonly ok: false
+  readonly error: GatewayError
+}
+
+export interface Planned {
+  readonly ok: true
+  readonly plan: RequestPlan & { readonly model: string }
+}
+
+/** Plans the journey of a request whose body has come. What was read of the body ends with this. */
+export async function planBody(
+  gateway: Gateway,
+  { background, ...request }: Omit<ReadRequest, keyof ReadBody> & Pick<Beside, 'background'>,
+): Promise<Planned | Refused> {
+  const pause = () => new Promise<void>((resolve) => void gateway.ports.timer(0, resolve))
+  const contentType = request.headers.get('content-type') ?? ''
+  const read = await readModel(request.bytes, contentType, pause)
+  if (!read.ok) return read
+  const { model } = read
+  const mistake = read.isFixed ? null : unknownAlias(model, gateway.config.policy.aliases)
+  const whole = { ...request, ...read }
+  const error = mistake ?? (await modelFault(whole, gateway.config.policy.aliases, pause))
+  if (error !== null) return { ok: false, error }
+  return {
+    ok: true,
+    plan: { ...(await planRequest(gateway, whole, { pause, background })), model },
+  }
 }
 
 export async function planRequest(

@@ -40,7 +40,6 @@ const MANAGEMENT = [
   'observability/destinations',
   'byok',
   'scim/v2/Users',
-  'files',
   'presets/x/chat/completions',
   'generation/content',
 ]

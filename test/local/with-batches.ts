@@ -14,8 +14,7 @@ const FOLDER = '.wrangler/with-batches'
 export function joinBatches(): string {
   const plain = readFileSync(join(repositoryPath, 'wrangler.toml'), 'utf8')
   const blocks = readFileSync(join(repositoryPath, 'docs/batches.toml'), 'utf8')
-  const of = (environment: string) =>
-    blocks.replaceAll(/^(\[\[?)(?=\w)/gm, `$1env.${environment}.`)
+  const of = (environment: string) => blocks.replaceAll(/^(\[\[?)(?=\w)/gm, `$1env.${environment}.`)
   const path = join(FOLDER, 'wrangler.toml')
   mkdirSync(join(repositoryPath, FOLDER), { recursive: true })
   // The Worker's path counts from the folder of the configuration.

@@ -1,15 +1,21 @@
 import { DurableObject } from 'cloudflare:workers'
-import { batchBindingsOf } from '../bindings.ts'
 import { FileListRows, type ListQuery, type Page } from './file-list.ts'
 import { fileKey, type InputLines, type StoredFile } from './stored-file.ts'
 
+/** What it needs of `docs/batches.toml`. */
+export interface FileListBindings {
+  readonly FILES: R2Bucket
+}
+
 /** The Durable Object that lists one client's files and batches, and deletes what has expired. */
-export class FileList extends DurableObject<Env> {
+export class FileList extends DurableObject<FileListBindings> {
   readonly #rows: FileListRows
 
-  constructor(ctx: DurableObjectState, env: Env) {
+  constructor(ctx: DurableObjectState, env: FileListBindings) {
     super(ctx, env)
-    this.#rows = new FileListRows({ exec: (query, ...values) => ctx.storage.sql.exec(query, ...values) })
+    this.#rows = new FileListRows({
+      exec: (query, ...values) => ctx.storage.sql.exec(query, ...values),
+    })
   }
 
   async begin(file: StoredFile): Promise<void> {
@@ -59,11 +65,10 @@ export class FileList extends DurableObject<Env> {
   }
 
   override async alarm(): Promise<void> {
-    const bindings = batchBindingsOf(this.env)
     const ids = this.#rows.expired(Date.now())
-    if (bindings !== null && ids.length > 0) {
+    if (ids.length > 0) {
       const client = this.ctx.id.name?.slice('files/'.length) ?? ''
-      await bindings.FILES.delete(ids.map((id) => fileKey(client, id)))
+      await this.env.FILES.delete(ids.map((id) => fileKey(client, id)))
       for (const id of ids) this.#rows.remove(id)
     }
     await this.#wake()

@@ -29,8 +29,7 @@ export class RangeCutter {
   add(bytes: number, isRequest: boolean): void {
     const open = this.#open
     const isFull =
-      open !== null &&
-      (open.requests >= MAX_RANGE_REQUESTS || open.bytes + bytes > MAX_RANGE_BYTES)
+      open !== null && (open.requests >= MAX_RANGE_REQUESTS || open.bytes + bytes > MAX_RANGE_BYTES)
     if (isFull) this.#close()
     this.#open ??= {
       ...{ firstRequest: this.#nextRequest, requests: 0 },

@@ -248,9 +248,12 @@ export class BatchHost {
     const endedAtMs = endOf(state.record)
     if (state.ranges.length === 0 || endedAtMs === null) return
     const keptUntilMs = state.tally.dead === 0 ? endedAtMs : endedAtMs + REDRIVE_MS
-    if (this.#ports.nowMs() < keptUntilMs) return this.#ports.wakeAt(keptUntilMs)
-    this.#ports.rows.purge()
-    this.#state = { ...state, ranges: [] }
+    if (this.#ports.nowMs() < keptUntilMs) {
+      this.#ports.wakeAt(keptUntilMs)
+    } else {
+      this.#ports.rows.purge()
+      this.#state = { ...state, ranges: [] }
+    }
   }
 
   #done(state: BatchState): void {

@@ -1,27 +1,31 @@
 import { DurableObject } from 'cloudflare:workers'
 import { logBatchEnd, logBug } from '../../http/log.ts'
-import { type BatchBindings, batchBindingsOf } from '../bindings.ts'
 import { bucketPort, readBytes } from '../files/bucket.ts'
+import type { FileList, FileListBindings } from '../files/file-list-object.ts'
 import type { LineRange } from '../files/line-ranges.ts'
 import { fileKey, fileListName } from '../files/stored-file.ts'
 import { BatchHost, type BatchView, type ClaimReply } from './batch-host.ts'
-import type { BatchRecord } from './batch-record.ts'
+import { type BatchRecord, batchObjectName } from './batch-record.ts'
 import { BatchRows, type LineResult } from './batch-rows.ts'
+import type { DeadLine, RangeMessage } from './range-message.ts'
 
-/** The queue takes so many messages at once. */
-const MESSAGES = 100
+/** What it needs of `docs/batches.toml`. */
+export interface BatchObjectBindings extends FileListBindings {
+  readonly BATCH_LINES: Queue<RangeMessage>
+  readonly DEAD_LINES: Queue<DeadLine>
+  readonly FILE_LISTS: DurableObjectNamespace<FileList>
+}
 
 /** The Durable Object of one batch. What it does is in its host. */
-export class Batch extends DurableObject<Env> {
+export class Batch extends DurableObject<BatchObjectBindings> {
   readonly #host: BatchHost
   /** The alarm that is set, as far as this object knows. */
   #wakesAtMs = Number.POSITIVE_INFINITY
 
-  constructor(ctx: DurableObjectState, env: Env) {
+  constructor(ctx: DurableObjectState, env: BatchObjectBindings) {
     super(ctx, env)
     const { sql } = ctx.storage
-    const open = () => this.#bindings()
-    const batchId = () => ctx.id.name?.slice(OBJECT_PREFIX.length) ?? ''
+    const batchId = () => ctx.id.name?.slice(batchObjectName('').length) ?? ''
     this.#host = new BatchHost({
       nowMs: () => Date.now(),
       rows: new BatchRows({ exec: (query, ...values) => sql.exec(query, ...values) }),
@@ -30,25 +34,20 @@ export class Batch extends DurableObject<Env> {
         const messages = rangeIds.map((rangeId) => ({
           body: { version: 1 as const, batchId: batchId(), rangeId },
         }))
-        for (let i = 0; i < messages.length; i += MESSAGES) {
-          await open().BATCH_LINES.sendBatch(messages.slice(i, i + MESSAGES))
-        }
+        await env.BATCH_LINES.sendBatch(messages)
       },
       async sendDead(line) {
-        await open().DEAD_LINES.send({ version: 1, batchId: batchId(), line })
+        await env.DEAD_LINES.send({ version: 1, batchId: batchId(), line })
       },
       async readRange({ clientId, inputFileId }, range) {
-        return await readBytes(open().FILES, fileKey(clientId, inputFileId), range)
+        return await readBytes(env.FILES, fileKey(clientId, inputFileId), range)
       },
-      files: {
-        put: async (key, bytes) => await bucketPort(open().FILES).put(key, bytes),
-        begin: async (key) => await bucketPort(open().FILES).begin(key),
-      },
+      files: bucketPort(env.FILES),
       async keepFile(clientId, file) {
-        await open().FILE_LISTS.getByName(fileListName(clientId)).keep(file, null)
+        await env.FILE_LISTS.getByName(fileListName(clientId)).keep(file, null)
       },
       async setOver({ clientId, id }, isOver) {
-        await open().FILE_LISTS.getByName(fileListName(clientId)).setOver(id, isOver)
+        await env.FILE_LISTS.getByName(fileListName(clientId)).setOver(id, isOver)
       },
       logBug: (bug) => logBug(undefined, bug),
       logEnd: logBatchEnd,
@@ -103,17 +102,4 @@ export class Batch extends DurableObject<Env> {
     // An object that is evicted has its alarm all the same.
     this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.max(atMs, Date.now())))
   }
-
-  #bindings(): BatchBindings {
-    const bindings = batchBindingsOf(this.env)
-    if (bindings === null) throw new Error('Batches are switched off')
-    return bindings
-  }
-}
-
-const OBJECT_PREFIX = 'batch/'
-
-/** The name of a batch's object. */
-export function batchObjectName(batchId: string): string {
-  return OBJECT_PREFIX + batchId
 }

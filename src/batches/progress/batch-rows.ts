@@ -72,7 +72,10 @@ export class BatchRows {
   /** Writes down what has changed. */
   write({ record, ranges, changed }: BatchState): void {
     if (changed.record) {
-      this.#sql.exec('INSERT OR REPLACE INTO batch (id, record) VALUES (1, ?)', JSON.stringify(record))
+      this.#sql.exec(
+        'INSERT OR REPLACE INTO batch (id, record) VALUES (1, ?)',
+        JSON.stringify(record),
+      )
     }
     for (const id of changed.ranges) {
       const range = ranges[id]

@@ -55,7 +55,10 @@ export const CLAIM_MS = 90_000
 const LOST_MS = 5 * 60_000
 const MAX_LOST_MS = 60 * 60_000
 
-/** The most ranges that are under way: each is a consumer with four calls. */
+/**
+ * The most ranges that are under way: each is a consumer with four calls. The queue takes as many
+ * messages at once.
+ */
 export const MAX_UNDER_WAY = 100
 
 /** After so many dead claims in turn a line of the range is to blame: they are handed out one by one. */
@@ -135,9 +138,11 @@ export function record(
   if (outcome === 'completed') state.tally.completed += 1
   else state.tally.failed += 1
   if (outcome === 'dead') state.tally.dead += 1
+  const isOneByOne = range.deaths >= DEATHS_OF_RANGE
   // Of a range whose claims died, each line has to show by itself that it is not to blame.
-  range.deaths = range.deaths >= DEATHS_OF_RANGE ? DEATHS_OF_RANGE : 0
+  range.deaths = isOneByOne ? DEATHS_OF_RANGE : 0
   if (range.open.size === 0) setPhase(state, range, { kind: 'done' })
+  else if (isOneByOne) setPhase(state, range, { kind: 'waiting', atMs: 0 })
   return 'recorded'
 }
 
@@ -316,8 +321,7 @@ function letDie(state: BatchState, range: RangeState, nowMs: number): void {
   setPhase(state, range, { kind: 'waiting', atMs: nowMs })
 }
 
-const isDeadLine = ({ deaths }: RangeState): boolean =>
-  deaths >= DEATHS_OF_RANGE + DEATHS_OF_LINE
+const isDeadLine = ({ deaths }: RangeState): boolean => deaths >= DEATHS_OF_RANGE + DEATHS_OF_LINE
 
 function setPhase(state: BatchState, range: RangeState, phase: RangePhase): void {
   range.phase = phase

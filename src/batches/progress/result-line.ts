@@ -72,6 +72,7 @@ export const UNRUN: Readonly<Record<'expired' | 'cancelled' | 'dead', LineError>
   },
   dead: {
     code: 'dead_letter',
-    message: 'The request ended its Worker each time it ran. The operator of the gateway can send it again.',
+    message:
+      'The request ended its Worker each time it ran. The operator of the gateway can send it again.',
   },
 }

@@ -1,8 +1,8 @@
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import type { HttpEnvironment } from '../../http/context.ts'
-import { withBatches } from './batches-on.ts'
 import { cancelBatch, createBatch, listBatches, showBatch } from './batches.ts'
+import { withBatches } from './batches-on.ts'
 import { uploadFile } from './file-upload.ts'
 import { deleteFile, fileContent, listFiles, showFile } from './files.ts'
 

@@ -27,7 +27,13 @@ export function ownList(c: BatchContext, { FILE_LISTS }: BatchBindings) {
 }
 
 export function notThere(c: BatchContext, what: 'file' | 'batch', id: string): Response {
-  return errorResponse(c, gatewayError('not_found', `There is no ${what} with the id ${JSON.stringify(id.slice(0, 80))}.`))
+  return errorResponse(
+    c,
+    gatewayError(
+      'not_found',
+      `There is no ${what} with the id ${JSON.stringify(id.slice(0, 80))}.`,
+    ),
+  )
 }
 
 export function invalid(c: BatchContext, message: string, status?: number): Response {

@@ -1,8 +1,7 @@
 import { errorResponse } from '../../http/error-response.ts'
 import type { BatchBindings } from '../bindings.ts'
-import { type BatchView, WINDOW_MS } from '../progress/batch-host.ts'
-import { batchObjectName } from '../progress/batch-object.ts'
-import type { BatchFault, BatchRecord } from '../progress/batch-record.ts'
+import { WINDOW_MS } from '../progress/batch-host.ts'
+import { type BatchFault, type BatchRecord, batchObjectName } from '../progress/batch-record.ts'
 import { batchAnswer } from './batch-answer.ts'
 import { type BatchContext, invalid, newId, notThere, ownList } from './batches-on.ts'
 import { listQuery, pageAnswer } from './list-query.ts'
@@ -74,8 +73,8 @@ export async function listBatches(c: BatchContext, bindings: BatchBindings): Pro
   const { limit, after } = read.query
   const { items, hasMore } = await ownList(c, bindings).batches({ limit, after, order: 'desc' })
   const views = await Promise.all(items.map((id) => objectOf(bindings, id).view()))
-  const told = views.filter((view): view is BatchView => view !== null)
-  return c.json(pageAnswer(told.map(batchAnswer), hasMore))
+  const told = views.flatMap((view) => (view === null ? [] : [batchAnswer(view)]))
+  return c.json(pageAnswer(told, hasMore))
 }
 
 /** `GET batches/{id}` */

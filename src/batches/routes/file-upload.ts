@@ -33,7 +33,10 @@ async function upload(c: BatchContext, bindings: BatchBindings): Promise<Respons
   let isKept = false
   try {
     const expiresAtMs = createdAtMs + KEPT_MS
-    await list.begin({ id, ...{ purpose: 'batch', filename: '', bytes: 0, createdAtMs, expiresAtMs } })
+    await list.begin({
+      id,
+      ...{ purpose: 'batch', filename: '', bytes: 0, createdAtMs, expiresAtMs },
+    })
     const judged = judge(await take(c, writer), c.var.gateway.config.policy.batch.maxFileBytes)
     if (!judged.ok) return errorResponse(c, judged.error)
     const { filename, bytes, keptForMs, lines } = judged
@@ -85,7 +88,10 @@ function judge(uploaded: Uploaded, maxBytes: number): Judged {
   if (uploaded.kind === 'fault') return { ok: false, error: uploadError(uploaded.fault, maxBytes) }
   const { fields, checked, filename, bytes } = uploaded
   if (fields.get('purpose') !== 'batch') return refuse(PURPOSE)
-  const keptForMs = keptMs(fields.get('expires_after[anchor]'), fields.get('expires_after[seconds]'))
+  const keptForMs = keptMs(
+    fields.get('expires_after[anchor]'),
+    fields.get('expires_after[seconds]'),
+  )
   if (typeof keptForMs === 'string') return refuse(keptForMs)
   const { endpoint, faultCount } = checked
   if (faultCount > 0 || endpoint === null) return refuse(faultText(checked))
@@ -116,6 +122,9 @@ function uploadError(fault: UploadFault, maxBytes: number): GatewayError {
     case 'late':
       return gatewayError('request_timeout', 'The file did not arrive in time. Send it again.')
     case 'incomplete':
-      return gatewayError('invalid_request', 'The form ended before it was complete. Send it again.')
+      return gatewayError(
+        'invalid_request',
+        'The form ended before it was complete. Send it again.',
+      )
   }
 }

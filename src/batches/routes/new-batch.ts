@@ -15,7 +15,9 @@ const metadata = z
       .check(z.maxLength(512, says('must have values of 512 characters at most'))),
     says('must be an object of texts'),
   )
-  .check(z.refine((pairs) => Object.keys(pairs).length <= MAX_PAIRS, says('must have 16 pairs at most')))
+  .check(
+    z.refine((pairs) => Object.keys(pairs).length <= MAX_PAIRS, says('must have 16 pairs at most')),
+  )
 
 /** What `POST batches` takes. Fields that OpenAI may add are passed over. */
 const newBatch = z.object(

@@ -23,7 +23,11 @@ export function pieceReader(
   }
   return {
     async next() {
-      const piece = await withinTime(ports, idleMs, next().then((read) => ({ read })))
+      const piece = await withinTime(
+        ports,
+        idleMs,
+        next().then((read) => ({ read })),
+      )
       return piece === null ? 'late' : piece.read
     },
     cancel: () => void reader.cancel().catch(() => undefined),

@@ -1,5 +1,5 @@
-import { fullJitterBackoffMs } from '../../gateway/attempts/backoff.ts'
 import type { GatewayError, GatewayErrorReason } from '../../gateway/answers/gateway-error.ts'
+import { fullJitterBackoffMs } from '../../gateway/attempts/backoff.ts'
 
 /** How a line's journey ended. */
 export interface LineEnd {

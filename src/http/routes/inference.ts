@@ -9,8 +9,13 @@ import { type Gateway, journeyContextOf } from '../composition-root.ts'
 import type { HttpEnvironment } from '../context.ts'
 import { errorResponse } from '../error-response.ts'
 import { logBug, logRequest } from '../log.ts'
-import { type Planned, planBody, type Refused } from '../plan-body.ts'
-import type { Beside, ReadRequest } from '../request-plan.ts'
+import {
+  type Beside,
+  type Planned,
+  planBody,
+  type ReadRequest,
+  type Refused,
+} from '../request-plan.ts'
 import { searchOf } from '../unserved.ts'
 import { readUpload } from '../upload.ts'
 

@@ -65,19 +65,26 @@ describe('a form that comes in pieces', () => {
       content: content.filter((bytes) => !new TextDecoder().decode(bytes).includes('\r\n--B-42')),
     })
     fc.assert(
-      fc.property(fc.array(part, { minLength: 1, maxLength: 4 }), fc.infiniteStream(fc.nat(9)), (parts, sizes) => {
-        const body = formOf(parts)
-        const cuts: number[] = []
-        for (let at = 0; at < body.length; ) {
-          at += sizes.next().value ?? 1
-          if (at < body.length) cuts.push(at)
-          if (cuts.length > 2000) break
-        }
-        const told = read(body, cuts.filter((cut, i) => cut >= (cuts[i - 1] ?? 0)))
-        expect(told.map((each) => each !== 'broken' && { ...each, content: [...each.content] })).toEqual(
-          parts.map((each) => ({ ...each, content: [...each.content] })),
-        )
-      }),
+      fc.property(
+        fc.array(part, { minLength: 1, maxLength: 4 }),
+        fc.infiniteStream(fc.nat(9)),
+        (parts, sizes) => {
+          const body = formOf(parts)
+          const cuts: number[] = []
+          for (let at = 0; at < body.length; ) {
+            at += sizes.next().value ?? 1
+            if (at < body.length) cuts.push(at)
+            if (cuts.length > 2000) break
+          }
+          const told = read(
+            body,
+            cuts.filter((cut, i) => cut >= (cuts[i - 1] ?? 0)),
+          )
+          expect(
+            told.map((each) => each !== 'broken' && { ...each, content: [...each.content] }),
+          ).toEqual(parts.map((each) => ({ ...each, content: [...each.content] })))
+        },
+      ),
       fuzz(),
     )
   })

@@ -74,8 +74,7 @@ describe('a file of requests', () => {
   })
 
   it('has 50,000 requests at most', () => {
-    const lines = Array.from({ length: 50_001 }, (_, i) => line(`${i}`))
-    expect(checked(lines.slice(1).join('\n'))).toMatchObject({ requests: 50_000, faultCount: 0 })
+    const lines = Array.from({ length: 50_001 }, (_, i) => line(`${i}`, { body: {} }))
     const { faults } = checked(lines.join('\n'))
     expect(faults.map(({ message }) => message)).toEqual([
       'The file has 50001 requests. A batch may have 50000.',
@@ -103,21 +102,25 @@ describe('ranges', () => {
         fc.array(fc.nat(5000), { maxLength: 5 }),
         (parts, end, cuts) => {
           const lines = parts.map((part, i) =>
-            typeof part === 'string' ? ' ' : line(`id-${i}`, { body: { x: 'é'.repeat(part.padding / 2) } }),
+            typeof part === 'string'
+              ? ' '
+              : line(`id-${i}`, { body: { x: 'é'.repeat(part.padding / 2) } }),
           )
           const bytes = encoder.encode(lines.join(end))
           const sorted = cuts.filter((cut) => cut < bytes.length).toSorted((a, b) => a - b)
           const { ranges, requests, faultCount } = checked(bytes, sorted)
           const ids = lines.flatMap((text, i) => (text === ' ' ? [] : [`id-${i}`]))
-          if (ids.length === 0) return expect(faultCount).toBe(1)
+          expect(faultCount).toBe(ids.length === 0 ? 1 : 0)
           expect(requests).toBe(ids.length)
-          const told = ranges.flatMap(({ offset, bytes: length, firstRequest, requests: count }) => {
-            const found = linesOf(bytes.subarray(offset, offset + length), firstRequest)
-            expect(found.length).toBe(count)
-            expect(count).toBeLessThanOrEqual(25)
-            expect(length).toBeLessThanOrEqual(1024 * 1024)
-            return found
-          })
+          const told = ranges.flatMap(
+            ({ offset, bytes: length, firstRequest, requests: count }) => {
+              const found = linesOf(bytes.subarray(offset, offset + length), firstRequest)
+              expect(found.length).toBe(count)
+              expect(count).toBeLessThanOrEqual(25)
+              expect(length).toBeLessThanOrEqual(1024 * 1024)
+              return found
+            },
+          )
           expect(told.map(({ customId }) => customId)).toEqual(ids)
           expect(told.map(({ line: number }) => number)).toEqual(ids.map((_, i) => i + 1))
         },

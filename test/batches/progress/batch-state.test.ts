@@ -147,7 +147,11 @@ describe('a line that ends its Worker each time', () => {
     finalize(state, 5)
     finish(state, { outputFileId: 'o', errorFileId: 'e' }, 6)
     redrive(state, [2], DAY_MS, 7)
-    expect(state.record).toMatchObject({ status: 'in_progress', ending: null, expiresAtMs: DAY_MS + 7 })
+    expect(state.record).toMatchObject({
+      status: 'in_progress',
+      ending: null,
+      expiresAtMs: DAY_MS + 7,
+    })
     expect(dueRanges(state, 7)).toEqual([0])
     expect(linesOf(claim(state, 0, 'a', 8))).toEqual([2])
     record(state, { rangeId: 0, line: 2 }, 'completed')
@@ -157,40 +161,46 @@ describe('a line that ends its Worker each time', () => {
 })
 
 describe('the end', () => {
-  it.each(['cancelled', 'expired'] as const)('by which a batch is %s starts nothing, and keeps what runs', (ending) => {
-    const state = begun(12)
-    claim(state, 0, 'a', 0)
-    const nowMs = ending === 'expired' ? DAY_MS : 10
-    renew(state, 0, 'a', nowMs - 1)
-    if (ending === 'cancelled') expect(cancel(state, nowMs)).toBe(true)
-    sweep(state, nowMs)
-    expect(state.record.ending).toBe(ending)
-    expect(claim(state, 1, 'b', nowMs)).toBe(null)
-    expect(renew(state, 0, 'a', nowMs)).toBe(false)
-    expect(dueRanges(state, nowMs + DAY_MS)).toEqual([])
-    for (let unrun = nextUnrun(state); unrun !== null; unrun = nextUnrun(state)) {
-      expect(unrun.why).toBe(ending)
-      expect(unrun.rangeId).not.toBe(0)
-      for (const line of unrun.lines) record(state, { rangeId: unrun.rangeId, line }, 'failed')
-    }
-    expect(isReady(state)).toBe(false)
-    expect(record(state, { rangeId: 0, line: 1 }, 'completed')).toBe('recorded')
-    giveBack(state, { rangeId: 0, token: 'a' }, { tries: new Map(), delayMs: 0 }, nowMs)
-    expect(nextUnrun(state)).toMatchObject({ lines: [2, 3, 4] })
-    for (const line of [2, 3, 4]) record(state, { rangeId: 0, line }, 'failed')
-    expect(isReady(state)).toBe(true)
-    finalize(state, nowMs)
-    finish(state, { outputFileId: 'o', errorFileId: 'e' }, nowMs)
-    expect(state.record.status).toBe(ending)
-    expect(state.tally).toMatchObject({ completed: 1, failed: 11 })
-    expect(cancel(state, nowMs)).toBe(false)
-    expect(nextLookMs(state)).toBe(null)
-  })
+  it.each(['cancelled', 'expired'] as const)(
+    'by which a batch is %s starts nothing, and keeps what runs',
+    (ending) => {
+      const state = begun(12)
+      claim(state, 0, 'a', 0)
+      const nowMs = ending === 'expired' ? DAY_MS : 10
+      renew(state, 0, 'a', nowMs - 1)
+      if (ending === 'cancelled') expect(cancel(state, nowMs)).toBe(true)
+      sweep(state, nowMs)
+      expect(state.record.ending).toBe(ending)
+      expect(claim(state, 1, 'b', nowMs)).toBe(null)
+      expect(renew(state, 0, 'a', nowMs)).toBe(false)
+      expect(dueRanges(state, nowMs + DAY_MS)).toEqual([])
+      for (let unrun = nextUnrun(state); unrun !== null; unrun = nextUnrun(state)) {
+        expect(unrun.why).toBe(ending)
+        expect(unrun.rangeId).not.toBe(0)
+        for (const line of unrun.lines) record(state, { rangeId: unrun.rangeId, line }, 'failed')
+      }
+      expect(isReady(state)).toBe(false)
+      expect(record(state, { rangeId: 0, line: 1 }, 'completed')).toBe('recorded')
+      giveBack(state, { rangeId: 0, token: 'a' }, { tries: new Map(), delayMs: 0 }, nowMs)
+      expect(nextUnrun(state)).toMatchObject({ lines: [2, 3, 4] })
+      for (const line of [2, 3, 4]) record(state, { rangeId: 0, line }, 'failed')
+      expect(isReady(state)).toBe(true)
+      finalize(state, nowMs)
+      finish(state, { outputFileId: 'o', errorFileId: 'e' }, nowMs)
+      expect(state.record.status).toBe(ending)
+      expect(state.tally).toMatchObject({ completed: 1, failed: 11 })
+      expect(cancel(state, nowMs)).toBe(false)
+      expect(nextLookMs(state)).toBe(null)
+    },
+  )
 })
 
 /** What may happen to a batch, in any order, with consumers that die, are late or come twice. */
 const happening = fc.oneof(
-  fc.record({ kind: fc.constant('pass' as const), ms: fc.constantFrom(1, 1000, CLAIM_MS, 600_000) }),
+  fc.record({
+    kind: fc.constant('pass' as const),
+    ms: fc.constantFrom(1, 1000, CLAIM_MS, 600_000),
+  }),
   fc.record({ kind: fc.constant('look' as const), loses: fc.boolean() }),
   fc.record({ kind: fc.constant('claim' as const), range: fc.nat(3), who: fc.nat(3) }),
   fc.record({ kind: fc.constant('record' as const), who: fc.nat(3), good: fc.boolean() }),
@@ -199,69 +209,109 @@ const happening = fc.oneof(
   fc.record({ kind: fc.constant('cancel' as const) }),
 )
 
+type Happening = typeof happening extends fc.Arbitrary<infer Each> ? Each : never
+
+/** Plays what happens, and counts the records of each line. */
+class History {
+  readonly state = newBatch(14)
+  readonly recorded = new Map<number, number>()
+  readonly #holds = new Map<number, { rangeId: number; token: string; lines: number[] }>()
+  #nowMs = 0
+  #claims = 0
+
+  constructor() {
+    begin(this.state, 0)
+  }
+
+  happen(each: Happening): void {
+    switch (each.kind) {
+      case 'pass':
+        this.#nowMs += each.ms
+        break
+      case 'look':
+        this.#look(each.loses)
+        break
+      case 'cancel':
+        cancel(this.state, this.#nowMs)
+        break
+      case 'claim':
+        this.#claim(each.range, each.who)
+        break
+      case 'renew':
+      case 'back':
+      case 'record':
+        this.#say(each)
+    }
+  }
+
+  /** Now consumers are well, and come when the batch's object sends for them. */
+  goOnToTheEnd(): void {
+    for (let turn = 0; !isReady(this.state); turn += 1) {
+      expect(turn).toBeLessThan(200)
+      this.#nowMs = Math.max(this.#nowMs, nextLookMs(this.state) ?? 0)
+      this.#look(false)
+      for (const { id } of this.state.ranges) {
+        this.#claim(id, 0)
+        const hold = this.#holds.get(0)
+        for (const line of hold?.lines ?? []) this.#keep(id, line, 'completed')
+        this.happen({ kind: 'back', who: 0 })
+        this.#holds.delete(0)
+      }
+    }
+  }
+
+  #say({ kind, who, ...rest }: Extract<Happening, { who: number }>): void {
+    const hold = this.#holds.get(who)
+    if (hold === undefined) return
+    if (kind === 'renew') renew(this.state, hold.rangeId, hold.token, this.#nowMs)
+    if (kind === 'back') {
+      giveBack(this.state, hold, { tries: new Map(), delayMs: 10 }, this.#nowMs)
+    }
+    const line = kind === 'record' ? hold.lines.shift() : undefined
+    // A consumer that lost its claim long ago records all the same.
+    if (line !== undefined)
+      this.#keep(hold.rangeId, line, 'good' in rest && rest.good ? 'completed' : 'failed')
+  }
+
+  #claim(rangeId: number, who: number): void {
+    this.#claims += 1
+    const token = `${this.#claims}`
+    const given = claim(this.state, rangeId, token, this.#nowMs)
+    const lines = given?.lines.map(({ line }) => line) ?? []
+    if (given !== null) this.#holds.set(who, { rangeId, token, lines })
+  }
+
+  #look(loses: boolean): void {
+    sweep(this.state, this.#nowMs)
+    for (let unrun = nextUnrun(this.state); unrun !== null; unrun = nextUnrun(this.state)) {
+      const { rangeId, lines, why } = unrun
+      for (const line of lines) this.#keep(rangeId, line, why === 'dead' ? 'dead' : 'failed')
+    }
+    if (!loses) markSent(this.state, dueRanges(this.state, this.#nowMs), this.#nowMs)
+  }
+
+  #keep(rangeId: number, line: number, outcome: 'completed' | 'failed' | 'dead'): void {
+    if (record(this.state, { rangeId, line }, outcome) === 'repeated') return
+    this.recorded.set(line, (this.recorded.get(line) ?? 0) + 1)
+  }
+}
+
 describe('any history', () => {
   it('ends with one record for each line, and never has two', () => {
     fc.assert(
       fc.property(fc.array(happening, { maxLength: 120 }), (happenings) => {
-        const state = newBatch(14)
-        begin(state, 0)
-        const recorded = new Map<number, number>()
-        const holds = new Map<number, { rangeId: number; token: string; lines: number[] }>()
-        let nowMs = 0
-        const keep = (rangeId: number, line: number, outcome: 'completed' | 'failed' | 'dead') => {
-          if (record(state, { rangeId, line }, outcome) === 'repeated') return
-          recorded.set(line, (recorded.get(line) ?? 0) + 1)
-        }
-        const look = (loses: boolean) => {
-          sweep(state, nowMs)
-          for (let unrun = nextUnrun(state); unrun !== null; unrun = nextUnrun(state)) {
-            const { rangeId, lines, why } = unrun
-            for (const line of lines) keep(rangeId, line, why === 'dead' ? 'dead' : 'failed')
-          }
-          if (!loses) markSent(state, dueRanges(state, nowMs), nowMs)
-        }
+        const history = new History()
+        // A cancel in each would end them all early.
         for (const [i, each] of happenings.entries()) {
-          if (each.kind === 'pass') nowMs += each.ms
-          if (each.kind === 'look') look(each.loses)
-          if (each.kind === 'cancel' && i % 7 === 0) cancel(state, nowMs)
-          if (each.kind === 'claim') {
-            const token = `${i}`
-            const given = claim(state, each.range, token, nowMs)
-            const lines = given?.lines.map(({ line }) => line) ?? []
-            if (given !== null) holds.set(each.who, { rangeId: each.range, token, lines })
-          }
-          const hold = 'who' in each ? holds.get(each.who) : undefined
-          if (hold === undefined) continue
-          const [line] = hold.lines
-          if (each.kind === 'renew') renew(state, hold.rangeId, hold.token, nowMs)
-          if (each.kind === 'back') {
-            giveBack(state, hold, { tries: new Map(), delayMs: 10 }, nowMs)
-          }
-          // A consumer that lost its claim long ago records all the same.
-          if (each.kind === 'record' && line !== undefined) {
-            keep(hold.rangeId, line, each.good ? 'completed' : 'failed')
-            hold.lines.shift()
-          }
+          if (each.kind !== 'cancel' || i % 7 === 0) history.happen(each)
         }
-        // Now consumers are well, and come when the batch's object sends for them.
-        for (let turn = 0; !isReady(state); turn += 1) {
-          expect(turn).toBeLessThan(200)
-          nowMs = Math.max(nowMs, nextLookMs(state) ?? nowMs)
-          look(false)
-          for (const { id } of state.ranges) {
-            const given = claim(state, id, `end-${turn}-${id}`, nowMs)
-            for (const { line } of given?.lines ?? []) keep(id, line, 'completed')
-            if (given !== null) {
-              const after = { tries: new Map(), delayMs: 0 }
-              giveBack(state, { rangeId: id, token: `end-${turn}-${id}` }, after, nowMs)
-            }
-          }
-        }
+        history.goOnToTheEnd()
+        const { state, recorded } = history
         expect([...recorded.values()]).toEqual(Array.from({ length: 14 }, () => 1))
         expect(state.tally.completed + state.tally.failed).toBe(14)
         expect(isEnded(state.record)).toBe(false)
       }),
-      { numRuns: 1000 },
+      { numRuns: 500 },
     )
   })
 })
