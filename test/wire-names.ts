@@ -26,7 +26,7 @@ export const AFFINITY = ['id', 'kind'] as const
 
 export const SETTLEMENT = [
   ...['affordableTokens', 'benches', 'fault', 'firstOutputMs', 'generationId', 'keyId', 'lease'],
-  ...['leaseId', 'outcome', 'suspect', 'tooLargeFor', 'usage'],
+  ...['leaseId', 'outcome', 'suspect', 'tooLargeFor', 'tookMs', 'usage'],
 ] as const
 
 /** What a settlement repeats of its lease. */
@@ -69,8 +69,9 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health'],
-  ...['keyForGeneration', 'manageClients', 'quotas', 'snapshot', 'spending', 'whenDecided'],
+  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health', 'history'],
+  ...['keyForGeneration', 'manageClients', 'quotas', 'requests', 'snapshot', 'spending', 'usage'],
+  'whenDecided',
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -111,53 +112,33 @@ export const STORED_FIELDS = {
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],
   checkpoint: [
-    ...['all', 'amount', 'asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byGroup', 'byKey'],
-    'cachedTokens',
-    'charge',
-    'chargedAtMs',
-    ...['clientId', 'completionTokens', 'costUsd', 'credit', 'current', 'day', 'epoch'],
-    'estimated',
-    'estimatedUsd',
-    'expiresAtMs',
+    ...['all', 'amount', 'answer', 'answerMs', 'answers', 'asOfMs', 'atMs'],
+    ...['attempt', 'attempts', 'byClient', 'byGroup', 'byKey', 'cachedTokens', 'charge'],
+    ...['chargedAtMs', 'clientId', 'completionTokens', 'costUsd', 'counts', 'credit', 'current'],
+    ...['day', 'epoch', 'estimated', 'estimatedUsd', 'expiresAtMs', 'failures', 'faults'],
     ...[
-      'failures',
-      'faults',
       'fingerprint',
+      'firstOutput',
+      'firstOutputMs',
+      'firstOutputs',
       'grantedAtMs',
       'id',
       'ignored',
-      'isolate',
-      'keyId',
-      'keys',
-      'kind',
-      'lastTurn',
-      'layer',
     ],
+    ...['isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer', 'limitUsd'],
+    ...['lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'minute', 'model', 'models', 'monthUsd'],
     ...[
-      'limitUsd',
-      'lookupAtMs',
-      'meanCostUsd',
-      'meanTokenUsd',
-      'model',
-      'models',
-      'monthUsd',
       'panic',
+      'promptTokens',
+      'reasoningTokens',
+      'remainingUsd',
+      'resetsAtMs',
+      'retryTokens',
+      'routes',
     ],
-    ...['promptTokens', 'reasoningTokens', 'remainingUsd', 'resetsAtMs', 'retryTokens', 'routes'],
-    ...[
-      'rpm',
-      'savedAtMs',
-      'slot',
-      'smoothedWeights',
-      'spentDay',
-      'stale',
-      'successes',
-      'today',
-      'tokens',
-      'total',
-      'tpm',
-    ],
-    ...['turns', 'unclaimedMs', 'weekUsd'],
+    ...['rpm', 'savedAtMs', 'slot', 'smoothedWeights', 'spentDay', 'stale', 'successes'],
+    ...['sumMs', 'times', 'today', 'tokens', 'total', 'tpm', 'turns'],
+    ...['unclaimedMs', 'weekUsd'],
   ],
 } as const
 

@@ -1,5 +1,6 @@
 import { creditAsOf } from './accounting/credit.ts'
 import type { Counters } from './accounting/ledger.ts'
+import type { KeyTimes } from './accounting/time-histogram.ts'
 import { committedNanos, letPeriodPass, limitNanos, usdOf } from './clients/budget.ts'
 import { quotas } from './clients/client-records.ts'
 import { breakerExclusions, type Exclusion } from './eligibility.ts'
@@ -35,6 +36,8 @@ export interface KeySnapshot {
   readonly tpmUsed: number | null
   readonly affordableTokens: number | null
   readonly total: Counters
+  /** What its attempts took, as histograms: see time-histogram.ts for their buckets and quantiles. */
+  readonly times: KeyTimes
 }
 
 /** A key's credit as operators see it. */
@@ -154,6 +157,7 @@ function keySnapshot(key: KeyState, exclusion: Exclusion | undefined, nowMs: num
     tpmUsed: tpm === null ? null : shareUsed(tpm, nowMs),
     affordableTokens: key.affordableTokens,
     total: key.tally.total,
+    times: key.times,
   }
 }
 

@@ -12,6 +12,14 @@ import { createPool } from '../balancing/pool-state.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
+import type {
+  HistoryQuery,
+  HistoryReply,
+  RequestsQuery,
+  RequestsReply,
+  UsageQuery,
+  UsageReply,
+} from './history/history-protocol.ts'
 import { PoolHost } from './host.ts'
 import type {
   AwaitReply,
@@ -73,6 +81,18 @@ export class KeyPool extends DurableObject<Env> {
 
   snapshot(): PoolSnapshot {
     return this.#open().snapshot()
+  }
+
+  requests(query: RequestsQuery): RequestsReply {
+    return this.#open().requests(query)
+  }
+
+  history(query: HistoryQuery): HistoryReply {
+    return this.#open().history(query)
+  }
+
+  usage(query: UsageQuery): UsageReply {
+    return this.#open().usage(query)
   }
 
   health(): HealthReply {
