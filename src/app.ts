@@ -1,6 +1,7 @@
 import { createMiddleware } from 'hono/factory'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
+import { batchAdmin } from './admin/batch-admin.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { signIn } from './admin/sign-in.ts'
 import { batchRoutes } from './batches/routes/batch-routes.ts'
@@ -35,6 +36,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn)
   app.route('/admin/api', clientRoutes())
+  app.route('/admin/api', batchAdmin())
   for (const prefix of PREFIXES) {
     for (const path of ['models', 'embeddings/models'])
       app.use(`${prefix}/${path}`, logged, allowed)

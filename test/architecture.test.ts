@@ -86,7 +86,7 @@ describe('rooms', () => {
     ],
     admin: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
-      ...['hono', 'zod'],
+      ...['batches', 'batches/progress', 'hono', 'zod'],
     ],
     batches: ['batches/files', 'batches/progress'],
     'batches/files': ['openrouter/*', 'cloudflare:workers'],

@@ -22,6 +22,7 @@ import type {
 } from './history/history-protocol.ts'
 import { PoolHost } from './host.ts'
 import type {
+  AuditNote,
   AwaitReply,
   AwaitRequest,
   DirectoryReply,
@@ -109,6 +110,10 @@ export class KeyPool extends DurableObject<Env> {
 
   manageClients(request: ManageRequest): ClientsReply {
     return this.#open().manageClients(request)
+  }
+
+  noteInAudit(change: AuditNote): void {
+    this.#open().noteInAudit(change)
   }
 
   audit(): readonly AuditEntry[] {

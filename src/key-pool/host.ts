@@ -53,6 +53,7 @@ import type {
 import { PoolHistory } from './history/pool-history.ts'
 import type { HostPorts } from './host-ports.ts'
 import {
+  type AuditNote,
   AWAIT_MS,
   type AwaitReply,
   type AwaitRequest,
@@ -203,6 +204,12 @@ export class PoolHost {
     noteInAudit(audit, { atMs: nowMs, by, what: order.kind, target: targetOf(order) })
     this.#noteChange()
     return reply
+  }
+
+  /** Notes a change that an operator makes elsewhere: the pool's audit is that of the whole gateway. */
+  noteInAudit(change: AuditNote): void {
+    noteInAudit(this.#pool.audit, { ...change, atMs: this.#ports.nowMs() })
+    this.#noteChange()
   }
 
   audit(): readonly AuditEntry[] {

@@ -15,6 +15,7 @@ import type {
   UsageReply,
 } from './history/history-protocol.ts'
 import type {
+  AuditNote,
   AwaitReply,
   AwaitRequest,
   DirectoryReply,
@@ -63,6 +64,8 @@ export interface PoolClient {
   manageClients(request: ManageRequest): Promise<PoolAnswer<ClientsReply>>
   /** The last changes that operators made, the newest first. */
   audit(): Promise<PoolAnswer<readonly AuditEntry[]>>
+  /** Notes a change that an operator makes elsewhere than in the pool. */
+  noteInAudit(change: AuditNote): Promise<PoolAnswer<void>>
   /** The limits of a client and of its group, with what is used of them. */
   quotas(id: ClientId): Promise<PoolAnswer<readonly QuotaView[]>>
 }
@@ -91,6 +94,7 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
       withinLimit(() => orIfMissing(async () => await stub().clientDirectory(known), NO_CLIENTS)),
     manageClients: (request) => withinLimit(async () => await stub().manageClients(request)),
     audit: () => withinLimit(async () => await stub().audit()),
+    noteInAudit: (change) => withinLimit(async () => await stub().noteInAudit(change)),
     quotas: (id) =>
       withinLimit(() =>
         orIfMissing(async (): Promise<readonly QuotaView[]> => await stub().quotas(id), []),

@@ -48,6 +48,7 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     clientDirectory: (known) => ask(() => pool.clientDirectory(known)),
     manageClients: (request) => ask(() => pool.manageClients(request)),
     audit: () => ask(() => pool.audit()),
+    noteInAudit: (change) => ask(() => pool.noteInAudit(change)),
     quotas: (id) => ask(() => pool.quotas(id)),
   }
 }

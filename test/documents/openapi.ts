@@ -14,6 +14,7 @@ import {
   clientsAnswer,
   groupAnswer,
   groupsAnswer,
+  redriveAnswer,
   tokenAnswer,
   usedBudget,
 } from '../../src/admin/answer-schemas.ts'
@@ -39,6 +40,7 @@ const GIVEN = {
   Budget: usedBudget,
   Budgets: budgetsAnswer,
   Audit: auditAnswer,
+  Redrive: redriveAnswer,
 }
 
 interface Operation {
@@ -123,6 +125,11 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   'POST /admin/api/groups/:id/budgets/:period/reset': reset,
   'POST /admin/api/groups/:id/budgets/:period/increase': increased,
+  'POST /admin/api/batches/:id/redrive': {
+    summary: 'Sends the dead lines of a batch again.',
+    answer: 'Redrive',
+    faults: [404],
+  },
   'GET /admin/api/audit': {
     summary: 'The last thousand changes, the newest first.',
     answer: 'Audit',
@@ -133,7 +140,7 @@ const FAULTS = {
   400: 'The body is not what it must be; the message names the field.',
   401: 'No valid admin token.',
   403: 'READ_TOKEN, and a call that is no GET.',
-  404: 'No such client, group or budget. Without ADMIN_TOKEN and READ_TOKEN, any path.',
+  404: 'No such client, group, budget or batch. Without ADMIN_TOKEN and READ_TOKEN, any path.',
   409: 'There is one already, CLIENT_KEYS holds it, or something else of it is in the way.',
   413: 'The body is too large.',
   503: "The pool's object does not answer. See Retry-After.",
@@ -144,7 +151,7 @@ const PARAMETERS = {
     name: 'id',
     in: 'path',
     required: true,
-    description: 'The name of the client or the group.',
+    description: 'The name of the client or the group, or the id of the batch.',
     schema: { type: 'string' },
   },
   period: {
