@@ -3,6 +3,7 @@ import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { batchAdmin } from './admin/batch-admin.ts'
 import { clientRoutes } from './admin/client-routes.ts'
+import { metrics } from './admin/metrics/metrics-route.ts'
 import { signIn } from './admin/sign-in.ts'
 import { batchRoutes } from './batches/routes/batch-routes.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
@@ -32,6 +33,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.use(responseHeaders)
   app.use(configure(ports))
   app.get('/healthz', healthz)
+  app.get('/metrics', logged, signIn, metrics)
   const lists = createLists()
   const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn)

@@ -9,6 +9,7 @@ import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
 import { createPool } from '../balancing/pool-state.ts'
+import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
@@ -94,6 +95,10 @@ export class KeyPool extends DurableObject<Env> {
 
   usage(query: UsageQuery): UsageReply {
     return this.#open().usage(query)
+  }
+
+  readings(): PoolReadings {
+    return this.#open().readings()
   }
 
   health(): HealthReply {

@@ -4,6 +4,7 @@ import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './durable-object.ts'
 import type {
@@ -55,6 +56,8 @@ export interface PoolClient {
   history(query: HistoryQuery): Promise<PoolAnswer<HistoryReply>>
   /** What was booked on some days. */
   usage(query: UsageQuery): Promise<PoolAnswer<UsageReply>>
+  /** What metrics are made of. Unavailable also from an object of an earlier release. */
+  readings(): Promise<PoolAnswer<PoolReadings>>
   health(): Promise<PoolAnswer<HealthReply>>
   /** Unavailable also from an object of the first release, which hands out duties only in replies. */
   duties(request: DutiesRequest): Promise<PoolAnswer<DutiesReply>>
@@ -88,6 +91,7 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     requests: (query) => withinLimit(async () => await stub().requests(query)),
     history: (query) => withinLimit(async () => await stub().history(query)),
     usage: (query) => withinLimit(async () => await stub().usage(query)),
+    readings: () => withinLimit(async () => await stub().readings()),
     health: () => withinLimit(async () => await healthOf(stub)),
     duties: (request) => withinLimit(async () => await stub().duties(request)),
     clientDirectory: (known) =>

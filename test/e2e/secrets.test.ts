@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import {
   type Gateway,
+  MODEL,
   POOL_OBJECT,
   secretOf,
   startGateway,
@@ -8,6 +9,7 @@ import {
   until,
   useSimulator,
 } from './harness.ts'
+import type { SpanRecord } from './serve-worker.ts'
 
 const upstream = useSimulator()
 
@@ -21,8 +23,15 @@ const BENCHING = new Map<string, (typeof NAMES)[number]>([
   ['credits-402', 'delta'],
 ])
 
+const ADMIN = 'admin-token-of-the-secrets-test-1'
+const READER = 'reader-token-of-the-secrets-test'
+
 /** The whole secrets, and the part of each key that differs from other keys. */
-const SECRETS = [TOKEN, ...NAMES.map(secretOf), ...NAMES.map((name) => `simulated-${name}`)]
+const SECRETS = [
+  ...[TOKEN, ADMIN, READER],
+  ...NAMES.map(secretOf),
+  ...NAMES.map((name) => `simulated-${name}`),
+]
 
 /** All headers and the body of an answer. */
 async function observationOf(response: Response): Promise<string> {
@@ -48,15 +57,61 @@ async function provokeEverything(gateway: Gateway): Promise<string[]> {
   received.push(await observationOf(await gateway.send('/v1/keys')))
   received.push(await observationOf(await gateway.send('/v1/models')))
   received.push(await observationOf(await gateway.send('/healthz')))
+  received.push(...(await provokeOperators(gateway)))
   received.push(
     await observationOf(await gateway.send('/v1/chat/completions', { method: 'POST', body: '{' })),
   )
   return received
 }
 
-test('whatever goes wrong, no secret is in any answer, log line, stored row or name of an object', async () => {
+/** Everything that an operator may ask for, and what somebody gets who is none. */
+async function provokeOperators(gateway: Gateway): Promise<string[]> {
+  const received: string[] = []
+  for (const path of OPERATORS_PATHS) {
+    for (const token of [ADMIN, READER, secretOf('alpha'), TOKEN]) {
+      const headers = { authorization: `Bearer ${token}` }
+      received.push(await observationOf(await gateway.send(path, { headers })))
+    }
+  }
+  return received
+}
+
+const OPERATORS_PATHS = ['clients', 'groups', 'audit', 'clients/tester', `clients/${TOKEN}`]
+  .map((path) => `/admin/api/${path}`)
+  .concat('/metrics')
+
+/** What the spans of a request say, by their names. */
+function expectSpans(spans: readonly SpanRecord[]): void {
+  const named = (name: string) => spans.filter((span) => span.name === name)
+  const factsOf = (name: string) => named(name).map(({ facts }) => facts)
+  // Those of the platform are among them: calls, fetches, rows.
+  expect(['pool.exchange', 'attempt', 'relay'].flatMap(named).every(({ isOver }) => isOver)).toBe(
+    true,
+  )
+  expect(factsOf('pool.exchange')).toContainEqual({
+    ...{ 'switchyard.lease_requests': 1, 'switchyard.settlements': 0 },
+    ...{ 'switchyard.outcome': 'grant', 'switchyard.key': 'alpha' },
+  })
+  const limited = { 'switchyard.outcome': 'failed', 'http.response.status_code': 403 }
+  expect(factsOf('attempt')).toContainEqual({
+    ...{ ...limited, 'switchyard.key': 'beta', 'switchyard.row': '5', 'switchyard.fault': 'key' },
+    ...{ 'switchyard.attempt': expect.any(Number), 'gen_ai.request.model': MODEL },
+  })
+  expect(factsOf('relay')).toContainEqual(
+    expect.objectContaining({ 'switchyard.outcome': 'complete' }),
+  )
+  expect(factsOf('relay')).toContainEqual(
+    expect.objectContaining({ 'switchyard.outcome': 'failed', 'switchyard.fault': 'upstream' }),
+  )
+}
+
+test('whatever goes wrong, no secret is in any answer, log line, span, metric, stored row or name of an object', {
+  timeout: 60_000,
+}, async () => {
   const gateway = await startGateway(upstream, {
     keys: NAMES,
+    secrets: { ADMIN_TOKEN: ADMIN, READ_TOKEN: READER },
+    isTraced: true,
     policy: {
       strategy: 'round-robin',
       breaker: { failures: 100 },
@@ -86,7 +141,18 @@ test('whatever goes wrong, no secret is in any answer, log line, stored row or n
   }
   expect(names).toHaveLength(1)
 
-  const places = { answers, lines, rows: rows.map((row) => JSON.stringify(row)), names }
+  const spans = gateway.spans()
+  expectSpans(spans)
+  expect(all).toContain('switchyard_attempt_faults_total{key="beta",fault="key"}')
+
+  const told = spans.map((span) => JSON.stringify(span))
+  const places = {
+    answers,
+    lines,
+    spans: told,
+    rows: rows.map((row) => JSON.stringify(row)),
+    names,
+  }
   const leaks = Object.entries(places).flatMap(([place, texts]) =>
     texts.flatMap((text) =>
       SECRETS.filter((secret) => text.includes(secret)).map((secret) => `${secret} in ${place}`),

@@ -154,6 +154,7 @@ function questionsTo(
     spending: (clientId) => call(() => host().spending(clientId)),
     keyForGeneration: (id, clientId) => call(() => host().keyForGeneration(id, clientId)),
     snapshot: () => call(() => host().snapshot()),
+    readings: () => call(() => host().readings()),
     requests: (query) => call(() => host().requests(query)),
     history: (query) => call(() => host().history(query)),
     usage: (query) => call(() => host().usage(query)),
@@ -162,6 +163,7 @@ function questionsTo(
     clientDirectory: (known) => call(() => host().clientDirectory(known)),
     manageClients: (given) => call(() => host().manageClients(given)),
     audit: () => call(() => host().audit()),
+    noteInAudit: (change) => call(() => host().noteInAudit(change)),
     quotas: (id) => call(() => host().quotas(id)),
   }
 }

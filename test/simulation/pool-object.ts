@@ -155,11 +155,13 @@ export class PoolObject {
       requests: (query) => plain((host) => host.requests(query)),
       history: (query) => plain((host) => host.history(query)),
       usage: (query) => plain((host) => host.usage(query)),
+      readings: () => plain((host) => host.readings()),
       health: () => plain((host) => host.health()),
       clientDirectory: (known) => plain((host) => host.clientDirectory(known)),
       manageClients: (given) =>
         call(async () => this.#watched('order', null, ({ host }) => host.manageClients(given))),
       audit: () => plain((host) => host.audit()),
+      noteInAudit: (change) => plain((host) => host.noteInAudit(change)),
       quotas: (id) => plain((host) => host.quotas(id)),
     }
   }
