@@ -2,8 +2,10 @@ import { createMiddleware } from 'hono/factory'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { batchAdmin } from './admin/batch-admin.ts'
+import { boundedBody } from './admin/admin-request.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { metrics } from './admin/metrics/metrics-route.ts'
+import { poolRoutes } from './admin/pool/pool-routes.ts'
 import { signIn } from './admin/sign-in.ts'
 import { batchRoutes } from './batches/routes/batch-routes.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
@@ -36,9 +38,10 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.get('/metrics', logged, signIn, metrics)
   const lists = createLists()
   const allowed = allowedModels()
-  app.use('/admin/api/*', logged, signIn)
+  app.use('/admin/api/*', logged, signIn, boundedBody)
   app.route('/admin/api', clientRoutes())
   app.route('/admin/api', batchAdmin())
+  app.route('/admin/api', poolRoutes())
   for (const prefix of PREFIXES) {
     for (const path of ['models', 'embeddings/models'])
       app.use(`${prefix}/${path}`, logged, allowed)

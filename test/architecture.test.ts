@@ -55,6 +55,7 @@ describe('rooms', () => {
     'balancing/queue': ['balancing/*'],
     'balancing/readings': ['balancing/*'],
     'balancing/records': ['balancing/*'],
+    'balancing/operators': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
     config: ['balancing/*', 'zod', 'leven', '@noble'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],
@@ -107,6 +108,17 @@ describe('rooms', () => {
     'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'batches/routes', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool', 'batches/*', 'cloudflare:workers'],
+    'admin/pool': [
+      'balancing/*',
+      'config',
+      'openrouter/*',
+      'key-pool',
+      'gateway/*',
+      'http',
+      'admin',
+      'hono',
+      'zod',
+    ],
   }
 
   /** `src/http/routes/healthz.ts` is in the room `http/routes`, `src/app.ts` is a room of its own. */

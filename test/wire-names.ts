@@ -69,10 +69,10 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain'],
-  ...['health', 'history', 'keyForGeneration', 'manageClients', 'quotas'],
-  ...['readings', 'requests', 'snapshot', 'spending', 'usage'],
-  ...['whenDecided'],
+  ...['audit', 'clientDirectory', 'control', 'duties', 'exchange'],
+  ...['explain', 'health', 'history', 'keyForGeneration', 'manageClients'],
+  ...['overview', 'quotas', 'readings', 'requests', 'snapshot'],
+  ...['spending', 'usage', 'whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -82,6 +82,7 @@ export const STORED_FIELDS = {
     'failuresAtMs',
     ...[
       'fingerprint',
+      'halt',
       'hidden',
       'kind',
       'modelBenches',
@@ -89,6 +90,7 @@ export const STORED_FIELDS = {
       'provenance',
       'reason',
       'recoveredAtMs',
+      'reset',
       'sinceMs',
       'strikes',
       'struckAtMs',
@@ -108,7 +110,7 @@ export const STORED_FIELDS = {
       'modelBenches',
     ],
     'provenance',
-    ...['reason', 'sinceMs', 'untilMs'],
+    ...['reason', 'resetAtMs', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],

@@ -1,22 +1,18 @@
-import type { Context } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
-import type * as z from 'zod/mini'
 import { nanosOf } from '../balancing/clients/budget.ts'
 import type { Permissions } from '../balancing/clients/clients.ts'
 import type { ClientsOrder, ClientsReply, OrderFault } from '../balancing/clients/registry.ts'
 import { clientId, groupId } from '../balancing/ids.ts'
 import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
 import { changedTerms, clientTerms, groupTerms } from '../config/client-limits.ts'
-import { faultsOf } from '../config/fields.ts'
-import { parseJson } from '../config/json-text.ts'
 import { selectorFaults } from '../config/route-policy.ts'
 import { sha256Hex } from '../config/secrets.ts'
-import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
+import { gatewayError } from '../gateway/answers/gateway-error.ts'
 import { outdate } from '../http/client-directory.ts'
 import type { HttpEnvironment } from '../http/context.ts'
 import { errorResponse } from '../http/error-response.ts'
+import { type AdminContext, bodyOf, invalid, isPerhapsDone, unreachable } from './admin-request.ts'
 import {
   clientChanges,
   groupChanges,
@@ -27,14 +23,13 @@ import {
   rotation,
 } from './admin-schemas.ts'
 import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answers.ts'
+import { exported } from './client-export.ts'
 
-type AdminContext = Context<HttpEnvironment>
-
-/** `clients`, `groups` and `audit` of the admin API. */
+/** `clients`, `client-keys`, `groups` and `audit` of the admin API. */
 export function clientRoutes(): HonoBase<HttpEnvironment> {
   const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
-  routes.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge }))
   routes.get('/clients', (c) => list(c, 'clients'))
+  routes.get('/client-keys', exportClients)
   routes.get('/clients/:id', (c) => one(c, 'clients'))
   routes.post('/clients', makeClient)
   routes.patch('/clients/:id', changeClient)
@@ -60,14 +55,6 @@ export function clientRoutes(): HonoBase<HttpEnvironment> {
   return routes
 }
 
-/** A hundred patterns of a model's name, and as many keys, fit into it. */
-const MAX_BODY_BYTES = 64 * 1024
-
-function tooLarge(c: AdminContext): Response {
-  const message = `A body may have ${MAX_BODY_BYTES} bytes here.`
-  return errorResponse(c, gatewayError('body_too_large', message))
-}
-
 const idOf = (c: AdminContext): string => c.req.param('id') ?? ''
 
 async function list(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {
@@ -76,6 +63,11 @@ async function list(c: AdminContext, what: 'clients' | 'groups'): Promise<Respon
   return what === 'clients'
     ? c.json({ clients: all.clients.map(clientAnswer) })
     : c.json({ groups: all.groups.map(groupAnswer) })
+}
+
+async function exportClients(c: AdminContext): Promise<Response> {
+  const all = await look(c)
+  return all instanceof Response ? all : c.json(exported(all.clients, all.groups))
 }
 
 async function one(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {
@@ -196,17 +188,7 @@ async function ask(c: AdminContext, order: ClientsOrder): Promise<ClientsReply |
   // A token that was made here works here at once, and one that was revoked does not.
   if (!isRead) outdate(directory)
   if (answer.kind === 'answer') return answer.value
-  return isRead || answer.unasked === true ? unreachable(c) : unreachable(c, PERHAPS_DONE)
-}
-
-const PERHAPS_DONE =
-  "The pool's object has not answered in time. What you asked for may be done all the same: look first."
-
-function unreachable(
-  c: AdminContext,
-  message = "The pool's object does not answer now. Try again.",
-) {
-  return errorResponse(c, poolUnavailable(message))
+  return unreachable(c, !isRead && isPerhapsDone(answer))
 }
 
 function answered(c: AdminContext, reply: ClientsReply, status: 200 | 201 = 200): Response {
@@ -251,22 +233,10 @@ function refused(c: AdminContext, fault: OrderFault): Response {
   return errorResponse(c, gatewayError(reason, message, { status, metadata: { fault } }))
 }
 
-function invalid(c: AdminContext, message: string): Response {
-  return errorResponse(c, gatewayError('invalid_request', message))
-}
-
 /** A part of the pool without a key in it is a mistake: its client would never get an answer. */
 function refusedKeys(c: AdminContext, { keys }: Partial<Permissions>): Response | null {
   const faults = selectorFaults([{ where: 'body', keys: keys ?? null }], c.var.gateway.config.keys)
   return faults.length === 0 ? null : invalid(c, faults.join('; '))
-}
-
-async function bodyOf<T>(c: AdminContext, schema: z.ZodMiniType<T>): Promise<T | Response> {
-  const text = await c.req.text()
-  const json = text.trim() === '' ? { ok: true as const, value: {} } : parseJson(text)
-  if (!json.ok) return invalid(c, `The body is ${json.fault}`)
-  const parsed = schema.safeParse(json.value)
-  return parsed.success ? parsed.data : invalid(c, faultsOf('body', parsed.error).join('; '))
 }
 
 /** 256 bits of chance. The beginning tells what it is to whoever finds one in the wrong place. */

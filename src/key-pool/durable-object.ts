@@ -1,13 +1,15 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Drift } from '../balancing/accounting/drift.ts'
 import type { Spending } from '../balancing/accounting/ledger.ts'
-import type { AuditEntry } from '../balancing/clients/audit.ts'
 import { usdOf } from '../balancing/clients/budget.ts'
 import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
 import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { AuditEntry } from '../balancing/operators/audit.ts'
+import type { ControlReply } from '../balancing/operators/control.ts'
+import type { PoolOverview } from '../balancing/operators/overview.ts'
 import { createPool } from '../balancing/pool-state.ts'
 import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
@@ -26,6 +28,7 @@ import type {
   AuditNote,
   AwaitReply,
   AwaitRequest,
+  ControlRequest,
   DirectoryReply,
   DutiesReply,
   DutiesRequest,
@@ -85,6 +88,10 @@ export class KeyPool extends DurableObject<Env> {
     return this.#open().snapshot()
   }
 
+  overview(): PoolOverview {
+    return this.#open().overview()
+  }
+
   requests(query: RequestsQuery): RequestsReply {
     return this.#open().requests(query)
   }
@@ -119,6 +126,10 @@ export class KeyPool extends DurableObject<Env> {
 
   noteInAudit(change: AuditNote): void {
     this.#open().noteInAudit(change)
+  }
+
+  control(request: ControlRequest): ControlReply {
+    return this.#open().control(request)
   }
 
   audit(): readonly AuditEntry[] {

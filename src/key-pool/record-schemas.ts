@@ -6,6 +6,7 @@ import {
   noMinuteCounters,
 } from '../balancing/accounting/recent-minutes.ts'
 import type { TimeHistogram } from '../balancing/accounting/time-histogram.ts'
+import type { Halt } from '../balancing/health/halt.ts'
 import {
   accountId,
   clientId,
@@ -85,6 +86,12 @@ const benchOrNone = orNull(bench)
 
 export const modelsRecordSchema: z.ZodMiniType<ModelsRecord> = entries(z.tuple([model, bench]))
 
+/** A kind that this release does not know halts the key too: nobody has told it to go on. */
+const halt: z.ZodMiniType<Halt> = z.object({
+  kind: orElse(z.enum(['paused', 'draining']), 'paused'),
+  sinceMs: orElse(moment, 0),
+})
+
 export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
   breaker: orElse(breaker, CLOSED),
   bench: benchOrNone,
@@ -95,6 +102,8 @@ export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
   fingerprint: orNull(z.string()),
   creator: orNull(account),
   workspace: orNull(account),
+  halt: orNull(halt),
+  reset: orNull(z.object({ epoch: z.number(), atMs: moment })),
 })
 
 export const spendRecordSchema: z.ZodMiniType<SpendRecord> = z.object({
@@ -109,6 +118,7 @@ export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
   modelBenches: orElse(modelsRecordSchema, []),
   hadNoRoom: orElse(z.boolean(), false),
   keysWithoutRoom: orElse(entries(key), []),
+  resetAtMs: orElse(moment, 0),
 })
 
 /** Counts by fault. Names that this release does not know are kept, for the one that does. */

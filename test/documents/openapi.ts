@@ -1,10 +1,12 @@
 import { z } from 'zod'
 import {
   clientChanges,
+  explainQuery,
   groupChanges,
   increase,
   newClient,
   newGroup,
+  refresh,
   rotation,
 } from '../../src/admin/admin-schemas.ts'
 import {
@@ -12,12 +14,23 @@ import {
   budgetsAnswer,
   clientAnswer,
   clientsAnswer,
+  exportAnswer,
   groupAnswer,
   groupsAnswer,
   redriveAnswer,
   tokenAnswer,
   usedBudget,
 } from '../../src/admin/answer-schemas.ts'
+import { explainAnswer } from '../../src/admin/pool/explain-answer-schema.ts'
+import {
+  accountAnswer,
+  counters,
+  keyAnswer,
+  poolAnswer,
+  queueAnswer,
+  refreshAnswer,
+  routeAnswer,
+} from '../../src/admin/pool/pool-answer-schemas.ts'
 import { SPEND_PERIODS } from '../../src/balancing/limits/quota-charge.ts'
 
 /** Makes `docs/openapi.json`: the routes below, with bodies and answers by the code's own schemas. */
@@ -29,6 +42,7 @@ const TAKEN = {
   NewGroup: newGroup,
   GroupChanges: groupChanges,
   Increase: increase,
+  Refresh: refresh,
 }
 
 const GIVEN = {
@@ -41,10 +55,31 @@ const GIVEN = {
   Budgets: budgetsAnswer,
   Audit: auditAnswer,
   Redrive: redriveAnswer,
+  Counters: counters,
+  Key: keyAnswer,
+  Account: accountAnswer,
+  Route: routeAnswer,
+  Queue: queueAnswer,
+  Pool: poolAnswer,
+  Refreshed: refreshAnswer,
+  Explanation: explainAnswer,
+  Export: exportAnswer,
+}
+
+/** What a query may hold, by the code's own schemas. */
+const QUERIES = { explain: explainQuery }
+
+/** What is said of the fields of queries. */
+const QUERY_FIELDS: Readonly<Record<string, string>> = {
+  model: 'The model that the request names, or an alias.',
+  client: 'The id of the client that sends it; without one nobody’s limits count.',
+  conversation: 'The name of the conversation, as session_id has it.',
+  tokens: 'How many tokens it may use, prompt and answer.',
 }
 
 interface Operation {
   readonly summary: string
+  readonly query?: keyof typeof QUERIES
   readonly body?: keyof typeof TAKEN
   /** Whether an empty body does too. */
   readonly isBodyOptional?: true
@@ -69,8 +104,41 @@ const increased: Operation = {
   faults: [...BODY, 404],
 }
 
+const steered = (summary: string): Operation => ({ summary, answer: 'Key', faults: [404] })
+
 /** By method and path, as the app names its routes. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
+  'GET /admin/api/pool': {
+    summary:
+      'All keys with the reasons against them, accounts, routes, the queue, and the clients and groups that use the most.',
+    answer: 'Pool',
+  },
+  'POST /admin/api/keys/:id/pause': steered('The key takes no new request. Those that run go on.'),
+  'POST /admin/api/keys/:id/drain': steered(
+    'As pause. Until its last request has ended, its reason is draining; then it is paused.',
+  ),
+  'POST /admin/api/keys/:id/resume': steered('Ends a pause, or a drain.'),
+  'POST /admin/api/keys/:id/reset': steered(
+    'Forgets what the key was judged for, and what its account is benched for. A pause stays.',
+  ),
+  'POST /admin/api/credit/refresh': {
+    summary: 'Looks up the credit of all keys, or of one, now.',
+    body: 'Refresh',
+    isBodyOptional: true,
+    answer: 'Refreshed',
+    faults: [...BODY, 404],
+  },
+  'GET /admin/api/explain': {
+    summary: 'Which key a request would get now or what it would wait for, and why not the others.',
+    query: 'explain',
+    answer: 'Explanation',
+    faults: [400, 404],
+  },
+  'GET /admin/api/client-keys': {
+    summary:
+      'The clients that were made at run time, with the hashes of their tokens, as CLIENT_KEYS takes them.',
+    answer: 'Export',
+  },
   'GET /admin/api/clients': {
     summary: 'All clients, with what they have used.',
     answer: 'Clients',
@@ -137,10 +205,10 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
 }
 
 const FAULTS = {
-  400: 'The body is not what it must be; the message names the field.',
+  400: 'The body, or the query, is not what it must be; the message names the field.',
   401: 'No valid admin token.',
   403: 'READ_TOKEN, and a call that is no GET.',
-  404: 'No such client, group, budget or batch. Without ADMIN_TOKEN and READ_TOKEN, any path.',
+  404: 'No such key, client, group, budget or batch. Without ADMIN_TOKEN and READ_TOKEN, any path.',
   409: 'There is one already, CLIENT_KEYS holds it, or something else of it is in the way.',
   413: 'The body is too large.',
   503: "The pool's object does not answer. See Retry-After.",
@@ -151,7 +219,7 @@ const PARAMETERS = {
     name: 'id',
     in: 'path',
     required: true,
-    description: 'The name of the client or the group, or the id of the batch.',
+    description: 'The name of the key, the client or the group, or the id of the batch.',
     schema: { type: 'string' },
   },
   period: {
@@ -199,6 +267,7 @@ export function openApi(): object {
       description:
         'For operators. It is there while ADMIN_TOKEN or READ_TOKEN is set. ADMIN_TOKEN opens all of it, READ_TOKEN every GET.',
     },
+    servers: [{ url: '/', description: 'The gateway.' }],
     security: [{ adminToken: [] }],
     paths: pathsOf(),
     components: {
@@ -237,12 +306,14 @@ function pathsOf(): object {
 
 function operationOf(method: string, route: string, operation: Operation): object {
   const { summary, body, isBodyOptional, status = 200, answer, faults = [] } = operation
-  const parameters = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
+  const ofPath = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
     return { $ref: `#/components/parameters/${name}` }
   })
+  const parameters = [...ofPath, ...queryOf(operation)]
   const isRead = method === 'GET'
   const statuses = [...faults, 401, ...(isRead ? [] : [403]), 503].toSorted((a, b) => a - b)
   return {
+    operationId: operationIdOf(method, route),
     summary,
     ...(isRead ? { security: [{ adminToken: [] }, { readToken: [] }] } : {}),
     ...(parameters.length === 0 ? {} : { parameters }),
@@ -259,6 +330,29 @@ function operationOf(method: string, route: string, operation: Operation): objec
       ),
     },
   }
+}
+
+/** `POST /admin/api/keys/:id/pause` is `postKeysPause`, and `GET …/clients/:id` `getClientsById`. */
+function operationIdOf(method: string, route: string): string {
+  const words = route
+    .replace('/admin/api/', '')
+    .replace(/:(\w+)$/, 'by-$1')
+    .split(/[/-]/)
+    .filter((word) => !word.startsWith(':'))
+  const capital = (word: string) => `${word.charAt(0).toUpperCase()}${word.slice(1)}`
+  return `${method.toLowerCase()}${words.map(capital).join('')}`
+}
+
+function queryOf({ query }: Operation): object[] {
+  if (query === undefined) return []
+  const { properties = {}, required = [] } = z.toJSONSchema(QUERIES[query], { io: 'input' })
+  return Object.entries(properties).map(([name, schema]) => ({
+    name,
+    in: 'query',
+    required: required.includes(name),
+    description: QUERY_FIELDS[name],
+    schema,
+  }))
 }
 
 const contentOf = (schema: string) => ({

@@ -162,6 +162,8 @@ function questionsTo(
     duties: (given) => call(() => host().duties(given)),
     clientDirectory: (known) => call(() => host().clientDirectory(known)),
     manageClients: (given) => call(() => host().manageClients(given)),
+    control: (given) => call(() => host().control(given)),
+    overview: () => call(() => host().overview()),
     audit: () => call(() => host().audit()),
     noteInAudit: (change) => call(() => host().noteInAudit(change)),
     quotas: (id) => call(() => host().quotas(id)),

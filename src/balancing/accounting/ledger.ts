@@ -79,6 +79,11 @@ export function spentToday({ day, today }: Tally, nowMs: number): number {
   return day === dayOf(nowMs) ? today.costUsd : 0
 }
 
+/** What was counted since midnight UTC. */
+export function countersOfToday({ day, today }: Tally, nowMs: number): Counters {
+  return day === dayOf(nowMs) ? today : createCounters()
+}
+
 export const NO_SPENDING: Spending = { totalUsd: 0, todayUsd: 0, weekUsd: 0, monthUsd: 0 }
 
 /** What a tally says of the spending in the current UTC day, week and month. */
