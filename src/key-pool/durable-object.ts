@@ -124,6 +124,7 @@ export class KeyPool extends DurableObject<Env> {
     return this.#open().manageClients(request)
   }
 
+  /** Notes a change that an operator makes elsewhere: the audit is that of the whole gateway. */
   noteInAudit(change: AuditNote): void {
     this.#open().noteInAudit(change)
   }

@@ -211,7 +211,6 @@ export class PoolHost {
     return reply
   }
 
-  /** Notes a change that an operator makes elsewhere: the pool's audit is that of the whole gateway. */
   noteInAudit(change: AuditNote): void {
     noteInAudit(this.#pool.audit, { ...change, atMs: this.#ports.nowMs() })
     this.#noteChange()
