@@ -175,7 +175,10 @@ export function useGateway(
 async function serve(upstream: Upstream, options: GatewayOptions = {}, serving: Serving = {}) {
   const { vars, secrets } = workerInput(upstream, options)
   const { isTraced = false } = options
-  const served = await serveWorker({ ...vars, ...secrets }, { isTraced, withBatches: options.batches, ...serving })
+  const served = await serveWorker(
+    { ...vars, ...secrets },
+    { isTraced, withBatches: options.batches, ...serving },
+  )
   const { origin, platform, logs, spans, close } = served
   const gateway: Gateway = {
     ...gatewayOf(logs, platform, (path, init) => fetch(origin + path, init)),
