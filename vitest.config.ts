@@ -78,7 +78,7 @@ export default defineConfig({
           setupFiles: ['test/worker/fresh-platform.ts'],
           // The first call of a file loads the whole Worker, which takes seconds on a busy machine.
           testTimeout: 30_000,
-          include: ['test/{admin,flight,key-pool,gateway,http}/**/*.test.ts'],
+          include: ['test/{admin,batches,flight,key-pool,gateway,http}/**/*.test.ts'],
         },
       },
       {

@@ -3,12 +3,14 @@ import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { boundedBody } from './admin/admin-request.ts'
 import { alertRoutes } from './admin/alerts/alert-routes.ts'
+import { batchAdmin } from './admin/batch-admin.ts'
 import { cacheRoutes } from './admin/cache-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { historyRoutes } from './admin/history/history-routes.ts'
 import { metrics } from './admin/metrics/metrics-route.ts'
 import { poolRoutes } from './admin/pool/pool-routes.ts'
 import { signIn } from './admin/sign-in.ts'
+import { batchRoutes } from './batches/routes/batch-routes.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
 import { authenticate } from './http/authenticate.ts'
@@ -44,6 +46,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.route('/admin/api', clientRoutes())
   app.route('/admin/api', historyRoutes())
   app.route('/admin/api', cacheRoutes())
+  app.route('/admin/api', batchAdmin())
   app.route('/admin/api', poolRoutes())
   app.route('/admin/api', alertRoutes())
   for (const prefix of PREFIXES) {
@@ -55,6 +58,9 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
       app.get(`${prefix}/${path}`, logged, authenticate, clientKey)
     app.get(`${prefix}/switchyard/answers/:id`, logged, authenticate, durableAnswerById)
     app.get(`${prefix}/generation`, logged, authenticate, generation)
+    for (const path of ['files', 'files/*', 'batches', 'batches/*'])
+      app.use(`${prefix}/${path}`, logged, authenticate)
+    app.route(prefix, batchRoutes())
     for (const shape of API_SHAPES) {
       app.post(`${prefix}/${shape.path}`, authenticate, inference(shape))
     }

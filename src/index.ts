@@ -1,5 +1,9 @@
 import { tracing } from 'cloudflare:workers'
 import { createApp } from './app.ts'
+import { FileList } from './batches/files/file-list-object.ts'
+import { Batch } from './batches/progress/batch-object.ts'
+import type { RangeMessage } from './batches/progress/range-message.ts'
+import { consumeRanges } from './batches/runs/consumer.ts'
 import { FlightObject } from './flight/object/flight-object.ts'
 import type { Ports } from './gateway/ports.ts'
 import { carryOutDuties } from './http/duties-at-rest.ts'
@@ -30,9 +34,10 @@ export default {
   async scheduled(_controller, env) {
     await carryOutDuties(env, ports)
   },
-} satisfies ExportedHandler<Env>
-
-export { KeyPool }
+  async queue(batch, env, context) {
+    await consumeRanges(batch, env, context, ports)
+  },
+} satisfies ExportedHandler<Env, RangeMessage>
 
 /** The platform makes the object, so its ports can only be put in here. */
 export class Flight extends FlightObject {
@@ -40,3 +45,4 @@ export class Flight extends FlightObject {
     super(ctx, env, ports)
   }
 }
+export { Batch, FileList, KeyPool }

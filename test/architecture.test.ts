@@ -105,12 +105,10 @@ describe('rooms', () => {
     ],
     http: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
-      ...['http/prices', 'http/alerts', 'hono', 'zod'],
+      ...['flight', 'http/prices', 'http/alerts', 'hono', 'zod'],
     ],
     'http/alerts': [
       ...['http/kv-credit-cache.ts', 'http/log.ts', 'balancing/*', 'gateway/*', 'key-pool', 'zod'],
-      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'flight'],
-      ...['http/prices', 'hono', 'zod'],
     ],
     'http/prices': ['http/kv-credit-cache.ts', 'gateway/*', 'openrouter/*'],
     'http/flights': ['balancing/*', 'config', 'openrouter/*', 'gateway/*', 'flight', 'http'],
@@ -121,7 +119,18 @@ describe('rooms', () => {
     ],
     admin: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
-      ...['hono', 'zod'],
+      ...['batches', 'batches/progress', 'hono', 'zod'],
+    ],
+    batches: ['batches/files', 'batches/progress'],
+    'batches/files': ['openrouter/*', 'cloudflare:workers'],
+    'batches/progress': ['batches/files', 'http', 'cloudflare:workers'],
+    'batches/runs': [
+      ...['batches', 'batches/files', 'batches/progress'],
+      ...['balancing/*', 'openrouter/*', 'gateway/*', 'http'],
+    ],
+    'batches/routes': [
+      ...['batches', 'batches/files', 'batches/progress'],
+      ...['gateway/*', 'http', 'hono', 'zod'],
     ],
     'admin/history': [
       'admin/admin-request.ts',
@@ -134,8 +143,16 @@ describe('rooms', () => {
       'zod',
     ],
     'admin/metrics': ['balancing/*', 'http', 'hono'],
-    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
-    index: ['app', 'gateway', 'http', 'key-pool', 'flight/object', 'cloudflare:workers'],
+    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono', 'batches/routes'],
+    index: [
+      'app',
+      'gateway',
+      'http',
+      'key-pool',
+      'flight/object',
+      'cloudflare:workers',
+      'batches/*',
+    ],
     'admin/pool': [
       'balancing/*',
       'config',

@@ -193,7 +193,7 @@ export const REASON_NAMES = [
 
 export const ERROR_NAMES = [
   ...['unauthorized', 'budget_exceeded', 'budget_unpriceable', 'model_not_allowed'],
-  ...['not_found', 'body_too_large', 'request_timeout', 'overloaded'],
+  ...['not_found', 'batches_off', 'body_too_large', 'request_timeout', 'overloaded'],
   ...[
     'unsupported_encoding',
     'invalid_request',

@@ -100,3 +100,6 @@ export type ExportAnswer = z.output<typeof exportAnswer>
 export type ClientAnswer = z.output<typeof clientAnswer>
 export type GroupAnswer = z.output<typeof groupAnswer>
 export type UsedBudget = z.output<typeof usedBudget>
+
+/** How many lines of a batch run again. */
+export const redriveAnswer = z.object({ redriven: z.number() })

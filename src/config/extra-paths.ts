@@ -26,6 +26,7 @@ const RESERVED = [
   'scim',
   'generation',
   'files',
+  'batches',
   'presets',
   'model',
   'models',

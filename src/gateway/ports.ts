@@ -6,6 +6,11 @@ import type { EnterSpan } from './spans.ts'
  */
 export interface Ports {
   fetch(url: string, init: RequestInit): Promise<Response>
+  /**
+   * Makes a call once it has a place among those that wait for headers. Only set where the places are
+   * few: an invocation of a queue has six.
+   */
+  readonly inTurn?: <T>(call: () => Promise<T>) => Promise<T>
   nowMs(): number
   random(): number
   /** Calls back once after `ms`. The returned function cancels the timer. */

@@ -1,10 +1,11 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { type Caller, callerWithoutLimits } from '../balancing/clients/caller.ts'
-import { clientId } from '../balancing/ids.ts'
+import { type ClientId, clientId } from '../balancing/ids.ts'
 import { sha256Hex } from '../config/secrets.ts'
 import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
-import { type DirectoryAccess, findClient } from './client-directory.ts'
+import { type DirectoryAccess, findClient, findClientById } from './client-directory.ts'
+import type { Gateway } from './composition-root.ts'
 import type { HttpEnvironment } from './context.ts'
 import { errorResponse } from './error-response.ts'
 
@@ -83,15 +84,30 @@ function known(c: Context<HttpEnvironment>, tokens: readonly string[]): Caller |
   return null
 }
 
-/** Finds a client that was made at run time. Without an admin token there are none. */
-async function ask(
-  c: Context<HttpEnvironment>,
-  tokens: readonly string[],
+/**
+ * Who a client is now, for a request that it does not make itself; null if it may not call any more.
+ */
+export async function callerOfClient(
+  gateway: Gateway,
+  id: ClientId,
+  background: (work: Promise<unknown>) => void,
 ): Promise<Caller | 'unreachable' | null> {
-  const { config, directory, pool, ports, leases } = c.var.gateway
-  if (config.admin.writers.length === 0) return null
-  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-  const access: DirectoryAccess = {
+  const { config, callers, directory, ports } = gateway
+  if (config.anonymous && id === ANONYMOUS.id) return ANONYMOUS
+  let caller = [...callers.values()].find((each) => each.id === id) ?? null
+  if (caller === null && config.admin.writers.length > 0) {
+    const lookup = await findClientById(directory, id, accessOf(gateway, background))
+    if (lookup.kind === 'unreachable') return 'unreachable'
+    caller = lookup.kind === 'known' ? lookup.caller : null
+  }
+  return caller !== null && isOver(caller, ports.nowMs()) ? null : caller
+}
+
+function accessOf(
+  { pool, ports, leases }: Gateway,
+  background: (work: Promise<unknown>) => void,
+): DirectoryAccess {
+  return {
     pool,
     // Read anew whenever it is asked for: it may rise while a request waits.
     get newestVersion() {
@@ -101,6 +117,17 @@ async function ask(
     wait: (ms) => new Promise((resolve) => void ports.timer(ms, resolve)),
     background,
   }
+}
+
+/** Finds a client that was made at run time. Without an admin token there are none. */
+async function ask(
+  c: Context<HttpEnvironment>,
+  tokens: readonly string[],
+): Promise<Caller | 'unreachable' | null> {
+  const { config, directory } = c.var.gateway
+  if (config.admin.writers.length === 0) return null
+  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+  const access = accessOf(c.var.gateway, background)
   const address = c.req.raw.headers.get('cf-connecting-ip') ?? ''
   let isUnreachable = false
   for (const token of tokens) {

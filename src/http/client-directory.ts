@@ -1,4 +1,5 @@
 import type { Caller, DirectoryEntry } from '../balancing/clients/caller.ts'
+import type { ClientId } from '../balancing/ids.ts'
 import type { PoolClient } from '../key-pool/pool-client.ts'
 import {
   createGuessAllowance,
@@ -122,6 +123,20 @@ export async function findClient(
   if (now !== undefined) return found(now, access.nowMs())
   noteRefused(directory.guesses, hash, access.nowMs())
   return UNKNOWN
+}
+
+/** Finds a client by its id: one that calls without a token, since a batch of its runs. */
+export async function findClientById(
+  directory: ClientDirectory,
+  id: ClientId,
+  access: DirectoryAccess,
+): Promise<Lookup> {
+  const isFresh = ageOf(directory, access) < FRESH_MS || (await consult(directory, '', access))
+  const known = [...directory.byHash.values()].find(({ caller }) => caller.id === id)
+  if (known !== undefined && (isFresh || access.nowMs() - directory.readAtMs < TRUSTED_MS)) {
+    return { kind: 'known', caller: known.caller }
+  }
+  return isFresh ? UNKNOWN : UNREACHABLE
 }
 
 const UNKNOWN: Lookup = { kind: 'unknown' }

@@ -100,6 +100,25 @@ export function logPoolDegraded(phase: 'begin' | 'end', sinceMs: number): void {
   write(phase === 'begin' ? 'error' : 'log', line)
 }
 
+/** What the log tells of a batch that has ended. */
+interface BatchEnd {
+  readonly id: string
+  readonly clientId: string
+  readonly status: string
+  readonly total: number
+  readonly repeated: number
+}
+
+/** Logs that a batch has ended, and what its lines came to. */
+export function logBatchEnd(
+  { id, clientId, status, total, repeated }: BatchEnd,
+  tally: { readonly completed: number; readonly failed: number; readonly dead: number },
+): void {
+  const { completed, failed, dead } = tally
+  const counts = { total, completed, failed, dead, repeated }
+  write('log', { message: 'batch_ended', batch: id, client: clientId, status, ...counts })
+}
+
 /** Logs a bug. Its stack goes to the operator and never to the caller. */
 export function logBug(requestId: string | undefined, error: unknown): void {
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error)

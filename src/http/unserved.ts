@@ -60,7 +60,8 @@ function explanation(c: Context<HttpEnvironment>): string {
 }
 
 /** The method with which an endpoint is served; null if there is no such endpoint. */
-function methodOf(endpoint: string, extraPaths: readonly string[]): 'GET' | 'POST' | null {
+function methodOf(endpoint: string, extraPaths: readonly string[]): string | null {
+  if (endpoint === 'files' || endpoint === 'batches') return 'POST or GET'
   if (GET_PATHS.has(endpoint) || endpoint.startsWith('models/')) return 'GET'
   const isBalanced = API_SHAPES.some(({ path }) => path === endpoint)
   return isBalanced || extraPaths.includes(endpoint) ? 'POST' : null

@@ -82,7 +82,7 @@ function contentLength(headers: Headers): number | null {
 }
 
 /** A stream made by JavaScript has no such reader, so the platform's own goes between. */
-function byteReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader {
+export function byteReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader {
   try {
     return body.getReader({ mode: 'byob' })
   } catch {

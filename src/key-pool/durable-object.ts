@@ -26,6 +26,7 @@ import type {
 } from './history/history-protocol.ts'
 import { PoolHost } from './host.ts'
 import type {
+  AuditNote,
   AwaitReply,
   AwaitRequest,
   ControlRequest,
@@ -139,6 +140,11 @@ export class KeyPool extends DurableObject<Env> {
 
   epochs(): EpochsReply {
     return this.#open().answers.epochs()
+  }
+
+  /** Notes a change that an operator makes elsewhere: the audit is that of the whole gateway. */
+  noteInAudit(change: AuditNote): void {
+    this.#open().noteInAudit(change)
   }
 
   control(request: ControlRequest): ControlReply {

@@ -50,6 +50,7 @@ import { PoolHistory } from './history/pool-history.ts'
 import type { HostPorts } from './host-ports.ts'
 import { PoolDuties } from './pool-duties.ts'
 import {
+  type AuditNote,
   AWAIT_MS,
   type AwaitReply,
   type AwaitRequest,
@@ -213,6 +214,11 @@ export class PoolHost {
     noteInAudit(audit, { atMs: nowMs, by, what: order.kind, target: targetOf(order) })
     this.#noteChange()
     return reply
+  }
+
+  noteInAudit(change: AuditNote): void {
+    noteInAudit(this.#pool.audit, { ...change, atMs: this.#ports.nowMs() })
+    this.#noteChange()
   }
 
   /** Carries out an operator's order to a key. It is on disk before it is answered. */

@@ -19,6 +19,7 @@ import type {
   UsageReply,
 } from './history/history-protocol.ts'
 import type {
+  AuditNote,
   AwaitReply,
   AwaitRequest,
   ControlRequest,
@@ -85,6 +86,8 @@ export interface PoolClient {
   audit(): Promise<PoolAnswer<readonly AuditEntry[]>>
   /** What operators are told of; null of an object that knows no alerts. */
   alerts(request: AlertsRequest): Promise<PoolAnswer<AlertsReply | null>>
+  /** Notes a change that an operator makes elsewhere than in the pool. */
+  noteInAudit(change: AuditNote): Promise<PoolAnswer<void>>
   /** The limits of a client and of its group, with what is used of them. */
   quotas(id: ClientId): Promise<PoolAnswer<readonly QuotaView[]>>
 }
@@ -130,6 +133,7 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
       withinLimit(() =>
         orIfMissing(async (): Promise<AlertsReply | null> => await stub().alerts(request), null),
       ),
+    noteInAudit: (change) => withinLimit(async () => await stub().noteInAudit(change)),
     quotas: (id) =>
       withinLimit(() =>
         orIfMissing(async (): Promise<readonly QuotaView[]> => await stub().quotas(id), []),

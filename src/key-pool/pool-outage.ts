@@ -55,6 +55,7 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     overview: () => ask(() => pool.overview()),
     audit: () => ask(() => pool.audit()),
     alerts: (request) => ask(() => pool.alerts(request)),
+    noteInAudit: (change) => ask(() => pool.noteInAudit(change)),
     quotas: (id) => ask(() => pool.quotas(id)),
   }
 }

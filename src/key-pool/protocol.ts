@@ -159,3 +159,11 @@ export const AWAIT_MS = 1_000
 export function boundedBy(most: number, wanted: number): number {
   return Number.isInteger(wanted) ? Math.min(Math.max(wanted, 0), most) : most
 }
+
+/** A change that an operator makes elsewhere than in the pool. */
+export interface AuditNote {
+  /** By what the operator signed in. */
+  readonly by: string
+  readonly what: string
+  readonly target: string
+}

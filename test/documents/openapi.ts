@@ -25,6 +25,7 @@ import {
   groupAnswer,
   groupsAnswer,
   purgeAnswer,
+  redriveAnswer,
   tokenAnswer,
   usedBudget,
 } from '../../src/admin/answer-schemas.ts'
@@ -76,6 +77,7 @@ const GIVEN = {
   UsageRow: usageRow,
   Usage: usageAnswer,
   Purged: purgeAnswer,
+  Redrive: redriveAnswer,
   Counters: counters,
   Key: keyAnswer,
   Account: accountAnswer,
@@ -287,6 +289,11 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     answer: 'Purged',
     faults: BODY,
   },
+  'POST /admin/api/batches/:id/redrive': {
+    summary: 'Sends the dead lines of a batch again.',
+    answer: 'Redrive',
+    faults: [404],
+  },
   'GET /admin/api/audit': {
     summary: 'The last thousand changes, the newest first.',
     answer: 'Audit',
@@ -297,7 +304,7 @@ const FAULTS = {
   400: 'The body, or the query, is not what it must be; the message names the field.',
   401: 'No valid admin token.',
   403: 'READ_TOKEN, and a call that is no GET.',
-  404: 'No such key, client, group, budget or address. Without ADMIN_TOKEN and READ_TOKEN, any path.',
+  404: 'No such key, client, group, budget, address or batch. Without ADMIN_TOKEN and READ_TOKEN, any path.',
   409: 'There is one already, CLIENT_KEYS holds it, or something else of it is in the way.',
   413: 'The body is too large.',
   503: "The pool's object does not answer. See Retry-After.",
@@ -308,7 +315,7 @@ const PARAMETERS = {
     name: 'id',
     in: 'path',
     required: true,
-    description: 'The name of the key, the client or the group.',
+    description: 'The name of the key, the client or the group, or the id of the batch.',
     schema: { type: 'string' },
   },
   period: {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { TestProject } from 'vitest/node'
 import { unstable_getMiniflareWorkerOptions as readWorkerOptions } from 'wrangler'
+import { joinBatches } from '../local/with-batches.ts'
 import { quietWranglerEnvironment, repositoryPath, wranglerPath } from '../local/wrangler-dev.ts'
 
 /** The Worker as it is deployed, and what `wrangler.toml` says of it. */
@@ -11,6 +12,8 @@ export interface BuiltWorker {
   readonly source: string
   /** As Miniflare takes them, in JSON. */
   readonly options: string
+  /** The same with the blocks that switch batches on. */
+  readonly optionsWithBatches: string
 }
 
 declare module 'vitest' {
@@ -38,6 +41,10 @@ async function build(): Promise<BuiltWorker> {
     env: { ...process.env, ...quietWranglerEnvironment, CI: '1' },
   })
   const source = await readFile(join(repositoryPath, FOLDER, 'index.js'), 'utf8')
-  const { workerOptions } = readWorkerOptions(join(repositoryPath, 'wrangler.toml'))
-  return { source, options: JSON.stringify(workerOptions) }
+  const optionsOf = (config: string) =>
+    JSON.stringify(readWorkerOptions(join(repositoryPath, config)).workerOptions)
+  return {
+    ...{ source, options: optionsOf('wrangler.toml') },
+    optionsWithBatches: optionsOf(joinBatches()),
+  }
 }

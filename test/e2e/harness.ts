@@ -51,6 +51,8 @@ export interface GatewayOptions {
   readonly vars?: Record<string, Json>
   /** Secrets that replace or extend the usual ones. An empty text means no secret. */
   readonly secrets?: Record<string, string>
+  /** Whether it has the bindings of `docs/batches.toml`. */
+  readonly batches?: true
   /** Whether its requests are traced. */
   readonly isTraced?: boolean
 }
@@ -173,7 +175,10 @@ export function useGateway(
 async function serve(upstream: Upstream, options: GatewayOptions = {}, serving: Serving = {}) {
   const { vars, secrets } = workerInput(upstream, options)
   const { isTraced = false } = options
-  const served = await serveWorker({ ...vars, ...secrets }, { isTraced, ...serving })
+  const served = await serveWorker(
+    { ...vars, ...secrets },
+    { isTraced, withBatches: options.batches, ...serving },
+  )
   const { origin, platform, logs, spans, close } = served
   const gateway: Gateway = {
     ...gatewayOf(logs, platform, (path, init) => fetch(origin + path, init)),

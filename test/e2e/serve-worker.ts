@@ -42,6 +42,8 @@ export interface Serving {
   readonly entry?: string | null
   /** Whether its requests are traced, as by `observability.traces`: spans go to a Worker of their own. */
   readonly isTraced?: boolean
+  /** Whether it has the bindings of `docs/batches.toml`. */
+  readonly withBatches?: boolean | undefined
 }
 
 const SPAN = '@span '
@@ -73,10 +75,10 @@ const TAIL = {
  */
 export async function serveWorker(
   bindings: Readonly<Record<string, unknown>>,
-  { entry = null, isTraced = false }: Serving = {},
+  { entry = null, isTraced = false, withBatches = false }: Serving = {},
 ): Promise<ServedWorker> {
-  const { source, options } = inject('builtWorker')
-  const worker = JSON.parse(options)
+  const { source, options, optionsWithBatches } = inject('builtWorker')
+  const worker = JSON.parse(withBatches ? optionsWithBatches : options)
   const lines: LogLine[] = []
   const spans = new Map<string, SpanRecord>()
   const esModule = (path: string, contents: string) =>
@@ -120,6 +122,7 @@ export async function serveWorker(
   }
 }
 
+const CLASSES: Readonly<Record<string, string>> = { KEY_POOL: 'KeyPool', BATCHES: 'Batch' }
 interface TailEvent {
   readonly within: string
   readonly type: string
@@ -139,7 +142,7 @@ function noteSpan(spans: Map<string, SpanRecord>, event: TailEvent): void {
 }
 
 function platformOf(miniflare: Miniflare, origin: string): Platform {
-  const classOf = (binding: string) => (binding === 'KEY_POOL' ? 'KeyPool' : binding)
+  const classOf = (binding: string) => CLASSES[binding] ?? binding
   return {
     getEnv: () => miniflare.getBindings(NAME),
     async scheduled({ cron = '' } = {}) {

@@ -40,7 +40,6 @@ const MANAGEMENT = [
   'observability/destinations',
   'byok',
   'scim/v2/Users',
-  'files',
   'presets/x/chat/completions',
   'generation/content',
 ]
@@ -76,6 +75,18 @@ describe('a path of management', () => {
     }
     await expectNothingUpstream()
   })
+})
+
+describe('files and batches', () => {
+  test.each([...['files', 'files/file-1', 'files/file-1/content', 'batches', 'batches/batch_1']])(
+    'are the gateway’s own, and %s says that they are off',
+    async (path) => {
+      const response = await gateway().send(`/api/v1/${path}`)
+      expect(response.status).toBe(404)
+      expect(await errorOf(response)).toMatchObject({ metadata: { reason: 'batches_off' } })
+      await expectNothingUpstream()
+    },
+  )
 })
 
 describe('a path of inference', () => {

@@ -169,6 +169,7 @@ function questionsTo(
     control: (given) => call(() => host().control(given)),
     overview: () => call(() => host().overview()),
     audit: () => call(() => host().audit()),
+    noteInAudit: (change) => call(() => host().noteInAudit(change)),
     quotas: (id) => call(() => host().quotas(id)),
     alerts: (given) => call(() => host().alerts(given)),
   }

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatEnvFile } from './env-file.ts'
+import { joinBatches } from './with-batches.ts'
 import { startCron, startWranglerDev, type WranglerDev } from './wrangler-dev.ts'
 
 /** The keys of the simulator's default world, in the gateway's configuration. */
@@ -67,7 +68,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     await writeFile(envFilePath, formatEnvFile(gatewayEnvironment(simulator.url, options)))
     const gateway = await startWranglerDev({
       name: 'The gateway',
-      configPath: 'wrangler.toml',
+      configPath: joinBatches(),
       port: options.gatewayPort ?? 0,
       envFilePath,
       persistPath: join(directory, 'gateway'),

@@ -12,6 +12,7 @@ import {
   startStack,
 } from './stack.ts'
 import { costlyGreeting, costWarning, simulatedGreeting } from './start-text.ts'
+import { joinBatches } from './with-batches.ts'
 import {
   isPortTaken,
   portOfReadyMessage,
@@ -64,7 +65,11 @@ async function runAgainstOpenRouter(
   bindings: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   console.log(costWarning(bindings.UPSTREAM_URL))
-  const dev = [wranglerPath, 'dev', '--env', '', '--port', `${port}`, quietCron]
+  const dev = [
+    ...[wranglerPath, 'dev', '--env', '', '--port', `${port}`, quietCron],
+    // Where they are without batches: beside wrangler.toml.
+    ...['--config', joinBatches(), '--env-file', '.dev.vars', '--persist-to', '.wrangler/state'],
+  ]
   const child = spawn(process.execPath, dev, {
     cwd: repositoryPath,
     env: { ...process.env, ...quietWranglerEnvironment },

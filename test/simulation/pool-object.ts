@@ -167,6 +167,7 @@ export class PoolObject {
         call(async () => this.#watched('order', null, ({ host }) => host.control(given))),
       overview: () => plain((host) => host.overview()),
       audit: () => plain((host) => host.audit()),
+      noteInAudit: (change) => plain((host) => host.noteInAudit(change)),
       quotas: (id) => plain((host) => host.quotas(id)),
       alerts: (given) => plain((host) => host.alerts(given)),
     }

@@ -8,6 +8,7 @@ export const GATEWAY_ERRORS = {
   budget_unpriceable: 402,
   model_not_allowed: 403,
   not_found: 404,
+  batches_off: 404,
   body_too_large: 413,
   request_timeout: 408,
   overloaded: 503,

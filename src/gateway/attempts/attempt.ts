@@ -94,8 +94,7 @@ export async function attempt(
   limits: AttemptLimits,
 ): Promise<Attempt> {
   const { shape, parts, promptTokens } = expected
-  call.arm('headers', limits.headersMs)
-  const opened = await call.open()
+  const opened = await call.open(limits.headersMs)
   if (opened.kind !== 'response') return ended(opened, usageOfCut(expected))
   const { response } = opened
   const head = { status: response.status, headers: response.headers }

@@ -24,8 +24,11 @@ export type Read =
  * promise would leave one reaction behind per chunk.)
  */
 export interface UpstreamCall {
-  /** Waits for the response headers. Never throws. */
-  open(): Promise<Opened>
+  /**
+   * Waits for the response headers, no longer than `headersMs` from when the call goes out. Never
+   * throws.
+   */
+  open(headersMs: number): Promise<Opened>
   /** How long the response headers took, in milliseconds; null before they came. */
   headersMs(): number | null
   /** OpenRouter's id of the answer that has begun; null before, or without one. */
@@ -107,12 +110,17 @@ export function createUpstreamCall(
   return {
     headersMs: () => headersMs,
     generationId: () => generationId,
-    async open() {
-      const beganMs = ports.nowMs()
+    async open(limitMs) {
+      let beganMs = 0
       const { signal } = controller
       const request = { ...unsent, signal }
       unsent = null
-      const response = ports.fetch(url, request).then(
+      const send = () => {
+        beganMs = ports.nowMs()
+        clock.arm('headers', limitMs)
+        return ports.fetch(url, request)
+      }
+      const response = (ports.inTurn === undefined ? send() : ports.inTurn(send)).then(
         (value): Opened => ({ kind: 'response', response: value }),
         (): Opened => ({ kind: 'network' }),
       )

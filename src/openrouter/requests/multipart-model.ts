@@ -55,7 +55,8 @@ export function formModelSpan(body: Uint8Array, contentType: string): Span | nul
   return length > 0 && length <= MAX_MODEL_BYTES ? model.content : null
 }
 
-function boundaryOf(contentType: string): string | null {
+/** The boundary that a form's header names; null if it names none that can be used. */
+export function boundaryOf(contentType: string): string | null {
   const type = /^\s*multipart\/form-data\s*(?=;)/i.exec(contentType)
   const quoted = type && parametersOf(contentType.slice(type[0].length))?.get('boundary')
   const boundary = quoted?.replaceAll(/\\(.)/g, '$1')
@@ -84,7 +85,7 @@ function textFieldOf(headers: string): string | null {
  * The parameters of a header's value (`; name="model"; …`), with names in lower case.
  * @returns null if the text has anything else, or a parameter twice
  */
-function parametersOf(text: string): ReadonlyMap<string, string> | null {
+export function parametersOf(text: string): ReadonlyMap<string, string> | null {
   const parameters = new Map<string, string>()
   let end = 0
   for (const match of text.matchAll(/\s*;\s*([^\s;=",]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))/gy)) {

@@ -1,0 +1,41 @@
+import type { Context } from 'hono'
+import { HonoBase } from 'hono/hono-base'
+import { RegExpRouter } from 'hono/router/reg-exp-router'
+import { batchBindingsOf } from '../batches/bindings.ts'
+import { batchObjectName } from '../batches/progress/batch-record.ts'
+import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
+import type { HttpEnvironment } from '../http/context.ts'
+import { errorResponse } from '../http/error-response.ts'
+
+/** `batches` of the admin API. */
+export function batchAdmin(): HonoBase<HttpEnvironment> {
+  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+  routes.post('/batches/:id/redrive', redrive)
+  return routes
+}
+
+/** Anything else is no batch, and would make an object. */
+const BATCH_ID = /^batch_[0-9a-f]{32}$/
+
+/** Sends a batch's dead lines again. */
+async function redrive(c: Context<HttpEnvironment>): Promise<Response> {
+  const id = c.req.param('id') ?? ''
+  const bindings = batchBindingsOf(c.env)
+  if (bindings === null) {
+    return errorResponse(c, gatewayError('batches_off', 'This gateway has no batches.'))
+  }
+  if (!BATCH_ID.test(id)) return unknown(c)
+  const batch = bindings.BATCHES.getByName(batchObjectName(id))
+  if ((await batch.view()) === null) return unknown(c)
+  // In the audit first: what cannot be noted is not done.
+  const by = c.var.operator
+  const noted = await c.var.gateway.pool.noteInAudit({ by, what: 'redrive', target: `batch:${id}` })
+  if (noted.kind === 'unavailable') {
+    return errorResponse(c, poolUnavailable("The pool's object does not answer now. Try again."))
+  }
+  return c.json({ redriven: (await batch.redrive()) ?? 0 })
+}
+
+function unknown(c: Context<HttpEnvironment>): Response {
+  return errorResponse(c, gatewayError('not_found', 'There is no batch with that id.'))
+}

@@ -1,0 +1,105 @@
+import { DurableObject } from 'cloudflare:workers'
+import { logBatchEnd, logBug } from '../../http/log.ts'
+import { bucketPort, readBytes } from '../files/bucket.ts'
+import type { FileList, FileListBindings } from '../files/file-list-object.ts'
+import type { LineRange } from '../files/line-ranges.ts'
+import { fileKey, fileListName } from '../files/stored-file.ts'
+import { BatchHost, type BatchView, type ClaimReply } from './batch-host.ts'
+import { type BatchRecord, batchObjectName } from './batch-record.ts'
+import { BatchRows, type LineResult } from './batch-rows.ts'
+import type { DeadLine, RangeMessage } from './range-message.ts'
+
+/** What it needs of `docs/batches.toml`. */
+export interface BatchObjectBindings extends FileListBindings {
+  readonly BATCH_LINES: Queue<RangeMessage>
+  readonly DEAD_LINES: Queue<DeadLine>
+  readonly FILE_LISTS: DurableObjectNamespace<FileList>
+}
+
+/** The Durable Object of one batch. What it does is in its host. */
+export class Batch extends DurableObject<BatchObjectBindings> {
+  readonly #host: BatchHost
+  /** The alarm that is set, as far as this object knows. */
+  #wakesAtMs = Number.POSITIVE_INFINITY
+
+  constructor(ctx: DurableObjectState, env: BatchObjectBindings) {
+    super(ctx, env)
+    const { sql } = ctx.storage
+    const batchId = () => ctx.id.name?.slice(batchObjectName('').length) ?? ''
+    this.#host = new BatchHost({
+      nowMs: () => Date.now(),
+      rows: new BatchRows({ exec: (query, ...values) => sql.exec(query, ...values) }),
+      wakeAt: (atMs) => this.#wakeAt(atMs),
+      async send(rangeIds) {
+        const messages = rangeIds.map((rangeId) => ({
+          body: { version: 1 as const, batchId: batchId(), rangeId },
+        }))
+        await env.BATCH_LINES.sendBatch(messages)
+      },
+      async sendDead(line) {
+        await env.DEAD_LINES.send({ version: 1, batchId: batchId(), line })
+      },
+      async readRange({ clientId, inputFileId }, range) {
+        return await readBytes(env.FILES, fileKey(clientId, inputFileId), range)
+      },
+      files: bucketPort(env.FILES),
+      async keepFile(clientId, file) {
+        await env.FILE_LISTS.getByName(fileListName(clientId)).keep(file, null)
+      },
+      async setOver({ clientId, id }, isOver) {
+        await env.FILE_LISTS.getByName(fileListName(clientId)).setOver(id, isOver)
+      },
+      logBug: (bug) => logBug(undefined, bug),
+      logEnd: logBatchEnd,
+    })
+  }
+
+  create(record: BatchRecord, ranges: readonly LineRange[]): BatchView {
+    return this.#host.create(record, ranges)
+  }
+
+  view(): BatchView | null {
+    return this.#host.view()
+  }
+
+  claim(rangeId: number, token: string): ClaimReply | null {
+    return this.#host.claim(rangeId, token)
+  }
+
+  renew(rangeId: number, token: string): boolean {
+    return this.#host.renew(rangeId, token)
+  }
+
+  record(rangeId: number, line: number, result: LineResult): 'recorded' | 'repeated' {
+    return this.#host.record(rangeId, line, result)
+  }
+
+  giveBack(
+    rangeId: number,
+    token: string,
+    after: { readonly tries: ReadonlyMap<number, number>; readonly delayMs: number },
+  ): void {
+    this.#host.giveBack(rangeId, token, after)
+  }
+
+  cancel() {
+    return this.#host.cancel()
+  }
+
+  async redrive(): Promise<number | null> {
+    return await this.#host.redrive()
+  }
+
+  override async alarm(): Promise<void> {
+    this.#wakesAtMs = Number.POSITIVE_INFINITY
+    await this.#host.look()
+  }
+
+  /** The alarm is a row, and each change of it is one written: an earlier one stays. */
+  #wakeAt(atMs: number): void {
+    if (this.#wakesAtMs <= atMs) return
+    this.#wakesAtMs = atMs
+    // An object that is evicted has its alarm all the same.
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.max(atMs, Date.now())))
+  }
+}

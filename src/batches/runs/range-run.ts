@@ -1,0 +1,175 @@
+import type { BatchLine } from '../files/batch-lines.ts'
+import type { LineResult } from '../progress/batch-rows.ts'
+import { CLAIM_MS } from '../progress/batch-state.ts'
+import { type LineEnd, verdictOf } from './verdict.ts'
+
+/** What a run needs of the world. */
+export interface RangePorts {
+  nowMs(): number
+  random(): number
+  /** Waits. */
+  wait(ms: number): Promise<void>
+  /** Runs one line: the whole journey of its request. Never rejects. */
+  runLine(line: BatchLine): Promise<LineEnd & { readonly result: (isGood: boolean) => LineResult }>
+  /** Each of these asks the batch's object, and may reject. */
+  renew(): Promise<boolean>
+  record(line: number, result: LineResult): Promise<unknown>
+  giveBack(after: {
+    readonly tries: ReadonlyMap<number, number>
+    readonly delayMs: number
+  }): Promise<void>
+}
+
+export interface Job {
+  readonly line: BatchLine
+  tries: number
+}
+
+/** The most lines of an invocation that are under way. Of their calls, four wait for headers. */
+const MAX_WIDTH = 8
+
+/** The platform ends an invocation after fifteen minutes. A request may take ten. */
+const BEGIN_WITHIN_MS = 4 * 60_000
+
+/** A line waits so long within the invocation. What takes longer is sent again by the object. */
+const MAX_PAUSE_MS = 5_000
+
+/** After so long without room for any line, the range is given back, for so long. */
+const PATIENCE_MS = 15_000
+const MIN_ABSENCE_MS = 3_000
+const MAX_ABSENCE_MS = 10_000
+
+const RECORD_TRIES = 6
+
+/**
+ * Runs the lines of a claimed range, some at a time. While nobody has room for them only one asks, since
+ * each question costs the pool as much as a request. What has not run when it ends is given back.
+ */
+export class RangeRun {
+  readonly #ports: RangePorts
+  readonly #waiting: Job[]
+  /** Lines that wait for longer than the invocation may. */
+  readonly #left: Job[] = []
+  readonly #beginUntilMs: number
+  #delayMs = 0
+  #width = MAX_WIDTH
+  #running = 0
+  /** Since when no line had room; null if the last one had. */
+  #refusedSinceMs: number | null = null
+  #mayBegin = true
+  readonly #ended = Promise.withResolvers<void>()
+
+  constructor(jobs: readonly Job[], ports: RangePorts) {
+    this.#waiting = [...jobs]
+    this.#ports = ports
+    this.#beginUntilMs = ports.nowMs() + BEGIN_WITHIN_MS
+  }
+
+  /** @throws if a result could not be recorded: the batch's object does not answer */
+  async run(): Promise<void> {
+    const heart = this.#beat()
+    try {
+      this.#beginNext()
+      await this.#ended.promise
+    } finally {
+      this.#mayBegin = false
+      heart.stop()
+    }
+    const left = [...this.#left, ...this.#waiting]
+    if (left.length === 0) return
+    const tries = new Map(left.map(({ line, tries: count }) => [line.line, count] as const))
+    await this.#ports.giveBack({ tries, delayMs: this.#delayMs })
+  }
+
+  #beginNext(): void {
+    while (this.#running < this.#width && this.#isOpen()) {
+      const job = this.#waiting.shift()
+      if (job === undefined) break
+      this.#running += 1
+      this.#serve(job)
+        .finally(() => {
+          this.#running -= 1
+        })
+        .then(() => this.#beginNext(), this.#ended.reject)
+    }
+    if (this.#running === 0) this.#ended.resolve()
+  }
+
+  #isOpen(): boolean {
+    return this.#mayBegin && this.#ports.nowMs() < this.#beginUntilMs
+  }
+
+  async #serve(job: Job): Promise<void> {
+    const end = await this.#ports.runLine(job.line)
+    const verdict = verdictOf(end, job.tries, this.#ports.random)
+    switch (verdict.kind) {
+      case 'ended':
+        this.#refusedSinceMs = null
+        this.#width = Math.min(MAX_WIDTH, this.#width + 1)
+        return await this.#record(job.line.line, end.result(verdict.outcome === 'completed'))
+      case 'again':
+        job.tries += 1
+        return await this.#later(job, verdict.afterMs)
+      case 'refused':
+        return await this.#refused(job, verdict.afterMs)
+    }
+  }
+
+  async #later(job: Job, afterMs: number): Promise<void> {
+    if (afterMs > MAX_PAUSE_MS) {
+      this.#left.push(job)
+      this.#delayMs = Math.max(this.#delayMs, afterMs)
+      return
+    }
+    await this.#ports.wait(afterMs)
+    this.#waiting.push(job)
+  }
+
+  async #refused(job: Job, afterMs: number): Promise<void> {
+    const { nowMs, random, wait } = this.#ports
+    this.#width = 1
+    this.#refusedSinceMs ??= nowMs()
+    this.#waiting.unshift(job)
+    const patienceMs = this.#refusedSinceMs + PATIENCE_MS - nowMs()
+    if (afterMs > patienceMs) {
+      // Jitter, so that ranges that were refused together do not come back together.
+      const absenceMs = Math.min(MAX_ABSENCE_MS, Math.max(MIN_ABSENCE_MS, afterMs))
+      this.#delayMs = Math.max(this.#delayMs, absenceMs * (0.5 + random() / 2))
+      this.#mayBegin = false
+      return
+    }
+    await wait(Math.min(MAX_PAUSE_MS, afterMs * (0.75 + random() / 2)))
+  }
+
+  /** The answer is paid for, so it is not given up at once. */
+  async #record(line: number, result: LineResult): Promise<void> {
+    for (let failures = 0; ; failures += 1) {
+      try {
+        await this.#ports.record(line, result)
+        return
+      } catch (error) {
+        if (failures + 1 >= RECORD_TRIES) throw error
+        await this.#ports.wait(250 * 2 ** failures)
+      }
+    }
+  }
+
+  /** Says a word to the batch's object now and then, and hears whether the batch still runs. */
+  #beat(): { stop(): void } {
+    let isOver = false
+    const beat = async () => {
+      await this.#ports.wait(CLAIM_MS / 3)
+      while (!isOver) {
+        const mayGoOn = await this.#ports.renew().catch(() => true)
+        if (!mayGoOn) this.#mayBegin = false
+        await this.#ports.wait(CLAIM_MS / 3)
+      }
+    }
+    beat().catch(() => undefined)
+    return {
+      stop() {
+        isOver = true
+      },
+    }
+  }
+}
