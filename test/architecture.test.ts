@@ -142,6 +142,10 @@ describe('rooms', () => {
       'hono',
       'zod',
     ],
+    'admin/alerts': [
+      ...['balancing/*', 'config/alerts', 'key-pool/alerts', 'gateway/*', 'http', 'admin', 'hono'],
+      'zod',
+    ],
     'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono', 'batches/routes'],
     index: [

@@ -82,7 +82,7 @@ describe('what has to be written down', () => {
     expect(takeChanges(pool.state)).toEqual({
       ...{ keys: [], accounts: [], models: null, spends: new Map() },
       ...{ budgets: new Map(), clients: new Map(), groups: new Map(), audit: new Map() },
-      ...{ alerts: new Map(), deliveries: new Map() },
+      ...{ alerts: new Map(), deliveries: new Map(), purges: null },
     })
   })
 
@@ -96,7 +96,7 @@ describe('what has to be written down', () => {
     expect(takeChanges(pool.state)).toEqual({
       ...{ keys: [], accounts: [], models: null, spends: new Map() },
       ...{ budgets: new Map(), clients: new Map(), groups: new Map(), audit: new Map() },
-      ...{ alerts: new Map(), deliveries: new Map() },
+      ...{ alerts: new Map(), deliveries: new Map(), purges: null },
     })
   })
 
