@@ -2,6 +2,8 @@ import { createMiddleware } from 'hono/factory'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { clientRoutes } from './admin/client-routes.ts'
+import { events, pageRoutes } from './admin/dashboard/page-routes.ts'
+import { privateHeaders } from './admin/private-headers.ts'
 import { signIn } from './admin/sign-in.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
@@ -28,12 +30,15 @@ import { API_SHAPES } from './openrouter/shapes/shape-registry.ts'
 export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   const app = new HonoBase<HttpEnvironment>({ getPath: normalisedPath, router: new RegExpRouter() })
   app.use(responseHeaders)
+  app.use('/admin/*', privateHeaders)
   app.use(configure(ports))
   app.get('/healthz', healthz)
   const lists = createLists()
   const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn)
   app.route('/admin/api', clientRoutes())
+  app.get('/admin/api/events', events)
+  app.route('/admin', pageRoutes())
   for (const prefix of PREFIXES) {
     for (const path of ['models', 'embeddings/models'])
       app.use(`${prefix}/${path}`, logged, allowed)

@@ -83,8 +83,9 @@ describe('rooms', () => {
     ],
     admin: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
-      ...['hono', 'zod'],
+      ...['admin/sign-in', 'hono', 'zod'],
     ],
+    'admin/sign-in': ['balancing/*', 'config', 'gateway/*', 'http', 'hono', 'zod'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool'],
   }

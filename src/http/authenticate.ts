@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { type Caller, callerWithoutLimits } from '../balancing/clients/caller.ts'
 import { clientId } from '../balancing/ids.ts'
+import { mayMakeClients } from '../config/config.ts'
 import { sha256Hex } from '../config/secrets.ts'
 import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
 import { type DirectoryAccess, findClient } from './client-directory.ts'
@@ -87,7 +88,7 @@ async function ask(
   tokens: readonly string[],
 ): Promise<Caller | 'unreachable' | null> {
   const { config, directory, pool, ports, leases } = c.var.gateway
-  if (config.admin.writers.length === 0) return null
+  if (!mayMakeClients(config)) return null
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
   const access: DirectoryAccess = {
     pool,

@@ -1,7 +1,7 @@
 import { type Caller, callerOf } from '../balancing/clients/caller.ts'
 import type { KeyId } from '../balancing/ids.ts'
 import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
-import { type Config, type ConfigResult, readConfig } from '../config/config.ts'
+import { type Config, type ConfigResult, mayMakeClients, readConfig } from '../config/config.ts'
 import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/secret-redaction.ts'
 import { ByteBudget, ISOLATE_BYTES } from '../gateway/byte-budget.ts'
 import type { JourneyContext } from '../gateway/inference-request.ts'
@@ -121,10 +121,10 @@ function callersOf({ clients, groups }: Config): ReadonlyMap<string, Caller> {
 
 /** Whether anybody's money is counted, so that prices have to be known. */
 export function hasBudgets({ config }: Pick<Gateway, 'config'>): boolean {
-  const { keys, clients, groups, admin } = config
+  const { keys, clients, groups } = config
   return (
     // Clients that are made at run time may have budgets.
-    admin.writers.length > 0 ||
+    mayMakeClients(config) ||
     keys.some((key) => key.config.maxSpend !== null) ||
     [...clients, ...groups].some(({ budgets }) => budgets.length > 0)
   )

@@ -1,0 +1,104 @@
+import type { Context } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import { HonoBase } from 'hono/hono-base'
+import { RegExpRouter } from 'hono/router/reg-exp-router'
+import { gatewayError, poolUnavailable } from '../../gateway/answers/gateway-error.ts'
+import type { HttpEnvironment } from '../../http/context.ts'
+import { logged } from '../../http/error-response.ts'
+import { clientAnswer, groupAnswer } from '../client-answers.ts'
+import { asset } from './assets.ts'
+import { dashboardPage, livePartsOf, rowOrder } from './dashboard-page.tsx'
+import { eventText, liveEvents, type Telling } from './events.ts'
+import { look } from './feed.ts'
+import { messagePage } from './message-page.tsx'
+import {
+  operatorsOnly,
+  signInByForm,
+  signInForm,
+  signOut,
+  whereOperatorsAre,
+} from './sign-in-pages.tsx'
+
+type AdminContext = Context<HttpEnvironment>
+
+/** A form has some short fields. */
+const MAX_FORM_BYTES = 16 * 1024
+
+/** The operators' pages. Without a script each form still works. */
+export function pageRoutes(): HonoBase<HttpEnvironment> {
+  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+  const form = bodyLimit({ maxSize: MAX_FORM_BYTES, onError: tooLarge })
+  routes.get('/assets/:name', asset)
+  routes.get('/sign-in', logged, whereOperatorsAre, signInForm)
+  routes.post('/sign-in', logged, whereOperatorsAre, form, signInByForm)
+  routes.post('/sign-out', logged, whereOperatorsAre, signOut)
+  routes.get('/', logged, whereOperatorsAre, operatorsOnly, dashboard)
+  return routes
+}
+
+/** `GET events` of the admin API: the whole pool, or what changes on the page. */
+export function events(c: AdminContext): Response {
+  return liveEvents(
+    c,
+    c.req.query('view') === 'page' ? pageTelling(c) : poolTelling(),
+    c.var.signedInUntilMs,
+  )
+}
+
+function poolTelling(): Telling {
+  return ({ pool, isStale }) => {
+    if (isStale) return eventText('stale', {})
+    return pool === null ? '' : eventText('pool', pool)
+  }
+}
+
+function pageTelling({ var: { mayWrite } }: AdminContext): Telling {
+  let before: ReadonlyMap<string, string> = new Map()
+  let orderBefore = ''
+  return (sight) => {
+    if (sight.pool === null) return ''
+    const parts = livePartsOf(sight, sight.pool, mayWrite)
+    const changed = [...parts].filter(([id, html]) => before.get(id) !== html)
+    const order = rowOrder(sight.pool)
+    const isReordered = orderBefore !== order.join()
+    before = parts
+    orderBefore = order.join()
+    if (changed.length === 0 && !isReordered) return ''
+    return eventText('page', {
+      parts: Object.fromEntries(changed),
+      ...(isReordered ? { order } : {}),
+    })
+  }
+}
+
+async function dashboard(c: AdminContext): Promise<Response> {
+  const { gateway, operator, mayWrite } = c.var
+  const [sight, listed] = await Promise.all([
+    look(gateway),
+    gateway.pool.manageClients({ order: { kind: 'list' }, by: operator }),
+  ])
+  if (sight.pool === null) {
+    return await messagePage(
+      c,
+      poolUnavailable('The pool’s object does not answer now. Try again.'),
+    )
+  }
+  const all = listed.kind === 'answer' && listed.value.kind === 'all' ? listed.value : null
+  const page = dashboardPage({
+    operator,
+    mayWrite,
+    sight,
+    pool: sight.pool,
+    clients: {
+      clients: all?.clients.map(clientAnswer) ?? [],
+      groups: all?.groups.map(groupAnswer) ?? [],
+    },
+    explain: { fields: { model: '', client: '', conversation: '' }, explanation: null },
+    done: null,
+  })
+  return c.html(page)
+}
+
+function tooLarge(c: AdminContext): Response | Promise<Response> {
+  return messagePage(c, gatewayError('body_too_large', 'That form is too long.'))
+}
