@@ -21,7 +21,7 @@ const files = execFileSync(
   .split('\n')
   .filter((path) => path !== '' && existsSync(join(root, path)))
 
-const sources = files.filter((path) => path.startsWith('src/') && path.endsWith('.ts'))
+const sources = files.filter((path) => path.startsWith('src/') && /\.tsx?$/.test(path))
 
 describe('rooms', () => {
   /**
@@ -85,8 +85,11 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['admin/sign-in', 'hono', 'zod'],
     ],
+    'admin/dashboard': [
+      ...['balancing/*', 'config', 'gateway/*', 'http', 'admin', 'admin/sign-in', 'hono'],
+    ],
     'admin/sign-in': ['balancing/*', 'config', 'gateway/*', 'http', 'hono', 'zod'],
-    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin', 'hono'],
+    app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool'],
   }
 
@@ -203,7 +206,7 @@ describe('files', () => {
 
   it('have a name of their own, but for a test, which has that of what it tests', () => {
     // The simulator is a program of its own: the fake of a shape is named as the shape is.
-    const code = files.filter((path) => /^(src|test)\/.*\.ts$/.test(path))
+    const code = files.filter((path) => /^(src|test)\/.*\.tsx?$/.test(path))
     const named = code.filter((path) => !/\.test\.ts$|^test\/simulator\//.test(path))
     const namesakes = [...Map.groupBy(named, (path) => basename(path))].filter(
       ([, paths]) => paths.length > 1,

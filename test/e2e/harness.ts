@@ -45,6 +45,8 @@ export interface GatewayOptions {
   readonly vars?: Record<string, Json>
   /** Secrets that replace or extend the usual ones. An empty text means no secret. */
   readonly secrets?: Record<string, string>
+  /** Whether the operators' pages have their script and style. */
+  readonly assets?: true
 }
 
 /** The built Worker behind a real port, with its own pool. */
@@ -166,7 +168,8 @@ async function serve(
   entry: string | null = null,
 ) {
   const { vars, secrets } = workerInput(upstream, options)
-  const { origin, platform, logs, close } = await serveWorker({ ...vars, ...secrets }, entry)
+  const bindings = { ...vars, ...secrets }
+  const { origin, platform, logs, close } = await serveWorker(bindings, entry, options.assets)
   const gateway: Gateway = {
     ...gatewayOf(logs, platform, (path, init) => fetch(origin + path, init)),
     origin,

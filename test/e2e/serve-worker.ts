@@ -30,13 +30,15 @@ const NAME = 'switchyard'
  *
  * @param bindings variables and secrets
  * @param entry a module that stands before `./index.js`, which is the Worker
+ * @param hasAssets whether it has its static assets, which put two more Workers before it
  */
 export async function serveWorker(
   bindings: Readonly<Record<string, unknown>>,
   entry: string | null = null,
+  hasAssets = false,
 ): Promise<ServedWorker> {
   const { source, options } = inject('builtWorker')
-  const worker = JSON.parse(options)
+  const { assets, ...worker } = JSON.parse(options)
   const lines: LogLine[] = []
   const esModule = (path: string, contents: string) =>
     ({ type: 'ESModule', path, contents }) as const
@@ -52,6 +54,7 @@ export async function serveWorker(
       workers: [
         {
           ...worker,
+          ...(hasAssets ? { assets } : {}),
           name: NAME,
           // Of several modules the first one is the Worker's entry.
           modules: [

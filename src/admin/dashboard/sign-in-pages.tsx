@@ -7,6 +7,7 @@ import { notServed } from '../../http/unserved.ts'
 import { admissionByToken, admissionOf, hasOperators, isCrossSite } from '../sign-in/operator.ts'
 import { beginSession, endSession } from '../sign-in/session.ts'
 import { remember, tooManyGuesses, writeRefusal } from '../sign-in.ts'
+import { formFields } from './form-fields.ts'
 import { documentOf, Layout } from './layout.tsx'
 import { messagePage } from './message-page.tsx'
 
@@ -46,6 +47,8 @@ function formPage(c: AdminContext, fault: string | null, status: 200 | 401 | 403
           )}
           {hasTokens && (
             <form method="post" action="/admin/sign-in" class="fields">
+              {/* By it, browsers and password managers tell apart what they keep. */}
+              <input name="username" autocomplete="username" value="operator" hidden />
               <label>
                 ADMIN_TOKEN, or READ_TOKEN to look only{' '}
                 <input
@@ -73,7 +76,7 @@ function formPage(c: AdminContext, fault: string | null, status: 200 | 401 | 403
 export async function signInByForm(c: AdminContext): Promise<Response> {
   // Another site must not sign somebody in either: what is done then would be another's.
   if (isCrossSite(c)) return await formPage(c, 'Sign in from this page.', 403)
-  const token = new URLSearchParams(await c.req.text()).get('token')?.trim() ?? ''
+  const token = (await formFields(c))('token')
   const admission = admissionByToken(c, token)
   switch (admission.kind) {
     case 'too_many_guesses': {
