@@ -48,6 +48,8 @@ interface Operation {
   readonly isBodyOptional?: true
   readonly status?: 200 | 201 | 204
   readonly answer?: keyof typeof GIVEN
+  /** Whether the answer is a stream of server-sent events. */
+  readonly isStream?: true
   /** What may be wrong with it, besides what may be wrong with any. */
   readonly faults?: readonly (400 | 404 | 409 | 413)[]
 }
@@ -69,6 +71,11 @@ const increased: Operation = {
 
 /** By method and path, as the app names its routes. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
+  'GET /admin/api/events': {
+    summary:
+      'Server-sent events: `pool` once a second, `stale` while the pool’s object does not answer. The stream ends after five minutes; connect again.',
+    isStream: true,
+  },
   'GET /admin/api/clients': {
     summary: 'All clients, with what they have used.',
     answer: 'Clients',
@@ -132,10 +139,11 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
 const FAULTS = {
   400: 'The body is not what it must be; the message names the field.',
   401: 'No valid admin token.',
-  403: 'READ_TOKEN, and a call that is no GET.',
+  403: 'READ_TOKEN, and a call that is no GET; or a browser that was sent here by another site.',
   404: 'No such client, group or budget. Without ADMIN_TOKEN and READ_TOKEN, any path.',
   409: 'There is one already, CLIENT_KEYS holds it, or something else of it is in the way.',
   413: 'The body is too large.',
+  429: 'Too many wrong tokens came from this network. See Retry-After.',
   503: "The pool's object does not answer. See Retry-After.",
 }
 
@@ -190,7 +198,7 @@ export function openApi(): object {
       title: 'Switchyard: admin API',
       version: '1',
       description:
-        'For operators. It is there while ADMIN_TOKEN or READ_TOKEN is set. ADMIN_TOKEN opens all of it, READ_TOKEN every GET.',
+        'For operators. It is there while ADMIN_TOKEN, READ_TOKEN or Cloudflare Access is set up. ADMIN_TOKEN and Access open all of it, READ_TOKEN every GET.',
     },
     security: [{ adminToken: [] }],
     paths: pathsOf(),
@@ -205,7 +213,7 @@ export function openApi(): object {
           status,
           {
             description,
-            ...(status === '503'
+            ...(['429', '503'].includes(status)
               ? { headers: { 'Retry-After': { schema: { type: 'integer' } } } }
               : {}),
             content: contentOf('Error'),
@@ -229,12 +237,12 @@ function pathsOf(): object {
 }
 
 function operationOf(method: string, route: string, operation: Operation): object {
-  const { summary, body, isBodyOptional, status = 200, answer, faults = [] } = operation
+  const { summary, body, isBodyOptional, status = 200, answer, isStream, faults = [] } = operation
   const parameters = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
     return { $ref: `#/components/parameters/${name}` }
   })
   const isRead = method === 'GET'
-  const statuses = [...faults, 401, ...(isRead ? [] : [403]), 503].toSorted((a, b) => a - b)
+  const statuses = [...faults, 401, ...(isRead ? [] : [403]), 429, 503].toSorted((a, b) => a - b)
   return {
     summary,
     ...(isRead ? { security: [{ adminToken: [] }, { readToken: [] }] } : {}),
@@ -246,6 +254,7 @@ function operationOf(method: string, route: string, operation: Operation): objec
       [status]: {
         description: status === 204 ? 'Done.' : summary,
         ...(answer === undefined ? {} : { content: contentOf(answer) }),
+        ...(isStream ? { content: { 'text/event-stream': { schema: { type: 'string' } } } } : {}),
       },
       ...Object.fromEntries(
         statuses.map((fault) => [fault, { $ref: `#/components/responses/${fault}` }]),

@@ -10,6 +10,7 @@ const NAMES: ReadonlySet<string> = new Set([
   'dashboard.js',
   'api-docs.js',
   'icon.svg',
+  'openapi.json',
 ])
 
 /**

@@ -125,8 +125,9 @@ function Credit({ credit }: { credit: CreditSnapshot | null }) {
   )
 }
 
-function Actions({ keyShown: { id } }: { keyShown: KeySnapshot }) {
-  const verbs = ['pause', 'drain', 'reset'] as const
+function Actions({ keyShown: { id, reason } }: { keyShown: KeySnapshot }) {
+  const isHalted = reason === 'paused' || reason === 'draining'
+  const verbs = isHalted ? ['resume', 'reset'] : ['pause', 'drain', 'reset']
   return (
     <span class="actions">
       {verbs.map((verb) => (

@@ -6,6 +6,7 @@ import { gatewayError, poolUnavailable } from '../../gateway/answers/gateway-err
 import type { HttpEnvironment } from '../../http/context.ts'
 import { logged } from '../../http/error-response.ts'
 import { clientAnswer, groupAnswer } from '../client-answers.ts'
+import { apiDocs } from './api-docs-page.tsx'
 import { asset } from './assets.ts'
 import { dashboardPage, livePartsOf, rowOrder } from './dashboard-page.tsx'
 import { eventText, liveEvents, type Telling } from './events.ts'
@@ -32,6 +33,7 @@ export function pageRoutes(): HonoBase<HttpEnvironment> {
   routes.get('/sign-in', logged, whereOperatorsAre, signInForm)
   routes.post('/sign-in', logged, whereOperatorsAre, form, signInByForm)
   routes.post('/sign-out', logged, whereOperatorsAre, signOut)
+  routes.get('/api-docs', logged, whereOperatorsAre, operatorsOnly, apiDocs)
   routes.get('/', logged, whereOperatorsAre, operatorsOnly, dashboard)
   return routes
 }
