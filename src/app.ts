@@ -1,9 +1,11 @@
 import { createMiddleware } from 'hono/factory'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
+import { boundedBody } from './admin/admin-request.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { events, pageRoutes } from './admin/dashboard/page-routes.ts'
 import { privateHeaders } from './admin/private-headers.ts'
+import { poolRoutes } from './admin/pool/pool-routes.ts'
 import { signIn } from './admin/sign-in.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
@@ -35,10 +37,11 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.get('/healthz', healthz)
   const lists = createLists()
   const allowed = allowedModels()
-  app.use('/admin/api/*', logged, signIn)
+  app.use('/admin/api/*', logged, signIn, boundedBody)
   app.route('/admin/api', clientRoutes())
   app.get('/admin/api/events', events)
   app.route('/admin', pageRoutes())
+  app.route('/admin/api', poolRoutes())
   for (const prefix of PREFIXES) {
     for (const path of ['models', 'embeddings/models'])
       app.use(`${prefix}/${path}`, logged, allowed)

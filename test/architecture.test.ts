@@ -54,6 +54,7 @@ describe('rooms', () => {
     'balancing/serving': ['balancing/*'],
     'balancing/queue': ['balancing/*'],
     'balancing/records': ['balancing/*'],
+    'balancing/operators': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
     config: ['balancing/*', 'zod', 'leven', '@noble'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],
@@ -86,9 +87,14 @@ describe('rooms', () => {
       ...['admin/sign-in', 'hono', 'zod'],
     ],
     'admin/dashboard': [
-      ...['balancing/*', 'config', 'gateway/*', 'http', 'admin', 'admin/sign-in', 'hono'],
+      ...['balancing/*', 'config', 'gateway/*', 'http', 'key-pool/*', 'hono'],
+      ...['admin', 'admin/pool', 'admin/sign-in'],
     ],
     'admin/sign-in': ['balancing/*', 'config', 'gateway/*', 'http', 'hono', 'zod'],
+    'admin/pool': [
+      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http', 'admin'],
+      ...['hono', 'zod'],
+    ],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
     index: ['app', 'gateway', 'http', 'key-pool'],
   }

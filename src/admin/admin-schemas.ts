@@ -4,7 +4,7 @@ import { limitFields, memberFields, moment } from '../config/client-limits.ts'
 import { bounded, boundedInteger, exactly } from '../config/fields.ts'
 import { publicName } from '../config/secrets.ts'
 
-/** What the admin API takes about clients and groups. What it gives is in answer-schemas.ts. */
+/** What the admin API takes. What it gives is in answer-schemas.ts. */
 
 const AN_OBJECT = () => 'must be a JSON object'
 
@@ -35,5 +35,8 @@ export const rotation = exactly(
 
 /** More for a budget, until a moment. */
 export const increase = exactly({ usd: bounded(0, 1_000_000), until: moment() }, AN_OBJECT)
+
+/** Which key is looked up; all of them unless one is named. */
+export const refresh = exactly({ key: z.optional(publicName()) }, AN_OBJECT)
 
 export const period = z.enum(SPEND_PERIODS)

@@ -8,7 +8,8 @@ import type { ClientAnswer, GroupAnswer, UsedBudget } from './answer-schemas.ts'
 /** Clients and groups in the words of the admin API. */
 
 export const isoTime = (ms: number): string => new Date(ms).toISOString()
-const isoTimeOrNull = (ms: number | null): string | null => (ms === null ? null : isoTime(ms))
+export const isoTimeOrNull = (ms: number | null): string | null =>
+  ms === null ? null : isoTime(ms)
 
 export function clientAnswer({ terms, source, tokens, used }: ClientView): ClientAnswer {
   return {

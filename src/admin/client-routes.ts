@@ -1,22 +1,19 @@
-import type { Context } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import type * as z from 'zod/mini'
 import { nanosOf } from '../balancing/clients/budget.ts'
 import type { Permissions } from '../balancing/clients/clients.ts'
 import type { ClientsOrder, ClientsReply, OrderFault } from '../balancing/clients/registry.ts'
-import { clientId, groupId } from '../balancing/ids.ts'
+import { type ClientId, clientId, groupId } from '../balancing/ids.ts'
 import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
 import { changedTerms, clientTerms, groupTerms } from '../config/client-limits.ts'
-import { faultsOf } from '../config/fields.ts'
-import { parseJson } from '../config/json-text.ts'
 import { selectorFaults } from '../config/route-policy.ts'
 import { sha256Hex } from '../config/secrets.ts'
-import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
+import { gatewayError } from '../gateway/answers/gateway-error.ts'
 import { outdate } from '../http/client-directory.ts'
 import type { HttpEnvironment } from '../http/context.ts'
 import { errorResponse } from '../http/error-response.ts'
+import { type AdminContext, bodyOf, invalid, isPerhapsDone, unreachable } from './admin-request.ts'
 import {
   clientChanges,
   groupChanges,
@@ -26,14 +23,12 @@ import {
   period,
   rotation,
 } from './admin-schemas.ts'
+import type { tokenAnswer } from './answer-schemas.ts'
 import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answers.ts'
-
-type AdminContext = Context<HttpEnvironment>
 
 /** `clients`, `groups` and `audit` of the admin API. */
 export function clientRoutes(): HonoBase<HttpEnvironment> {
   const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
-  routes.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge }))
   routes.get('/clients', (c) => list(c, 'clients'))
   routes.get('/clients/:id', (c) => one(c, 'clients'))
   routes.post('/clients', makeClient)
@@ -58,14 +53,6 @@ export function clientRoutes(): HonoBase<HttpEnvironment> {
   }
   routes.get('/audit', audit)
   return routes
-}
-
-/** A hundred patterns of a model's name, and as many keys, fit into it. */
-const MAX_BODY_BYTES = 64 * 1024
-
-function tooLarge(c: AdminContext): Response {
-  const message = `A body may have ${MAX_BODY_BYTES} bytes here.`
-  return errorResponse(c, gatewayError('body_too_large', message))
 }
 
 const idOf = (c: AdminContext): string => c.req.param('id') ?? ''
@@ -98,7 +85,18 @@ async function look(c: AdminContext, only?: QuotaOwner) {
 async function makeClient(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, newClient)
   if (body instanceof Response) return body
-  const { id, ...fields } = body
+  const made = await mintClient(c, body)
+  return made instanceof Response ? made : c.json(made, 201)
+}
+
+/** A client with its token, which nobody can read anywhere later. */
+export type ClientAndToken = z.output<typeof tokenAnswer>
+
+/** Makes a client. */
+export async function mintClient(
+  c: AdminContext,
+  { id, ...fields }: z.output<typeof newClient>,
+): Promise<ClientAndToken | Response> {
   const token = makeToken()
   const terms = clientTerms(id, fields)
   const refusal = refusedKeys(c, terms)
@@ -106,7 +104,7 @@ async function makeClient(c: AdminContext): Promise<Response> {
   const made = await ask(c, { kind: 'make_client', terms, sha256: sha256Hex(token) })
   if (made instanceof Response) return made
   if (made.kind !== 'client') return answered(c, made)
-  return c.json({ client: clientAnswer(made.client), token }, 201)
+  return { client: clientAnswer(made.client), token }
 }
 
 async function changeClient(c: AdminContext): Promise<Response> {
@@ -124,16 +122,24 @@ async function changeClient(c: AdminContext): Promise<Response> {
 async function rotate(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, rotation)
   if (body instanceof Response) return body
+  const rotated = await rotateToken(c, clientId(idOf(c)), body.grace_s * 1000)
+  return rotated instanceof Response ? rotated : c.json(rotated)
+}
+
+/**
+ * Makes a new token for a client.
+ * @param graceMs how long the one before stays valid
+ */
+export async function rotateToken(
+  c: AdminContext,
+  id: ClientId,
+  graceMs: number,
+): Promise<ClientAndToken | Response> {
   const token = makeToken()
-  const rotated = await ask(c, {
-    kind: 'rotate',
-    id: clientId(idOf(c)),
-    sha256: sha256Hex(token),
-    graceMs: body.grace_s * 1000,
-  })
+  const rotated = await ask(c, { kind: 'rotate', id, sha256: sha256Hex(token), graceMs })
   if (rotated instanceof Response) return rotated
   if (rotated.kind !== 'client') return answered(c, rotated)
-  return c.json({ client: clientAnswer(rotated.client), token })
+  return { client: clientAnswer(rotated.client), token }
 }
 
 async function makeGroup(c: AdminContext): Promise<Response> {
@@ -184,7 +190,12 @@ async function audit(c: AdminContext): Promise<Response> {
   return c.json({ entries })
 }
 
-async function carryOut(c: AdminContext, order: ClientsOrder, status?: 201): Promise<Response> {
+/** Has a change carried out; its answer, or why it was refused. */
+export async function carryOut(
+  c: AdminContext,
+  order: ClientsOrder,
+  status?: 201,
+): Promise<Response> {
   const reply = await ask(c, order)
   return reply instanceof Response ? reply : answered(c, reply, status)
 }
@@ -196,17 +207,7 @@ async function ask(c: AdminContext, order: ClientsOrder): Promise<ClientsReply |
   // A token that was made here works here at once, and one that was revoked does not.
   if (!isRead) outdate(directory)
   if (answer.kind === 'answer') return answer.value
-  return isRead || answer.unasked === true ? unreachable(c) : unreachable(c, PERHAPS_DONE)
-}
-
-const PERHAPS_DONE =
-  "The pool's object has not answered in time. What you asked for may be done all the same: look first."
-
-function unreachable(
-  c: AdminContext,
-  message = "The pool's object does not answer now. Try again.",
-) {
-  return errorResponse(c, poolUnavailable(message))
+  return unreachable(c, !isRead && isPerhapsDone(answer))
 }
 
 function answered(c: AdminContext, reply: ClientsReply, status: 200 | 201 = 200): Response {
@@ -251,22 +252,10 @@ function refused(c: AdminContext, fault: OrderFault): Response {
   return errorResponse(c, gatewayError(reason, message, { status, metadata: { fault } }))
 }
 
-function invalid(c: AdminContext, message: string): Response {
-  return errorResponse(c, gatewayError('invalid_request', message))
-}
-
 /** A part of the pool without a key in it is a mistake: its client would never get an answer. */
 function refusedKeys(c: AdminContext, { keys }: Partial<Permissions>): Response | null {
   const faults = selectorFaults([{ where: 'body', keys: keys ?? null }], c.var.gateway.config.keys)
   return faults.length === 0 ? null : invalid(c, faults.join('; '))
-}
-
-async function bodyOf<T>(c: AdminContext, schema: z.ZodMiniType<T>): Promise<T | Response> {
-  const text = await c.req.text()
-  const json = text.trim() === '' ? { ok: true as const, value: {} } : parseJson(text)
-  if (!json.ok) return invalid(c, `The body is ${json.fault}`)
-  const parsed = schema.safeParse(json.value)
-  return parsed.success ? parsed.data : invalid(c, faultsOf('body', parsed.error).join('; '))
 }
 
 /** 256 bits of chance. The beginning tells what it is to whoever finds one in the wrong place. */

@@ -2,6 +2,7 @@ import { creditAsOf, spendableUsd } from './accounting/credit.ts'
 import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
 import { type Bench, isActive, mayEndByLookup, reportedReason } from './health/bench.ts'
 import { asOf } from './health/circuit-breaker.ts'
+import { haltReason } from './health/halt.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { roomAtMs } from './limits/meter.ts'
 import { tooLargeUntilMs } from './limits/size-note.ts'
@@ -112,6 +113,12 @@ export function creditExclusions(key: KeyState, nowMs: number): readonly Exclusi
   return [byLookup(until(reason, credit.resetsAtMs))]
 }
 
+/** By an operator's order. Time does not end it. */
+export function haltExclusions(key: KeyState): readonly Exclusion[] {
+  const reason = haltReason(key)
+  return reason === null ? NONE : [until(reason, null)]
+}
+
 /** What the key has spent of its `max_spend`, without what its running requests will cost. */
 export function spendExclusions({ spend }: KeyState, nowMs: number): readonly Exclusion[] {
   if (spend === null || spentUsd(spend, nowMs) < spend.max.usd) return NONE
@@ -159,9 +166,10 @@ export function standingExclusions(
   const benches = benchExclusions(key, model, nowMs)
   const credit = creditExclusions(key, nowMs)
   const spend = spendExclusions(key, nowMs)
-  if (!key.config.disabled && benches.length + credit.length + spend.length === 0) return NONE
+  const isUsable = !key.config.disabled && key.halt === null
+  if (isUsable && benches.length + credit.length + spend.length === 0) return NONE
   const disabled = key.config.disabled ? [until('disabled', null)] : NONE
-  return [...disabled, ...benches, ...credit, ...spend]
+  return [...disabled, ...haltExclusions(key), ...benches, ...credit, ...spend]
 }
 
 /** The exclusion by the key's circuit breaker, as a list of none or one. */

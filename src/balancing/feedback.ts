@@ -1,7 +1,6 @@
 import { afterSpending } from './accounting/credit.ts'
 import { addSpend } from './accounting/max-spend.ts'
-import { isFreeModel } from './eligibility.ts'
-import { type Bench, benchOf, isActive, later, withoutRejection } from './health/bench.ts'
+import { benchOf, isActive, withoutRejection } from './health/bench.ts'
 import {
   afterFailure,
   afterNothing,
@@ -9,11 +8,11 @@ import {
   asOf,
   withoutFailures,
 } from './health/circuit-breaker.ts'
-import { isAtFault, judgeFailure, noteSuccess } from './health/correlation.ts'
+import { judgeFailure, noteSuccess } from './health/correlation.ts'
 import { doubt } from './health/lookup-duty.ts'
-import { putBench } from './health/model-benches.ts'
-import { isWaveOn, noteAccepted, noteRefused, WAVE_BENCH_MS } from './health/rejection-wave.ts'
-import { isSinceStrike, strike } from './health/strikes.ts'
+import { noteAccepted, noteRefused } from './health/rejection-wave.ts'
+import { isBeforeReset } from './health/reset.ts'
+import { isSinceStrike } from './health/strikes.ts'
 import type { ModelId } from './ids.ts'
 import { giveBackCharge } from './limits/charge.ts'
 import type { RunningLease } from './limits/leases.ts'
@@ -21,14 +20,17 @@ import { deposit, withdraw } from './limits/retry-budget.ts'
 import { noteSize } from './limits/size-note.ts'
 import { giveBack, take } from './limits/sliding-window.ts'
 import { type KeyState, type PoolState, type Step, setLookup } from './pool-state.ts'
-import { matchesModel } from './routes.ts'
+import { applyBench, benchModel, isStoredModel, WAVE_TERM } from './serving/bench-feedback.ts'
+import {
+  type EndedAttempt,
+  grantedAtMs,
+  isBeforeResetOf,
+  isCurrent,
+} from './serving/ended-attempt.ts'
 import { type BenchOrder, type Settlement, tokensUsed, type Usage } from './settlement.ts'
 import { observe } from './strategies/peak-ewma.ts'
 
 /** What the pool learns of its keys from settlements. */
-
-const MAX_MODEL_BENCHES = 500
-const MAX_BENCHES_OF_KEY = 50
 
 /** The weight of the latest answer in the mean cost. */
 const LATEST_COST_SHARE = 0.05
@@ -45,6 +47,20 @@ export function learnFromSettlement(
 ): void {
   const { state, nowMs } = step
   const attempt = { key, lease, model: lease?.model ?? settlement.lease?.model ?? null }
+  if (!isBeforeReset(key.reset, lease, grantedAtMs(attempt, settlement))) {
+    learnVerdict(step, attempt, settlement)
+  }
+  if (settlement.firstOutputMs !== undefined) {
+    key.latency = observe(key.latency, settlement.firstOutputMs, nowMs)
+  }
+  if (lease !== null) correctTokens(key, lease, settlement, nowMs)
+  if (settlement.usage !== undefined) learnCost(state, key, settlement.usage, nowMs)
+}
+
+/** What an attempt shows of its key, its account and its model. */
+function learnVerdict(step: Step, attempt: EndedAttempt, settlement: Settlement): void {
+  const { state, nowMs } = step
+  const { key, lease } = attempt
   updateBreaker(step, attempt, settlement, isPlatformsRefusal(step, attempt, settlement))
   for (const order of settlement.benches) applyBench(step, attempt, settlement, order)
   if (settlement.outcome === 'success') {
@@ -57,32 +73,23 @@ export function learnFromSettlement(
   }
   if (settlement.suspect) setLookup(state, key, doubt(key.lookup, nowMs))
   if (settlement.affordableTokens !== undefined) key.affordableTokens = settlement.affordableTokens
-  learnSize(key, settlement, nowMs)
-  if (settlement.firstOutputMs !== undefined) {
-    key.latency = observe(key.latency, settlement.firstOutputMs, nowMs)
-  }
-  if (lease !== null) correctTokens(key, lease, settlement, nowMs)
-  if (settlement.usage !== undefined) learnCost(state, key, settlement.usage, nowMs)
+  learnSize(attempt, settlement, nowMs)
 }
 
 /** Notes the size of a request that the key, or its account, could not pay for. */
-function learnSize(key: KeyState, { tooLargeFor, lease }: Settlement, nowMs: number): void {
-  const size = lease?.size
+function learnSize(attempt: EndedAttempt, settlement: Settlement, nowMs: number): void {
+  const { key } = attempt
+  const { tooLargeFor } = settlement
+  const size = settlement.lease?.size
   if (tooLargeFor === undefined || size === undefined) return
   const refused = { keyId: key.id, size }
   if (tooLargeFor === 'account') {
+    if (isBeforeResetOf(key.account, attempt, settlement)) return
     key.account.tooLarge = noteSize(key.account.tooLarge, refused, null, nowMs)
     return
   }
   const resetsAtMs = key.credit.kind === 'known' ? key.credit.resetsAtMs : null
   key.tooLarge = noteSize(key.tooLarge, refused, resetsAtMs, nowMs)
-}
-
-/** An attempt that has ended, as far as the pool still knows of it. */
-interface EndedAttempt {
-  readonly key: KeyState
-  readonly lease: RunningLease | null
-  readonly model: ModelId | null
 }
 
 /** Gives back all that a lease took with which no upstream call was made. */
@@ -101,16 +108,6 @@ function learnModelWorks(state: PoolState, model: ModelId, nowMs: number): void 
   if (bench === undefined) return
   state.modelBenches.delete(model)
   if (isActive(bench, nowMs) && isStoredModel(state, model)) state.changes.models = true
-}
-
-/** Whether a bench of the model chooses between models: a route names it beside others. */
-function isStoredModel(state: PoolState, model: ModelId): boolean {
-  return state.routes.some(
-    ({ config, models }) =>
-      config.fallbackModels.length > 0 &&
-      (config.fallbackModels.includes(model) ||
-        models.some((pattern) => matchesModel(pattern, model))),
-  )
 }
 
 /** The weight of the latest lease in the mean lease time. */
@@ -179,8 +176,6 @@ function isPlatformsRefusal(step: Step, attempt: EndedAttempt, settlement: Settl
   return true
 }
 
-const WAVE_TERM = { kind: 'for', forMs: WAVE_BENCH_MS } as const
-
 /** Takes failures back that turned out not to be the key's. */
 function takeBack(state: PoolState, key: KeyState, atMs: readonly number[]): void {
   const breaker = withoutFailures(key.breaker, atMs, state.policy.breaker)
@@ -218,19 +213,6 @@ function updateBreaker(
   if (key.breaker !== before) state.changes.keys.add(key.id)
 }
 
-/** Whether an attempt began in the key's present epoch, so that it shows how the key is now. */
-function isCurrent({ key, lease }: EndedAttempt, settlement: Settlement): boolean {
-  if (lease !== null) return lease.epoch === key.epoch
-  const { breaker } = key
-  const recoveredAtMs = breaker.kind === 'closed' ? breaker.recoveredAtMs : null
-  const beganAtMs = settlement.lease?.grantedAtMs ?? null
-  return recoveredAtMs === null || beganAtMs === null || beganAtMs >= recoveredAtMs
-}
-
-function grantedAtMs({ lease }: EndedAttempt, settlement: Settlement): number | null {
-  return lease?.grantedAtMs ?? settlement.lease?.grantedAtMs ?? null
-}
-
 /** Judges a failure of upstream's or the model's: see correlation.ts. */
 function isModelsFault(step: Step, { key, model }: EndedAttempt, settlement: Settlement): boolean {
   const { fault, benches } = settlement
@@ -259,97 +241,4 @@ const MODELS_FAULT: BenchOrder = {
   scope: 'model',
   reason: 'account_rate_limited',
   term: { kind: 'for', forMs: 15_000 },
-}
-
-function applyBench(
-  step: Step,
-  attempt: EndedAttempt,
-  settlement: Settlement,
-  order: BenchOrder,
-): void {
-  const { state, nowMs, random } = step
-  const { key, model } = attempt
-  const { account } = key
-  const next = () => benchOf(order, 0, nowMs, random)
-  switch (order.scope) {
-    case 'key':
-      if (isCurrent(attempt, settlement)) benchKey(step, attempt, order)
-      return
-    case 'key_model':
-      if (isCurrent(attempt, settlement)) benchModelOfKey(step, attempt, next())
-      return
-    case 'account':
-      if (!isActive(account.bench, nowMs)) account.keysWithoutRoom.clear()
-      account.bench = later(account.bench, next(), nowMs)
-      state.changes.accounts.add(account.id)
-      return
-    case 'account_free':
-      benchFreeModels(step, attempt, next())
-      return
-    case 'account_model':
-      if (model === null) return
-      putBench(account.modelBenches, model, next(), { most: MAX_MODEL_BENCHES, nowMs })
-      state.changes.accounts.add(account.id)
-      return
-    case 'model':
-      if (model !== null) benchModel(step, model, order)
-      return
-    case 'creator':
-    case 'workspace': {
-      const group = key[order.scope]
-      // While it is unknown which keys the budget covers, it covers this one.
-      if (group === null) {
-        applyBench(step, attempt, settlement, { ...order, scope: 'key' })
-        return
-      }
-      group.bench = later(group.bench, next(), nowMs)
-      state.changes.accounts.add(group.id)
-    }
-  }
-}
-
-function benchKey({ state, nowMs, random }: Step, attempt: EndedAttempt, order: BenchOrder): void {
-  const { key, lease } = attempt
-  const isWave = order.reason === 'key_rejected' && isWaveOn(state.rejections, nowMs)
-  const given = isWave ? { ...order, term: WAVE_TERM } : order
-  const next = benchOf(given, strike(key, lease, order, nowMs), nowMs, random)
-  key.bench = later(key.bench, next, nowMs)
-  state.changes.keys.add(key.id)
-}
-
-/** Benches one model of a key, unless the model is at fault with every key. */
-function benchModelOfKey({ state, nowMs }: Step, { key, model }: EndedAttempt, bench: Bench): void {
-  if (model === null || isAtFault(state.correlation, model)) return
-  putBench(key.modelBenches, model, bench, { most: MAX_BENCHES_OF_KEY, nowMs })
-  state.changes.keys.add(key.id)
-}
-
-/** Benches the free models of an account, and the name that was refused. */
-function benchFreeModels({ state, nowMs }: Step, { key, model }: EndedAttempt, bench: Bench): void {
-  const { account } = key
-  account.freeBench = later(account.freeBench, bench, nowMs)
-  state.changes.accounts.add(account.id)
-  if (model === null || !isFreeByAnotherName(state, model)) return
-  putBench(account.modelBenches, model, bench, { most: MAX_MODEL_BENCHES, nowMs })
-}
-
-/**
- * Whether a model that met the free tier's limit has a name that does not tell that it is free. An
- * answer of it that was paid for shows that the limit was not its own: a caller may name a paid model,
- * and beside it in `models` a free one.
- */
-function isFreeByAnotherName({ ledger }: PoolState, model: ModelId): boolean {
-  return !isFreeModel(model) && (ledger.byModel.get(model)?.total.costUsd ?? 0) === 0
-}
-
-/** One hint of a day must not put a model off through a hundred successes of its fallback. */
-const MAX_MODEL_BENCH_MS = 5 * 60_000
-
-/** Benches a model everywhere. Written down once when it begins, and not with each failure. */
-function benchModel({ state, nowMs, random }: Step, model: ModelId, order: BenchOrder): void {
-  const wasActive = isActive(state.modelBenches.get(model) ?? null, nowMs)
-  const bench = benchOf(order, 0, nowMs, random)
-  const untilMs = Math.min(bench.untilMs ?? Number.POSITIVE_INFINITY, nowMs + MAX_MODEL_BENCH_MS)
-  putBench(state.modelBenches, model, { ...bench, untilMs }, { most: MAX_MODEL_BENCHES, nowMs })
-  if (!wasActive && isStoredModel(state, model)) state.changes.models = true
 }

@@ -13,15 +13,16 @@ import { createReconciliations, type Reconciliations } from './accounting/reconc
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
-import { type Audit, createAudit } from './clients/audit.ts'
 import type { ThresholdPassed } from './clients/charge-settling.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
 import { type AccountState, type BudgetGroup, createAccount, ownAccount } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
 import { type Breaker, type BreakerPolicy, CLOSED } from './health/circuit-breaker.ts'
 import { type Correlation, createCorrelation } from './health/correlation.ts'
+import type { Halt } from './health/halt.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import { createRejectionWave, type RejectionWave } from './health/rejection-wave.ts'
+import type { Reset } from './health/reset.ts'
 import type { AccountId, ClientId, GroupId, KeyId, ModelId } from './ids.ts'
 import { createIsolates, type Isolates } from './limits/isolates.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
@@ -35,6 +36,7 @@ import {
 } from './limits/retry-budget.ts'
 import type { SizeNote } from './limits/size-note.ts'
 import type { NonEmpty } from './non-empty.ts'
+import { type Audit, createAudit } from './operators/audit.ts'
 import { createQueue, type WaitingQueue } from './queue/waiting-queue.ts'
 import type { Random } from './random.ts'
 import { type RouteConfig, selects } from './routes.ts'
@@ -96,10 +98,14 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   /** Models that the key does not serve for a while. Other keys of its account may. */
   readonly modelBenches: Map<ModelId, Bench>
   /**
-   * Raised when the key recovers, and when its secret is another one. What a lease of an earlier
-   * epoch shows, the key was before.
+   * Raised when the key recovers or is reset, and when its secret is another one. What a lease of an
+   * earlier epoch shows, the key was before.
    */
   epoch: number
+  /** Null if no operator has told it to take no new lease. */
+  halt: Halt | null
+  /** The last time that an operator had the pool forget what the key was judged for; null for never. */
+  reset: Reset | null
   /** Consecutive rate limits without a named reset. Each of them doubles the next bench. */
   strikes: number
   struckAtMs: number
@@ -168,6 +174,8 @@ export interface PoolState {
   readonly modelBenches: Map<ModelId, Bench>
   readonly correlation: Correlation
   readonly rejections: RejectionWave
+  /** The keys that operators have told to take no new lease. */
+  readonly halted: Set<KeyId>
   /** The keys of each owner that is known, and the accounts that are configured for some of them. */
   readonly owners: Map<AccountId, OwnerState>
   readonly clients: Clients
@@ -237,6 +245,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     modelBenches: new Map(),
     correlation: createCorrelation(),
     rejections: createRejectionWave(),
+    halted: new Set(),
     owners: new Map(),
     clients: createClients(config.clients, nowMs),
     audit: createAudit(),
@@ -296,6 +305,8 @@ function createKey(
     bench: null,
     modelBenches: new Map(),
     epoch: 0,
+    halt: null,
+    reset: null,
     strikes: 0,
     struckAtMs: 0,
     lookup: NEVER_LOOKED_UP,

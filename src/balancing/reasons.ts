@@ -4,6 +4,8 @@
  */
 export const REASONS = [
   'disabled',
+  'paused',
+  'draining',
   'not_in_route',
   'already_tried',
   'key_rejected',

@@ -1,10 +1,12 @@
 import { creditAsOf } from './accounting/credit.ts'
-import type { Counters } from './accounting/ledger.ts'
+import { type Counters, tallyOf } from './accounting/ledger.ts'
+import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
 import { committedNanos, letPeriodPass, limitNanos, usdOf } from './clients/budget.ts'
 import { quotas } from './clients/client-records.ts'
 import { breakerExclusions, type Exclusion } from './eligibility.ts'
 import { isActive } from './health/bench.ts'
 import { asOf, type Breaker } from './health/circuit-breaker.ts'
+import type { Halt } from './health/halt.ts'
 import { type AccountId, type KeyId, type ModelId, modelId } from './ids.ts'
 import { shareUsed } from './limits/meter.ts'
 import type { QuotaOwner, SpendPeriod } from './limits/quota-charge.ts'
@@ -21,8 +23,22 @@ export interface KeySnapshot {
   readonly reason: Reason | null
   /** When that reason ends by itself, in epoch milliseconds, or null. */
   readonly clearsAtMs: number | null
+  /** All that is against the key now, the reported reason first. */
+  readonly reasons: readonly Reason[]
+  readonly disabled: boolean
+  /** What an operator has told it; null for nothing. */
+  readonly halt: Halt | null
   readonly breaker: Breaker['kind']
+  /** When an open breaker lets a probe through, in epoch milliseconds; else null. */
+  readonly breakerUntilMs: number | null
   readonly inFlight: number
+  readonly tags: readonly string[]
+  readonly weight: number
+  readonly maxConcurrent: number | null
+  readonly rpm: number | null
+  readonly tpm: number | null
+  readonly minCreditUsd: number
+  readonly maxSpend: SpendSnapshot | null
   /** Null while it is unknown. */
   readonly credit: CreditSnapshot | null
   readonly expiresAtMs: number | null
@@ -34,7 +50,19 @@ export interface KeySnapshot {
   readonly rpmUsed: number | null
   readonly tpmUsed: number | null
   readonly affordableTokens: number | null
+  /** When it was last looked up, whatever that found, in epoch milliseconds; null for never. */
+  readonly lookedUpAtMs: number | null
   readonly total: Counters
+  /** Of the UTC day. */
+  readonly today: Counters
+}
+
+/** A key's `max_spend`, with what is spent of it. */
+export interface SpendSnapshot {
+  readonly usd: number
+  readonly period: SpendPeriod
+  readonly spentUsd: number
+  readonly resetsAtMs: number | null
 }
 
 /** A key's credit as operators see it. */
@@ -90,8 +118,7 @@ export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
   const { keys: standing, panic } = filterStanding({ state, nowMs }, route, NO_MODEL)
   const keys = standing.map(({ key, exclusions }) => {
     const breaker = panic ? [] : breakerExclusions(key, nowMs)
-    const exclusion = first([...exclusions, ...breaker])
-    return keySnapshot(key, exclusion, nowMs)
+    return keySnapshot(state, key, inOrder([...exclusions, ...breaker]), nowMs)
   })
   return {
     panic,
@@ -137,15 +164,34 @@ export function usableKeys(state: PoolState, nowMs: number): number {
   return usable
 }
 
-function keySnapshot(key: KeyState, exclusion: Exclusion | undefined, nowMs: number): KeySnapshot {
-  const { expiresAtMs, latency, rpm, tpm } = key
+function keySnapshot(
+  { ledger }: PoolState,
+  key: KeyState,
+  exclusions: readonly Exclusion[],
+  nowMs: number,
+): KeySnapshot {
+  const { expiresAtMs, latency, rpm, tpm, config } = key
+  const { total, today } = tallyOf(ledger.byKey, key.id, nowMs)
+  const [exclusion] = exclusions
+  const breaker = asOf(key.breaker, nowMs)
   return {
     id: key.id,
     account: key.account.id,
     reason: exclusion?.reason ?? null,
     clearsAtMs: exclusion?.clearsAtMs ?? null,
-    breaker: asOf(key.breaker, nowMs).kind,
+    reasons: [...new Set(exclusions.map(({ reason }) => reason))],
+    disabled: config.disabled,
+    halt: key.halt,
+    breaker: breaker.kind,
+    breakerUntilMs: breaker.kind === 'open' ? breaker.untilMs : null,
     inFlight: key.inFlight,
+    tags: config.tags,
+    weight: config.weight,
+    maxConcurrent: config.maxConcurrent,
+    rpm: config.rpm,
+    tpm: config.tpm,
+    minCreditUsd: config.minCreditUsd,
+    maxSpend: spendSnapshot(key, nowMs),
     credit: creditSnapshot(key, nowMs),
     expiresAtMs,
     expiresSoon: expiresAtMs !== null && expiresAtMs - nowMs < EXPIRY_WARNING_MS,
@@ -153,8 +199,16 @@ function keySnapshot(key: KeyState, exclusion: Exclusion | undefined, nowMs: num
     rpmUsed: rpm === null ? null : shareUsed(rpm, nowMs),
     tpmUsed: tpm === null ? null : shareUsed(tpm, nowMs),
     affordableTokens: key.affordableTokens,
-    total: key.tally.total,
+    lookedUpAtMs: key.lookup.reportedAtMs,
+    total,
+    today,
   }
+}
+
+function spendSnapshot({ spend }: KeyState, nowMs: number): SpendSnapshot | null {
+  if (spend === null) return null
+  const { max } = spend
+  return { ...max, spentUsd: spentUsd(spend, nowMs), resetsAtMs: periodEndMs(spend, nowMs) }
 }
 
 function creditSnapshot(key: KeyState, nowMs: number): CreditSnapshot | null {
@@ -164,6 +218,6 @@ function creditSnapshot(key: KeyState, nowMs: number): CreditSnapshot | null {
   return { limitUsd, remainingUsd, resetsAtMs, asOfMs, stale }
 }
 
-function first(exclusions: readonly Exclusion[]): Exclusion | undefined {
-  return exclusions.toSorted((a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason))[0]
+function inOrder(exclusions: readonly Exclusion[]): readonly Exclusion[] {
+  return exclusions.toSorted((a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason))
 }

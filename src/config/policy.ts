@@ -54,6 +54,12 @@ const queue = section({
   max_wait_ms: z._default(boundedInteger(0, 60_000), 10_000),
 })
 
+const batch = section({
+  max_file_bytes: z._default(boundedInteger(1024, 1024 * MIB), 200 * MIB),
+  // Nothing at all would leave batches in which no line ever runs.
+  share: z._default(bounded(0.01, 1), 0.5),
+})
+
 /** `POLICY` as an operator writes it. An unknown field is a fault, so a typo is not ignored. */
 const policy = section({
   strategy: z._default(oneOf(STRATEGY_NAMES), 'least-busy'),
@@ -64,6 +70,7 @@ const policy = section({
   defaults: z.prefault(defaults, {}),
   credit: z.prefault(credit, {}),
   queue: z.prefault(queue, {}),
+  batch: z.prefault(batch, {}),
   timeouts: z.prefault(timeoutFields, {}),
   routes: z._default(routeFields, []),
   aliases: z._default(aliasFields, {}),
@@ -120,6 +127,12 @@ export interface Policy {
   readonly defaultMinCreditUsd: number
   readonly credit: PoolPolicy['credit']
   readonly queue: PoolPolicy['queue']
+  readonly batch: {
+    /** The largest file that a client may upload. */
+    readonly maxFileBytes: number
+    /** The part of each limit that lines of batches may take. */
+    readonly share: number
+  }
   readonly spillFreeTier: boolean
   readonly spillPolicy: boolean
   /** The timeouts of the pool. A route may have its own. */
@@ -152,6 +165,7 @@ const toPolicy = z.transform((fields: z.output<typeof policy>): Policy => {
     defaultMinCreditUsd: defaults.min_credit,
     credit: { refreshMs: credit.refresh_s * 1000, thresholdUsd: credit.threshold },
     queue: { maxWaiting: queue.max_waiting, maxWaitMs: queue.max_wait_ms },
+    batch: { maxFileBytes: fields.batch.max_file_bytes, share: fields.batch.share },
     spillFreeTier: fields.spill_free_tier,
     spillPolicy: fields.spill_policy,
     timeouts: timeoutsOf(fields.timeouts),

@@ -1,5 +1,4 @@
 import * as z from 'zod/mini'
-import type { AuditEntry } from '../balancing/clients/audit.ts'
 import {
   BUDGET_MODES,
   type BudgetRecord,
@@ -13,6 +12,7 @@ import {
   type QuotaOwner,
   SPEND_PERIODS,
 } from '../balancing/limits/quota-charge.ts'
+import type { AuditEntry } from '../balancing/operators/audit.ts'
 import type { KeySelector } from '../balancing/routes.ts'
 import { entries, orElse, orNull } from './or-else.ts'
 

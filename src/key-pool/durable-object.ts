@@ -1,13 +1,15 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Drift } from '../balancing/accounting/drift.ts'
 import type { Spending } from '../balancing/accounting/ledger.ts'
-import type { AuditEntry } from '../balancing/clients/audit.ts'
 import { usdOf } from '../balancing/clients/budget.ts'
 import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
 import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { AuditEntry } from '../balancing/operators/audit.ts'
+import type { ControlReply } from '../balancing/operators/control.ts'
+import type { PoolOverview } from '../balancing/operators/overview.ts'
 import { createPool } from '../balancing/pool-state.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
@@ -16,6 +18,7 @@ import { PoolHost } from './host.ts'
 import type {
   AwaitReply,
   AwaitRequest,
+  ControlRequest,
   DirectoryReply,
   DutiesReply,
   DutiesRequest,
@@ -75,6 +78,10 @@ export class KeyPool extends DurableObject<Env> {
     return this.#open().snapshot()
   }
 
+  overview(): PoolOverview {
+    return this.#open().overview()
+  }
+
   health(): HealthReply {
     return this.#open().health()
   }
@@ -89,6 +96,10 @@ export class KeyPool extends DurableObject<Env> {
 
   manageClients(request: ManageRequest): ClientsReply {
     return this.#open().manageClients(request)
+  }
+
+  control(request: ControlRequest): ControlReply {
+    return this.#open().control(request)
   }
 
   audit(): readonly AuditEntry[] {

@@ -5,7 +5,6 @@ import {
   type GenerationDuty,
   noteGenerationReport,
 } from '../balancing/accounting/reconciliation.ts'
-import { type AuditEntry, noteInAudit } from '../balancing/clients/audit.ts'
 import { directory } from '../balancing/clients/caller.ts'
 import { calledBack } from '../balancing/clients/charges-ahead.ts'
 import { quotasOf } from '../balancing/clients/clients.ts'
@@ -16,6 +15,9 @@ import type { ClientId, KeyId, LeaseId } from '../balancing/ids.ts'
 import type { Decision, Refusal } from '../balancing/lease-request.ts'
 import { forgive, hear } from '../balancing/limits/isolates.ts'
 import type { LeaseAhead } from '../balancing/limits/lease-order.ts'
+import { type AuditEntry, noteInAudit } from '../balancing/operators/audit.ts'
+import { type ControlReply, control } from '../balancing/operators/control.ts'
+import { overview, type PoolOverview } from '../balancing/operators/overview.ts'
 import { acquire, claim, report, takeDecided, tick, wakeAtMs } from '../balancing/pool.ts'
 import type { PoolState, Step } from '../balancing/pool-state.ts'
 import { forgottenRows } from '../balancing/records/forgotten-rows.ts'
@@ -48,6 +50,7 @@ import {
   type AwaitReply,
   type AwaitRequest,
   boundedBy,
+  type ControlRequest,
   type DirectoryReply,
   type DutiesReply,
   type DutiesRequest,
@@ -135,6 +138,7 @@ export class PoolHost {
       clientsVersion: this.#pool.clients.version,
       ...(this.#pool.queue.size === 0 ? {} : { waiting: true }),
       ...(back.length === 0 ? {} : { calledBack: back }),
+      ...(this.#pool.halted.size === 0 ? {} : { haltedKeys: [...this.#pool.halted] }),
       usableKeys: this.#countUsable(nowMs),
     }
   }
@@ -191,6 +195,15 @@ export class PoolHost {
     return reply
   }
 
+  /** Carries out an operator's order to a key. It is on disk before it is answered. */
+  control({ order, by }: ControlRequest): ControlReply {
+    const nowMs = this.#ports.nowMs()
+    const reply = control(this.#step(nowMs), order, by)
+    this.#serve(nowMs)
+    this.#noteChange()
+    return reply
+  }
+
   audit(): readonly AuditEntry[] {
     return this.#pool.audit.entries.toReversed()
   }
@@ -206,6 +219,13 @@ export class PoolHost {
     const nowMs = this.#ports.nowMs()
     this.#serve(nowMs)
     return snapshot(this.#pool, nowMs)
+  }
+
+  /** All that operators may want to see of the pool. */
+  overview(): PoolOverview {
+    const nowMs = this.#ports.nowMs()
+    this.#serve(nowMs)
+    return overview(this.#pool, nowMs)
   }
 
   /** Two numbers of the pool, for anybody: it costs next to nothing and changes nothing. */

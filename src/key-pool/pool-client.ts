@@ -1,14 +1,17 @@
 import type { Spending } from '../balancing/accounting/ledger.ts'
-import type { AuditEntry } from '../balancing/clients/audit.ts'
 import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
 import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { AuditEntry } from '../balancing/operators/audit.ts'
+import type { ControlReply } from '../balancing/operators/control.ts'
+import type { PoolOverview } from '../balancing/operators/overview.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './durable-object.ts'
 import type {
   AwaitReply,
   AwaitRequest,
+  ControlRequest,
   DirectoryReply,
   DutiesReply,
   DutiesRequest,
@@ -47,6 +50,10 @@ export interface PoolClient {
   clientDirectory(known: number | null): Promise<PoolAnswer<DirectoryReply>>
   /** Reads or changes clients and groups, for the admin API. */
   manageClients(request: ManageRequest): Promise<PoolAnswer<ClientsReply>>
+  /** Carries out an operator's order to a key; null from an object of an earlier release. */
+  control(request: ControlRequest): Promise<PoolAnswer<ControlReply | null>>
+  /** All that operators may want to see; null from an object of an earlier release. */
+  overview(): Promise<PoolAnswer<PoolOverview | null>>
   /** The last changes that operators made, the newest first. */
   audit(): Promise<PoolAnswer<readonly AuditEntry[]>>
   /** The limits of a client and of its group, with what is used of them. */
@@ -73,6 +80,14 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     clientDirectory: (known) =>
       withinLimit(() => orIfMissing(async () => await stub().clientDirectory(known), NO_CLIENTS)),
     manageClients: (request) => withinLimit(async () => await stub().manageClients(request)),
+    control: (request) =>
+      withinLimit(() =>
+        orIfMissing(async (): Promise<ControlReply | null> => await stub().control(request), null),
+      ),
+    overview: () =>
+      withinLimit(() =>
+        orIfMissing(async (): Promise<PoolOverview | null> => await stub().overview(), null),
+      ),
     audit: () => withinLimit(async () => await stub().audit()),
     quotas: (id) =>
       withinLimit(() =>

@@ -44,6 +44,8 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     duties: (request) => ask(() => pool.duties(request)),
     clientDirectory: (known) => ask(() => pool.clientDirectory(known)),
     manageClients: (request) => ask(() => pool.manageClients(request)),
+    control: (request) => ask(() => pool.control(request)),
+    overview: () => ask(() => pool.overview()),
     audit: () => ask(() => pool.audit()),
     quotas: (id) => ask(() => pool.quotas(id)),
   }

@@ -3,9 +3,10 @@ import type { DirectoryEntry } from '../balancing/clients/caller.ts'
 import type { ClientsOrder } from '../balancing/clients/registry.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
 import type { LookupDuty } from '../balancing/health/lookup-duty.ts'
-import type { ClientId, IsolateId, LeaseId } from '../balancing/ids.ts'
+import type { ClientId, IsolateId, KeyId, LeaseId } from '../balancing/ids.ts'
 import type { Decision, LeaseRequest } from '../balancing/lease-request.ts'
 import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../balancing/limits/lease-order.ts'
+import type { ControlOrder } from '../balancing/operators/control.ts'
 import type { Settlement } from '../balancing/settlement.ts'
 
 /**
@@ -46,6 +47,11 @@ export interface ExchangeReply {
   readonly waiting?: true
   /** A request of these clients went without for what leases ahead hold: these are to come back. */
   readonly calledBack?: readonly ClientId[]
+  /**
+   * Keys that operators have told to take no new lease. An isolate gives the leases back that it holds of
+   * them, and passes them over while it cannot ask.
+   */
+  readonly haltedKeys?: readonly KeyId[]
   /** The number of usable keys, of the last second. Objects of the first release do not send it. */
   readonly usableKeys?: number
 }
@@ -62,6 +68,12 @@ export interface DirectoryReply {
 /** An order of an operator, and by what he signed in. */
 export interface ManageRequest {
   readonly order: ClientsOrder
+  readonly by: string
+}
+
+/** An order of an operator to a key, and by what he signed in. */
+export interface ControlRequest {
+  readonly order: ControlOrder
   readonly by: string
 }
 

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import type { SpendRecord } from '../balancing/accounting/max-spend.ts'
+import type { Halt } from '../balancing/health/halt.ts'
 import {
   accountId,
   clientId,
@@ -79,6 +80,12 @@ const benchOrNone = orNull(bench)
 
 export const modelsRecordSchema: z.ZodMiniType<ModelsRecord> = entries(z.tuple([model, bench]))
 
+/** A kind that this release does not know halts the key too: nobody has told it to go on. */
+const halt: z.ZodMiniType<Halt> = z.object({
+  kind: orElse(z.enum(['paused', 'draining']), 'paused'),
+  sinceMs: orElse(moment, 0),
+})
+
 export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
   breaker: orElse(breaker, CLOSED),
   bench: benchOrNone,
@@ -89,6 +96,8 @@ export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
   fingerprint: orNull(z.string()),
   creator: orNull(account),
   workspace: orNull(account),
+  halt: orNull(halt),
+  reset: orNull(z.object({ epoch: z.number(), atMs: moment })),
 })
 
 export const spendRecordSchema: z.ZodMiniType<SpendRecord> = z.object({
@@ -103,6 +112,7 @@ export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
   modelBenches: orElse(modelsRecordSchema, []),
   hadNoRoom: orElse(z.boolean(), false),
   keysWithoutRoom: orElse(entries(key), []),
+  resetAtMs: orElse(moment, 0),
 })
 
 const counters = z.object({

@@ -32,6 +32,7 @@ export function faultsOf(granted: Granted, { keys: specs, setup }: AnyPool): str
     [request.models?.includes(model) === true, 'a model was granted that nobody named'],
     [route.includes(key), 'a key was granted that is not in the route'],
     [spec?.disabled !== true, 'a disabled key was granted'],
+    [key.halt === null, 'a key was granted that an operator has halted'],
     [
       !(isFirstModel && request.tried?.includes(keyId)),
       'a key that was tried was granted again for the same model',
@@ -58,7 +59,7 @@ export function faultsOf(granted: Granted, { keys: specs, setup }: AnyPool): str
 }
 
 function stands(key: KeyState, model: string, nowMs: number): boolean {
-  const isOut = key.config.disabled || isBenched(key, model, nowMs)
+  const isOut = key.config.disabled || key.halt !== null || isBenched(key, model, nowMs)
   return !(isOut || isPoor(key, nowMs) || isSpentUp(key, nowMs))
 }
 

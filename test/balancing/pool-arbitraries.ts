@@ -34,6 +34,7 @@ const HAPPENINGS = [
   'pause',
   'look-up',
   'leave',
+  'order',
 ] as const
 
 /**
@@ -126,7 +127,7 @@ export const historyArbitrary: fc.Arbitrary<Hint[]> = fc.array(
       weighed(5, 'settle'),
       weighed(3, 'pause', 'wait'),
       weighed(2, 'ask-again', 'settle-twice', 'leave'),
-      weighed(1, 'look-up'),
+      weighed(1, 'look-up', 'order'),
     ),
     pick: fc.nat({ max: 1_000 }),
     detail: fc.nat({ max: 1_000_000 }),

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { REASONS } from '../../src/balancing/reasons.ts'
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
 import { within } from '../property-limits.ts'
+import { order } from './operators/operator-order.ts'
 import { type AnyPool, type Hint, historyArbitrary, poolArbitrary } from './pool-arbitraries.ts'
 import { drivePool } from './pool-driver.ts'
 import { PoolWalk } from './pool-walk.ts'
@@ -55,7 +56,10 @@ describe('whatever happens to a pool', { timeout: 120_000 }, () => {
       fc.property(poolArbitrary, fc.nat(), historyArbitrary, (pool, seed, history) => {
         const walk = walked(pool, seed, history)
         walk.stopTraffic()
-        for (const { id } of pool.keys) walk.pool.lookUp(id, null)
+        for (const { id } of pool.keys) {
+          walk.pool.lookUp(id, null)
+          order(walk.pool, 'resume', id)
+        }
         // The longest bench, then the longest cooldown.
         walk.pool.wait(25 * 3_600_000)
         for (const { id, disabled } of pool.keys) {

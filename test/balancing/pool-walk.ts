@@ -3,6 +3,7 @@ import type { Decision, Grant, Refusal } from '../../src/balancing/lease-request
 import { hasEnded, type Lease } from '../../src/balancing/limits/leases.ts'
 import { roomAtMs } from '../../src/balancing/limits/meter.ts'
 import { giveBack } from '../../src/balancing/limits/sliding-window.ts'
+import { STEERING } from '../../src/balancing/operators/steering.ts'
 import { report, wakeAtMs } from '../../src/balancing/pool.ts'
 import type { KeyState } from '../../src/balancing/pool-state.ts'
 import { takeLookupDuties } from '../../src/balancing/serving/duty-hand-out.ts'
@@ -10,6 +11,7 @@ import { letTimePass } from '../../src/balancing/serving/lease-end.ts'
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { faultsOf, type Granted } from './grant-rules.ts'
 import { type Issued, isLive, sized } from './issued-lease.ts'
+import { orderOnly } from './operators/operator-order.ts'
 import {
   type AnyPool,
   at,
@@ -97,6 +99,9 @@ export class PoolWalk {
         break
       case 'leave':
         this.#leave(hint)
+        break
+      case 'order':
+        this.#order(hint)
         break
     }
   }
@@ -348,6 +353,28 @@ export class PoolWalk {
     this.met.add('left')
     const after = this.#watch(null, () => this.pool.inquire(lease))
     this.#fault(after?.kind === 'refusal', 'who left is still waited for')
+  }
+
+  /**
+   * An operator's order. Who waits for nothing any more is sent away, and nobody else: for him there is a
+   * halted key, and no key of which time alone makes anything.
+   */
+  #order({ pick, detail }: Hint): void {
+    const { state } = this.pool
+    const id = at([...state.keys.keys()], pick)
+    const kind = at([...STEERING, 'resume', 'reset'] as const, detail)
+    if (id === undefined || kind === undefined) return
+    const waiting = [...sharesOfQueue(state).values()].flat()
+    letTimePass(state, this.pool.now())
+    orderOnly(this.pool, kind, id)
+    this.#watch(null, () => this.pool.wake())
+    for (const { request, state: now, refusal } of waiting) {
+      if (now !== 'refused') continue
+      const { paused = 0, draining = 0 } = refusal.reasons
+      this.#fault(paused + draining > 0, `${request.leaseId} was sent away without a halted key`)
+      this.#fault(refusal.retryAtMs === null, `${request.leaseId} was sent away, and need not`)
+      this.#waiters.displace(request.leaseId)
+    }
   }
 
   /** Time passes. The waiters' Workers ask again each second, and the pool wakes when it has to. */

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { clientId } from '../../src/balancing/ids.ts'
 import { REASONS } from '../../src/balancing/reasons.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
+import { order } from './operators/operator-order.ts'
 import { drivePool, type KeySpec, usageOf } from './pool-driver.ts'
 
 const MINUTE_MS = 60_000
@@ -155,6 +156,7 @@ describe('the reasons of a refusal', () => {
     ]
     keys.push({ id: 'capped', maxSpend: { usd: 1, period: 'day' } })
     const others = ['slowed', 'doubted', 'small', 'modest', 'layered', 'freeloader', 'lent']
+    others.push('halted', 'drained')
     keys.push(...others.map((id) => ({ id })))
     const ids = keys.map(({ id }) => id)
     const pool = drivePool([...keys, 'elsewhere'], { routes: [{ models: ['*'], keys: ids }] })
@@ -198,6 +200,9 @@ describe('the reasons of a refusal', () => {
     pool.shrug(pool.grantOf('lent', { model }), {
       ...{ ...limited, scope: 'account_model', detail: 'provider_key_failed' },
     })
+    pool.grantOf('drained')
+    order(pool, 'drain', 'drained')
+    order(pool, 'pause', 'halted')
     const { reasons } = pool.refusal({ tried: ['tried'], tokens: 50, size, model })
     // Keys that are not for a client are counted in the tests of clients.
     const expected = REASONS.filter((reason) => reason !== 'not_for_client')
@@ -219,6 +224,8 @@ describe('the reasons of a refusal', () => {
   it('are in the order of the contract', () => {
     expect(REASONS).toEqual([
       'disabled',
+      'paused',
+      'draining',
       'not_in_route',
       'already_tried',
       'key_rejected',

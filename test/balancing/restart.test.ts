@@ -1,47 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { spendRecord } from '../../src/balancing/accounting/max-spend.ts'
 import { accountId, clientId } from '../../src/balancing/ids.ts'
 import { takeChanges } from '../../src/balancing/records/changed-records.ts'
-import {
-  accountRecord,
-  checkpoint,
-  isBlank,
-  keyRecord,
-} from '../../src/balancing/records/checkpoint.ts'
-import { restore } from '../../src/balancing/records/restore.ts'
 import { takeLookupDuties } from '../../src/balancing/serving/duty-hand-out.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'
-import { drivePool, type KeySpec, type PoolDriver, usageOf } from './pool-driver.ts'
-
-/** The pool after a restart from its records, possibly with another configuration of its keys. */
-function restarted(pool: PoolDriver, keys: readonly KeySpec[], setup = {}): PoolDriver {
-  const next = drivePool(keys, setup)
-  next.at(pool.now())
-  const { state } = pool
-  const records = [...state.keys].map(([id, key]) => [id, keyRecord(key)] as const)
-  restore(
-    next.state,
-    {
-      keys: new Map(records.filter(([, record]) => !isBlank(record))),
-      accounts: new Map(
-        [...state.accounts, ...state.budgets].map(([id, account]) => [id, accountRecord(account)]),
-      ),
-      models: [...state.modelBenches],
-      ...{ budgets: new Map(), clients: [], groups: [], audit: [] },
-      spends: new Map(
-        [...state.keys].flatMap(([id, { spend }]) =>
-          spend === null ? [] : [[id, spendRecord(spend)] as const],
-        ),
-      ),
-      // Records are stored as JSON.
-      checkpoint: JSON.parse(JSON.stringify(checkpoint(state, next.now()))),
-      outdated: false,
-    },
-    next.now(),
-  )
-  return next
-}
+import { drivePool, usageOf } from './pool-driver.ts'
+import { restarted } from './restarted-pool.ts'
 
 const limited: BenchOrder = {
   scope: 'key',

@@ -8,7 +8,12 @@ import { writeProfile } from './parts/profile.ts'
 import { measureRequests } from './parts/requests.ts'
 import { measureStartUp } from './parts/start-up.ts'
 import { measureStreams } from './parts/streams.ts'
-import { type Bundle, bundleForDeployment, readDeployment } from './processes/deployment.ts'
+import {
+  type BenchWorker,
+  type Bundle,
+  bundleForDeployment,
+  readDeployment,
+} from './processes/deployment.ts'
 import { createRunScope } from './processes/run-scope.ts'
 import {
   foreignTarget,
@@ -104,14 +109,16 @@ async function measureAll(
 /** Everything that is measured in turn, each in a process of its own. */
 async function startLine(bench: Bench): Promise<Line> {
   const { scope, deployment, upstream, bundle, foreign } = bench
-  const start = (kind: 'forwarding' | 'parsing', name: string) =>
+  const start = (kind: BenchWorker, name: string) =>
     startBenchWorker(scope, deployment, upstream, kind, name)
   const reference = await start('forwarding', 'forwarding')
   const again = await start('forwarding', 'forwarding again')
   const parsing = await start('parsing', 'parsing')
+  const watching = await start('watching', 'watching')
   const { source } = await bundle()
   const gateway = await startGateway(scope, deployment, upstream, { name: 'Switchyard', source })
-  const targets: Target[] = [upstreamTarget(upstream), reference, again, parsing, gateway]
+  const compared = [reference, again, parsing, watching, gateway]
+  const targets: Target[] = [upstreamTarget(upstream), ...compared]
   return { reference, again, targets: foreign === null ? targets : [...targets, foreign] }
 }
 

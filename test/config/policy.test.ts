@@ -34,13 +34,14 @@ it('an empty policy, or none, has every default', async () => {
     defaultMinCreditUsd: 0,
     credit: { refreshMs: 60_000, thresholdUsd: 1 },
     queue: { maxWaiting: 100, maxWaitMs: 10_000 },
+    batch: { maxFileBytes: 209_715_200, share: 0.5 },
     spillFreeTier: false,
     spillPolicy: false,
     timeouts: { headersMs: 30_000, firstOutputMs: 120_000, idleMs: 60_000, totalMs: 600_000 },
     maxBodyBytes: 26_214_400,
     onPoolUnavailable: 'open',
   }
-  const empty = { breaker: {}, timeouts: {}, credit: {}, queue: {}, defaults: {} }
+  const empty = { breaker: {}, timeouts: {}, credit: {}, queue: {}, batch: {}, defaults: {} }
   for (const policy of [undefined, '', {}, '{}', empty, { routes: [], aliases: {} }]) {
     expect(await policyOf(policy)).toEqual(defaults)
   }
@@ -72,6 +73,8 @@ describe('the bounds of a field', () => {
     ['credit.threshold', 0, 1_000_000],
     ['queue.max_waiting', 0, 10_000],
     ['queue.max_wait_ms', 0, 60_000],
+    ['batch.max_file_bytes', 1024, 1_073_741_824],
+    ['batch.share', 0.01, 1],
     ['timeouts.headers_ms', 100, 3_600_000],
     ['timeouts.first_output_ms', 100, 3_600_000],
     ['timeouts.idle_ms', 100, 3_600_000],
@@ -100,6 +103,7 @@ describe('the bounds of a field', () => {
     ['defaults.tpm', 2.5],
     ['queue.max_waiting', 2.5],
     ['queue.max_wait_ms', 2.5],
+    ['batch.max_file_bytes', 2000.5],
     ['timeouts.idle_ms', 500.5],
     ['max_body_bytes', 2048.5],
   ])('%s is a whole number', async (path, value) => {
@@ -147,6 +151,7 @@ it('what is set is read in the units of the gateway', async () => {
     defaults: { rpm: 60, tpm: 90_000, min_credit: 0.5 },
     credit: { refresh_s: 90, threshold: 2.5 },
     queue: { max_waiting: 7, max_wait_ms: 250 },
+    batch: { max_file_bytes: 5000, share: 0.25 },
     spill_free_tier: true,
     spill_policy: true,
   }
@@ -156,6 +161,7 @@ it('what is set is read in the units of the gateway', async () => {
     defaultMinCreditUsd: 0.5,
     credit: { refreshMs: 90_000, thresholdUsd: 2.5 },
     queue: { maxWaiting: 7, maxWaitMs: 250 },
+    batch: { maxFileBytes: 5000, share: 0.25 },
     spillFreeTier: true,
     spillPolicy: true,
   })
@@ -175,6 +181,7 @@ it.each(['spill_free_tier', 'spill_policy'])(
 it.each([
   ['credit', 'refresh_s, threshold'],
   ['queue', 'max_waiting, max_wait_ms'],
+  ['batch', 'max_file_bytes, share'],
 ])('%s is a table, and the fault names its fields', async (name, fields) => {
   expect(await policyFaults({ [name]: 60 })).toEqual([
     `POLICY.${name}: must be a table (its fields: ${fields}), given 60`,

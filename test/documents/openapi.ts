@@ -5,6 +5,7 @@ import {
   increase,
   newClient,
   newGroup,
+  refresh,
   rotation,
 } from '../../src/admin/admin-schemas.ts'
 import {
@@ -17,6 +18,15 @@ import {
   tokenAnswer,
   usedBudget,
 } from '../../src/admin/answer-schemas.ts'
+import {
+  accountAnswer,
+  counters,
+  keyAnswer,
+  poolAnswer,
+  queueAnswer,
+  refreshAnswer,
+  routeAnswer,
+} from '../../src/admin/pool/pool-answer-schemas.ts'
 import { SPEND_PERIODS } from '../../src/balancing/limits/quota-charge.ts'
 
 /** Makes `docs/openapi.json`: the routes below, with bodies and answers by the code's own schemas. */
@@ -28,6 +38,7 @@ const TAKEN = {
   NewGroup: newGroup,
   GroupChanges: groupChanges,
   Increase: increase,
+  Refresh: refresh,
 }
 
 const GIVEN = {
@@ -39,6 +50,13 @@ const GIVEN = {
   Budget: usedBudget,
   Budgets: budgetsAnswer,
   Audit: auditAnswer,
+  Counters: counters,
+  Key: keyAnswer,
+  Account: accountAnswer,
+  Route: routeAnswer,
+  Queue: queueAnswer,
+  Pool: poolAnswer,
+  Refreshed: refreshAnswer,
 }
 
 interface Operation {
@@ -69,12 +87,34 @@ const increased: Operation = {
   faults: [...BODY, 404],
 }
 
+const steered = (summary: string): Operation => ({ summary, answer: 'Key', faults: [404] })
+
 /** By method and path, as the app names its routes. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'GET /admin/api/events': {
     summary:
       'Server-sent events: `pool` once a second, `stale` while the pool’s object does not answer. The stream ends after five minutes; connect again.',
     isStream: true,
+  },
+  'GET /admin/api/pool': {
+    summary:
+      'All keys with the reasons against them, accounts, routes, the queue, and the clients and groups that use the most.',
+    answer: 'Pool',
+  },
+  'POST /admin/api/keys/:id/pause': steered('The key takes no new request. Those that run go on.'),
+  'POST /admin/api/keys/:id/drain': steered(
+    'As pause. Until its last request has ended, its reason is draining; then it is paused.',
+  ),
+  'POST /admin/api/keys/:id/resume': steered('Ends a pause, or a drain.'),
+  'POST /admin/api/keys/:id/reset': steered(
+    'Forgets what the key was judged for, and what its account is benched for. A pause stays.',
+  ),
+  'POST /admin/api/credit/refresh': {
+    summary: 'Looks up the credit of all keys, or of one, now.',
+    body: 'Refresh',
+    isBodyOptional: true,
+    answer: 'Refreshed',
+    faults: [...BODY, 404],
   },
   'GET /admin/api/clients': {
     summary: 'All clients, with what they have used.',
@@ -140,7 +180,7 @@ const FAULTS = {
   400: 'The body is not what it must be; the message names the field.',
   401: 'No valid admin token.',
   403: 'READ_TOKEN, and a call that is no GET; or a browser that was sent here by another site.',
-  404: 'No such client, group or budget. Without ADMIN_TOKEN and READ_TOKEN, any path.',
+  404: 'No such key, client, group or budget. Without ADMIN_TOKEN and READ_TOKEN, any path.',
   409: 'There is one already, CLIENT_KEYS holds it, or something else of it is in the way.',
   413: 'The body is too large.',
   429: 'Too many wrong tokens came from this network. See Retry-After.',
@@ -152,7 +192,7 @@ const PARAMETERS = {
     name: 'id',
     in: 'path',
     required: true,
-    description: 'The name of the client or the group.',
+    description: 'The name of the key, the client or the group.',
     schema: { type: 'string' },
   },
   period: {

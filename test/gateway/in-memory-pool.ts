@@ -124,16 +124,7 @@ export function createInMemoryPool(
         note(reply.decision)
         return reply
       }),
-    explain: (question) => call(() => object.host.explain(question)),
-    spending: (clientId) => call(() => object.host.spending(clientId)),
-    keyForGeneration: (id, clientId) => call(() => object.host.keyForGeneration(id, clientId)),
-    snapshot: () => call(() => object.host.snapshot()),
-    health: () => call(() => object.host.health()),
-    duties: (given) => call(() => object.host.duties(given)),
-    clientDirectory: (known) => call(() => object.host.clientDirectory(known)),
-    manageClients: (given) => call(() => object.host.manageClients(given)),
-    audit: () => call(() => object.host.audit()),
-    quotas: (id) => call(() => object.host.quotas(id)),
+    ...plainCalls(call, () => object.host),
     exchanges: () => exchanges,
     connect(next, after = 'answers') {
       upcoming = [...next]
@@ -150,6 +141,27 @@ export function createInMemoryPool(
     bugs,
     transitions,
     settlementsOf: (id) => record.settlements.filter(({ leaseId }) => leaseId === id),
+  }
+}
+
+/** The calls that only ask the host. */
+function plainCalls(
+  call: <T>(carryOut: () => T | Promise<T>) => Promise<PoolAnswer<T>>,
+  host: () => PoolHost,
+): Omit<PoolClient, 'exchange' | 'whenDecided'> {
+  return {
+    explain: (question) => call(() => host().explain(question)),
+    spending: (clientId) => call(() => host().spending(clientId)),
+    keyForGeneration: (id, clientId) => call(() => host().keyForGeneration(id, clientId)),
+    snapshot: () => call(() => host().snapshot()),
+    health: () => call(() => host().health()),
+    duties: (given) => call(() => host().duties(given)),
+    clientDirectory: (known) => call(() => host().clientDirectory(known)),
+    manageClients: (given) => call(() => host().manageClients(given)),
+    control: (given) => call(() => host().control(given)),
+    overview: () => call(() => host().overview()),
+    audit: () => call(() => host().audit()),
+    quotas: (id) => call(() => host().quotas(id)),
   }
 }
 

@@ -156,6 +156,9 @@ export class PoolObject {
       clientDirectory: (known) => plain((host) => host.clientDirectory(known)),
       manageClients: (given) =>
         call(async () => this.#watched('order', null, ({ host }) => host.manageClients(given))),
+      control: (given) =>
+        call(async () => this.#watched('order', null, ({ host }) => host.control(given))),
+      overview: () => plain((host) => host.overview()),
       audit: () => plain((host) => host.audit()),
       quotas: (id) => plain((host) => host.quotas(id)),
     }

@@ -15,9 +15,15 @@ export function ClientsTable({
   clientCount,
   mayWrite,
 }: Shown & { mayWrite: boolean }) {
-  if (clients.length + groups.length === 0) return <p class="empty">There are no clients yet.</p>
+  if (clients.length + groups.length === 0) {
+    return (
+      <p id="client-list" class="empty">
+        There are no clients yet.
+      </p>
+    )
+  }
   return (
-    <>
+    <div id="client-list">
       <table>
         <thead>
           <tr>
@@ -42,7 +48,7 @@ export function ClientsTable({
           <a href="/admin/api/clients">/admin/api/clients</a>.
         </p>
       )}
-    </>
+    </div>
   )
 }
 

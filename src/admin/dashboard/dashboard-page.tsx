@@ -1,6 +1,6 @@
 import type { Explanation } from '../../balancing/explanation.ts'
-import type { PoolSnapshot } from '../../balancing/snapshot.ts'
-import type { ClientAnswer, GroupAnswer } from '../answer-schemas.ts'
+import type { PoolOverview } from '../../balancing/operators/overview.ts'
+import { clientAnswer, groupAnswer } from '../client-answers.ts'
 import { ClientsTable, NewClientForm } from './clients-view.tsx'
 import { type ExplainFields, ExplainForm, ExplainResult } from './explain-view.tsx'
 import type { Sight } from './feed.ts'
@@ -14,18 +14,14 @@ export interface Shown {
   readonly operator: string
   readonly mayWrite: boolean
   readonly sight: Sight
-  readonly pool: PoolSnapshot
-  readonly clients: {
-    readonly clients: readonly ClientAnswer[]
-    readonly groups: readonly GroupAnswer[]
-  }
+  readonly pool: PoolOverview
   readonly explain: { readonly fields: ExplainFields; readonly explanation: Explanation | null }
   /** What was just done, in words. */
   readonly done: string | null
 }
 
 export function dashboardPage(shown: Shown): string {
-  const { operator, mayWrite, sight, pool, clients, explain, done } = shown
+  const { operator, mayWrite, sight, pool, explain, done } = shown
   return documentOf(
     <Layout title="Dashboard" operator={operator} script="dashboard.js">
       {done !== null && (
@@ -37,7 +33,7 @@ export function dashboardPage(shown: Shown): string {
       <KeysTable keys={pool.keys} mayWrite={mayWrite} />
       <section aria-labelledby="clients">
         <h2 id="clients">Clients and budgets</h2>
-        <ClientsTable {...clients} clientCount={clients.clients.length} mayWrite={mayWrite} />
+        <Clients pool={pool} mayWrite={mayWrite} />
         {mayWrite && <NewClientForm />}
       </section>
       <section aria-labelledby="explain">
@@ -52,14 +48,26 @@ export function dashboardPage(shown: Shown): string {
   )
 }
 
+function Clients({ pool, mayWrite }: { pool: PoolOverview; mayWrite: boolean }) {
+  return (
+    <ClientsTable
+      clients={pool.clients.map(clientAnswer)}
+      groups={pool.groups.map(groupAnswer)}
+      clientCount={pool.clientCount}
+      mayWrite={mayWrite}
+    />
+  )
+}
+
 /** The parts of the page that change by themselves, as they are now, by the id of their element. */
 export function livePartsOf(
   sight: Sight,
-  pool: PoolSnapshot,
+  pool: PoolOverview,
   mayWrite: boolean,
 ): ReadonlyMap<string, string> {
   return new Map([
     ['headline', String(<Headline sight={sight} pool={pool} />)],
+    ['client-list', String(<Clients pool={pool} mayWrite={mayWrite} />)],
     ...pool.keys.map(
       (key) => [rowId(key), String(<KeyRow keyShown={key} mayWrite={mayWrite} />)] as const,
     ),
@@ -67,6 +75,6 @@ export function livePartsOf(
 }
 
 /** The rows of the table of keys in their order. */
-export function rowOrder(pool: PoolSnapshot): readonly string[] {
+export function rowOrder(pool: PoolOverview): readonly string[] {
   return byUrgency(pool.keys).map(rowId)
 }

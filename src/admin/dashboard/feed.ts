@@ -1,10 +1,10 @@
-import type { PoolSnapshot } from '../../balancing/snapshot.ts'
+import type { PoolOverview } from '../../balancing/operators/overview.ts'
 import type { Gateway } from '../../http/composition-root.ts'
 
 /** The pool as an isolate saw it last. */
 export interface Sight {
   /** Null while the isolate has seen nothing. */
-  readonly pool: PoolSnapshot | null
+  readonly pool: PoolOverview | null
   /** When it was so, in epoch milliseconds. */
   readonly atMs: number
   /** Whether the pool's object has not answered since. */
@@ -46,11 +46,12 @@ export async function look(gateway: Gateway, feed: Feed = feedOf(gateway)): Prom
   const nowMs = gateway.ports.nowMs()
   if (feed.sight.pool !== null && nowMs - feed.askedAtMs < ASK_EVERY_MS) return feed.sight
   feed.askedAtMs = nowMs
-  const answer = await gateway.pool.snapshot()
+  const answer = await gateway.pool.overview()
   // The answer to a later question may have come first.
   if (nowMs < feed.sight.atMs) return feed.sight
   feed.sight =
-    answer.kind === 'answer'
+    // An object of an earlier release, which is one for a minute at most, has no overview.
+    answer.kind === 'answer' && answer.value !== null
       ? { pool: answer.value, atMs: nowMs, isStale: false }
       : { ...feed.sight, isStale: true }
   return feed.sight

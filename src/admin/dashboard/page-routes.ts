@@ -5,7 +5,9 @@ import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { gatewayError, poolUnavailable } from '../../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
 import { logged } from '../../http/error-response.ts'
-import { clientAnswer, groupAnswer } from '../client-answers.ts'
+import { poolAnswer } from '../pool/pool-answers.ts'
+import { confirmPage, doAction, makeClient } from './action-pages.tsx'
+import { about, actionOf } from './actions.ts'
 import { apiDocs } from './api-docs-page.tsx'
 import { asset } from './assets.ts'
 import { dashboardPage, livePartsOf, rowOrder } from './dashboard-page.tsx'
@@ -33,8 +35,12 @@ export function pageRoutes(): HonoBase<HttpEnvironment> {
   routes.get('/sign-in', logged, whereOperatorsAre, signInForm)
   routes.post('/sign-in', logged, whereOperatorsAre, form, signInByForm)
   routes.post('/sign-out', logged, whereOperatorsAre, signOut)
-  routes.get('/api-docs', logged, whereOperatorsAre, operatorsOnly, apiDocs)
-  routes.get('/', logged, whereOperatorsAre, operatorsOnly, dashboard)
+  const operators = [logged, whereOperatorsAre, operatorsOnly] as const
+  routes.get('/confirm', ...operators, confirmPage)
+  routes.post('/do', ...operators, form, doAction)
+  routes.post('/clients', ...operators, form, makeClient)
+  routes.get('/api-docs', ...operators, apiDocs)
+  routes.get('/', ...operators, dashboard)
   return routes
 }
 
@@ -50,7 +56,7 @@ export function events(c: AdminContext): Response {
 function poolTelling(): Telling {
   return ({ pool, isStale }) => {
     if (isStale) return eventText('stale', {})
-    return pool === null ? '' : eventText('pool', pool)
+    return pool === null ? '' : eventText('pool', poolAnswer(pool))
   }
 }
 
@@ -75,30 +81,27 @@ function pageTelling({ var: { mayWrite } }: AdminContext): Telling {
 
 async function dashboard(c: AdminContext): Promise<Response> {
   const { gateway, operator, mayWrite } = c.var
-  const [sight, listed] = await Promise.all([
-    look(gateway),
-    gateway.pool.manageClients({ order: { kind: 'list' }, by: operator }),
-  ])
-  if (sight.pool === null) {
-    return await messagePage(
-      c,
-      poolUnavailable('The pool’s object does not answer now. Try again.'),
-    )
-  }
-  const all = listed.kind === 'answer' && listed.value.kind === 'all' ? listed.value : null
+  const sight = await look(gateway)
+  const { pool } = sight
+  if (pool === null) return await messagePage(c, poolUnavailable(UNREACHABLE))
   const page = dashboardPage({
     operator,
     mayWrite,
     sight,
-    pool: sight.pool,
-    clients: {
-      clients: all?.clients.map(clientAnswer) ?? [],
-      groups: all?.groups.map(groupAnswer) ?? [],
-    },
+    pool,
     explain: { fields: { model: '', client: '', conversation: '' }, explanation: null },
-    done: null,
+    done: doneText(c),
   })
   return c.html(page)
+}
+
+const UNREACHABLE =
+  'The pool’s object does not answer now. Requests may go on without it. Try again.'
+
+/** What was just done. A link may say so too: it is words of a closed list about a name. */
+function doneText(c: AdminContext): string | null {
+  const done = actionOf(c.req.query('done') ?? '')
+  return done === null ? null : about(done.action.done, (c.req.query('id') ?? '').slice(0, 64))
 }
 
 function tooLarge(c: AdminContext): Response | Promise<Response> {

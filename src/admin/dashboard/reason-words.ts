@@ -3,6 +3,8 @@ import type { Reason } from '../../balancing/reasons.ts'
 /** Why a key may not serve, for people: a title, and what ends it. */
 export const REASON_WORDS: Readonly<Record<Reason, readonly [title: string, ending: string]>> = {
   disabled: ['disabled', 'Its configuration says so.'],
+  paused: ['paused', 'An operator has paused it.'],
+  draining: ['draining', 'Its running requests end, then it is paused.'],
   not_in_route: ['not in the route', 'The request’s route names other keys.'],
   already_tried: ['tried already', 'An attempt of the same request has failed with it.'],
   key_rejected: [

@@ -9,7 +9,7 @@ export type Standing = 'lost' | 'out' | 'recovering' | 'expiring' | 'off' | 'wel
 
 const ORDER: readonly Standing[] = ['lost', 'out', 'recovering', 'expiring', 'off', 'well']
 
-const WANTED: ReadonlySet<Reason> = new Set<Reason>(['disabled'])
+const WANTED: ReadonlySet<Reason> = new Set<Reason>(['disabled', 'paused', 'draining'])
 
 export function standingOf({ reason, clearsAtMs, breaker, expiresSoon }: KeySnapshot): Standing {
   if (reason !== null) {

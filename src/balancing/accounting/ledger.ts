@@ -77,6 +77,11 @@ export function spentToday({ day, today }: Tally, nowMs: number): number {
   return day === dayOf(nowMs) ? today.costUsd : 0
 }
 
+/** What was counted since midnight UTC. */
+export function countersOfToday({ day, today }: Tally, nowMs: number): Counters {
+  return day === dayOf(nowMs) ? today : createCounters()
+}
+
 /** What a tally says of the spending in the current UTC day, week and month. */
 export function spendingOf(tally: Tally, nowMs: number): Spending {
   const day = dayOf(nowMs)
@@ -100,6 +105,17 @@ function monthOf(day: number): number {
 
 function dayOf(nowMs: number): number {
   return Math.floor(nowMs / DAY_MS)
+}
+
+/** Adds counters to others. */
+export function addCounters(into: Counters, from: Counters): void {
+  const { faults, ...numbers } = from
+  for (const [name, value] of Object.entries(numbers)) {
+    into[name as keyof typeof numbers] += value
+  }
+  for (const [fault, count] of Object.entries(faults) as [Fault, number][]) {
+    into.faults[fault] = (into.faults[fault] ?? 0) + count
+  }
 }
 
 /** Counters at zero. */
@@ -155,7 +171,7 @@ function placeOf({ byModel }: Ledger, { model, outcome }: Entry): string {
   byModel.delete(name)
   const others = byModel.get(OTHER_MODELS)
   if (others === undefined) byModel.set(OTHER_MODELS, tally)
-  else addTally(others, tally)
+  else addCounters(others.total, tally.total) // Only totals: neither is of a certain day.
   return model
 }
 
@@ -164,17 +180,6 @@ function firstSilent(byModel: Ledger['byModel']): [string, Tally] | undefined {
     if (entry[0] !== OTHER_MODELS && entry[1].total.successes === 0) return entry
   }
   return undefined
-}
-
-/** Adds what was counted in one place to another. Only totals: neither is of a certain day. */
-function addTally(into: Tally, from: Tally): void {
-  const { faults, ...numbers } = from.total
-  for (const [name, value] of Object.entries(numbers)) {
-    into.total[name as keyof typeof numbers] += value
-  }
-  for (const [fault, count] of Object.entries(faults) as [Fault, number][]) {
-    into.total.faults[fault] = (into.total.faults[fault] ?? 0) + count
-  }
 }
 
 /** The tally of an id. It is created once, and every later call returns the same object. */

@@ -1,7 +1,6 @@
 import type { ClientId, GroupId } from '../ids.ts'
 import type { QuotaOwner } from '../limits/quota-charge.ts'
 import { restoreWindow, takenWithin, type WindowSlot } from '../limits/sliding-window.ts'
-import type { AuditEntry } from './audit.ts'
 import { type BudgetRecord, budgetRecord, restoreBudget } from './budget.ts'
 import {
   type Clients,
@@ -91,7 +90,6 @@ export interface ClientsRecords {
   readonly clients: readonly ClientRecord[]
   readonly groups: readonly GroupRecord[]
   readonly budgets: ReadonlyMap<QuotaOwner, readonly BudgetRecord[]>
-  readonly audit: readonly AuditEntry[]
 }
 
 /** Puts clients and groups back that were made at run time. The configuration's own go before them. */

@@ -17,6 +17,8 @@ export interface AccountState {
   /** Keys that a lookup during the current bench showed without room. */
   readonly keysWithoutRoom: Set<KeyId>
   tooLarge: SizeNote | null
+  /** When an operator last reset a key of it, in epoch milliseconds; 0 for never. */
+  resetAtMs: number
 }
 
 /** An account without benches. */
@@ -30,6 +32,7 @@ export function createAccount(load: AccountLoad): AccountState {
     modelBenches: new Map(),
     keysWithoutRoom: new Set(),
     tooLarge: null,
+    resetAtMs: 0,
   }
 }
 
@@ -126,6 +129,7 @@ export function merge(from: AccountState, into: AccountState, nowMs: number): vo
   const latest = (a: Bench | null, b: Bench | null) => (b === null ? a : later(a, b, nowMs))
   into.bench = latest(into.bench, from.bench)
   into.freeBench = latest(into.freeBench, from.freeBench)
+  into.resetAtMs = Math.max(into.resetAtMs, from.resetAtMs)
   for (const key of from.keysWithoutRoom) into.keysWithoutRoom.add(key)
   for (const [model, bench] of from.modelBenches) {
     into.modelBenches.set(model, later(into.modelBenches.get(model) ?? null, bench, nowMs))

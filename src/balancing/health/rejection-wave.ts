@@ -88,6 +88,12 @@ export function noteAccepted(wave: RejectionWave, sinceMs: number): void {
   wave.isOn = false
 }
 
+/** Forgets that a key was refused: an operator says that it is well. */
+export function forgetRefusals(wave: RejectionWave, keyId: KeyId): void {
+  wave.refused.delete(keyId)
+  if (wave.refused.size === 0) wave.isOn = false
+}
+
 function forgetOld(wave: RejectionWave, nowMs: number): void {
   const keepMs = wave.isOn ? LAPSE_MS : WITHIN_MS
   for (const [id, { lastAtMs }] of wave.refused) {

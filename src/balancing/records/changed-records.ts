@@ -1,5 +1,4 @@
 import { type SpendRecord, spendRecord } from '../accounting/max-spend.ts'
-import { type AuditEntry, takeAudit } from '../clients/audit.ts'
 import type { BudgetRecord } from '../clients/budget.ts'
 import {
   budgetRecords,
@@ -12,6 +11,7 @@ import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
 import type { ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
 import type { QuotaOwner } from '../limits/quota-charge.ts'
+import { type AuditEntry, takeAudit } from '../operators/audit.ts'
 import type { KeyState, PoolState } from '../pool-state.ts'
 
 /** The records that a step changed and that must not be lost; `models` is null if unchanged. */

@@ -8,12 +8,15 @@ import { type ClientsRecords, type QuotaRecord, quotaRecords } from '../clients/
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
 import type { Breaker } from '../health/circuit-breaker.ts'
+import type { Halt } from '../health/halt.ts'
 import { dueAtMs } from '../health/lookup-duty.ts'
+import type { Reset } from '../health/reset.ts'
 import type { AccountId, ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
 import type { Lease } from '../limits/leases.ts'
 import type { Meter } from '../limits/meter.ts'
 import { entriesOf } from '../limits/rotating-map.ts'
 import { SLOTS_PER_RECORD, type WindowSlot } from '../limits/sliding-window.ts'
+import type { AuditEntry } from '../operators/audit.ts'
 import type { KeyState, PoolState, RouteState } from '../pool-state.ts'
 
 /**
@@ -38,6 +41,9 @@ export interface KeyRecord {
   /** The groups of keys that a budget covers; null while unknown. */
   readonly creator: AccountId | null
   readonly workspace: AccountId | null
+  /** Null, like `reset`, in a record of an earlier release. */
+  readonly halt: Halt | null
+  readonly reset: Reset | null
 }
 
 export interface AccountRecord {
@@ -47,6 +53,8 @@ export interface AccountRecord {
   /** Whether there is one in the list; for the first release, which knows no list. */
   readonly hadNoRoom: boolean
   readonly keysWithoutRoom: readonly KeyId[]
+  /** When an operator last reset a key of it; 0 for never. */
+  readonly resetAtMs: number
 }
 
 /** Models benched everywhere. */
@@ -117,6 +125,7 @@ export interface PoolRecords extends ClientsRecords {
   readonly accounts: ReadonlyMap<AccountId, AccountRecord>
   readonly models: ModelsRecord
   readonly spends: ReadonlyMap<KeyId, SpendRecord>
+  readonly audit: readonly AuditEntry[]
   readonly checkpoint: Partial<Checkpoint>
   /** Whether something happened after the checkpoint, so that it is not the pool's last state. */
   readonly outdated: boolean
@@ -135,6 +144,8 @@ export function keyRecord(key: KeyState): KeyRecord {
     fingerprint: config.fingerprint,
     creator: key.creator?.id ?? null,
     workspace: key.workspace?.id ?? null,
+    halt: key.halt,
+    reset: key.reset,
   }
 }
 
@@ -146,19 +157,21 @@ function rested(cooldownMs: number): BreakerRecord {
 export function isBlank(record: KeyRecord): boolean {
   const { breaker, bench, modelBenches, strikes } = record
   const closed = breaker.kind === 'closed' && breaker.failuresAtMs.length === 0
-  const isUnowned = [record.owner, record.creator, record.workspace].every((id) => id === null)
-  return closed && bench === null && modelBenches.length + strikes === 0 && isUnowned
+  const { owner, creator, workspace, halt, reset } = record
+  const isUnknown = [owner, creator, workspace, halt, reset].every((known) => known === null)
+  return closed && bench === null && modelBenches.length + strikes === 0 && isUnknown
 }
 
 /** What is stored of an account in the step that changed it. */
 export function accountRecord(account: AccountState): AccountRecord {
-  const { bench, freeBench, modelBenches, keysWithoutRoom } = account
+  const { bench, freeBench, modelBenches, keysWithoutRoom, resetAtMs } = account
   return {
     bench,
     freeBench,
     modelBenches: [...modelBenches],
     hadNoRoom: keysWithoutRoom.size > 0,
     keysWithoutRoom: [...keysWithoutRoom],
+    resetAtMs,
   }
 }
 

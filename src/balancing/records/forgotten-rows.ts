@@ -29,7 +29,9 @@ export function forgottenRows(
   const { keys, ledger } = state
   const known = new Set([...records.keys.keys(), ...records.spends.keys(), ...ledger.byKey.keys()])
   const gone = [...known].filter((id) => !keys.has(id))
-  const forgotten = gone.filter((id) => isForgettable(ledger.byKey.get(id) ?? null, nowMs))
+  const forgotten = gone.filter(
+    (id) => !isHalted(records, id) && isForgettable(ledger.byKey.get(id) ?? null, nowMs),
+  )
   for (const id of gone) if (!ledger.byKey.has(id)) tallyOf(ledger.byKey, id, nowMs)
   for (const id of forgotten) ledger.byKey.delete(id)
   return {
@@ -37,6 +39,11 @@ export function forgottenRows(
     accounts: forgottenAccounts(state, records, new Set(forgotten), nowMs),
     budgets: forgottenBudgets(state, records, nowMs),
   }
+}
+
+/** Whether an operator has halted a key. Until he ends it, it holds: for a key that comes back years later too. */
+function isHalted({ keys }: Pick<PoolRecords, 'keys'>, id: KeyId): boolean {
+  return (keys.get(id)?.halt ?? null) !== null
 }
 
 /** A client may come back into the configuration, and what it has spent is then spent still. */

@@ -2,16 +2,17 @@ import { rememberGeneration } from '../accounting/generations.ts'
 import { spendingOf } from '../accounting/ledger.ts'
 import { restoreSpend } from '../accounting/max-spend.ts'
 import { restoreReconciliation } from '../accounting/reconciliation.ts'
-import { restoreAudit } from '../clients/audit.ts'
 import { restoreBudgets, restoreClients, restoreQuotas } from '../clients/client-records.ts'
 import { restoreCharge } from '../clients/clients.ts'
 import { type AccountState, regroup } from '../health/account.ts'
+import { putHalt } from '../health/halt.ts'
 import { doubt } from '../health/lookup-duty.ts'
 import type { KeyId } from '../ids.ts'
 import { learnOwner } from '../key-owners.ts'
 import { hear } from '../limits/isolates.ts'
 import { type Lease, open, owe } from '../limits/leases.ts'
 import { restoreWindow } from '../limits/sliding-window.ts'
+import { restoreAudit } from '../operators/audit.ts'
 import { changeInFlight, type KeyState, type PoolState, setLookup } from '../pool-state.ts'
 import type {
   AccountRecord,
@@ -32,7 +33,10 @@ import type {
 export function restore(state: PoolState, records: PoolRecords, nowMs: number): void {
   for (const [id, record] of records.keys) {
     const key = state.keys.get(id)
-    if (key !== undefined && isOfSecret(key, record)) restoreKey(state, key, record, nowMs)
+    if (key === undefined) continue
+    // The order of an operator is about the key's name. It holds for a new secret, until he ends it.
+    putHalt(state.halted, key, record.halt)
+    if (isOfSecret(key, record)) restoreKey(state, key, record, nowMs)
   }
   for (const [id, record] of records.accounts) {
     const account = state.accounts.get(id) ?? state.budgets.get(id)
@@ -96,6 +100,8 @@ function restoreKey(state: PoolState, key: KeyState, record: KeyRecord, nowMs: n
   for (const [model, bench] of record.modelBenches) key.modelBenches.set(model, bench)
   key.strikes = record.strikes
   key.struckAtMs = record.struckAtMs
+  key.reset = record.reset
+  key.epoch = record.reset?.epoch ?? 0
   if (record.owner !== null) learnOwner(state, key, record.owner, nowMs)
   key.creator = regroup(state.budgets, key.creator, record.creator)
   key.workspace = regroup(state.budgets, key.workspace, record.workspace)
@@ -108,6 +114,7 @@ function restoreKey(state: PoolState, key: KeyState, record: KeyRecord, nowMs: n
 function restoreAccount(account: AccountState, record: AccountRecord): void {
   account.bench = record.bench
   account.freeBench = record.freeBench
+  account.resetAtMs = record.resetAtMs
   for (const key of record.keysWithoutRoom) account.keysWithoutRoom.add(key)
   for (const [model, bench] of record.modelBenches) account.modelBenches.set(model, bench)
 }
@@ -142,7 +149,8 @@ function restoreCredit(
   if (key === undefined) return
   key.lastTurn = record.lastTurn
   const isSame = isOfSecret(key, record)
-  key.epoch = isSame ? record.epoch : record.epoch + 1
+  // A reset may be younger than the checkpoint.
+  key.epoch = isSame ? Math.max(record.epoch, key.epoch) : record.epoch + 1
   if (!isSame) return
   key.credit = record.credit
   key.expiresAtMs = record.expiresAtMs

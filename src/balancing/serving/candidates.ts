@@ -215,10 +215,15 @@ function isTooLarge(key: KeyState, { size }: Requirements, nowMs: number): boole
   return sizeExclusions(key, size, nowMs).length > 0
 }
 
+/** Whether the configuration or an operator has put a key out of use. */
+function isOff({ config, halt }: KeyState): boolean {
+  return config.disabled || halt !== null
+}
+
 /** Whether `standingExclusions` would be empty. */
 function stands(key: KeyState, model: ModelId, isFree: boolean, nowMs: number): boolean {
-  const { account, credit, config, creator, workspace } = key
-  if (config.disabled || isActive(key.bench, nowMs) || isActive(account.bench, nowMs)) return false
+  const { account, credit, creator, workspace } = key
+  if (isOff(key) || isActive(key.bench, nowMs) || isActive(account.bench, nowMs)) return false
   if (creator !== null && isActive(creator.bench, nowMs)) return false
   if (workspace !== null && isActive(workspace.bench, nowMs)) return false
   if (key.spend !== null && spendExclusions(key, nowMs).length > 0) return false

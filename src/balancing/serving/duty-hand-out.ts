@@ -9,7 +9,8 @@ import {
   isOutOfCredit,
   type LookupDuty,
 } from '../health/lookup-duty.ts'
-import type { KeyState, PoolState } from '../pool-state.ts'
+import type { KeyId } from '../ids.ts'
+import { type KeyState, type PoolState, setLookup } from '../pool-state.ts'
 
 /** The most lookups for one exchange, so that one request does not look up the whole pool. */
 const LOOKUPS_PER_STEP = 4
@@ -44,6 +45,44 @@ export function takeDutiesAtRest(state: PoolState, most: number, nowMs: number):
     (key) => !key.config.disabled && isDueAtRest(key, isCapNear(state, key, nowMs), nowMs),
   )
   return handOutDuties(state, due, most, nowMs)
+}
+
+/** What has become of an operator's order to look keys up at once. */
+export interface DutiesNow {
+  readonly lookups: readonly LookupDuty[]
+  /** Another Worker looks these up, or has done so a moment ago. */
+  readonly underWay: readonly KeyId[]
+  /** More than one Worker looks up at once: these are due, and go with the next requests. */
+  readonly later: readonly KeyId[]
+}
+
+/** Twice within so long is one press too many. */
+const JUST_NOW_MS = 5_000
+
+/**
+ * Hands out the lookups of some keys now, whether they are due or not. The answers may not be of a
+ * cache; and still a key is looked up by one Worker at a time.
+ */
+export function takeDutiesNow(
+  state: PoolState,
+  keys: readonly KeyState[],
+  most: number,
+  nowMs: number,
+): DutiesNow {
+  const isUnderWay = ({ lookup: { duty, reportedAtMs } }: KeyState) =>
+    (duty.kind === 'out' && nowMs < duty.overdueAtMs) ||
+    (reportedAtMs !== null && nowMs < reportedAtMs + JUST_NOW_MS)
+  const free = keys.filter((key) => !isUnderWay(key))
+  const lookups = handOutDuties(state, free, most, nowMs)
+  const taken = new Set(lookups.map(({ keyId }) => keyId))
+  const later = free.filter(({ id }) => !taken.has(id))
+  for (const key of later)
+    setLookup(state, key, { ...key.lookup, duty: { kind: 'due', atMs: nowMs } })
+  return {
+    lookups: lookups.map((duty) => ({ ...duty, freshSinceMs: nowMs })),
+    underWay: keys.filter(isUnderWay).flatMap(({ id }) => (taken.has(id) ? [] : [id])),
+    later: later.map(({ id }) => id),
+  }
 }
 
 /** The most generations for one exchange: they are asked about beside a request. */

@@ -4,6 +4,7 @@ import { countRequest, mayKeep, remember } from '../affinity/affinity.ts'
 import { keysFor } from '../clients/clients.ts'
 import { NO_CLAIMS } from '../eligibility.ts'
 import { awaitsProbe } from '../health/circuit-breaker.ts'
+import { epochAt } from '../health/reset.ts'
 import { shareOf } from '../health/slow-start.ts'
 import { clientId, type LeaseId, leaseId } from '../ids.ts'
 import { charge, giveBackCharge } from '../limits/charge.ts'
@@ -224,7 +225,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     tokens: told.tokens,
     unclaimedMs: null,
     panic: live?.panic ?? false,
-    epoch: live?.epoch ?? key.epoch,
+    epoch: (live ?? lost)?.epoch ?? epochAt(key, told.grantedAtMs),
     charge: taken,
     attempt: 'first',
   })

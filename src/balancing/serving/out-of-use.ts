@@ -1,4 +1,9 @@
-import { creditExclusions, type Exclusion, spendExclusions } from '../eligibility.ts'
+import {
+  creditExclusions,
+  type Exclusion,
+  haltExclusions,
+  spendExclusions,
+} from '../eligibility.ts'
 import type { AccountState } from '../health/account.ts'
 import { type Bench, isActive, reportedReason } from '../health/bench.ts'
 import { asOf } from '../health/circuit-breaker.ts'
@@ -55,6 +60,8 @@ export function transitions(
 
 function keyOut(key: KeyState, nowMs: number): OutOfUse | null {
   const { id } = key
+  const [halted] = haltExclusions(key)
+  if (halted !== undefined) return { what: 'key', id, reason: halted.reason, untilMs: null }
   const benched = benchOut('key', id, key.bench, nowMs)
   if (benched !== null) return benched
   const [exclusion]: readonly Exclusion[] = [

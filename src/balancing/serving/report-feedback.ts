@@ -109,6 +109,8 @@ type ValidReport = Extract<KeyReport, { kind: 'valid' }>
 /** Learns whether the key's account has requests for free models left. */
 function learnFreeTier(state: PoolState, key: KeyState, lookup: ValidReport, nowMs: number): void {
   const { account } = key
+  // Of before an operator's reset, which it must not undo.
+  if (lookup.askedAtMs < account.resetAtMs) return
   const bench = freeBenchAfterReport(account.freeBench, lookup, nowMs)
   if (bench !== account.freeBench) state.changes.accounts.add(account.id)
   account.freeBench = bench

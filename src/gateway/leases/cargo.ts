@@ -1,9 +1,10 @@
 import type { LeaseOrder } from '../../balancing/limits/lease-order.ts'
 import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
-import { type IsolateLeases, takeNumbers } from './isolate-leases.ts'
+import { type IsolateLeases, NONE_HALTED, takeNumbers } from './isolate-leases.ts'
 import {
   dropAll,
   dropClients,
+  dropKey,
   dropOverdue,
   type LaneOrder,
   mostOf,
@@ -63,7 +64,9 @@ export function unloadCargo(
   leases.heardAtMs = nowMs
   leases.clientsVersion = Math.max(leases.clientsVersion, reply.clientsVersion ?? 0)
   const unused = reply.waiting === true ? [...dropAll(stock, nowMs)] : []
-  const { calledBack } = reply
+  const { calledBack, haltedKeys } = reply
+  leases.halted = haltedKeys === undefined ? NONE_HALTED : new Set(haltedKeys)
+  for (const key of leases.halted) unused.push(...dropKey(stock, key))
   if (calledBack !== undefined) unused.push(...dropClients(stock, calledBack, nowMs))
   for (const [at, { lane }] of orders.entries()) {
     unused.push(...stockLeases(stock, lane, reply.ahead?.[at] ?? [], nowMs))

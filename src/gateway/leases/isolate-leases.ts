@@ -1,4 +1,4 @@
-import { type AccountId, type IsolateId, isolateId } from '../../balancing/ids.ts'
+import { type AccountId, type IsolateId, isolateId, type KeyId } from '../../balancing/ids.ts'
 import type { LeaseAhead, LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import { holdsOf } from '../../balancing/limits/quota-charge.ts'
 import {
@@ -33,12 +33,16 @@ export interface IsolateLeases {
   heardAtMs: number
   /** The newest version of the clients that an answer has told. */
   clientsVersion: number
+  /** Keys that operators have told to take no new lease, as the pool last said. */
+  halted: ReadonlySet<KeyId>
   /** When it was told of this isolate last, in epoch milliseconds. */
   toldAtMs: number
 }
 
 /** The object remembers for longer. A conversation that has rested for this long asks it. */
 const HOMES = { termMs: 60_000, capacity: 5_000 }
+
+export const NONE_HALTED: ReadonlySet<KeyId> = new Set()
 
 /** @param id unique over all isolates */
 export function createIsolateLeases(id: string): IsolateLeases {
@@ -50,6 +54,7 @@ export function createIsolateLeases(id: string): IsolateLeases {
     nextNumber: 0,
     heardAtMs: Number.NEGATIVE_INFINITY,
     clientsVersion: 0,
+    halted: NONE_HALTED,
     toldAtMs: Number.NEGATIVE_INFINITY,
   }
 }

@@ -19,6 +19,8 @@ export interface RingBounds {
   readonly caller: Pick<Caller, 'keys'>
   readonly triedKeys: readonly KeyId[]
   readonly excludedAccounts: readonly AccountId[]
+  /** Keys that operators have halted, as far as the isolate has heard of it. */
+  readonly halted: ReadonlySet<KeyId>
 }
 
 /**
@@ -52,10 +54,11 @@ export function createKeyRing(keys: readonly UpstreamKey[]): KeyRing {
     secret: (id) => secrets.get(id) ?? null,
     fingerprint: (id) => fingerprints.get(id) ?? null,
     noteFailure: (id, nowMs) => void failedAtMs.set(id, nowMs),
-    next({ routeKeys, triedKeys, excludedAccounts, caller }, nowMs) {
+    next({ routeKeys, triedKeys, excludedAccounts, halted, caller }, nowMs) {
       const inTurn = [...ring.slice(turn), ...ring.slice(0, turn)].filter(
         (key) =>
-          !(triedKeys.includes(key.id) || excludedAccounts.includes(key.account)) &&
+          !(halted.has(key.id) || triedKeys.includes(key.id)) &&
+          !excludedAccounts.includes(key.account) &&
           (routeKeys === null || routeKeys.some((selector) => selects(selector, key))) &&
           caller.keys.every((list) => list.some((selector) => selects(selector, key))),
       )

@@ -14,7 +14,7 @@ import {
   takeFromStock,
   takeNumbers,
 } from './isolate-leases.ts'
-import type { KeyRing } from './key-ring.ts'
+import type { KeyRing, RingBounds } from './key-ring.ts'
 import type { LeaseDraft } from './lease-draft.ts'
 import { unusedLease } from './outbox.ts'
 import { createPoolExchanges, type PoolExchangesParts } from './pool-exchanges.ts'
@@ -89,7 +89,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const withoutPool = (draft: LeaseDraft): Acquired =>
     onPoolUnavailable === 'closed' || draft.caller.budget !== null
       ? { kind: 'no_pool' }
-      : fromRing(ring, draft, ports.nowMs())
+      : fromRing(ring, { ...draft, halted: leases.halted }, ports.nowMs())
   /** Whether the object may have granted a lease in an answer that was lost. */
   let wasAsked = false
   const ask = async (request: LeaseRequest) => {
@@ -182,7 +182,7 @@ function requestOf(leases: IsolateLeases, draft: LeaseDraft): LeaseRequest {
 }
 
 /** A key of the isolate's own ring. No limit is kept for it. */
-function fromRing(ring: KeyRing, draft: LeaseDraft, nowMs: number): Acquired {
+function fromRing(ring: KeyRing, draft: LeaseDraft & RingBounds, nowMs: number): Acquired {
   const [model, fallback] = draft.models
   const key = ring.next(draft, nowMs)
   if (key !== null) return { kind: 'leased', ...key, model, leaseId: null, terms: null }

@@ -249,7 +249,7 @@ export function stockLeases(
   return []
 }
 
-/** Drops the leases of a key that has just failed. The pool has to get them back. */
+/** Drops the leases of a key that has just failed, or that an operator has halted. The pool has to get them back. */
 export function dropKey(stock: LeaseStock, key: KeyId): readonly LeaseAhead[] {
   return takeOut(stock, (lease) => lease.keyId === key)
 }

@@ -2,6 +2,7 @@ import { RequestCycle, runClosedLoop } from '../load/closed-loop.ts'
 import { openConnections } from '../load/connection.ts'
 import { runStreams } from '../load/stream-load.ts'
 import { requestsOf } from '../mix.ts'
+import type { BenchWorker } from '../processes/deployment.ts'
 import { peakMemoryMib } from '../processes/process-figures.ts'
 import { startBenchWorker, startGateway, type Target } from '../processes/targets.ts'
 import { besideReference, decimal, whole } from '../report/figures.ts'
@@ -25,13 +26,14 @@ export async function measureMemory(bench: Bench): Promise<PartResult> {
   const table = reporter.table(`Memory with ${streams} streams at once`, [
     ...['process', 'peak before, MiB', 'peak, MiB', 'KiB per stream', 'peak, of forwarding'],
   ])
-  const forward = (name: string) =>
-    startBenchWorker(scope, deployment, upstream, 'forwarding', name)
-  const reference = await measure(bench, await forward('memory forwarding'))
-  const again = await measure(bench, await forward('memory forwarding again'))
+  const start = (kind: BenchWorker, name: string = kind) =>
+    startBenchWorker(scope, deployment, upstream, kind, `memory ${name}`)
+  const reference = await measure(bench, await start('forwarding'))
+  const again = await measure(bench, await start('forwarding', 'forwarding again'))
+  const watching = await measure(bench, await start('watching'))
   const options = { name: 'memory Switchyard', source }
   const ours = await measure(bench, await startGateway(scope, deployment, upstream, options))
-  for (const { name, beforeMib, peakMib } of [reference, again, ours]) {
+  for (const { name, beforeMib, peakMib } of [reference, again, watching, ours]) {
     const [before = Number.NaN] = beforeMib
     const [peak = Number.NaN] = peakMib
     table.row(
@@ -42,7 +44,7 @@ export async function measureMemory(bench: Bench): Promise<PartResult> {
       besideReference({ ours: peakMib, reference: reference.peakMib, again: again.peakMib }),
     )
   }
-  return { tables: [table.table], data: [reference, again, ours] }
+  return { tables: [table.table], data: [reference, again, watching, ours] }
 }
 
 async function measure({ reporter, effort }: Bench, target: Target): Promise<Figures> {

@@ -47,8 +47,11 @@ export async function bundleForDeployment(
   }
 }
 
+/** The Workers that the gateway is held against. */
+export type BenchWorker = 'forwarding' | 'parsing' | 'watching'
+
 /** One of the bench's own Workers, which import nothing: without its types it is a module. */
-export function bundleOfBench(name: 'forwarding' | 'parsing' | 'kv'): string {
+export function bundleOfBench(name: BenchWorker | 'kv'): string {
   const path = fileURLToPath(new URL(`../workers/${name}.ts`, import.meta.url))
   return stripTypeScriptTypes(readFileSync(path, 'utf8'))
 }

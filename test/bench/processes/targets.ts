@@ -1,5 +1,5 @@
 import { type Addressee, gatewayBindings } from '../mix.ts'
-import { bundleOfBench, type Deployment, folderOf } from './deployment.ts'
+import { type BenchWorker, bundleOfBench, type Deployment, folderOf } from './deployment.ts'
 import type { RunScope } from './run-scope.ts'
 import type { Upstream } from './upstream.ts'
 import { startWorkerd, type Workerd } from './workerd.ts'
@@ -35,7 +35,7 @@ export async function startBenchWorker(
   scope: RunScope,
   deployment: Deployment,
   upstream: Upstream,
-  kind: 'forwarding' | 'parsing',
+  kind: BenchWorker,
   name: string,
 ): Promise<Target & { readonly workerd: Workerd }> {
   const folder = folderOf(scope, name.replaceAll(' ', '-'), { 'main.js': bundleOfBench(kind) })

@@ -1,0 +1,127 @@
+import type { Counters } from '../../balancing/accounting/ledger.ts'
+import type { AccountOverview, Counted, PoolOverview } from '../../balancing/operators/overview.ts'
+import type { KeySnapshot } from '../../balancing/snapshot.ts'
+import { clientAnswer, groupAnswer, isoTime, isoTimeOrNull } from '../client-answers.ts'
+import type { KeyAnswer, PoolAnswer } from './pool-answer-schemas.ts'
+
+/** The pool in the words of the admin API. */
+export function poolAnswer(overview: PoolOverview): PoolAnswer {
+  const { keys, queue } = overview
+  return {
+    at: isoTime(overview.nowMs),
+    keys_total: keys.length,
+    keys_usable: overview.usable,
+    panic: overview.panic,
+    keys: keys.map(keyAnswer),
+    accounts: overview.accounts.map(accountAnswer),
+    benched_models: overview.benchedModels.map(({ model, untilMs }) => {
+      return { model, until: isoTimeOrNull(untilMs) }
+    }),
+    routes: overview.routes.map((route) => ({
+      models: [...route.models],
+      strategy: route.strategy,
+      affinity: route.affinity,
+      fallback_models: [...route.fallbackModels],
+      key_count: route.keyCount,
+    })),
+    queue: {
+      waiting: queue.waiting,
+      max_waiting: queue.maxWaiting,
+      max_wait_ms: queue.maxWaitMs,
+      lane_count: queue.laneCount,
+      lanes: queue.lanes.map(({ client, model, waiting, lastDeadlineMs }) => {
+        return { client, model, waiting, last_deadline_at: isoTime(lastDeadlineMs) }
+      }),
+    },
+    clients_total: overview.clientCount,
+    clients: overview.clients.map((client) => ({ ...clientAnswer(client), ...countedOf(client) })),
+    groups_total: overview.groupCount,
+    groups: overview.groups.map((group) => ({ ...groupAnswer(group), ...countedOf(group) })),
+    ...countedOf(overview),
+  }
+}
+
+export function keyAnswer(key: KeySnapshot): KeyAnswer {
+  const { halt, maxSpend } = key
+  return {
+    id: key.id,
+    account: key.account,
+    tags: [...key.tags],
+    reason: key.reason,
+    clears_at: isoTimeOrNull(key.clearsAtMs),
+    reasons: [...key.reasons],
+    disabled: key.disabled,
+    halt: halt === null ? null : { kind: halt.kind, since: isoTime(halt.sinceMs) },
+    breaker: { state: key.breaker, until: isoTimeOrNull(key.breakerUntilMs) },
+    in_flight: key.inFlight,
+    weight: key.weight,
+    max_concurrent: key.maxConcurrent,
+    rpm: key.rpm,
+    rpm_used_share: key.rpmUsed,
+    tpm: key.tpm,
+    tpm_used_share: key.tpmUsed,
+    min_credit_usd: key.minCreditUsd,
+    max_spend:
+      maxSpend === null
+        ? null
+        : {
+            usd: maxSpend.usd,
+            period: maxSpend.period,
+            spent_usd: maxSpend.spentUsd,
+            resets_at: isoTimeOrNull(maxSpend.resetsAtMs),
+          },
+    credit: creditAnswer(key.credit),
+    looked_up_at: isoTimeOrNull(key.lookedUpAtMs),
+    expires_at: isoTimeOrNull(key.expiresAtMs),
+    expires_soon: key.expiresSoon,
+    affordable_tokens: key.affordableTokens,
+    latency_ms: key.latencyMs,
+    ...countedOf(key),
+  }
+}
+
+export function creditAnswer(credit: KeySnapshot['credit']): KeyAnswer['credit'] {
+  if (credit === null) return null
+  return {
+    limit_usd: credit.limitUsd,
+    remaining_usd: credit.remainingUsd,
+    resets_at: isoTimeOrNull(credit.resetsAtMs),
+    as_of: isoTime(credit.asOfMs),
+    stale: credit.stale,
+  }
+}
+
+function accountAnswer(account: AccountOverview): PoolAnswer['accounts'][number] {
+  return {
+    id: account.id,
+    kind: account.kind,
+    is_own: account.isOwn,
+    keys: [...account.keys],
+    in_flight: account.inFlight,
+    benches: account.benches.map(({ of, model, reason, sinceMs, untilMs }) => {
+      return { of, model, reason, since: isoTime(sinceMs), until: isoTimeOrNull(untilMs) }
+    }),
+    ...countedOf(account),
+  }
+}
+
+const countedOf = ({ total, today }: Counted) => {
+  return { total: countersAnswer(total), today: countersAnswer(today) }
+}
+
+function countersAnswer(counters: Counters): PoolAnswer['total'] {
+  return {
+    attempts: counters.attempts,
+    successes: counters.successes,
+    failures: counters.failures,
+    ignored: counters.ignored,
+    faults: counters.faults as Record<string, number>,
+    prompt_tokens: counters.promptTokens,
+    completion_tokens: counters.completionTokens,
+    cached_tokens: counters.cachedTokens,
+    reasoning_tokens: counters.reasoningTokens,
+    cost_usd: counters.costUsd,
+    estimated: counters.estimated,
+    estimated_usd: counters.estimatedUsd,
+  }
+}
