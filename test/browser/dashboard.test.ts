@@ -99,6 +99,43 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     }
   })
 
+  it('pauses a key and resumes it, by keyboard, and says who did', async () => {
+    const { page } = remembered(await signedIn())
+    await tabTo(page, `pause ${SECOND}`)
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: `Pause the key ${SECOND}?` }).waitFor()
+    // What confirms it has the focus.
+    await page.keyboard.press('Enter')
+    await page.getByText(`The key ${SECOND} is paused.`).waitFor()
+    expect(await page.locator(`#key-${SECOND} .badge`).textContent()).toBe('paused')
+    expect((await gateway().pool()).keys.find(({ id }) => id === SECOND)?.reason).toBe('paused')
+    await tabTo(page, `resume ${SECOND}`)
+    await page.keyboard.press('Enter')
+    await page.getByRole('button', { name: 'Resume it' }).press('Enter')
+    await page.getByText(`The key ${SECOND} takes requests again.`).waitFor()
+    expect((await gateway().pool()).keys.find(({ id }) => id === SECOND)?.reason).toBeNull()
+  })
+
+  it('makes a client and shows its token, this once', async () => {
+    const { page } = remembered(await signedIn())
+    await tabTo(page, 'Name')
+    await page.keyboard.type('my-app')
+    await tabTo(page, 'Budget in USD')
+    await page.keyboard.type('2.50')
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: 'The token of my-app' }).waitFor()
+    const token = (await page.locator('#token').textContent())?.trim() ?? ''
+    expect(token).toMatch(/^sy-[0-9a-f]{64}$/)
+    const answer = await gateway().chat({}, { authorization: `Bearer ${token}` })
+    expect(answer.status).toBe(200)
+    await answer.arrayBuffer()
+    await page.getByRole('link', { name: 'Back to the dashboard' }).press('Enter')
+    const list = page.locator('#client-list')
+    await list.getByText('my-app').waitFor()
+    expect(await list.textContent()).toContain('of $2.50 a month')
+    expect(await page.content()).not.toContain(token)
+  })
+
   it('can be read by everybody, in light and dark, on a desk and on a phone', async () => {
     const { page } = remembered(await signedIn())
     await page.getByText('live', { exact: true }).waitFor()
@@ -116,10 +153,15 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core'), 'utf8')
 
-/** What axe-core finds of what keeps people out. It is put in from outside: no page may load it. */
+/**
+ * What axe-core finds of what keeps people out. It is put in from outside: no page may load it. Two
+ * hundred rows are alike, so five of them are looked at.
+ */
 async function seriousFaultsOf(page: Page): Promise<string[]> {
-  await page.evaluate(AXE)
-  return await page.evaluate(`axe.run().then(({ violations }) => violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html }) => id + ': ' + html)))`)
+  await page.evaluate(`globalThis.axe ?? (() => { ${AXE} })()`)
+  return await page.evaluate(`axe
+    .run({ exclude: ['#key-rows tr:nth-child(n+6)'] }, { resultTypes: ['violations'] })
+    .then(({ violations }) => violations
+      .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+      .flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html }) => id + ': ' + html)))`)
 }
