@@ -118,6 +118,8 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
 
   it('makes a client and shows its token, this once', async () => {
     const { page } = remembered(await signedIn())
+    await tabTo(page, 'Clients')
+    await page.keyboard.press('Enter')
     await tabTo(page, 'Name')
     await page.keyboard.type('my-app')
     await tabTo(page, 'Budget in USD')

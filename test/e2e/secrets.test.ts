@@ -21,8 +21,15 @@ const BENCHING = new Map<string, (typeof NAMES)[number]>([
   ['credits-402', 'delta'],
 ])
 
+const ADMIN_TOKEN = 'admin-token-of-the-secrets-test-001'
+
 /** The whole secrets, and the part of each key that differs from other keys. */
-const SECRETS = [TOKEN, ...NAMES.map(secretOf), ...NAMES.map((name) => `simulated-${name}`)]
+const SECRETS = [
+  TOKEN,
+  ADMIN_TOKEN,
+  ...NAMES.map(secretOf),
+  ...NAMES.map((name) => `simulated-${name}`),
+]
 
 /** All headers and the body of an answer. */
 async function observationOf(response: Response): Promise<string> {
@@ -54,9 +61,43 @@ async function provokeEverything(gateway: Gateway): Promise<string[]> {
   return received
 }
 
+/** What operators are shown, once everything has happened; without static assets, as here. */
+async function shownToOperators(gateway: Gateway): Promise<string[]> {
+  const asScript = { authorization: `Bearer ${ADMIN_TOKEN}` }
+  const sites = { 'sec-fetch-site': 'same-origin' }
+  const signedIn = await gateway.send('/admin/sign-in', {
+    method: 'POST',
+    headers: sites,
+    body: new URLSearchParams({ token: ADMIN_TOKEN }),
+  })
+  const asBrowser = {
+    cookie: signedIn.headers.get('set-cookie')?.split(';')[0] ?? '',
+    authorization: 'none',
+  }
+  const paths = [
+    '/admin',
+    '/admin?model=vendor/model',
+    '/admin/confirm?do=pause&id=alpha',
+    '/admin/api-docs',
+  ]
+  const pages = await Promise.all(paths.map((path) => gateway.send(path, { headers: asBrowser })))
+  expect(pages.map(({ status }) => status)).toEqual([200, 200, 200, 200])
+  const apis = ['pool', 'clients', 'groups', 'audit']
+  const answers = await Promise.all(
+    apis.map((path) => gateway.send(`/admin/api/${path}`, { headers: asScript })),
+  )
+  const stream = await gateway.send('/admin/api/events?view=page', { headers: asBrowser })
+  const reader = stream.body?.getReader()
+  const first = new TextDecoder().decode((await reader?.read())?.value)
+  await reader?.cancel()
+  expect(first).toContain('event: page')
+  return [first, ...(await Promise.all([signedIn, ...pages, ...answers].map(observationOf)))]
+}
+
 test('whatever goes wrong, no secret is in any answer, log line, stored row or name of an object', async () => {
   const gateway = await startGateway(upstream, {
     keys: NAMES,
+    secrets: { ADMIN_TOKEN },
     policy: {
       strategy: 'round-robin',
       breaker: { failures: 100 },
@@ -65,6 +106,7 @@ test('whatever goes wrong, no secret is in any answer, log line, stored row or n
     },
   })
   const answers = await provokeEverything(gateway)
+  const shown = await shownToOperators(gateway)
   const storage = await gateway.worker.getDurableObjectStorage('KEY_POOL', POOL_OBJECT)
   const rows = await until(
     () => storage.exec('SELECT * FROM records'),
@@ -86,7 +128,7 @@ test('whatever goes wrong, no secret is in any answer, log line, stored row or n
   }
   expect(names).toHaveLength(1)
 
-  const places = { answers, lines, rows: rows.map((row) => JSON.stringify(row)), names }
+  const places = { answers, shown, lines, rows: rows.map((row) => JSON.stringify(row)), names }
   const leaks = Object.entries(places).flatMap(([place, texts]) =>
     texts.flatMap((text) =>
       SECRETS.filter((secret) => text.includes(secret)).map((secret) => `${secret} in ${place}`),

@@ -30,6 +30,7 @@ export function dashboardPage(shown: Shown): string {
         </p>
       )}
       <Headline sight={sight} pool={pool} />
+      <PlacesOfPage />
       <KeysTable keys={pool.keys} mayWrite={mayWrite} />
       <section aria-labelledby="clients">
         <h2 id="clients">Clients and budgets</h2>
@@ -45,6 +46,24 @@ export function dashboardPage(shown: Shown): string {
         <a href="/admin/api-docs">The admin API</a>
       </footer>
     </Layout>,
+  )
+}
+
+/** Two hundred keys have six hundred links: nobody is to walk past them by the Tab key. */
+function PlacesOfPage() {
+  const places = [
+    ['traffic', 'Last hour'],
+    ['keys', 'Keys'],
+    ['requests', 'Requests'],
+    ['explain', 'Why that key?'],
+    ['clients', 'Clients'],
+  ] as const
+  return (
+    <nav aria-label="On this page">
+      {places.map(([id, name]) => (
+        <a href={`#${id}`}>{name}</a>
+      ))}
+    </nav>
   )
 }
 
