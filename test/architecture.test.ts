@@ -65,7 +65,10 @@ describe('rooms', () => {
     'openrouter/failures': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/requests': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/prices': [...['openrouter/json-value.ts', 'openrouter/requests', 'balancing/*']],
-    'key-pool': ['balancing/*', 'config', 'zod', 'cloudflare:workers'],
+    'key-pool': ['balancing/*', 'config', 'key-pool/history', 'zod', 'cloudflare:workers'],
+    'key-pool/history': [
+      ...['balancing/*', 'key-pool/or-else.ts', 'key-pool/record-schemas.ts', 'zod'],
+    ],
     gateway: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
     'gateway/attempts': [
       ...['gateway/byte-budget.ts', 'gateway/ports.ts', 'gateway/answers', 'gateway/leases'],

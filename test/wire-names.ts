@@ -26,7 +26,7 @@ export const AFFINITY = ['id', 'kind'] as const
 
 export const SETTLEMENT = [
   ...['affordableTokens', 'benches', 'fault', 'firstOutputMs', 'generationId', 'keyId', 'lease'],
-  ...['leaseId', 'outcome', 'suspect', 'tooLargeFor', 'usage'],
+  ...['leaseId', 'outcome', 'suspect', 'tooLargeFor', 'tookMs', 'usage'],
 ] as const
 
 /** What a settlement repeats of its lease. */
@@ -69,8 +69,17 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'duties', 'exchange', 'explain', 'health'],
-  ...['keyForGeneration', 'manageClients', 'quotas', 'snapshot', 'spending', 'whenDecided'],
+  ...['audit', 'clientDirectory', 'control', 'duties', 'exchange', 'explain', 'health', 'history'],
+  ...[
+    'keyForGeneration',
+    'manageClients',
+    'overview',
+    'quotas',
+    'requests',
+    'snapshot',
+    'spending',
+  ],
+  ...['usage', 'whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -80,6 +89,7 @@ export const STORED_FIELDS = {
     'failuresAtMs',
     ...[
       'fingerprint',
+      'halt',
       'hidden',
       'kind',
       'modelBenches',
@@ -87,6 +97,7 @@ export const STORED_FIELDS = {
       'provenance',
       'reason',
       'recoveredAtMs',
+      'reset',
       'sinceMs',
       'strikes',
       'struckAtMs',
@@ -106,58 +117,38 @@ export const STORED_FIELDS = {
       'modelBenches',
     ],
     'provenance',
-    ...['reason', 'sinceMs', 'untilMs'],
+    ...['reason', 'resetAtMs', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],
   checkpoint: [
-    ...['all', 'amount', 'asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byGroup', 'byKey'],
-    'cachedTokens',
-    'charge',
-    'chargedAtMs',
-    ...['clientId', 'completionTokens', 'costUsd', 'credit', 'current', 'day', 'epoch'],
-    'estimated',
-    'estimatedUsd',
-    'expiresAtMs',
+    ...['all', 'amount', 'answer', 'answerMs', 'answers', 'asOfMs', 'atMs'],
+    ...['attempt', 'attempts', 'byClient', 'byGroup', 'byKey', 'cachedTokens', 'charge'],
+    ...['chargedAtMs', 'clientId', 'completionTokens', 'costUsd', 'counts', 'credit', 'current'],
+    ...['day', 'epoch', 'estimated', 'estimatedUsd', 'expiresAtMs', 'failures', 'faults'],
     ...[
-      'failures',
-      'faults',
       'fingerprint',
+      'firstOutput',
+      'firstOutputMs',
+      'firstOutputs',
       'grantedAtMs',
       'id',
       'ignored',
-      'isolate',
-      'keyId',
-      'keys',
-      'kind',
-      'lastTurn',
-      'layer',
     ],
+    ...['isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer', 'limitUsd'],
+    ...['lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'minute', 'model', 'models', 'monthUsd'],
     ...[
-      'limitUsd',
-      'lookupAtMs',
-      'meanCostUsd',
-      'meanTokenUsd',
-      'model',
-      'models',
-      'monthUsd',
       'panic',
+      'promptTokens',
+      'reasoningTokens',
+      'remainingUsd',
+      'resetsAtMs',
+      'retryTokens',
+      'routes',
     ],
-    ...['promptTokens', 'reasoningTokens', 'remainingUsd', 'resetsAtMs', 'retryTokens', 'routes'],
-    ...[
-      'rpm',
-      'savedAtMs',
-      'slot',
-      'smoothedWeights',
-      'spentDay',
-      'stale',
-      'successes',
-      'today',
-      'tokens',
-      'total',
-      'tpm',
-    ],
-    ...['turns', 'unclaimedMs', 'weekUsd'],
+    ...['rpm', 'savedAtMs', 'slot', 'smoothedWeights', 'spentDay', 'stale', 'successes'],
+    ...['sumMs', 'times', 'today', 'tokens', 'total', 'tpm', 'turns'],
+    ...['unclaimedMs', 'weekUsd'],
   ],
 } as const
 

@@ -1,4 +1,5 @@
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
+import { createDays, type Days } from './accounting/day-usage.ts'
 import type { DayOfSpending, Drift } from './accounting/drift.ts'
 import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
@@ -9,7 +10,9 @@ import {
   type MaxSpend,
   renewSpend,
 } from './accounting/max-spend.ts'
+import { createRecentMinutes, type RecentMinutes } from './accounting/recent-minutes.ts'
 import { createReconciliations, type Reconciliations } from './accounting/reconciliation.ts'
+import { createKeyTimes, type KeyTimes } from './accounting/time-histogram.ts'
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
@@ -116,6 +119,7 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   /** When OpenRouter stops accepting the key; null for never, or if it is unknown. */
   expiresAtMs: number | null
   latency: PeakEwma | null
+  readonly times: KeyTimes
   /** Moving average of how long its leases last; null until the first live lease is settled. */
   meanHoldMs: number | null
   /** The largest request, in tokens, that the key can still pay for, as OpenRouter last said. */
@@ -189,6 +193,8 @@ export interface PoolState {
   readonly affinities: Affinities
   readonly retryBudget: RetryBudget
   readonly ledger: Ledger
+  readonly minutes: RecentMinutes
+  readonly days: Days
   readonly generations: Generations
   readonly reconciliations: Reconciliations
   /** Moving average of what an answer costs, and of what a token of it costs. */
@@ -256,6 +262,8 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     affinities,
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
     ledger,
+    minutes: createRecentMinutes(),
+    days: createDays(),
     generations: createGenerations(),
     reconciliations: createReconciliations(),
     meanCostUsd: 0,
@@ -314,6 +322,7 @@ function createKey(
     spentSinceAskedUsd: 0,
     expiresAtMs: null,
     latency: null,
+    times: createKeyTimes(),
     meanHoldMs: null,
     rpm: createMeter(config.rpm),
     tpm: createMeter(config.tpm),

@@ -112,6 +112,8 @@ export interface Settlement {
    * Absent if the attempt failed in another way.
    */
   readonly firstOutputMs?: number
+  /** From the call to the end of its answer, in milliseconds. An older Worker does not tell it. */
+  readonly tookMs?: number
   /** OpenRouter's id of the answer's generation. */
   readonly generationId?: string
   /** What the lease was for. By it an attempt is booked even if lease or key are gone. */

@@ -1,6 +1,7 @@
 import { creditAsOf } from './accounting/credit.ts'
 import { type Counters, tallyOf } from './accounting/ledger.ts'
 import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
+import type { KeyTimes } from './accounting/time-histogram.ts'
 import { committedNanos, letPeriodPass, limitNanos, usdOf } from './clients/budget.ts'
 import { quotas } from './clients/client-records.ts'
 import { breakerExclusions, type Exclusion } from './eligibility.ts'
@@ -50,11 +51,11 @@ export interface KeySnapshot {
   readonly rpmUsed: number | null
   readonly tpmUsed: number | null
   readonly affordableTokens: number | null
-  /** When it was last looked up, whatever that found, in epoch milliseconds; null for never. */
-  readonly lookedUpAtMs: number | null
   readonly total: Counters
   /** Of the UTC day. */
   readonly today: Counters
+  /** What its attempts took, as histograms: see time-histogram.ts for their buckets and quantiles. */
+  readonly times: KeyTimes
 }
 
 /** A key's `max_spend`, with what is spent of it. */
@@ -199,9 +200,9 @@ function keySnapshot(
     rpmUsed: rpm === null ? null : shareUsed(rpm, nowMs),
     tpmUsed: tpm === null ? null : shareUsed(tpm, nowMs),
     affordableTokens: key.affordableTokens,
-    lookedUpAtMs: key.lookup.reportedAtMs,
     total,
     today,
+    times: key.times,
   }
 }
 

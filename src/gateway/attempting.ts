@@ -87,7 +87,8 @@ export class Attempting {
       if (acquired.kind !== 'leased') {
         return this.#end(acquired.kind === 'refused' ? acquired.refusal : null)
       }
-      const lease = new OpenLease(acquired, this.#request.estimatePrice ?? null)
+      const { ports } = this.#context
+      const lease = new OpenLease(acquired, this.#request.estimatePrice ?? null, ports.nowMs)
       this.#lease = lease
       this.history.lease(acquired.keyId, acquired.model)
       const secret = this.#context.ring.secret(acquired.keyId)
@@ -265,6 +266,7 @@ export class Attempting {
     const { ports } = this.#context
     const { timeouts, held } = this.#request
     const beganMs = ports.nowMs()
+    lease.begin()
     const result = await attempt(call, this.#request, this.#reply, { ...timeouts, held })
     const tookMs = ports.nowMs() - beganMs
     this.timings.upstream += tookMs

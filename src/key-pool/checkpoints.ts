@@ -16,6 +16,8 @@ export interface CheckpointHost {
   guard(step: () => void): void
   /** Called before each checkpoint. */
   before(nowMs: number): void
+  /** Called when it is written, to write what has to be on disk with it. */
+  after(nowMs: number): void
 }
 
 /** Writes what changed in a step, and a checkpoint every few seconds while something happens. */
@@ -91,6 +93,7 @@ export class Checkpoints {
       // A surplus is taken back when its key is at rest: then this timer fires once more.
       if (isSurplusLeft) this.#setTimer()
     }
+    this.#host.guard(() => this.#host.after(nowMs))
     // The object may be evicted now. Rows that are not on disk by then would be lost.
     this.#ports.sync()
   }

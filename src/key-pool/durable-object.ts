@@ -14,6 +14,14 @@ import { createPool } from '../balancing/pool-state.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
+import type {
+  HistoryQuery,
+  HistoryReply,
+  RequestsQuery,
+  RequestsReply,
+  UsageQuery,
+  UsageReply,
+} from './history/history-protocol.ts'
 import { PoolHost } from './host.ts'
 import type {
   AwaitReply,
@@ -80,6 +88,18 @@ export class KeyPool extends DurableObject<Env> {
 
   overview(): PoolOverview {
     return this.#open().overview()
+  }
+
+  requests(query: RequestsQuery): RequestsReply {
+    return this.#open().requests(query)
+  }
+
+  history(query: HistoryQuery): HistoryReply {
+    return this.#open().history(query)
+  }
+
+  usage(query: UsageQuery): UsageReply {
+    return this.#open().usage(query)
   }
 
   health(): HealthReply {

@@ -1,5 +1,5 @@
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
-import { type Spending, spendingOf, tallyOf } from '../balancing/accounting/ledger.ts'
+import { NO_SPENDING, type Spending, spendingOf } from '../balancing/accounting/ledger.ts'
 import {
   forgetHolds,
   type GenerationDuty,
@@ -44,6 +44,15 @@ import {
   readSettlement,
 } from './exchange-checks.ts'
 import { createHeldCalls, type HeldCalls } from './held-calls.ts'
+import type {
+  HistoryQuery,
+  HistoryReply,
+  RequestsQuery,
+  RequestsReply,
+  UsageQuery,
+  UsageReply,
+} from './history/history-protocol.ts'
+import { PoolHistory } from './history/pool-history.ts'
 import type { HostPorts } from './host-ports.ts'
 import {
   AWAIT_MS,
@@ -85,6 +94,7 @@ export class PoolHost {
   readonly #ports: HostPorts
   readonly #held: HeldCalls
   readonly #checkpoints: Checkpoints
+  readonly #history: PoolHistory
   #cancelWake: () => void = () => undefined
   #watchDueMs: number | null = null
   /** What was out of use at the last count. */
@@ -101,10 +111,12 @@ export class PoolHost {
     ports.store.forget(forgottenRows(pool, records, ports.nowMs()))
     // As the object knew it when it last lived: what has come back since is told, and no more.
     this.#out = outOfUse(pool, pool.restoredAtMs > 0 ? pool.restoredAtMs : ports.nowMs())
+    this.#history = new PoolHistory(pool, ports.store.archive)
     // A restart compares with what was out of use at the moment of the checkpoint.
     this.#checkpoints = new Checkpoints(pool, ports, {
       guard: (step) => this.#guard(step),
       before: (nowMs) => this.#tellTransitions(nowMs),
+      after: (nowMs) => this.#history.write(nowMs),
     })
   }
 
@@ -123,6 +135,7 @@ export class PoolHost {
     for (const item of listOf(request.lookups)) this.#report(item, nowMs)
     for (const item of listOf(request.reconciled)) this.#reconcile(item, nowMs)
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
+    this.#history.note(listOf(request.requests))
     const { lookups, generations } = this.#takeDuties(request, nowMs)
     this.#guard(() => this.#serve(nowMs))
     // Last, so that nobody who waits or asks goes without for the sake of a request yet to come.
@@ -166,7 +179,8 @@ export class PoolHost {
   /** What a client has spent. */
   spending(clientId: ClientId): Spending {
     const nowMs = this.#ports.nowMs()
-    return spendingOf(tallyOf(this.#pool.ledger.byClient, clientId, nowMs), nowMs)
+    const tally = this.#pool.ledger.byClient.get(clientId)
+    return tally === undefined ? NO_SPENDING : spendingOf(tally, nowMs)
   }
 
   /** A key that can ask OpenRouter about one of a client's answers; null if none is known. */
@@ -226,6 +240,21 @@ export class PoolHost {
     const nowMs = this.#ports.nowMs()
     this.#serve(nowMs)
     return overview(this.#pool, nowMs)
+  }
+
+  /** The last requests that have ended. */
+  requests(query: RequestsQuery): RequestsReply {
+    return this.#history.requests(query)
+  }
+
+  /** The last hour, by minutes. */
+  history(query: HistoryQuery): HistoryReply {
+    return this.#history.history(query, this.#ports.nowMs())
+  }
+
+  /** What was booked on some days. */
+  usage(query: UsageQuery): UsageReply {
+    return this.#history.usage(query, this.#ports.nowMs())
   }
 
   /** Two numbers of the pool, for anybody: it costs next to nothing and changes nothing. */

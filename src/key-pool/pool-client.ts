@@ -9,6 +9,14 @@ import type { PoolOverview } from '../balancing/operators/overview.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './durable-object.ts'
 import type {
+  HistoryQuery,
+  HistoryReply,
+  RequestsQuery,
+  RequestsReply,
+  UsageQuery,
+  UsageReply,
+} from './history/history-protocol.ts'
+import type {
   AwaitReply,
   AwaitRequest,
   ControlRequest,
@@ -43,6 +51,12 @@ export interface PoolClient {
   spending(clientId: ClientId): Promise<PoolAnswer<Spending>>
   keyForGeneration(id: string, clientId: ClientId): Promise<PoolAnswer<KeyId | null>>
   snapshot(): Promise<PoolAnswer<PoolSnapshot>>
+  /** The last requests. Unavailable, as the next two, from an object of an earlier release. */
+  requests(query: RequestsQuery): Promise<PoolAnswer<RequestsReply>>
+  /** The last hour, by minutes. */
+  history(query: HistoryQuery): Promise<PoolAnswer<HistoryReply>>
+  /** What was booked on some days. */
+  usage(query: UsageQuery): Promise<PoolAnswer<UsageReply>>
   health(): Promise<PoolAnswer<HealthReply>>
   /** Unavailable also from an object of the first release, which hands out duties only in replies. */
   duties(request: DutiesRequest): Promise<PoolAnswer<DutiesReply>>
@@ -75,6 +89,9 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     keyForGeneration: (id, clientId) =>
       withinLimit(async () => await stub().keyForGeneration(id, clientId)),
     snapshot: () => withinLimit(async () => await stub().snapshot()),
+    requests: (query) => withinLimit(async () => await stub().requests(query)),
+    history: (query) => withinLimit(async () => await stub().history(query)),
+    usage: (query) => withinLimit(async () => await stub().usage(query)),
     health: () => withinLimit(async () => await healthOf(stub)),
     duties: (request) => withinLimit(async () => await stub().duties(request)),
     clientDirectory: (known) =>

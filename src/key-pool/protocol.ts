@@ -1,4 +1,5 @@
 import type { GenerationDuty, GenerationReport } from '../balancing/accounting/reconciliation.ts'
+import type { RequestNote } from '../balancing/accounting/request-row.ts'
 import type { DirectoryEntry } from '../balancing/clients/caller.ts'
 import type { ClientsOrder } from '../balancing/clients/registry.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
@@ -27,6 +28,8 @@ export interface ExchangeRequest {
   readonly orders?: readonly LeaseOrder[]
   /** What OpenRouter told of answers whose usage was estimated. An older object ignores it. */
   readonly reconciled?: readonly GenerationReport[]
+  /** Requests that have ended, for the operators. An older object passes over them. */
+  readonly requests?: readonly RequestNote[]
   /** True from a Worker that carries out no lookup duties, so that the reply hands out none. */
   readonly takesNoDuties?: true
 }

@@ -1,5 +1,11 @@
 import * as z from 'zod/mini'
 import type { SpendRecord } from '../balancing/accounting/max-spend.ts'
+import {
+  type MinuteCounters,
+  type MinuteRecord,
+  noMinuteCounters,
+} from '../balancing/accounting/recent-minutes.ts'
+import type { TimeHistogram } from '../balancing/accounting/time-histogram.ts'
 import type { Halt } from '../balancing/health/halt.ts'
 import {
   accountId,
@@ -115,13 +121,15 @@ export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
   resetAtMs: orElse(moment, 0),
 })
 
-const counters = z.object({
+/** Counts by fault. Names that this release does not know are kept, for the one that does. */
+const faults = orElse(z.record(z.string(), z.number()), {})
+
+export const countersSchema = z.object({
   attempts: z.number(),
   successes: z.number(),
   failures: z.number(),
   ignored: z.number(),
-  // Names that this release does not know are kept, for the one that does.
-  faults: orElse(z.record(z.string(), z.number()), {}),
+  faults,
   promptTokens: z.number(),
   completionTokens: z.number(),
   cachedTokens: z.number(),
@@ -132,11 +140,34 @@ const counters = z.object({
 })
 
 const tally = z.object({
-  total: counters,
+  total: countersSchema,
   day: z.number(),
-  today: counters,
+  today: countersSchema,
   weekUsd: z._default(z.number(), 0),
   monthUsd: z._default(z.number(), 0),
+})
+
+/** There are a thousand of each in a large pool, and the object reads them before its first answer. */
+const isCounts = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && Object.values(value).every(Number.isFinite)
+
+const isMinuteCounters = (value: unknown): value is MinuteCounters => {
+  const { faults: byFault, ...numbers } = { ...(value as Partial<MinuteCounters> | null) }
+  const names = Object.keys(noMinuteCounters())
+  return isCounts(byFault) && isCounts(numbers) && names.every((name) => name in Object(value))
+}
+
+const minuteCounters = z.custom<MinuteCounters>(isMinuteCounters)
+
+export const minuteSchema: z.ZodMiniType<MinuteRecord> = z.object({
+  minute: z.number(),
+  all: minuteCounters,
+  keys: entries(z.tuple([key, minuteCounters])),
+})
+
+const histogram = z.custom<TimeHistogram>((value) => {
+  const { counts, sumMs } = { ...(value as Partial<TimeHistogram> | null) }
+  return Array.isArray(counts) && isCounts(counts) && Number.isFinite(sumMs)
 })
 
 const anyLease = {
@@ -203,7 +234,7 @@ function noCounters() {
   }
 }
 
-const usage = z.object({
+export const usageSchema = z.object({
   promptTokens: z.number(),
   completionTokens: z.number(),
   cachedTokens: z.number(),
@@ -216,8 +247,9 @@ const reconciliation = z.object({
   keyId: key,
   clientId: client,
   model,
+  groupId: orNull(group),
   bookedAtMs: moment,
-  booked: z.nullable(usage),
+  booked: z.nullable(usageSchema),
   keyUsd: z.number(),
   holds: entries(holdSchema),
   tries: z.number(),
@@ -251,6 +283,11 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
     byKey: entries(z.tuple([key, tally])),
     byClient: entries(z.tuple([client, tally])),
     byGroup: orElse(entries(z.tuple([group, tally])), []),
+    times: orElse(
+      entries(z.tuple([key, z.object({ firstOutput: histogram, answer: histogram })])),
+      [],
+    ),
+    minute: orNull(minuteSchema),
   }),
   byModel: entries(z.tuple([z.string(), tally])),
   leases: entries(lease),

@@ -16,6 +16,8 @@ import {
   clientRecordSchema,
   groupRecordSchema,
 } from './client-schemas.ts'
+import { type Archive, createArchive } from './history/archive.ts'
+import type { ArchiveRows } from './history/archive-rows.ts'
 import {
   accountRecordSchema,
   checkpointSchemas,
@@ -48,6 +50,7 @@ export interface RecordRows {
   /** A mark that is set while the pool has changes that the checkpoint does not hold. */
   isOutdated(): boolean
   setOutdated(isOutdated: boolean): void
+  readonly archive: ArchiveRows
 }
 
 /**
@@ -79,6 +82,8 @@ export interface Store {
   saveBusyCheckpoint(checkpoint: Checkpoint): void
   /** Drops the rows of keys, of accounts, and of the budgets of clients and groups. */
   forget(gone: ForgottenRows): void
+  /** What nothing is decided by, and what is read only when somebody asks for it. */
+  readonly archive: Archive
 }
 
 export function createStore(rows: RecordRows): Store {
@@ -153,6 +158,7 @@ export function createStore(rows: RecordRows): Store {
       for (const id of accounts) drop('account', id)
       for (const owner of budgets) drop('budget', owner)
     },
+    archive: createArchive(rows.archive),
   }
 }
 

@@ -124,7 +124,7 @@ export function createInMemoryPool(
         note(reply.decision)
         return reply
       }),
-    ...plainCalls(call, () => object.host),
+    ...questionsTo(() => object.host, call),
     exchanges: () => exchanges,
     connect(next, after = 'answers') {
       upcoming = [...next]
@@ -144,16 +144,19 @@ export function createInMemoryPool(
   }
 }
 
-/** The calls that only ask the host. */
-function plainCalls(
-  call: <T>(carryOut: () => T | Promise<T>) => Promise<PoolAnswer<T>>,
+/** The calls that a host answers as they are. */
+function questionsTo(
   host: () => PoolHost,
+  call: <T>(carryOut: () => T | Promise<T>) => Promise<PoolAnswer<T>>,
 ): Omit<PoolClient, 'exchange' | 'whenDecided'> {
   return {
     explain: (question) => call(() => host().explain(question)),
     spending: (clientId) => call(() => host().spending(clientId)),
     keyForGeneration: (id, clientId) => call(() => host().keyForGeneration(id, clientId)),
     snapshot: () => call(() => host().snapshot()),
+    requests: (query) => call(() => host().requests(query)),
+    history: (query) => call(() => host().history(query)),
+    usage: (query) => call(() => host().usage(query)),
     health: () => call(() => host().health()),
     duties: (given) => call(() => host().duties(given)),
     clientDirectory: (known) => call(() => host().clientDirectory(known)),

@@ -60,7 +60,14 @@ async function rewritten(): Promise<readonly Row[]> {
     })
     const [granted] = spend.decisions
     if (granted?.kind !== 'grant') throw new Error('Refused')
-    const ended = { outcome: 'success', benches: [], suspect: false, usage: USAGE } as const
+    const took = { firstOutputMs: 300, tookMs: 900 }
+    const ended = {
+      outcome: 'success',
+      benches: [],
+      suspect: false,
+      usage: USAGE,
+      ...took,
+    } as const
     const { leaseId, keyId: zeta } = granted
     object.exchange({ ...NOTHING, settlements: [{ leaseId, keyId: zeta, ...ended }] })
     // A settlement that changes each key's record, so that every one is written anew.

@@ -211,7 +211,15 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
       attempt: 'first' as const,
     }))
     const { all } = createLedger()
-    const empty = { keys: [], routes: [], byKey: [], byClient: [], byGroup: [] }
+    const empty = {
+      keys: [],
+      routes: [],
+      byKey: [],
+      byClient: [],
+      byGroup: [],
+      times: [],
+      minute: null,
+    }
     const means = { meanCostUsd: 0, meanTokenUsd: 0 }
     const counters = { turns: 77, retryTokens: 1, ...means, savedAtMs: 5, all, ...empty }
     const large = {

@@ -69,6 +69,11 @@ export function createGatedRows(time: VirtualTime, diskMs: () => number): GatedR
       drop: (kind, id) => write(() => disk.drop(kind, id), true),
       isOutdated: disk.isOutdated,
       setOutdated: (isOutdated) => write(() => disk.setOutdated(isOutdated), !isOutdated),
+      archive: {
+        between: disk.archive.between,
+        put: (...row) => write(() => disk.archive.put(...row), true),
+        dropBefore: (...ids) => write(() => disk.archive.dropBefore(...ids), true),
+      },
     },
     async whenDurable() {
       const after = batches.findLast(({ gates }) => gates)

@@ -152,6 +152,9 @@ export class PoolObject {
       spending: (id) => plain((host) => host.spending(id)),
       keyForGeneration: (id, of) => plain((host) => host.keyForGeneration(id, of)),
       snapshot: () => plain((host) => host.snapshot()),
+      requests: (query) => plain((host) => host.requests(query)),
+      history: (query) => plain((host) => host.history(query)),
+      usage: (query) => plain((host) => host.usage(query)),
       health: () => plain((host) => host.health()),
       clientDirectory: (known) => plain((host) => host.clientDirectory(known)),
       manageClients: (given) =>

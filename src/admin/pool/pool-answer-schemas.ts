@@ -64,7 +64,6 @@ export const keyAnswer = z.object({
     }),
   ),
   credit: z.nullable(credit),
-  looked_up_at: momentOrNull,
   expires_at: momentOrNull,
   expires_soon: z.boolean(),
   affordable_tokens: numberOrNull,

@@ -71,7 +71,6 @@ export function keyAnswer(key: KeySnapshot): KeyAnswer {
             resets_at: isoTimeOrNull(maxSpend.resetsAtMs),
           },
     credit: creditAnswer(key.credit),
-    looked_up_at: isoTimeOrNull(key.lookedUpAtMs),
     expires_at: isoTimeOrNull(key.expiresAtMs),
     expires_soon: key.expiresSoon,
     affordable_tokens: key.affordableTokens,

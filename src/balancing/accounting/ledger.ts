@@ -55,7 +55,7 @@ const MAX_MODELS = 500
 /** The entry for all models beyond the bound. No model has this name. */
 export const OTHER_MODELS = '(other)'
 
-const DAY_MS = 24 * 60 * 60 * 1000
+export const DAY_MS = 24 * 60 * 60 * 1000
 
 /** A ledger without entries. */
 export function createLedger(): Ledger {
@@ -82,6 +82,8 @@ export function countersOfToday({ day, today }: Tally, nowMs: number): Counters 
   return day === dayOf(nowMs) ? today : createCounters()
 }
 
+export const NO_SPENDING: Spending = { totalUsd: 0, todayUsd: 0, weekUsd: 0, monthUsd: 0 }
+
 /** What a tally says of the spending in the current UTC day, week and month. */
 export function spendingOf(tally: Tally, nowMs: number): Spending {
   const day = dayOf(nowMs)
@@ -103,19 +105,9 @@ function monthOf(day: number): number {
   return date.getUTCFullYear() * 12 + date.getUTCMonth()
 }
 
-function dayOf(nowMs: number): number {
+/** The UTC day of a moment, in days since 1970-01-01. */
+export function dayOf(nowMs: number): number {
   return Math.floor(nowMs / DAY_MS)
-}
-
-/** Adds counters to others. */
-export function addCounters(into: Counters, from: Counters): void {
-  const { faults, ...numbers } = from
-  for (const [name, value] of Object.entries(numbers)) {
-    into[name as keyof typeof numbers] += value
-  }
-  for (const [fault, count] of Object.entries(faults) as [Fault, number][]) {
-    into.faults[fault] = (into.faults[fault] ?? 0) + count
-  }
 }
 
 /** Counters at zero. */
@@ -153,7 +145,9 @@ export interface Entry {
 export function book(ledger: Ledger, entry: Entry, nowMs: number): void {
   add(asOfToday(ledger.all, nowMs), entry)
   if (entry.keyId !== null) add(tallyOf(ledger.byKey, entry.keyId, nowMs), entry)
-  if (entry.model !== null) add(tallyOf(ledger.byModel, placeOf(ledger, entry), nowMs), entry)
+  if (entry.model !== null) {
+    add(tallyOf(ledger.byModel, placeOf(ledger, entry, nowMs), nowMs), entry)
+  }
   if (entry.clientId !== null) add(tallyOf(ledger.byClient, entry.clientId, nowMs), entry)
   if (entry.groupId) add(tallyOf(ledger.byGroup, entry.groupId, nowMs), entry)
 }
@@ -162,7 +156,7 @@ export function book(ledger: Ledger, entry: Entry, nowMs: number): void {
  * Where an attempt's model is counted. When there are too many models, one that has answered takes the
  * place of one that never has: names that a caller invented do not answer.
  */
-function placeOf({ byModel }: Ledger, { model, outcome }: Entry): string {
+function placeOf({ byModel }: Ledger, { model, outcome }: Entry, nowMs: number): string {
   if (model === null || byModel.has(model)) return model ?? OTHER_MODELS
   if (byModel.size < MAX_MODELS) return model
   const silent = outcome === 'success' ? firstSilent(byModel) : undefined
@@ -171,7 +165,7 @@ function placeOf({ byModel }: Ledger, { model, outcome }: Entry): string {
   byModel.delete(name)
   const others = byModel.get(OTHER_MODELS)
   if (others === undefined) byModel.set(OTHER_MODELS, tally)
-  else addCounters(others.total, tally.total) // Only totals: neither is of a certain day.
+  else addTally(asOfToday(others, nowMs), asOfToday(tally, nowMs))
   return model
 }
 
@@ -180,6 +174,25 @@ function firstSilent(byModel: Ledger['byModel']): [string, Tally] | undefined {
     if (entry[0] !== OTHER_MODELS && entry[1].total.successes === 0) return entry
   }
   return undefined
+}
+
+/** Adds what was counted in one place to another, both as of the same day. */
+function addTally(into: Tally, from: Tally): void {
+  addCounters(into.total, from.total)
+  addCounters(into.today, from.today)
+  into.weekUsd += from.weekUsd
+  into.monthUsd += from.monthUsd
+}
+
+/** Adds counters to others. @param times -1 takes them away */
+export function addCounters(into: Counters, from: Counters, times: 1 | -1 = 1): void {
+  const { faults, ...numbers } = from
+  for (const [name, value] of Object.entries(numbers)) {
+    into[name as keyof typeof numbers] += times * value
+  }
+  for (const [fault, count] of Object.entries(faults) as [Fault, number][]) {
+    into.faults[fault] = (into.faults[fault] ?? 0) + times * count
+  }
 }
 
 /** The tally of an id. It is created once, and every later call returns the same object. */
@@ -202,7 +215,8 @@ export function isForgettable(tally: Tally | null, nowMs: number): boolean {
   return tally !== null && tally.day <= dayOf(nowMs) - KEEP_DAYS
 }
 
-function asOfToday(tally: Tally, nowMs: number): Tally {
+/** A tally with the counters of today. Those of the day before are gone with this. */
+export function asOfToday(tally: Tally, nowMs: number): Tally {
   const day = dayOf(nowMs)
   if (tally.day !== day) {
     const { weekUsd, monthUsd } = spendingOf(tally, nowMs)
@@ -241,7 +255,7 @@ export function isEstimate({ estimated, promptTokens, completionTokens }: Usage)
 }
 
 /** An estimate, where and when it was booked. */
-export interface BookedEstimate extends Pick<Entry, 'keyId' | 'model' | 'clientId'> {
+export interface BookedEstimate extends Pick<Entry, 'keyId' | 'model' | 'clientId' | 'groupId'> {
   readonly bookedAtMs: number
   /** Null if nothing was counted. */
   readonly booked: Usage | null
@@ -257,12 +271,13 @@ export function correct(
   actual: Usage,
   nowMs: number,
 ): void {
-  const { keyId, model, clientId } = estimate
+  const { keyId, model, clientId, groupId } = estimate
   const tallies = [
     ledger.all,
     keyId === null ? undefined : ledger.byKey.get(keyId),
     model === null ? undefined : (ledger.byModel.get(model) ?? ledger.byModel.get(OTHER_MODELS)),
     clientId === null ? undefined : ledger.byClient.get(clientId),
+    groupId ? ledger.byGroup.get(groupId) : undefined,
   ]
   for (const tally of tallies) {
     if (tally !== undefined) correctTally(asOfToday(tally, nowMs), estimate, actual)
@@ -278,7 +293,8 @@ function correctTally(tally: Tally, { booked, bookedAtMs }: BookedEstimate, actu
   if (monthOf(tally.day) === monthOf(day)) tally.monthUsd = atLeast0(tally.monthUsd + differenceUsd)
 }
 
-function replaceUsage(counters: Counters, booked: Usage | null, actual: Usage): void {
+/** Puts one usage in the place of another. */
+export function replaceUsage(counters: Counters, booked: Usage | null, actual: Usage): void {
   for (const name of USAGE_NAMES) {
     counters[name] = atLeast0(counters[name] + actual[name] - (booked?.[name] ?? 0))
   }

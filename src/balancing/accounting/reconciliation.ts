@@ -1,4 +1,4 @@
-import type { ClientId, KeyId, ModelId } from '../ids.ts'
+import type { ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
 import type { Hold, QuotaOwner, SpendPeriod } from '../limits/quota-charge.ts'
 import type { Usage } from '../settlement.ts'
 import { MAX_ID_LENGTH } from './generations.ts'
@@ -12,6 +12,8 @@ export interface Reconciliation {
   readonly keyId: KeyId
   readonly clientId: ClientId
   readonly model: ModelId
+  /** The group that it was booked for. Absent in a record of an earlier release. */
+  readonly groupId?: GroupId | null
   readonly bookedAtMs: number
   /** What the ledger has counted; null for nothing. */
   readonly booked: Usage | null

@@ -3,7 +3,9 @@ import type { DayOfSpending } from '../accounting/drift.ts'
 import { type Generation, youngestGenerations } from '../accounting/generations.ts'
 import { isForgettable, type Tally } from '../accounting/ledger.ts'
 import type { SpendRecord } from '../accounting/max-spend.ts'
+import { type MinuteRecord, minuteRecord } from '../accounting/recent-minutes.ts'
 import type { Reconciliation } from '../accounting/reconciliation.ts'
+import { countOf, type KeyTimes } from '../accounting/time-histogram.ts'
 import { type ClientsRecords, type QuotaRecord, quotaRecords } from '../clients/client-records.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
@@ -85,6 +87,10 @@ export interface CountersRecord {
   readonly byClient: readonly (readonly [ClientId, Tally])[]
   /** Absent in a record of an earlier release. */
   readonly byGroup?: readonly (readonly [GroupId, Tally])[]
+  /** What keys' attempts took. Absent, like the next, in a record of an earlier release. */
+  readonly times?: readonly (readonly [KeyId, KeyTimes])[]
+  /** The minute that runs; null for none. */
+  readonly minute?: MinuteRecord | null
 }
 
 /** What the strategy of a route remembers. The route's model patterns identify the route. */
@@ -200,6 +206,8 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       byKey: [...state.ledger.byKey].filter(([id, tally]) => isKept(state, id, tally, nowMs)),
       byClient: remembered(state.ledger.byClient, state.clients.byId, nowMs),
       byGroup: remembered(state.ledger.byGroup, state.clients.groups, nowMs),
+      times: keys.flatMap(timesRecord),
+      minute: state.minutes.running === null ? null : minuteRecord(state.minutes.running),
     },
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values(), ...owedRecords(state, nowMs)],
@@ -208,6 +216,10 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     generations: youngestGenerations(state.generations),
     reconciliations: [...state.reconciliations.open],
   }
+}
+
+function timesRecord({ id, times }: KeyState): [KeyId, KeyTimes][] {
+  return countOf(times.firstOutput) + countOf(times.answer) === 0 ? [] : [[id, times]]
 }
 
 /** The most leases that owe their settlement of which a record is written: half a megabyte. */

@@ -1,7 +1,9 @@
 import { rememberGeneration } from '../accounting/generations.ts'
 import { spendingOf } from '../accounting/ledger.ts'
 import { restoreSpend } from '../accounting/max-spend.ts'
+import { restoreMinute } from '../accounting/recent-minutes.ts'
 import { restoreReconciliation } from '../accounting/reconciliation.ts'
+import { restoreHistogram } from '../accounting/time-histogram.ts'
 import { restoreBudgets, restoreClients, restoreQuotas } from '../clients/client-records.ts'
 import { restoreCharge } from '../clients/clients.ts'
 import { type AccountState, regroup } from '../health/account.ts'
@@ -138,6 +140,13 @@ function restoreCounters(state: PoolState, counters: CountersRecord, nowMs: numb
   }
   for (const [id, tally] of counters.byClient) ledger.byClient.set(id, tally)
   for (const [id, tally] of counters.byGroup ?? []) ledger.byGroup.set(id, tally)
+  for (const [id, times] of counters.times ?? []) {
+    const known = state.keys.get(id)?.times
+    if (known === undefined) continue
+    restoreHistogram(known.firstOutput, times.firstOutput)
+    restoreHistogram(known.answer, times.answer)
+  }
+  if (counters.minute) restoreMinute(state.minutes, counters.minute)
 }
 
 function restoreCredit(

@@ -1,4 +1,5 @@
 import { afterSpending } from '../accounting/credit.ts'
+import { letDayEnd, noteLateUsage } from '../accounting/day-usage.ts'
 import { correct, isEstimate } from '../accounting/ledger.ts'
 import { correctKeySpend } from '../accounting/max-spend.ts'
 import {
@@ -9,7 +10,7 @@ import {
 } from '../accounting/reconciliation.ts'
 import { correctSpend } from '../clients/charge-settling.ts'
 import { chargedUsd } from '../feedback.ts'
-import type { KeyId } from '../ids.ts'
+import type { GroupId, KeyId } from '../ids.ts'
 import type { Hold } from '../limits/quota-charge.ts'
 import { lookAgain } from '../limits/readiness.ts'
 import type { PoolState, Step } from '../pool-state.ts'
@@ -19,6 +20,7 @@ import { noteSettled } from './client-charges.ts'
 /** Where a settlement was booked. */
 interface BookedSettlement extends Pick<LeaseTerms, 'clientId' | 'model'> {
   readonly keyId: KeyId
+  readonly groupId: GroupId | null
   /** What each budget was charged. */
   readonly holds: readonly Hold[]
 }
@@ -27,14 +29,14 @@ interface BookedSettlement extends Pick<LeaseTerms, 'clientId' | 'model'> {
 export function awaitGeneration(
   { state, nowMs }: Step,
   { generationId, usage, outcome, fault }: Settlement,
-  { keyId, clientId, model, holds }: BookedSettlement,
+  { keyId, clientId, model, groupId, holds }: BookedSettlement,
 ): void {
   // A settlement without usage says nothing of an answer that was good, or that the client left.
   const isUntold = usage === undefined && (outcome === 'success' || fault === 'nobody')
   if (generationId === undefined) return
   if (!isUntold && (usage === undefined || !isEstimate(usage))) return
   openReconciliation(state.reconciliations, generationId, {
-    ...{ keyId, clientId, model, holds, bookedAtMs: nowMs },
+    ...{ keyId, clientId, model, groupId, holds, bookedAtMs: nowMs },
     booked: usage ?? null,
     keyUsd: usage === undefined ? 0 : chargedUsd(state, usage),
   })
@@ -47,10 +49,13 @@ export function awaitGeneration(
  * repeat the other.
  */
 export function bookFound(state: PoolState, nowMs: number): void {
+  letDayEnd(state.days, state.ledger, nowMs)
   for (const found of takeFound(state.reconciliations)) {
     const { reconciliation, usage } = found
     const keyId = state.keys.has(reconciliation.keyId) ? reconciliation.keyId : null
-    correct(state.ledger, { ...reconciliation, keyId }, usage, nowMs)
+    const estimate = { ...reconciliation, keyId }
+    correct(state.ledger, estimate, usage, nowMs)
+    noteLateUsage(state.days, estimate, usage, nowMs)
     correctKey(state, found, nowMs)
     noteSettled(state, correctSpend(state.clients, reconciliation, usage, nowMs))
   }

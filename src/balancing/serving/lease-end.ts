@@ -1,5 +1,8 @@
+import { letDayEnd } from '../accounting/day-usage.ts'
 import { rememberGeneration } from '../accounting/generations.ts'
 import { book } from '../accounting/ledger.ts'
+import { bookInMinute } from '../accounting/recent-minutes.ts'
+import { countTimes } from '../accounting/time-histogram.ts'
 import { learnFromSettlement, learnHold, undoLease } from '../feedback.ts'
 import { afterNothing } from '../health/circuit-breaker.ts'
 import type { GroupId, KeyId } from '../ids.ts'
@@ -13,6 +16,7 @@ import {
   type Lease,
   type RunningLease,
 } from '../limits/leases.ts'
+import type { Hold } from '../limits/quota-charge.ts'
 import { lookAgain } from '../limits/readiness.ts'
 import {
   changeInFlight,
@@ -59,8 +63,7 @@ export function settle(
   if (key !== undefined) settleKey(step, key, { closing, lease }, settlement)
   if (settlement.unused) return
   const terms = lease ?? settlement.lease ?? null
-  bookAttempt(step, keyId, settlement, terms)
-  if (terms !== null) awaitGeneration(step, settlement, { keyId, ...terms, holds: charged })
+  bookAttempt(step, keyId, settlement, { terms, holds: charged })
 }
 
 /** Frees the key of a lease, and learns of it what the attempt showed. */
@@ -95,25 +98,35 @@ function isSettledBefore(state: PoolState, { lease, keyId }: Settlement): boolea
 
 /** Books an attempt for its client and its model, even if its key is gone. */
 function bookAttempt(
-  { state, nowMs }: Step,
+  step: Step,
   keyId: KeyId,
-  { generationId, outcome, fault, usage }: Settlement,
-  terms: BookingTerms | null,
+  settlement: Settlement,
+  { terms, holds }: { readonly terms: BookingTerms | null; readonly holds: readonly Hold[] },
 ): void {
+  const { state, nowMs } = step
+  const { generationId, outcome, fault, usage } = settlement
+  const key = state.keys.get(keyId)
+  const groupId = terms === null ? null : groupOf(state, terms)
   if (generationId !== undefined && terms !== null) {
     const generation = { keyId, clientId: terms.clientId, atMs: nowMs }
     rememberGeneration(state.generations, generationId, generation)
   }
   const entry = {
-    keyId: state.keys.has(keyId) ? keyId : null,
+    keyId: key?.id ?? null,
     model: terms?.model ?? null,
     clientId: terms?.clientId ?? null,
-    groupId: terms === null ? null : groupOf(state, terms),
+    groupId,
     outcome,
     fault,
     usage,
   }
+  letDayEnd(state.days, state.ledger, nowMs)
   book(state.ledger, entry, nowMs)
+  bookInMinute(state.minutes, entry.keyId, settlement, nowMs)
+  if (key !== undefined) countTimes(key.times, settlement)
+  if (terms === null) return
+  const { clientId, model } = terms
+  awaitGeneration(step, settlement, { keyId, clientId, model, groupId, holds })
 }
 
 /** What a lease, or a settlement of one that is forgotten, says of whose attempt it was. */

@@ -5,7 +5,7 @@ import type { Attempt } from './attempt.ts'
 import { UNUSED } from './estimated-usage.ts'
 
 /** What an attempt showed besides its outcome. */
-export type Observation = Pick<Settlement, 'firstOutputMs' | 'generationId'>
+export type Observation = Pick<Settlement, 'firstOutputMs' | 'tookMs' | 'generationId'>
 
 /**
  * The settlement of an attempt; none if the attempt was made without the pool.

@@ -14,13 +14,21 @@ import { type EstimatePrice, pricedUsage } from './estimated-usage.ts'
 export class OpenLease {
   readonly leased: Leased
   readonly #price: EstimatePrice | null
+  readonly #nowMs: () => number
   #observation: Observation = {}
+  #beganMs: number | null = null
   #hasEnded = false
 
   /** @param price null where nobody counts the request's money */
-  constructor(leased: Leased, price: EstimatePrice | null) {
+  constructor(leased: Leased, price: EstimatePrice | null, nowMs: () => number) {
     this.leased = leased
     this.#price = price
+    this.#nowMs = nowMs
+  }
+
+  /** The upstream call begins. */
+  begin(): void {
+    this.#beganMs = this.#nowMs()
   }
 
   observe(result: Attempt, took: CallTimes): void {
@@ -36,6 +44,7 @@ export class OpenLease {
     if (this.#hasEnded) return []
     this.#hasEnded = true
     const priced = pricedUsage(usage, this.leased.model, this.#price)
-    return settlementsOf(this.leased, verdict, priced, this.#observation)
+    const took = this.#beganMs === null ? {} : { tookMs: this.#nowMs() - this.#beganMs }
+    return settlementsOf(this.leased, verdict, priced, { ...this.#observation, ...took })
   }
 }

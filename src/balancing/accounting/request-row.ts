@@ -1,0 +1,74 @@
+import type { Usage } from '../settlement.ts'
+
+/**
+ * One request that has ended, for those who ask what became of it. Nothing of prompts or answers is in
+ * it, and no secret. Names of models and of requests come from callers, so they are cut.
+ */
+export interface RequestRow {
+  /** As in `x-request-id`. A caller may name two requests alike. */
+  readonly id: string
+  readonly clientId: string
+  /** The group of the client at that time; null for none. */
+  readonly groupId: string | null
+  /** The path below the prefix: `chat/completions`. */
+  readonly path: string
+  /** The place of its route in the configuration, from 0; null if it was refused before it had one. */
+  readonly route: number | null
+  /** The model that the caller named; null if that was not read. */
+  readonly asked: string | null
+  /** The model of the last attempt; null without one. */
+  readonly sent: string | null
+  readonly outcome: RequestOutcome
+  /** Of the answer, or of the error in it; null if the client left before. */
+  readonly status: number | null
+  /** Of the gateway's own error; null if there was none. */
+  readonly reason: string | null
+  /** How many keys could not serve, by reason. */
+  readonly reasons: Readonly<Record<string, number>>
+  readonly streamed: boolean
+  /** Whether a key was taken without the pool's object. */
+  readonly degraded: boolean
+  readonly attempts: readonly AttemptRow[]
+  /** Of the attempts, how many are left out in the middle of the list. */
+  readonly attemptsLeftOut: number
+  readonly timingsMs: { readonly auth: number; readonly acquire: number; readonly wait: number }
+  readonly usage: Usage | null
+  readonly startedAtMs: number
+  readonly endedAtMs: number
+}
+
+/** `refused`: before it could be leased a key. */
+export const REQUEST_OUTCOMES = ['answered', 'failed', 'client_gone', 'refused'] as const
+
+export type RequestOutcome = (typeof REQUEST_OUTCOMES)[number]
+
+/** One attempt of a request. */
+export interface AttemptRow {
+  readonly key: string
+  readonly model: string
+  /** The status of upstream's error; null without one. */
+  readonly status: number | null
+  /** Row, fault and words of the table of faults; null if it did not fail. */
+  readonly row: string | null
+  readonly fault: string | null
+  readonly why: string | null
+  /** From the beginning of the request, in milliseconds. */
+  readonly beganMs: number
+  /** How long it has waited in the queue, or for its time, since the attempt before. */
+  readonly waitedMs: number
+  /** To its end, and to its first output; null if there was none. */
+  readonly tookMs: number | null
+  readonly firstOutputMs: number | null
+}
+
+/** A row on its way, and as it is kept: only who asks for it has it parsed. */
+export interface RequestNote {
+  readonly id: string
+  /** Of this row alone, so that one that is sent twice is kept once. */
+  readonly mark: string
+  /** The row as JSON. */
+  readonly text: string
+}
+
+export const MAX_ROW_LENGTH = 4_000
+export const MAX_REQUEST_ID_LENGTH = 255
