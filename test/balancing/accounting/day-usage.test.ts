@@ -173,6 +173,15 @@ describe('the days', () => {
   })
 })
 
+function settlementOf({ fault, outcome, usage }: Entry, i: number) {
+  const told = { outcome, benches: [], suspect: false, firstOutputMs: 10, tookMs: 20 }
+  return {
+    ...{ leaseId: leaseId(`l${i}`), keyId: keyId('k1'), ...told },
+    ...(fault === undefined ? {} : { fault }),
+    ...(usage === undefined ? {} : { usage }),
+  }
+}
+
 describe('the minutes', () => {
   it('add up to the ledger, in all and by key', () => {
     fc.assert(
@@ -183,14 +192,7 @@ describe('the minutes', () => {
         for (const [i, { afterHours, entry }] of steps.entries()) {
           nowMs += afterHours * 1_500
           book(ledger, entry, nowMs)
-          const { fault, outcome, usage } = entry
-          const told = { outcome, benches: [], suspect: false, firstOutputMs: 10, tookMs: 20 }
-          const settlement = {
-            ...{ leaseId: leaseId(`l${i}`), keyId: keyId('k1'), ...told },
-            ...(fault === undefined ? {} : { fault }),
-            ...(usage === undefined ? {} : { usage }),
-          }
-          bookInMinute(minutes, entry.keyId, settlement, nowMs)
+          bookInMinute(minutes, entry.keyId, settlementOf(entry, i), nowMs)
         }
         const { running, ended } = minutes
         const records = [...ended, ...(running === null ? [] : [running])].map(minuteRecord)
