@@ -91,7 +91,10 @@ describe('rooms', () => {
     ],
     'admin/dashboard': [
       ...['balancing/*', 'config', 'gateway/*', 'http', 'key-pool/*', 'hono'],
-      ...['admin', 'admin/pool', 'admin/sign-in'],
+      ...['admin', 'admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
+    ],
+    'admin/dashboard/views': [
+      ...['balancing/*', 'key-pool/*', 'admin', 'admin/dashboard/feed.ts', 'hono'],
     ],
     'admin/sign-in': ['balancing/*', 'config', 'gateway/*', 'http', 'hono', 'zod'],
     'admin/pool': [

@@ -116,6 +116,31 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     expect((await gateway().pool()).keys.find(({ id }) => id === SECOND)?.reason).toBeNull()
   })
 
+  it('finds a request by its id, with each of its attempts', async () => {
+    await upstream.control.rule({ fault: 'plain-502', match: { key: SECOND } })
+    const answer = await gateway().chat({})
+    const id = answer.headers.get('x-request-id') ?? ''
+    expect(answer.headers.get('x-switchyard-attempts')).toBe('2')
+    await answer.arrayBuffer()
+    const { page } = remembered(await signedIn())
+    // By itself it is the latest of the last ones.
+    await page.locator('#last-requests').getByText(id).waitFor()
+    await tabTo(page, 'Requests')
+    await page.keyboard.press('Enter')
+    await tabTo(page, 'Request id, as in x-request-id')
+    await page.keyboard.type(id)
+    await page.keyboard.press('Enter')
+    const found = page.locator('#found')
+    await found.waitFor()
+    expect(await found.locator('tbody tr').count()).toBe(1)
+    const attempts = await found.locator('.timeline li').allTextContents()
+    expect(attempts[0]).toContain(SECOND)
+    expect(attempts[1]).toContain(NAMES[2])
+    expect(await found.textContent()).toContain('answered')
+    await page.goto(`${gateway().origin}/admin?request=nobody-sent-this`)
+    await page.getByText('No request of that id').waitFor()
+  })
+
   it('makes a client and shows its token, this once', async () => {
     const { page } = remembered(await signedIn())
     await tabTo(page, 'Clients')

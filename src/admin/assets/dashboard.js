@@ -99,7 +99,7 @@ function keepOpen(old, fresh) {
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
 const DAY_AND_CLOCK = new Intl.DateTimeFormat(undefined, {
   dateStyle: 'medium',
-  timeStyle: 'medium',
+  timeStyle: 'short',
 })
 
 /** The viewer's own time, with UTC beside it: logs and colleagues elsewhere speak of UTC. */
@@ -108,10 +108,8 @@ function showTimes(root) {
     const at = new Date(time.dateTime)
     const isToday = at.toDateString() === new Date().toDateString()
     const own = (isToday ? CLOCK : DAY_AND_CLOCK).format(at)
-    const utc = `${at
-      .toISOString()
-      .slice(isToday ? 11 : 5, 19)
-      .replace('T', ' ')} UTC`
+    const iso = at.toISOString().replace('T', ' ')
+    const utc = `${isToday ? iso.slice(11, 19) : iso.slice(0, 16)} UTC`
     time.textContent = at.getTimezoneOffset() === 0 ? utc : `${own} (${utc})`
     if (time.dataset.mark === 'until') time.append(remaining(at))
   }

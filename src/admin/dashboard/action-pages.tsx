@@ -6,8 +6,8 @@ import { type ClientAndToken, carryOut, mintClient, rotateToken } from '../clien
 import { lookUpCredit, steer } from '../pool/pool-routes.ts'
 import { type ActionName, about, actionOf } from './actions.ts'
 import { formFields } from './form-fields.ts'
-import { documentOf, Layout } from './layout.tsx'
 import { messagePage, messagePageOf } from './message-page.tsx'
+import { documentOf, Layout } from './views/layout.tsx'
 
 /** More is no name of a key or a client. */
 const MAX_ID_LENGTH = 64

@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import type { HttpEnvironment } from '../../http/context.ts'
-import { documentOf, Layout } from './layout.tsx'
+import { documentOf, Layout } from './views/layout.tsx'
 
 /** The admin API to read through. Its document is a static asset, too large to be in the Worker. */
 export function apiDocs(c: Context<HttpEnvironment>): Response | Promise<Response> {

@@ -41,7 +41,7 @@ export function liveEvents(
     gateway.ports.nowMs() + ENDS_AFTER_MS,
   )
   const { signal } = c.req.raw
-  const viewing = { feed, untilMs, tell, signal, look: () => look(gateway, feed) }
+  const viewing = { feed, untilMs, tell, signal, look: () => look(gateway) }
   const work = watch(writable.getWriter(), viewing, gateway.ports)
   c.executionCtx.waitUntil(work)
   return new Response(readable, { headers: { 'content-type': 'text/event-stream' } })

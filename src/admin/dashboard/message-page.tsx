@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import type { GatewayError } from '../../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
-import { documentOf, Layout } from './layout.tsx'
+import { documentOf, Layout } from './views/layout.tsx'
 
 type AdminContext = Context<HttpEnvironment>
 

@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
+import { MAX_REQUEST_ID_LENGTH } from '../../balancing/accounting/request-row.ts'
 import { gatewayError, poolUnavailable } from '../../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
 import { logged } from '../../http/error-response.ts'
@@ -10,7 +11,6 @@ import { confirmPage, doAction, makeClient } from './action-pages.tsx'
 import { about, actionOf } from './actions.ts'
 import { apiDocs } from './api-docs-page.tsx'
 import { asset } from './assets.ts'
-import { dashboardPage, livePartsOf, rowOrder } from './dashboard-page.tsx'
 import { eventText, liveEvents, type Telling } from './events.ts'
 import { look } from './feed.ts'
 import { messagePage } from './message-page.tsx'
@@ -21,6 +21,7 @@ import {
   signOut,
   whereOperatorsAre,
 } from './sign-in-pages.tsx'
+import { dashboardPage, livePartsOf, rowOrder } from './views/dashboard-page.tsx'
 
 type AdminContext = Context<HttpEnvironment>
 
@@ -81,7 +82,7 @@ function pageTelling({ var: { mayWrite } }: AdminContext): Telling {
 
 async function dashboard(c: AdminContext): Promise<Response> {
   const { gateway, operator, mayWrite } = c.var
-  const sight = await look(gateway)
+  const [sight, search] = await Promise.all([look(gateway, true), searchOf(c)])
   const { pool } = sight
   if (pool === null) return await messagePage(c, poolUnavailable(UNREACHABLE))
   const page = dashboardPage({
@@ -90,9 +91,17 @@ async function dashboard(c: AdminContext): Promise<Response> {
     sight,
     pool,
     explain: { fields: { model: '', client: '', conversation: '' }, explanation: null },
+    search,
     done: doneText(c),
   })
   return c.html(page)
+}
+
+async function searchOf(c: AdminContext) {
+  const id = c.req.query('request')?.trim().slice(0, MAX_REQUEST_ID_LENGTH) ?? ''
+  if (id === '') return null
+  const answer = await c.var.gateway.pool.requests({ id, limit: 10 })
+  return { id, found: answer.kind === 'answer' ? answer.value.requests : [] }
 }
 
 const UNREACHABLE =

@@ -8,8 +8,8 @@ import { admissionByToken, admissionOf, hasOperators, isCrossSite } from '../sig
 import { beginSession, endSession } from '../sign-in/session.ts'
 import { remember, tooManyGuesses, writeRefusal } from '../sign-in.ts'
 import { formFields } from './form-fields.ts'
-import { documentOf, Layout } from './layout.tsx'
 import { messagePage } from './message-page.tsx'
+import { documentOf, Layout } from './views/layout.tsx'
 
 type AdminContext = Context<HttpEnvironment>
 

@@ -1,5 +1,5 @@
-import type { KeySnapshot, PoolSnapshot } from '../../balancing/snapshot.ts'
-import type { Sight } from './feed.ts'
+import type { KeySnapshot, PoolSnapshot } from '../../../balancing/snapshot.ts'
+import type { Sight } from '../feed.ts'
 import { Moment, plural } from './quantities.tsx'
 import { REASON_WORDS } from './reason-words.ts'
 import { byUrgency, standingOf } from './urgency.ts'

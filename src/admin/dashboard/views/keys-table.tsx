@@ -1,4 +1,4 @@
-import type { CreditSnapshot, KeySnapshot } from '../../balancing/snapshot.ts'
+import type { CreditSnapshot, KeySnapshot } from '../../../balancing/snapshot.ts'
 import { StateWords } from './headline.tsx'
 import { Bar, countText, Moment, msText, percentText, usdText } from './quantities.tsx'
 import { byUrgency, standingOf } from './urgency.ts'

@@ -1,4 +1,4 @@
-import type { ClientAnswer, GroupAnswer, UsedBudget } from '../answer-schemas.ts'
+import type { ClientAnswer, GroupAnswer, UsedBudget } from '../../answer-schemas.ts'
 import { Bar, countText, Moment, percentText, plural, usdText } from './quantities.tsx'
 
 interface Shown {

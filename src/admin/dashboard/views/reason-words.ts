@@ -1,4 +1,4 @@
-import type { Reason } from '../../balancing/reasons.ts'
+import type { Reason } from '../../../balancing/reasons.ts'
 
 /** Why a key may not serve, for people: a title, and what ends it. */
 export const REASON_WORDS: Readonly<Record<Reason, readonly [title: string, ending: string]>> = {

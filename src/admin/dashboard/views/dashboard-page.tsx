@@ -1,12 +1,15 @@
-import type { Explanation } from '../../balancing/explanation.ts'
-import type { PoolOverview } from '../../balancing/operators/overview.ts'
-import { clientAnswer, groupAnswer } from '../client-answers.ts'
+import type { RequestRow } from '../../../balancing/accounting/request-row.ts'
+import type { Explanation } from '../../../balancing/explanation.ts'
+import type { PoolOverview } from '../../../balancing/operators/overview.ts'
+import { clientAnswer, groupAnswer } from '../../client-answers.ts'
+import type { Sight } from '../feed.ts'
 import { ClientsTable, NewClientForm } from './clients-view.tsx'
 import { type ExplainFields, ExplainForm, ExplainResult } from './explain-view.tsx'
-import type { Sight } from './feed.ts'
 import { Headline } from './headline.tsx'
 import { KeyRow, KeysTable, rowId } from './keys-table.tsx'
 import { documentOf, Layout } from './layout.tsx'
+import { FindForm, FoundRequests, RequestsTable } from './requests-view.tsx'
+import { Traffic } from './traffic-view.tsx'
 import { byUrgency } from './urgency.ts'
 
 /** All that stands on the dashboard. */
@@ -16,12 +19,14 @@ export interface Shown {
   readonly sight: Sight
   readonly pool: PoolOverview
   readonly explain: { readonly fields: ExplainFields; readonly explanation: Explanation | null }
+  /** A request that is looked for by its id, and what was found; null if none is. */
+  readonly search: { readonly id: string; readonly found: readonly RequestRow[] } | null
   /** What was just done, in words. */
   readonly done: string | null
 }
 
 export function dashboardPage(shown: Shown): string {
-  const { operator, mayWrite, sight, pool, explain, done } = shown
+  const { operator, mayWrite, sight, pool, explain, search, done } = shown
   return documentOf(
     <Layout title="Dashboard" operator={operator} script="dashboard.js">
       {done !== null && (
@@ -32,6 +37,16 @@ export function dashboardPage(shown: Shown): string {
       <Headline sight={sight} pool={pool} />
       <PlacesOfPage />
       <KeysTable keys={pool.keys} mayWrite={mayWrite} />
+      <section aria-labelledby="traffic">
+        <h2 id="traffic">Last hour</h2>
+        <Traffic history={sight.history} />
+      </section>
+      <section aria-labelledby="requests">
+        <h2 id="requests">Last requests</h2>
+        <FindForm id={search?.id ?? ''} />
+        {search !== null && <FoundRequests rows={search.found} />}
+        <RequestsTable rows={sight.requests} id="last-requests" />
+      </section>
       <section aria-labelledby="clients">
         <h2 id="clients">Clients and budgets</h2>
         <Clients pool={pool} mayWrite={mayWrite} />
@@ -52,11 +67,11 @@ export function dashboardPage(shown: Shown): string {
 /** Two hundred keys have six hundred links: nobody is to walk past them by the Tab key. */
 function PlacesOfPage() {
   const places = [
-    ['traffic', 'Last hour'],
     ['keys', 'Keys'],
+    ['traffic', 'Last hour'],
     ['requests', 'Requests'],
-    ['explain', 'Why that key?'],
     ['clients', 'Clients'],
+    ['explain', 'Why that key?'],
   ] as const
   return (
     <nav aria-label="On this page">
@@ -86,6 +101,8 @@ export function livePartsOf(
 ): ReadonlyMap<string, string> {
   return new Map([
     ['headline', String(<Headline sight={sight} pool={pool} />)],
+    ['plots', String(<Traffic history={sight.history} />)],
+    ['last-requests', String(<RequestsTable rows={sight.requests} id="last-requests" />)],
     ['client-list', String(<Clients pool={pool} mayWrite={mayWrite} />)],
     ...pool.keys.map(
       (key) => [rowId(key), String(<KeyRow keyShown={key} mayWrite={mayWrite} />)] as const,

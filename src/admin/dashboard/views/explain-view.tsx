@@ -1,4 +1,4 @@
-import type { Explanation, KeyExplanation } from '../../balancing/explanation.ts'
+import type { Explanation, KeyExplanation } from '../../../balancing/explanation.ts'
 import { Moment } from './quantities.tsx'
 import { REASON_WORDS } from './reason-words.ts'
 

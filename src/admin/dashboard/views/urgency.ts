@@ -1,5 +1,5 @@
-import type { Reason } from '../../balancing/reasons.ts'
-import type { KeySnapshot } from '../../balancing/snapshot.ts'
+import type { Reason } from '../../../balancing/reasons.ts'
+import type { KeySnapshot } from '../../../balancing/snapshot.ts'
 
 /**
  * How a key stands, the most urgent first: out until somebody acts, out until a moment, in recovery,
