@@ -6,6 +6,7 @@ import { clientRoutes } from './admin/client-routes.ts'
 import { events, pageRoutes } from './admin/dashboard/page-routes.ts'
 import { privateHeaders } from './admin/private-headers.ts'
 import { poolRoutes } from './admin/pool/pool-routes.ts'
+import { metrics } from './admin/metrics/metrics-route.ts'
 import { signIn } from './admin/sign-in.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
 import type { Ports } from './gateway/ports.ts'
@@ -35,6 +36,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.use('/admin/*', privateHeaders)
   app.use(configure(ports))
   app.get('/healthz', healthz)
+  app.get('/metrics', logged, signIn, metrics)
   const lists = createLists()
   const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn, boundedBody)

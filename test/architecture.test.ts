@@ -53,6 +53,7 @@ describe('rooms', () => {
     ],
     'balancing/serving': ['balancing/*'],
     'balancing/queue': ['balancing/*'],
+    'balancing/readings': ['balancing/*'],
     'balancing/records': ['balancing/*'],
     'balancing/operators': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
@@ -71,11 +72,15 @@ describe('rooms', () => {
     ],
     gateway: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
     'gateway/attempts': [
-      ...['gateway/byte-budget.ts', 'gateway/ports.ts', 'gateway/answers', 'gateway/leases'],
+      ...['gateway/byte-budget.ts', 'gateway/ports.ts', 'gateway/spans.ts'],
+      ...['gateway/answers', 'gateway/leases'],
       ...['balancing/*', 'openrouter/*'],
     ],
     'gateway/answers': ['gateway/ports.ts', 'balancing/*', 'openrouter/*'],
-    'gateway/leases': ['gateway/ports.ts', 'balancing/*', 'config', 'openrouter/*', 'key-pool'],
+    'gateway/leases': [
+      ...['gateway/ports.ts', 'gateway/spans.ts'],
+      ...['balancing/*', 'config', 'openrouter/*', 'key-pool'],
+    ],
     http: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
       ...['http/prices', 'hono', 'zod'],
@@ -101,8 +106,9 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http', 'admin'],
       ...['hono', 'zod'],
     ],
+    'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],
-    index: ['app', 'gateway', 'http', 'key-pool'],
+    index: ['app', 'gateway', 'http', 'key-pool', 'cloudflare:workers'],
   }
 
   /** `src/http/routes/healthz.ts` is in the room `http/routes`, `src/app.ts` is a room of its own. */

@@ -69,17 +69,10 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'control', 'duties', 'exchange', 'explain', 'health', 'history'],
-  ...[
-    'keyForGeneration',
-    'manageClients',
-    'overview',
-    'quotas',
-    'requests',
-    'snapshot',
-    'spending',
-  ],
-  ...['usage', 'whenDecided'],
+  ...['audit', 'clientDirectory', 'control', 'duties', 'exchange', 'explain'],
+  ...['health', 'history', 'keyForGeneration', 'manageClients', 'overview', 'quotas'],
+  ...['readings', 'requests', 'snapshot', 'spending', 'usage'],
+  ...['whenDecided'],
 ] as const
 
 /** Every field of a stored row, at any depth, by the kind of the row. */
@@ -122,10 +115,12 @@ export const STORED_FIELDS = {
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],
   checkpoint: [
-    ...['all', 'amount', 'answer', 'answerMs', 'answers', 'asOfMs', 'atMs'],
-    ...['attempt', 'attempts', 'byClient', 'byGroup', 'byKey', 'cachedTokens', 'charge'],
-    ...['chargedAtMs', 'clientId', 'completionTokens', 'costUsd', 'counts', 'credit', 'current'],
-    ...['day', 'epoch', 'estimated', 'estimatedUsd', 'expiresAtMs', 'failures', 'faults'],
+    ...['all', 'amount', 'answer', 'answerMs', 'answers'],
+    ...['asOfMs', 'atMs', 'attempt', 'attempts', 'byClient'],
+    ...['byGroup', 'byKey', 'cachedTokens', 'charge', 'chargedAtMs'],
+    ...['clientId', 'completionTokens', 'costUsd', 'counts', 'credit'],
+    ...['current', 'day', 'epoch', 'estimated', 'estimatedCompletionTokens'],
+    ...['estimatedPromptTokens', 'estimatedUsd', 'expiresAtMs', 'failures', 'faults'],
     ...[
       'fingerprint',
       'firstOutput',

@@ -63,6 +63,14 @@ export function publicName() {
   )
 }
 
+/**
+ * Whether a text that a caller chose holds a key of OpenRouter, or a token that the admin API has made.
+ * Somebody may mistake it for a model or for a name, and what names are used for is no secret.
+ */
+export function holdsKey(text: string): boolean {
+  return /sk-or-|\bsy-[0-9a-f]{16}/.test(text)
+}
+
 const encoder = new TextEncoder()
 
 /**

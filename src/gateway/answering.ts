@@ -6,12 +6,25 @@ import { answerOf, noticeOf } from './answers/gateway-error.ts'
 import type { AnsweredAttempt, Attempting } from './attempting.ts'
 import { usageOf, usageOfPrompt } from './attempts/estimated-usage.ts'
 import type { OpenLease } from './attempts/open-lease.ts'
-import { errorOfBreak, relay, relayBytes, type StreamEnd } from './attempts/relay.ts'
+import {
+  errorOfBreak,
+  type RelayEnds,
+  relay,
+  relayBytes,
+  type StreamEnd,
+} from './attempts/relay.ts'
 import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
 import type { InferenceRequest, JourneyContext, JourneyReport } from './inference-request.ts'
+import { inSpan } from './spans.ts'
 
 /** What the client was told, and what the answer used. */
 export interface Answered extends Pick<JourneyReport, 'outcome' | 'status' | 'error' | 'usage'> {}
+
+/** How a relay ended, and whose fault that was; null if it was complete. */
+interface RelayedEnd {
+  readonly end: StreamEnd
+  readonly verdict: Blame | null
+}
 
 /**
  * The second half of a journey: pass an answer on to its end and settle its lease, or say why there
@@ -47,13 +60,13 @@ export class Answering {
       }
       case 'stream': {
         const { stream } = answer
-        const end = await relay(this.#ends(attempt), stream, this.#request.shape)
+        const end = await this.#relayed(attempt, (ends) => relay(ends, stream, this.#request.shape))
         const usage = usageOf(stream.watch.summary(), this.#request.promptTokens)
         return await this.#end(attempt, end, { status: stream.head.status, usage })
       }
       case 'bytes': {
         const { head, first, tail } = answer
-        const end = await relayBytes(this.#ends(attempt), head, first, tail)
+        const end = await this.#relayed(attempt, (ends) => relayBytes(ends, head, first, tail))
         const usage = tail?.usage() ?? usageOfPrompt(this.#request.promptTokens)
         return await this.#end(attempt, end, { status: head.status, usage })
       }
@@ -87,19 +100,28 @@ export class Answering {
     return { status: error.status, error }
   }
 
-  #ends({ call }: AnsweredAttempt) {
+  /** Relays an answer, and finds whose fault its end was. */
+  #relayed(
+    { call, lease }: AnsweredAttempt,
+    pass: (ends: RelayEnds) => Promise<StreamEnd>,
+  ): Promise<RelayedEnd> {
     const { timeouts, held } = this.#request
-    return { call, reply: this.#reply, idleMs: timeouts.idleMs, held }
+    return inSpan(this.#context.ports, 'relay', async (note) => {
+      const end = await pass({ call, reply: this.#reply, idleMs: timeouts.idleMs, held })
+      const verdict = this.#verdictOn(end, lease)
+      note({ ...this.#attempting.history.spanFacts(), 'switchyard.outcome': end.kind })
+      return { end, verdict }
+    })
   }
 
   async #end(
     { lease }: AnsweredAttempt,
-    end: StreamEnd,
+    { end, verdict }: RelayedEnd,
     { status, usage }: { readonly status: number; readonly usage: Usage | null },
   ): Promise<Answered> {
     // The settlement is sent off before the stream ends: a client that sends its next request right
     // after this answer should find the key free.
-    const settled = this.#context.leases.settle(lease.end(this.#verdictOn(end, lease), usage))
+    const settled = this.#context.leases.settle(lease.end(verdict, usage))
     await this.#reply.end()
     await settled
     const error = errorOfBreak(end)

@@ -18,6 +18,7 @@ import type { InferenceRequest, JourneyContext } from './inference-request.ts'
 import { type Acquired, isWithoutKey } from './leases/lease-broker.ts'
 import type { LeaseDraft } from './leases/lease-draft.ts'
 import { sleep } from './ports.ts'
+import { inSpan } from './spans.ts'
 
 /** A lease ends this long after its request's deadline. It never expires during a live call. */
 const LEASE_GRACE_MS = 10_000
@@ -110,15 +111,9 @@ export class Attempting {
   async #tryWith(lease: OpenLease, secret: string): Promise<AttemptsEnd | Again> {
     if (this.#gone.aborted) return this.#leave(lease, UNUSED)
     const call = this.#callWith(lease, secret)
-    const result = await this.#try(lease, call)
-    if (result.kind === 'client_gone') {
-      this.history.noteLeft()
-      return this.#leave(lease, result.usage)
-    }
-    if (result.kind !== 'failed') {
-      return { kind: 'answered', attempt: { lease, call, answer: result } }
-    }
-    const next = this.#nextStep(this.#fail(lease, result))
+    const tried = await this.#tryInSpan(lease, call)
+    if (tried.kind !== 'failed') return tried
+    const next = this.#nextStep(tried.failed)
     if (next.kind === 'give_up') return this.#end(null)
     if (next.waitMs > 0) {
       this.#settle([])
@@ -261,7 +256,33 @@ export class Attempting {
     return call
   }
 
-  /** Makes one upstream call. */
+  /** Makes one upstream call, and judges what comes of it. */
+  #tryInSpan(lease: OpenLease, call: UpstreamCall): Promise<Tried> {
+    return inSpan(this.#context.ports, 'attempt', async (note) => {
+      const tried = this.#judge(lease, call, await this.#try(lease, call))
+      note({
+        ...this.history.spanFacts(),
+        'switchyard.attempt': this.history.attempts.length,
+        'switchyard.outcome': tried.kind,
+      })
+      return tried
+    })
+  }
+
+  #judge(lease: OpenLease, call: UpstreamCall, result: Attempt): Tried {
+    switch (result.kind) {
+      case 'failed':
+        return { kind: 'failed', failed: this.#fail(lease, result) }
+      case 'client_gone':
+        this.history.noteLeft()
+        return this.#leave(lease, result.usage)
+      case 'whole':
+      case 'stream':
+      case 'bytes':
+        return { kind: 'answered', attempt: { lease, call, answer: result } }
+    }
+  }
+
   async #try(lease: OpenLease, call: UpstreamCall): Promise<Attempt> {
     const { ports } = this.#context
     const { timeouts, held } = this.#request
@@ -309,3 +330,6 @@ export class Attempting {
 }
 
 type Again = Extract<NextStep, { kind: 'again' }>
+
+/** What has become of one attempt. */
+type Tried = AttemptsEnd | { readonly kind: 'failed'; readonly failed: FailedAttempt }

@@ -1,3 +1,5 @@
+import type { EnterSpan } from './spans.ts'
+
 /**
  * Clock, timers, randomness and network, as parameters. A simulation can then run the shipped
  * code on virtual time and a scripted network.
@@ -10,6 +12,8 @@ export interface Ports {
   timer(ms: number, callback: () => void): () => void
   /** A globally unique name. */
   uniqueId(): string
+  /** Absent where nothing is traced. */
+  readonly span?: EnterSpan
 }
 
 /** Waits for `ms`. An abort of the signal ends the wait early, without an error. */

@@ -1,9 +1,11 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import { sha256Hex } from '../config/secrets.ts'
 import { answerOf, type GatewayError } from '../gateway/answers/gateway-error.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import { openRouterError } from '../openrouter/shapes/openrouter-error.ts'
 import { API_SHAPES } from '../openrouter/shapes/shape-registry.ts'
+import type { Gateway } from './composition-root.ts'
 import type { HttpEnvironment } from './context.ts'
 import { logAnswer } from './log.ts'
 
@@ -42,7 +44,32 @@ function logAnswered(
 ): void {
   if (c.get('isLogged')) return
   c.set('isLogged', true)
-  const { requestId, clientId, operator } = c.var
-  const { method, path } = c.req
+  const { requestId, clientId, operator, gateway } = c.var
+  const { method } = c.req
+  const path = gateway === undefined ? c.req.path : withoutTokens(c.req.path, gateway)
   logAnswer({ requestId, clientId, operator, method, path, status, error })
+}
+
+/** A token has at least so many characters. */
+const SHORTEST_TOKEN = 16
+
+/** The log shows the first hundred. A token that begins among them is whole among these. */
+const LOOKED_AT = 512
+
+/**
+ * A path for the log. Somebody may mistake a token for the name of its client; what a token is, only
+ * its hash tells.
+ */
+function withoutTokens(path: string, { callers, config }: Gateway): string {
+  const { writers, readers } = config.admin
+  const isToken = (part: string) => {
+    if (part.length < SHORTEST_TOKEN) return false
+    const hash = sha256Hex(part)
+    return callers.has(hash) || writers.includes(hash) || readers.includes(hash)
+  }
+  return path
+    .slice(0, LOOKED_AT)
+    .split('/')
+    .map((part) => (isToken(part) ? '…' : part))
+    .join('/')
 }

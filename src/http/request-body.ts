@@ -1,3 +1,4 @@
+import { holdsKey } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
 import type { JsonObject } from '../openrouter/json-value.ts'
 import { formTokens, promptTokens, roughTokens } from '../openrouter/requests/body-tokens.ts'
@@ -33,7 +34,7 @@ export type ModelRead =
 /** The pool keeps model names in memory, so the caller must not choose an unlimited length. */
 const MAX_MODEL_LENGTH = 256
 
-const NAME_A_MODEL = `must name a model: "model" must be a string of 1 to ${MAX_MODEL_LENGTH} characters.`
+const NAME_A_MODEL = `must name a model: "model" must be a string of 1 to ${MAX_MODEL_LENGTH} characters, and no key.`
 
 const refuse = (message: string) =>
   ({ ok: false, error: gatewayError('invalid_request', message) }) as const
@@ -92,5 +93,7 @@ const TOKENS: Readonly<
 > = { rough: roughTokens, close: promptTokens }
 
 function isName(model: unknown): model is string {
-  return typeof model === 'string' && model !== '' && model.length <= MAX_MODEL_LENGTH
+  if (typeof model !== 'string' || model === '' || model.length > MAX_MODEL_LENGTH) return false
+  // Names of models are logged, stored and shown.
+  return !holdsKey(model)
 }

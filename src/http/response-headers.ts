@@ -1,5 +1,6 @@
 import { cors } from 'hono/cors'
 import { createMiddleware } from 'hono/factory'
+import { holdsKey } from '../config/secrets.ts'
 import { RETURNED_NAMES } from '../openrouter/headers.ts'
 import type { HttpEnvironment } from './context.ts'
 
@@ -24,6 +25,8 @@ const preflight = cors({ origin: '*', allowMethods: ['GET', 'HEAD', 'POST'] })
 /** A caller may name its request. What it sends is shown in logs and pages, so it is a plain word. */
 const REQUEST_ID = /^[\w=-]{1,255}$/
 
+const isRequestId = (given: string): boolean => REQUEST_ID.test(given) && !holdsKey(given)
+
 /**
  * Names each request, and gives its response the headers that all have. They are set on the response
  * that is there: Hono's own middlewares would prepare one of their own and copy the other into it,
@@ -31,10 +34,10 @@ const REQUEST_ID = /^[\w=-]{1,255}$/
  */
 export const responseHeaders = createMiddleware<HttpEnvironment>(async function respond(c, next) {
   const given = c.req.raw.headers.get('x-request-id')
-  const requestId = given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID()
+  const requestId = given !== null && isRequestId(given) ? given : crypto.randomUUID()
   c.set('requestId', requestId)
   // The operators' API is for no page of another origin.
-  const isPublic = !/^\/admin(?:\/|$)/.test(c.req.path)
+  const isPublic = !/^\/(?:admin|metrics)(?:\/|$)/.test(c.req.path)
   if (isPublic && c.req.method === 'OPTIONS') c.res = (await preflight(c, next)) ?? c.res
   else await next()
   const { headers } = c.res

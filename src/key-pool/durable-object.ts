@@ -11,6 +11,7 @@ import type { AuditEntry } from '../balancing/operators/audit.ts'
 import type { ControlReply } from '../balancing/operators/control.ts'
 import type { PoolOverview } from '../balancing/operators/overview.ts'
 import { createPool } from '../balancing/pool-state.ts'
+import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
@@ -100,6 +101,10 @@ export class KeyPool extends DurableObject<Env> {
 
   usage(query: UsageQuery): UsageReply {
     return this.#open().usage(query)
+  }
+
+  readings(): PoolReadings {
+    return this.#open().readings()
   }
 
   health(): HealthReply {

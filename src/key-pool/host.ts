@@ -20,6 +20,7 @@ import { type ControlReply, control } from '../balancing/operators/control.ts'
 import { overview, type PoolOverview } from '../balancing/operators/overview.ts'
 import { acquire, claim, report, takeDecided, tick, wakeAtMs } from '../balancing/pool.ts'
 import type { PoolState, Step } from '../balancing/pool-state.ts'
+import { type PoolReadings, readings } from '../balancing/readings/pool-readings.ts'
 import { forgottenRows } from '../balancing/records/forgotten-rows.ts'
 import { restore } from '../balancing/records/restore.ts'
 import {
@@ -255,6 +256,13 @@ export class PoolHost {
   /** What was booked on some days. */
   usage(query: UsageQuery): UsageReply {
     return this.#history.usage(query, this.#ports.nowMs())
+  }
+
+  /** What metrics are made of. */
+  readings(): PoolReadings {
+    const nowMs = this.#ports.nowMs()
+    this.#serve(nowMs)
+    return readings(this.#pool, nowMs)
   }
 
   /** Two numbers of the pool, for anybody: it costs next to nothing and changes nothing. */

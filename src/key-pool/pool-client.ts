@@ -6,6 +6,7 @@ import type { ClientId, KeyId } from '../balancing/ids.ts'
 import type { AuditEntry } from '../balancing/operators/audit.ts'
 import type { ControlReply } from '../balancing/operators/control.ts'
 import type { PoolOverview } from '../balancing/operators/overview.ts'
+import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import type { KeyPool } from './durable-object.ts'
 import type {
@@ -57,6 +58,8 @@ export interface PoolClient {
   history(query: HistoryQuery): Promise<PoolAnswer<HistoryReply>>
   /** What was booked on some days. */
   usage(query: UsageQuery): Promise<PoolAnswer<UsageReply>>
+  /** What metrics are made of. Unavailable also from an object of an earlier release. */
+  readings(): Promise<PoolAnswer<PoolReadings>>
   health(): Promise<PoolAnswer<HealthReply>>
   /** Unavailable also from an object of the first release, which hands out duties only in replies. */
   duties(request: DutiesRequest): Promise<PoolAnswer<DutiesReply>>
@@ -92,6 +95,7 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
     requests: (query) => withinLimit(async () => await stub().requests(query)),
     history: (query) => withinLimit(async () => await stub().history(query)),
     usage: (query) => withinLimit(async () => await stub().usage(query)),
+    readings: () => withinLimit(async () => await stub().readings()),
     health: () => withinLimit(async () => await healthOf(stub)),
     duties: (request) => withinLimit(async () => await stub().duties(request)),
     clientDirectory: (known) =>

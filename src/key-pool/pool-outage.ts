@@ -43,6 +43,7 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     requests: (query) => ask(() => pool.requests(query)),
     history: (query) => ask(() => pool.history(query)),
     usage: (query) => ask(() => pool.usage(query)),
+    readings: () => ask(() => pool.readings()),
     health: () => ask(() => pool.health()),
     duties: (request) => ask(() => pool.duties(request)),
     clientDirectory: (known) => ask(() => pool.clientDirectory(known)),

@@ -137,6 +137,8 @@ export const countersSchema = z.object({
   costUsd: z.number(),
   estimated: orElse(z.number(), 0),
   estimatedUsd: orElse(z.number(), 0),
+  estimatedPromptTokens: orElse(z.number(), 0),
+  estimatedCompletionTokens: orElse(z.number(), 0),
 })
 
 const tally = z.object({
@@ -230,7 +232,7 @@ function noCounters() {
   return {
     ...{ attempts: 0, successes: 0, failures: 0, ignored: 0, faults: {}, promptTokens: 0 },
     ...{ completionTokens: 0, cachedTokens: 0, reasoningTokens: 0, costUsd: 0 },
-    ...{ estimated: 0, estimatedUsd: 0 },
+    ...{ estimated: 0, estimatedUsd: 0, estimatedPromptTokens: 0, estimatedCompletionTokens: 0 },
   }
 }
 

@@ -4,7 +4,13 @@ import type { Counters } from '../../src/balancing/accounting/ledger.ts'
 import type { PoolSnapshot } from '../../src/balancing/snapshot.ts'
 import { type SimulatorControl, simulatorControl } from '../simulator/client.ts'
 import { listen } from '../simulator/listen.ts'
-import { type LogLine, type Platform, serveWorker } from './serve-worker.ts'
+import {
+  type LogLine,
+  type Platform,
+  type Serving,
+  type SpanRecord,
+  serveWorker,
+} from './serve-worker.ts'
 
 /** The name of the one pool object. */
 export const POOL_OBJECT = { name: 'pool/default/0' } as const
@@ -47,6 +53,8 @@ export interface GatewayOptions {
   readonly secrets?: Record<string, string>
   /** Whether the operators' pages have their script and style. */
   readonly assets?: true
+  /** Whether its requests are traced. */
+  readonly isTraced?: boolean
 }
 
 /** The built Worker behind a real port, with its own pool. */
@@ -62,11 +70,13 @@ export interface Gateway {
   /** The pool once every lease is back, which may be shortly after the answer. */
   settledPool(): Promise<PoolSnapshot>
   logs(): LogLine[]
+  /** None unless its requests are traced. */
+  spans(): readonly SpanRecord[]
   readonly worker: Platform
 }
 
 /** One of several Workers in one test harness. */
-export type PortlessGateway = Omit<Gateway, 'origin' | 'client'>
+export type PortlessGateway = Omit<Gateway, 'origin' | 'client' | 'spans'>
 
 /** The simulator. It is reset to its default world before each test. */
 export interface Upstream {
@@ -134,7 +144,7 @@ export default {
 
 /** A gateway of which a test decides how late it is. `pass` puts its clock on. */
 export async function startGatewayWithClock(upstream: Upstream, options?: GatewayOptions) {
-  const { gateway, close } = await serve(upstream, options, CLOCK_ENTRY)
+  const { gateway, close } = await serve(upstream, options, { entry: CLOCK_ENTRY })
   onTestFinished(close)
   const pass = async (ms: number) => {
     expect((await gateway.send(`/test-clock?ms=${ms}`)).status).toBe(200)
@@ -162,17 +172,15 @@ export function useGateway(
   }
 }
 
-async function serve(
-  upstream: Upstream,
-  options: GatewayOptions = {},
-  entry: string | null = null,
-) {
+async function serve(upstream: Upstream, options: GatewayOptions = {}, serving: Serving = {}) {
   const { vars, secrets } = workerInput(upstream, options)
-  const bindings = { ...vars, ...secrets }
-  const { origin, platform, logs, close } = await serveWorker(bindings, entry, options.assets)
+  const { isTraced = false, assets: hasAssets = false } = options
+  const served = await serveWorker({ ...vars, ...secrets }, { isTraced, hasAssets, ...serving })
+  const { origin, platform, logs, spans, close } = served
   const gateway: Gateway = {
     ...gatewayOf(logs, platform, (path, init) => fetch(origin + path, init)),
     origin,
+    spans,
     client: ({ maxRetries = 0, path = '/api/v1' } = {}) =>
       new OpenAI({ baseURL: origin + path, apiKey: TOKEN, maxRetries }),
   }

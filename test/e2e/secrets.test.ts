@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import {
   type Gateway,
+  MODEL,
   POOL_OBJECT,
   secretOf,
   startGateway,
@@ -8,6 +9,7 @@ import {
   until,
   useSimulator,
 } from './harness.ts'
+import type { SpanRecord } from './serve-worker.ts'
 
 const upstream = useSimulator()
 
@@ -21,12 +23,12 @@ const BENCHING = new Map<string, (typeof NAMES)[number]>([
   ['credits-402', 'delta'],
 ])
 
-const ADMIN_TOKEN = 'admin-token-of-the-secrets-test-001'
+const ADMIN = 'admin-token-of-the-secrets-test-1'
+const READER = 'reader-token-of-the-secrets-test'
 
 /** The whole secrets, and the part of each key that differs from other keys. */
 const SECRETS = [
-  TOKEN,
-  ADMIN_TOKEN,
+  ...[TOKEN, ADMIN, READER],
   ...NAMES.map(secretOf),
   ...NAMES.map((name) => `simulated-${name}`),
 ]
@@ -55,49 +57,83 @@ async function provokeEverything(gateway: Gateway): Promise<string[]> {
   received.push(await observationOf(await gateway.send('/v1/keys')))
   received.push(await observationOf(await gateway.send('/v1/models')))
   received.push(await observationOf(await gateway.send('/healthz')))
+  received.push(...(await provokeOperators(gateway)))
   received.push(
     await observationOf(await gateway.send('/v1/chat/completions', { method: 'POST', body: '{' })),
   )
   return received
 }
 
+/** Everything that an operator may ask for, and what somebody gets who is none. */
+async function provokeOperators(gateway: Gateway): Promise<string[]> {
+  const received: string[] = []
+  for (const path of OPERATORS_PATHS) {
+    for (const token of [ADMIN, READER, secretOf('alpha'), TOKEN]) {
+      const headers = { authorization: `Bearer ${token}` }
+      received.push(await observationOf(await gateway.send(path, { headers })))
+    }
+  }
+  return received
+}
+
 /** What operators are shown, once everything has happened; without static assets, as here. */
 async function shownToOperators(gateway: Gateway): Promise<string[]> {
-  const asScript = { authorization: `Bearer ${ADMIN_TOKEN}` }
-  const sites = { 'sec-fetch-site': 'same-origin' }
   const signedIn = await gateway.send('/admin/sign-in', {
     method: 'POST',
-    headers: sites,
-    body: new URLSearchParams({ token: ADMIN_TOKEN }),
+    headers: { 'sec-fetch-site': 'same-origin' },
+    body: new URLSearchParams({ token: ADMIN }),
   })
-  const asBrowser = {
-    cookie: signedIn.headers.get('set-cookie')?.split(';')[0] ?? '',
-    authorization: 'none',
-  }
-  const paths = [
-    '/admin',
-    '/admin?model=vendor/model',
-    '/admin/confirm?do=pause&id=alpha',
-    '/admin/api-docs',
-  ]
-  const pages = await Promise.all(paths.map((path) => gateway.send(path, { headers: asBrowser })))
-  expect(pages.map(({ status }) => status)).toEqual([200, 200, 200, 200])
-  const apis = ['pool', 'clients', 'groups', 'audit']
-  const answers = await Promise.all(
-    apis.map((path) => gateway.send(`/admin/api/${path}`, { headers: asScript })),
+  const cookie = signedIn.headers.get('set-cookie')?.split(';')[0] ?? ''
+  const headers = { cookie, authorization: 'none' }
+  const paths = ['', '?model=vendor/model', '/confirm?do=pause&id=alpha', '/api-docs']
+  const pages = await Promise.all(
+    paths.map((path) => gateway.send(`/admin${path}`, { headers })),
   )
-  const stream = await gateway.send('/admin/api/events?view=page', { headers: asBrowser })
+  expect(pages.map(({ status }) => status)).toEqual(paths.map(() => 200))
+  const stream = await gateway.send('/admin/api/events?view=page', { headers })
   const reader = stream.body?.getReader()
   const first = new TextDecoder().decode((await reader?.read())?.value)
   await reader?.cancel()
   expect(first).toContain('event: page')
-  return [first, ...(await Promise.all([signedIn, ...pages, ...answers].map(observationOf)))]
+  return [first, ...(await Promise.all([signedIn, ...pages].map(observationOf)))]
 }
 
-test('whatever goes wrong, no secret is in any answer, log line, stored row or name of an object', async () => {
+const OPERATORS_PATHS = ['pool', 'clients', 'groups', 'audit', 'clients/tester', `clients/${TOKEN}`]
+  .map((path) => `/admin/api/${path}`)
+  .concat('/metrics')
+
+/** What the spans of a request say, by their names. */
+function expectSpans(spans: readonly SpanRecord[]): void {
+  const named = (name: string) => spans.filter((span) => span.name === name)
+  const factsOf = (name: string) => named(name).map(({ facts }) => facts)
+  // Those of the platform are among them: calls, fetches, rows.
+  expect(['pool.exchange', 'attempt', 'relay'].flatMap(named).every(({ isOver }) => isOver)).toBe(
+    true,
+  )
+  expect(factsOf('pool.exchange')).toContainEqual({
+    ...{ 'switchyard.lease_requests': 1, 'switchyard.settlements': 0 },
+    ...{ 'switchyard.outcome': 'grant', 'switchyard.key': 'alpha' },
+  })
+  const limited = { 'switchyard.outcome': 'failed', 'http.response.status_code': 403 }
+  expect(factsOf('attempt')).toContainEqual({
+    ...{ ...limited, 'switchyard.key': 'beta', 'switchyard.row': '5', 'switchyard.fault': 'key' },
+    ...{ 'switchyard.attempt': expect.any(Number), 'gen_ai.request.model': MODEL },
+  })
+  expect(factsOf('relay')).toContainEqual(
+    expect.objectContaining({ 'switchyard.outcome': 'complete' }),
+  )
+  expect(factsOf('relay')).toContainEqual(
+    expect.objectContaining({ 'switchyard.outcome': 'failed', 'switchyard.fault': 'upstream' }),
+  )
+}
+
+test('whatever goes wrong, no secret is in any answer, log line, span, metric, stored row or name of an object', {
+  timeout: 60_000,
+}, async () => {
   const gateway = await startGateway(upstream, {
     keys: NAMES,
-    secrets: { ADMIN_TOKEN },
+    secrets: { ADMIN_TOKEN: ADMIN, READ_TOKEN: READER },
+    isTraced: true,
     policy: {
       strategy: 'round-robin',
       breaker: { failures: 100 },
@@ -106,7 +142,6 @@ test('whatever goes wrong, no secret is in any answer, log line, stored row or n
     },
   })
   const answers = await provokeEverything(gateway)
-  const shown = await shownToOperators(gateway)
   const storage = await gateway.worker.getDurableObjectStorage('KEY_POOL', POOL_OBJECT)
   const rows = await until(
     () => storage.exec('SELECT * FROM records'),
@@ -128,7 +163,19 @@ test('whatever goes wrong, no secret is in any answer, log line, stored row or n
   }
   expect(names).toHaveLength(1)
 
-  const places = { answers, shown, lines, rows: rows.map((row) => JSON.stringify(row)), names }
+  const spans = gateway.spans()
+  expectSpans(spans)
+  expect(all).toContain('switchyard_attempt_faults_total{key="beta",fault="key"}')
+
+  const told = spans.map((span) => JSON.stringify(span))
+  const places = {
+    answers,
+    shown: await shownToOperators(gateway),
+    lines,
+    spans: told,
+    rows: rows.map((row) => JSON.stringify(row)),
+    names,
+  }
   const leaks = Object.entries(places).flatMap(([place, texts]) =>
     texts.flatMap((text) =>
       SECRETS.filter((secret) => text.includes(secret)).map((secret) => `${secret} in ${place}`),

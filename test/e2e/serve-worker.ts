@@ -14,32 +14,73 @@ export type Platform = Pick<
   'getEnv' | 'scheduled' | 'listDurableObjectIds' | 'evictDurableObject' | 'getDurableObjectStorage'
 >
 
+/** A span of the gateway's own, or of the platform's. */
+export interface SpanRecord {
+  readonly name: string
+  readonly id: string
+  /** The span that it is in. */
+  readonly within: string
+  readonly facts: Record<string, unknown>
+  isOver: boolean
+}
+
 /** The built Worker on a port of its own. */
 export interface ServedWorker {
   readonly origin: string
   readonly platform: Platform
   logs(): LogLine[]
+  /** None unless the Worker is traced. */
+  spans(): readonly SpanRecord[]
   close(): Promise<void>
 }
 
 const NAME = 'switchyard'
+
+/** How the Worker is served. */
+export interface Serving {
+  /** Whether it has its static assets, which put two more Workers before it. */
+  readonly hasAssets?: boolean
+  /** A module that stands before `./index.js`, which is the Worker. */
+  readonly entry?: string | null
+  /** Whether its requests are traced, as by `observability.traces`: spans go to a Worker of their own. */
+  readonly isTraced?: boolean
+}
+
+const SPAN = '@span '
+
+/** A tail Worker that writes down what it is told of spans. */
+const TAIL = {
+  name: 'tail',
+  compatibilityDate: '2026-11-02',
+  compatibilityFlags: ['streaming_tail_worker', 'experimental'],
+  modules: [
+    {
+      type: 'ESModule' as const,
+      path: 'tail.js',
+      // Lengths and statuses come as whole numbers that JSON does not know.
+      contents: `const plain = (_, value) => typeof value === 'bigint' ? Number(value) : value
+      export default {
+        tailStream: () => ({ spanContext, event }) =>
+          console.log('${SPAN}' + JSON.stringify({ within: spanContext.spanId, ...event }, plain)),
+      }`,
+    },
+  ],
+}
 
 /**
  * Starts the built Worker with storage of its own. wrangler's own test harness would build it again
  * each time, and put a second Worker before it.
  *
  * @param bindings variables and secrets
- * @param entry a module that stands before `./index.js`, which is the Worker
- * @param hasAssets whether it has its static assets, which put two more Workers before it
  */
 export async function serveWorker(
   bindings: Readonly<Record<string, unknown>>,
-  entry: string | null = null,
-  hasAssets = false,
+  { entry = null, isTraced = false, hasAssets = false }: Serving = {},
 ): Promise<ServedWorker> {
   const { source, options } = inject('builtWorker')
   const { assets, ...worker } = JSON.parse(options)
   const lines: LogLine[] = []
+  const spans = new Map<string, SpanRecord>()
   const esModule = (path: string, contents: string) =>
     ({ type: 'ESModule', path, contents }) as const
   const miniflare = new Miniflare(
@@ -48,7 +89,10 @@ export async function serveWorker(
       cf: false,
       log: new Log(LogLevel.NONE),
       logRequests: false,
-      handleStructuredLogs: ({ level, message }) => lines.push({ level, text: message }),
+      handleStructuredLogs({ level, message }) {
+        if (message.startsWith(SPAN)) noteSpan(spans, JSON.parse(message.slice(SPAN.length)))
+        else lines.push({ level, text: message })
+      },
       unsafeTriggerHandlers: true,
       unsafeInspectDurableObjects: true,
       workers: [
@@ -63,7 +107,9 @@ export async function serveWorker(
           ],
           modulesRules: undefined,
           bindings: { ...worker.bindings, ...bindings },
+          ...(isTraced ? { streamingTails: [TAIL.name] } : {}),
         },
+        ...(isTraced ? [TAIL] : []),
       ],
     }),
   )
@@ -72,8 +118,27 @@ export async function serveWorker(
     origin,
     platform: platformOf(miniflare, origin),
     logs: () => structuredClone(lines),
+    spans: () => structuredClone([...spans.values()]),
     close: () => miniflare.dispose(),
   }
+}
+
+interface TailEvent {
+  readonly within: string
+  readonly type: string
+  readonly name?: string
+  readonly spanId?: string
+  readonly info?: unknown
+}
+
+function noteSpan(spans: Map<string, SpanRecord>, event: TailEvent): void {
+  const { within, type, name = '', spanId: id = '' } = event
+  if (type === 'spanOpen') spans.set(id, { name, id, within, facts: {}, isOver: false })
+  const span = spans.get(within)
+  if (span === undefined) return
+  if (type === 'spanClose') span.isOver = true
+  if (type !== 'attributes' || !Array.isArray(event.info)) return
+  for (const fact of event.info) span.facts[fact.name] = fact.value
 }
 
 function platformOf(miniflare: Miniflare, origin: string): Platform {

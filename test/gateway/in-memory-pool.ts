@@ -154,6 +154,7 @@ function questionsTo(
     spending: (clientId) => call(() => host().spending(clientId)),
     keyForGeneration: (id, clientId) => call(() => host().keyForGeneration(id, clientId)),
     snapshot: () => call(() => host().snapshot()),
+    readings: () => call(() => host().readings()),
     requests: (query) => call(() => host().requests(query)),
     history: (query) => call(() => host().history(query)),
     usage: (query) => call(() => host().usage(query)),

@@ -155,6 +155,7 @@ export class PoolObject {
       requests: (query) => plain((host) => host.requests(query)),
       history: (query) => plain((host) => host.history(query)),
       usage: (query) => plain((host) => host.usage(query)),
+      readings: () => plain((host) => host.readings()),
       health: () => plain((host) => host.health()),
       clientDirectory: (known) => plain((host) => host.clientDirectory(known)),
       manageClients: (given) =>

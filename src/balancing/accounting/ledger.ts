@@ -13,9 +13,11 @@ export interface Counters {
   cachedTokens: number
   reasoningTokens: number
   costUsd: number
-  /** Of these attempts, those whose usage is an estimate, and what they count of the cost. */
+  /** Of these attempts, those whose usage is an estimate, and what they count of the rest. */
   estimated: number
   estimatedUsd: number
+  estimatedPromptTokens: number
+  estimatedCompletionTokens: number
 }
 
 /** Counters in total and for one UTC day, with the spending of that day's week and month. */
@@ -125,6 +127,8 @@ export function createCounters(): Counters {
     costUsd: 0,
     estimated: 0,
     estimatedUsd: 0,
+    estimatedPromptTokens: 0,
+    estimatedCompletionTokens: 0,
   }
 }
 
@@ -247,6 +251,8 @@ function addUsage(counters: Counters, usage: Usage): void {
   if (!isEstimate(usage)) return
   counters.estimated += 1
   counters.estimatedUsd += usage.costUsd
+  counters.estimatedPromptTokens += usage.promptTokens
+  counters.estimatedCompletionTokens += usage.completionTokens
 }
 
 /** Whether a usage is an estimate of something. */
@@ -300,8 +306,14 @@ export function replaceUsage(counters: Counters, booked: Usage | null, actual: U
   }
   if (booked === null || !isEstimate(booked)) return
   counters.estimated = atLeast0(counters.estimated - 1)
-  counters.estimatedUsd =
-    counters.estimated === 0 ? 0 : atLeast0(counters.estimatedUsd - booked.costUsd)
+  const left = (counted: number, of: number) =>
+    counters.estimated === 0 ? 0 : atLeast0(counted - of)
+  counters.estimatedUsd = left(counters.estimatedUsd, booked.costUsd)
+  counters.estimatedPromptTokens = left(counters.estimatedPromptTokens, booked.promptTokens)
+  counters.estimatedCompletionTokens = left(
+    counters.estimatedCompletionTokens,
+    booked.completionTokens,
+  )
 }
 
 const USAGE_NAMES = [

@@ -4,6 +4,7 @@ import { isNonEmpty, type NonEmpty } from '../../balancing/non-empty.ts'
 import { type Blame, type Next, NOBODY } from '../../openrouter/failures/blame.ts'
 import { inWords } from '../../openrouter/failures/fault-words.ts'
 import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
+import type { SpanFacts } from '../spans.ts'
 import type { Replay } from './attempt.ts'
 import type { NextStep } from './next-step.ts'
 
@@ -112,6 +113,20 @@ export class AttemptHistory {
     if (note === undefined) return
     const { row, fault } = NOBODY
     Object.assign(note, { row, fault, why: 'the client left' })
+  }
+
+  /** What the span of the latest attempt, or of its relay, says of it. */
+  spanFacts(): SpanFacts {
+    const note = this.attempts.at(-1)
+    if (note === undefined) return {}
+    const { key, model, status, row, fault } = note
+    return {
+      'switchyard.key': key,
+      'gen_ai.request.model': model,
+      ...(status === null ? {} : { 'http.response.status_code': status }),
+      ...(row === null ? {} : { 'switchyard.row': row }),
+      ...(fault === null ? {} : { 'switchyard.fault': fault }),
+    }
   }
 
   /**

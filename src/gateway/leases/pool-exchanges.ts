@@ -5,8 +5,9 @@ import type { LeaseRequest } from '../../balancing/lease-request.ts'
 import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import type { Settlement } from '../../balancing/settlement.ts'
 import type { PoolAnswer, PoolClient } from '../../key-pool/pool-client.ts'
-import type { ExchangeReply } from '../../key-pool/protocol.ts'
+import type { ExchangeReply, ExchangeRequest } from '../../key-pool/protocol.ts'
 import { type Ports, sleep } from '../ports.ts'
+import { inSpan, type SpanFacts } from '../spans.ts'
 import { loadCargo, returnCargo, unloadCargo } from './cargo.ts'
 import type { GenerationLookups } from './generation-lookups.ts'
 import type { IsolateLeases } from './isolate-leases.ts'
@@ -92,21 +93,47 @@ function carryOut(
   return found
 }
 
+function factsOf(
+  { wants, settlements }: ExchangeRequest,
+  answer: PoolAnswer<ExchangeReply>,
+): SpanFacts {
+  const [decision] = answer.kind === 'answer' ? answer.value.decisions : []
+  return {
+    'switchyard.lease_requests': wants.length,
+    'switchyard.settlements': settlements.length,
+    // What became of the request's own lease request.
+    'switchyard.outcome': decision?.kind ?? answer.kind,
+    ...(decision?.kind === 'grant' ? { 'switchyard.key': decision.keyId } : {}),
+  }
+}
+
+function exchangeInSpan(
+  { ports, pool }: Pick<PoolExchangesParts, 'ports' | 'pool'>,
+  request: ExchangeRequest,
+): Promise<PoolAnswer<ExchangeReply>> {
+  return inSpan(ports, 'pool.exchange', async (note) => {
+    const answer = await pool
+      .exchange(request)
+      // Whatever went wrong, what all requests of the isolate owe must not be lost with it.
+      .catch((): PoolAnswer<ExchangeReply> => ({ kind: 'unavailable' }))
+    note(factsOf(request, answer))
+    return answer
+  })
+}
+
 export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
-  const { ports, pool, leases, background } = parts
+  const { ports, leases, background } = parts
   const { stock, outbox } = leases
   let unreachable = false
   let telling: LeaseId | null = null
   let stopTelling: () => void = () => undefined
   const exchange = async (wants: readonly LeaseRequest[], { keys, reconciled }: Reports) => {
     const cargo = loadCargo(leases, ports.nowMs())
-    const answer = await pool
-      .exchange({
-        ...{ version: 1, wants, lookups: keys, ...cargo.fields },
-        ...(reconciled.length === 0 ? {} : { reconciled }),
-      })
-      // Whatever went wrong, what all requests of the isolate owe must not be lost with it.
-      .catch((): PoolAnswer<ExchangeReply> => ({ kind: 'unavailable' }))
+    const request: ExchangeRequest = {
+      ...{ version: 1, wants, lookups: keys, ...cargo.fields },
+      ...(reconciled.length === 0 ? {} : { reconciled }),
+    }
+    const answer = await exchangeInSpan(parts, request)
     unreachable = answer.kind === 'unavailable'
     if (answer.kind === 'unavailable') {
       returnCargo(leases, cargo, answer.unasked !== true, ports.nowMs())

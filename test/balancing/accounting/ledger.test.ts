@@ -96,6 +96,8 @@ describe('the ledger', () => {
       costUsd: 0.5,
       estimated: 0,
       estimatedUsd: 0,
+      estimatedPromptTokens: 0,
+      estimatedCompletionTokens: 0,
     })
   })
 

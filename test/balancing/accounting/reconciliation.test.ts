@@ -163,6 +163,25 @@ describe('a corrected ledger', () => {
     )
   })
 
+  it('what is certain never falls, whatever becomes of an estimate', () => {
+    // Prometheus takes a total that falls for one that began anew, and counts all of it once more.
+    const ledger = createLedger()
+    const certain = () => {
+      const { total } = ledger.all
+      return [
+        total.costUsd - total.estimatedUsd,
+        total.promptTokens - total.estimatedPromptTokens,
+        total.completionTokens - total.estimatedCompletionTokens,
+      ]
+    }
+    book(ledger, { ...entry, ...attempt, usage: ESTIMATE }, START_MS)
+    expect(certain()).toEqual([0, 0, 0])
+    const at = { ...entry, bookedAtMs: START_MS, booked: ESTIMATE }
+    const less = { ...usage(0.001), promptTokens: 1, completionTokens: 2 }
+    correct(ledger, at, less, START_MS)
+    expect(certain()).toEqual([0.001, 1, 2])
+  })
+
   it('says how much of it is an estimate', () => {
     const ledger = createLedger()
     book(ledger, { ...entry, ...attempt, usage: ESTIMATE }, START_MS)

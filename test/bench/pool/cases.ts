@@ -164,6 +164,15 @@ export const CASES: readonly Case[] = [
     },
   },
   {
+    name: 'a scrape of the metrics, 1,000 leases out',
+    sizes: SIZES,
+    prepare: (keys) => {
+      const reducer = busy(keys)
+      return () => void reducer.readings()
+    },
+    targetUs: { 100: 2_000 },
+  },
+  {
     name: 'restore, from parsed records',
     sizes: SIZES,
     prepare: (keys) => busy(keys).restoration(),

@@ -1,3 +1,4 @@
+import { serialize } from 'node:v8'
 import {
   accountId,
   clientId,
@@ -10,6 +11,7 @@ import type { Decision } from '../../../src/balancing/lease-request.ts'
 import { numberedLeaseId } from '../../../src/balancing/limits/lease-number.ts'
 import { acquire, claim, report, tick } from '../../../src/balancing/pool.ts'
 import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
+import { readings } from '../../../src/balancing/readings/pool-readings.ts'
 import {
   accountRecord,
   type Checkpoint,
@@ -122,6 +124,11 @@ export class Reducer {
   /** All that is written down, as text. */
   checkpoint(): string {
     return JSON.stringify(checkpoint(this.#state, this.#nowMs))
+  }
+
+  /** All that a scrape of the metrics is told, as it goes to the Worker. */
+  readings(): Buffer {
+    return serialize(readings(this.#state, this.#nowMs))
   }
 
   /** Readies what is read back when an object starts. @returns the step itself, to be timed */

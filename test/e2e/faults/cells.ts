@@ -175,7 +175,7 @@ export function useCells(
       POOLS: Object.fromEntries([...pools].map(([pool, those]) => [pool, poolOf(those)])),
     }
     const entry = entryOf(origin, `http://127.0.0.1:${raw.port}`, 'http://127.0.0.1:9')
-    worker = await serveWorker(bindings, entry)
+    worker = await serveWorker(bindings, { entry })
   })
   afterAll(async () => {
     await worker?.close()

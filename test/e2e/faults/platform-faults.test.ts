@@ -68,7 +68,7 @@ beforeAll(async () => {
       ),
       POLICY: { strategy: 'priority' },
     },
-    ENTRY,
+    { entry: ENTRY },
   )
 })
 afterAll(() => worker?.close())

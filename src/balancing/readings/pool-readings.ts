@@ -1,0 +1,77 @@
+import { addCounters, type Counters, createCounters, type Tally } from '../accounting/ledger.ts'
+import { periodEndMs, spentUsd } from '../accounting/max-spend.ts'
+import type { KeyId } from '../ids.ts'
+import type { SpendPeriod } from '../limits/quota-charge.ts'
+import type { PoolState } from '../pool-state.ts'
+import { type PoolSnapshot, snapshot } from '../snapshot.ts'
+
+/** What the pool has counted, and how it stands: what one scrape of the metrics is made of. */
+export interface PoolReadings {
+  readonly version: 1
+  readonly snapshot: PoolSnapshot
+  /** Totals by model; those beyond the ledger's bound are one. */
+  readonly models: readonly CountedUnder[]
+  /** Totals by client; those beyond `MAX_CLIENTS_TOLD` are one. */
+  readonly clients: readonly CountedUnder[]
+  /** The keys with `max_spend`. */
+  readonly spends: readonly KeySpendReading[]
+}
+
+/** Totals, and the name that they are counted under. */
+export interface CountedUnder {
+  readonly name: string
+  readonly total: Counters
+}
+
+/** What a key has spent of its own cap in the running period. Money is in USD. */
+export interface KeySpendReading {
+  readonly id: KeyId
+  readonly period: SpendPeriod
+  readonly limitUsd: number
+  readonly spentUsd: number
+  readonly resetsAtMs: number | null
+}
+
+/**
+ * Ten thousand clients would make a hundred thousand time series, and a scrape would keep the object
+ * busy. Those that were counted first are told by name: what is told by the most traffic would change
+ * from scrape to scrape, and a total that goes from one name to another is no total.
+ */
+export const MAX_CLIENTS_TOLD = 200
+
+/** The entry for all clients beyond the bound. No client has this name. */
+const OTHER_CLIENTS = '(other)'
+
+/** Takes the pool's readings. That influences no decision. */
+export function readings(state: PoolState, nowMs: number): PoolReadings {
+  const { byModel, byClient } = state.ledger
+  return {
+    version: 1,
+    snapshot: snapshot(state, nowMs),
+    models: counted(byModel, Number.POSITIVE_INFINITY),
+    clients: counted(byClient, MAX_CLIENTS_TOLD),
+    spends: [...state.keys.values()].flatMap(({ id, spend }) =>
+      spend === null
+        ? []
+        : [
+            {
+              id,
+              period: spend.max.period,
+              limitUsd: spend.max.usd,
+              spentUsd: spentUsd(spend, nowMs),
+              resetsAtMs: periodEndMs(spend, nowMs),
+            },
+          ],
+    ),
+  }
+}
+
+function counted(tallies: ReadonlyMap<string, Tally>, most: number): readonly CountedUnder[] {
+  const told: CountedUnder[] = []
+  const others = createCounters()
+  for (const [name, { total }] of tallies) {
+    if (told.length < most) told.push({ name, total })
+    else addCounters(others, total)
+  }
+  return others.attempts === 0 ? told : [...told, { name: OTHER_CLIENTS, total: others }]
+}
