@@ -2,6 +2,7 @@ import { createMiddleware } from 'hono/factory'
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { boundedBody } from './admin/admin-request.ts'
+import { alertRoutes } from './admin/alerts/alert-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { events, pageRoutes } from './admin/dashboard/page-routes.ts'
 import { privateHeaders } from './admin/private-headers.ts'
@@ -44,6 +45,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.get('/admin/api/events', events)
   app.route('/admin', pageRoutes())
   app.route('/admin/api', poolRoutes())
+  app.route('/admin/api', alertRoutes())
   for (const prefix of PREFIXES) {
     for (const path of ['models', 'embeddings/models'])
       app.use(`${prefix}/${path}`, logged, allowed)

@@ -55,9 +55,11 @@ describe('rooms', () => {
     'balancing/queue': ['balancing/*'],
     'balancing/readings': ['balancing/*'],
     'balancing/records': ['balancing/*'],
+    'balancing/alerts': ['balancing/*'],
     'balancing/operators': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
-    config: ['balancing/*', 'zod', 'leven', '@noble'],
+    config: ['balancing/*', 'config/alerts', 'zod', 'leven', '@noble'],
+    'config/alerts': ['balancing/*', 'config/fields.ts', 'config/json-text.ts', 'zod', 'leven'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],
     'openrouter/shapes': [
       ...['openrouter/json-value.ts', 'openrouter/sse.ts', 'openrouter/usage.ts'],
@@ -66,7 +68,20 @@ describe('rooms', () => {
     'openrouter/failures': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/requests': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/prices': [...['openrouter/json-value.ts', 'openrouter/requests', 'balancing/*']],
-    'key-pool': ['balancing/*', 'config', 'key-pool/history', 'zod', 'cloudflare:workers'],
+    'key-pool': [
+      ...[
+        'balancing/*',
+        'config',
+        'key-pool/alerts',
+        'key-pool/history',
+        'zod',
+        'cloudflare:workers',
+      ],
+    ],
+    'key-pool/alerts': [
+      ...['key-pool/host-ports.ts', 'key-pool/protocol.ts', 'key-pool/or-else.ts'],
+      ...['balancing/*', 'zod'],
+    ],
     'key-pool/history': [
       ...['balancing/*', 'key-pool/or-else.ts', 'key-pool/record-schemas.ts', 'zod'],
     ],
@@ -76,6 +91,7 @@ describe('rooms', () => {
       ...['gateway/answers', 'gateway/leases'],
       ...['balancing/*', 'openrouter/*'],
     ],
+    'gateway/alerts': [...['gateway/ports.ts', 'gateway/leases', 'balancing/*', 'config/alerts']],
     'gateway/answers': ['gateway/ports.ts', 'balancing/*', 'openrouter/*'],
     'gateway/leases': [
       ...['gateway/ports.ts', 'gateway/spans.ts'],
@@ -83,7 +99,10 @@ describe('rooms', () => {
     ],
     http: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
-      ...['http/prices', 'hono', 'zod'],
+      ...['http/prices', 'http/alerts', 'hono', 'zod'],
+    ],
+    'http/alerts': [
+      ...['http/kv-credit-cache.ts', 'http/log.ts', 'balancing/*', 'gateway/*', 'key-pool', 'zod'],
     ],
     'http/prices': ['http/kv-credit-cache.ts', 'gateway/*', 'openrouter/*'],
     'http/routes': [
@@ -105,6 +124,10 @@ describe('rooms', () => {
     'admin/pool': [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http', 'admin'],
       ...['hono', 'zod'],
+    ],
+    'admin/alerts': [
+      ...['balancing/*', 'config/alerts', 'key-pool/alerts', 'gateway/*', 'http', 'admin', 'hono'],
+      'zod',
     ],
     'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono'],

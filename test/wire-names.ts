@@ -69,7 +69,7 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 
 /** Methods of the object. */
 export const OBJECT_METHODS = [
-  ...['audit', 'clientDirectory', 'control', 'duties', 'exchange', 'explain'],
+  ...['alerts', 'audit', 'clientDirectory', 'control', 'duties', 'exchange', 'explain'],
   ...['health', 'history', 'keyForGeneration', 'manageClients', 'overview', 'quotas'],
   ...['readings', 'requests', 'snapshot', 'spending', 'usage'],
   ...['whenDecided'],
@@ -114,6 +114,10 @@ export const STORED_FIELDS = {
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
   spend: ['endsAtMs', 'nanos', 'period'],
+  alert: [
+    ...['account', 'event', 'expires_at', 'facts', 'goneSinceMs', 'key', 'sinceMs', 'subject'],
+    ...['total', 'until', 'usable'],
+  ],
   checkpoint: [
     ...['all', 'amount', 'answer', 'answerMs', 'answers'],
     ...['asOfMs', 'atMs', 'attempt', 'attempts', 'byClient'],
@@ -141,9 +145,18 @@ export const STORED_FIELDS = {
       'retryTokens',
       'routes',
     ],
-    ...['rpm', 'savedAtMs', 'slot', 'smoothedWeights', 'spentDay', 'stale', 'successes'],
+    ...[
+      'rpm',
+      'savedAtMs',
+      'slot',
+      'smoothedWeights',
+      'spendRate',
+      'spentDay',
+      'stale',
+      'successes',
+    ],
     ...['sumMs', 'times', 'today', 'tokens', 'total', 'tpm', 'turns'],
-    ...['unclaimedMs', 'weekUsd'],
+    ...['unclaimedMs', 'usdPerHour', 'weekUsd'],
   ],
 } as const
 

@@ -39,4 +39,7 @@ export const increase = exactly({ usd: bounded(0, 1_000_000), until: moment() },
 /** Which key is looked up; all of them unless one is named. */
 export const refresh = exactly({ key: z.optional(publicName()) }, AN_OBJECT)
 
+/** The name of an address of `ALERTS`. */
+export const alertTest = exactly({ name: publicName() }, AN_OBJECT)
+
 export const period = z.enum(SPEND_PERIODS)

@@ -1,5 +1,7 @@
 import { afterSpending } from './accounting/credit.ts'
 import { addSpend } from './accounting/max-spend.ts'
+import { afterCost } from './accounting/spend-rate.ts'
+import { noteUnknownError } from './alerts/alerts.ts'
 import { benchOf, isActive, withoutRejection } from './health/bench.ts'
 import {
   afterFailure,
@@ -71,6 +73,9 @@ function learnVerdict(step: Step, attempt: EndedAttempt, settlement: Settlement)
       state.changes.keys.add(key.id)
     }
   }
+  if (settlement.unknownError !== undefined) {
+    noteUnknownError(state.alerts, settlement.unknownError, nowMs)
+  }
   if (settlement.suspect) setLookup(state, key, doubt(key.lookup, nowMs))
   if (settlement.affordableTokens !== undefined) key.affordableTokens = settlement.affordableTokens
   learnSize(attempt, settlement, nowMs)
@@ -133,6 +138,7 @@ function learnCost(state: PoolState, key: KeyState, usage: Usage, nowMs: number)
   const costUsd = chargedUsd(state, usage)
   key.credit = afterSpending(key.credit, costUsd, nowMs)
   key.spentSinceAskedUsd += costUsd
+  if (costUsd > 0) key.spendRate = afterCost(key.spendRate, costUsd, nowMs)
   if (key.spend !== null && addSpend(key.spend, costUsd, state.meanCostUsd, nowMs)) {
     state.changes.spends.add(key.id)
   }

@@ -3,19 +3,16 @@ import { createDays, type Days } from './accounting/day-usage.ts'
 import type { DayOfSpending, Drift } from './accounting/drift.ts'
 import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
-import {
-  createSpend,
-  hasSurplus,
-  type KeySpend,
-  type MaxSpend,
-  renewSpend,
-} from './accounting/max-spend.ts'
+import { createSpend, type KeySpend, type MaxSpend } from './accounting/max-spend.ts'
 import { createRecentMinutes, type RecentMinutes } from './accounting/recent-minutes.ts'
 import { createReconciliations, type Reconciliations } from './accounting/reconciliation.ts'
+import type { SpendRate } from './accounting/spend-rate.ts'
 import { createKeyTimes, type KeyTimes } from './accounting/time-histogram.ts'
 import { type Affinities, createAffinities, loadOf } from './affinity/affinity.ts'
 import { accountsOf, type CandidateAccounts } from './affinity/candidate-accounts.ts'
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
+import type { AlertPolicy } from './alerts/alert-policy.ts'
+import { type Alerts, createAlerts } from './alerts/alerts.ts'
 import type { ThresholdPassed } from './clients/charge-settling.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
 import { type AccountState, type BudgetGroup, createAccount, ownAccount } from './health/account.ts'
@@ -73,6 +70,7 @@ export interface PoolPolicy {
   readonly retryBudget: RetryBudgetPolicy
   readonly credit: { readonly refreshMs: number; readonly thresholdUsd: number }
   readonly queue: { readonly maxWaiting: number; readonly maxWaitMs: number }
+  readonly alerts: AlertPolicy
 }
 
 export interface PoolConfig {
@@ -116,6 +114,8 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   credit: Credit
   /** Spending that was settled since the latest lookup duty was handed out. */
   spentSinceAskedUsd: number
+  /** How fast it spends; null until it has. */
+  spendRate: SpendRate | null
   /** When OpenRouter stops accepting the key; null for never, or if it is unknown. */
   expiresAtMs: number | null
   latency: PeakEwma | null
@@ -197,6 +197,7 @@ export interface PoolState {
   readonly days: Days
   readonly generations: Generations
   readonly reconciliations: Reconciliations
+  readonly alerts: Alerts
   /** Moving average of what an answer costs, and of what a token of it costs. */
   meanCostUsd: number
   meanTokenUsd: number
@@ -266,6 +267,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     days: createDays(),
     generations: createGenerations(),
     reconciliations: createReconciliations(),
+    alerts: createAlerts(),
     meanCostUsd: 0,
     meanTokenUsd: 0,
     lookupsDueAtMs: 0,
@@ -320,6 +322,7 @@ function createKey(
     lookup: NEVER_LOOKED_UP,
     credit: UNKNOWN_CREDIT,
     spentSinceAskedUsd: 0,
+    spendRate: null,
     expiresAtMs: null,
     latency: null,
     times: createKeyTimes(),
@@ -376,18 +379,4 @@ export function accountsAmong(
   if (keys !== route.members) return accountsOf(affinities, keys)
   route.accounts ??= accountsOf(affinities, keys)
   return route.accounts
-}
-
-/**
- * Renews the rows of the keys with `max_spend`, some seconds after their spend changed.
- * @returns whether a row holds a surplus, so that it has to be renewed once more
- */
-export function renewSpends(state: PoolState): boolean {
-  let isSurplusLeft = false
-  for (const { id, spend } of state.keys.values()) {
-    if (spend === null) continue
-    if (renewSpend(spend, state.meanCostUsd)) state.changes.spends.add(id)
-    isSurplusLeft ||= hasSurplus(spend)
-  }
-  return isSurplusLeft
 }

@@ -106,6 +106,8 @@ export interface Settlement {
   readonly affordableTokens?: number
   /** Who could not pay for a request of this size. The size is in `lease`. */
   readonly tooLargeFor?: 'key' | 'account'
+  /** Status and name of an error that only the last row of the table of faults knows. */
+  readonly unknownError?: string
   readonly usage?: Usage
   /**
    * From the call to the first output, or to the timeout that ended the attempt, in milliseconds.

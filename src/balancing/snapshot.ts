@@ -43,7 +43,7 @@ export interface KeySnapshot {
   /** Null while it is unknown. */
   readonly credit: CreditSnapshot | null
   readonly expiresAtMs: number | null
-  /** Whether it expires within `EXPIRY_WARNING_MS`, or has expired. */
+  /** Whether it expires soon, as alerts see it, or has expired. */
   readonly expiresSoon: boolean
   /** Peak EWMA of the time to first output; null while unmeasured. */
   readonly latencyMs: number | null
@@ -107,9 +107,6 @@ export interface BudgetSnapshot {
 /** A snapshot is taken each second while somebody looks; the clients' own list has them all. */
 export const MAX_BUDGETS_SHOWN = 100
 
-/** How long before a key expires its operator is warned: a week. */
-export const EXPIRY_WARNING_MS = 7 * 24 * 60 * 60_000
-
 /** No model has an empty name. So benches of single models exclude no key in a snapshot. */
 const NO_MODEL = modelId('')
 
@@ -166,7 +163,7 @@ export function usableKeys(state: PoolState, nowMs: number): number {
 }
 
 function keySnapshot(
-  { ledger }: PoolState,
+  { ledger, policy }: PoolState,
   key: KeyState,
   exclusions: readonly Exclusion[],
   nowMs: number,
@@ -195,7 +192,7 @@ function keySnapshot(
     maxSpend: spendSnapshot(key, nowMs),
     credit: creditSnapshot(key, nowMs),
     expiresAtMs,
-    expiresSoon: expiresAtMs !== null && expiresAtMs - nowMs < EXPIRY_WARNING_MS,
+    expiresSoon: expiresAtMs !== null && expiresAtMs - nowMs < policy.alerts.keyExpiresMs,
     latencyMs: valueMs(latency, nowMs),
     rpmUsed: rpm === null ? null : shareUsed(rpm, nowMs),
     tpmUsed: tpm === null ? null : shareUsed(tpm, nowMs),

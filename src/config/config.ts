@@ -2,6 +2,9 @@ import type { GroupTerms } from '../balancing/clients/clients.ts'
 import type { PoolConfig } from '../balancing/pool-state.ts'
 import { type Access, readAccess } from './access.ts'
 import { type AdminTokens, readAdminTokens, sharedTokenFaults } from './admin-tokens.ts'
+import { type AlertAddress, readAlertAddresses } from './alerts/alert-addresses.ts'
+import { addressFaults, alertPolicy } from './alerts/alert-fields.ts'
+import { isLoopbackHost } from './alerts/private-host.ts'
 import { type Client, type ClientKeys, readClientKeys } from './client-keys.ts'
 import { faultsOf, hidden, shown } from './fields.ts'
 import { parseJson } from './json-text.ts'
@@ -23,6 +26,8 @@ export interface Config {
   /** Whether callers without a client key are allowed. */
   readonly anonymous: boolean
   readonly policy: Policy
+  /** Where alerts go. Secret, but for the names. */
+  readonly alertAddresses: readonly AlertAddress[]
 }
 
 /** Either a valid configuration, or all its faults, each with the name of its field. */
@@ -63,6 +68,10 @@ export function readConfig(env: Environment): ConfigResult {
   faults.push(...writers.faults, ...readers.faults)
   faults.push(...sharedTokenFaults(writers.hashes, readers.hashes, callers))
   const access = take(readAccess(env.ACCESS_TEAM, env.ACCESS_AUD))
+  const alerts = readAlertAddresses(env.ALERTS, isLoopbackHost(new URL(upstreamUrl).hostname))
+  faults.push(...alerts.faults)
+  // After a fault of an address, its name would be a second fault with the same cause.
+  if (alerts.faults.length === 0) faults.push(...addressFaults(policy.alerts, namesOf(alerts)))
   const isEmpty = callers.clients.length === 0 && callers.faults.length === 0
   if (denied && isEmpty && writers.isUnset && access === null) {
     faults.push(NOBODY)
@@ -89,6 +98,7 @@ export function readConfig(env: Environment): ConfigResult {
     access,
     anonymous: open,
     policy,
+    alertAddresses: alerts.addresses,
   }
   return { ok: true, config }
 }
@@ -97,6 +107,9 @@ export function readConfig(env: Environment): ConfigResult {
 export function mayMakeClients({ admin, access }: Pick<Config, 'admin' | 'access'>): boolean {
   return admin.writers.length > 0 || access !== null
 }
+
+const namesOf = ({ addresses }: { readonly addresses: readonly AlertAddress[] }): string[] =>
+  addresses.map(({ name }) => name)
 
 /** The parts of the pool that clients and groups may use, each with its place in the secret. */
 function clientSelectors({ clients, groups }: Pick<ClientKeys, 'clients' | 'groups'>) {
@@ -114,10 +127,11 @@ const NOBODY =
 /** The part of the configuration that the pool needs for its decisions. It has no secret. */
 export function poolConfig(config: Config): PoolConfig {
   const { routes, breaker, panicRatio, retryBudget, credit, queue } = config.policy
+  const alerts = alertPolicy(config.policy.alerts, namesOf({ addresses: config.alertAddresses }))
   return {
     keys: config.keys.map((key) => key.config),
     routes,
-    policy: { breaker, panicRatio, retryBudget, credit, queue },
+    policy: { breaker, panicRatio, retryBudget, credit, queue, alerts },
     clients: { clients: config.clients, groups: config.groups },
   }
 }
@@ -149,8 +163,8 @@ function readUpstreamUrl(value: unknown): Read<string> {
   if (url.username !== '' || url.password !== '' || /[?#]/.test(url.href)) {
     return fault('must not contain credentials, a query or a fragment')
   }
-  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback)) {
+  const isHttp = url.protocol === 'http:' && isLoopbackHost(url.hostname)
+  if (url.protocol !== 'https:' && !isHttp) {
     return fault(`must start with https: (or http: for a loopback host), given ${url.protocol}`)
   }
   return { value: url.href.replace(/\/+$/, ''), faults: [] }

@@ -4,6 +4,7 @@ import type { NonEmpty } from '../balancing/non-empty.ts'
 import type { PoolPolicy } from '../balancing/pool-state.ts'
 import { AFFINITIES } from '../balancing/routes.ts'
 import { STRATEGY_NAMES } from '../balancing/strategies/strategy-registry.ts'
+import { type AlertSettings, alertFields, alertSettings } from './alerts/alert-fields.ts'
 import { aliasesOf, aliasFields } from './aliases.ts'
 import { extraPathFields } from './extra-paths.ts'
 import { bounded, boundedInteger, flag, oneOf, section, type Wording } from './fields.ts'
@@ -74,6 +75,7 @@ const policy = section({
   timeouts: z.prefault(timeoutFields, {}),
   routes: z._default(routeFields, []),
   aliases: z._default(aliasFields, {}),
+  alerts: z.prefault(alertFields, {}),
   extra_paths: z._default(extraPathFields, []),
   spill_free_tier: z._default(flag(), false),
   spill_policy: z._default(flag(), false),
@@ -110,6 +112,7 @@ export interface Policy {
   /** The first match wins. The last route matches every model. */
   readonly routes: NonEmpty<RoutePolicy>
   readonly aliases: ReadonlyMap<string, ModelId>
+  readonly alerts: AlertSettings
   /** Inference paths that the operator opened in addition to the known ones. */
   readonly extraPaths: readonly string[]
   readonly retryBudget: { readonly ratio: number; readonly minPerSecond: number }
@@ -149,6 +152,7 @@ const toPolicy = z.transform((fields: z.output<typeof policy>): Policy => {
   return {
     routes: routesOf(fields.routes, fields),
     aliases: aliasesOf(fields.aliases),
+    alerts: alertSettings(fields.alerts),
     extraPaths: fields.extra_paths,
     retryBudget: { ratio: fields.retry_budget.ratio, minPerSecond: fields.retry_budget.min_per_s },
     breaker: {

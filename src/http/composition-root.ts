@@ -1,11 +1,10 @@
 import { type Caller, callerOf } from '../balancing/clients/caller.ts'
-import type { KeyId } from '../balancing/ids.ts'
-import { EXPIRY_WARNING_MS } from '../balancing/snapshot.ts'
-import { type Config, type ConfigResult, mayMakeClients, readConfig } from '../config/config.ts'
+import { type Config, type ConfigResult, mayMakeClients, poolConfig, readConfig } from '../config/config.ts'
+import { type AlertDelivery, createAlertDelivery } from '../gateway/alerts/alert-delivery.ts'
 import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/secret-redaction.ts'
 import { ByteBudget, ISOLATE_BYTES } from '../gateway/byte-budget.ts'
 import type { JourneyContext } from '../gateway/inference-request.ts'
-import type { CreditCache, KnownCredit } from '../gateway/leases/credit-cache.ts'
+import type { CreditCache } from '../gateway/leases/credit-cache.ts'
 import {
   createGenerationLookups,
   type GenerationLookups,
@@ -17,9 +16,10 @@ import { createLeaseBroker } from '../gateway/leases/lease-broker.ts'
 import type { Ports } from '../gateway/ports.ts'
 import { createPoolClient, type PoolClient } from '../key-pool/pool-client.ts'
 import { withOutage } from '../key-pool/pool-outage.ts'
+import { createDegradedPool, type DegradedPool } from './alerts/degraded-pool.ts'
 import { type ClientDirectory, createClientDirectory } from './client-directory.ts'
 import { createCreditCache } from './kv-credit-cache.ts'
-import { logExpiry, logFaults } from './log.ts'
+import { logFaults } from './log.ts'
 import { createPoolSight, type PoolSight, watched } from './pool-sight.ts'
 import { createPriceBook, type PriceBook } from './prices/price-book.ts'
 
@@ -42,8 +42,8 @@ export interface Gateway {
   readonly memory: ByteBudget
   /** Whether any key has a limit of tokens per minute. If not, requests need no token estimate. */
   readonly hasTokenLimits: boolean
-  /** The keys whose expiry this isolate has logged, each with the day of its last warning. */
-  readonly warned: Map<KeyId, number>
+  readonly alerts: AlertDelivery
+  readonly degraded: DegradedPool
 }
 
 export type GatewayResult =
@@ -87,6 +87,8 @@ function logged(result: Misconfigured, nowMs: number): GatewayResult {
 function createGateway(result: ConfigResult, env: Env, ports: Ports) {
   if (!result.ok) return { ...result, loggedAtMs: Number.NEGATIVE_INFINITY } satisfies Misconfigured
   const { config } = result
+  const alerts = createAlertDelivery(ports, config.alertAddresses)
+  const policy = poolConfig(config).policy.alerts
   return {
     ok: true as const,
     gateway: {
@@ -104,7 +106,8 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports) {
       credit: createCreditCache(env.CREDIT, ports),
       prices: createPriceBook(env.CREDIT, ports, config.upstreamUrl),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
-      warned: new Map(),
+      alerts,
+      degraded: createDegradedPool({ ports, kv: env.CREDIT, policy, alerts }),
       memory: MEMORY,
     },
   }
@@ -139,7 +142,7 @@ export function journeyContextOf(
   ports: Ports,
   background: (work: Promise<unknown>) => void,
 ): JourneyContext {
-  const { config, ring, redaction, sight } = gateway
+  const { config, ring, redaction } = gateway
   const { upstreamUrl, policy } = config
   // Few requests are handed lookup duties.
   let made: KeyLookups | null = null
@@ -147,11 +150,12 @@ export function journeyContextOf(
     made ??= keyLookupsOf(gateway)
     return made(orders)
   }
-  const pool = watched(gateway.pool, sight, background)
+  const pool = watched(gateway.pool, gateway, background)
   const { onPoolUnavailable, spillFreeTier, spillPolicy, queue } = policy
   const leases = createLeaseBroker({
     ...{ ports, pool, ring, lookups, onPoolUnavailable, background },
     generations: (duties) => generationLookupsOf(gateway)(duties),
+    deliver: gateway.alerts.deliver,
     leases: gateway.leases,
   })
   const spill = { freeTier: spillFreeTier, policy: spillPolicy }
@@ -161,22 +165,9 @@ export function journeyContextOf(
 export function keyLookupsOf(gateway: Gateway): KeyLookups {
   const { config, ring, credit, ports } = gateway
   const { upstreamUrl } = config
-  const onValid = (answer: KnownCredit) => warnOfExpiry(gateway, answer)
-  return createKeyLookups({ ports, upstreamUrl, ring, cache: credit, onValid })
+  return createKeyLookups({ ports, upstreamUrl, ring, cache: credit })
 }
 
 export function generationLookupsOf({ config, ring, ports }: Gateway): GenerationLookups {
   return createGenerationLookups({ ports, upstreamUrl: config.upstreamUrl, ring })
-}
-
-const DAY_MS = 24 * 60 * 60_000
-
-/** Logs that a key expires soon, at most once a day per isolate, so that the operator can act. */
-function warnOfExpiry({ ports, warned }: Gateway, { keyId, expiresAtMs }: KnownCredit): void {
-  const nowMs = ports.nowMs()
-  if (expiresAtMs === null || expiresAtMs - nowMs >= EXPIRY_WARNING_MS) return
-  const day = Math.floor(nowMs / DAY_MS)
-  if (warned.get(keyId) === day) return
-  warned.set(keyId, day)
-  logExpiry(keyId, expiresAtMs)
 }

@@ -1,4 +1,4 @@
-import type { ClientId, KeyId } from '../balancing/ids.ts'
+import type { ClientId } from '../balancing/ids.ts'
 import type { GatewayError } from '../gateway/answers/gateway-error.ts'
 import type { JourneyReport } from '../gateway/inference-request.ts'
 
@@ -88,13 +88,10 @@ export function logFaults(faults: readonly string[]): void {
   write('error', { message: 'gateway_misconfigured', faults })
 }
 
-/** Logs that a key expires soon. OpenRouter will refuse it from then on. */
-export function logExpiry(key: KeyId, expiresAtMs: number): void {
-  write('error', {
-    message: 'key_expires_soon',
-    key,
-    expires_at: new Date(expiresAtMs).toISOString(),
-  })
+/** Logs the one alert that the pool's object cannot log: that it does not answer. */
+export function logPoolDegraded(phase: 'begin' | 'end', sinceMs: number): void {
+  const line = { message: 'pool_degraded', alert: phase, began_at: new Date(sinceMs).toISOString() }
+  write(phase === 'begin' ? 'error' : 'log', line)
 }
 
 /** Logs a bug. Its stack goes to the operator and never to the caller. */

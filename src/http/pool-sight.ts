@@ -1,5 +1,6 @@
 import { type Ports, withinTime } from '../gateway/ports.ts'
 import { OBJECT_NAME, type PoolClient } from '../key-pool/pool-client.ts'
+import type { DegradedPool } from './alerts/degraded-pool.ts'
 import { KV_TIMEOUT_MS } from './kv-credit-cache.ts'
 
 /** What an isolate knows of the pool's object without asking it. */
@@ -70,13 +71,15 @@ export function createPoolSight(kv: KVNamespace, ports: Pick<Ports, 'nowMs' | 't
 /** The pool's client for an inference request: the isolate takes note of what the object tells. */
 export function watched(
   pool: PoolClient,
-  sight: PoolSight,
+  { sight, degraded }: { readonly sight: PoolSight; readonly degraded: DegradedPool },
   background: (work: Promise<unknown>) => void,
 ): PoolClient {
   return {
     ...pool,
     async exchange(request) {
       const answer = await pool.exchange(request)
+      const telling = degraded.note(answer.kind === 'answer')
+      if (telling !== null) background(telling)
       if (answer.kind === 'unavailable') return answer
       const { usableKeys } = answer.value
       if (usableKeys !== undefined) sight.noteUsableKeys(usableKeys)

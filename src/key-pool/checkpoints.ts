@@ -1,9 +1,10 @@
-import { type PoolState, renewSpends } from '../balancing/pool-state.ts'
+import type { PoolState } from '../balancing/pool-state.ts'
 import { hasRecords, takeChanges } from '../balancing/records/changed-records.ts'
 import { checkpoint } from '../balancing/records/checkpoint.ts'
+import { renewSpends } from '../balancing/records/spend-rows.ts'
 import { renewBudgets } from '../balancing/serving/client-charges.ts'
 import { bookFound } from '../balancing/serving/generation-booking.ts'
-import { type HostPorts, tellOfMoney } from './host-ports.ts'
+import { type HostPorts, tellOfDrifts } from './host-ports.ts'
 
 /** A crash loses at most what was counted in this time. */
 const CHECKPOINT_MS = 5_000
@@ -41,18 +42,18 @@ export class Checkpoints {
    * Changes of breakers and benches are written at once. The output gate holds the answer back
    * until they are durable. Counters change with every request. A row for each change would cost
    * more than all else, so counters wait for the next checkpoint.
-   * @returns whether a row was written, so that more than counters has changed
+   * @returns whether more than counters has changed: a row was written, or a budget passed a threshold
    */
   noteChange(): boolean {
     const changed = takeChanges(this.#pool)
-    tellOfMoney(this.#pool, this.#ports)
+    tellOfDrifts(this.#pool, this.#ports)
     this.#ports.store.save(changed)
     this.#hasChanged = true
     // A checkpoint may be due of which the mark knows nothing: the one that takes a surplus back.
     if (!this.#isOutdated) this.#ports.store.outdate()
     this.#isOutdated = true
     if (!this.#isDue) this.#setTimer()
-    return hasRecords(changed)
+    return hasRecords(changed) || this.#pool.changes.thresholds.length > 0
   }
 
   /** The timer also keeps the object in memory until the checkpoint is written. */
@@ -74,9 +75,9 @@ export class Checkpoints {
   #write(): void {
     const nowMs = this.#ports.nowMs()
     const { store } = this.#ports
-    this.#host.guard(() => this.#host.before(nowMs))
     this.#host.guard(() => bookFound(this.#pool, nowMs))
-    tellOfMoney(this.#pool, this.#ports)
+    this.#host.guard(() => this.#host.before(nowMs))
+    tellOfDrifts(this.#pool, this.#ports)
     const isKeysLeft = renewSpends(this.#pool)
     const isSurplusLeft = renewBudgets(this.#pool, nowMs) || isKeysLeft
     store.save(takeChanges(this.#pool))

@@ -1,8 +1,8 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Drift } from '../balancing/accounting/drift.ts'
 import type { Spending } from '../balancing/accounting/ledger.ts'
-import { usdOf } from '../balancing/clients/budget.ts'
-import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
+import type { AlertChange } from '../balancing/alerts/alert.ts'
+import type { Undelivered } from '../balancing/alerts/alert-outbox.ts'
 import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
@@ -15,6 +15,7 @@ import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
 import { poolConfig, readConfig } from '../config/config.ts'
+import type { AlertsReply, AlertsRequest } from './alerts/alert-protocol.ts'
 import type {
   HistoryQuery,
   HistoryReply,
@@ -58,7 +59,8 @@ export class KeyPool extends DurableObject<Env> {
       sync: () => ctx.waitUntil(ctx.storage.sync()),
       logBug,
       logTransition,
-      logThreshold,
+      logAlert,
+      logUndelivered,
       logDrift,
     })
   }
@@ -131,6 +133,10 @@ export class KeyPool extends DurableObject<Env> {
     return this.#open().audit()
   }
 
+  alerts(request: AlertsRequest): AlertsReply {
+    return this.#open().alerts(request)
+  }
+
   quotas(id: ClientId): readonly QuotaView[] {
     return this.#open().quotas(id)
   }
@@ -155,13 +161,17 @@ function logTransition({ kind, what, id, reason, untilMs }: Transition): void {
   else console.log(line)
 }
 
-/** One line when a budget has passed half, four fifths or all of what it pays for. */
-function logThreshold({ owner, budget, percent }: ThresholdPassed): void {
-  const { usd, period } = budget.terms
-  const spent = usdOf(budget.spentNanos)
-  console.warn(
-    JSON.stringify({ message: 'budget_threshold', owner, period, percent, usd, spent_usd: spent }),
-  )
+/** One line when an alert begins, and one when it ends. */
+function logAlert({ phase, alert: { event, facts, sinceMs } }: AlertChange): void {
+  const began = phase === 'end' ? { began_at: isoTime(sinceMs) } : {}
+  const line = JSON.stringify({ message: event, alert: phase, ...facts, ...began })
+  if (phase === 'begin') console.warn(line)
+  else console.log(line)
+}
+
+/** One line for a message that its address never gets. */
+function logUndelivered({ to, why, message: { event, phase, id } }: Undelivered): void {
+  console.error(JSON.stringify({ message: 'alert_undelivered', to, why, event, alert: phase, id }))
 }
 
 /** One line when a key spent another sum in a UTC day at OpenRouter than was booked here. */

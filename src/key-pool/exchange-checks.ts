@@ -195,6 +195,7 @@ function isSettlement(value: unknown): value is Settlement {
     isAmountIfAny(rest.firstOutputMs) &&
     isAmountIfAny(rest.tookMs) &&
     (rest.generationId === undefined || isText(rest.generationId)) &&
+    (rest.unknownError === undefined || isText(rest.unknownError)) &&
     (rest.usage === undefined || isUsage(rest.usage)) &&
     (rest.lease === undefined || isLeaseTerms(rest.lease))
   )

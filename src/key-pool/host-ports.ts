@@ -1,5 +1,6 @@
 import type { Drift } from '../balancing/accounting/drift.ts'
-import type { ThresholdPassed } from '../balancing/clients/charge-settling.ts'
+import type { AlertChange } from '../balancing/alerts/alert.ts'
+import type { Undelivered } from '../balancing/alerts/alert-outbox.ts'
 import type { PoolState } from '../balancing/pool-state.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
 import type { Store } from './record-store.ts'
@@ -17,15 +18,15 @@ export interface HostPorts {
   logBug(bug: unknown): void
   /** Tells the operator what has gone out of use or come back. */
   logTransition(transition: Transition): void
-  /** Tells the operator that a budget has passed a share of what it pays for. */
-  logThreshold(passed: ThresholdPassed): void
+  /** Tells the operator of an alert that has begun or ended. */
+  logAlert(change: AlertChange): void
+  /** Tells the operator of a message that its address never gets. */
+  logUndelivered(undelivered: Undelivered): void
   /** Tells the operator of a day on which a key spent another sum at OpenRouter than here. */
   logDrift(drift: Drift): void
 }
 
-/** Tells the operator of budgets and of sums what nobody was told yet. */
-export function tellOfMoney({ changes }: PoolState, ports: HostPorts): void {
-  const { thresholds, drifts } = changes
-  for (const passed of thresholds.splice(0)) ports.logThreshold(passed)
-  for (const drift of drifts.splice(0)) ports.logDrift(drift)
+/** Tells the operator of sums what nobody was told yet. */
+export function tellOfDrifts({ changes }: PoolState, ports: HostPorts): void {
+  for (const drift of changes.drifts.splice(0)) ports.logDrift(drift)
 }

@@ -1,10 +1,6 @@
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
 import { NO_SPENDING, type Spending, spendingOf } from '../balancing/accounting/ledger.ts'
-import {
-  forgetHolds,
-  type GenerationDuty,
-  noteGenerationReport,
-} from '../balancing/accounting/reconciliation.ts'
+import { forgetHolds, noteGenerationReport } from '../balancing/accounting/reconciliation.ts'
 import { directory } from '../balancing/clients/caller.ts'
 import { calledBack } from '../balancing/clients/charges-ahead.ts'
 import { quotasOf } from '../balancing/clients/clients.ts'
@@ -23,16 +19,12 @@ import type { PoolState, Step } from '../balancing/pool-state.ts'
 import { type PoolReadings, readings } from '../balancing/readings/pool-readings.ts'
 import { forgottenRows } from '../balancing/records/forgotten-rows.ts'
 import { restore } from '../balancing/records/restore.ts'
-import {
-  GENERATIONS_PER_STEP,
-  takeDutiesAtRest,
-  takeGenerations,
-  takeLookupDuties,
-} from '../balancing/serving/duty-hand-out.ts'
 import { settle } from '../balancing/serving/lease-end.ts'
 import { begin, hold } from '../balancing/serving/leases-ahead.ts'
 import { type OutOfUse, outOfUse, transitions } from '../balancing/serving/out-of-use.ts'
 import { type PoolSnapshot, snapshot, usableKeys } from '../balancing/snapshot.ts'
+import type { AlertsReply, AlertsRequest } from './alerts/alert-protocol.ts'
+import { PoolAlerts } from './alerts/pool-alerts.ts'
 import { Checkpoints } from './checkpoints.ts'
 import {
   isGenerationReport,
@@ -55,11 +47,11 @@ import type {
 } from './history/history-protocol.ts'
 import { PoolHistory } from './history/pool-history.ts'
 import type { HostPorts } from './host-ports.ts'
+import { PoolDuties } from './pool-duties.ts'
 import {
   AWAIT_MS,
   type AwaitReply,
   type AwaitRequest,
-  boundedBy,
   type ControlRequest,
   type DirectoryReply,
   type DutiesReply,
@@ -67,8 +59,6 @@ import {
   type ExchangeReply,
   type ExchangeRequest,
   type HealthReply,
-  MAX_DUTIES,
-  MAX_GENERATIONS,
   type ManageRequest,
 } from './protocol.ts'
 
@@ -95,6 +85,8 @@ export class PoolHost {
   readonly #ports: HostPorts
   readonly #held: HeldCalls
   readonly #checkpoints: Checkpoints
+  readonly #alerts: PoolAlerts
+  readonly #duties: PoolDuties
   readonly #history: PoolHistory
   #cancelWake: () => void = () => undefined
   #watchDueMs: number | null = null
@@ -107,6 +99,11 @@ export class PoolHost {
     this.#pool = pool
     this.#ports = ports
     this.#held = createHeldCalls((ms, callback) => ports.timer(ms, callback))
+    this.#alerts = new PoolAlerts(pool, ports)
+    this.#duties = new PoolDuties(pool, this.#alerts, {
+      guard: (step) => this.#guard(step),
+      write: () => this.#noteChange(),
+    })
     const records = ports.store.load()
     restore(pool, records, ports.nowMs())
     ports.store.forget(forgottenRows(pool, records, ports.nowMs()))
@@ -135,25 +132,29 @@ export class PoolHost {
     for (const item of listOf(request.settlements)) this.#settle(item, nowMs)
     for (const item of listOf(request.lookups)) this.#report(item, nowMs)
     for (const item of listOf(request.reconciled)) this.#reconcile(item, nowMs)
+    this.#alerts.note(listOf(request.delivered), nowMs)
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
     this.#history.note(listOf(request.requests))
-    const { lookups, generations } = this.#takeDuties(request, nowMs)
+    const { lookups, generations } = this.#duties.take(request, nowMs)
     this.#guard(() => this.#serve(nowMs))
     // Last, so that nobody who waits or asks goes without for the sake of a request yet to come.
     const ahead = listOf(request.orders).map((item) => this.#hold(item, nowMs))
     const back = calledBack(this.#pool.clients, nowMs)
     this.#noteChange()
+    const usable = this.#countUsable(nowMs)
+    const alerts = this.#duties.takeAlerts(request, nowMs)
     return {
       version: 1,
       decisions,
       lookups,
+      ...(alerts.length === 0 ? {} : { alerts }),
       ...(generations.length === 0 ? {} : { generations }),
       ...(ahead.length === 0 ? {} : { ahead }),
       clientsVersion: this.#pool.clients.version,
       ...(this.#pool.queue.size === 0 ? {} : { waiting: true }),
       ...(back.length === 0 ? {} : { calledBack: back }),
       ...(this.#pool.halted.size === 0 ? {} : { haltedKeys: [...this.#pool.halted] }),
-      usableKeys: this.#countUsable(nowMs),
+      usableKeys: usable,
     }
   }
 
@@ -270,22 +271,16 @@ export class PoolHost {
     return { version: 1, usableKeys: this.#countUsable(this.#ports.nowMs()) }
   }
 
-  /** Hands out lookup duties that no request has taken. The pool is not written for it. */
-  duties({ max, maxGenerations = 0 }: DutiesRequest): DutiesReply {
-    const nowMs = this.#ports.nowMs()
-    const lookups = takeDutiesAtRest(this.#pool, boundedBy(MAX_DUTIES, max), nowMs)
-    const generations = this.#takeGenerations(boundedBy(MAX_GENERATIONS, maxGenerations), nowMs)
-    return { version: 1, lookups, ...(generations.length === 0 ? {} : { generations }) }
+  /** Hands out duties that no request has taken. */
+  duties(request: DutiesRequest): DutiesReply {
+    return this.#duties.atRest(request, this.#ports.nowMs())
   }
 
-  #takeDuties({ takesNoDuties }: ExchangeRequest, nowMs: number) {
-    if (takesNoDuties) return { lookups: [], generations: [] }
-    const lookups = this.#guard(() => takeLookupDuties(this.#pool, nowMs)) ?? []
-    return { lookups, generations: this.#takeGenerations(GENERATIONS_PER_STEP, nowMs) }
-  }
-
-  #takeGenerations(most: number, nowMs: number): readonly GenerationDuty[] {
-    return this.#guard(() => takeGenerations(this.#pool, most, nowMs)) ?? []
+  /** Shows what operators are told of, and notes what they have tried. */
+  alerts(request: AlertsRequest): AlertsReply {
+    const reply = this.#alerts.answer(request, this.#ports.nowMs())
+    if (request.kind === 'tested') this.#noteChange()
+    return reply
   }
 
   #settle(item: unknown, nowMs: number): void {
@@ -340,11 +335,12 @@ export class PoolHost {
     return this.#usable.count
   }
 
-  /** The object tells them itself: it sees each once, and no answer to a Worker can lose one. */
+  /** The object logs them itself: it sees each once, and no answer to a Worker can lose one. */
   #tellTransitions(nowMs: number): void {
     const out = outOfUse(this.#pool, nowMs)
     for (const transition of transitions(this.#out, out)) this.#ports.logTransition(transition)
     this.#out = out
+    this.#alerts.watch(nowMs)
   }
 
   #deadlineMs(leaseId: LeaseId): number {

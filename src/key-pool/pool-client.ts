@@ -8,6 +8,7 @@ import type { ControlReply } from '../balancing/operators/control.ts'
 import type { PoolOverview } from '../balancing/operators/overview.ts'
 import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
+import type { AlertsReply, AlertsRequest } from './alerts/alert-protocol.ts'
 import type { KeyPool } from './durable-object.ts'
 import type {
   HistoryQuery,
@@ -73,6 +74,8 @@ export interface PoolClient {
   overview(): Promise<PoolAnswer<PoolOverview | null>>
   /** The last changes that operators made, the newest first. */
   audit(): Promise<PoolAnswer<readonly AuditEntry[]>>
+  /** What operators are told of; null of an object that knows no alerts. */
+  alerts(request: AlertsRequest): Promise<PoolAnswer<AlertsReply | null>>
   /** The limits of a client and of its group, with what is used of them. */
   quotas(id: ClientId): Promise<PoolAnswer<readonly QuotaView[]>>
 }
@@ -110,6 +113,10 @@ export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): Po
         orIfMissing(async (): Promise<PoolOverview | null> => await stub().overview(), null),
       ),
     audit: () => withinLimit(async () => await stub().audit()),
+    alerts: (request) =>
+      withinLimit(() =>
+        orIfMissing(async (): Promise<AlertsReply | null> => await stub().alerts(request), null),
+      ),
     quotas: (id) =>
       withinLimit(() =>
         orIfMissing(async (): Promise<readonly QuotaView[]> => await stub().quotas(id), []),

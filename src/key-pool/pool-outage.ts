@@ -51,6 +51,7 @@ export function withOutage(pool: PoolClient, nowMs: () => number): PoolClient {
     control: (request) => ask(() => pool.control(request)),
     overview: () => ask(() => pool.overview()),
     audit: () => ask(() => pool.audit()),
+    alerts: (request) => ask(() => pool.alerts(request)),
     quotas: (id) => ask(() => pool.quotas(id)),
   }
 }

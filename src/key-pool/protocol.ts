@@ -1,5 +1,6 @@
 import type { GenerationDuty, GenerationReport } from '../balancing/accounting/reconciliation.ts'
 import type { RequestNote } from '../balancing/accounting/request-row.ts'
+import type { AlertDuty, DeliveryReport } from '../balancing/alerts/alert-outbox.ts'
 import type { DirectoryEntry } from '../balancing/clients/caller.ts'
 import type { ClientsOrder } from '../balancing/clients/registry.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
@@ -28,6 +29,8 @@ export interface ExchangeRequest {
   readonly orders?: readonly LeaseOrder[]
   /** What OpenRouter told of answers whose usage was estimated. An older object ignores it. */
   readonly reconciled?: readonly GenerationReport[]
+  /** What became of messages to operators. An older object hands out none. */
+  readonly delivered?: readonly DeliveryReport[]
   /** Requests that have ended, for the operators. An older object passes over them. */
   readonly requests?: readonly RequestNote[]
   /** True from a Worker that carries out no lookup duties, so that the reply hands out none. */
@@ -42,6 +45,8 @@ export interface ExchangeReply {
   readonly lookups: readonly LookupDuty[]
   /** Answers that only this Worker gets: ask OpenRouter about them now, and report it. */
   readonly generations?: readonly GenerationDuty[]
+  /** Messages to operators that only this Worker gets: send them now, and report it. */
+  readonly alerts?: readonly AlertDuty[]
   /** See `DirectoryReply`. */
   readonly clientsVersion?: number
   /** For each of `orders`, in the same order, the leases that are held for it. */
@@ -91,6 +96,8 @@ export interface DutiesRequest {
   readonly max: number
   /** The most generations that it will ask about. An older Worker asks about none. */
   readonly maxGenerations?: number
+  /** The most messages that it will send to each address. An older Worker sends none. */
+  readonly maxAlerts?: number
 }
 
 /** The lookup duties that are due while no request takes them along. The most overdue come first. */
@@ -98,6 +105,7 @@ export interface DutiesReply {
   readonly version: 1
   readonly lookups: readonly LookupDuty[]
   readonly generations?: readonly GenerationDuty[]
+  readonly alerts?: readonly AlertDuty[]
 }
 
 /** The object hands out no more duties at once, whatever a Worker says. */

@@ -275,6 +275,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
         spentDay: orNull(
           z.object({ day: z.number(), upstreamUsd: z.number(), bookedUsd: z.number() }),
         ),
+        spendRate: orNull(z.object({ usdPerHour: z.number(), atMs: moment })),
       }),
     ),
     routes: entries(route),

@@ -10,6 +10,7 @@ import {
   type PoolRecords,
 } from '../balancing/records/checkpoint.ts'
 import type { ForgottenRows } from '../balancing/records/forgotten-rows.ts'
+import { activeAlertSchema, deliverySchema } from './alerts/alert-schemas.ts'
 import {
   auditEntrySchema,
   budgetRecordsSchema,
@@ -34,6 +35,7 @@ const ASCII_ONLY = /^[\0-\x7f]*$/
 type Kind =
   | ('key' | 'account' | 'models' | 'spend' | 'checkpoint')
   | ('budget' | 'client' | 'group' | 'audit')
+  | ('alert' | 'alert_message')
 
 /** A JSON record, by kind and id. */
 export interface RecordRow {
@@ -121,7 +123,7 @@ export function createStore(rows: RecordRows): Store {
       for (const { kind, id, record } of stored) written.set(`${kind} ${id}`, record)
       return { ...readRecords(stored), outdated: rows.isOutdated() }
     },
-    save({ keys, accounts, models, spends, ...ofClients }) {
+    save({ keys, accounts, models, spends, ...others }) {
       for (const key of keys) {
         const record = keyRecord(key)
         if (isBlank(record)) drop('key', key.id)
@@ -132,11 +134,13 @@ export function createStore(rows: RecordRows): Store {
       }
       for (const [id, spend] of spends) put('spend', id, JSON.stringify(spend))
       if (models !== null) put('models', 'benched', JSON.stringify([...models]))
-      const { budgets, clients, groups, audit } = ofClients
+      const { budgets, clients, groups, audit, alerts, deliveries } = others
       putAll('budget', budgets)
       putAll('client', clients)
       putAll('group', groups)
       putAll('audit', audit)
+      putAll('alert', alerts)
+      putAll('alert_message', deliveries)
     },
     outdate: () => rows.setOutdated(true),
     saveCheckpoint(checkpoint) {
@@ -219,6 +223,8 @@ function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> 
     clients: ofKind('client').flatMap((row) => read(row, clientRecordSchema)),
     groups: ofKind('group').flatMap((row) => read(row, groupRecordSchema)),
     audit: ofKind('audit').flatMap((row) => read(row, auditEntrySchema)),
+    alerts: ofKind('alert').flatMap((row) => read(row, activeAlertSchema)),
+    deliveries: ofKind('alert_message').flatMap((row) => read(row, deliverySchema)),
     checkpoint: {
       ...part('counters'),
       ...part('byModel'),

@@ -9,13 +9,24 @@ let count = 0
 
 /** What an object that cannot be reached answers. */
 const down = () => Promise.reject(new Error('overloaded'))
-const DOWN = { clientDirectory: down, manageClients: down, audit: down, exchange: down }
+const DOWN = {
+  clientDirectory: down,
+  manageClients: down,
+  audit: down,
+  alerts: down,
+  exchange: down,
+}
 
 /**
  * A pool's object of its own, and isolates in front of it: each has its own memory, and all have the
  * same configuration.
+ * @param upstream who answers calls that are no lookups
  */
-export function deployment(secrets: Readonly<Record<string, unknown>> = {}) {
+export function deployment(
+  secrets: Readonly<Record<string, unknown>> = {},
+  upstream: Parameters<typeof gatewayInFrontOf>[0] = () =>
+    new Response(ANSWER, { headers: { 'content-type': 'application/json' } }),
+) {
   count += 1
   const name = `pool/admin/${count}`
   const object = { isDown: false, calls: 0 }
@@ -28,7 +39,7 @@ export function deployment(secrets: Readonly<Record<string, unknown>> = {}) {
   }
   const isolate = () => {
     const { send: sendTo } = gatewayInFrontOf(
-      () => new Response(ANSWER, { headers: { 'content-type': 'application/json' } }),
+      upstream,
       // A lost settlement is sent again after 10 ms, not after a second.
       {
         timer(ms, callback) {

@@ -21,6 +21,8 @@ import type { Affinity, KeySelector, RouteConfig } from '../../src/balancing/rou
 import { settle } from '../../src/balancing/serving/lease-end.ts'
 import type { BenchOrder, Settlement, Usage } from '../../src/balancing/settlement.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
+import { alertPolicy } from '../../src/config/alerts/alert-fields.ts'
+import { policySchema } from '../../src/config/policy.ts'
 import { type ClientSpec, clientOf, type GroupSpec, groupOf } from './clients/client-terms.ts'
 import { seededRandom } from './seeded-random.ts'
 
@@ -70,6 +72,7 @@ export const POLICY: PoolPolicy = {
   retryBudget: { ratio: 0.2, minPerSecond: 2 },
   credit: { refreshMs: 60_000, thresholdUsd: 1 },
   queue: { maxWaiting: 100, maxWaitMs: 10_000 },
+  alerts: alertPolicy(policySchema.parse({}).alerts, []),
 }
 
 const DEFAULT_STRATEGY: StrategyName = 'least-busy'

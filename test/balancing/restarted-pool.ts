@@ -30,7 +30,7 @@ export function restarted(
         [...state.accounts, ...state.budgets].map(([id, account]) => [id, accountRecord(account)]),
       ),
       models: [...state.modelBenches],
-      ...{ budgets: new Map(), clients: [], groups: [], audit: [] },
+      ...{ budgets: new Map(), clients: [], groups: [], audit: [], alerts: [], deliveries: [] },
       spends: new Map(
         [...state.keys].flatMap(([id, { spend }]) =>
           spend === null ? [] : [[id, spendRecord(spend)] as const],

@@ -82,6 +82,7 @@ describe('what has to be written down', () => {
     expect(takeChanges(pool.state)).toEqual({
       ...{ keys: [], accounts: [], models: null, spends: new Map() },
       ...{ budgets: new Map(), clients: new Map(), groups: new Map(), audit: new Map() },
+      ...{ alerts: new Map(), deliveries: new Map() },
     })
   })
 
@@ -95,6 +96,7 @@ describe('what has to be written down', () => {
     expect(takeChanges(pool.state)).toEqual({
       ...{ keys: [], accounts: [], models: null, spends: new Map() },
       ...{ budgets: new Map(), clients: new Map(), groups: new Map(), audit: new Map() },
+      ...{ alerts: new Map(), deliveries: new Map() },
     })
   })
 

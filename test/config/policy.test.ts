@@ -23,6 +23,10 @@ it('an empty policy, or none, has every default', async () => {
       },
     ],
     aliases: new Map(),
+    alerts: {
+      ...{ to: null, intervalMs: 300_000, usableKeysBelow: 0.5, budgetFromPercent: 50 },
+      ...{ creditLowShare: 0.1, creditLowMs: 86_400_000, keyExpiresMs: 604_800_000 },
+    },
     extraPaths: [],
     retryBudget: { ratio: 0.2, minPerSecond: 2 },
     breaker: { failures: 3, windowMs: 60_000, cooldownMs: 60_000, maxCooldownMs: 900_000 },

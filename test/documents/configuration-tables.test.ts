@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { experimental_readRawConfig } from 'wrangler'
 import { z } from 'zod'
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
+import { MAX_ADDRESSES } from '../../src/config/alerts/alert-addresses.ts'
 import { MAX_ALIASES } from '../../src/config/aliases.ts'
 import { readClientKeys } from '../../src/config/client-keys.ts'
 import { policySchema } from '../../src/config/policy.ts'
@@ -39,7 +40,7 @@ describe('the configuration tables', () => {
     return typeof standard === 'string' || typeof standard === 'boolean' ? code(standard) : 'none'
   }
 
-  function boundsCell(field: Field): string {
+  function boundsCell(field: Field, name?: string): string {
     // Eight long words, in each of two tables; they have one of their own.
     if (`${field.enum}` === `${STRATEGY_NAMES}`) return '[any](how-it-decides.md#strategies)'
     switch (field.type) {
@@ -50,7 +51,7 @@ describe('the configuration tables', () => {
       case 'array':
         return `${field.minItems}–${field.maxItems} elements`
       case 'object':
-        return `0–${MAX_ALIASES} names`
+        return `0–${name === 'alerts.to' ? MAX_ADDRESSES : MAX_ALIASES} names`
       case 'number':
       case 'integer':
         return `${field.minimum}–${field.maximum}`
@@ -63,7 +64,7 @@ describe('the configuration tables', () => {
     const expected = policyFields.map(([name, field]) => [
       code(name),
       defaultCell(field),
-      boundsCell(field),
+      boundsCell(field, name),
     ])
     const told = rowsOf('field').map(([name, standard, bounds]) => [
       name,

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  alertTest,
   clientChanges,
   groupChanges,
   increase,
@@ -8,6 +9,11 @@ import {
   refresh,
   rotation,
 } from '../../src/admin/admin-schemas.ts'
+import {
+  activeAlertAnswer,
+  alertsAnswer,
+  alertTestAnswer,
+} from '../../src/admin/alerts/alert-answer-schemas.ts'
 import {
   auditAnswer,
   budgetsAnswer,
@@ -39,6 +45,7 @@ const TAKEN = {
   GroupChanges: groupChanges,
   Increase: increase,
   Refresh: refresh,
+  AlertTest: alertTest,
 }
 
 const GIVEN = {
@@ -57,6 +64,9 @@ const GIVEN = {
   Queue: queueAnswer,
   Pool: poolAnswer,
   Refreshed: refreshAnswer,
+  Alert: activeAlertAnswer,
+  Alerts: alertsAnswer,
+  AlertTested: alertTestAnswer,
 }
 
 interface Operation {
@@ -170,6 +180,17 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   'POST /admin/api/groups/:id/budgets/:period/reset': reset,
   'POST /admin/api/groups/:id/budgets/:period/increase': increased,
+  'GET /admin/api/alerts': {
+    summary:
+      'Alerts that are active, messages about them that are not delivered, and the latest reports.',
+    answer: 'Alerts',
+  },
+  'POST /admin/api/alerts/test': {
+    summary: 'Sends a signed test message to an address of ALERTS, and tells what it answered.',
+    body: 'AlertTest',
+    answer: 'AlertTested',
+    faults: [...BODY, 404],
+  },
   'GET /admin/api/audit': {
     summary: 'The last thousand changes, the newest first.',
     answer: 'Audit',
@@ -180,7 +201,7 @@ const FAULTS = {
   400: 'The body is not what it must be; the message names the field.',
   401: 'No valid admin token.',
   403: 'READ_TOKEN, and a call that is no GET; or a browser that was sent here by another site.',
-  404: 'No such key, client, group or budget. Without ADMIN_TOKEN and READ_TOKEN, any path.',
+  404: 'No such key, client, group, budget or address. Without ADMIN_TOKEN and READ_TOKEN, any path.',
   409: 'There is one already, CLIENT_KEYS holds it, or something else of it is in the way.',
   413: 'The body is too large.',
   429: 'Too many wrong tokens came from this network. See Retry-After.',

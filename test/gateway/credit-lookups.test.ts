@@ -142,7 +142,7 @@ describe('the credit of the keys', () => {
     const world = worldOf(left(5, { organization_id: 'org-1', expires_at: expires }))
     await world.finish(world.send())
     expect([...world.pool.state.accounts.keys()]).toEqual(['org-1'])
-    expect(world.learned).toMatchObject([
+    expect(world.pool.lookups).toMatchObject([
       { owner: 'org-1', expiresAtMs: Date.parse(expires) },
       { owner: 'org-1', expiresAtMs: Date.parse(expires) },
     ])

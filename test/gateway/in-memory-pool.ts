@@ -53,6 +53,8 @@ export interface InMemoryPool extends PoolClient, PoolRecord {
   readonly bugs: readonly unknown[]
   /** What the hosts told of keys, accounts and models that went out of use or came back. */
   readonly transitions: readonly string[]
+  /** What they told of alerts. */
+  readonly told: readonly string[]
 }
 
 /**
@@ -72,7 +74,7 @@ export function createInMemoryPool(
   /** Functions that break the calls that have arrived and are not answered yet. */
   const disconnect = new Set<() => void>()
 
-  const { bugs, transitions, comeUp } = createLives(config, time, random, prepare)
+  const { bugs, transitions, alerts, comeUp } = createLives(config, time, random, prepare)
   let object = comeUp()
   const note = (decision: Decision | null) => {
     if (decision !== null && decision.kind !== 'waiting') record.decisions.push(decision)
@@ -138,8 +140,7 @@ export function createInMemoryPool(
     waiting: () => object.state.queue.size,
     inFlight: () => [...object.state.keys.values()].reduce((sum, key) => sum + key.inFlight, 0),
     unsettled: () => [...object.state.leases.live.keys()],
-    bugs,
-    transitions,
+    ...{ bugs, transitions, told: alerts },
     settlementsOf: (id) => record.settlements.filter(({ leaseId }) => leaseId === id),
   }
 }
@@ -166,6 +167,7 @@ function questionsTo(
     overview: () => call(() => host().overview()),
     audit: () => call(() => host().audit()),
     quotas: (id) => call(() => host().quotas(id)),
+    alerts: (given) => call(() => host().alerts(given)),
   }
 }
 
@@ -174,6 +176,7 @@ function createLives(...[config, time, random, prepare]: Parameters<typeof creat
   const rows = createInMemoryRows()
   const bugs: unknown[] = []
   const transitions: string[] = []
+  const alerts: string[] = []
   const comeUp = () => {
     const state = createPool(config, time.nowMs())
     prepare(state)
@@ -187,11 +190,16 @@ function createLives(...[config, time, random, prepare]: Parameters<typeof creat
       logTransition: ({ kind, what, id, reason }) =>
         void transitions.push(`${what} ${id} ${kind}: ${reason}`),
       logDrift: ({ keyId }) => void transitions.push(`${keyId} drifts`),
-      logThreshold: ({ owner, percent }) => void transitions.push(`${owner} at ${percent} %`),
+      logAlert({ phase, alert: { event, subject, facts } }) {
+        alerts.push(`${event} ${subject} ${phase}`)
+        if (event !== 'budget_threshold' || phase === 'end') return
+        transitions.push(`${facts.owner} at ${facts.percent} %`)
+      },
+      logUndelivered: ({ to, message, why }) => void alerts.push(`${message.id} to ${to}: ${why}`),
     })
     return { state, host, end }
   }
-  return { bugs, transitions, comeUp }
+  return { bugs, transitions, alerts, comeUp }
 }
 
 /** The timers of one life of the object. They end with it, and what it holds is never answered. */

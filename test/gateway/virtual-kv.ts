@@ -26,7 +26,7 @@ export function createVirtualKv(time: VirtualTime): VirtualKv {
     if (takesMs > 0) await new Promise<void>((resolve) => void time.timer(takesMs, resolve))
     if (state === breaks || state === 'down') throw new Error('KV GET failed: 503')
   }
-  const namespace: Pick<KVNamespace, 'put'> & {
+  const namespace: Pick<KVNamespace, 'put' | 'delete'> & {
     get(name: string, type: 'json'): Promise<unknown>
   } = {
     async get(name) {
@@ -39,6 +39,11 @@ export function createVirtualKv(time: VirtualTime): VirtualKv {
       writes.push(name)
       await answer('cannot_be_written')
       entries.set(name, String(value))
+    },
+    async delete(name: string) {
+      writes.push(name)
+      await answer('cannot_be_written')
+      entries.delete(name)
     },
   }
   return {

@@ -6,8 +6,10 @@ import { isNonEmpty } from '../../src/balancing/non-empty.ts'
 import type { PoolConfig, PoolPolicy, PoolState } from '../../src/balancing/pool-state.ts'
 import { routeFor } from '../../src/balancing/routes.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
+import type { AlertAddress } from '../../src/config/alerts/alert-addresses.ts'
 import type { Timeouts } from '../../src/config/timeouts.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
+import { type AlertDelivery, createAlertDelivery } from '../../src/gateway/alerts/alert-delivery.ts'
 import { createSecretRedaction } from '../../src/gateway/answers/secret-redaction.ts'
 import { ByteBudget } from '../../src/gateway/byte-budget.ts'
 import type {
@@ -17,7 +19,6 @@ import type {
   JourneyReport,
 } from '../../src/gateway/inference-request.ts'
 import { startJourney } from '../../src/gateway/journey.ts'
-import type { KnownCredit } from '../../src/gateway/leases/credit-cache.ts'
 import {
   createGenerationLookups,
   type GenerationLookups,
@@ -93,6 +94,10 @@ export interface WorldOptions {
   readonly onPoolUnavailable?: 'open' | 'closed'
   readonly random?: () => number
   readonly shape?: ApiShape
+  /** Where alerts go. `pool.alerts` says which. */
+  readonly addresses?: readonly AlertAddress[]
+  /** Who answers there. */
+  readonly receiver?: Ports['fetch']
 }
 
 export interface SendOptions {
@@ -259,6 +264,10 @@ function createIsolates(pool: PoolClient) {
   }
 }
 
+function deliveryOf(ports: Ports, { addresses = [], receiver }: WorldOptions): AlertDelivery {
+  return createAlertDelivery({ ...ports, fetch: receiver ?? ports.fetch }, addresses)
+}
+
 async function askAtRest(pool: PoolClient, ask: GenerationLookups): Promise<void> {
   const answer = await pool.duties({ max: 0, maxGenerations: 60 })
   const duties = answer.kind === 'answer' ? (answer.value.generations ?? []) : []
@@ -304,13 +313,11 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   )
   const kv = createVirtualKv(time)
   const background: Promise<unknown>[] = []
-  const learned: KnownCredit[] = []
   const lookups = createKeyLookups({
     ports,
     upstreamUrl: UPSTREAM_URL,
     ring,
     cache: createCreditCache(kv.namespace, ports),
-    onValid: (answer) => void learned.push(answer),
   })
 
   const generations = createGenerationLookups({ ports, upstreamUrl: UPSTREAM_URL, ring })
@@ -330,6 +337,7 @@ export function createVirtualWorld(options: WorldOptions = {}) {
       pool: isolates.poolOf(isolate),
       ...{ ring, lookups },
       generations,
+      deliver: deliveryOf(ports, options).deliver,
       leases: isolates.leasesOf(isolate),
       onPoolUnavailable: options.onPoolUnavailable ?? 'open',
       background: (work) => void background.push(work),
@@ -352,7 +360,6 @@ export function createVirtualWorld(options: WorldOptions = {}) {
     kv,
     lookups,
     /** The reports of valid keys that came from OpenRouter itself, not from the cache. */
-    learned,
     ports,
     send,
     /** Asks about the answers whose usage was estimated, as the scheduled handler does. */

@@ -65,7 +65,7 @@ describe('the scheduled handler', () => {
   it('carries out what is due and reports it in one exchange, which takes no further duties', async () => {
     const { run, object, asked } = deploymentOf({})
     await run()
-    expect(object.duties).toHaveBeenCalledWith({ max: 30, maxGenerations: 60 })
+    expect(object.duties).toHaveBeenCalledWith({ max: 30, maxGenerations: 60, maxAlerts: 20 })
     expect(new Set(asked).size).toBe(30)
     expect(object.exchange).toHaveBeenCalledTimes(1)
     const [request] = object.exchange.mock.calls[0] ?? []

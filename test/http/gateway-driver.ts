@@ -20,6 +20,8 @@ export interface UpstreamRequest {
   readonly url: string
   readonly headers: Headers
   readonly body: Uint8Array
+  /** Of a body that was a text. */
+  readonly text: string
   readonly redirect: string | undefined
   readonly signal: AbortSignal | null
 }
@@ -47,7 +49,8 @@ export function gatewayInFrontOf(
     async fetch(url, init) {
       const { redirect, signal = null } = init
       const body = init.body instanceof Uint8Array ? init.body.slice() : new Uint8Array(0)
-      const request = { url, headers: new Headers(init.headers), body, redirect, signal }
+      const text = typeof init.body === 'string' ? init.body : ''
+      const request = { url, headers: new Headers(init.headers), body, text, redirect, signal }
       const isLookup = LOOKUPS.test(new URL(url).pathname)
       const calls = isLookup ? lookups : received
       calls.push(request)
@@ -103,7 +106,8 @@ export function withOwnPool(bindings: Readonly<Record<string, unknown>>) {
       throw bug
     },
     logTransition: () => undefined,
-    logThreshold: () => undefined,
+    logAlert: () => undefined,
+    logUndelivered: () => undefined,
     logDrift: () => undefined,
   })
   return { ...bindings, KEY_POOL: { getByName: () => host } }

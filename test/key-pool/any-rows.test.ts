@@ -39,7 +39,8 @@ function begunOver(rows: readonly RecordRow[]) {
     sync: () => undefined,
     logBug: (bug) => void bugs.push(bug),
     logTransition: () => undefined,
-    logThreshold: () => undefined,
+    logAlert: () => undefined,
+    logUndelivered: () => undefined,
     logDrift: () => undefined,
   })
   const snapshot = host.snapshot()

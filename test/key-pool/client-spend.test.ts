@@ -66,7 +66,8 @@ function objects(configured: Configured = TEAM) {
       ...{ sync: () => undefined, logBug: fail, logDrift: () => undefined },
       ...{
         logTransition: () => undefined,
-        logThreshold: () => undefined,
+        logAlert: () => undefined,
+        logUndelivered: () => undefined,
         logDrift: () => undefined,
       },
     })

@@ -49,7 +49,8 @@ function hostOf(
     },
     logBug: (bug) => void bugs.push(bug),
     logTransition: () => undefined,
-    logThreshold: () => undefined,
+    logAlert: () => undefined,
+    logUndelivered: () => undefined,
     logDrift: () => undefined,
     ...changes,
   })

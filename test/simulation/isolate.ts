@@ -92,7 +92,6 @@ export function createIsolate(name: string, deployed: Deployed, parts: IsolatePa
     upstreamUrl: UPSTREAM_URL,
     ring,
     cache: createCreditCache(kv.namespace, ports),
-    onValid: () => undefined,
   })
 
   const generations = createGenerationLookups({ ports, upstreamUrl: UPSTREAM_URL, ring })
@@ -104,6 +103,7 @@ export function createIsolate(name: string, deployed: Deployed, parts: IsolatePa
       ring,
       lookups,
       generations,
+      deliver: async () => [],
       leases: isolate.leases,
       onPoolUnavailable: 'open',
       background: (work) => void work,

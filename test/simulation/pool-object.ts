@@ -165,6 +165,7 @@ export class PoolObject {
       overview: () => plain((host) => host.overview()),
       audit: () => plain((host) => host.audit()),
       quotas: (id) => plain((host) => host.quotas(id)),
+      alerts: (given) => plain((host) => host.alerts(given)),
     }
   }
 
@@ -180,7 +181,8 @@ export class PoolObject {
       sync: () => undefined,
       logBug: (bug) => void this.bugs.push(bug),
       logTransition: () => undefined,
-      logThreshold: () => undefined,
+      logAlert: () => undefined,
+      logUndelivered: () => undefined,
       logDrift: () => undefined,
     })
     this.#witness.born(state, number, how)

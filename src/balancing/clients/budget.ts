@@ -330,20 +330,6 @@ export function resetBudget(budget: Budget, nowMs: number): void {
   beginAnew(budget, nowMs)
 }
 
-/** The shares that are told of, in percent. */
-const THRESHOLDS = [100, 80, 50] as const
-export type Threshold = (typeof THRESHOLDS)[number]
-
-/** The threshold that the spend has newly passed; each is told once in a period. */
-export function takeThreshold(budget: Budget, nowMs: number): Threshold | null {
-  const limit = limitNanos(budget, nowMs)
-  const percent = limit === 0 ? 100 : (100 * budget.spentNanos) / limit
-  const passed = THRESHOLDS.find((threshold) => percent >= threshold) ?? null
-  if (passed === null || passed <= budget.toldPercent) return null
-  budget.toldPercent = passed
-  return passed
-}
-
 export function holdOf(owner: QuotaOwner, { terms }: Budget, nanos: number): Hold {
   return { owner, period: terms.period, nanos }
 }

@@ -2,17 +2,8 @@ import type { ClientId, GroupId } from '../ids.ts'
 import type { Hold, QuotaCharge, QuotaOwner } from '../limits/quota-charge.ts'
 import { endOfUtcWindow } from '../limits/utc-window.ts'
 import { type Settlement, tokensUsed, type Usage } from '../settlement.ts'
-import {
-  type Budget,
-  costNanos,
-  find,
-  holdOf,
-  nanosOf,
-  release,
-  spend,
-  type Threshold,
-  takeThreshold,
-} from './budget.ts'
+import { type Budget, costNanos, find, holdOf, nanosOf, release, spend } from './budget.ts'
+import { type Threshold, takeThreshold } from './budget-thresholds.ts'
 import { quotaOf } from './client-records.ts'
 import { type Clients, chargedQuotas, quotasOf } from './clients.ts'
 import {

@@ -1,4 +1,7 @@
 import { type SpendRecord, spendRecord } from '../accounting/max-spend.ts'
+import type { ActiveAlert } from '../alerts/alert.ts'
+import { type Delivery, takeDeliveryRecords } from '../alerts/alert-outbox.ts'
+import { takeAlertRecords } from '../alerts/alerts.ts'
 import type { BudgetRecord } from '../clients/budget.ts'
 import {
   budgetRecords,
@@ -25,6 +28,9 @@ export interface ChangedRecords {
   readonly clients: ReadonlyMap<ClientId, ClientRecord | null>
   readonly groups: ReadonlyMap<GroupId, GroupRecord | null>
   readonly audit: ReadonlyMap<string, AuditEntry | null>
+  /** By the name of an alert, and by the id of a message; null for those that are over. */
+  readonly alerts: ReadonlyMap<string, ActiveAlert | null>
+  readonly deliveries: ReadonlyMap<string, Delivery | null>
 }
 
 /** Takes the records that must be stored before the pool answers this step. */
@@ -39,7 +45,9 @@ export function takeChanges(state: PoolState): ChangedRecords {
   changes.keys.clear()
   changes.accounts.clear()
   changes.models = false
-  return { keys, accounts, models, spends, ...takeClients(state) }
+  const alerts = takeAlertRecords(state.alerts)
+  const deliveries = takeDeliveryRecords(state.alerts.outbox)
+  return { keys, accounts, models, spends, alerts, deliveries, ...takeClients(state) }
 }
 
 function takeSpends({ keys, changes }: PoolState): Map<KeyId, SpendRecord> {

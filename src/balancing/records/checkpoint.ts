@@ -5,7 +5,10 @@ import { isForgettable, type Tally } from '../accounting/ledger.ts'
 import type { SpendRecord } from '../accounting/max-spend.ts'
 import { type MinuteRecord, minuteRecord } from '../accounting/recent-minutes.ts'
 import type { Reconciliation } from '../accounting/reconciliation.ts'
+import type { SpendRate } from '../accounting/spend-rate.ts'
 import { countOf, type KeyTimes } from '../accounting/time-histogram.ts'
+import type { ActiveAlert } from '../alerts/alert.ts'
+import type { Delivery } from '../alerts/alert-outbox.ts'
 import { type ClientsRecords, type QuotaRecord, quotaRecords } from '../clients/client-records.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
@@ -76,6 +79,7 @@ export interface CountersRecord {
     /** As in a key's record. */
     readonly fingerprint: string | null
     readonly spentDay: DayOfSpending | null
+    readonly spendRate: SpendRate | null
   }[]
   readonly routes: readonly RouteRecord[]
   readonly meanCostUsd: number
@@ -131,6 +135,8 @@ export interface PoolRecords extends ClientsRecords {
   readonly accounts: ReadonlyMap<AccountId, AccountRecord>
   readonly models: ModelsRecord
   readonly spends: ReadonlyMap<KeyId, SpendRecord>
+  readonly alerts: readonly ActiveAlert[]
+  readonly deliveries: readonly Delivery[]
   readonly audit: readonly AuditEntry[]
   readonly checkpoint: Partial<Checkpoint>
   /** Whether something happened after the checkpoint, so that it is not the pool's last state. */
@@ -188,15 +194,16 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
     counters: {
       turns: state.turns,
       retryTokens: state.retryBudget.ceiling.tokens,
-      keys: keys.map(({ id, lastTurn, credit, expiresAtMs, lookup, epoch, config, spentDay }) => ({
-        id,
-        lastTurn,
-        credit,
-        expiresAtMs,
-        lookupAtMs: dueAtMs(lookup),
-        epoch,
-        fingerprint: config.fingerprint,
-        spentDay,
+      keys: keys.map((key) => ({
+        id: key.id,
+        lastTurn: key.lastTurn,
+        credit: key.credit,
+        expiresAtMs: key.expiresAtMs,
+        lookupAtMs: dueAtMs(key.lookup),
+        epoch: key.epoch,
+        fingerprint: key.config.fingerprint,
+        spentDay: key.spentDay,
+        spendRate: key.spendRate,
       })),
       routes: state.routes.map((route) => routeRecord(route, keys)),
       meanCostUsd: state.meanCostUsd,

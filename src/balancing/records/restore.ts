@@ -4,6 +4,8 @@ import { restoreSpend } from '../accounting/max-spend.ts'
 import { restoreMinute } from '../accounting/recent-minutes.ts'
 import { restoreReconciliation } from '../accounting/reconciliation.ts'
 import { restoreHistogram } from '../accounting/time-histogram.ts'
+import { alertName } from '../alerts/alert.ts'
+import { restoreDeliveries } from '../alerts/alert-outbox.ts'
 import { restoreBudgets, restoreClients, restoreQuotas } from '../clients/client-records.ts'
 import { restoreCharge } from '../clients/clients.ts'
 import { type AccountState, regroup } from '../health/account.ts'
@@ -47,6 +49,8 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
   for (const [model, bench] of records.models) state.modelBenches.set(model, bench)
   restoreClients(state.clients, records, nowMs)
   restoreAudit(state.audit, records.audit)
+  for (const alert of records.alerts) state.alerts.active.set(alertName(alert), alert)
+  restoreDeliveries(state.alerts.outbox, records.deliveries)
   restoreCheckpoint(state, records, nowMs)
   restoreBudgets(state.clients, records.budgets, nowMs)
   for (const { id, spend, tally } of state.keys.values()) {
@@ -164,6 +168,7 @@ function restoreCredit(
   key.credit = record.credit
   key.expiresAtMs = record.expiresAtMs
   key.spentDay = record.spentDay
+  key.spendRate = record.spendRate
   // A key in doubt is looked up at once, so its duty keeps its own time.
   if (key.lookup.doubtedAtMs !== null) return
   // By today's configuration: `refresh_s` may have been lowered since.

@@ -31,10 +31,11 @@ export function settlementsOf(
     ...(isAnswer ? { generationId } : {}),
   }
   if (verdict === null) return [{ ...common, outcome: 'success', benches: [], suspect: false }]
-  const { outcome, fault, benches, suspect, affordableTokens, tooLargeFor } = verdict
+  const { outcome, fault, benches, suspect, affordableTokens, tooLargeFor, unknownError } = verdict
   const note = {
     ...(affordableTokens === undefined ? {} : { affordableTokens }),
     ...(tooLargeFor === undefined ? {} : { tooLargeFor }),
+    ...(unknownError === undefined ? {} : { unknownError }),
   }
   return [{ ...common, ...note, outcome, fault, benches, suspect }]
 }

@@ -29,12 +29,10 @@ export interface KeyLookupParts {
   readonly upstreamUrl: string
   readonly ring: KeyRing
   readonly cache: CreditCache
-  /** Called with each report of a valid key that comes from OpenRouter, not from the cache. */
-  onValid(answer: Extract<KeyReport, { kind: 'valid' }>): void
 }
 
 export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
-  const { ports, upstreamUrl, ring, cache, onValid } = parts
+  const { ports, upstreamUrl, ring, cache } = parts
   const inTurn = createTurns(MAX_CONNECTIONS)
   const query = createAccountQuery(ports, upstreamUrl)
   const get = (path: string, secret: string) => inTurn(() => query(path, secret))
@@ -66,7 +64,6 @@ export function createKeyLookups(parts: KeyLookupParts): KeyLookups {
     if (answer.kind === 'unknown') return answer
     const found = { ...answer, fingerprint }
     if (found.kind !== 'valid') return found
-    onValid(found)
     await inTurn(() => cache.write(found))
     return { ...found, balanceUsd }
   }

@@ -1,4 +1,5 @@
 import type { GenerationReport } from '../../balancing/accounting/reconciliation.ts'
+import type { AlertDuty, DeliveryReport } from '../../balancing/alerts/alert-outbox.ts'
 import type { KeyReport } from '../../balancing/health/key-report.ts'
 import type { LeaseId } from '../../balancing/ids.ts'
 import type { LeaseRequest } from '../../balancing/lease-request.ts'
@@ -40,6 +41,8 @@ export interface PoolExchangesParts {
   readonly pool: PoolClient
   readonly lookups: KeyLookups
   readonly generations: GenerationLookups
+  /** Sends messages to operators, and never rejects. */
+  deliver(duties: readonly AlertDuty[]): Promise<readonly DeliveryReport[]>
   readonly leases: IsolateLeases
   /** Keeps the Worker alive for work that no request waits for. */
   background(work: Promise<void>): void
@@ -73,13 +76,26 @@ export interface PoolExchanges {
 interface Reports {
   readonly keys: readonly KeyReport[]
   readonly reconciled: readonly GenerationReport[]
+  readonly delivered: readonly DeliveryReport[]
 }
 
-const NO_REPORTS: Reports = { keys: [], reconciled: [] }
+const NO_REPORTS: Reports = { keys: [], reconciled: [], delivered: [] }
+
+function reportFields({ keys, reconciled, delivered }: Reports) {
+  return {
+    lookups: keys,
+    ...(reconciled.length === 0 ? {} : { reconciled }),
+    ...(delivered.length === 0 ? {} : { delivered }),
+  }
+}
 
 /** Carries out the duties of a reply. They are reported apart: some answer sooner than others. */
 function carryOut(
-  { lookups, generations }: Pick<PoolExchangesParts, 'lookups' | 'generations'>,
+  {
+    lookups,
+    generations,
+    deliver,
+  }: Pick<PoolExchangesParts, 'lookups' | 'generations' | 'deliver'>,
   reply: ExchangeReply,
 ): Promise<Reports>[] {
   const found: Promise<Reports>[] = []
@@ -89,6 +105,9 @@ function carryOut(
   if (reply.generations !== undefined) {
     const asked = generations(reply.generations)
     found.push(asked.then((reconciled) => ({ ...NO_REPORTS, reconciled })))
+  }
+  if (reply.alerts !== undefined) {
+    found.push(deliver(reply.alerts).then((delivered) => ({ ...NO_REPORTS, delivered })))
   }
   return found
 }
@@ -127,12 +146,9 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
   let unreachable = false
   let telling: LeaseId | null = null
   let stopTelling: () => void = () => undefined
-  const exchange = async (wants: readonly LeaseRequest[], { keys, reconciled }: Reports) => {
+  const exchange = async (wants: readonly LeaseRequest[], reports: Reports) => {
     const cargo = loadCargo(leases, ports.nowMs())
-    const request: ExchangeRequest = {
-      ...{ version: 1, wants, lookups: keys, ...cargo.fields },
-      ...(reconciled.length === 0 ? {} : { reconciled }),
-    }
+    const request = { version: 1, wants, ...cargo.fields, ...reportFields(reports) } as const
     const answer = await exchangeInSpan(parts, request)
     unreachable = answer.kind === 'unavailable'
     if (answer.kind === 'unavailable') {

@@ -10,7 +10,6 @@ import type {
 } from '../../balancing/settlement.ts'
 import {
   affordableTokens,
-  type BudgetPayer,
   budgetPayer,
   type FailureSigns,
   failedRoutingStep,
@@ -32,6 +31,7 @@ import {
   isWithoutAnswer,
   judgesRequest,
   signsOf,
+  unknownError,
 } from './failure-signs.ts'
 import { keyLimitTerm, limitEndMs } from './key-limit.ts'
 import type { UpstreamFailure } from './upstream-failure.ts'
@@ -91,12 +91,14 @@ export interface Blame {
   readonly affordableTokens?: number
   /** Who could not pay for a request of this size. */
   readonly tooLargeFor?: 'key' | 'account'
+  /** Only of the last row: the status, and the name that OpenRouter gives the error. */
+  readonly unknownError?: string
   readonly next: Next
 }
 
 /** What a failure does to the pool. */
 export type BlameEffect = Partial<
-  Pick<Blame, 'benches' | 'suspect' | 'affordableTokens' | 'tooLargeFor'>
+  Pick<Blame, 'benches' | 'suspect' | 'affordableTokens' | 'tooLargeFor' | 'unknownError'>
 >
 
 export interface BlameRow {
@@ -172,9 +174,6 @@ const tooLargeFor =
     const tokens = affordableTokens(signs)
     return { tooLargeFor: payer, ...(tokens === null ? {} : { affordableTokens: tokens }) }
   }
-/** Keys that a spent budget does not cover may serve. The pool knows which keys these are. */
-const outsideBudget = (payer: BudgetPayer): Next =>
-  payer === 'account' ? otherAccount() : otherKey()
 
 /**
  * Whose fault a failure is; the first matching row wins. The order matters: a row with a specific
@@ -331,7 +330,8 @@ export const BLAME_TABLE: readonly BlameRow[] = [
         untilMs === null ? { kind: 'for', forMs: BUDGET_BENCH_MS } : { kind: 'until', untilMs }
       return limited(budgetPayer(signs), term, 'budget_layer_spent')
     },
-    next: (signs) => outsideBudget(budgetPayer(signs)),
+    // Keys that a spent budget does not cover may serve. The pool knows which keys these are.
+    next: (signs) => (budgetPayer(signs) === 'account' ? otherAccount() : otherKey()),
   },
   {
     row: '14',
@@ -365,7 +365,7 @@ export const BLAME_TABLE: readonly BlameRow[] = [
     sign: ({ status }) => status !== null,
     fault: 'upstream',
     outcome: 'failure',
-    effect: restIfTold,
+    effect: (signs) => ({ ...restIfTold(signs), unknownError: unknownError(signs) }),
     next: retry,
   },
 ]

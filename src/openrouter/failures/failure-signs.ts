@@ -206,7 +206,7 @@ export function affordableTokens({ message }: FailureSigns): number | null {
 const BUDGET_SOURCE = /^(?:guardrail|workspace|member)_budget$/
 
 /** Whose budget it is, where it is not the key's: all keys of the payer are covered by it. */
-export type BudgetPayer = 'creator' | 'workspace' | 'account'
+type BudgetPayer = 'creator' | 'workspace' | 'account'
 
 /** Scopes of budgets, as metadata names them, and who pays from such a budget. */
 const BUDGET_SCOPES: ReadonlyMap<string | null, BudgetPayer> = new Map([
@@ -270,4 +270,13 @@ export function failedRoutingStep({ error }: FailureSigns): string | null {
 
 function isPresent(value: unknown): boolean {
   return Array.isArray(value) ? value.length > 0 : value !== undefined && value !== null
+}
+
+/**
+ * The kind of an error that no row with a sign of its own knows: its status, and its name if that is
+ * one. Of any other text upstream could make any number of kinds, and put anything into the log.
+ */
+export function unknownError({ status, error }: FailureSigns): string {
+  const name = error?.errorType ?? ''
+  return /^[a-z_]{1,40}$/.test(name) ? `${status} ${name}` : `${status}`
 }

@@ -19,7 +19,7 @@ function restarted(pool: PoolDriver, written: unknown, keys: readonly KeySpec[])
       accounts: new Map(),
       models: [],
       spends: new Map(),
-      ...{ budgets: new Map(), clients: [], groups: [], audit: [] },
+      ...{ budgets: new Map(), clients: [], groups: [], audit: [], alerts: [], deliveries: [] },
       checkpoint: JSON.parse(JSON.stringify(written)),
       outdated: true,
     },

@@ -12,8 +12,8 @@ import {
   spendRecord,
   spentUsd,
 } from '../../../src/balancing/accounting/max-spend.ts'
-import { renewSpends } from '../../../src/balancing/pool-state.ts'
 import { takeChanges } from '../../../src/balancing/records/changed-records.ts'
+import { renewSpends } from '../../../src/balancing/records/spend-rows.ts'
 import { drivePool, START_MS, usageOf } from '../pool-driver.ts'
 
 const DAY_MS = 24 * 3_600_000

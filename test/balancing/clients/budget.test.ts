@@ -18,8 +18,8 @@ import {
   resetBudget,
   restoreBudget,
   spend,
-  takeThreshold,
 } from '../../../src/balancing/clients/budget.ts'
+import { takeThreshold } from '../../../src/balancing/clients/budget-thresholds.ts'
 import type { SpendPeriod } from '../../../src/balancing/limits/quota-charge.ts'
 import { budgetOf } from './client-terms.ts'
 

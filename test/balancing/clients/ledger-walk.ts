@@ -380,7 +380,7 @@ export class LedgerWalk {
       next.state,
       {
         ...none,
-        ...{ clients: [], groups: [], audit: [], outdated },
+        ...{ clients: [], groups: [], audit: [], alerts: [], deliveries: [], outdated },
         budgets: structuredClone(this.#stored.budgets) as never,
         checkpoint: this.#stored.checkpoint,
       },

@@ -31,7 +31,7 @@ function storedRows() {
         accounts,
         spends: new Map(),
         models: [],
-        ...{ budgets: new Map(), clients: [], groups: [], audit: [] },
+        ...{ budgets: new Map(), clients: [], groups: [], audit: [], alerts: [], deliveries: [] },
         checkpoint: {},
       }
       restore(next.state, { ...records, outdated: false }, next.now())

@@ -25,6 +25,8 @@ import {
   STRATEGY_NAMES,
   type StrategyName,
 } from '../../../src/balancing/strategies/strategy-registry.ts'
+import { alertPolicy } from '../../../src/config/alerts/alert-fields.ts'
+import { policySchema } from '../../../src/config/policy.ts'
 
 /** All that the bench knows of the reducer: a change of its interface ends here. */
 
@@ -139,7 +141,7 @@ export class Reducer {
       accounts: new Map([...this.#state.accounts].map(([id, one]) => [id, accountRecord(one)])),
       models: [],
       spends: new Map(),
-      ...{ budgets: new Map(), clients: [], groups: [], audit: [] },
+      ...{ budgets: new Map(), clients: [], groups: [], audit: [], alerts: [], deliveries: [] },
       checkpoint: written,
       outdated: true,
     }
@@ -213,6 +215,7 @@ function configOf({ keys, strategy, isLimited = false, maxConcurrent }: Setup): 
       retryBudget: { ratio: 0.2, minPerSecond: 2 },
       credit: { refreshMs: 60_000, thresholdUsd: 1 },
       queue: { maxWaiting: 10_000, maxWaitMs: WAIT_MS },
+      alerts: alertPolicy(policySchema.parse({}).alerts, []),
     },
   }
 }

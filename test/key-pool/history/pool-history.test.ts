@@ -41,7 +41,8 @@ function history(keys: readonly string[] = ['a', 'b']) {
         throw bug
       },
       logTransition: () => undefined,
-      logThreshold: () => undefined,
+      logAlert: () => undefined,
+      logUndelivered: () => undefined,
       logDrift: () => undefined,
     })
     return { state, host, end }

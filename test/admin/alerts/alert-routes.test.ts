@@ -1,0 +1,78 @@
+import { Webhook } from 'standardwebhooks'
+import { describe, expect, it } from 'vitest'
+import type { z } from 'zod/mini'
+import { alertsAnswer, alertTestAnswer } from '../../../src/admin/alerts/alert-answer-schemas.ts'
+import { deployment, messageOf, READER } from '../admin-driver.ts'
+
+const SECRET = `whsec_${btoa('k'.repeat(32))}`
+const ALERTS = JSON.stringify({
+  ops: { url: 'https://ops.example.com/hook/secret-path', secret: SECRET },
+  chat: { url: 'https://chat.example.com/x', secret: SECRET, format: 'slack' },
+})
+const POLICY = { alerts: { to: { ops: ['*'], chat: ['key_rejected'] } } }
+
+/** A deployment whose receivers answer with a status. */
+function deploymentWith(status = 204) {
+  const sent: { url: string; headers: Headers; body: string }[] = []
+  const made = deployment({ ALERTS, POLICY, READ_TOKEN: READER }, ({ url, headers, text }) => {
+    sent.push({ url, headers, body: text })
+    return new Response(null, { status })
+  })
+  return { ...made, sent, admin: made.isolate().admin }
+}
+
+const strictly = (schema: z.ZodMiniType, value: unknown) =>
+  expect(schema.parse(value)).toEqual(value)
+
+describe('the alerts of the admin API', () => {
+  it('shows the addresses by name, with their events and without anything secret', async () => {
+    const { admin } = deploymentWith()
+    const { status, body } = await admin('GET', 'alerts', undefined, READER)
+    expect(status).toBe(200)
+    strictly(alertsAnswer, body)
+    expect(
+      body.addresses.map(({ name, format }: { name: string; format: string }) => [name, format]),
+    ).toEqual([
+      ['ops', 'standard'],
+      ['chat', 'slack'],
+    ])
+    expect(body.addresses[0].events).toContain('pool_degraded')
+    expect(body.addresses[1].events).toEqual(['key_rejected'])
+    expect(JSON.stringify(body)).not.toMatch(/example\.com|whsec_|secret-path/)
+  })
+
+  it('sends a signed test, tells the status alone, and notes it in the audit', async () => {
+    const { admin, sent } = deploymentWith(202)
+    const { status, body } = await admin('POST', 'alerts/test', { name: 'ops' })
+    expect([status, body]).toEqual([200, { name: 'ops', delivered: true, status: 202 }])
+    strictly(alertTestAnswer, body)
+    const [message] = sent
+    const headers = Object.fromEntries(message?.headers ?? [])
+    expect(new Webhook(SECRET).verify(message?.body ?? '', headers)).toMatchObject({
+      type: 'test',
+      text: 'Switchyard: this is a test. Alerts reach you here.',
+      data: { name: 'ops' },
+    })
+    const { body: audit } = await admin('GET', 'audit')
+    expect(audit.entries).toMatchObject([{ by: 'ADMIN_TOKEN', what: 'test_alert', target: 'ops' }])
+  })
+
+  it('tells of a receiver that refuses', async () => {
+    const { admin } = deploymentWith(403)
+    const { body } = await admin('POST', 'alerts/test', { name: 'chat' })
+    expect(body).toEqual({ name: 'chat', delivered: false, status: 403 })
+  })
+
+  it('sends nothing to an unknown name, for a reader, or without the pool', async () => {
+    const { admin, sent, object } = deploymentWith()
+    const unknown = await admin('POST', 'alerts/test', { name: 'nobody' })
+    expect(unknown.status).toBe(404)
+    expect(messageOf(unknown.body)).toContain('ALERTS has no address with that name')
+    expect((await admin('POST', 'alerts/test', {})).status).toBe(400)
+    expect((await admin('POST', 'alerts/test', { name: 'ops' }, READER)).status).toBe(403)
+    object.isDown = true
+    expect((await admin('POST', 'alerts/test', { name: 'ops' })).status).toBe(503)
+    expect((await admin('GET', 'alerts')).status).toBe(503)
+    expect(sent).toEqual([])
+  })
+})

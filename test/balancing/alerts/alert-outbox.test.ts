@@ -1,0 +1,186 @@
+import { describe, expect, it } from 'vitest'
+import type { AlertChange } from '../../../src/balancing/alerts/alert.ts'
+import {
+  createAlertOutbox,
+  MAX_NAMED,
+  noteDelivery,
+  takeAlertDuties,
+  tell,
+} from '../../../src/balancing/alerts/alert-outbox.ts'
+import type { AlertEvent } from '../../../src/balancing/alerts/alert-policy.ts'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+const START_MS = Date.UTC(2026, 0, 15, 12)
+
+function changeOf(phase: AlertChange['phase'], event: AlertEvent, subject: string): AlertChange {
+  return { phase, alert: { event, subject, facts: {}, sinceMs: START_MS, goneSinceMs: null } }
+}
+
+/** Messages about keys to two addresses, of which one hears of rejected keys only. */
+function outboxOf() {
+  const outbox = createAlertOutbox()
+  const to = new Map<AlertEvent, readonly string[]>([
+    ['key_rejected', ['ops', 'pager']],
+    ['breaker_open', ['ops']],
+  ])
+  let nowMs = START_MS
+  const moment = () => ({ nowMs, random: () => 0 })
+  const take = (most = 4) =>
+    takeAlertDuties(outbox, most, nowMs).map(({ to: name, messages }) => ({ to: name, messages }))
+  return {
+    outbox,
+    take,
+    wait: (ms: number) => {
+      nowMs += ms
+    },
+    tell: (...changes: AlertChange[]) => tell(outbox, { to }, changes, moment()),
+    /** A Worker sends what it is given to `ops`, and reports it. */
+    send(kind: 'delivered' | 'failed' | 'gone', status: number | null = null, most = 4) {
+      const messages = take(most).find(({ to: name }) => name === 'ops')?.messages ?? []
+      const sent: string[] = []
+      for (const { id, phase, event, alerts, missed } of messages) {
+        sent.push(`${phase} ${event} ${alerts.map(({ subject }) => subject).join(' ')}${missed > 0 ? ` (${missed} missed)` : ''}`)
+        noteDelivery(outbox, { to: 'ops', id, kind, status }, moment())
+        if (kind !== 'delivered') break
+      }
+      return sent
+    },
+    queued: (name: string) => outbox.queues.get(name)?.length ?? 0,
+  }
+}
+
+const begin = (subject: string) => changeOf('begin', 'breaker_open', subject)
+const end = (subject: string) => changeOf('end', 'breaker_open', subject)
+
+describe('messages', () => {
+  it('go to the addresses of their event, and to nobody else', () => {
+    const { tell: told, take } = outboxOf()
+    told(begin('a'), changeOf('begin', 'key_rejected', 'a'))
+    expect(take().map(({ to, messages }) => [to, messages.map(({ event }) => event)])).toEqual([
+      ['ops', ['breaker_open', 'key_rejected']],
+      ['pager', ['key_rejected']],
+    ])
+  })
+
+  it('are handed to one Worker at a time, and to another when the first says nothing', () => {
+    const { tell: told, take, wait } = outboxOf()
+    told(begin('a'))
+    const [first] = take()
+    expect(take()).toEqual([])
+    told(end('a'))
+    wait(39_000)
+    expect(take()).toEqual([])
+    wait(2_000)
+    const [again] = take()
+    // The same id, so that the receiver can tell that it had it.
+    expect(again?.messages.map(({ phase, id }) => [phase, id === first?.messages[0]?.id])).toEqual([
+      ['begin', true],
+      ['end', false],
+    ])
+  })
+
+  it('grow while no Worker has had them, and never after that', () => {
+    const { tell: told, send } = outboxOf()
+    told(begin('a'))
+    told(begin('b'))
+    expect(send('failed', 500)).toEqual(['begin breaker_open a b'])
+    told(begin('c'))
+    told(begin('d'))
+    told(end('a'))
+    told(begin('e'))
+    expect(send('delivered')).toEqual([])
+  })
+
+  it('name twenty, and count the rest', () => {
+    const { tell: told, take } = outboxOf()
+    told(...Array.from({ length: 30 }, (_, i) => begin(`k${i}`)))
+    told(begin('late'))
+    const message = take()[0]?.messages[0]
+    expect(message?.alerts).toHaveLength(MAX_NAMED)
+    expect(message?.more).toBe(11)
+  })
+
+  it('come in order, the end after its beginning, when a receiver that was down for ten minutes is up', () => {
+    const { tell: told, send, wait, queued } = outboxOf()
+    const tries: number[] = []
+    told(begin('a'))
+    for (let second = 0; second < 600; second += 5) {
+      if (second === 100) told(end('a'))
+      if (second === 200) told(begin('b'))
+      if (second === 300) told(begin('a'))
+      const sent = send('failed', 503)
+      if (sent.length > 0) tries.push(second)
+      wait(5_000)
+    }
+    // It backs off, and tries no more than the first message.
+    expect(tries).toEqual([0, 5, 35, 155, 455])
+    const heard: string[] = []
+    for (let minute = 0; minute < 15; minute++) {
+      heard.push(...send('delivered', 204))
+      wait(MINUTE)
+    }
+    expect(heard).toEqual(['begin breaker_open a', 'end breaker_open a', 'begin breaker_open b a'])
+    expect(queued('ops')).toBe(0)
+  })
+
+  it('of one address wait for no other', () => {
+    const { tell: told, take, send } = outboxOf()
+    told(changeOf('begin', 'key_rejected', 'a'))
+    expect(send('failed', 500)).toHaveLength(1)
+    told(changeOf('end', 'key_rejected', 'a'))
+    expect(take().map(({ to }) => to)).toEqual([])
+  })
+
+  it('are given up after a day, which is told of', () => {
+    const { tell: told, send, wait, queued, outbox } = outboxOf()
+    told(begin('a'))
+    for (let minute = 0; minute < 23 * 60; minute++) {
+      send('failed', 500)
+      wait(MINUTE)
+    }
+    expect(queued('ops')).toBe(1)
+    for (let minute = 0; minute < 4 * 60; minute++) {
+      send('failed', 500)
+      wait(MINUTE)
+    }
+    expect(queued('ops')).toBe(0)
+    expect(outbox.undelivered).toMatchObject([{ to: 'ops', why: 'too_late' }])
+    told(begin('b'))
+    expect(send('delivered', 200)).toEqual(['begin breaker_open b'])
+  })
+
+  it('go no more to a receiver that says 410, until a day later', () => {
+    const { tell: told, send, wait, queued, outbox } = outboxOf()
+    told(begin('a'))
+    send('gone', 410)
+    expect(outbox.undelivered).toMatchObject([{ to: 'ops', why: 'gone' }])
+    told(end('a'))
+    expect(queued('ops')).toBe(0)
+    wait(24 * HOUR)
+    told(begin('a'))
+    expect(queued('ops')).toBe(1)
+  })
+
+  it('are a hundred at most for an address: the oldest are missed, and the next one says how many', () => {
+    const { tell: told, take, send, wait, queued, outbox } = outboxOf()
+    // Each is another kind than the one before it, so none grows.
+    for (let i = 0; i < 120; i++) told(i % 2 === 0 ? begin('a') : end('a'))
+    expect(queued('ops')).toBe(100)
+    expect(outbox.undelivered).toHaveLength(20)
+    expect(take(1)).toHaveLength(1)
+    wait(MINUTE)
+    const heard: string[] = []
+    for (let i = 0; i < 30; i++) heard.push(...send('delivered', 200))
+    expect(heard).toHaveLength(100)
+    expect(heard.at(-1)).toBe('end breaker_open a (1 missed)')
+    expect(heard[0]).toBe('begin breaker_open a')
+  })
+
+  it('cost nothing while there are none, and a report about one that is gone changes nothing', () => {
+    const { outbox, take } = outboxOf()
+    noteDelivery(outbox, { to: 'ops', id: 'x', kind: 'failed', status: 1 }, { nowMs: 1, random: () => 0 })
+    expect(take()).toEqual([])
+    expect(outbox.changed.size).toBe(0)
+  })
+})
