@@ -6,7 +6,9 @@
  */
 
 /** Fields of what a Worker sends to the pool's object. */
-export const EXCHANGE_REQUEST = ['isolate', 'lookups', 'settlements', 'version', 'wants'] as const
+export const EXCHANGE_REQUEST = [
+  ...['isolate', 'lookups', 'requests', 'settlements', 'version', 'wants'],
+] as const
 
 /** The one that reports duties carried out at rest says that it takes no others. */
 export const REPORT_AT_REST = [

@@ -14,11 +14,13 @@ import {
   type StreamEnd,
 } from './attempts/relay.ts'
 import { asEvent, type FinalAnswer, finalAnswer, withoutSecrets } from './final-answer.ts'
-import type { InferenceRequest, JourneyContext, JourneyReport } from './inference-request.ts'
+import type {
+  Answered,
+  InferenceRequest,
+  JourneyContext,
+  JourneyReport,
+} from './inference-request.ts'
 import { inSpan } from './spans.ts'
-
-/** What the client was told, and what the answer used. */
-export interface Answered extends Pick<JourneyReport, 'outcome' | 'status' | 'error' | 'usage'> {}
 
 /** How a relay ended, and whose fault that was; null if it was complete. */
 interface RelayedEnd {
@@ -55,8 +57,10 @@ export class Answering {
       case 'whole': {
         const { usage, answer: replay } = answer
         const told = await this.say({ kind: 'verbatim', replay })
+        const answered = { outcome: 'answered', ...told, usage } as const
+        this.#attempting.noteEnd(answered)
         await this.#context.leases.settle(attempt.lease.end(null, usage))
-        return { outcome: 'answered', ...told, usage }
+        return answered
       }
       case 'stream': {
         const { stream } = answer
@@ -77,8 +81,11 @@ export class Answering {
   async conclude(refusal: Refusal | null): Promise<Answered> {
     const { ports, redaction } = this.#context
     const answer = finalAnswer(this.#attempting.history.failures, refusal, ports.nowMs())
-    const told = await this.say(withoutSecrets(answer, redaction))
-    return { outcome: 'failed', ...told, usage: null }
+    const answered = { outcome: 'failed', ...toldBy(answer), usage: null } as const
+    this.#attempting.noteEnd(answered)
+    this.#attempting.settleOwed()
+    await this.say(withoutSecrets(answer, redaction))
+    return answered
   }
 
   /** Sends a whole answer, or an event where a stream has begun. */
@@ -88,7 +95,7 @@ export class Answering {
       const { replay } = answer
       if (this.#reply.streaming()) await this.#endStream(asEvent(replay, shape))
       else this.#reply.whole(replay, replay.body)
-      return { status: replay.status, error: null }
+      return toldBy(answer)
     }
     const { error } = answer
     if (this.#reply.streaming()) {
@@ -97,7 +104,7 @@ export class Answering {
       const { body, ...head } = answerOf(error, shape)
       this.#reply.whole(head, body)
     }
-    return { status: error.status, error }
+    return toldBy(answer)
   }
 
   /** Relays an answer, and finds whose fault its end was. */
@@ -119,14 +126,16 @@ export class Answering {
     { end, verdict }: RelayedEnd,
     { status, usage }: { readonly status: number; readonly usage: Usage | null },
   ): Promise<Answered> {
+    const error = errorOfBreak(end)
+    const told = error?.status ?? statusIn(end) ?? status
+    const answered = { outcome: OUTCOMES[end.kind], status: told, error, usage }
+    this.#attempting.noteEnd(answered)
     // The settlement is sent off before the stream ends: a client that sends its next request right
     // after this answer should find the key free.
     const settled = this.#context.leases.settle(lease.end(verdict, usage))
     await this.#reply.end()
     await settled
-    const error = errorOfBreak(end)
-    const told = error?.status ?? statusIn(end) ?? status
-    return { outcome: OUTCOMES[end.kind], status: told, error, usage }
+    return answered
   }
 
   /** Finds whose fault the end of an answer was, and records it for the log. */
@@ -149,6 +158,13 @@ export class Answering {
     const remainingMs = Math.max(0, this.#attempting.remainingMs())
     await this.#reply.endWith(bytes, Math.min(this.#request.timeouts.idleMs, remainingMs))
   }
+}
+
+/** What an answer tells the client. */
+function toldBy(answer: FinalAnswer): Pick<JourneyReport, 'status' | 'error'> {
+  return answer.kind === 'verbatim'
+    ? { status: answer.replay.status, error: null }
+    : { status: answer.error.status, error: answer.error }
 }
 
 /** The status of the error with which upstream ended an answer; null without one. */

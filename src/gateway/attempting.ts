@@ -14,7 +14,7 @@ import { UNUSED, usageOfPrompt } from './attempts/estimated-usage.ts'
 import { type NextStep, nextStep, REPEAT_KEY } from './attempts/next-step.ts'
 import { OpenLease } from './attempts/open-lease.ts'
 import { createUpstreamCall, type UpstreamCall } from './attempts/upstream-call.ts'
-import type { InferenceRequest, JourneyContext } from './inference-request.ts'
+import type { Answered, InferenceRequest, JourneyContext } from './inference-request.ts'
 import { type Acquired, isWithoutKey } from './leases/lease-broker.ts'
 import type { LeaseDraft } from './leases/lease-draft.ts'
 import { sleep } from './ports.ts'
@@ -33,6 +33,14 @@ export interface AnsweredAttempt {
   readonly answer: Extract<Attempt, { kind: 'whole' | 'stream' | 'bytes' }>
 }
 
+/** What attempts are told of their request, and tell of it. */
+export interface AttemptingWatch {
+  /** Aborted when the client leaves. */
+  readonly gone: AbortSignal
+  /** Called when it is known how the request ends, before its last settlement is sent. */
+  readonly noteEnd: (answered: Answered) => void
+}
+
 /** How the attempts of a request ended. All leases but that of an answer have been given back. */
 export type AttemptsEnd =
   | { readonly kind: 'answered'; readonly attempt: AnsweredAttempt }
@@ -48,6 +56,7 @@ export type AttemptsEnd =
 export class Attempting {
   readonly history: AttemptHistory
   readonly timings: Timings
+  readonly noteEnd: AttemptingWatch['noteEnd']
   readonly #context: JourneyContext
   readonly #request: InferenceRequest
   readonly #reply: ClientReply
@@ -58,6 +67,8 @@ export class Attempting {
   #call: UpstreamCall | null = null
   #lease: OpenLease | null = null
   #isDegraded = false
+  /** How long the request had waited when its latest attempt began. */
+  #waitedBeforeMs = 0
   /** How often, and how long, the request has waited for its client's budget. */
   #budgetWaits = { count: 0, ms: 0 }
 
@@ -65,12 +76,13 @@ export class Attempting {
     context: JourneyContext,
     request: InferenceRequest,
     reply: ClientReply,
-    gone: AbortSignal,
+    { gone, noteEnd }: AttemptingWatch,
   ) {
     this.#context = context
     this.#request = request
     this.#reply = reply
     this.#gone = gone
+    this.noteEnd = noteEnd
     this.history = new AttemptHistory(request.models)
     this.timings = createTimings(request.authMs)
   }
@@ -150,6 +162,11 @@ export class Attempting {
     return this.#lease?.end(NOBODY, usageOfPrompt(this.#request.promptTokens)) ?? []
   }
 
+  /** Sends what the request owes, without waiting for it. */
+  settleOwed(): void {
+    this.#settle([])
+  }
+
   /** Settles when all settlements have been sent. */
   async settled(): Promise<void> {
     await Promise.all(this.#settling)
@@ -164,12 +181,16 @@ export class Attempting {
     this.#settling.push(this.#context.leases.settle(settlements))
   }
 
+  /** Whoever concludes a request that is given up sends what it owes, with the request's row. */
   #end(refusal: Refusal | null): AttemptsEnd {
+    if (!this.#gone.aborted) return { kind: 'given_up', refusal }
+    this.noteEnd(clientGone(null))
     this.#settle([])
-    return this.#gone.aborted ? { kind: 'client_gone', usage: null } : { kind: 'given_up', refusal }
+    return { kind: 'client_gone', usage: null }
   }
 
   #leave(lease: OpenLease, usage: Usage | null): AttemptsEnd {
+    this.noteEnd(clientGone(usage))
     this.#settle(lease.end(NOBODY, usage))
     return { kind: 'client_gone', usage }
   }
@@ -242,7 +263,9 @@ export class Attempting {
     const { ports, upstreamUrl, redaction } = this.#context
     const { shape, headers, body, search } = this.#request
     const { keyId, model } = leased
-    this.history.begin(keyId, model)
+    const waitedMs = this.timings.wait - this.#waitedBeforeMs
+    this.#waitedBeforeMs = this.timings.wait
+    this.history.begin(keyId, model, { beganAtMs: ports.nowMs(), waitedMs })
     const outgoing = upstreamHeaders(headers)
     outgoing.set('authorization', `Bearer ${secret}`)
     const sent = { headers: outgoing, body: body.bytesFor(model) }
@@ -291,6 +314,7 @@ export class Attempting {
     const result = await attempt(call, this.#request, this.#reply, { ...timeouts, held })
     const tookMs = ports.nowMs() - beganMs
     this.timings.upstream += tookMs
+    this.history.noteTimes(timesOf(result, tookMs))
     const generationId = call.generationId()
     lease.observe(result, { tookMs, headersMs: call.headersMs(), generationId })
     if (result.kind !== 'stream') this.#reply.dropKeepAlives()
@@ -333,3 +357,20 @@ type Again = Extract<NextStep, { kind: 'again' }>
 
 /** What has become of one attempt. */
 type Tried = AttemptsEnd | { readonly kind: 'failed'; readonly failed: FailedAttempt }
+
+/** How long an attempt took, as far as its result shows it. An answer may go on after that. */
+function timesOf({ kind }: Attempt, tookMs: number) {
+  switch (kind) {
+    case 'failed':
+    case 'client_gone':
+    case 'whole':
+      return { tookMs }
+    case 'stream':
+    case 'bytes':
+      return { firstOutputMs: tookMs }
+  }
+}
+
+export const clientGone = (usage: Usage | null): Answered => {
+  return { outcome: 'client_gone', status: null, error: null, usage }
+}

@@ -10,7 +10,7 @@ import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import type { GatewayError } from './answers/gateway-error.ts'
 import type { SecretRedaction } from './answers/secret-redaction.ts'
 import type { Timings } from './answers/timings.ts'
-import type { AttemptNote } from './attempts/attempt-history.ts'
+import type { AttemptNote, AttemptTimes } from './attempts/attempt-history.ts'
 import type { CostEstimate } from './attempts/budget-wait.ts'
 import type { EstimatePrice } from './attempts/estimated-usage.ts'
 import type { HeldBytes } from './byte-budget.ts'
@@ -33,6 +33,8 @@ export interface JourneyContext {
 
 /** A well-formed request of an authenticated client. */
 export interface InferenceRequest {
+  /** As in `x-request-id`. */
+  readonly requestId: string
   readonly shape: ApiShape
   /** The model name that the caller sent; it may be an alias. */
   readonly asked: ModelId
@@ -79,12 +81,19 @@ export interface JourneyReport {
   /** The gateway's own error; null if the answer is OpenRouter's. */
   readonly error: GatewayError | null
   readonly attempts: readonly Readonly<AttemptNote>[]
+  /** For each of `attempts`. */
+  readonly times: readonly Readonly<AttemptTimes>[]
   readonly degraded: boolean
+  /** Whether the answer went out as a stream. */
+  readonly streamed: boolean
   readonly timings: Timings
   readonly usage: Usage | null
   /** What the gateway threw, if a bug ended the request; else null. */
   readonly bug: unknown
 }
+
+/** What the client was told, and what the answer used. */
+export interface Answered extends Pick<JourneyReport, 'outcome' | 'status' | 'error' | 'usage'> {}
 
 export interface Journey {
   readonly response: Promise<Response>

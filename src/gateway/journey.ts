@@ -1,15 +1,17 @@
 import { clientHeaders } from '../openrouter/headers.ts'
-import { type Answered, Answering } from './answering.ts'
+import { Answering } from './answering.ts'
 import { type ClientReply, createClientReply } from './answers/client-reply.ts'
 import { gatewayError } from './answers/gateway-error.ts'
 import { serverTiming } from './answers/timings.ts'
-import { Attempting, type AttemptsEnd } from './attempting.ts'
+import { Attempting, type AttemptsEnd, clientGone } from './attempting.ts'
 import type {
+  Answered,
   InferenceRequest,
   Journey,
   JourneyContext,
   JourneyReport,
 } from './inference-request.ts'
+import { rowOfJourney } from './request-rows.ts'
 
 /**
  * Runs one request's journey. Its first half makes attempts until one has an answer or none is left;
@@ -28,6 +30,7 @@ class JourneyInProgress {
   readonly #attempting: Attempting
   readonly #answering: Answering
   readonly #gone = new AbortController()
+  #isNoted = false
   readonly #onGone = () => {
     this.#gone.abort()
     this.#attempting.leave()
@@ -38,7 +41,9 @@ class JourneyInProgress {
     this.#context = context
     this.#request = request
     this.reply = createClientReply(context.ports, this.#decorate, this.#onGone)
-    this.#attempting = new Attempting(context, request, this.reply, this.#gone.signal)
+    const noteEnd = (answered: Answered) => this.#noteEnd(answered)
+    const watch = { gone: this.#gone.signal, noteEnd }
+    this.#attempting = new Attempting(context, request, this.reply, watch)
     this.#answering = new Answering(context, request, this.reply, this.#attempting)
     if (request.signal.aborted) this.#onGone()
     request.signal.addEventListener('abort', this.#onGone)
@@ -71,10 +76,12 @@ class JourneyInProgress {
     const owed = this.#attempting.abandon()
     this.#attempting.close()
     const answered = this.#answering.say({ kind: 'ours', error }).catch(this.reply.fail)
+    const { status } = error
+    const told = { outcome: 'failed', status, error, usage: null } as const
+    this.#noteEnd(told)
     const settled = this.#context.leases.settle(owed).catch(() => undefined)
     await Promise.all([answered, settled])
-    const { status } = error
-    return this.#report({ outcome: 'failed', status, error, usage: null }, thrown)
+    return this.#report(told, thrown)
   }
 
   async #answer(end: AttemptsEnd): Promise<Answered> {
@@ -82,7 +89,7 @@ class JourneyInProgress {
       case 'answered':
         return await this.#answering.pass(end.attempt)
       case 'client_gone':
-        return { outcome: 'client_gone', status: null, error: null, usage: end.usage }
+        return clientGone(end.usage)
       case 'given_up':
         return await this.#answering.conclude(end.refusal)
     }
@@ -110,9 +117,22 @@ class JourneyInProgress {
     if (last.model !== this.#request.asked) headers.set('x-switchyard-model', last.model)
   }
 
+  /**
+   * Notes the request for the operators, once: its row goes to the pool's object with its last
+   * settlement, and costs no call of its own.
+   */
+  #noteEnd(answered: Answered): void {
+    if (this.#isNoted) return
+    this.#isNoted = true
+    const { leases, ports } = this.#context
+    leases.note(rowOfJourney(this.#request, this.#report(answered), ports.nowMs()))
+  }
+
   #report(answered: Answered, bug: unknown = null): JourneyReport {
     const { history, timings } = this.#attempting
+    const { attempts, times } = history
     const degraded = this.#attempting.isDegraded()
-    return { ...answered, attempts: history.attempts, degraded, timings, bug }
+    const streamed = this.reply.streaming()
+    return { ...answered, attempts, times, degraded, streamed, timings, bug }
   }
 }

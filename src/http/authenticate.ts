@@ -28,13 +28,15 @@ export const authenticate = createMiddleware<HttpEnvironment>(async function aut
     const message = 'This gateway cannot check that client key now. Try again.'
     return errorResponse(c, poolUnavailable(message))
   }
+  if (caller !== null) {
+    c.set('caller', caller)
+    c.set('clientId', caller.id)
+  }
   if (caller === null || isOver(caller, ports.nowMs())) {
     const response = errorResponse(c, gatewayError('unauthorized', UNAUTHORIZED))
     response.headers.set('www-authenticate', 'Bearer')
     return response
   }
-  c.set('caller', caller)
-  c.set('clientId', caller.id)
   c.set('authMs', ports.nowMs() - beganMs)
   return await next()
 })

@@ -2,10 +2,11 @@ import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { sha256Hex } from '../config/secrets.ts'
 import { answerOf, type GatewayError } from '../gateway/answers/gateway-error.ts'
+import { rowOfRefusal } from '../gateway/request-rows.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import { openRouterError } from '../openrouter/shapes/openrouter-error.ts'
 import { API_SHAPES } from '../openrouter/shapes/shape-registry.ts'
-import type { Gateway } from './composition-root.ts'
+import { type Gateway, journeyContextOf } from './composition-root.ts'
 import type { HttpEnvironment } from './context.ts'
 import { logAnswer } from './log.ts'
 
@@ -48,6 +49,22 @@ function logAnswered(
   const { method } = c.req
   const path = gateway === undefined ? c.req.path : withoutTokens(c.req.path, gateway)
   logAnswer({ requestId, clientId, operator, method, path, status, error })
+  if (error !== null && method === 'POST') noteRefusal(c, error)
+}
+
+/**
+ * Notes a refused request of a known client for the operators. Who is not known leaves no row: guesses
+ * would drive out those of clients, and cost the pool's object calls.
+ */
+function noteRefusal(c: Context<HttpEnvironment>, error: GatewayError): void {
+  const { gateway, caller, requestId, startedAtMs } = c.var
+  if (caller === undefined) return
+  const prefix = PREFIXES.find((one) => c.req.path.startsWith(`${one}/`)) ?? ''
+  const path = c.req.path.slice(prefix.length + 1)
+  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+  const { leases, ports } = journeyContextOf(gateway, gateway.ports, background)
+  leases.note(rowOfRefusal({ requestId, caller, path, error, startedAtMs }, ports.nowMs()))
+  background(leases.settle([]))
 }
 
 /** A token has at least so many characters. */

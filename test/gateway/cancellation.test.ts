@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { FLUSH_MS } from '../../src/gateway/leases/outbox.ts'
 import { DONE, HELLO, PROCESSING, ROLE, STOP, said, USAGE } from './stream-texts.ts'
 import { errorAnswer, jsonAnswer, openStream, type Script, streamOf } from './upstream-script.ts'
 import {
@@ -136,6 +137,8 @@ describe('a client that leaves', () => {
     expect(world.pool.wants).toHaveLength(1)
     expect(world.pool.state.retryBudget.ceiling.tokens).toBe(budget)
     expect(world.pool.inFlight()).toBe(0)
+    // For the word that the request has ended.
+    await world.time.advance(FLUSH_MS)
     expect(world.time.openTimers()).toBe(0)
   })
 
@@ -148,6 +151,7 @@ describe('a client that leaves', () => {
     expect(sent.report()).toMatchObject({ outcome: 'client_gone' })
     expect(world.upstream.calls).toHaveLength(1)
     expect(world.pool.inFlight()).toBe(0)
+    await world.time.advance(FLUSH_MS)
     expect(world.time.openTimers()).toBe(0)
   })
 

@@ -122,6 +122,7 @@ export interface SendOptions {
   readonly costNanos?: number | null
   readonly headers?: Readonly<Record<string, string>>
   readonly search?: string
+  readonly requestId?: string
   /** Whose it is. Default: a client without limits. */
   readonly caller?: Caller
   /** How many choices it asks for. Default: one. */
@@ -192,6 +193,7 @@ export function requestOf(
   const body = bytesOf(given.body ?? JSON.stringify({ model, stream: true }))
   const route = routeFor(routes, [given.asked ?? model, model])
   return {
+    requestId: given.requestId ?? 'a-request',
     shape: options.shape ?? chatCompletions,
     asked: modelId(given.asked ?? model),
     models: [modelId(model), ...(given.fallbacks ?? []).map(modelId)],

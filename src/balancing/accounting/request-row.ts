@@ -37,7 +37,7 @@ export interface RequestRow {
   readonly endedAtMs: number
 }
 
-/** `refused`: before it could be leased a key. */
+/** `refused`: by the Worker, which did not ask for a key. */
 export const REQUEST_OUTCOMES = ['answered', 'failed', 'client_gone', 'refused'] as const
 
 export type RequestOutcome = (typeof REQUEST_OUTCOMES)[number]

@@ -1,4 +1,4 @@
-import type { ClientId } from '../ids.ts'
+import type { ClientId, GroupId } from '../ids.ts'
 import { type KeysOfClient, matchesModel } from '../routes.ts'
 import type { Clients, ClientTerms, ClientToken, GroupTerms } from './clients.ts'
 import { isLimited } from './quota.ts'
@@ -6,6 +6,8 @@ import { isLimited } from './quota.ts'
 /** What a Worker has to know of a client before it asks the pool. */
 export interface Caller {
   readonly id: ClientId
+  /** Null for none. An object of an earlier release does not tell it. */
+  readonly groupId?: GroupId | null
   /** Lists of patterns; a model is allowed if each list matches it. */
   readonly models: readonly (readonly string[])[]
   /** The part of the pool that it may use; see `keysFor`. */
@@ -47,6 +49,7 @@ export function callerOf(client: ClientTerms, group: GroupTerms | null): Caller 
   const budgets = both.flatMap((terms) => terms.budgets)
   return {
     id: client.id,
+    groupId: client.groupId,
     models: notNull(both.map(({ models }) => models)),
     keys,
     expiresAtMs: ends.length === 0 ? null : Math.min(...ends),

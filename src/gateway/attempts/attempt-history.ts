@@ -29,6 +29,17 @@ export interface AttemptNote {
   why: string | null
 }
 
+/** When an attempt ran. */
+export interface AttemptTimes {
+  beganAtMs: number
+  /** How long the request had waited for it: in the queue, or for its time. */
+  waitedMs: number
+  /** Null while it runs. */
+  tookMs: number | null
+  /** From its beginning to its first output; null without one. */
+  firstOutputMs: number | null
+}
+
 /**
  * What one request has tried so far. A key or account is ruled out only for the model that it
  * failed with. With the next model, all of them may be tried again.
@@ -47,6 +58,8 @@ export class AttemptHistory {
   #firstFailure = 0
   #failures: FailedAttempt[] = []
   readonly attempts: AttemptNote[] = []
+  /** For each of `attempts`. */
+  readonly times: AttemptTimes[] = []
 
   get failures(): readonly FailedAttempt[] {
     return this.#failures
@@ -95,8 +108,14 @@ export class AttemptHistory {
     this.#triedKeys.push(key)
   }
 
-  begin(key: KeyId, model: ModelId): void {
+  begin(key: KeyId, model: ModelId, at: Pick<AttemptTimes, 'beganAtMs' | 'waitedMs'>): void {
     this.attempts.push({ key, model, status: null, row: null, fault: null, why: null })
+    this.times.push({ ...at, tookMs: null, firstOutputMs: null })
+  }
+
+  /** Records how long the latest attempt took to its end, or to its first output. */
+  noteTimes(times: Partial<Pick<AttemptTimes, 'tookMs' | 'firstOutputMs'>>): void {
+    Object.assign(this.times.at(-1) ?? {}, times)
   }
 
   /** Records whose fault the latest attempt's failure was, or that of its broken stream. */

@@ -15,7 +15,10 @@ import { oweSettlement, type Parcel, putBack, takeParcel, unusedLease } from './
 
 /** What an exchange carries for the whole isolate, beside what its own request wants. */
 export interface Cargo {
-  readonly fields: Pick<ExchangeRequest, 'settlements' | 'isolate' | 'begins' | 'orders'>
+  readonly fields: Pick<
+    ExchangeRequest,
+    'settlements' | 'isolate' | 'begins' | 'orders' | 'requests'
+  >
   readonly parcel: Parcel
   readonly orders: readonly LaneOrder[]
 }
@@ -44,6 +47,7 @@ export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
     settlements: parcel.settlements.map(({ item }) => item),
     isolate,
     ...(parcel.begins.length === 0 ? {} : { begins: parcel.begins.map(({ item }) => item) }),
+    ...(parcel.requests.length === 0 ? {} : { requests: parcel.requests.map(({ item }) => item) }),
     ...(orders.length === 0 ? {} : { orders: orders.map(orderOf) }),
   }
   return { fields, parcel, orders }

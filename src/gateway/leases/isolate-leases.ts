@@ -1,3 +1,4 @@
+import type { RequestRow } from '../../balancing/accounting/request-row.ts'
 import { type AccountId, type IsolateId, isolateId, type KeyId } from '../../balancing/ids.ts'
 import type { LeaseAhead, LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import { holdsOf } from '../../balancing/limits/quota-charge.ts'
@@ -18,7 +19,14 @@ import {
   leasesToOrder,
   takeLease,
 } from './lease-stock.ts'
-import { createOutbox, type Outbox, oweBegin, oweSettlement, unusedLease } from './outbox.ts'
+import {
+  createOutbox,
+  type Outbox,
+  oweBegin,
+  oweRequest,
+  oweSettlement,
+  unusedLease,
+} from './outbox.ts'
 
 /** What the requests of one isolate share of their leases. Plain data. */
 export interface IsolateLeases {
@@ -29,6 +37,8 @@ export interface IsolateLeases {
   readonly homes: RotatingMap<string, AccountId>
   /** The number of the next lease: see `takeNumbers`. */
   nextNumber: number
+  /** How many rows of requests it has written. */
+  notedRequests: number
   /** When the pool's object answered last, in epoch milliseconds. */
   heardAtMs: number
   /** The newest version of the clients that an answer has told. */
@@ -52,6 +62,7 @@ export function createIsolateLeases(id: string): IsolateLeases {
     outbox: createOutbox(),
     homes: createRotatingMap(HOMES),
     nextNumber: 0,
+    notedRequests: 0,
     heardAtMs: Number.NEGATIVE_INFINITY,
     clientsVersion: 0,
     halted: NONE_HALTED,
@@ -163,4 +174,11 @@ export function noteHome(
   nowMs: number,
 ): void {
   if (affinity?.kind === 'conversation') setEntry(homes, affinity.id, account, nowMs)
+}
+
+/** Owes the row of a request that has ended. It is a text from here on: only who asks for it reads it. */
+export function noteRequest(leases: IsolateLeases, row: RequestRow, nowMs: number): void {
+  leases.notedRequests += 1
+  const mark = `${leases.isolate}:${leases.notedRequests}`
+  oweRequest(leases.outbox, { id: row.id, mark, text: JSON.stringify(row) }, nowMs)
 }

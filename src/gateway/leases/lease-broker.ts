@@ -1,3 +1,4 @@
+import type { RequestRow } from '../../balancing/accounting/request-row.ts'
 import type { AccountId, IsolateId, KeyId, LeaseId, ModelId } from '../../balancing/ids.ts'
 import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
 import { numberedLeaseId } from '../../balancing/limits/lease-number.ts'
@@ -11,6 +12,7 @@ import {
   type LanesOfRequest,
   lanesOf,
   noteHome,
+  noteRequest,
   takeFromStock,
   takeNumbers,
 } from './isolate-leases.ts'
@@ -57,6 +59,8 @@ export interface LeaseBroker {
     gone: AbortSignal,
     onWaited: (waitedMs: number) => void,
   ): Promise<Acquired>
+  /** Notes a request that has ended. It is sent with what is owed next, or soon after `settle`. */
+  note(row: RequestRow): void
   /** Gives leases back with the exchange that is made next: the lease request that follows. */
   owe(settlements: readonly Settlement[]): void
   /**
@@ -133,8 +137,8 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       : decision
   }
   return {
-    owe: exchanges.owe,
-    settle: exchanges.settle,
+    note: (row) => noteRequest(leases, row, ports.nowMs()),
+    ...{ owe: exchanges.owe, settle: exchanges.settle },
     async acquire(draft, gone, onWaited) {
       const lanes = lanesOf(leases, draft, ports.nowMs())
       const stocked = fromStock(draft, lanes)

@@ -1,15 +1,19 @@
+import type { RequestNote } from '../../balancing/accounting/request-row.ts'
 import { keyId, type LeaseId } from '../../balancing/ids.ts'
 import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import type { Settlement } from '../../balancing/settlement.ts'
 
 /**
- * What an isolate owes to the pool's object: the word that leases have begun, and settlements. It
+ * What an isolate owes to the pool's object: the word that leases have begun, settlements, and the rows
+ * of requests that have ended. It
  * goes with the next exchange, whichever request makes it, and after a quarter of a second in any
  * case. Plain data: it is shared by all requests of the isolate, and no promise is in it.
  */
 export interface Outbox {
   begins: Owed<LeaseBegin>[]
   settlements: Owed<Settlement>[]
+  /** Nothing is decided by them: they are no reason to call the object at once. */
+  requests: Owed<RequestNote>[]
   /** Since when the first of it has been owed; meaningless while it is empty. */
   sinceMs: number
   /** Whether the pool should know it at once. */
@@ -29,6 +33,7 @@ interface Owed<T> {
 export interface Parcel {
   readonly begins: readonly Owed<LeaseBegin>[]
   readonly settlements: readonly Owed<Settlement>[]
+  readonly requests: readonly Owed<RequestNote>[]
   /** Whether the pool should know it at once. */
   readonly isUrgent: boolean
 }
@@ -48,15 +53,23 @@ const KEPT_MS = 60_000
 /** The most that waits for an object that does not answer. Beyond it the oldest is lost. */
 const MAX_OWED = 1_000
 
+/** The most rows that wait, and go with one exchange: 100 KB or so. Beyond it the oldest is lost. */
+const MAX_REQUESTS = 200
+
 /** How late what another request has undertaken may be until this one takes it over. */
 export const OVERDUE_MS = 50
 
 export function createOutbox(): Outbox {
-  return { begins: [], settlements: [], sinceMs: 0, isUrgent: false, flushAtMs: null }
+  return { begins: [], settlements: [], requests: [], sinceMs: 0, isUrgent: false, flushAtMs: null }
 }
 
-export function isEmpty({ begins, settlements }: Outbox): boolean {
-  return begins.length + settlements.length === 0
+export function isEmpty({ begins, settlements, requests }: Outbox): boolean {
+  return begins.length + settlements.length + requests.length === 0
+}
+
+/** Whether it holds what the pool decides by. */
+export function owesLeases({ begins, settlements }: Outbox): boolean {
+  return begins.length + settlements.length > 0
 }
 
 export function oweBegin(outbox: Outbox, item: LeaseBegin, nowMs: number): void {
@@ -76,6 +89,12 @@ export function oweSettlement(outbox: Outbox, item: Settlement, nowMs: number): 
   outbox.settlements.push({ item, sinceMs: nowMs, tries: 0 })
 }
 
+export function oweRequest(outbox: Outbox, item: RequestNote, nowMs: number): void {
+  if (isEmpty(outbox)) outbox.sinceMs = nowMs
+  if (outbox.requests.length >= MAX_REQUESTS) outbox.requests.shift()
+  outbox.requests.push({ item, sinceMs: nowMs, tries: 0 })
+}
+
 /**
  * Takes all that is owed, to be sent. What was sent in vain may have arrived all the same: once the
  * object may have forgotten that, it is let go. An isolate may rest for long before it sends again.
@@ -84,11 +103,13 @@ export function takeParcel(outbox: Outbox, nowMs: number): Parcel {
   const mayGo = ({ tries, sinceMs }: Owed<unknown>) => tries === 0 || nowMs - sinceMs < KEPT_MS
   const begins = outbox.begins.filter(mayGo)
   const settlements = outbox.settlements.filter(mayGo)
+  const requests = outbox.requests.filter(mayGo)
   const { isUrgent } = outbox
   outbox.begins = []
   outbox.settlements = []
+  outbox.requests = []
   outbox.isUrgent = false
-  return { begins, settlements, isUrgent }
+  return { begins, settlements, requests, isUrgent }
 }
 
 /**
@@ -106,7 +127,8 @@ export function putBack(outbox: Outbox, parcel: Parcel, wasSent: boolean, nowMs:
   const unowed = parcel.begins.filter(({ item }) => !owed.has(item.leaseId))
   outbox.begins = again(unowed, outbox.begins)
   outbox.settlements = again(parcel.settlements, outbox.settlements)
-  outbox.isUrgent = !isEmpty(outbox) && (outbox.isUrgent || parcel.isUrgent)
+  outbox.requests = again(parcel.requests, outbox.requests).slice(-MAX_REQUESTS)
+  outbox.isUrgent = owesLeases(outbox) && (outbox.isUrgent || parcel.isUrgent)
   outbox.sinceMs = nowMs
 }
 

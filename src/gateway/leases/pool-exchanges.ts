@@ -21,6 +21,7 @@ import {
   OVERDUE_MS,
   oweBeginAnew,
   oweSettlement,
+  owesLeases,
   unusedLease,
 } from './outbox.ts'
 
@@ -207,6 +208,7 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
     async settle(settlements) {
       owe(settlements)
       if (isEmpty(outbox)) return
+      if (!owesLeases(outbox)) return flushSoon()
       if (isBusy(stock, ports.nowMs()) && !outbox.isUrgent) flushSoon()
       else await flush()
     },

@@ -52,6 +52,7 @@ async function serve(
   const { model, route, ...rest } = plan
   const journey = startJourney(journeyContextOf(gateway, ports, background), {
     ...rest,
+    requestId,
     held,
     shape,
     timeouts: route.timeouts,

@@ -1,0 +1,113 @@
+import type { AttemptRow, RequestRow } from '../balancing/accounting/request-row.ts'
+import type { Caller } from '../balancing/clients/caller.ts'
+import type { GatewayError } from './answers/gateway-error.ts'
+import type { AttemptNote, AttemptTimes } from './attempts/attempt-history.ts'
+import type { InferenceRequest, JourneyReport } from './inference-request.ts'
+
+/** More of a name says nothing to an operator, and a caller must not fill the object's memory. */
+const MAX_NAME_LENGTH = 120
+
+/** Of more attempts the first and the last ones tell the story. */
+const MAX_ATTEMPTS = 5
+
+/** Somebody who mistakes a key of OpenRouter, or a token of a client, for a model's name. */
+const SECRET = /(sk-or-|sy-(?=[0-9a-f]{16}))[\w-]*/g
+
+/** A name that a caller has chosen, as it may be shown. */
+export function shownName(name: string): string {
+  return name.slice(0, MAX_NAME_LENGTH).replaceAll(SECRET, '$1…')
+}
+
+const NO_TIMINGS = { auth: 0, acquire: 0, wait: 0 }
+
+/** The row of a request that had a journey. It says what the request's line in the log says. */
+export function rowOfJourney(
+  { requestId, shape, routeIndex, asked, caller, startedAtMs }: InferenceRequest,
+  report: JourneyReport,
+  endedAtMs: number,
+): RequestRow {
+  const { attempts, times, timings, error, outcome, status, degraded, usage, streamed } = report
+  const { auth, acquire, wait } = timings
+  const rows = attempts.map((note, at) => attemptRow(note, times[at], { startedAtMs, endedAtMs }))
+  const last = rows.at(-1)
+  return {
+    ...whoOf(caller),
+    id: requestId,
+    path: shownName(shape.path),
+    route: routeIndex,
+    asked: shownName(asked),
+    sent: last?.model ?? null,
+    outcome,
+    status,
+    ...reasonOf(error),
+    streamed,
+    degraded,
+    attempts:
+      rows.length > MAX_ATTEMPTS ? [...rows.slice(0, 1), ...rows.slice(1 - MAX_ATTEMPTS)] : rows,
+    attemptsLeftOut: Math.max(0, rows.length - MAX_ATTEMPTS),
+    timingsMs: { auth, acquire, wait },
+    usage,
+    startedAtMs,
+    endedAtMs,
+  }
+}
+
+/** A request that was refused before its journey began. */
+export interface RefusedRequest {
+  readonly requestId: string
+  readonly caller: Caller
+  readonly path: string
+  readonly error: GatewayError
+  readonly startedAtMs: number
+}
+
+export function rowOfRefusal(
+  { requestId, caller, path, error, startedAtMs }: RefusedRequest,
+  endedAtMs: number,
+): RequestRow {
+  const { model } = error.metadata
+  return {
+    ...whoOf(caller),
+    id: requestId,
+    path: shownName(path),
+    route: null,
+    asked: typeof model === 'string' ? shownName(model) : null,
+    sent: null,
+    outcome: 'refused',
+    status: error.status,
+    ...reasonOf(error),
+    streamed: false,
+    degraded: false,
+    attempts: [],
+    attemptsLeftOut: 0,
+    timingsMs: NO_TIMINGS,
+    usage: null,
+    startedAtMs,
+    endedAtMs,
+  }
+}
+
+const whoOf = ({ id, groupId = null }: Caller) => ({ clientId: id, groupId })
+
+function reasonOf(error: GatewayError | null): Pick<RequestRow, 'reason' | 'reasons'> {
+  const reasons = error?.metadata.reasons
+  return {
+    reason: error?.reason ?? null,
+    reasons: typeof reasons === 'object' ? Object.fromEntries(Object.entries(reasons)) : {},
+  }
+}
+
+function attemptRow(
+  { key, model, status, row, fault, why }: Readonly<AttemptNote>,
+  times: Readonly<AttemptTimes> | undefined,
+  { startedAtMs, endedAtMs }: Pick<RequestRow, 'startedAtMs' | 'endedAtMs'>,
+): AttemptRow {
+  const beganAtMs = times?.beganAtMs ?? startedAtMs
+  return {
+    ...{ key, model: shownName(model), status, row, fault, why: why && shownName(why) },
+    beganMs: beganAtMs - startedAtMs,
+    waitedMs: times?.waitedMs ?? 0,
+    tookMs: times?.tookMs ?? endedAtMs - beganAtMs,
+    firstOutputMs: times?.firstOutputMs ?? null,
+  }
+}
