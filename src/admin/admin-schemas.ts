@@ -2,6 +2,7 @@ import * as z from 'zod/mini'
 import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
 import { limitFields, memberFields, moment } from '../config/client-limits.ts'
 import { bounded, boundedInteger, exactly } from '../config/fields.ts'
+import { MAX_NAME_LENGTH, modelName } from '../config/route-policy.ts'
 import { publicName } from '../config/secrets.ts'
 
 /** What the admin API takes. What it gives is in answer-schemas.ts. */
@@ -41,5 +42,21 @@ export const refresh = exactly({ key: z.optional(publicName()) }, AN_OBJECT)
 
 /** The name of an address of `ALERTS`. */
 export const alertTest = exactly({ name: publicName() }, AN_OBJECT)
+
+/** Of which request one asks how it would be decided. Each may be given once. */
+export const explainQuery = exactly(
+  {
+    model: modelName(),
+    client: z.optional(publicName()),
+    conversation: z.optional(z.string().check(z.minLength(1), z.maxLength(MAX_NAME_LENGTH))),
+    tokens: z.optional(
+      z.pipe(
+        z.string().check(z.regex(/^\d{1,9}$/, { error: 'must be a whole number' })),
+        z.transform(Number),
+      ),
+    ),
+  },
+  AN_OBJECT,
+)
 
 export const period = z.enum(SPEND_PERIODS)

@@ -70,6 +70,28 @@ export const auditAnswer = z.object({
   ),
 })
 
+/** As `CLIENT_KEYS` takes it. */
+const exportedFields = {
+  id: z.string(),
+  rpm: z.optional(z.number()),
+  tpm: z.optional(z.number()),
+  rpd: z.optional(z.number()),
+  max_concurrent: z.optional(z.number()),
+  budget: z.optional(z.array(budget)),
+  models: z.optional(z.array(z.string())),
+  keys: z.optional(z.array(z.string())),
+  expires_at: z.optional(z.string()),
+}
+
+export const exportAnswer = z.object({
+  groups: z.array(z.object(exportedFields)),
+  clients: z.array(
+    z.object({ ...exportedFields, sha256: z.string(), group: z.optional(z.string()) }),
+  ),
+})
+
+export type BudgetFields = z.output<typeof budget>
+export type ExportAnswer = z.output<typeof exportAnswer>
 export type ClientAnswer = z.output<typeof clientAnswer>
 export type GroupAnswer = z.output<typeof groupAnswer>
 export type UsedBudget = z.output<typeof usedBudget>

@@ -1,9 +1,9 @@
-import { usdOf } from '../balancing/clients/budget.ts'
+import { type BudgetTerms, usdOf } from '../balancing/clients/budget.ts'
 import type { Permissions, Source } from '../balancing/clients/clients.ts'
 import type { QuotaTerms, QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientView, GroupView } from '../balancing/clients/registry.ts'
 import type { KeySelector } from '../balancing/routes.ts'
-import type { ClientAnswer, GroupAnswer, UsedBudget } from './answer-schemas.ts'
+import type { BudgetFields, ClientAnswer, GroupAnswer, UsedBudget } from './answer-schemas.ts'
 
 /** Clients and groups in the words of the admin API. */
 
@@ -45,7 +45,7 @@ function sharedOf(terms: QuotaTerms & Permissions, source: Source, used: QuotaVi
   }
 }
 
-function selectorText(selector: KeySelector): string {
+export function selectorText(selector: KeySelector): string {
   switch (selector.kind) {
     case 'id':
       return selector.id
@@ -56,8 +56,9 @@ function selectorText(selector: KeySelector): string {
   }
 }
 
-export function usedBudgets({ budgets }: QuotaView): UsedBudget[] {
-  return budgets.map(({ terms, increase, resetsAtMs, ...nanos }) => ({
+/** As operators write them. */
+export function budgetTerms(terms: BudgetTerms): BudgetFields {
+  return {
     usd: terms.usd,
     period: terms.period,
     mode: terms.mode,
@@ -67,6 +68,12 @@ export function usedBudgets({ budgets }: QuotaView): UsedBudget[] {
     assume_output_tokens: terms.assumeOutputTokens,
     strict: terms.strict,
     include_byok: terms.includeByok,
+  }
+}
+
+export function usedBudgets({ budgets }: QuotaView): UsedBudget[] {
+  return budgets.map(({ terms, increase, resetsAtMs, ...nanos }) => ({
+    ...budgetTerms(terms),
     limit_usd: usdOf(nanos.limitNanos),
     spent_usd: usdOf(nanos.spentNanos),
     reserved_usd: usdOf(nanos.reservedNanos),

@@ -25,11 +25,13 @@ import {
 } from './admin-schemas.ts'
 import type { tokenAnswer } from './answer-schemas.ts'
 import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answers.ts'
+import { exported } from './client-export.ts'
 
-/** `clients`, `groups` and `audit` of the admin API. */
+/** `clients`, `client-keys`, `groups` and `audit` of the admin API. */
 export function clientRoutes(): HonoBase<HttpEnvironment> {
   const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
   routes.get('/clients', (c) => list(c, 'clients'))
+  routes.get('/client-keys', exportClients)
   routes.get('/clients/:id', (c) => one(c, 'clients'))
   routes.post('/clients', makeClient)
   routes.patch('/clients/:id', changeClient)
@@ -63,6 +65,11 @@ async function list(c: AdminContext, what: 'clients' | 'groups'): Promise<Respon
   return what === 'clients'
     ? c.json({ clients: all.clients.map(clientAnswer) })
     : c.json({ groups: all.groups.map(groupAnswer) })
+}
+
+async function exportClients(c: AdminContext): Promise<Response> {
+  const all = await look(c)
+  return all instanceof Response ? all : c.json(exported(all.clients, all.groups))
 }
 
 async function one(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {

@@ -1,6 +1,15 @@
+import { refusalFor } from './clients/clients.ts'
 import { fullExclusion } from './eligibility.ts'
-import { type AccountId, clientId, type KeyId, leaseId, type ModelId } from './ids.ts'
+import {
+  type AccountId,
+  type ClientId,
+  clientId,
+  type KeyId,
+  leaseId,
+  type ModelId,
+} from './ids.ts'
 import type { LeaseRequest, Refusal } from './lease-request.ts'
+import type { QuotaRefusal } from './limits/quota-refusal.ts'
 import type { KeyState, PoolState } from './pool-state.ts'
 import { mayWait, placeOf } from './queue/queue-place.ts'
 import { admit } from './queue/queue-shares.ts'
@@ -12,6 +21,7 @@ import {
   clearsAtMs,
   type NoCandidate,
   noCandidate,
+  requirementsOf,
   routeOf,
   selectKey,
   selectModel,
@@ -21,7 +31,10 @@ import type { Choice, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 
 /** A request of which an operator asks how it would be decided. */
-export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens' | 'size'>
+export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens' | 'size'> & {
+  /** Whose request it is. Absent for anybody: then no client's limits and part of the pool count. */
+  readonly clientId?: ClientId
+}
 
 /** Which key would be chosen, and why no other. */
 export interface Explanation {
@@ -39,6 +52,8 @@ export interface Explanation {
   } | null
   /** Why no key may serve, and when a key may be free. Null if a key is chosen. */
   readonly refusal: Refusal | null
+  /** Which limit of the client would refuse it before a key is chosen; absent or null for none. */
+  readonly limit?: QuotaRefusal | null
   /** Whether breakers are ignored. */
   readonly panic: boolean
   /** The model of the scores and reasons below: the chosen one, or else the requested one. */
@@ -83,7 +98,7 @@ export function explain(
   // A strategy changes its memory when it chooses: this one changes a copy.
   const memory = { ...route.memory, smoothedWeights: [...route.memory.smoothedWeights] }
   const model = isServed ? selected.model : request.models[0]
-  const filtered = filterKeys(step, route, { ...request, model, claimedKeys: state.queue.claims })
+  const filtered = filterKeys(step, route, requirementsOf(step, request, model, state.queue.claims))
   const { strategy, affinity } = route.config
   const choice = choiceOf(step, route, memory)
   const keys = [...state.keys.values()].map((key) => explainKey(key, filtered, strategy, choice))
@@ -99,12 +114,24 @@ export function explain(
     best: STRATEGIES[strategy].best,
     chosen: chosen === null ? null : { key: chosen.id, account: chosen.account.id, model },
     refusal: unserved?.refusal ?? null,
+    limit: limitFor(state, question, nowMs),
     panic: filtered.panic,
     model,
     keys,
     waiting: state.queue.size,
     ...(waits ? { waits } : {}),
   }
+}
+
+/** The costs of a request are not known here: a budget of which anything is left pays for it. */
+function limitFor(
+  { clients }: PoolState,
+  { clientId: id, tokens }: Question,
+  nowMs: number,
+): QuotaRefusal | null {
+  if (id === undefined) return null
+  const demand = { clientId: id, attempt: 'first', tokens, bound: 0, isFallback: false } as const
+  return refusalFor(clients, demand, nowMs)
 }
 
 /** Whether a request would wait: a key may come free in its time, and the queue has a place. */
@@ -145,13 +172,16 @@ function explainKey(
   }
 }
 
+/** No client has this name: a public name has no blank. */
+const NOBODY = clientId('explain anybody')
+
 function leaseRequestOf(
-  { asked, models, affinity, tokens, size }: Question,
+  { asked, models, affinity, tokens, size, clientId: of }: Question,
   waitMs: number,
 ): LeaseRequest {
   return {
     leaseId: leaseId('explain'),
-    clientId: clientId('explain'),
+    clientId: of ?? NOBODY,
     asked,
     models,
     affinity,

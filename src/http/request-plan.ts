@@ -3,6 +3,7 @@ import { type ModelId, modelId } from '../balancing/ids.ts'
 import type { RequestAffinity } from '../balancing/lease-request.ts'
 import type { NonEmpty } from '../balancing/non-empty.ts'
 import { routeFor } from '../balancing/routes.ts'
+import type { Policy } from '../config/policy.ts'
 import type { RoutePolicy } from '../config/route-policy.ts'
 import { sha256Hex, sha256HexOfBytes } from '../config/secrets.ts'
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
@@ -68,16 +69,9 @@ export async function planRequest(
   beside: Beside,
 ): Promise<RequestPlan> {
   const { config, ports, hasTokenLimits } = gateway
-  const { model, json, bytes, held, withModel, caller } = request
-  const { routes, aliases } = config.policy
-  const asked = modelId(model)
-  // Where only `models[]` names a model, no other name can be put in: OpenRouter falls back by itself.
-  const sent = request.isFixed ? asked : (aliases.get(model) ?? asked)
-  const route = routeFor(routes, [asked, sent])
-  const fallbackModels = request.isFixed ? [] : route.fallbackModels
-  const fallbacks = fallbackModels.map((fallback) => aliases.get(fallback) ?? fallback)
-  const allowed = fallbacks.filter((name) => name !== sent && mayUse(caller, [name]))
-  const models = [sent, ...new Set(allowed)] as const
+  const { json, bytes, held, withModel, caller } = request
+  const { routes } = config.policy
+  const { asked, models, route } = plannedModels(config.policy, request)
   const affinity = await affinityOf(route, request)
   const answer = maxTokensOf(json)
   // Only money, and a limit of tokens per minute, are worth an estimate by language. Sizes are only
@@ -106,6 +100,22 @@ export async function planRequest(
   return { ...plan, ...cost }
 }
 
+/** The models of a request in the order in which they are tried, and its route. */
+export function plannedModels(
+  { routes, aliases }: Pick<Policy, 'routes' | 'aliases'>,
+  { model, isFixed, caller }: Pick<ReadRequest, 'model' | 'isFixed' | 'caller'>,
+): { asked: ModelId; models: NonEmpty<ModelId>; route: RoutePolicy } {
+  const asked = modelId(model)
+  // Where only `models[]` names a model, no other name can be put in: OpenRouter falls back by itself.
+  const sent = isFixed ? asked : (aliases.get(model) ?? asked)
+  const route = routeFor(routes, [asked, sent])
+  const fallbackModels = isFixed ? [] : route.fallbackModels
+  const fallbacks = fallbackModels.map((fallback) => aliases.get(fallback) ?? fallback)
+  const allowed = fallbacks.filter((name) => name !== sent && mayUse(caller, [name]))
+  const models: NonEmpty<ModelId> = [sent, ...new Set(allowed)]
+  return { asked, models, route }
+}
+
 /**
  * OpenRouter's response cache belongs to one key and depends on the exact bytes of the body. Prompt
  * caches belong to an account and depend on the conversation.
@@ -120,11 +130,14 @@ async function affinityOf(
   }
   const conversation = conversationOf(json, headers, () => shape.openingOf(opening()), affinity)
   if (conversation === null) return null
-  const hash =
-    conversation.length <= SHORT_LENGTH
-      ? sha256Hex(conversation)
-      : await sha256HexOfBytes(new TextEncoder().encode(conversation))
+  if (conversation.length <= SHORT_LENGTH) return affinityOfName(conversation)
+  const hash = await sha256HexOfBytes(new TextEncoder().encode(conversation))
   return { kind: 'conversation', id: hash.slice(0, HASH_DIGITS) }
+}
+
+/** The affinity of a conversation that has a short name. */
+export function affinityOfName(name: string): RequestAffinity {
+  return { kind: 'conversation', id: sha256Hex(name).slice(0, HASH_DIGITS) }
 }
 
 /** Half of a SHA-256. It tells conversations apart and does not reveal what they contain. */

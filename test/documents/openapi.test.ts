@@ -1,4 +1,6 @@
 import { join } from 'node:path'
+import { Validator } from '@seriousme/openapi-schema-validator'
+import { OpenAPIClientAxios } from 'openapi-client-axios'
 import { expect, it } from 'vitest'
 import { root } from './markdown.ts'
 import { OPERATIONS, openApi } from './openapi.ts'
@@ -21,6 +23,36 @@ it('it holds every route of the admin API, and no other', async () => {
     .routes.filter(({ method, path }) => method !== 'ALL' && path.startsWith('/admin/api/'))
     .map(({ method, path }) => `${method} ${path}`)
   expect(Object.keys(OPERATIONS).toSorted()).toEqual(served.toSorted())
+})
+
+it('it is valid, and a client that is generated from it lists keys', async () => {
+  const document = JSON.parse(JSON.stringify(openApi()))
+  expect(await new Validator().validate(document)).toEqual({ valid: true })
+  const asked: { readonly url: string; readonly authorization: unknown }[] = []
+  const api = new OpenAPIClientAxios({
+    definition: document,
+    withServer: { url: 'https://gateway.test' },
+    axiosConfigDefaults: {
+      headers: { authorization: 'Bearer admin-token' },
+      adapter: async (config) => {
+        const url = `${config.baseURL}${config.url}`
+        asked.push({ url, authorization: config.headers.authorization })
+        const data = { keys: [{ id: 'alpha', reason: 'paused' }] }
+        return { data, status: 200, statusText: 'OK', headers: {}, config }
+      },
+    },
+  })
+  const client = await api.init()
+  const ids = api.getOperations().map(({ operationId }) => operationId)
+  expect(new Set(ids).size).toBe(ids.length)
+  expect(ids).toContain('postKeysPause')
+  const listed = await client.getPool?.()
+  expect(listed?.data.keys).toEqual([{ id: 'alpha', reason: 'paused' }])
+  await client.postKeysPause?.({ id: 'alpha' })
+  expect(asked).toEqual([
+    { url: 'https://gateway.test/admin/api/pool', authorization: 'Bearer admin-token' },
+    { url: 'https://gateway.test/admin/api/keys/alpha/pause', authorization: 'Bearer admin-token' },
+  ])
 })
 
 it('it refers only to what is in it', () => {

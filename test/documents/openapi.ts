@@ -2,6 +2,7 @@ import { z } from 'zod'
 import {
   alertTest,
   clientChanges,
+  explainQuery,
   groupChanges,
   increase,
   newClient,
@@ -19,11 +20,13 @@ import {
   budgetsAnswer,
   clientAnswer,
   clientsAnswer,
+  exportAnswer,
   groupAnswer,
   groupsAnswer,
   tokenAnswer,
   usedBudget,
 } from '../../src/admin/answer-schemas.ts'
+import { explainAnswer } from '../../src/admin/pool/explain-answer-schema.ts'
 import {
   accountAnswer,
   counters,
@@ -67,10 +70,24 @@ const GIVEN = {
   Alert: activeAlertAnswer,
   Alerts: alertsAnswer,
   AlertTested: alertTestAnswer,
+  Explanation: explainAnswer,
+  Export: exportAnswer,
+}
+
+/** What a query may hold, by the code's own schemas. */
+const QUERIES = { explain: explainQuery }
+
+/** What is said of the fields of queries. */
+const QUERY_FIELDS: Readonly<Record<string, string>> = {
+  model: 'The model that the request names, or an alias.',
+  client: 'The id of the client that sends it; without one nobody’s limits count.',
+  conversation: 'The name of the conversation, as session_id has it.',
+  tokens: 'How many tokens it may use, prompt and answer.',
 }
 
 interface Operation {
   readonly summary: string
+  readonly query?: keyof typeof QUERIES
   readonly body?: keyof typeof TAKEN
   /** Whether an empty body does too. */
   readonly isBodyOptional?: true
@@ -125,6 +142,17 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     isBodyOptional: true,
     answer: 'Refreshed',
     faults: [...BODY, 404],
+  },
+  'GET /admin/api/explain': {
+    summary: 'Which key a request would get now or what it would wait for, and why not the others.',
+    query: 'explain',
+    answer: 'Explanation',
+    faults: [400, 404],
+  },
+  'GET /admin/api/client-keys': {
+    summary:
+      'The clients that were made at run time, with the hashes of their tokens, as CLIENT_KEYS takes them.',
+    answer: 'Export',
   },
   'GET /admin/api/clients': {
     summary: 'All clients, with what they have used.',
@@ -198,7 +226,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
 }
 
 const FAULTS = {
-  400: 'The body is not what it must be; the message names the field.',
+  400: 'The body, or the query, is not what it must be; the message names the field.',
   401: 'No valid admin token.',
   403: 'READ_TOKEN, and a call that is no GET; or a browser that was sent here by another site.',
   404: 'No such key, client, group, budget or address. Without ADMIN_TOKEN and READ_TOKEN, any path.',
@@ -261,6 +289,7 @@ export function openApi(): object {
       description:
         'For operators. It is there while ADMIN_TOKEN, READ_TOKEN or Cloudflare Access is set up. ADMIN_TOKEN and Access open all of it, READ_TOKEN every GET.',
     },
+    servers: [{ url: '/', description: 'The gateway.' }],
     security: [{ adminToken: [] }],
     paths: pathsOf(),
     components: {
@@ -299,12 +328,14 @@ function pathsOf(): object {
 
 function operationOf(method: string, route: string, operation: Operation): object {
   const { summary, body, isBodyOptional, status = 200, answer, isStream, faults = [] } = operation
-  const parameters = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
+  const ofPath = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
     return { $ref: `#/components/parameters/${name}` }
   })
+  const parameters = [...ofPath, ...queryOf(operation)]
   const isRead = method === 'GET'
   const statuses = [...faults, 401, ...(isRead ? [] : [403]), 429, 503].toSorted((a, b) => a - b)
   return {
+    operationId: operationIdOf(method, route),
     summary,
     ...(isRead ? { security: [{ adminToken: [] }, { readToken: [] }] } : {}),
     ...(parameters.length === 0 ? {} : { parameters }),
@@ -322,6 +353,29 @@ function operationOf(method: string, route: string, operation: Operation): objec
       ),
     },
   }
+}
+
+/** `POST /admin/api/keys/:id/pause` is `postKeysPause`, and `GET …/clients/:id` `getClientsById`. */
+function operationIdOf(method: string, route: string): string {
+  const words = route
+    .replace('/admin/api/', '')
+    .replace(/:(\w+)$/, 'by-$1')
+    .split(/[/-]/)
+    .filter((word) => !word.startsWith(':'))
+  const capital = (word: string) => `${word.charAt(0).toUpperCase()}${word.slice(1)}`
+  return `${method.toLowerCase()}${words.map(capital).join('')}`
+}
+
+function queryOf({ query }: Operation): object[] {
+  if (query === undefined) return []
+  const { properties = {}, required = [] } = z.toJSONSchema(QUERIES[query], { io: 'input' })
+  return Object.entries(properties).map(([name, schema]) => ({
+    name,
+    in: 'query',
+    required: required.includes(name),
+    description: QUERY_FIELDS[name],
+    schema,
+  }))
 }
 
 const contentOf = (schema: string) => ({

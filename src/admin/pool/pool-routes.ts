@@ -11,6 +11,7 @@ import type { HttpEnvironment } from '../../http/context.ts'
 import { errorResponse } from '../../http/error-response.ts'
 import { type AdminContext, bodyOf, isPerhapsDone, unreachable } from '../admin-request.ts'
 import { refresh } from '../admin-schemas.ts'
+import { explainRequest } from './explain-route.ts'
 import type { RefreshAnswer } from './pool-answer-schemas.ts'
 import { creditAnswer, keyAnswer, poolAnswer } from './pool-answers.ts'
 
@@ -18,6 +19,7 @@ import { creditAnswer, keyAnswer, poolAnswer } from './pool-answers.ts'
 export function poolRoutes(): HonoBase<HttpEnvironment> {
   const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
   routes.get('/pool', pool)
+  routes.get('/explain', explainRequest)
   for (const kind of STEERING)
     routes.post(`/keys/:id/${kind}`, (c) => steer(c, kind, c.req.param('id') ?? ''))
   routes.post('/credit/refresh', refreshCredit)

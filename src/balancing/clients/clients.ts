@@ -197,12 +197,32 @@ const UNLIMITED: Admission = { kind: 'admitted', charge: null, mustWrite: false 
 export function admit(clients: Clients, demand: ClientDemand, nowMs: number, share = 1): Admission {
   const limited = limitedQuotas(clients, demand.clientId)
   if (limited.length === 0) return isRevoked(clients, demand.clientId) ? REVOKED : UNLIMITED
+  const refusal = firstRefusal(limited, demand, nowMs, share)
+  if (refusal !== null) return { kind: 'refused', refusal }
+  return { kind: 'admitted', ...chargeQuotas(clients, demand, nowMs) }
+}
+
+/** Which limit would refuse a request now; null for none. Nothing is taken. */
+export function refusalFor(
+  clients: Clients,
+  demand: ClientDemand,
+  nowMs: number,
+): QuotaRefusal | null {
+  return firstRefusal(limitedQuotas(clients, demand.clientId), demand, nowMs, 1)
+}
+
+function firstRefusal(
+  limited: readonly Quota[],
+  demand: ClientDemand,
+  nowMs: number,
+  share: number,
+): QuotaRefusal | null {
   const wanted = demandOf(demand)
   for (const quota of limited) {
     const refusal = quotaRefusal(quota, wanted, nowMs, share)
-    if (refusal !== null) return { kind: 'refused', refusal }
+    if (refusal !== null) return refusal
   }
-  return { kind: 'admitted', ...chargeQuotas(clients, demand, nowMs) }
+  return null
 }
 
 /** A client that is not known may be one of a newer configuration; one that was removed is none. */
