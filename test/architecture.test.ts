@@ -118,7 +118,7 @@ describe('rooms', () => {
       ...['admin', 'admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
     ],
     'admin/dashboard/views': [
-      ...['balancing/*', 'key-pool/*', 'admin', 'admin/dashboard/feed.ts', 'hono'],
+      ...['balancing/*', 'key-pool/*', 'admin', 'admin/pool', 'admin/dashboard/feed.ts', 'hono'],
     ],
     'admin/sign-in': ['balancing/*', 'config', 'gateway/*', 'http', 'hono', 'zod'],
     'admin/pool': [

@@ -57,7 +57,8 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     const { page } = remembered(await open())
     await page.goto(`${gateway().origin}/admin`)
     expect(new URL(page.url()).pathname).toBe('/admin/sign-in')
-    // The field has the focus already.
+    // The field has the focus by itself.
+    await page.locator('input[name=token]:focus').waitFor()
     await page.keyboard.type(ADMIN_TOKEN)
     await page.keyboard.press('Enter')
     await page.getByRole('heading', { name: 'All 200 keys usable' }).waitFor()
@@ -139,6 +140,20 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     expect(await found.textContent()).toContain('answered')
     await page.goto(`${gateway().origin}/admin?request=nobody-sent-this`)
     await page.getByText('No request of that id').waitFor()
+  })
+
+  it('explains which key a request would get, and why not the others', async () => {
+    const { page } = remembered(await signedIn())
+    await tabTo(page, 'Why that key?')
+    await page.keyboard.press('Enter')
+    await tabTo(page, 'Model')
+    await page.keyboard.type('openai/gpt-4o-mini')
+    await page.keyboard.press('Enter')
+    const explained = page.locator('#explained')
+    await explained.waitFor()
+    expect(await explained.textContent()).toMatch(/^team-\d+ would be chosen for openai\/gpt-4o-mini/)
+    const first = explained.locator('tbody tr').first()
+    expect(await first.textContent()).toMatch(new RegExp(`^${FIRST}.*breaker is open`))
   })
 
   it('makes a client and shows its token, this once', async () => {

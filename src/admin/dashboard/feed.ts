@@ -1,3 +1,4 @@
+import type { ActiveAlert } from '../../balancing/alerts/alert.ts'
 import type { RequestRow } from '../../balancing/accounting/request-row.ts'
 import type { PoolOverview } from '../../balancing/operators/overview.ts'
 import type { Gateway } from '../../http/composition-root.ts'
@@ -15,6 +16,8 @@ export interface Sight {
   readonly requests: readonly RequestRow[]
   /** The last hour; null while the isolate does not know it. */
   readonly history: HistoryReply | null
+  /** What operators are told of by alerts, and is not over. */
+  readonly alerts: readonly ActiveAlert[]
 }
 
 /** What all viewers of an isolate look at: so the object is asked once a second, however many they are. */
@@ -43,7 +46,7 @@ export function feedOf(gateway: Gateway): Feed {
   const known = feeds.get(gateway)
   if (known !== undefined) return known
   const feed: Feed = {
-    sight: { pool: null, atMs: 0, isStale: false, requests: [], history: null },
+    sight: { pool: null, atMs: 0, isStale: false, requests: [], history: null, alerts: [] },
     askedAtMs: Number.NEGATIVE_INFINITY,
     historyAskedAtMs: Number.NEGATIVE_INFINITY,
     viewers: 0,
@@ -63,9 +66,10 @@ export async function look(gateway: Gateway, isFresh = false): Promise<Sight> {
   const isRecent = nowMs - feed.askedAtMs < ASK_EVERY_MS
   if (feed.sight.pool !== null && isRecent && !isFresh) return feed.sight
   feed.askedAtMs = nowMs
-  const [overview, requests, history] = await Promise.all([
+  const [overview, requests, alerts, history] = await Promise.all([
     gateway.pool.overview(),
     gateway.pool.requests({ limit: REQUESTS_SHOWN }),
+    gateway.pool.alerts({ kind: 'list' }),
     historyOf(gateway, feed, nowMs),
   ])
   // The answer to a later question may have come first.
@@ -78,6 +82,7 @@ export async function look(gateway: Gateway, isFresh = false): Promise<Sight> {
       : { pool: sight.pool, atMs: sight.atMs, isStale: true }),
     requests: requests.kind === 'answer' ? requests.value.requests : sight.requests,
     history: history ?? sight.history,
+    alerts: (alerts.kind === 'answer' ? alerts.value?.active : null) ?? sight.alerts,
   }
   return feed.sight
 }

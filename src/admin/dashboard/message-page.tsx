@@ -28,7 +28,11 @@ export function messagePage(
 
 /** The page of an answer of the API that is an error. */
 export async function messagePageOf(c: AdminContext, response: Response): Promise<Response> {
+  return await messagePage(c, { status: response.status, message: await faultOf(response) })
+}
+
+/** What an answer of the API says that went wrong. */
+export async function faultOf(response: Response): Promise<string> {
   const body: { error?: { message?: string } } = await response.json()
-  const message = body.error?.message ?? 'The gateway did not say why.'
-  return await messagePage(c, { status: response.status, message })
+  return body.error?.message ?? 'The gateway did not say why.'
 }

@@ -6,6 +6,7 @@ import { MAX_REQUEST_ID_LENGTH } from '../../balancing/accounting/request-row.ts
 import { gatewayError, poolUnavailable } from '../../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
 import { logged } from '../../http/error-response.ts'
+import { explainQuestion } from '../pool/explain-route.ts'
 import { poolAnswer } from '../pool/pool-answers.ts'
 import { confirmPage, doAction, makeClient } from './action-pages.tsx'
 import { about, actionOf } from './actions.ts'
@@ -13,7 +14,7 @@ import { apiDocs } from './api-docs-page.tsx'
 import { asset } from './assets.ts'
 import { eventText, liveEvents, type Telling } from './events.ts'
 import { look } from './feed.ts'
-import { messagePage } from './message-page.tsx'
+import { faultOf, messagePage } from './message-page.tsx'
 import {
   operatorsOnly,
   signInByForm,
@@ -82,7 +83,11 @@ function pageTelling({ var: { mayWrite } }: AdminContext): Telling {
 
 async function dashboard(c: AdminContext): Promise<Response> {
   const { gateway, operator, mayWrite } = c.var
-  const [sight, search] = await Promise.all([look(gateway, true), searchOf(c)])
+  const [sight, search, explain] = await Promise.all([
+    look(gateway, true),
+    searchOf(c),
+    explainOf(c),
+  ])
   const { pool } = sight
   if (pool === null) return await messagePage(c, poolUnavailable(UNREACHABLE))
   const page = dashboardPage({
@@ -90,11 +95,22 @@ async function dashboard(c: AdminContext): Promise<Response> {
     mayWrite,
     sight,
     pool,
-    explain: { fields: { model: '', client: '', conversation: '' }, explanation: null },
+    explain,
     search,
     done: doneText(c),
   })
   return c.html(page)
+}
+
+/** The form's fields, and what they ask for. An empty field is none. */
+async function explainOf(c: AdminContext) {
+  const field = (name: string) => c.req.query(name)?.trim() ?? ''
+  const fields = { model: field('model'), client: field('client'), conversation: field('conversation') }
+  if (fields.model === '') return { fields, explanation: null }
+  const given = Object.entries(fields).filter(([, value]) => value !== '')
+  const explanation = await explainQuestion(c, Object.fromEntries(given))
+  if (!(explanation instanceof Response)) return { fields, explanation }
+  return { fields, explanation: { fault: await faultOf(explanation) } }
 }
 
 async function searchOf(c: AdminContext) {

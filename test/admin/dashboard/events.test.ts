@@ -41,6 +41,7 @@ function fastGateway() {
           asked.history += 1
           return stub.history(query)
         },
+        alerts: (given: Parameters<typeof stub.alerts>[0]) => stub.alerts(given),
         requests: (query: Parameters<typeof stub.requests>[0]) => stub.requests(query),
       }
     },

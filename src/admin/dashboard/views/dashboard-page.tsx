@@ -1,5 +1,5 @@
 import type { RequestRow } from '../../../balancing/accounting/request-row.ts'
-import type { Explanation } from '../../../balancing/explanation.ts'
+import type { ExplainAnswer } from '../../pool/explain-answer-schema.ts'
 import type { PoolOverview } from '../../../balancing/operators/overview.ts'
 import { clientAnswer, groupAnswer } from '../../client-answers.ts'
 import type { Sight } from '../feed.ts'
@@ -18,7 +18,11 @@ export interface Shown {
   readonly mayWrite: boolean
   readonly sight: Sight
   readonly pool: PoolOverview
-  readonly explain: { readonly fields: ExplainFields; readonly explanation: Explanation | null }
+  readonly explain: {
+    readonly fields: ExplainFields
+    /** What a request would get, or why that cannot be told; null if nobody asked. */
+    readonly explanation: ExplainAnswer | { readonly fault: string } | null
+  }
   /** A request that is looked for by its id, and what was found; null if none is. */
   readonly search: { readonly id: string; readonly found: readonly RequestRow[] } | null
   /** What was just done, in words. */
@@ -55,13 +59,19 @@ export function dashboardPage(shown: Shown): string {
       <section aria-labelledby="explain">
         <h2 id="explain">Why that key?</h2>
         <ExplainForm fields={explain.fields} />
-        {explain.explanation !== null && <ExplainResult explanation={explain.explanation} />}
+        <Explained explanation={explain.explanation} />
       </section>
       <footer>
         <a href="/admin/api-docs">The admin API</a>
       </footer>
     </Layout>,
   )
+}
+
+function Explained({ explanation }: Pick<Shown['explain'], 'explanation'>) {
+  if (explanation === null) return null
+  if ('fault' in explanation) return <p class="note bad">{explanation.fault}</p>
+  return <ExplainResult explanation={explanation} />
 }
 
 /** Two hundred keys have six hundred links: nobody is to walk past them by the Tab key. */

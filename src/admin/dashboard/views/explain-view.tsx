@@ -1,4 +1,4 @@
-import type { Explanation, KeyExplanation } from '../../../balancing/explanation.ts'
+import type { ExplainAnswer } from '../../pool/explain-answer-schema.ts'
 import { Moment } from './quantities.tsx'
 import { REASON_WORDS } from './reason-words.ts'
 
@@ -26,36 +26,30 @@ export function ExplainForm({ fields }: { fields: ExplainFields }) {
 }
 
 /** Which key a request would get now, and why no other. */
-export function ExplainResult({ explanation }: { explanation: Explanation }) {
-  const { chosen, waits, strategy, route, model, keys, panic } = explanation
+export function ExplainResult({ explanation }: { explanation: ExplainAnswer }) {
+  const { route, looked_at_model, keys, panic } = explanation
   return (
     <div class="result" id="explained">
       <p>
-        {chosen === null ? (
-          <b>{waits ? 'It would wait for a key.' : 'It would be refused: no key may serve.'}</b>
-        ) : (
-          <>
-            <b>{chosen.key}</b> would be chosen for {chosen.model}.
-          </>
-        )}{' '}
-        Route {route.join(', ')}, strategy {strategy}
+        <Verdict explanation={explanation} /> Route {route.models.join(', ')}, strategy{' '}
+        {route.strategy}
         {panic && ', breakers ignored'}. Nothing was sent, and no turn is spent.
       </p>
       <table>
         <thead>
           <tr>
             <th scope="col">Key</th>
-            <th scope="col">For {model}</th>
+            <th scope="col">For {looked_at_model}</th>
           </tr>
         </thead>
         <tbody>
           {keys.map((key) => (
             <tr>
               <th scope="row">
-                {key.key} <small>{key.account}</small>
+                {key.id} <small>{key.account}</small>
               </th>
               <td>
-                <Verdict of={key} isChosen={key.key === chosen?.key} />
+                <KeyVerdict of={key} isChosen={key.id === explanation.chosen?.key} />
               </td>
             </tr>
           ))}
@@ -65,13 +59,43 @@ export function ExplainResult({ explanation }: { explanation: Explanation }) {
   )
 }
 
-function Verdict({ of, isChosen }: { of: KeyExplanation; isChosen: boolean }) {
+const BECAUSE: Readonly<Record<NonNullable<ExplainAnswer['because']>, string>> = {
+  no_key: 'no key may serve',
+  client_limit: 'the client has used up a limit',
+  client_expired: 'the client’s time is over',
+  model_not_allowed: 'the client may not use that model',
+}
+
+function Verdict({ explanation }: { explanation: ExplainAnswer }) {
+  const { would, because, chosen, limit, retry_at } = explanation
+  if (would === 'serve' && chosen !== null) {
+    return (
+      <>
+        <b>{chosen.key}</b> would be chosen for {chosen.model}.
+      </>
+    )
+  }
+  const why = because === null ? '' : `: ${BECAUSE[because]}`
+  return (
+    <>
+      <b>{would === 'wait' ? 'It would wait for a key' : `It would be refused${why}`}</b>
+      {limit !== null && ` (${limit.limit ?? limit.period ?? limit.kind} of ${limit.owner ?? 'it'})`}
+      {retry_at !== null && (
+        <>
+          , until <Moment ms={Date.parse(retry_at)} mark="until" />
+        </>
+      )}
+      .
+    </>
+  )
+}
+
+function KeyVerdict({ of, isChosen }: { of: ExplainAnswer['keys'][number]; isChosen: boolean }) {
   if (of.eligible) {
-    const score = of.score === null ? '' : ` score ${Number(of.score.toPrecision(3))}`
     return (
       <>
         <span class="badge well">{isChosen ? 'chosen' : 'may serve'}</span>
-        <small>{score}</small>
+        {of.score !== null && <small> score {Number(of.score.toPrecision(3))}</small>}
       </>
     )
   }
@@ -82,9 +106,9 @@ function Verdict({ of, isChosen }: { of: KeyExplanation; isChosen: boolean }) {
           <span class="badge out">{REASON_WORDS[reason][0]}</span>{' '}
         </>
       ))}
-      {of.clearsAtMs !== null && (
+      {of.clears_at !== null && (
         <small>
-          until <Moment ms={of.clearsAtMs} mark="until" />
+          until <Moment ms={Date.parse(of.clears_at)} mark="until" />
         </small>
       )}
     </>

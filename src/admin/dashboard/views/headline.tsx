@@ -32,6 +32,19 @@ export function Headline({ sight, pool }: { sight: Sight; pool: PoolSnapshot }) 
           )}
         </ul>
       )}
+      {sight.alerts.length > 0 && (
+        <p>
+          Alerts:{' '}
+          {sight.alerts.slice(0, MAX_SHOWN).map(({ event, subject, sinceMs }) => (
+            <>
+              <span class="badge expiring">{event.replaceAll('_', ' ')}</span> {subject}{' '}
+              <small>
+                since <Moment ms={sinceMs} />
+              </small>{' '}
+            </>
+          ))}
+        </p>
+      )}
       <p class="facts">
         <span>
           Queue: <b>{pool.waiting === 0 ? 'nobody waits' : `${plural(pool.waiting, 'request')}`}</b>
