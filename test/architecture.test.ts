@@ -122,8 +122,15 @@ describe('rooms', () => {
     ],
     'admin/sign-in': ['balancing/*', 'config', 'gateway/*', 'http', 'hono', 'zod'],
     'admin/pool': [
-      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http', 'admin'],
-      ...['hono', 'zod'],
+      'balancing/*',
+      'config',
+      'openrouter/*',
+      'key-pool',
+      'gateway/*',
+      'http',
+      'admin',
+      'hono',
+      'zod',
     ],
     'admin/alerts': [
       ...['balancing/*', 'config/alerts', 'key-pool/alerts', 'gateway/*', 'http', 'admin', 'hono'],

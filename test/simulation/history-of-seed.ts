@@ -17,6 +17,7 @@ import {
   type Trouble,
   type What,
 } from './history.ts'
+import { withSteering } from './steering-of-seed.ts'
 
 const ACCOUNTS = ['acme', 'globex', 'initech'] as const
 const MODELS = ['vendor/a', 'vendor/b', 'vendor/c', 'vendor/a:free'] as const
@@ -47,7 +48,8 @@ export function historyOf(seed: number, hours: number, only: HistoryKind | null 
   const sorted = happenings.toSorted((a, b) => a.atMs - b.atMs)
   const history = { seed, kind, hours, pool, happenings: sorted }
   const isLimited = [2, 4].includes(seed % 5) && (kind === 'stormy' || kind === 'busy')
-  return isLimited ? withClients(history) : history
+  const limited = isLimited ? withClients(history) : history
+  return kind === 'stormy' && seed % 4 === 3 ? withSteering(limited) : limited
 }
 
 function poolOf(draw: Draw, kind: HistoryKind): PoolPlan {

@@ -1,5 +1,6 @@
 import type { ClientsConfig } from '../../src/balancing/clients/clients.ts'
 import type { ClientsOrder } from '../../src/balancing/clients/registry.ts'
+import type { SteeringOrder } from '../../src/balancing/operators/steering.ts'
 import type { KeySpec } from '../balancing/pool-driver.ts'
 import type { WorldOptions } from '../gateway/virtual-world.ts'
 
@@ -68,6 +69,8 @@ export type What =
     }
   /** An operator changes clients, groups or budgets while all runs. */
   | { readonly kind: 'operator'; readonly order: ClientsOrder }
+  /** An operator pauses, drains, resumes or resets a key. */
+  | { readonly kind: 'steering'; readonly order: SteeringOrder }
   /** The house's clock: lookups that no request has taken. */
   | { readonly kind: 'cron' }
 

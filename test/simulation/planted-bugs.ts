@@ -26,6 +26,20 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     breaks: 2,
     fromSeed: 1,
   },
+  'a key that is paused and granted': {
+    file: 'src/balancing/serving/candidates.ts',
+    good: 'return config.disabled || halt !== null',
+    bad: 'return config.disabled || halt === undefined',
+    breaks: 3,
+    fromSeed: 15,
+  },
+  'a pause that a restart forgets': {
+    file: 'src/balancing/records/restore.ts',
+    good: 'putHalt(state.halted, key, record.halt)',
+    bad: 'putHalt(state.halted, key, null)',
+    breaks: 3,
+    fromSeed: 15,
+  },
   'a second probe of a half-open breaker': {
     file: 'src/balancing/eligibility.ts',
     good: "return breaker.probe === null ? NONE : [busy('half_open_busy', key, nowMs)]",

@@ -1,7 +1,8 @@
 import { nanosOf } from '../../src/balancing/clients/budget.ts'
 import { type Caller, callerOf, callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
 import type { ClientsOrder, ClientsReply } from '../../src/balancing/clients/registry.ts'
-import { clientId } from '../../src/balancing/ids.ts'
+import { clientId, type KeyId } from '../../src/balancing/ids.ts'
+import type { SteeringOrder } from '../../src/balancing/operators/steering.ts'
 import type { PoolConfig } from '../../src/balancing/pool-state.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
 import type { JourneyReport } from '../../src/gateway/inference-request.ts'
@@ -52,6 +53,8 @@ export interface WorldWitness extends ObjectWitness {
   bug(error: unknown): void
 }
 
+const countOf = <T>(items: readonly T[], item: T) => items.filter((one) => one === item).length
+
 /** Lets all promises settle: they do before the next turn of the event loop. */
 const drain = () => new Promise<void>((resolve) => void setImmediate(resolve))
 
@@ -65,6 +68,7 @@ export interface SimulatedWorld {
   readonly isolates: () => readonly Isolate[]
   readonly plan: PoolPlan
   readonly counts: Record<string, number>
+  readonly halted: ReadonlySet<KeyId>
   carryOut(happening: Happening): void
 }
 
@@ -78,6 +82,10 @@ class World implements SimulatedWorld {
   readonly openRouter: OpenRouterModel
   readonly plan: PoolPlan
   readonly counts: Record<string, number> = {}
+  /** Keys that are halted for sure. */
+  readonly halted = new Set<KeyId>()
+  readonly #resuming: KeyId[] = []
+  readonly #resumed: KeyId[] = []
   readonly #witness: WorldWitness
   readonly #draw: Draw
   readonly #kv: ReturnType<typeof createVirtualKv>
@@ -122,6 +130,9 @@ class World implements SimulatedWorld {
         break
       case 'operator':
         void this.#order(what.order)
+        break
+      case 'steering':
+        void this.#steer(what.order)
         break
       case 'upstream':
         this.openRouter.begin(what.trouble)
@@ -247,6 +258,32 @@ class World implements SimulatedWorld {
       for (const { record } of request.calls) record.isOpen = false
       this.#requests.delete(request.id)
     }
+  }
+
+  /**
+   * An operator tries until it is done. From the answer on a key is known to be halted, whatever happens
+   * to the object, until somebody tries to resume it: calls may overtake each other.
+   */
+  async #steer(order: SteeringOrder): Promise<void> {
+    const { kind, keyId } = order
+    if (kind === 'resume') {
+      this.halted.delete(keyId)
+      this.#resuming.push(keyId)
+    }
+    const before = this.#resuming.length
+    const line = this.object.client(this.time.objectTimer, () => true)
+    let answer = await line.control({ order, by: 'operator' })
+    while (answer.kind === 'unavailable') {
+      await new Promise<void>((resolve) => void this.time.objectTimer(1_000, resolve))
+      answer = await line.control({ order, by: 'operator' })
+    }
+    this.#count(`order: ${kind}`)
+    if (kind === 'resume') this.#resumed.push(keyId)
+    const isResumed = this.#resuming.slice(before).includes(keyId)
+    const isAlone = countOf(this.#resuming, keyId) === countOf(this.#resumed, keyId)
+    // A key that is not configured now cannot be halted.
+    if (answer.value?.kind !== 'steered' || kind === 'resume' || kind === 'reset') return
+    if (isAlone && !isResumed) this.halted.add(keyId)
   }
 
   /** An operator tries until it is done. */

@@ -15,6 +15,7 @@ const MUST_HAPPEN = [
   ...['order: make_client', 'order: change_client', 'order: remove_client', 'order: reset_budget'],
   ...['order: increase_budget', 'client key: unknown', 'error: client_rate_limited'],
   ...['error: budget_exceeded', 'error: budget_unpriceable'],
+  ...['order: pause', 'order: drain', 'order: resume', 'order: reset'],
 ]
 
 /** The shown text goes to the log of CI, also when all is well. */

@@ -22,6 +22,7 @@ export function grantsAreDue(accuse: Accuse, world: () => SimulatedWorld): Watch
     const { id, config, spend } = key
     const rules: readonly [isBroken: boolean, what: string][] = [
       [config.disabled, 'is disabled'],
+      [world().halted.has(id), 'is halted by an operator'],
       [isBenched(key, lease.model, nowMs), 'is benched'],
       [isActive(key.modelBenches.get(lease.model) ?? null, nowMs), 'is benched for the model'],
       [isPoor(key, nowMs), 'has no credit'],
