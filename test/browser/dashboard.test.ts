@@ -151,7 +151,9 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     await page.keyboard.press('Enter')
     const explained = page.locator('#explained')
     await explained.waitFor()
-    expect(await explained.textContent()).toMatch(/^team-\d+ would be chosen for openai\/gpt-4o-mini/)
+    expect(await explained.textContent()).toMatch(
+      /^team-\d+ would be chosen for openai\/gpt-4o-mini/,
+    )
     const first = explained.locator('tbody tr').first()
     expect(await first.textContent()).toMatch(new RegExp(`^${FIRST}.*breaker is open`))
   })

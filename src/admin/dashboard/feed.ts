@@ -1,5 +1,5 @@
-import type { ActiveAlert } from '../../balancing/alerts/alert.ts'
 import type { RequestRow } from '../../balancing/accounting/request-row.ts'
+import type { ActiveAlert } from '../../balancing/alerts/alert.ts'
 import type { PoolOverview } from '../../balancing/operators/overview.ts'
 import type { Gateway } from '../../http/composition-root.ts'
 import type { HistoryReply } from '../../key-pool/history/history-protocol.ts'

@@ -105,7 +105,11 @@ async function dashboard(c: AdminContext): Promise<Response> {
 /** The form's fields, and what they ask for. An empty field is none. */
 async function explainOf(c: AdminContext) {
   const field = (name: string) => c.req.query(name)?.trim() ?? ''
-  const fields = { model: field('model'), client: field('client'), conversation: field('conversation') }
+  const fields = {
+    model: field('model'),
+    client: field('client'),
+    conversation: field('conversation'),
+  }
   if (fields.model === '') return { fields, explanation: null }
   const given = Object.entries(fields).filter(([, value]) => value !== '')
   const explanation = await explainQuestion(c, Object.fromEntries(given))

@@ -1,7 +1,7 @@
 import type { RequestRow } from '../../../balancing/accounting/request-row.ts'
-import type { ExplainAnswer } from '../../pool/explain-answer-schema.ts'
 import type { PoolOverview } from '../../../balancing/operators/overview.ts'
 import { clientAnswer, groupAnswer } from '../../client-answers.ts'
+import type { ExplainAnswer } from '../../pool/explain-answer-schema.ts'
 import type { Sight } from '../feed.ts'
 import { ClientsTable, NewClientForm } from './clients-view.tsx'
 import { type ExplainFields, ExplainForm, ExplainResult } from './explain-view.tsx'

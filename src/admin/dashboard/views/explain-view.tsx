@@ -79,7 +79,8 @@ function Verdict({ explanation }: { explanation: ExplainAnswer }) {
   return (
     <>
       <b>{would === 'wait' ? 'It would wait for a key' : `It would be refused${why}`}</b>
-      {limit !== null && ` (${limit.limit ?? limit.period ?? limit.kind} of ${limit.owner ?? 'it'})`}
+      {limit !== null &&
+        ` (${limit.limit ?? limit.period ?? limit.kind} of ${limit.owner ?? 'it'})`}
       {retry_at !== null && (
         <>
           , until <Moment ms={Date.parse(retry_at)} mark="until" />
