@@ -1,4 +1,9 @@
-import { describe, expect, test } from 'vitest'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { Webhook } from 'standardwebhooks'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   journeyOf,
   keyOf,
@@ -123,18 +128,48 @@ describe('lookups', () => {
   test('tell when a key expires', async () => {
     const expiresAt = new Date(Date.now() + 3 * 24 * 60 * 60_000).toISOString()
     await upstream.control.patchKey('alpha', { expiresAt })
-    const gateway = await startGateway(upstream)
+    const { received, url } = await startReceiver()
+    const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
+    const ALERTS = JSON.stringify({ ops: { url, secret } })
+    const gateway = await startGateway(upstream, { secrets: { ALERTS } })
     await warmUp(gateway)
     const alpha = keyOf(await gateway.pool(), 'alpha')
     expect(alpha).toMatchObject({ expiresAtMs: Date.parse(expiresAt), expiresSoon: true })
-    const warnings = gateway.logs().filter(({ text }) => text.includes('key_expires_soon'))
-    expect(warnings).toHaveLength(1)
-    expect(JSON.parse(warnings[0]?.text ?? '{}')).toMatchObject({
-      key: 'alpha',
-      expires_at: expiresAt,
+    // The next request finds it out, and its Worker tells, by the alert and by one line in the log.
+    await until(
+      async () => {
+        await gateway.chat({})
+        return received.length
+      },
+      (count) => count > 0,
+    )
+    const [message] = received
+    expect(new Webhook(secret).verify(message?.body ?? '', message?.headers ?? {})).toMatchObject({
+      type: 'key_expires_soon.begin',
+      data: { alerts: [{ key: 'alpha', expires_at: expiresAt }] },
     })
+    const lines = gateway.logs().filter(({ text }) => text.includes('key_expires_soon'))
+    expect(lines.map(({ text }) => JSON.parse(text))).toMatchObject([
+      { alert: 'begin', key: 'alpha', expires_at: expiresAt },
+    ])
+    expect(JSON.stringify(gateway.logs())).not.toMatch(/whsec_|not-for-the-log/)
   })
 })
+
+/** Who is told of alerts, on this machine. */
+async function startReceiver() {
+  const received: { headers: Record<string, string>; body: string }[] = []
+  const server = createServer(async (request, response) => {
+    const body = await text(request)
+    received.push({ headers: request.headers as Record<string, string>, body })
+    response.writeHead(204).end()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  return { received, url: `http://127.0.0.1:${port}/not-for-the-log` }
+}
 
 describe('a key that was spent', () => {
   test('comes back by itself once it is topped up', async () => {

@@ -40,7 +40,9 @@ function outboxOf() {
       const messages = take(most).find(({ to: name }) => name === 'ops')?.messages ?? []
       const sent: string[] = []
       for (const { id, phase, event, alerts, missed } of messages) {
-        sent.push(`${phase} ${event} ${alerts.map(({ subject }) => subject).join(' ')}${missed > 0 ? ` (${missed} missed)` : ''}`)
+        sent.push(
+          `${phase} ${event} ${alerts.map(({ subject }) => subject).join(' ')}${missed > 0 ? ` (${missed} missed)` : ''}`,
+        )
         noteDelivery(outbox, { to: 'ops', id, kind, status }, moment())
         if (kind !== 'delivered') break
       }
@@ -104,11 +106,14 @@ describe('messages', () => {
   it('come in order, the end after its beginning, when a receiver that was down for ten minutes is up', () => {
     const { tell: told, send, wait, queued } = outboxOf()
     const tries: number[] = []
+    const meanwhile = new Map([
+      [100, [end('a')]],
+      [200, [begin('b')]],
+      [300, [begin('a')]],
+    ])
     told(begin('a'))
     for (let second = 0; second < 600; second += 5) {
-      if (second === 100) told(end('a'))
-      if (second === 200) told(begin('b'))
-      if (second === 300) told(begin('a'))
+      told(...(meanwhile.get(second) ?? []))
       const sent = send('failed', 503)
       if (sent.length > 0) tries.push(second)
       wait(5_000)
@@ -179,7 +184,11 @@ describe('messages', () => {
 
   it('cost nothing while there are none, and a report about one that is gone changes nothing', () => {
     const { outbox, take } = outboxOf()
-    noteDelivery(outbox, { to: 'ops', id: 'x', kind: 'failed', status: 1 }, { nowMs: 1, random: () => 0 })
+    noteDelivery(
+      outbox,
+      { to: 'ops', id: 'x', kind: 'failed', status: 1 },
+      { nowMs: 1, random: () => 0 },
+    )
     expect(take()).toEqual([])
     expect(outbox.changed.size).toBe(0)
   })

@@ -67,7 +67,9 @@ function watchedPool(
   const told: string[] = []
   const watch = () => {
     const step = { state: pool.state, nowMs: pool.now(), random: () => 0.5 }
-    const changes = watchForAlerts(step).map(({ phase, alert }) => `${phase} ${alert.event} ${alert.subject}`)
+    const changes = watchForAlerts(step).map(
+      ({ phase, alert }) => `${phase} ${alert.event} ${alert.subject}`,
+    )
     told.push(...changes)
     store(rows, pool.state.alerts)
     return changes
@@ -101,7 +103,9 @@ const REJECTED = {
 type Watched = ReturnType<typeof watchedPool>
 
 describe('what begins, begins once, and what ends, ends once', () => {
-  it.each<[string, string, (pool: Watched) => void, (pool: Watched) => void, Partial<AlertPolicy>?]>([
+  it.each<
+    [string, string, (pool: Watched) => void, (pool: Watched) => void, Partial<AlertPolicy>?]
+  >([
     [
       'a key that OpenRouter rejects',
       'key_rejected a',
@@ -305,69 +309,85 @@ const HISTORY = fc.array(
     afterMs: fc.integer({ min: 0, max: 200_000 }),
     restarts: fc.boolean(),
     /** Whether a Worker asks for messages, and what becomes of them. */
-    delivery: fc.constantFrom('none', 'delivered', 'failed', 'lost'),
+    delivery: fc.constantFrom<Delivering[]>('none', 'delivered', 'failed', 'lost'),
   }),
   { maxLength: 60 },
 )
 
 const INTERVAL_MS = 300_000
-const outboxPolicy = { to: TO_OPS }
+type Delivering = 'none' | 'delivered' | 'failed' | 'lost'
+
+/** Alerts whose causes a test chooses, with their rows, and a receiver. */
+class AlertHistory {
+  readonly told: string[] = []
+  readonly heard: string[] = []
+  readonly rows: Rows = { active: new Map(), messages: new Map() }
+  #alerts = createAlerts()
+  #nowMs = 1_000_000
+  readonly #lastThere = new Map<string, number>()
+  readonly #ids = new Set<string>()
+
+  step(there: readonly string[], afterMs: number, delivering: Delivering): void {
+    this.#nowMs += afterMs
+    const moment = this.#moment()
+    const causes = there.map((subject) => {
+      return { event: 'breaker_open', subject, facts: {} } as const
+    })
+    const changes = followCauses(this.#alerts, causes, INTERVAL_MS, this.#nowMs)
+    tell(this.#alerts.outbox, { to: TO_OPS }, changes, moment)
+    for (const { phase, alert } of changes) {
+      this.told.push(`${phase} ${alert.subject}`)
+      const goneMs = this.#nowMs - (this.#lastThere.get(alert.subject) ?? 0)
+      expect(phase === 'begin' ? there.includes(alert.subject) : goneMs >= INTERVAL_MS).toBe(true)
+    }
+    for (const subject of there) this.#lastThere.set(subject, this.#nowMs)
+    store(this.rows, this.#alerts)
+    if (delivering !== 'none') this.#deliver(delivering)
+    store(this.rows, this.#alerts)
+  }
+
+  restart(): void {
+    this.#alerts = restored(this.rows)
+  }
+
+  #moment() {
+    return { nowMs: this.#nowMs, random: () => 0.5 }
+  }
+
+  /** A Worker sends messages, up to the first that fails or of which its report is lost. */
+  #deliver(how: Exclude<Delivering, 'none'>): void {
+    const duties = takeAlertDuties(this.#alerts.outbox, 2, this.#nowMs)
+    for (const { to, messages } of duties) {
+      const sent = how === 'delivered' ? messages : messages.slice(0, 1)
+      for (const message of sent) {
+        if (how !== 'failed') this.#hear(message)
+        if (how === 'lost') continue
+        const report = { to, id: message.id, kind: how, status: 200 }
+        noteDelivery(this.#alerts.outbox, report, this.#moment())
+      }
+    }
+  }
+
+  /** A receiver drops a twin by its id. */
+  #hear({ id, phase, alerts }: AlertMessage): void {
+    if (this.#ids.has(id)) return
+    this.#ids.add(id)
+    this.heard.push(...alerts.map(({ subject }) => `${phase} ${subject}`))
+  }
+}
 
 describe('any history', () => {
   it('begins and ends each alert in turn, and an address hears just that, in order', () => {
     fc.assert(
       fc.property(HISTORY, (steps) => {
-        let alerts = createAlerts()
-        const rows: Rows = { active: new Map(), messages: new Map() }
-        const told: string[] = []
-        const heard: string[] = []
-        const lastThere = new Map<string, number>()
-        const ids = new Set<string>()
-        let nowMs = 1_000_000
-        const random = () => 0.5
-        const hear = ({ id, phase, alerts: about }: AlertMessage) => {
-          // A receiver drops a twin by its id.
-          if (ids.has(id)) return
-          ids.add(id)
-          heard.push(...about.map(({ subject }) => `${phase} ${subject}`))
-        }
-        const deliver = (how: string) => {
-          for (const { to, messages } of takeAlertDuties(alerts.outbox, 2, nowMs)) {
-            for (const message of messages) {
-              if (how !== 'failed') hear(message)
-              if (how === 'lost') break
-              const report = { to, id: message.id, kind: how as 'delivered', status: 200 }
-              noteDelivery(alerts.outbox, report, { nowMs, random })
-              if (how === 'failed') break
-            }
-          }
-        }
-        const step = (there: readonly string[]) => {
-          const causes = there.map((subject) => ({ event: 'breaker_open', subject, facts: {} }) as const)
-          const changes = followCauses(alerts, causes, INTERVAL_MS, nowMs)
-          tell(alerts.outbox, outboxPolicy, changes, { nowMs, random })
-          for (const { phase, alert } of changes) {
-            told.push(`${phase} ${alert.subject}`)
-            if (phase === 'begin') expect(there).toContain(alert.subject)
-            else expect(nowMs - (lastThere.get(alert.subject) ?? 0)).toBeGreaterThanOrEqual(INTERVAL_MS)
-          }
-          for (const subject of there) lastThere.set(subject, nowMs)
-          store(rows, alerts)
-        }
+        const history = new AlertHistory()
         for (const { there, afterMs, restarts, delivery } of steps) {
-          nowMs += afterMs
-          step(there)
-          if (delivery !== 'none') deliver(delivery)
-          store(rows, alerts)
-          if (restarts) alerts = restored(rows)
+          history.step(there, afterMs, delivery)
+          if (restarts) history.restart()
         }
         // In the end all causes are gone, and the receiver is up.
-        for (let i = 0; i < 200; i++) {
-          nowMs += 3 * HOUR
-          step([])
-          deliver('delivered')
-          store(rows, alerts)
-        }
+        for (let i = 0; i < 200; i++) history.step([], 3 * HOUR, 'delivered')
+        const { told, heard, rows } = history
         for (const subject of ['x', 'y', 'z']) {
           const of = (lines: readonly string[]) => lines.filter((line) => line.endsWith(subject))
           const phases = of(told).map((line) => line.split(' ')[0])

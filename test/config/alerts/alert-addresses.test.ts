@@ -16,7 +16,11 @@ describe('ALERTS', () => {
     const read = await configOf(
       alerts({
         ops: { url: URL_, secret: SECRET },
-        'team-b': { url: 'https://discord.com/api/webhooks/1/x', secret: [OTHER, SECRET], format: 'discord' },
+        'team-b': {
+          url: 'https://discord.com/api/webhooks/1/x',
+          secret: [OTHER, SECRET],
+          format: 'discord',
+        },
       }),
     )
     expect(read.alertAddresses).toEqual([
@@ -47,27 +51,53 @@ describe('ALERTS', () => {
     ...['0.0.0.0', '198.18.0.1', '224.0.0.1', '255.255.255.255', '192.0.2.1', '203.0.113.9'],
     // The same in other ways of writing.
     ...['0xa9fea9fe', '2852039166', '0251.0376.0251.0376', '0x0a.1', '10.1', '192.168.257'],
-    ...['[fd00::1]', '[fe80::1]', '[::]', '[::ffff:8.8.8.8]', '[::ffff:a9fe:a9fe]', '[64:ff9b::a00:1]'],
+    ...[
+      '[fd00::1]',
+      '[fe80::1]',
+      '[::]',
+      '[::ffff:8.8.8.8]',
+      '[::ffff:a9fe:a9fe]',
+      '[64:ff9b::a00:1]',
+    ],
     ...['[2002:0a00:0001::]', '[ff02::1]', '[2001:db8::1]', '[fec0::1]', '[::8.8.8.8]'],
-    ...['metadata.google.internal', 'printer.local', 'intranet', 'x.localhost', 'nas.lan', 'a.local.'],
+    ...[
+      'metadata.google.internal',
+      'printer.local',
+      'intranet',
+      'x.localhost',
+      'nas.lan',
+      'a.local.',
+    ],
   ])('does not send to %s', async (host) => {
     expect(await faultsOf(one({ url: `https://${host}/hook` }))).toEqual([
       'ALERTS.ops.url: must be a host of the public internet, and not an address or a name of a private network',
     ])
   })
 
-  it.each(['example.com', 'example.com.', '8.8.8.8', '172.32.0.1', '[2606:4700::1111]', 'internal.example.com'])(
-    'sends to %s',
-    async (host) => {
-      expect(await faultsOf(one({ url: `https://${host}/hook` }))).toEqual([])
-    },
-  )
+  it.each([
+    'example.com',
+    'example.com.',
+    '8.8.8.8',
+    '172.32.0.1',
+    '[2606:4700::1111]',
+    'internal.example.com',
+  ])('sends to %s', async (host) => {
+    expect(await faultsOf(one({ url: `https://${host}/hook` }))).toEqual([])
+  })
 
   it.each<[string, object, string]>([
     ['no secret', { secret: undefined }, '.secret[0]: must be whsec_'],
     ['a secret without its prefix', { secret: SECRET.slice(6) }, '.secret[0]: must be whsec_'],
-    ['a short secret', { secret: `whsec_${Buffer.alloc(23).toString('base64')}` }, '.secret[0]: must'],
-    ['a long secret', { secret: `whsec_${Buffer.alloc(65).toString('base64')}` }, '.secret[0]: must'],
+    [
+      'a short secret',
+      { secret: `whsec_${Buffer.alloc(23).toString('base64')}` },
+      '.secret[0]: must',
+    ],
+    [
+      'a long secret',
+      { secret: `whsec_${Buffer.alloc(65).toString('base64')}` },
+      '.secret[0]: must',
+    ],
     ['a secret that is no base64', { secret: 'whsec_____' }, '.secret[0]: must be whsec_'],
     ['one bad secret of two', { secret: [SECRET, 'x'] }, '.secret[1]: must be whsec_'],
     ['no secret in the list', { secret: [] }, '.secret: must have at least one secret'],
@@ -76,8 +106,16 @@ describe('ALERTS', () => {
     ['a relative URL', { url: '/hook' }, '.url: must be an absolute URL'],
     ['plain http', { url: 'http://example.com' }, '.url: must start with https:'],
     ['another scheme', { url: 'ftp://example.com' }, '.url: must start with https:'],
-    ['a name and a password', { url: 'https://me:pass@example.com' }, '.url: must not contain credentials'],
-    ['an unknown form', { format: 'teams' }, '.format: must be one of "standard", "slack", "discord"'],
+    [
+      'a name and a password',
+      { url: 'https://me:pass@example.com' },
+      '.url: must not contain credentials',
+    ],
+    [
+      'an unknown form',
+      { format: 'teams' },
+      '.format: must be one of "standard", "slack", "discord"',
+    ],
     ['an unknown field', { secrets: SECRET }, '.secrets: unknown field; did you mean "secret"?'],
   ])('refuses %s', async (_, changes, fault) => {
     const faults = await faultsOf(one(changes))
@@ -110,7 +148,10 @@ describe('ALERTS', () => {
 })
 
 describe('POLICY.alerts', () => {
-  const both = alerts({ slack: { url: URL_, secret: SECRET }, pager: { url: URL_, secret: SECRET } })
+  const both = alerts({
+    slack: { url: URL_, secret: SECRET },
+    pager: { url: URL_, secret: SECRET },
+  })
   const toOf = async (to: unknown) => {
     const { policy } = await configOf({ ...both, POLICY: { alerts: { to } } })
     return policy.alerts.to
@@ -142,9 +183,17 @@ describe('POLICY.alerts', () => {
       'POLICY.alerts.to.slack[0]: is no event, given "key_reject"; did you mean "key_rejected"?',
     ],
     ['no events', { to: { slack: [] } }, 'POLICY.alerts.to.slack: must be a list of 1 to'],
-    ['an event twice', { to: { slack: ['*', '*'] } }, 'POLICY.alerts.to.slack[1]: must not occur twice'],
+    [
+      'an event twice',
+      { to: { slack: ['*', '*'] } },
+      'POLICY.alerts.to.slack[1]: must not occur twice',
+    ],
     ['no table', { to: ['slack'] }, 'POLICY.alerts.to: must be a table of names of ALERTS'],
-    ['a short interval', { interval_s: 59 }, 'POLICY.alerts.interval_s: must be a number from 60 to'],
+    [
+      'a short interval',
+      { interval_s: 59 },
+      'POLICY.alerts.interval_s: must be a number from 60 to',
+    ],
     [
       'an unknown field',
       { interval: 300 },
