@@ -93,6 +93,10 @@ export class KeyPool extends DurableObject<Env> {
     return this.#open().overview()
   }
 
+  readings(): PoolReadings {
+    return this.#open().readings()
+  }
+
   requests(query: RequestsQuery): RequestsReply {
     return this.#open().requests(query)
   }
@@ -103,10 +107,6 @@ export class KeyPool extends DurableObject<Env> {
 
   usage(query: UsageQuery): UsageReply {
     return this.#open().usage(query)
-  }
-
-  readings(): PoolReadings {
-    return this.#open().readings()
   }
 
   health(): HealthReply {

@@ -244,6 +244,13 @@ export class PoolHost {
     return overview(this.#pool, nowMs)
   }
 
+  /** What metrics are made of. */
+  readings(): PoolReadings {
+    const nowMs = this.#ports.nowMs()
+    this.#serve(nowMs)
+    return readings(this.#pool, nowMs)
+  }
+
   /** The last requests that have ended. */
   requests(query: RequestsQuery): RequestsReply {
     return this.#history.requests(query)
@@ -257,13 +264,6 @@ export class PoolHost {
   /** What was booked on some days. */
   usage(query: UsageQuery): UsageReply {
     return this.#history.usage(query, this.#ports.nowMs())
-  }
-
-  /** What metrics are made of. */
-  readings(): PoolReadings {
-    const nowMs = this.#ports.nowMs()
-    this.#serve(nowMs)
-    return readings(this.#pool, nowMs)
   }
 
   /** Two numbers of the pool, for anybody: it costs next to nothing and changes nothing. */

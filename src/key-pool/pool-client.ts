@@ -53,14 +53,14 @@ export interface PoolClient {
   spending(clientId: ClientId): Promise<PoolAnswer<Spending>>
   keyForGeneration(id: string, clientId: ClientId): Promise<PoolAnswer<KeyId | null>>
   snapshot(): Promise<PoolAnswer<PoolSnapshot>>
+  /** What metrics are made of. Unavailable also from an object of an earlier release. */
+  readings(): Promise<PoolAnswer<PoolReadings>>
   /** The last requests. Unavailable, as the next two, from an object of an earlier release. */
   requests(query: RequestsQuery): Promise<PoolAnswer<RequestsReply>>
   /** The last hour, by minutes. */
   history(query: HistoryQuery): Promise<PoolAnswer<HistoryReply>>
   /** What was booked on some days. */
   usage(query: UsageQuery): Promise<PoolAnswer<UsageReply>>
-  /** What metrics are made of. Unavailable also from an object of an earlier release. */
-  readings(): Promise<PoolAnswer<PoolReadings>>
   health(): Promise<PoolAnswer<HealthReply>>
   /** Unavailable also from an object of the first release, which hands out duties only in replies. */
   duties(request: DutiesRequest): Promise<PoolAnswer<DutiesReply>>

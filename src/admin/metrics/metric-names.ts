@@ -7,6 +7,7 @@ export interface Metric {
 
 const gauge = (name: string, help: string): Metric => ({ name, type: 'gauge', help })
 const counter = (name: string, help: string): Metric => ({ name, type: 'counter', help })
+const histogram = (name: string, help: string): Metric => ({ name, type: 'histogram', help })
 
 /**
  * All metrics, in the order in which they are told. A name is a promise: dashboards and alert rules of
@@ -64,6 +65,14 @@ export const METRICS = {
   faults: counter(
     'switchyard_attempt_faults_total',
     'Failed attempts of a key by whose fault it was.',
+  ),
+  answerTime: histogram(
+    'gen_ai_client_operation_duration_seconds',
+    'From the call to the end of a good answer.',
+  ),
+  firstOutput: histogram(
+    'gen_ai_client_operation_time_to_first_chunk_seconds',
+    'From the call to the first output, or to the timeout that ended the attempt.',
   ),
   keyTokens: counter(
     'switchyard_key_tokens_total',

@@ -22,5 +22,6 @@ export async function metrics(c: Context<HttpEnvironment>): Promise<Response> {
     exposition.add(METRICS.up, true)
     exposition.add(METRICS.usable, ring.size)
   }
-  return new Response(exposition.text(), { headers: { 'content-type': CONTENT_TYPE } })
+  const headers = { 'content-type': CONTENT_TYPE, 'cache-control': 'no-store' }
+  return new Response(exposition.text(), { headers })
 }

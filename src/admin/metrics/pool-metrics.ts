@@ -1,4 +1,5 @@
 import { addCounters, type Counters, createCounters } from '../../balancing/accounting/ledger.ts'
+import { BUCKETS_MS, type TimeHistogram } from '../../balancing/accounting/time-histogram.ts'
 import type { CountedUnder, PoolReadings } from '../../balancing/readings/pool-readings.ts'
 import type { BudgetSnapshot, KeySnapshot, PoolSnapshot } from '../../balancing/snapshot.ts'
 import type { Exposition } from './exposition.ts'
@@ -58,6 +59,23 @@ function tellKey(exposition: Exposition, key: KeySnapshot): void {
   for (const [fault, count] of Object.entries(total.faults)) {
     add(METRICS.faults, count, { ...labels, fault })
   }
+  tellTimes(exposition, METRICS.answerTime, key.times.answer, labels)
+  tellTimes(exposition, METRICS.firstOutput, key.times.firstOutput, labels)
+}
+
+/** The provider of OpenTelemetry's conventions: it is OpenRouter whom the gateway calls. */
+const PROVIDER = { gen_ai_provider_name: 'openrouter' }
+
+const BOUNDS_S = BUCKETS_MS.map((ms) => ms / 1000)
+
+function tellTimes(
+  { addHistogram }: Exposition,
+  metric: Metric,
+  { counts, sumMs }: TimeHistogram,
+  labels: Readonly<Record<string, string>>,
+): void {
+  const histogram = { bounds: BOUNDS_S, counts, sum: sumMs / 1000 }
+  addHistogram(metric, histogram, { ...labels, ...PROVIDER })
 }
 
 interface CounterMetrics {
