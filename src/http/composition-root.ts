@@ -1,5 +1,11 @@
 import { type Caller, callerOf } from '../balancing/clients/caller.ts'
-import { type Config, type ConfigResult, mayMakeClients, poolConfig, readConfig } from '../config/config.ts'
+import {
+  type Config,
+  type ConfigResult,
+  mayMakeClients,
+  poolConfig,
+  readConfig,
+} from '../config/config.ts'
 import { type AlertDelivery, createAlertDelivery } from '../gateway/alerts/alert-delivery.ts'
 import { createSecretRedaction, type SecretRedaction } from '../gateway/answers/secret-redaction.ts'
 import { ByteBudget, ISOLATE_BYTES } from '../gateway/byte-budget.ts'

@@ -29,7 +29,8 @@ try {
     await page.getByText('live', { exact: true }).waitFor()
     await page.screenshot({ path: join(folder, name) })
     console.log(`docs/${name}`)
-    if (process.argv[2]) await page.screenshot({ path: join(folder, `full-${name}`), fullPage: true })
+    if (process.argv[2])
+      await page.screenshot({ path: join(folder, `full-${name}`), fullPage: true })
     await page.close()
   }
   await browser.close()
