@@ -5,6 +5,7 @@ import { boundedBody } from './admin/admin-request.ts'
 import { alertRoutes } from './admin/alerts/alert-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
 import { events, pageRoutes } from './admin/dashboard/page-routes.ts'
+import { historyRoutes } from './admin/history/history-routes.ts'
 import { metrics } from './admin/metrics/metrics-route.ts'
 import { poolRoutes } from './admin/pool/pool-routes.ts'
 import { privateHeaders } from './admin/private-headers.ts'
@@ -44,6 +45,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.route('/admin/api', clientRoutes())
   app.get('/admin/api/events', events)
   app.route('/admin', pageRoutes())
+  app.route('/admin/api', historyRoutes())
   app.route('/admin/api', poolRoutes())
   app.route('/admin/api', alertRoutes())
   for (const prefix of PREFIXES) {

@@ -51,6 +51,7 @@ describe('rooms', () => {
     'balancing/accounting': [
       ...['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health', 'balancing/limits'],
     ],
+    'balancing/batches': ['balancing/limits'],
     'balancing/serving': ['balancing/*'],
     'balancing/queue': ['balancing/*'],
     'balancing/readings': ['balancing/*'],
@@ -116,6 +117,16 @@ describe('rooms', () => {
     'admin/dashboard': [
       ...['balancing/*', 'config', 'gateway/*', 'http', 'key-pool/*', 'hono'],
       ...['admin', 'admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
+    ],
+    'admin/history': [
+      'admin/admin-request.ts',
+      'admin/client-answers.ts',
+      'balancing/*',
+      'config',
+      'http',
+      'key-pool/history',
+      'hono',
+      'zod',
     ],
     'admin/dashboard/views': [
       ...['balancing/*', 'key-pool/*', 'admin', 'admin/pool', 'admin/dashboard/feed.ts', 'hono'],

@@ -136,7 +136,7 @@ export const STORED_FIELDS = {
       'id',
       'ignored',
     ],
-    ...['isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer', 'limitUsd'],
+    ...['isBatch', 'isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer', 'limitUsd'],
     ...['lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'minute', 'model', 'models', 'monthUsd'],
     ...[
       'panic',
@@ -187,6 +187,7 @@ export const REASON_NAMES = [
     'too_large_for_account',
   ],
   ...['budget_layer_spent', 'free_tier_spent', 'provider_key_failed'],
+  'kept_for_interactive',
 ] as const
 
 export const ERROR_NAMES = [

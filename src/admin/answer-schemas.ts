@@ -34,6 +34,7 @@ const shared = {
   id: z.string(),
   source: z.enum(['configured', 'made']),
   created_at: z.nullable(z.string()),
+  shadows_made: z.boolean(),
   rpm: z.nullable(z.number()),
   tpm: z.nullable(z.number()),
   rpd: z.nullable(z.number()),

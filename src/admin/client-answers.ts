@@ -1,5 +1,5 @@
 import { type BudgetTerms, usdOf } from '../balancing/clients/budget.ts'
-import type { Permissions, Source } from '../balancing/clients/clients.ts'
+import type { Permissions } from '../balancing/clients/clients.ts'
 import type { QuotaTerms, QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientView, GroupView } from '../balancing/clients/registry.ts'
 import type { KeySelector } from '../balancing/routes.ts'
@@ -11,9 +11,10 @@ export const isoTime = (ms: number): string => new Date(ms).toISOString()
 export const isoTimeOrNull = (ms: number | null): string | null =>
   ms === null ? null : isoTime(ms)
 
-export function clientAnswer({ terms, source, tokens, used }: ClientView): ClientAnswer {
+export function clientAnswer(client: ClientView): ClientAnswer {
+  const { terms, tokens } = client
   return {
-    ...sharedOf(terms, source, used),
+    ...sharedOf(client),
     id: terms.id,
     group: terms.groupId,
     tokens: tokens.map(({ createdAtMs, expiresAtMs }) => {
@@ -22,14 +23,22 @@ export function clientAnswer({ terms, source, tokens, used }: ClientView): Clien
   }
 }
 
-export function groupAnswer({ terms, source, used }: GroupView): GroupAnswer {
-  return { ...sharedOf(terms, source, used), id: terms.id }
+export function groupAnswer(group: GroupView): GroupAnswer {
+  return { ...sharedOf(group), id: group.terms.id }
 }
 
-function sharedOf(terms: QuotaTerms & Permissions, source: Source, used: QuotaView) {
+function sharedOf({
+  terms,
+  source,
+  shadowsMade,
+  used,
+}: Pick<ClientView | GroupView, 'source' | 'shadowsMade' | 'used'> & {
+  readonly terms: QuotaTerms & Permissions
+}) {
   return {
     source: source.kind === 'configured' ? ('configured' as const) : ('made' as const),
     created_at: source.kind === 'configured' ? null : isoTime(source.createdAtMs),
+    shadows_made: shadowsMade,
     rpm: terms.rpm,
     tpm: terms.tpm,
     rpd: terms.rpd,

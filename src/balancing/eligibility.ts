@@ -1,5 +1,6 @@
 import { creditAsOf, spendableUsd } from './accounting/credit.ts'
 import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
+import { batchWindowsAtMs, hasBatchRoom, leasesOfShare } from './batches/batch-share.ts'
 import { type Bench, isActive, mayEndByLookup, reportedReason } from './health/bench.ts'
 import { asOf } from './health/circuit-breaker.ts'
 import { haltReason } from './health/halt.ts'
@@ -24,6 +25,16 @@ export interface Requirements {
   readonly clientKeys?: KeysOfClient
   /** Keys whose tokens an earlier request waits for. This request may not use them. */
   readonly claimedKeys: Claims
+  /** Absent for an interactive request. */
+  readonly batch?: BatchTerms | undefined
+}
+
+/** What a batch's request may have of a key. */
+export interface BatchTerms {
+  /** Of each limit of a key: 0 to 1. */
+  readonly share: number
+  /** Before this moment, in epoch milliseconds, it is no key's probe: interactive requests are. */
+  readonly probesFromMs: number
 }
 
 /** Says of which keys an earlier request waits for the tokens. */
@@ -226,6 +237,38 @@ export function loadExclusions(
   return exclusions.length === 0 ? NONE : exclusions
 }
 
+/** Whether a key is kept for interactive requests, so that a batch's request may not use it now. */
+function isKept(
+  key: KeyState,
+  { batch, tokens }: Pick<Requirements, 'batch' | 'tokens'>,
+  nowMs: number,
+): boolean {
+  if (batch === undefined) return false
+  if (nowMs < key.batch.yieldsUntilMs || !hasBatchRoom(key, batch.share, tokens, nowMs)) return true
+  return nowMs < batch.probesFromMs && key.breaker.kind !== 'closed'
+}
+
+/** Why a key is kept for interactive requests, and until when: as `isKept`, at length. */
+function keptExclusions(
+  key: KeyState,
+  { batch, tokens }: Requirements,
+  nowMs: number,
+): readonly Exclusion[] {
+  if (batch === undefined || !isKept(key, { batch, tokens }, nowMs)) return NONE
+  const { share, probesFromMs } = batch
+  const { inFlight, yieldsUntilMs } = key.batch
+  const exclusions: Exclusion[] = []
+  const kept = (untilMs: number | null) => exclusions.push(until('kept_for_interactive', untilMs))
+  if (nowMs < yieldsUntilMs) kept(yieldsUntilMs)
+  if (inFlight >= leasesOfShare(key.config.maxConcurrent, share)) {
+    exclusions.push(busy('kept_for_interactive', key, nowMs))
+  }
+  const roomAtMs = batchWindowsAtMs(key, share, tokens, nowMs)
+  if (roomAtMs !== nowMs) kept(roomAtMs)
+  if (nowMs < probesFromMs && key.breaker.kind !== 'closed') kept(probesFromMs)
+  return exclusions
+}
+
 function requestExclusions(
   key: KeyState,
   request: Requirements,
@@ -255,12 +298,13 @@ function isForClient(
   return clientKeys.every((list) => list.some((selector) => selects(selector, key)))
 }
 
-/** Whether the request's own way, or a claim of an earlier request, excludes a key. */
-export function isTaken(key: KeyState, request: Requirements): boolean {
+/** Whether the request's own way, its class, or a claim of an earlier request excludes a key. */
+export function isTaken(key: KeyState, request: Requirements, nowMs: number): boolean {
   return (
     isTried(key, request) ||
     request.claimedKeys.has(key.id) ||
-    !isForClient(key, request.clientKeys)
+    !isForClient(key, request.clientKeys) ||
+    isKept(key, request, nowMs)
   )
 }
 
@@ -269,7 +313,8 @@ export function isPersonal(request: Requirements): boolean {
   const { triedKeys, excludedAccounts, claimedKeys, clientKeys } = request
   return (
     triedKeys.length + excludedAccounts.length + claimedKeys.size > 0 ||
-    (clientKeys !== undefined && clientKeys.length > 0)
+    (clientKeys !== undefined && clientKeys.length > 0) ||
+    request.batch !== undefined
   )
 }
 
@@ -290,7 +335,9 @@ export function exclusionsOf(
   const breaker = ignoresBreakers ? NONE : breakerExclusions(key, nowMs)
   const load = loadExclusions(state, key, requirements.tokens, nowMs)
   const claim = requirements.claimedKeys.has(key.id) ? [busy('at_tpm', key, nowMs)] : NONE
-  return exclusions.length + request.length + breaker.length + load.length + claim.length === 0
+  const kept = keptExclusions(key, requirements, nowMs)
+  const count = exclusions.length + request.length + breaker.length + load.length
+  return count + claim.length + kept.length === 0
     ? NONE
-    : [...exclusions, ...request, ...breaker, ...load, ...claim]
+    : [...exclusions, ...request, ...breaker, ...load, ...claim, ...kept]
 }

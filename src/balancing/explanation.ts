@@ -19,6 +19,7 @@ import type { Affinity } from './routes.ts'
 import {
   choiceOf,
   clearsAtMs,
+  memoryFor,
   type NoCandidate,
   noCandidate,
   requirementsOf,
@@ -31,7 +32,10 @@ import type { Choice, Strategy } from './strategies/strategy.ts'
 import { STRATEGIES, type StrategyName } from './strategies/strategy-registry.ts'
 
 /** A request of which an operator asks how it would be decided. */
-export type Question = Pick<LeaseRequest, 'asked' | 'models' | 'affinity' | 'tokens' | 'size'> & {
+export type Question = Pick<
+  LeaseRequest,
+  'asked' | 'models' | 'affinity' | 'tokens' | 'size' | 'class'
+> & {
   /** Whose request it is. Absent for anybody: then no client's limits and part of the pool count. */
   readonly clientId?: ClientId
 }
@@ -96,7 +100,8 @@ export function explain(
   const selected = selectModel(step, route, request, state.queue.claims)
   const isServed = selected.kind === 'served'
   // A strategy changes its memory when it chooses: this one changes a copy.
-  const memory = { ...route.memory, smoothedWeights: [...route.memory.smoothedWeights] }
+  const known = memoryFor(route, request)
+  const memory = { ...known, smoothedWeights: [...known.smoothedWeights] }
   const model = isServed ? selected.model : request.models[0]
   const filtered = filterKeys(step, route, requirementsOf(step, request, model, state.queue.claims))
   const { strategy, affinity } = route.config
@@ -176,7 +181,7 @@ function explainKey(
 const NOBODY = clientId('explain anybody')
 
 function leaseRequestOf(
-  { asked, models, affinity, tokens, size, clientId: of }: Question,
+  { asked, models, affinity, tokens, size, clientId: of, ...question }: Question,
   waitMs: number,
 ): LeaseRequest {
   return {
@@ -187,6 +192,7 @@ function leaseRequestOf(
     affinity,
     tokens,
     ...(size === undefined ? {} : { size }),
+    ...(question.class === undefined ? {} : { class: question.class }),
     triedKeys: [],
     excludedAccounts: [],
     attempt: 'first',

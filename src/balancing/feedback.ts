@@ -2,6 +2,7 @@ import { afterSpending } from './accounting/credit.ts'
 import { addSpend } from './accounting/max-spend.ts'
 import { afterCost } from './accounting/spend-rate.ts'
 import { noteUnknownError } from './alerts/alerts.ts'
+import { giveBackBatch } from './batches/batch-share.ts'
 import { benchOf, isActive, withoutRejection } from './health/bench.ts'
 import {
   afterFailure,
@@ -20,7 +21,7 @@ import { giveBackCharge } from './limits/charge.ts'
 import type { RunningLease } from './limits/leases.ts'
 import { deposit, withdraw } from './limits/retry-budget.ts'
 import { noteSize } from './limits/size-note.ts'
-import { giveBack, take } from './limits/sliding-window.ts'
+import { giveBack, type SlidingWindow, take } from './limits/sliding-window.ts'
 import { type KeyState, type PoolState, type Step, setLookup } from './pool-state.ts'
 import { applyBench, benchModel, isStoredModel, WAVE_TERM } from './serving/bench-feedback.ts'
 import {
@@ -101,9 +102,11 @@ function learnSize(attempt: EndedAttempt, settlement: Settlement, nowMs: number)
 export function undoLease({ state, nowMs }: Step, key: KeyState, lease: RunningLease): void {
   key.breaker = afterNothing(key.breaker, lease.id)
   giveBackCharge(key, lease.tokens, lease.chargedAtMs, nowMs)
+  if (lease.isBatch) giveBackBatch(key, lease.tokens, lease.chargedAtMs, nowMs)
   const budgeted = { model: lease.model, policy: state.policy.retryBudget }
-  if (lease.attempt === 'first') deposit(state.retryBudget, budgeted, nowMs, -1)
-  if (lease.attempt === 'retry') withdraw(state.retryBudget, budgeted, nowMs, -1)
+  const retryBudget = lease.isBatch ? state.batches.retryBudget : state.retryBudget
+  if (lease.attempt === 'first') deposit(retryBudget, budgeted, nowMs, -1)
+  if (lease.attempt === 'retry') withdraw(retryBudget, budgeted, nowMs, -1)
 }
 
 /** A success ends a model's bench, and clears it of its failures. */
@@ -160,7 +163,11 @@ function correctTokens(
   if (key.tpm === null) return
   const used = tokensUsed(settlement)
   if (used === null) return
-  const { window } = key.tpm
+  correct(key.tpm.window, lease, used, nowMs)
+  if (lease.isBatch) correct(key.batch.tpm, lease, used, nowMs)
+}
+
+function correct(window: SlidingWindow, lease: RunningLease, used: number, nowMs: number): void {
   if (used > lease.tokens) take(window, used - lease.tokens, nowMs)
   else giveBack(window, lease.tokens - used, lease.chargedAtMs, nowMs)
 }

@@ -30,8 +30,9 @@ function moveToAccount(state: PoolState, key: KeyState, nowMs: number): void {
   if (from.id === ownAccount(key.id)) merge(from, into, nowMs)
   key.account = into
   lookAgainAtSisters(state, key)
-  from.load.inFlight -= key.inFlight
-  into.load.inFlight += key.inFlight
+  const interactive = key.inFlight - key.batch.inFlight
+  from.load.inFlight -= interactive
+  into.load.inFlight += interactive
   into.keyCount += 1
   from.keyCount -= 1
   if (from.keyCount === 0) state.accounts.delete(from.id)

@@ -4,6 +4,12 @@ import type { NonEmpty } from './non-empty.ts'
 import type { ReasonCounts } from './reasons.ts'
 import type { HeldOfBudgets } from './settlement.ts'
 
+/**
+ * A request of a batch takes only what interactive requests leave: see batches/batch-share.ts. Any other
+ * word, or none, is an interactive request.
+ */
+export type RequestClass = 'batch'
+
 /** What a journey asks of the pool for one attempt. */
 export interface LeaseRequest {
   /** Created by the Worker. A repeated request with the same id is granted only once. */
@@ -48,6 +54,13 @@ export interface LeaseRequest {
    * release does not: its lease is held for its whole term.
    */
   readonly isolate?: IsolateId
+  /** Absent for an interactive request. */
+  readonly class?: RequestClass
+}
+
+/** Whether a request, or what is told of one, belongs to a batch. */
+export function isOfBatch(request: { readonly class?: RequestClass }): boolean {
+  return request.class === 'batch'
 }
 
 /**

@@ -1,6 +1,6 @@
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
 import { createDays, type Days } from './accounting/day-usage.ts'
-import type { DayOfSpending, Drift } from './accounting/drift.ts'
+import type { DayOfSpending } from './accounting/drift.ts'
 import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
 import { createSpend, type KeySpend, type MaxSpend } from './accounting/max-spend.ts'
@@ -13,6 +13,8 @@ import { accountsOf, type CandidateAccounts } from './affinity/candidate-account
 import { hash32, type RendezvousNode } from './affinity/rendezvous-hash.ts'
 import type { AlertPolicy } from './alerts/alert-policy.ts'
 import { type Alerts, createAlerts } from './alerts/alerts.ts'
+import { type BatchUse, createBatchUse } from './batches/batch-share.ts'
+import { type Batches, createBatches } from './batches/batches.ts'
 import type { ThresholdPassed } from './clients/charge-settling.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
 import { type AccountState, type BudgetGroup, createAccount, ownAccount } from './health/account.ts'
@@ -23,11 +25,10 @@ import type { Halt } from './health/halt.ts'
 import { dueAtMs, type LookupState, NEVER_LOOKED_UP } from './health/lookup-duty.ts'
 import { createRejectionWave, type RejectionWave } from './health/rejection-wave.ts'
 import type { Reset } from './health/reset.ts'
-import type { AccountId, ClientId, GroupId, KeyId, ModelId } from './ids.ts'
+import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { createIsolates, type Isolates } from './limits/isolates.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
 import { createMeter } from './limits/meter.ts'
-import type { QuotaOwner } from './limits/quota-charge.ts'
 import { lookAgain, NOT_READY, type Readiness } from './limits/readiness.ts'
 import {
   createRetryBudget,
@@ -39,6 +40,7 @@ import type { NonEmpty } from './non-empty.ts'
 import { type Audit, createAudit } from './operators/audit.ts'
 import { createQueue, type WaitingQueue } from './queue/waiting-queue.ts'
 import type { Random } from './random.ts'
+import { type Changes, createChanges } from './records/changes.ts'
 import { type RouteConfig, selects } from './routes.ts'
 import type { PeakEwma } from './strategies/peak-ewma.ts'
 import { type Candidate, createMemory, type Memory } from './strategies/strategy.ts'
@@ -71,6 +73,8 @@ export interface PoolPolicy {
   readonly credit: { readonly refreshMs: number; readonly thresholdUsd: number }
   readonly queue: { readonly maxWaiting: number; readonly maxWaitMs: number }
   readonly alerts: AlertPolicy
+  /** How much of each key's limits batches may take: 0 to 1. */
+  readonly batch: { readonly share: number }
 }
 
 export interface PoolConfig {
@@ -93,6 +97,7 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   workspace: BudgetGroup | null
   inFlight: number
   lastTurn: number
+  batch: BatchUse
   share: number
   breaker: Breaker
   bench: Bench | null
@@ -136,6 +141,7 @@ export interface RouteState {
   readonly config: RouteConfig
   readonly models: RouteConfig['models']
   readonly memory: Memory
+  readonly batchMemory: Memory
   /** The keys that the route selects. Null until they are needed, and after accounts changed. */
   members: readonly KeyState[] | null
   /** The members by account. Null until they are needed, and after accounts changed. */
@@ -146,24 +152,6 @@ export interface RouteState {
 export interface OwnerState {
   readonly keys: Set<KeyState>
   readonly configured: Set<AccountId>
-}
-
-/** Which records must be stored before the pool answers the step that changed them. */
-export interface Changes {
-  readonly keys: Set<KeyId>
-  /** Accounts, and groups of keys that a budget covers. */
-  readonly accounts: Set<AccountId>
-  readonly spends: Set<KeyId>
-  /** Clients and groups whose budgets have to be written. */
-  readonly budgets: Set<QuotaOwner>
-  /** Clients and groups that were made, changed or removed at run time. */
-  readonly clients: Set<ClientId>
-  readonly groups: Set<GroupId>
-  /** Budgets that have passed a share of what they pay for, and of which nobody was told yet. */
-  thresholds: ThresholdPassed[]
-  /** Days on which a key spent another sum at OpenRouter than here, and of which nobody was told yet. */
-  drifts: Drift[]
-  models: boolean
 }
 
 /** The whole pool as plain data. Only the functions of this folder change it. */
@@ -192,6 +180,7 @@ export interface PoolState {
   readonly queue: WaitingQueue
   readonly affinities: Affinities
   readonly retryBudget: RetryBudget
+  readonly batches: Batches
   readonly ledger: Ledger
   readonly minutes: RecentMinutes
   readonly days: Days
@@ -239,6 +228,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     config: route,
     models: route.models,
     memory: createMemory(),
+    batchMemory: createMemory(true),
     members: null,
     accounts: null,
   })
@@ -262,6 +252,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     queue: createQueue(),
     affinities,
     retryBudget: createRetryBudget(config.policy.retryBudget, nowMs),
+    batches: createBatches(config.policy, nowMs),
     ledger,
     minutes: createRecentMinutes(),
     days: createDays(),
@@ -274,17 +265,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     restoredAtMs: Number.NEGATIVE_INFINITY,
     readiness: { sinceMs: nowMs, meanCostUsd: 0 },
     turns: 0,
-    changes: {
-      keys: new Set(),
-      accounts: new Set(),
-      spends: new Set(),
-      budgets: new Set(),
-      clients: new Set(),
-      groups: new Set(),
-      thresholds: [],
-      drifts: [],
-      models: false,
-    },
+    changes: createChanges(),
   }
 }
 
@@ -310,6 +291,7 @@ function createKey(
     weight: config.weight,
     inFlight: 0,
     lastTurn: 0,
+    batch: createBatchUse(),
     share: 1,
     breaker: CLOSED,
     bench: null,
@@ -335,11 +317,15 @@ function createKey(
   }
 }
 
-/** Counts leases that begin (1) or end (-1), for the key and for its account. */
-export function changeInFlight(key: KeyState, change: 1 | -1): void {
+/**
+ * Counts leases that begin (1) or end (-1), for the key and for its account. A batch's count for the key
+ * alone: by the load of an account conversations are moved, and a batch must move none.
+ */
+export function changeInFlight(key: KeyState, change: 1 | -1, isBatch: boolean): void {
   key.inFlight += change
   lookAgain(key)
-  key.account.load.inFlight += change
+  if (isBatch) key.batch.inFlight += change
+  else key.account.load.inFlight += change
 }
 
 /** Has the filter look again at a key, and at those that share an account or a budget with it. */

@@ -1,16 +1,25 @@
 import { countRequest, remember } from './affinity/affinity.ts'
+import { chargeBatch, yieldToInteractive } from './batches/batch-share.ts'
+import { isBatchActive } from './batches/batches.ts'
 import type { Claims } from './eligibility.ts'
 import { asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'
 import type { LeaseId, ModelId } from './ids.ts'
-import type { Decision, Grant, LeaseRequest, Refusal, Waiting } from './lease-request.ts'
+import {
+  type Decision,
+  type Grant,
+  isOfBatch,
+  type LeaseRequest,
+  type Refusal,
+  type Waiting,
+} from './lease-request.ts'
 import { charge } from './limits/charge.ts'
 import { hear } from './limits/isolates.ts'
 import { hasEnded, type Lease, open, type RunningLease } from './limits/leases.ts'
 import type { QuotaCharge } from './limits/quota-charge.ts'
 import type { QuotaRefusal } from './limits/quota-refusal.ts'
 import { lookAgain } from './limits/readiness.ts'
-import { canWithdraw, deposit, withdraw } from './limits/retry-budget.ts'
+import { canWithdraw, deposit, type RetryBudget, withdraw } from './limits/retry-budget.ts'
 import { changeInFlight, type KeyState, type PoolState, type Step } from './pool-state.ts'
 import { mayWait, placeOf, refusalOf } from './queue/queue-place.ts'
 import {
@@ -23,7 +32,15 @@ import {
 import { admit } from './queue/queue-shares.ts'
 import { displace, enter, leave } from './queue/waiting-queue.ts'
 import type { Random } from './random.ts'
-import { type NoCandidate, noCandidate, routeOf, selectKey, selectModel } from './selection.ts'
+import {
+  memoryFor,
+  type NoCandidate,
+  noCandidate,
+  routeOf,
+  selectKey,
+  selectModel,
+} from './selection.ts'
+import { yieldWanted } from './serving/batch-yield.ts'
 import {
   admitRequest,
   callLeasesBack,
@@ -54,6 +71,8 @@ export function acquire(
   const known = claim(state, request.leaseId, nowMs)
   if (known !== null) return known
   const step = { state, nowMs, random }
+  if (isOfBatch(request)) state.batches.askedAtMs = nowMs
+  else state.batches.interactiveAtMs = nowMs
   const decided = admitThen(step, request)
   // A deposit may pay for a retry that waits, and a place may have been given up for this request.
   serveQueue(step, LENDING)
@@ -110,6 +129,7 @@ const LENDING: Lending = {
     const unclaimedMs = lease.expiresAtMs - lease.grantedAtMs
     open(state.leases, { ...lease, unclaimedMs, expiresAtMs: nowMs + PICK_UP_MS })
     state.queue.decided.push(request.leaseId)
+    yieldToInteractive(key, nowMs)
   },
 }
 
@@ -119,7 +139,9 @@ function admitThen(step: Step, request: LeaseRequest): Decision {
   const admission = admitRequest(state, request, nowMs)
   if (admission.kind === 'refused') {
     const { refusal } = admission
-    return refusedByQuota(refusal, callLeasesBack(state, refusal, nowMs))
+    // Leases ahead are for interactive requests: they are not called back for a batch.
+    const isHeldAhead = !isOfBatch(request) && callLeasesBack(state, refusal, nowMs)
+    return refusedByQuota(refusal, isHeldAhead)
   }
   const { charge } = admission
   const decided = decide(step, { request, charge })
@@ -146,6 +168,9 @@ function decide(step: Step, admitted: Admitted): Decision {
     case 'choice':
       return granted(state, lend(step, admitted, chosen), step.nowMs)
     case 'no_candidate':
+      if (!isOfBatch(request) && isBatchActive(state.batches, step.nowMs)) {
+        yieldWanted(step, request, chosen.models)
+      }
       return enqueue(step, admitted, chosen) ?? chosen.refusal
     case 'refusal':
       return chosen
@@ -180,12 +205,17 @@ function choose(step: Step, request: LeaseRequest, claims: Claims): Choice | Ref
   const budgeted = { model, policy: state.policy.retryBudget }
   // Checked before a key is chosen: choosing changes the strategy's memory, and a refused retry
   // must not.
-  if (isRetryOf(request, model) && !canWithdraw(state.retryBudget, budgeted, nowMs)) {
+  if (isRetryOf(request, model) && !canWithdraw(retryBudgetOf(state, request), budgeted, nowMs)) {
     return refused('retry_budget')
   }
   const { affinity } = request
-  const key = selectKey(step, selected, { route, affinity, memory: route.memory })
+  const key = selectKey(step, selected, { route, affinity, memory: memoryFor(route, request) })
   return { kind: 'choice', key, model, panic }
+}
+
+/** What the retries of a request's class are paid from. */
+function retryBudgetOf({ batches, retryBudget }: PoolState, request: LeaseRequest): RetryBudget {
+  return isOfBatch(request) ? batches.retryBudget : retryBudget
 }
 
 /** A lease for another model does not retry the failed one, so the budget does not pay for it. */
@@ -197,13 +227,14 @@ function isRetryOf({ attempt, models }: LeaseRequest, model: ModelId): boolean {
 function lend(step: Step, admitted: Admitted, { key, model, panic }: Choice): RunningLease {
   const { request } = admitted
   const { state, nowMs } = step
-  const { retryBudget, queue } = state
+  const { queue } = state
+  const retryBudget = retryBudgetOf(state, request)
   const isRetry = isRetryOf(request, model)
   const budgeted = { model, policy: state.policy.retryBudget }
   // Paid in at the grant, so a request that waits and is tried several times pays in once.
   if (request.attempt === 'first') {
     deposit(retryBudget, budgeted, nowMs)
-    if (queue.unpaid.size > 0) queue.paidAtMs = nowMs
+    if (queue.unpaid.size > 0 && !isOfBatch(request)) queue.paidAtMs = nowMs
   }
   if (isRetry) withdraw(retryBudget, budgeted, nowMs)
   const attempt = request.attempt === 'retry' && !isRetry ? 'move' : request.attempt
@@ -216,6 +247,7 @@ function grant(
   { request, charge: taken }: Admitted,
   { model, panic, attempt }: Pick<RunningLease, 'model' | 'panic' | 'attempt'>,
 ): RunningLease {
+  const isBatch = isOfBatch(request)
   const lease: RunningLease = {
     kind: 'running',
     id: request.leaseId,
@@ -232,13 +264,20 @@ function grant(
     isolate: request.isolate ?? null,
     charge: taken,
     attempt,
+    isBatch,
   }
   open(state.leases, lease)
-  state.turns += 1
-  key.lastTurn = state.turns
-  changeInFlight(key, 1)
+  changeInFlight(key, 1, isBatch)
   key.breaker = beginProbe(asOf(key.breaker, nowMs), lease.id)
   charge(key, request.tokens, nowMs)
+  if (isBatch) {
+    chargeBatch(key, request.tokens, nowMs)
+    state.batches.turns += 1
+    key.batch.lastTurn = state.batches.turns
+    return lease
+  }
+  state.turns += 1
+  key.lastTurn = state.turns
   countRequest(state.affinities, key.account.load, nowMs)
   if (request.affinity?.kind === 'conversation') {
     remember(state.affinities, request.affinity.id, key.account.id, nowMs)

@@ -27,6 +27,7 @@ export const REASONS = [
   'budget_layer_spent',
   'free_tier_spent',
   'provider_key_failed',
+  'kept_for_interactive',
 ] as const
 
 export type Reason = (typeof REASONS)[number]

@@ -2,14 +2,26 @@ import { spentToday } from './accounting/ledger.ts'
 import type { AccountLoad } from './affinity/account-load.ts'
 import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
+import { batchProbesFromMs } from './batches/batches.ts'
 import { keysFor } from './clients/clients.ts'
-import { type Claims, type Exclusion, NO_CLAIMS, type Requirements } from './eligibility.ts'
+import {
+  type BatchTerms,
+  type Claims,
+  type Exclusion,
+  NO_CLAIMS,
+  type Requirements,
+} from './eligibility.ts'
 import { keyOfOwnAccount } from './health/account.ts'
 import { isActive } from './health/bench.ts'
 import { reportDueMs } from './health/lookup-duty.ts'
 import { takesPart } from './health/slow-start.ts'
 import type { AccountId, ModelId } from './ids.ts'
-import type { LeaseRequest, Refusal, RequestAffinity } from './lease-request.ts'
+import {
+  isOfBatch,
+  type LeaseRequest,
+  type Refusal,
+  type RequestAffinity,
+} from './lease-request.ts'
 import { isNonEmpty, type NonEmpty } from './non-empty.ts'
 import {
   accountsAmong,
@@ -114,7 +126,17 @@ export function requirementsOf(
     size: request.size,
     clientKeys: keysFor(state.clients, request.clientId),
     claimedKeys,
+    batch: isOfBatch(request) ? batchTerms(state) : undefined,
   }
+}
+
+function batchTerms({ batches }: PoolState): BatchTerms {
+  return { share: batches.share, probesFromMs: batchProbesFromMs(batches) }
+}
+
+/** What the strategy of a route remembers for requests of this class. */
+export function memoryFor(route: RouteState, request: Pick<LeaseRequest, 'class'>): Memory {
+  return isOfBatch(request) ? route.batchMemory : route.memory
 }
 
 /**

@@ -126,12 +126,15 @@ const NOBODY =
 
 /** The part of the configuration that the pool needs for its decisions. It has no secret. */
 export function poolConfig(config: Config): PoolConfig {
-  const { routes, breaker, panicRatio, retryBudget, credit, queue } = config.policy
+  const { routes, breaker, panicRatio, retryBudget, credit, queue, batch } = config.policy
   const alerts = alertPolicy(config.policy.alerts, namesOf({ addresses: config.alertAddresses }))
   return {
     keys: config.keys.map((key) => key.config),
     routes,
-    policy: { breaker, panicRatio, retryBudget, credit, queue, alerts },
+    policy: {
+      ...{ breaker, panicRatio, retryBudget, credit, queue, alerts },
+      batch: { share: batch.share },
+    },
     clients: { clients: config.clients, groups: config.groups },
   }
 }

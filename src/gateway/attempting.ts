@@ -228,6 +228,7 @@ export class Attempting {
       caller,
       ...(cost === null ? {} : { costNanos: cost.nanos }),
       ...(this.history.isOverBudget ? { isFallback: true as const } : {}),
+      ...(this.#request.class === undefined ? {} : { class: this.#request.class }),
       affinity,
       routeKeys,
       routeIndex,

@@ -1,6 +1,6 @@
 import type { Caller } from '../balancing/clients/caller.ts'
 import type { ModelId } from '../balancing/ids.ts'
-import type { RequestAffinity } from '../balancing/lease-request.ts'
+import type { RequestAffinity, RequestClass } from '../balancing/lease-request.ts'
 import type { NonEmpty } from '../balancing/non-empty.ts'
 import type { KeySelector } from '../balancing/routes.ts'
 import type { Usage } from '../balancing/settlement.ts'
@@ -54,6 +54,8 @@ export interface InferenceRequest {
   /** The most tokens that it can cost; see `LeaseRequest`. */
   readonly size: number
   readonly caller: Caller
+  /** Absent for an interactive request. A line of a batch takes only what those leave. */
+  readonly class?: RequestClass
   /** What it can cost, as far as that is known by now. Only set for a client with a budget. */
   readonly cost?: () => CostEstimate
   /** Only set for a client with a budget. */

@@ -61,7 +61,9 @@ function noteRefusal(c: Context<HttpEnvironment>, error: GatewayError): void {
   if (caller === undefined) return
   const prefix = PREFIXES.find((one) => c.req.path.startsWith(`${one}/`)) ?? ''
   const path = c.req.path.slice(prefix.length + 1)
-  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+  // What breaks here costs the row. The request has its answer and its line in the log.
+  const background = (work: Promise<unknown>) =>
+    c.executionCtx.waitUntil(work.catch(() => undefined))
   const { leases, ports } = journeyContextOf(gateway, gateway.ports, background)
   leases.note(rowOfRefusal({ requestId, caller, path, error, startedAtMs }, ports.nowMs()))
   background(leases.settle([]))

@@ -81,6 +81,10 @@ export function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : []
 }
 
+/**
+ * The class of a request is not looked at here: a word that this release does not know is an
+ * interactive request (see `isOfBatch`), and must not cost the request.
+ */
 export function isLeaseRequest(value: unknown): value is LeaseRequest {
   if (!isObject(value)) return false
   const { leaseId, clientId, asked, models, ...rest }: Fields<LeaseRequest> = value

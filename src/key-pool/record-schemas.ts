@@ -194,6 +194,7 @@ const runningLease = z.object({
   unclaimedMs: z._default(z.nullable(z.number()), null),
   // How an unused lease of the first release was paid is not known: nothing is given back.
   attempt: orElse(z.enum(['first', 'move', 'retry']), 'move'),
+  isBatch: orElse(z.boolean(), false),
 })
 
 /** Leases of earlier releases have no kind: each had a request. */
@@ -225,6 +226,8 @@ const route = z.object({
 })
 
 const slots = orElse(entries(z.object({ slot: z.number(), amount: z.number() })), [])
+
+const batchSlots = orElse(z.optional(z.object({ rpm: slots, tpm: slots })), undefined)
 
 const BLANK = { total: noCounters(), day: 0, today: noCounters(), weekUsd: 0, monthUsd: 0 }
 
@@ -294,7 +297,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
   }),
   byModel: entries(z.tuple([z.string(), tally])),
   leases: entries(lease),
-  meters: entries(z.object({ id: key, rpm: slots, tpm: slots })),
+  meters: entries(z.object({ id: key, rpm: slots, tpm: slots, batch: batchSlots })),
   quotas: entries(quotaRecordSchema),
   generations: entries(
     z.tuple([z.string(), z.object({ keyId: key, clientId: client, atMs: moment })]),

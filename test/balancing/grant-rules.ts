@@ -46,7 +46,8 @@ export function faultsOf(granted: Granted, { keys: specs, setup }: AnyPool): str
     [!isSpentUp(key, nowMs), 'a key at its max_spend was granted'],
     [!isTooLarge(key, request, nowMs), 'a request was granted that is known to be too large'],
     [
-      panic === closed.length < (setup.panicRatio ?? 0) * standing.length,
+      panic ===
+        (request.class !== 'batch' && closed.length < (setup.panicRatio ?? 0) * standing.length),
       'panic is not what it is',
     ],
     [panic || breaker.kind !== 'open', 'an open breaker was passed without panic'],

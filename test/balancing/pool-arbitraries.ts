@@ -96,6 +96,7 @@ export const poolArbitrary: fc.Arbitrary<AnyPool> = fc.record({
     strategy: fc.constantFrom(...STRATEGY_NAMES),
     routes: fc.oneof(fc.constant([]), fc.array(anyRoute, { maxLength: 2 })),
     panicRatio: fc.constantFrom(0, 0.5, 1),
+    batch: fc.constantFrom({ share: 0.5 }, { share: 0.5 }, { share: 0.25 }, { share: 1 }),
     breaker: fc.constantFrom(
       { failures: 2, windowMs: 60_000, cooldownMs: 10_000, maxCooldownMs: 40_000 },
       { failures: 1, windowMs: 1_000, cooldownMs: 60_000, maxCooldownMs: 900_000 },
@@ -156,6 +157,7 @@ export function requestOf({ pick, detail }: Hint, lease: string): Ask {
       at([null, 'talk-1', 'talk-2', { kind: 'cache', id: 'body' } as const], detail >> 3) ?? null,
     leaseMs: detail % 5 === 0 ? 5_000 : 300_000,
     waitMs: at([0, 0, 4_000, 60_000], detail >> 5) ?? 0,
+    ...(detail % 13 < 2 ? { class: 'batch' as const } : {}),
   }
 }
 

@@ -61,9 +61,12 @@ export class PoolAudit {
 
   granted(lease: Lease, request: Ask): void {
     const nowMs = this.#pool.now()
-    if (request.attempt === 'first') this.#requests += 1
+    // A batch's retries are paid from a budget of its own.
+    const isOfBatch = request.class === 'batch'
+    if (request.attempt === 'first' && !isOfBatch) this.#requests += 1
     // A lease for another model is not a retry of the failed one.
-    if (request.attempt === 'retry' && lease.model === request.models?.[0]) this.#retries += 1
+    const isRetry = request.attempt === 'retry' && lease.model === request.models?.[0]
+    if (isRetry && !isOfBatch) this.#retries += 1
     const minute = this.#minutes.get(lease.keyId)
     minute?.grant(lease.id, request.tokens ?? 0, nowMs)
     const taken = minute?.since(nowMs - WINDOW_MS)
@@ -288,7 +291,9 @@ export class PoolAudit {
     if (this.#mayEndByLookup(request, retryAtMs)) return false
     return keys.every((key) => {
       const { inFlight, config, breaker, credit, account } = key
-      const isFull = config.maxConcurrent !== null && inFlight >= config.maxConcurrent
+      const isOfBatch = request.class === 'batch' && key.batch.inFlight > 0
+      const isFull =
+        isOfBatch || (config.maxConcurrent !== null && inFlight >= config.maxConcurrent)
       const isProbed = breaker.kind === 'half_open' && breaker.probe !== null
       const runsOnCredit = inFlight > 0 && credit.kind === 'known' && credit.remainingUsd !== null
       const ofGroups = [key.creator?.bench ?? null, key.workspace?.bench ?? null]

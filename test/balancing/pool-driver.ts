@@ -73,6 +73,7 @@ export const POLICY: PoolPolicy = {
   credit: { refreshMs: 60_000, thresholdUsd: 1 },
   queue: { maxWaiting: 100, maxWaitMs: 10_000 },
   alerts: alertPolicy(policySchema.parse({}).alerts, []),
+  batch: { share: 0.5 },
 }
 
 const DEFAULT_STRATEGY: StrategyName = 'least-busy'
@@ -135,6 +136,7 @@ export interface Ask {
   /** The bound of the cost in USD; null if it has none. */
   readonly boundUsd?: number | null
   readonly isFallback?: true
+  readonly class?: LeaseRequest['class']
 }
 
 /** @param lease the lease id, if the request has none */
@@ -160,8 +162,13 @@ export function leaseRequestOf(request: Ask, lease: string): LeaseRequest {
   }
 }
 
-function moneyOf({ boundUsd, isFallback }: Ask): Pick<LeaseRequest, 'costNanos' | 'isFallback'> {
-  const ofFallback = isFallback === undefined ? {} : { isFallback }
+function moneyOf({
+  boundUsd,
+  isFallback,
+  ...request
+}: Ask): Pick<LeaseRequest, 'costNanos' | 'isFallback' | 'class'> {
+  const ofClass = request.class === undefined ? {} : { class: request.class }
+  const ofFallback = isFallback === undefined ? ofClass : { ...ofClass, isFallback }
   if (boundUsd === undefined) return ofFallback
   return { ...ofFallback, costNanos: boundUsd === null ? null : nanosOf(boundUsd) }
 }

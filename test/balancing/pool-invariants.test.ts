@@ -120,6 +120,7 @@ it('the histories above reach every reason for a refusal, the queue, fallbacks a
       'displaced',
       'fallback',
       'learned',
+      'batch',
     ].toSorted(),
   )
 })

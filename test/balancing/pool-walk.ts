@@ -25,6 +25,7 @@ import { type Ask, drivePool, type PoolDriver } from './pool-driver.ts'
 import { lostPlaces, sharesOfQueue } from './queue/place-rules.ts'
 import { type Waiter, Waiters } from './queue/queue-model.ts'
 import { seededRandom } from './seeded-random.ts'
+import { BatchAudit, isOfBatch } from './serving/batch-audit.ts'
 
 /** How long the pool must remember that a lease has ended. */
 const REMEMBERED_MS = 120_000
@@ -50,6 +51,7 @@ export class PoolWalk {
   readonly met = new Set<string>()
   readonly #config: AnyPool
   readonly #audit: PoolAudit
+  readonly #batch: BatchAudit
   readonly #waiters = new Waiters()
   readonly #issued = new Map<string, Issued>()
   readonly #faults: string[] = []
@@ -59,6 +61,7 @@ export class PoolWalk {
     this.#config = config
     this.pool = pool
     this.#audit = new PoolAudit(config, pool)
+    this.#batch = new BatchAudit(config, pool)
   }
 
   /** Everything that the pool did and must not do. */
@@ -118,6 +121,7 @@ export class PoolWalk {
     const live = [...this.#issued.values()].filter((issued) => isLive(issued, nowMs))
     for (const what of this.#audit.faults(live, this.#waiters.alive(nowMs), this.#isServed))
       this.#blame(what)
+    for (const what of this.#batch.countFaults(live)) this.#blame(what)
   }
 
   #blame(what: string): void {
@@ -176,6 +180,10 @@ export class PoolWalk {
     if (panic) this.met.add('panic')
     if (model !== request.models?.[0]) this.met.add('fallback')
     this.#audit.granted(lease, request)
+    const before = keys.find(({ id }) => id === lease.keyId)
+    const isWaiter = waited !== undefined
+    for (const fault of this.#batch.granted(lease, request, before, isWaiter)) this.#blame(fault)
+    if (isOfBatch(request)) this.met.add('batch')
     this.#issued.set(lease.id, {
       lease: lease.id,
       keyId: lease.keyId,
@@ -213,6 +221,7 @@ export class PoolWalk {
   }
 
   #ask(request: Ask, silent: boolean): void {
+    this.#batch.asked(request)
     const answer = this.#askFor(request)
     this.transcript.push(answer)
     this.#take(request, answer, silent)
@@ -250,6 +259,8 @@ export class PoolWalk {
         return
       }
       case 'waiting': {
+        this.#fault(!isOfBatch(request), 'a batch waits in the queue')
+        this.#batch.lacked(request)
         const { maxWaitMs } = this.pool.state.policy.queue
         const deadlineMs = nowMs + Math.min(request.waitMs ?? 0, maxWaitMs)
         this.#fault(deadlineMs > nowMs, 'somebody waits who did not want to')
@@ -264,6 +275,7 @@ export class PoolWalk {
         return
       }
       case 'refusal':
+        if (answer.cause === 'no_key' && !isOfBatch(request)) this.#batch.lacked(request)
         this.#checkRefusal(answer, request)
     }
   }
@@ -308,6 +320,7 @@ export class PoolWalk {
     const isKnown = state.leases.live.has(id) || hasEnded(state.leases, id)
     issued.settledAtMs = this.pool.now()
     this.#audit.settled(issued, told, isKnown)
+    if (isKnown) this.#batch.settled(issued.keyId, issued.lease, told)
     this.#watch(null, () => this.pool.give(grant, told))
   }
 

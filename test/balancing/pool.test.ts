@@ -204,8 +204,9 @@ describe('the reasons of a refusal', () => {
     order(pool, 'drain', 'drained')
     order(pool, 'pause', 'halted')
     const { reasons } = pool.refusal({ tried: ['tried'], tokens: 50, size, model })
-    // Keys that are not for a client are counted in the tests of clients.
-    const expected = REASONS.filter((reason) => reason !== 'not_for_client')
+    // Those of clients and of batches are counted in the tests of these.
+    const ofOthers = ['not_for_client', 'kept_for_interactive']
+    const expected = REASONS.filter((reason) => !ofOthers.includes(reason))
     expect(Object.keys(reasons).toSorted()).toEqual(expected.toSorted())
     expect(Object.values(reasons)).toEqual(expected.map(() => 1))
   })
@@ -247,6 +248,7 @@ describe('the reasons of a refusal', () => {
       'budget_layer_spent',
       'free_tier_spent',
       'provider_key_failed',
+      'kept_for_interactive',
     ])
   })
 })

@@ -23,6 +23,23 @@ describe('after a restart', () => {
     expect(served.filter((id) => id === 'a')).toHaveLength(10)
   })
 
+  it('a batch has no more than its share of what it had begun before', () => {
+    const keys = [{ id: 'a', maxConcurrent: 4, rpm: 8, tpm: 1_000 }]
+    const line = { class: 'batch', tokens: 100 } as const
+    const pool = drivePool(keys)
+    const first = pool.grant({ ...line, lease: 'a' })
+    pool.grant({ ...line, lease: 'b' })
+    const next = restarted(pool, keys)
+    expect(next.key('a').batch.inFlight).toBe(2)
+    expect(next.refusal({ ...line, lease: 'c' }).reasons).toEqual({ kept_for_interactive: 1 })
+    next.give(first)
+    next.give(next.grant({ ...line, lease: 'd' }))
+    next.give(next.grant({ ...line, lease: 'e' }))
+    // Two before and two since: the half of its requests of a minute.
+    expect(next.refusal({ ...line, lease: 'f' }).reasons).toEqual({ kept_for_interactive: 1 })
+    expect(next.ask({ lease: 'g' }).kind).toBe('grant')
+  })
+
   it('turns by weight go on where they were', () => {
     const keys = [{ id: 'a', weight: 3 }, { id: 'b', weight: 2 }, { id: 'c' }]
     const setup = { strategy: 'weighted' } as const

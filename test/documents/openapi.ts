@@ -26,6 +26,12 @@ import {
   tokenAnswer,
   usedBudget,
 } from '../../src/admin/answer-schemas.ts'
+import {
+  requestAnswer,
+  requestsAnswer,
+  usageAnswer,
+  usageRow,
+} from '../../src/admin/history/history-schemas.ts'
 import { explainAnswer } from '../../src/admin/pool/explain-answer-schema.ts'
 import {
   accountAnswer,
@@ -36,6 +42,8 @@ import {
   refreshAnswer,
   routeAnswer,
 } from '../../src/admin/pool/pool-answer-schemas.ts'
+import { USAGE_BY } from '../../src/balancing/accounting/day-usage.ts'
+import { REQUEST_OUTCOMES } from '../../src/balancing/accounting/request-row.ts'
 import { SPEND_PERIODS } from '../../src/balancing/limits/quota-charge.ts'
 
 /** Makes `docs/openapi.json`: the routes below, with bodies and answers by the code's own schemas. */
@@ -60,6 +68,10 @@ const GIVEN = {
   Budget: usedBudget,
   Budgets: budgetsAnswer,
   Audit: auditAnswer,
+  Request: requestAnswer,
+  Requests: requestsAnswer,
+  UsageRow: usageRow,
+  Usage: usageAnswer,
   Counters: counters,
   Key: keyAnswer,
   Account: accountAnswer,
@@ -95,6 +107,12 @@ interface Operation {
   readonly answer?: keyof typeof GIVEN
   /** Whether the answer is a stream of server-sent events. */
   readonly isStream?: true
+  /** Parameters of its query, by name, where texts stand for numbers and days. */
+  readonly texts?: Readonly<
+    Record<string, { readonly description: string; readonly schema: object }>
+  >
+  /** Whether it answers as CSV too. */
+  readonly isCsvToo?: true
   /** What may be wrong with it, besides what may be wrong with any. */
   readonly faults?: readonly (400 | 404 | 409 | 413)[]
 }
@@ -219,6 +237,52 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     answer: 'AlertTested',
     faults: [...BODY, 404],
   },
+  'GET /admin/api/requests': {
+    summary: 'The last requests, the latest first: what became of them, attempt by attempt.',
+    answer: 'Requests',
+    texts: {
+      limit: {
+        description: 'The most rows.',
+        schema: { type: 'integer', minimum: 1, maximum: 1000, default: 50 },
+      },
+      id: { description: 'The x-request-id of the response.', schema: { type: 'string' } },
+      client: { description: 'Only of this client.', schema: { type: 'string' } },
+      key: { description: 'Only with an attempt of this key.', schema: { type: 'string' } },
+      outcome: {
+        description: 'Only with this outcome.',
+        schema: { type: 'string', enum: REQUEST_OUTCOMES },
+      },
+      since: {
+        description: 'Only if ended since.',
+        schema: { type: 'string', format: 'date-time' },
+      },
+    },
+    faults: [400],
+  },
+  'GET /admin/api/usage': {
+    summary: 'What was used on each UTC day, today so far included. 400 days are kept.',
+    answer: 'Usage',
+    isCsvToo: true,
+    texts: {
+      from: {
+        description: 'The first day; that of `to` by default.',
+        schema: { type: 'string', format: 'date' },
+      },
+      to: {
+        description: 'The last day; today by default.',
+        schema: { type: 'string', format: 'date' },
+      },
+      by: {
+        description: 'What the names are of.',
+        schema: { type: 'string', enum: USAGE_BY, default: 'client' },
+      },
+      format: {
+        description: 'How it is answered.',
+        schema: { type: 'string', enum: ['json', 'csv'], default: 'json' },
+      },
+    },
+    faults: [400],
+  },
   'GET /admin/api/audit': {
     summary: 'The last thousand changes, the newest first.',
     answer: 'Audit',
@@ -326,12 +390,19 @@ function pathsOf(): object {
   return paths
 }
 
+function parametersOf({ texts = {} }: Operation): object[] {
+  return Object.entries(texts).map(([name, parameter]) => {
+    return { name, in: 'query', required: false, ...parameter }
+  })
+}
+
 function operationOf(method: string, route: string, operation: Operation): object {
   const { summary, body, isBodyOptional, status = 200, answer, isStream, faults = [] } = operation
   const ofPath = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
     return { $ref: `#/components/parameters/${name}` }
   })
-  const parameters = [...ofPath, ...queryOf(operation)]
+  const parameters = [...ofPath, ...queryOf(operation), ...parametersOf(operation)]
+  const csv = operation.isCsvToo ? { 'text/csv': { schema: { type: 'string' } } } : {}
   const isRead = method === 'GET'
   const statuses = [...faults, 401, ...(isRead ? [] : [403]), 429, 503].toSorted((a, b) => a - b)
   return {
@@ -345,7 +416,7 @@ function operationOf(method: string, route: string, operation: Operation): objec
     responses: {
       [status]: {
         description: status === 204 ? 'Done.' : summary,
-        ...(answer === undefined ? {} : { content: contentOf(answer) }),
+        ...(answer === undefined ? {} : { content: { ...contentOf(answer), ...csv } }),
         ...(isStream ? { content: { 'text/event-stream': { schema: { type: 'string' } } } } : {}),
       },
       ...Object.fromEntries(

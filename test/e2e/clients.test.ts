@@ -204,6 +204,29 @@ describe('a client with a budget', () => {
   })
 })
 
+test('a key that is paused under traffic gets no request until it is resumed', async () => {
+  const { as, admin, gateway } = await gatewayWith({})
+  const { body: pool } = await admin('GET', 'pool')
+  const ids: string[] = pool.keys.map(({ id }: { id: string }) => id)
+  const [first = ''] = ids
+  const served = async (count: number) => {
+    const answers = await sendMany(count, 8, () => as(APP))
+    return new Set(answers.map(({ headers }) => headers.get('x-switchyard-key')))
+  }
+  expect([...(await served(24))]).toContain(first)
+  expect((await admin('POST', `keys/${first}/pause`)).body).toMatchObject({ reason: 'paused' })
+  const paused = await served(24)
+  expect(paused.has(first)).toBe(false)
+  expect(paused.has(null)).toBe(false)
+  const { body } = await admin('GET', 'explain?model=openai/gpt-4o-mini&client=app')
+  expect(body).toMatchObject({ would: 'serve', client: 'app' })
+  expect(body.keys.find(({ id }: { id: string }) => id === first).reasons).toEqual(['paused'])
+  const health = await (await gateway.send('/healthz')).json()
+  expect(health).toMatchObject({ keys_total: ids.length })
+  expect((await admin('POST', `keys/${first}/resume`)).body.reason).toBeNull()
+  expect([...(await served(24))]).toContain(first)
+})
+
 test('a client is made, changed, rotated and revoked while the gateway runs', async () => {
   const { as, admin } = await gatewayWith({})
   const made = await admin('POST', 'clients', {

@@ -1,7 +1,7 @@
 import { type Caller, callerOf, callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
 import { NEVER_LOOKED_UP } from '../../src/balancing/health/lookup-duty.ts'
 import { clientId, modelId } from '../../src/balancing/ids.ts'
-import type { RequestAffinity } from '../../src/balancing/lease-request.ts'
+import type { RequestAffinity, RequestClass } from '../../src/balancing/lease-request.ts'
 import { isNonEmpty } from '../../src/balancing/non-empty.ts'
 import type { PoolConfig, PoolPolicy, PoolState } from '../../src/balancing/pool-state.ts'
 import { routeFor } from '../../src/balancing/routes.ts'
@@ -127,6 +127,7 @@ export interface SendOptions {
   readonly caller?: Caller
   /** How many choices it asks for. Default: one. */
   readonly parts?: number
+  readonly class?: RequestClass
   readonly signal?: AbortSignal
   /** Which isolate the request reaches. Default: the first. */
   readonly isolate?: number
@@ -206,6 +207,7 @@ export function requestOf(
     size: given.size ?? given.tokens ?? 0,
     ...callerFields(given, options),
     ...given.money,
+    ...(given.class === undefined ? {} : { class: given.class }),
     promptTokens: given.promptTokens ?? 0,
     body: new OutgoingBody(body, modelId(model), memory.open(), withModel),
     held: memory.open(),

@@ -116,6 +116,34 @@ function amounts(host: PoolHost): number[][] {
 const committed = (host: PoolHost) =>
   amounts(host).map((of) => of.reduce((sum, usd) => sum + nanosOf(usd), 0))
 
+describe('a budget that an operator lowers below what is reserved', () => {
+  const id = clientId('a')
+  const budgetTo = (host: PoolHost, usd: number) => {
+    const changes = { budgets: [budgetOf({ usd })] }
+    host.manageClients({ order: { kind: 'change_client', id, changes }, by: 'me' })
+  }
+
+  it('lets what runs end and starts nothing, also after a crash, until there is room', () => {
+    const { live } = objects({})
+    let host = live()
+    const terms = clientOf({ id: 'a', budgets: [budgetOf({ usd: 1 })] })
+    host.manageClients({ order: { kind: 'make_client', terms, sha256: 'aa' }, by: 'me' })
+    const open = [...leases(host, 0.4), ...leases(host, 0.4)]
+    expect(open).toHaveLength(2)
+    budgetTo(host, 0.5)
+    expect(amounts(host)).toEqual([[0, 0.8, 0]])
+    expect(lease(host, 0.01)).toBeNull()
+    host = live()
+    expect(committed(host)[0]).toBeGreaterThanOrEqual(nanosOf(0.8))
+    expect(lease(host, 0.01)).toBeNull()
+    for (const grant of open) settle(host, grant, 0.1)
+    const [[spent = 0, reserved] = []] = amounts(host)
+    expect([spent, reserved]).toEqual([0.2, 0])
+    expect(leases(host, 0.3)).toHaveLength(1)
+    expect(lease(host, 0.01)).toBeNull()
+  })
+})
+
 describe('after a crash', () => {
   it('at any step, nothing counts less than it did, and settlements bring it down', async () => {
     const { time, live } = objects()

@@ -3,6 +3,7 @@ import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createLedger } from '../../src/balancing/accounting/ledger.ts'
 import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
+import type { SteeringOrder } from '../../src/balancing/operators/steering.ts'
 import type { BenchOrder, BenchScope } from '../../src/balancing/settlement.ts'
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
 import { createStore } from '../../src/key-pool/record-store.ts'
@@ -40,6 +41,34 @@ const order = (scope: BenchScope, term: BenchOrder['term']): BenchOrder => ({
 })
 
 describe.each(['eviction', 'crash'] as const)('after %s', (end) => {
+  it('a pause holds, and a reset is not undone by what began before it', async () => {
+    let pool = newPool()
+    const control = async (kind: SteeringOrder['kind'], id: string) =>
+      await pool.control({ order: { kind, keyId: keyId(id) }, by: 'ADMIN_TOKEN' })
+    const old = await grantOf(pool, 'alpha')
+    await checkpoint(pool)
+    for (let i = 0; i < 3; i++) await give(pool, await grantOf(pool, 'alpha'), failing())
+    vi.advanceTimersByTime(1)
+    expect(await control('reset', 'alpha')).toMatchObject({ key: { breaker: 'closed' } })
+    await control('drain', 'alpha')
+    await control('pause', 'beta')
+    pool = await afterEnd(pool, end)
+    const reasons = async () => (await pool.snapshot()).keys.map(({ reason }) => reason)
+    // The lease is in the checkpoint, so the key is still draining.
+    expect(await reasons()).toEqual(['draining', 'paused', null])
+    for (let i = 0; i < 4; i++) expect(await ask(pool)).toMatchObject({ keyId: 'gamma' })
+    const terms = { clientId: clientId('tester'), model: modelId('vendor/model'), tokens: 0 }
+    const lease = { ...terms, grantedAtMs: old.grantedAtMs ?? 0 }
+    const bench = benching(order('key', { kind: 'lookup', lapseMs: null }))
+    await give(pool, old, { ...bench, lease })
+    expect(await reasons()).toEqual(['paused', 'paused', null])
+    for (const id of ['alpha', 'beta']) await control('resume', id)
+    expect(await reasons()).toEqual([null, null, null])
+    expect((await pool.audit()).map(({ what }) => what)).toEqual([
+      ...['resume', 'resume', 'pause', 'drain', 'reset'],
+    ])
+  })
+
   it('breakers and benches are as they were, at whatever step it came', async () => {
     const inAnHour = { kind: 'until', untilMs: Date.now() + 3_600_000 } as const
     const steps: ((pool: DurableObjectStub<KeyPool>) => Promise<void>)[] = [
@@ -206,6 +235,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
       model: modelId('世界'.repeat(20)),
       tokens: 0,
       unclaimedMs: null,
+      isBatch: false,
       panic: false,
       epoch: 0,
       attempt: 'first' as const,

@@ -2,6 +2,7 @@ import type { StrategyName } from '../../src/balancing/strategies/strategy-regis
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
 import type { KeySpec } from '../balancing/pool-driver.ts'
 import { seededRandom } from '../balancing/seeded-random.ts'
+import { withBatches } from './clients/batches-of-seed.ts'
 import { withClients } from './clients/clients-of-seed.ts'
 import { type Draw, drawFrom } from './draw.ts'
 import {
@@ -48,7 +49,8 @@ export function historyOf(seed: number, hours: number, only: HistoryKind | null 
   const sorted = happenings.toSorted((a, b) => a.atMs - b.atMs)
   const history = { seed, kind, hours, pool, happenings: sorted }
   const isLimited = [2, 4].includes(seed % 5) && (kind === 'stormy' || kind === 'busy')
-  const limited = isLimited ? withClients(history) : history
+  const crowded = seed % 3 === 0 ? withBatches(history) : history
+  const limited = isLimited ? withClients(crowded) : crowded
   return kind === 'stormy' && seed % 4 === 3 ? withSteering(limited) : limited
 }
 

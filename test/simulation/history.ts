@@ -89,6 +89,8 @@ export interface RequestPlan {
   readonly isBad: boolean
   /** The most units that its answer can cost; null if its price cannot be bounded. Default: 8. */
   readonly units?: number | null
+  /** Whether it is a line of a batch. */
+  readonly isOfBatch?: true
 }
 
 export type Trouble =

@@ -194,7 +194,7 @@ function spoken(request: ExchangeRequest, worker: Release, object: Release): Exc
     return {
       version,
       lookups,
-      wants: wants.map(({ size: _size, ...want }) => want),
+      wants: wants.map(({ size: _size, class: _class, ...want }) => want),
       settlements: settlements.map(({ lease: _lease, ...settlement }) => settlement),
     }
   }

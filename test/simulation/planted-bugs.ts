@@ -141,4 +141,18 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     breaks: 14,
     fromSeed: 22,
   },
+  'a batch that has one lease too many': {
+    file: 'src/balancing/batches/batch-share.ts',
+    good: 'if (batch.inFlight >= leasesOfShare(config.maxConcurrent, share)) return false',
+    bad: 'if (batch.inFlight > leasesOfShare(config.maxConcurrent, share)) return false',
+    breaks: 16,
+    fromSeed: 15,
+  },
+  'a batch that does not yield': {
+    file: 'src/balancing/pool.ts',
+    good: 'yieldWanted(step, request, chosen.models)',
+    bad: '',
+    breaks: 16,
+    fromSeed: 21,
+  },
 }

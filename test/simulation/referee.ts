@@ -2,6 +2,7 @@ import type { LeaseId } from '../../src/balancing/ids.ts'
 import type { Lease } from '../../src/balancing/limits/leases.ts'
 import type { PoolState } from '../../src/balancing/pool-state.ts'
 import type { History } from './history.ts'
+import { batchesYield } from './invariants/batches-yield.ts'
 import { booksAgree } from './invariants/books-agree.ts'
 import { budgetsHold } from './invariants/budgets-hold.ts'
 import { grantsAreDue } from './invariants/grants-are-due.ts'
@@ -61,6 +62,7 @@ export function createReferee(history: History, world: () => SimulatedWorld): Re
     nothingIsLost(accuse, world),
     callersAreApart(accuse, world, history.kind),
     memoryIsBounded(accuse, world),
+    batchesYield(accuse),
     ...(history.pool.clients === null
       ? []
       : [quotasHold(accuse, world), budgetsHold(accuse, world)]),

@@ -322,7 +322,7 @@ class World implements SimulatedWorld {
 
   #send(plan: RequestPlan, again: number, isolate: Isolate, caller: Caller): void {
     this.#sent += 1
-    this.#count('requests')
+    this.#count(plan.isOfBatch ? 'lines of batches' : 'requests')
     const id = `r${this.#sent}`
     const leaving = new AbortController()
     const { model, tokens, fallbacks, conversation } = plan
@@ -337,6 +337,7 @@ class World implements SimulatedWorld {
       ...talk,
       tokens,
       promptTokens: tokens,
+      ...(plan.isOfBatch ? { class: 'batch' as const } : {}),
       signal: leaving.signal,
     }
     const asked = requestOf(

@@ -8,6 +8,7 @@ const HOURS = 50
 /** Every kind of fault has to have happened. */
 const MUST_HAPPEN = [
   ...['crash', 'eviction', 'deployment', 'death', 'silence', 'line', 'cron', 'degraded'],
+  'lines of batches',
   ...['line: lost', 'line: slow', 'line: repeated', 'writes lost by a crash', 'leases from stock'],
   ...['401', '402', '403 budget', '403 cap', '429', '429 named', '500 of a key', '502', '503'],
   ...['503 of a model', '400', 'hang', 'refused connection', 'cut stream', 'slow stream'],

@@ -99,11 +99,14 @@ export function restoreClients(
   nowMs: number,
 ): void {
   for (const { terms, createdAtMs } of groups) {
-    if (!state.groups.has(terms.id)) putGroup(state, terms, { kind: 'minted', createdAtMs }, nowMs)
+    const configured = state.groups.get(terms.id)
+    if (configured === undefined) putGroup(state, terms, { kind: 'minted', createdAtMs }, nowMs)
+    else configured.shadowsMade = true
   }
   for (const { terms, tokens, createdAtMs } of clients) {
-    if (state.byId.has(terms.id)) continue
-    putClient(state, terms, { kind: 'minted', createdAtMs }, nowMs).tokens = tokens
+    const configured = state.byId.get(terms.id)
+    if (configured !== undefined) configured.shadowsMade = true
+    else putClient(state, terms, { kind: 'minted', createdAtMs }, nowMs).tokens = tokens
   }
 }
 

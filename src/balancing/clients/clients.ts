@@ -57,12 +57,18 @@ export interface GroupState {
   terms: GroupTerms
   readonly quota: Quota
   readonly source: Source
+  shadowsMade: boolean
 }
 
 export interface ClientState {
   terms: ClientTerms
   readonly quota: Quota
   readonly source: Source
+  /**
+   * Whether one that was made at run time has the same name, and is stored still. It is out of force, its
+   * tokens too, until the configuration lets go of the name, and can be removed meanwhile.
+   */
+  shadowsMade: boolean
   /** Of a minted client. Those of the configuration stay in the Worker. */
   tokens: readonly ClientToken[]
 }
@@ -122,7 +128,7 @@ export function putGroup(
   clients.version += 1
   if (known === undefined) {
     const quota = createQuota(`group:${terms.id}`, terms, nowMs, madeAtMs(source))
-    const group: GroupState = { terms, quota, source }
+    const group: GroupState = { terms, quota, source, shadowsMade: false }
     clients.groups.set(terms.id, group)
     return group
   }
@@ -142,7 +148,7 @@ export function putClient(
   clients.version += 1
   if (known === undefined) {
     const quota = createQuota(`client:${terms.id}`, terms, nowMs, madeAtMs(source))
-    const client: ClientState = { terms, quota, source, tokens: [] }
+    const client: ClientState = { terms, quota, source, shadowsMade: false, tokens: [] }
     clients.byId.set(terms.id, client)
     return client
   }

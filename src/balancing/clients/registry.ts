@@ -52,6 +52,7 @@ type Changed<Terms extends { readonly id: unknown }> = Partial<Omit<Terms, 'id'>
 export interface ClientView {
   readonly terms: ClientTerms
   readonly source: Source
+  readonly shadowsMade: boolean
   readonly tokens: readonly ClientToken[]
   readonly used: QuotaView
 }
@@ -59,6 +60,7 @@ export interface ClientView {
 export interface GroupView {
   readonly terms: GroupTerms
   readonly source: Source
+  readonly shadowsMade: boolean
   readonly used: QuotaView
 }
 
@@ -153,7 +155,12 @@ function ofClient(
   if (order.kind === 'make_client') return makeClient(clients, order, touched, nowMs)
   const client = clients.byId.get(order.id)
   if (client === undefined) return fault('unknown_client')
-  if (client.source.kind === 'configured') return fault('configured')
+  if (client.source.kind === 'configured') {
+    if (!(order.kind === 'remove_client' && client.shadowsMade)) return fault('configured')
+    client.shadowsMade = false
+    touched.clients.add(order.id)
+    return { kind: 'removed' }
+  }
   switch (order.kind) {
     case 'change_client': {
       const terms = { ...client.terms, ...order.changes }
@@ -226,7 +233,12 @@ function ofGroup(
   const { id } = order
   const group = clients.groups.get(id)
   if (group === undefined) return fault('unknown_group')
-  if (group.source.kind === 'configured') return fault('configured')
+  if (group.source.kind === 'configured') {
+    if (!(order.kind === 'remove_group' && group.shadowsMade)) return fault('configured')
+    group.shadowsMade = false
+    touched.groups.add(id)
+    return { kind: 'removed' }
+  }
   if (order.kind === 'remove_group') {
     const isInUse = [...clients.byId.values()].some(({ terms }) => terms.groupId === id)
     if (isInUse) return fault('has_clients')
@@ -298,10 +310,11 @@ export function targetOf(order: Exclude<ClientsOrder, { kind: 'list' }>): string
 }
 
 export function clientView(client: ClientState, nowMs: number): ClientView {
-  const { terms, source, tokens, quota } = client
-  return { terms, source, tokens, used: quotaView(quota, nowMs) }
+  const { terms, source, shadowsMade, tokens, quota } = client
+  return { terms, source, shadowsMade, tokens, used: quotaView(quota, nowMs) }
 }
 
-export function groupView({ terms, source, quota }: GroupState, nowMs: number): GroupView {
-  return { terms, source, used: quotaView(quota, nowMs) }
+export function groupView(group: GroupState, nowMs: number): GroupView {
+  const { terms, source, shadowsMade, quota } = group
+  return { terms, source, shadowsMade, used: quotaView(quota, nowMs) }
 }

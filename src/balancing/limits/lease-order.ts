@@ -1,4 +1,5 @@
 import type { AccountId, ClientId, IsolateId, KeyId, LeaseId, ModelId } from '../ids.ts'
+import type { RequestClass } from '../lease-request.ts'
 import type { NonEmpty } from '../non-empty.ts'
 import type { HeldOfBudgets } from '../settlement.ts'
 
@@ -61,4 +62,6 @@ export interface LeaseBegin {
   readonly costNanos?: number | null
   /** As in the grant. By it a lease that the pool has forgotten holds what it held. */
   readonly held?: HeldOfBudgets
+  /** As in the lease request. */
+  readonly class?: RequestClass
 }

@@ -51,6 +51,13 @@ export interface RunningLease extends AnyLease {
   readonly unclaimedMs: number | null
   /** How the grant was paid, so that an unused lease can give it back. */
   readonly attempt: 'first' | 'move' | 'retry'
+  /** Whether it is a batch's: then it counts in the batches' share of the key. */
+  readonly isBatch: boolean
+}
+
+/** Whether a lease is a batch's. Leases are held ahead for interactive requests only. */
+export function isBatchLease(lease: Lease): boolean {
+  return lease.kind === 'running' && lease.isBatch
 }
 
 /**

@@ -1,7 +1,7 @@
 import { keysFor } from '../clients/clients.ts'
 import { isFreeModel } from '../eligibility.ts'
 import type { ModelId } from '../ids.ts'
-import type { LeaseRequest, Refusal } from '../lease-request.ts'
+import { isOfBatch, type LeaseRequest, type Refusal } from '../lease-request.ts'
 import { canWithdraw } from '../limits/retry-budget.ts'
 import type { PoolState } from '../pool-state.ts'
 import { type NoCandidate, noCandidate, routeOf, selectModel } from '../selection.ts'
@@ -56,13 +56,17 @@ function tooSmallFor({ tokenLimits }: PoolState, { tokens }: LeaseRequest): numb
   return count === -1 ? tokenLimits.length : count
 }
 
-/** Whether a key may come free for a request within the time that it may wait. */
+/**
+ * Whether a key may come free for a request within the time that it may wait. A batch does not wait
+ * here: its place would be one of those that interactive requests share.
+ */
 export function mayWait(
   { policy }: PoolState,
-  { waitMs }: Pick<LeaseRequest, 'waitMs'>,
+  { waitMs, ...request }: Pick<LeaseRequest, 'waitMs' | 'class'>,
   { mayClearAtMs }: NoCandidate,
   nowMs: number,
 ): boolean {
+  if (isOfBatch(request)) return false
   return mayClearAtMs !== null && mayClearAtMs < nowMs + Math.min(waitMs, policy.queue.maxWaitMs)
 }
 

@@ -20,7 +20,7 @@ import type { AccountId, ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
 import type { Lease } from '../limits/leases.ts'
 import type { Meter } from '../limits/meter.ts'
 import { entriesOf } from '../limits/rotating-map.ts'
-import { SLOTS_PER_RECORD, type WindowSlot } from '../limits/sliding-window.ts'
+import { SLOTS_PER_RECORD, type SlidingWindow, type WindowSlot } from '../limits/sliding-window.ts'
 import type { AuditEntry } from '../operators/audit.ts'
 import type { KeyState, PoolState, RouteState } from '../pool-state.ts'
 
@@ -110,6 +110,10 @@ export interface MetersRecord {
   readonly id: KeyId
   readonly rpm: readonly WindowSlot[]
   readonly tpm: readonly WindowSlot[]
+  /** What of it batches have taken; absent for nothing, and in a record of an earlier release. */
+  readonly batch?:
+    | { readonly rpm: readonly WindowSlot[]; readonly tpm: readonly WindowSlot[] }
+    | undefined
 }
 
 /**
@@ -267,14 +271,21 @@ function routeRecord({ models, memory }: RouteState, keys: readonly KeyState[]):
   }
 }
 
-function metersRecord({ id, rpm, tpm }: KeyState): MetersRecord[] {
-  return rpm === null && tpm === null ? [] : [{ id, rpm: bySeconds(rpm), tpm: bySeconds(tpm) }]
+function metersRecord({ id, rpm, tpm, batch }: KeyState): MetersRecord[] {
+  if (rpm === null && tpm === null) return []
+  const record = { id, rpm: bySeconds(rpm), tpm: bySeconds(tpm) }
+  if (batch.rpm.total + batch.tpm.total === 0) return [record]
+  return [{ ...record, batch: { rpm: secondsOf(batch.rpm), tpm: secondsOf(batch.tpm) } }]
+}
+
+function bySeconds(meter: Meter | null): WindowSlot[] {
+  return meter === null ? [] : secondsOf(meter.window)
 }
 
 /** Merges slots into seconds. That is a tenth of the rows, but an amount counts a second longer. */
-function bySeconds(meter: Meter | null): WindowSlot[] {
+function secondsOf(window: SlidingWindow): WindowSlot[] {
   const seconds = new Map<number, number>()
-  for (const { slot, amount } of meter?.window.slots ?? []) {
+  for (const { slot, amount } of window.slots) {
     const last = slot - (slot % SLOTS_PER_RECORD) + SLOTS_PER_RECORD - 1
     seconds.set(last, (seconds.get(last) ?? 0) + amount)
   }

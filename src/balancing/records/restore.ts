@@ -14,7 +14,7 @@ import { doubt } from '../health/lookup-duty.ts'
 import type { KeyId } from '../ids.ts'
 import { learnOwner } from '../key-owners.ts'
 import { hear } from '../limits/isolates.ts'
-import { type Lease, open, owe } from '../limits/leases.ts'
+import { isBatchLease, type Lease, open, owe } from '../limits/leases.ts'
 import { restoreWindow } from '../limits/sliding-window.ts'
 import { restoreAudit } from '../operators/audit.ts'
 import { changeInFlight, type KeyState, type PoolState, setLookup } from '../pool-state.ts'
@@ -199,6 +199,10 @@ function restoreMeters(state: PoolState, record: MetersRecord): void {
   if (key === undefined) return
   if (key.rpm !== null) key.rpm.window = restoreWindow(record.rpm)
   if (key.tpm !== null) key.tpm.window = restoreWindow(record.tpm)
+  const { batch } = record
+  if (batch === undefined) return
+  key.batch.rpm = restoreWindow(key.rpm === null ? [] : batch.rpm)
+  key.batch.tpm = restoreWindow(key.tpm === null ? [] : batch.tpm)
 }
 
 /** A lease of a key that is gone is known still: its settlement names a client and a model by it. */
@@ -216,7 +220,7 @@ function restoreLease(
   // What an owed lease holds is a part of what its budget's row says is lost.
   if (lease.charge !== null) restoreCharge(state.clients, lease.charge)
   const key = state.keys.get(lease.keyId)
-  if (key !== undefined) changeInFlight(key, 1)
+  if (key !== undefined) changeInFlight(key, 1, isBatchLease(lease))
   // An isolate that lived through the restart is heard of soon.
   if (lease.isolate !== null) hear(state.isolates, lease.isolate, nowMs)
 }

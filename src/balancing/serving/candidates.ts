@@ -74,16 +74,27 @@ export function candidatesFor(
     const isKnown = isReady || tokens <= key.fullFor
     if (isKnown && !(isFree && key.account.freeBench !== null)) {
       known += 1
-      if (isReady && !(hasOwn && isTaken(key, requirements))) found.closed?.push(key)
+      if (isReady && !(hasOwn && isTaken(key, requirements, step.nowMs))) found.closed?.push(key)
       else found.closed ??= members.slice(0, i)
     } else sortIn(found, members, i, lookAt(look, key))
   }
   const { policy } = state
-  const panic = isPanic(known + look.standing, known + look.standingClosed, policy.panicRatio)
+  const standing = known + look.standing
+  const panic = isPanicFor(requirements, standing, known + look.standingClosed, policy)
   const { probes, open, hasRecovering } = found
   const closed = found.closed ?? members
   const keys = panic ? firstOfPanic(probes, closed, open) : admitted(probes, closed)
   return { keys, panic, hasRecovering }
+}
+
+/** A batch can wait for a breaker to close: its lines are no reason to try what is broken. */
+function isPanicFor(
+  { batch }: Requirements,
+  standing: number,
+  closed: number,
+  { panicRatio }: PoolState['policy'],
+): boolean {
+  return batch === undefined && isPanic(standing, closed, panicRatio)
 }
 
 function admitted(probes: readonly KeyState[], closed: readonly KeyState[]): readonly KeyState[] {
@@ -160,7 +171,7 @@ function lookAt(look: Look, key: KeyState): Group | null {
   if (isTooLarge(key, requirements, nowMs)) return null
   key.share = shareOf(key.breaker, nowMs)
   key.readyFor = tokensReadyFor(step, key)
-  if (look.isPersonal && isTaken(key, requirements)) return null
+  if (look.isPersonal && isTaken(key, requirements, nowMs)) return null
   if (key.breaker.kind === 'closed') return 'closed'
   return awaitsProbe(key.breaker, nowMs) ? 'probes' : 'open'
 }

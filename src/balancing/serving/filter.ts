@@ -101,11 +101,15 @@ export function filterKeys(
 ): FilterResult {
   const { state } = step
   const { full, others } = apartFromFull(step, route, requirements)
-  const { keys, standing, panic } = standingAmong(step, others, full.count, requirements.model)
+  const among = standingAmong(step, others, full.count, requirements.model)
+  const { keys, standing } = among
+  const mayPanic = requirements.batch === undefined
+  const panic = among.panic && mayPanic
+  // A batch can wait for a breaker to close: its lines are no reason to try what is broken.
   // While every key has a standing exclusion, there is no panic. But the first key to come off its
   // bench will be alone. If its breaker is open then, that is panic, and panic ignores breakers.
   // So a breaker must not delay the moment that a refusal names.
-  const ignoresBreakers = panic || (standing === 0 && state.policy.panicRatio > 0)
+  const ignoresBreakers = panic || (standing === 0 && state.policy.panicRatio > 0 && mayPanic)
   const candidates: KeyState[] = []
   const excluded: ExcludedKey[] = []
   for (const standingKey of keys) {
@@ -135,7 +139,7 @@ function apartFromFull(
   for (let i = 0; i < members.length; i++) {
     const key = members[i] as KeyState
     const isFull = tokens <= key.fullFor && !(isFree && key.account.freeBench !== null)
-    if (isFull && !(hasOwn && isTaken(key, request))) {
+    if (isFull && !(hasOwn && isTaken(key, request, step.nowMs))) {
       count += 1
       clearsAtMs = Math.min(clearsAtMs, step.nowMs + holdMs(key))
     } else others.push(key)

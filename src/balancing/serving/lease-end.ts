@@ -13,6 +13,7 @@ import {
   close,
   expire,
   expireOf,
+  isBatchLease,
   type Lease,
   type RunningLease,
 } from '../limits/leases.ts'
@@ -74,7 +75,7 @@ function settleKey(
   settlement: Settlement,
 ): void {
   const isLive = closing.kind === 'live'
-  if (isLive) changeInFlight(key, -1)
+  if (closing.kind === 'live') changeInFlight(key, -1, isBatchLease(closing.lease))
   lookAgain(key)
   // What is benched, or too small, may be more than the key.
   const isWide = settlement.benches.length > 0 || settlement.tooLargeFor === 'account'
@@ -164,7 +165,7 @@ function endUnsettled(state: PoolState, lease: Lease, nowMs: number): void {
 function endUnused(state: PoolState, lease: Lease, nowMs: number): void {
   const key = state.keys.get(lease.keyId)
   if (key === undefined) return
-  changeInFlight(key, -1)
+  changeInFlight(key, -1, isBatchLease(lease))
   if (lease.kind === 'reserved') giveBackCharge(key, lease.tokens, lease.grantedAtMs, nowMs)
   key.breaker = afterNothing(key.breaker, lease.id)
   noteChange(state, key)

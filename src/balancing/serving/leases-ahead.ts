@@ -1,12 +1,14 @@
 import { spendableUsd } from '../accounting/credit.ts'
 import { spentUsd } from '../accounting/max-spend.ts'
 import { countRequest, mayKeep, remember } from '../affinity/affinity.ts'
+import { chargeBatch, interactivePart } from '../batches/batch-share.ts'
 import { keysFor } from '../clients/clients.ts'
 import { NO_CLAIMS } from '../eligibility.ts'
 import { awaitsProbe } from '../health/circuit-breaker.ts'
 import { epochAt } from '../health/reset.ts'
 import { shareOf } from '../health/slow-start.ts'
 import { clientId, type LeaseId, leaseId } from '../ids.ts'
+import { isOfBatch } from '../lease-request.ts'
 import { charge, giveBackCharge } from '../limits/charge.ts'
 import { hear } from '../limits/isolates.ts'
 import { numberedLeaseId } from '../limits/lease-number.ts'
@@ -14,16 +16,19 @@ import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../limits/lease-order.t
 import {
   type Closing,
   hasEnded,
+  isBatchLease,
   isSettled,
+  type Lease,
   lostLease,
   open,
   type ReservedLease,
   type RunningLease,
 } from '../limits/leases.ts'
-import { type Meter, shareUsed } from '../limits/meter.ts'
+import type { Meter } from '../limits/meter.ts'
 import type { QuotaCharge } from '../limits/quota-charge.ts'
 import { lookAgain } from '../limits/readiness.ts'
 import { deposit } from '../limits/retry-budget.ts'
+import type { SlidingWindow } from '../limits/sliding-window.ts'
 import { isNonEmpty } from '../non-empty.ts'
 import {
   accountsAmong,
@@ -142,12 +147,19 @@ function isSteady({ breaker }: KeyState, panic: boolean, nowMs: number): boolean
 function isFarFromLimits(state: PoolState, key: KeyState, tokens: number, nowMs: number): boolean {
   const { config, inFlight } = key
   if (key.tooLarge !== null || key.account.tooLarge !== null) return false
-  if (config.maxConcurrent !== null && inFlight + 1 > AHEAD_SHARE * config.maxConcurrent) {
-    return false
+  // What batches have counts for neither: else a batch would end all leases ahead.
+  const { batch } = key
+  if (config.maxConcurrent !== null) {
+    const left = config.maxConcurrent - batch.inFlight
+    if (inFlight - batch.inFlight + 1 > AHEAD_SHARE * left) return false
   }
-  const leavesRoom = (meter: Meter | null, amount: number) =>
-    meter === null || shareUsed(meter, nowMs) + amount / meter.limit <= AHEAD_SHARE
-  return leavesRoom(key.rpm, 1) && leavesRoom(key.tpm, tokens) && hasMoney(state, key, nowMs)
+  const leavesRoom = (meter: Meter | null, ofBatch: SlidingWindow, amount: number) => {
+    if (meter === null) return true
+    const { taken, limit } = interactivePart(meter, ofBatch, nowMs)
+    return taken + amount <= AHEAD_SHARE * limit
+  }
+  if (!(leavesRoom(key.rpm, batch.rpm, 1) && leavesRoom(key.tpm, batch.tpm, tokens))) return false
+  return hasMoney(state, key, nowMs)
 }
 
 /** Whether a key can pay for all that runs, and for a whole stock more. */
@@ -182,7 +194,7 @@ function reserve(
   open(state.leases, lease)
   state.turns += 1
   key.lastTurn = state.turns
-  changeInFlight(key, 1)
+  changeInFlight(key, 1, false)
   charge(key, tokens, nowMs)
   const accountId = key.account.id
   const ahead = { leaseId: id, keyId: key.id, accountId, model, grantedAtMs: nowMs, tokens }
@@ -200,7 +212,8 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   if (key === undefined || live?.kind === 'running') return
   if (live === undefined && isOver(state, told)) return
   const lost = live === undefined ? lostLease(state.leases, told.leaseId) : null
-  if (live === undefined) changeInFlight(key, 1)
+  const isBatch = isOfBatchNow(told, lost)
+  if (live === undefined) changeInFlight(key, 1, isBatch)
   else giveBackCharge(key, live.tokens, live.grantedAtMs, nowMs)
   if (lost !== null) retakeForClient(state, lost, nowMs)
   lookAgain(key)
@@ -228,12 +241,23 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     epoch: (live ?? lost)?.epoch ?? epochAt(key, told.grantedAtMs),
     charge: taken,
     attempt: 'first',
+    isBatch,
   })
+  if (isBatch) {
+    chargeBatch(key, told.tokens, nowMs)
+    return
+  }
+  state.batches.interactiveAtMs = nowMs
   deposit(state.retryBudget, { model: told.model, policy: state.policy.retryBudget }, nowMs)
   countRequest(state.affinities, key.account.load, nowMs)
   if (told.conversation !== null) {
     remember(state.affinities, told.conversation, key.account.id, nowMs)
   }
+}
+
+/** By the lease that was lost; of one that is forgotten, by what its isolate tells. */
+function isOfBatchNow(told: LeaseBegin, lost: Lease | null): boolean {
+  return lost === null ? isOfBatch(told) : isBatchLease(lost)
 }
 
 function termOf({ leaseMs, isolate }: LeaseBegin, nowMs: number) {
@@ -263,6 +287,7 @@ export function beginLate(
     chargedAtMs: hasExpired ? nowMs : lease.grantedAtMs,
     unclaimedMs: null,
     attempt: 'first',
+    isBatch: false,
   }
 }
 

@@ -1,5 +1,5 @@
 import { minimumBy } from './minimum.ts'
-import type { Strategy } from './strategy.ts'
+import type { Candidate, Memory, Strategy } from './strategy.ts'
 
 /**
  * Each eligible key in turn: always the key whose last turn was longest ago.
@@ -9,7 +9,11 @@ import type { Strategy } from './strategy.ts'
  * strict rotation.
  */
 export const roundRobin: Strategy = {
-  choose: (eligible, { random }) => minimumBy(eligible, (a, b) => a.lastTurn - b.lastTurn, random),
-  score: (key) => key.lastTurn,
+  choose: (eligible, { memory, random }) => minimumBy(eligible, orderBy(memory), random),
+  score: (key, { memory }) => (memory.isOfBatches ? key.batch.lastTurn : key.lastTurn),
   best: 'lowest',
 }
+
+const byTurn = (a: Candidate, b: Candidate) => a.lastTurn - b.lastTurn
+const byBatchTurn = (a: Candidate, b: Candidate) => a.batch.lastTurn - b.batch.lastTurn
+const orderBy = ({ isOfBatches }: Memory) => (isOfBatches ? byBatchTurn : byTurn)

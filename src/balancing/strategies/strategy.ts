@@ -15,6 +15,8 @@ export interface Candidate {
   readonly inFlight: number
   /** Sequence number of the key's last grant; 0 if it had none. A lower number is longer ago. */
   readonly lastTurn: number
+  /** As `lastTurn`, among the grants to batches. */
+  readonly batch: { readonly lastTurn: number }
   /** How much of its weight the key can carry now, above 0. Below 1 only in slow start. */
   readonly share: number
   readonly credit: Credit
@@ -41,8 +43,12 @@ export interface Choice {
   readonly spentTodayUsd: number
 }
 
-/** What a strategy remembers between choices, for one route. `score` does not change it. */
+/**
+ * What a strategy remembers between choices, for one route. `score` does not change it. What it chooses
+ * for batches it remembers apart: else each of them would spend the turn of an interactive request.
+ */
 export interface Memory {
+  readonly isOfBatches: boolean
   /** By position: what smooth weighted round-robin owes each key. */
   readonly smoothedWeights: number[]
   /** Position of the key that `credit-threshold` is on. */
@@ -50,8 +56,8 @@ export interface Memory {
 }
 
 /** The memory of a strategy that has not chosen yet. */
-export function createMemory(): Memory {
-  return { smoothedWeights: [], current: 0 }
+export function createMemory(isOfBatches = false): Memory {
+  return { isOfBatches, smoothedWeights: [], current: 0 }
 }
 
 /** A way to pick one of the candidates. */

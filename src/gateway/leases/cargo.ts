@@ -11,7 +11,7 @@ import {
   stockLeases,
   takeOrders,
 } from './lease-stock.ts'
-import { oweSettlement, type Parcel, putBack, takeParcel, unusedLease } from './outbox.ts'
+import { oweSettlement, type Parcel, putBack, takeParcel, unusedAhead } from './outbox.ts'
 
 /** What an exchange carries for the whole isolate, beside what its own request wants. */
 export interface Cargo {
@@ -26,9 +26,7 @@ export interface Cargo {
 /** Takes along what the isolate owes, the leases that it did not use, and the orders that are due. */
 export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
   const { stock, outbox, isolate } = leases
-  for (const { leaseId } of dropOverdue(stock, nowMs)) {
-    oweSettlement(outbox, unusedLease(leaseId), nowMs)
-  }
+  for (const lease of dropOverdue(stock, nowMs)) oweSettlement(outbox, unusedAhead(lease), nowMs)
   leases.toldAtMs = nowMs
   const parcel = takeParcel(outbox, nowMs)
   const orders = takeOrders(stock, nowMs)
@@ -75,7 +73,7 @@ export function unloadCargo(
   for (const [at, { lane }] of orders.entries()) {
     unused.push(...stockLeases(stock, lane, reply.ahead?.[at] ?? [], nowMs))
   }
-  for (const { leaseId } of unused) oweSettlement(outbox, unusedLease(leaseId), nowMs)
+  for (const lease of unused) oweSettlement(outbox, unusedAhead(lease), nowMs)
   return unused.length > 0
 }
 

@@ -1,5 +1,6 @@
 import type { RequestRow } from '../../balancing/accounting/request-row.ts'
 import { type AccountId, type IsolateId, isolateId, type KeyId } from '../../balancing/ids.ts'
+import { isOfBatch } from '../../balancing/lease-request.ts'
 import type { LeaseAhead, LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import { holdsOf } from '../../balancing/limits/quota-charge.ts'
 import {
@@ -25,6 +26,7 @@ import {
   oweBegin,
   oweRequest,
   oweSettlement,
+  unusedAhead,
   unusedLease,
 } from './outbox.ts'
 
@@ -118,7 +120,7 @@ export function isLow({ own, general }: LanesOfRequest, nowMs: number): boolean 
 
 /** Owes the word that no request came for these leases. */
 function oweUnused({ outbox }: IsolateLeases, unused: readonly LeaseAhead[], nowMs: number): void {
-  for (const { leaseId } of unused) oweSettlement(outbox, unusedLease(leaseId), nowMs)
+  for (const lease of unused) oweSettlement(outbox, unusedAhead(lease), nowMs)
 }
 
 /**
@@ -162,18 +164,23 @@ export function giveBackFor(leases: IsolateLeases, draft: LeaseDraft, nowMs: num
   return unused.length > 0
 }
 
-function isFresh({ attempt, triedKeys, excludedAccounts, isFallback }: LeaseDraft): boolean {
+/** Leases ahead are for interactive requests: a batch asks for each of its own. */
+function isFresh(draft: LeaseDraft): boolean {
+  const { attempt, triedKeys, excludedAccounts, isFallback } = draft
+  if (isOfBatch(draft)) return false
   return !isFallback && attempt === 'first' && triedKeys.length + excludedAccounts.length === 0
 }
 
-/** Notes where a request of a conversation goes. */
+/** Notes where a request of a conversation goes. A batch moves none. */
 export function noteHome(
   { homes }: IsolateLeases,
-  { affinity }: LeaseDraft,
+  draft: LeaseDraft,
   account: AccountId,
   nowMs: number,
 ): void {
-  if (affinity?.kind === 'conversation') setEntry(homes, affinity.id, account, nowMs)
+  const { affinity } = draft
+  if (affinity?.kind !== 'conversation' || isOfBatch(draft)) return
+  setEntry(homes, affinity.id, account, nowMs)
 }
 
 /** Owes the row of a request that has ended. It is a text from here on: only who asks for it reads it. */

@@ -1,6 +1,12 @@
 import type { RequestRow } from '../../balancing/accounting/request-row.ts'
 import type { AccountId, IsolateId, KeyId, LeaseId, ModelId } from '../../balancing/ids.ts'
-import type { Decision, Grant, LeaseRequest, Refusal } from '../../balancing/lease-request.ts'
+import {
+  type Decision,
+  type Grant,
+  isOfBatch,
+  type LeaseRequest,
+  type Refusal,
+} from '../../balancing/lease-request.ts'
 import { numberedLeaseId } from '../../balancing/limits/lease-number.ts'
 import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import type { LeaseTerms, Settlement } from '../../balancing/settlement.ts'
@@ -81,7 +87,7 @@ export interface LeaseBrokerParts extends PoolExchangesParts {
 
 /**
  * Gets leases: from the isolate's stock, or from the pool object. If the object can't be reached and
- * the policy is `open`, takes keys in turn from the isolate's own ring.
+ * the policy is `open`, takes keys in turn from the isolate's own ring; a batch can wait until it is back.
  *
  * One broker serves one request. An object that does not answer costs two seconds. The request's
  * next attempts therefore do not ask the object, unless it has answered a settlement or a key
@@ -91,7 +97,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
   const { ports, pool, ring, leases, onPoolUnavailable, background } = parts
   const exchanges = createPoolExchanges(parts)
   const withoutPool = (draft: LeaseDraft): Acquired =>
-    onPoolUnavailable === 'closed' || draft.caller.budget !== null
+    onPoolUnavailable === 'closed' || draft.caller.budget !== null || isOfBatch(draft)
       ? { kind: 'no_pool' }
       : fromRing(ring, { ...draft, halted: leases.halted }, ports.nowMs())
   /** Whether the object may have granted a lease in an answer that was lost. */
@@ -132,7 +138,8 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
     request: LeaseRequest,
   ) => {
     const decision = await ask(request)
-    return decision !== null && isWithoutLease(decision)
+    // A batch takes nothing that is held for interactive requests.
+    return decision !== null && isWithoutLease(decision) && !isOfBatch(draft)
       ? await secondLook(draft, lanes, { request, decision })
       : decision
   }
@@ -229,15 +236,17 @@ function leased(grant: Omit<Grant, 'kind'>, { clientId, tokens, size }: LeaseDra
 /** What the pool is told of a lease after a silence; null of an object that knows no isolates. */
 function beginOf(
   { leaseId, keyId, model, grantedAtMs, held }: Grant,
-  { clientId, tokens, leaseMs, affinity, costNanos }: LeaseDraft,
+  draft: LeaseDraft,
   isolate: IsolateId,
 ): LeaseBegin | null {
   if (grantedAtMs === undefined) return null
+  const { clientId, tokens, leaseMs, affinity, costNanos } = draft
   const conversation = affinity?.kind === 'conversation' ? affinity.id : null
   const grant = { leaseId, keyId, model, grantedAtMs }
   const bound = costNanos === undefined ? {} : { costNanos }
   const of = held === undefined ? bound : { ...bound, held }
-  return { ...grant, isolate, clientId, tokens, leaseMs, conversation, ...of }
+  const ofClass = draft.class === undefined ? of : { ...of, class: draft.class }
+  return { ...grant, isolate, clientId, tokens, leaseMs, conversation, ...ofClass }
 }
 
 interface PoolAccess extends Pick<LeaseBrokerParts, 'ports' | 'pool'> {

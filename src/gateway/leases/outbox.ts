@@ -1,6 +1,6 @@
 import type { RequestNote } from '../../balancing/accounting/request-row.ts'
-import { keyId, type LeaseId } from '../../balancing/ids.ts'
-import type { LeaseBegin } from '../../balancing/limits/lease-order.ts'
+import { clientId, keyId, type LeaseId } from '../../balancing/ids.ts'
+import type { LeaseAhead, LeaseBegin } from '../../balancing/limits/lease-order.ts'
 import type { Settlement } from '../../balancing/settlement.ts'
 
 /**
@@ -146,3 +146,17 @@ export function unusedLease(leaseId: LeaseId): Settlement {
   const nothing = { outcome: 'ignorable', benches: [], suspect: false, unused: true } as const
   return { leaseId, keyId: keyId(''), ...nothing }
 }
+
+/**
+ * Ends a lease of the stock that no request came for. It says what the lease held of budgets: after a
+ * crash the pool knows only that something is lost, and by this how much of it was never used.
+ */
+export function unusedAhead({ leaseId, model, grantedAtMs, tokens, held }: LeaseAhead): Settlement {
+  const unused = unusedLease(leaseId)
+  if (held === undefined) return unused
+  const [owner] = held.holds.flatMap(({ owner: of }) => (of.startsWith(CLIENT) ? [of] : []))
+  const id = clientId(owner?.slice(CLIENT.length) ?? '')
+  return { ...unused, lease: { clientId: id, model, grantedAtMs, tokens, held } }
+}
+
+const CLIENT = 'client:'

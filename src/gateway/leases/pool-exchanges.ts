@@ -22,7 +22,7 @@ import {
   oweBeginAnew,
   oweSettlement,
   owesLeases,
-  unusedLease,
+  unusedAhead,
 } from './outbox.ts'
 
 /** How long what could not be delivered waits for the second try. */
@@ -194,8 +194,8 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
       if (settlement.leaseId === telling) stopTelling()
       if (!isTrouble(settlement)) continue
       outbox.isUrgent = true
-      for (const { leaseId } of dropKey(stock, settlement.keyId)) {
-        oweSettlement(outbox, unusedLease(leaseId), ports.nowMs())
+      for (const lease of dropKey(stock, settlement.keyId)) {
+        oweSettlement(outbox, unusedAhead(lease), ports.nowMs())
       }
     }
   }

@@ -133,15 +133,29 @@ describe('what the configuration holds', () => {
   })
 
   it('is not in the directory, and goes before what was made under the same name', () => {
-    const { state } = configured()
+    const { state, order } = configured()
     const record = {
       terms: client('app', { rpm: 1 }),
       tokens: [{ sha256: 'old', createdAtMs: NOW, expiresAtMs: null }],
       createdAtMs: NOW,
     }
-    restoreClients(state, { clients: [record], groups: [] }, NOW)
+    const groups = [{ terms: group('team', { rpm: 1 }), createdAtMs: NOW }]
+    restoreClients(state, { clients: [record], groups }, NOW)
     expect(directory(state)).toEqual([])
     expect(state.byId.get(clientId('app'))?.terms.rpm).toBe(null)
+    // It is shown, and the one that it shadows can be removed: else its token would be good again some day.
+    const list = order({ kind: 'list' })
+    expect(list).toMatchObject({
+      clients: [{ source: { kind: 'configured' }, shadowsMade: true, tokens: [] }],
+      groups: [{ shadowsMade: true }],
+    })
+    const id = clientId('app')
+    expect(order({ kind: 'change_client', id, changes: {} })).toMatchObject({ fault: 'configured' })
+    expect(order({ kind: 'remove_client', id })).toEqual({ kind: 'removed' })
+    expect(order({ kind: 'remove_group', id: groupId('team') })).toEqual({ kind: 'removed' })
+    expect(clientRecord(state, id)).toBeNull()
+    expect(state.byId.get(id)?.shadowsMade).toBe(false)
+    expect(order({ kind: 'remove_client', id })).toMatchObject({ fault: 'configured' })
   })
 })
 

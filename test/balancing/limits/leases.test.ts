@@ -28,6 +28,7 @@ const lease = (name: string, expiresAtMs: number): Lease => ({
   panic: false,
   epoch: 0,
   attempt: 'first',
+  isBatch: false,
 })
 
 function withOpen(...names: string[]) {

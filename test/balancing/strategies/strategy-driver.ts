@@ -23,6 +23,7 @@ export interface Key extends Candidate {
   weight: number
   inFlight: number
   lastTurn: number
+  batch: { lastTurn: number }
   share: number
   credit: Credit
   latency: PeakEwma | null
@@ -37,6 +38,7 @@ export function keyAt(position: number, more: Partial<Key> = {}): Key {
     weight: 1,
     inFlight: 0,
     lastTurn: 0,
+    batch: { lastTurn: 0 },
     share: 1,
     credit: { kind: 'unknown' },
     latency: null,
@@ -173,6 +175,7 @@ export const anyKey: fc.Arbitrary<Omit<Key, 'position'>> = fc.record({
   weight: fc.integer({ min: 1, max: 1000 }),
   inFlight: fc.nat({ max: 5000 }),
   lastTurn: fc.nat(),
+  batch: fc.record({ lastTurn: fc.nat() }),
   share: fc.constantFrom(1, 0.5, 0.1),
   credit: anyCredit,
   latency: anyLatency,
@@ -191,11 +194,12 @@ export const anyChoice: fc.Arbitrary<(members: readonly Key[]) => Choice> = fc
     seed: fc.integer(),
     smoothed: fc.array(fc.integer({ min: -1_000_000, max: 1_000_000 }), { maxLength: 20 }),
     current: fc.nat({ max: 25 }),
+    isOfBatches: fc.boolean(),
     thresholdUsd: anyUsd,
     meanCostUsd: anyUsd,
     spentTodayUsd: anyUsd,
   })
-  .map(({ seed, smoothed, current, ...known }) => (members) => {
-    const memory = { smoothedWeights: [...smoothed], current }
+  .map(({ seed, smoothed, current, isOfBatches, ...known }) => (members) => {
+    const memory = { isOfBatches, smoothedWeights: [...smoothed], current }
     return choiceOf(seed, { memory, members, ...known })
   })

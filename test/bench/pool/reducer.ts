@@ -216,6 +216,7 @@ function configOf({ keys, strategy, isLimited = false, maxConcurrent }: Setup): 
       credit: { refreshMs: 60_000, thresholdUsd: 1 },
       queue: { maxWaiting: 10_000, maxWaitMs: WAIT_MS },
       alerts: alertPolicy(policySchema.parse({}).alerts, []),
+      batch: { share: 0.5 },
     },
   }
 }

@@ -1,5 +1,13 @@
 import { expect, it } from 'vitest'
-import { clientId, isolateId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
+import {
+  accountId,
+  clientId,
+  groupId,
+  isolateId,
+  keyId,
+  leaseId,
+  modelId,
+} from '../../../src/balancing/ids.ts'
 import type { LeaseBegin } from '../../../src/balancing/limits/lease-order.ts'
 import { SETTLED_MS } from '../../../src/balancing/limits/settled-leases.ts'
 import {
@@ -12,6 +20,7 @@ import {
   type Parcel,
   putBack,
   takeParcel,
+  unusedAhead,
   unusedLease,
 } from '../../../src/gateway/leases/outbox.ts'
 
@@ -131,4 +140,24 @@ it('a full one is flushed at once', () => {
   const outbox = owing(...Array.from({ length: 64 }, (_, i) => `${i}`))
   outbox.flushAtMs = T + 250
   expect(flushDue(outbox, T)).toBe('now')
+})
+
+it('a lease of the stock that no request came for says what it held of budgets', () => {
+  const ahead = {
+    leaseId: leaseId('isolate:1'),
+    keyId: keyId('a'),
+    accountId: accountId('acme'),
+    model: modelId('vendor/model'),
+    grantedAtMs: T,
+    tokens: 10,
+  }
+  expect(unusedAhead(ahead)).toEqual(unusedLease(ahead.leaseId))
+  const holds = [
+    { owner: 'group:team', period: 'day', nanos: 5 },
+    { owner: 'client:app', period: 'day', nanos: 5 },
+  ] as const
+  const held = { groupId: groupId('team'), holds }
+  const { lease, unused } = unusedAhead({ ...ahead, held })
+  expect(unused).toBe(true)
+  expect(lease).toEqual({ clientId: 'app', model: ahead.model, grantedAtMs: T, tokens: 10, held })
 })

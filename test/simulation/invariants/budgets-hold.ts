@@ -53,6 +53,8 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
   const totals = new Map<string, number>()
   const known = new Set<LeaseId>()
   let recent: Heard[] = []
+  /** The leases that the object has restored. */
+  let ofBefore: ReadonlySet<LeaseId> = new Set()
 
   const hear = (heard: Heard, settlement: Settlement, state: PoolState) => {
     const { leaseId, lease, unused } = settlement
@@ -66,14 +68,14 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     }
   }
 
-  const check = (owner: QuotaOwner, budget: Budget, { kind, nowMs }: ObjectStep) => {
+  const check = (owner: QuotaOwner, budget: Budget, { kind, nowMs, state }: ObjectStep) => {
     const { terms, spentNanos, lostNanos, endsAtMs } = budget
     if (endsAtMs !== null && nowMs >= endsAtMs) return
     const sum = chargedOf(charged, owner, budget)
     // An operator has forgotten what was spent.
     if (kind === 'order' && spentNanos + lostNanos === 0) sum.nanos = 0
     const name = nameOf(owner, terms.period)
-    if (spentNanos + lostNanos < sum.nanos) {
+    if (spentNanos + lostNanos + heldOf(state, ofBefore, name) < sum.nanos) {
       accuse(15, `${name}: ${spentNanos} spent, ${lostNanos} lost, and ${sum.nanos} were charged`)
     }
     if (sum.isExact && spentNanos !== sum.nanos) {
@@ -95,7 +97,8 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
   }
 
   return {
-    born(_state, _life, how) {
+    born(state, _life, how) {
+      ofBefore = new Set(state.leases.live.keys())
       if (how === 'crash') recent.forEach(takeBack)
       recent = []
       if (how === 'eviction') return
@@ -136,6 +139,18 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
       recent = []
     },
   }
+}
+
+/**
+ * What leases of an earlier life of the object hold. One that was settled after the last checkpoint holds
+ * what it has cost until it expires: the row tells how much, and not that it was settled.
+ */
+function heldOf({ leases }: PoolState, ofBefore: ReadonlySet<LeaseId>, name: string): number {
+  return [...leases.live.values()]
+    .filter(({ id }) => ofBefore.has(id))
+    .flatMap(({ charge }) => charge?.holds ?? [])
+    .filter(({ owner, period }) => nameOf(owner, period) === name)
+    .reduce((sum, { nanos }) => sum + nanos, 0)
 }
 
 /** What was charged in the period that the budget is in. */

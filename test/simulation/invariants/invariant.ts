@@ -8,7 +8,7 @@ import type { Ending, ObjectStep } from '../pool-object.ts'
 import type { SimulatedRequest } from '../simulated-world.ts'
 
 /** What must always hold, by its number in docs/simulation.md. */
-export type InvariantNumber = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15
+export type InvariantNumber = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15 | 16
 
 /** Reports that an invariant does not hold. */
 export type Accuse = (invariant: InvariantNumber, what: string) => void

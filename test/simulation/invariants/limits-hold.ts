@@ -85,7 +85,8 @@ export function limitsHold(accuse: Accuse): Watcher {
 
 function checkAccount({ keys, accounts }: PoolState, id: string, accuse: Accuse): void {
   const ofKeys = [...keys.values()].filter(({ account }) => account.id === id)
-  const running = ofKeys.reduce((sum, { inFlight }) => sum + inFlight, 0)
+  // A batch is no load by which conversations are moved.
+  const running = ofKeys.reduce((sum, { inFlight, batch }) => sum + inFlight - batch.inFlight, 0)
   const account = [...accounts.values()].find((one) => one.id === id)
   if (account === undefined || account.load.inFlight === running) return
   accuse(1, `account ${id} counts ${account.load.inFlight} in flight, and its keys ${running}`)

@@ -1,3 +1,4 @@
+import { isBatchLease } from '../../../src/balancing/limits/leases.ts'
 import type { HistoryKind } from '../history.ts'
 import { DOWN_MODEL, HOSTILE_CLIENT } from '../history-of-seed.ts'
 import type { SimulatedRequest, SimulatedWorld } from '../simulated-world.ts'
@@ -18,6 +19,8 @@ export function retriesAreBounded(accuse: Accuse, world: () => SimulatedWorld): 
     },
     after({ state, nowMs }, { granted, begun }) {
       for (const lease of [...granted, ...begun]) {
+        // What batches retry is paid from a budget of their own.
+        if (isBatchLease(lease)) continue
         if (lease.kind === 'running' && lease.attempt === 'retry') retries += 1
         else requests += 1
       }
@@ -47,7 +50,7 @@ export function callersAreApart(
 ): Watcher {
   if (kind !== 'hostile' && kind !== 'calm') return {}
   const isGood = ({ plan }: SimulatedRequest) =>
-    plan.client !== HOSTILE_CLIENT && plan.model !== DOWN_MODEL && !plan.isBad
+    plan.client !== HOSTILE_CLIENT && plan.model !== DOWN_MODEL && !plan.isBad && !plan.isOfBatch
   return {
     ended(request) {
       const { report } = request

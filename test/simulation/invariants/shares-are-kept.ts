@@ -1,4 +1,5 @@
 import type { KeyId } from '../../../src/balancing/ids.ts'
+import { isBatchLease } from '../../../src/balancing/limits/leases.ts'
 import type { PoolState } from '../../../src/balancing/pool-state.ts'
 import type { HistoryKind } from '../history.ts'
 import type { Accuse, Watcher } from './invariant.ts'
@@ -33,10 +34,12 @@ export function sharesAreKept(accuse: Accuse, kind: HistoryKind): Watcher {
   }
   return {
     after({ state }, { granted }) {
-      for (const { keyId } of granted) {
+      // A batch takes turns of its own, and spends none of these.
+      const own = granted.filter((lease) => !isBatchLease(lease))
+      for (const { keyId } of own) {
         counts.set(keyId, (counts.get(keyId) ?? 0) + 1)
         grants += 1
-        if (granted.length === 1) check(state)
+        if (own.length === 1) check(state)
       }
     },
   }

@@ -40,6 +40,7 @@ export const REASON_WORDS: Readonly<Record<Reason, readonly [title: string, endi
     'Its workspace or guardrail has a limit of its own.',
   ],
   free_tier_spent: ['free requests are spent', 'The account’s daily free requests are used up.'],
+  kept_for_interactive: ['kept for interactive requests', 'Batches take only what others leave.'],
   provider_key_failed: [
     'a provider key failed',
     'The account’s own key at a provider does not work.',
