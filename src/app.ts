@@ -6,9 +6,11 @@ import { alertRoutes } from './admin/alerts/alert-routes.ts'
 import { batchAdmin } from './admin/batch-admin.ts'
 import { cacheRoutes } from './admin/cache-routes.ts'
 import { clientRoutes } from './admin/client-routes.ts'
+import { events, pageRoutes } from './admin/dashboard/page-routes.ts'
 import { historyRoutes } from './admin/history/history-routes.ts'
 import { metrics } from './admin/metrics/metrics-route.ts'
 import { poolRoutes } from './admin/pool/pool-routes.ts'
+import { privateHeaders } from './admin/private-headers.ts'
 import { signIn } from './admin/sign-in.ts'
 import { batchRoutes } from './batches/routes/batch-routes.ts'
 import { gatewayError } from './gateway/answers/gateway-error.ts'
@@ -37,6 +39,7 @@ import { API_SHAPES } from './openrouter/shapes/shape-registry.ts'
 export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   const app = new HonoBase<HttpEnvironment>({ getPath: normalisedPath, router: new RegExpRouter() })
   app.use(responseHeaders)
+  app.use('/admin/*', privateHeaders)
   app.use(configure(ports))
   app.get('/healthz', healthz)
   app.get('/metrics', logged, signIn, metrics)
@@ -44,6 +47,8 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn, boundedBody)
   app.route('/admin/api', clientRoutes())
+  app.get('/admin/api/events', events)
+  app.route('/admin', pageRoutes())
   app.route('/admin/api', historyRoutes())
   app.route('/admin/api', cacheRoutes())
   app.route('/admin/api', batchAdmin())

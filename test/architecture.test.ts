@@ -21,7 +21,7 @@ const files = execFileSync(
   .split('\n')
   .filter((path) => path !== '' && existsSync(join(root, path)))
 
-const sources = files.filter((path) => path.startsWith('src/') && path.endsWith('.ts'))
+const sources = files.filter((path) => path.startsWith('src/') && /\.tsx?$/.test(path))
 
 describe('rooms', () => {
   /**
@@ -33,8 +33,8 @@ describe('rooms', () => {
   const mayImport: Readonly<Record<string, readonly string[]>> = {
     balancing: ['balancing/*'],
     'balancing/strategies': [
-      ...['balancing/random.ts', 'balancing/non-empty.ts'],
-      ...['balancing/accounting', 'balancing/limits'],
+      ...['balancing/random.ts', 'balancing/non-empty.ts', 'balancing/accounting'],
+      ...['balancing/limits'],
     ],
     'balancing/health': [
       ...['balancing/ids.ts', 'balancing/random.ts', 'balancing/settlement.ts'],
@@ -42,14 +42,15 @@ describe('rooms', () => {
     ],
     'balancing/clients': [
       ...['balancing/ids.ts', 'balancing/routes.ts', 'balancing/settlement.ts'],
-      'balancing/limits',
+      ...['balancing/limits'],
     ],
     'balancing/limits': [
       ...['balancing/ids.ts', 'balancing/lease-request.ts', 'balancing/non-empty.ts'],
-      'balancing/settlement.ts',
+      ...['balancing/settlement.ts'],
     ],
     'balancing/accounting': [
-      ...['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health', 'balancing/limits'],
+      ...['balancing/ids.ts', 'balancing/settlement.ts', 'balancing/health'],
+      ...['balancing/limits'],
     ],
     'balancing/batches': ['balancing/limits'],
     'balancing/serving': ['balancing/*'],
@@ -68,105 +69,87 @@ describe('rooms', () => {
     ],
     'openrouter/failures': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/requests': ['openrouter/json-value.ts', 'balancing/*'],
-    'openrouter/prices': [...['openrouter/json-value.ts', 'openrouter/requests', 'balancing/*']],
+    'openrouter/prices': ['openrouter/json-value.ts', 'openrouter/requests', 'balancing/*'],
     'key-pool': [
-      ...[
-        'balancing/*',
-        'config',
-        'key-pool/alerts',
-        'key-pool/history',
-        'zod',
-        'cloudflare:workers',
-      ],
+      ...['balancing/*', 'config', 'key-pool/alerts', 'key-pool/history', 'zod'],
+      ...['cloudflare:workers'],
     ],
     'key-pool/alerts': [
       ...['key-pool/host-ports.ts', 'key-pool/protocol.ts', 'key-pool/or-else.ts'],
       ...['balancing/*', 'zod'],
     ],
-    'key-pool/history': [
-      ...['balancing/*', 'key-pool/or-else.ts', 'key-pool/record-schemas.ts', 'zod'],
-    ],
+    'key-pool/history': ['balancing/*', 'key-pool/or-else.ts', 'key-pool/record-schemas.ts', 'zod'],
     gateway: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
     'gateway/attempts': [
       ...['gateway/byte-budget.ts', 'gateway/ports.ts', 'gateway/spans.ts'],
-      ...['gateway/answers', 'gateway/leases'],
-      ...['balancing/*', 'openrouter/*'],
+      ...['gateway/answers', 'gateway/leases', 'balancing/*', 'openrouter/*'],
     ],
-    'gateway/alerts': [...['gateway/ports.ts', 'gateway/leases', 'balancing/*', 'config/alerts']],
+    'gateway/alerts': ['gateway/ports.ts', 'gateway/leases', 'balancing/*', 'config/alerts'],
     'gateway/answers': ['gateway/ports.ts', 'balancing/*', 'openrouter/*'],
     'gateway/leases': [
-      ...['gateway/ports.ts', 'gateway/spans.ts'],
-      ...['balancing/*', 'config', 'openrouter/*', 'key-pool'],
+      ...['gateway/ports.ts', 'gateway/spans.ts', 'balancing/*', 'config'],
+      ...['openrouter/*', 'key-pool'],
     ],
-    flight: [...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*']],
+    flight: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
     'flight/object': [
-      ...['balancing/*', 'openrouter/*', 'gateway/*', 'flight', 'http'],
-      ...['zod', 'cloudflare:workers'],
+      ...['balancing/*', 'openrouter/*', 'gateway/*', 'flight', 'http', 'zod'],
+      ...['cloudflare:workers'],
     ],
     http: [
-      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
-      ...['flight', 'http/prices', 'http/alerts', 'hono', 'zod'],
+      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'flight'],
+      ...['http/prices', 'http/alerts', 'hono', 'zod'],
     ],
     'http/alerts': [
-      ...['http/kv-credit-cache.ts', 'http/log.ts', 'balancing/*', 'gateway/*', 'key-pool', 'zod'],
+      ...['http/kv-credit-cache.ts', 'http/log.ts', 'balancing/*', 'gateway/*'],
+      ...['key-pool', 'zod'],
     ],
     'http/prices': ['http/kv-credit-cache.ts', 'gateway/*', 'openrouter/*'],
     'http/flights': ['balancing/*', 'config', 'openrouter/*', 'gateway/*', 'flight', 'http'],
     'http/routes': [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
-      ...['flight', 'http/flights'],
-      ...['hono', 'http-cache-semantics'],
+      ...['flight', 'http/flights', 'hono', 'http-cache-semantics'],
     ],
     admin: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
-      ...['batches', 'batches/progress', 'hono', 'zod'],
+      ...['admin/sign-in', 'batches', 'batches/progress', 'hono', 'zod'],
     ],
     batches: ['batches/files', 'batches/progress'],
     'batches/files': ['openrouter/*', 'cloudflare:workers'],
     'batches/progress': ['batches/files', 'http', 'cloudflare:workers'],
     'batches/runs': [
-      ...['batches', 'batches/files', 'batches/progress'],
-      ...['balancing/*', 'openrouter/*', 'gateway/*', 'http'],
+      ...['batches', 'batches/files', 'batches/progress', 'balancing/*', 'openrouter/*'],
+      ...['gateway/*', 'http'],
     ],
     'batches/routes': [
-      ...['batches', 'batches/files', 'batches/progress'],
-      ...['gateway/*', 'http', 'hono', 'zod'],
+      ...['batches', 'batches/files', 'batches/progress', 'gateway/*', 'http', 'hono'],
+      ...['zod'],
+    ],
+    'admin/dashboard': [
+      ...['balancing/*', 'config', 'gateway/*', 'http', 'key-pool/*', 'hono', 'admin'],
+      ...['admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
     ],
     'admin/history': [
-      'admin/admin-request.ts',
-      'admin/client-answers.ts',
-      'balancing/*',
-      'config',
-      'http',
-      'key-pool/history',
-      'hono',
-      'zod',
+      ...['admin/admin-request.ts', 'admin/client-answers.ts', 'balancing/*', 'config'],
+      ...['http', 'key-pool/history', 'hono', 'zod'],
     ],
     'admin/alerts': [
-      ...['balancing/*', 'config/alerts', 'key-pool/alerts', 'gateway/*', 'http', 'admin', 'hono'],
-      'zod',
+      ...['balancing/*', 'config/alerts', 'key-pool/alerts', 'gateway/*', 'http'],
+      ...['admin', 'hono', 'zod'],
     ],
     'admin/metrics': ['balancing/*', 'http', 'hono'],
     app: ['openrouter/*', 'gateway/*', 'http/*', 'admin/*', 'hono', 'batches/routes'],
     index: [
-      'app',
-      'gateway',
-      'http',
-      'key-pool',
-      'flight/object',
-      'cloudflare:workers',
-      'batches/*',
+      ...['app', 'gateway', 'http', 'key-pool', 'flight/object', 'cloudflare:workers'],
+      ...['batches/*'],
     ],
+    'admin/dashboard/views': [
+      ...['balancing/*', 'key-pool/*', 'admin', 'admin/pool', 'admin/dashboard/feed.ts'],
+      ...['hono'],
+    ],
+    'admin/sign-in': ['balancing/*', 'config', 'gateway/*', 'http', 'hono', 'zod'],
     'admin/pool': [
-      'balancing/*',
-      'config',
-      'openrouter/*',
-      'key-pool',
-      'gateway/*',
-      'http',
-      'admin',
-      'hono',
-      'zod',
+      ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
+      ...['admin', 'hono', 'zod'],
     ],
   }
 
@@ -283,7 +266,7 @@ describe('files', () => {
 
   it('have a name of their own, but for a test, which has that of what it tests', () => {
     // The simulator is a program of its own: the fake of a shape is named as the shape is.
-    const code = files.filter((path) => /^(src|test)\/.*\.ts$/.test(path))
+    const code = files.filter((path) => /^(src|test)\/.*\.tsx?$/.test(path))
     const named = code.filter((path) => !/\.test\.ts$|^test\/simulator\//.test(path))
     const namesakes = [...Map.groupBy(named, (path) => basename(path))].filter(
       ([, paths]) => paths.length > 1,

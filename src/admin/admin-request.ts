@@ -28,8 +28,16 @@ export const boundedBody = bodyLimit({
 export async function bodyOf<T>(c: AdminContext, schema: z.ZodMiniType<T>): Promise<T | Response> {
   const text = await c.req.text()
   const json = text.trim() === '' ? { ok: true as const, value: {} } : parseJson(text)
-  if (!json.ok) return invalid(c, `The body is ${json.fault}`)
-  const parsed = schema.safeParse(json.value)
+  return json.ok ? checked(c, schema, json.value) : invalid(c, `The body is ${json.fault}`)
+}
+
+/** A value by its schema, or what is wrong with it, in the words of a body. */
+export function checked<T>(
+  c: AdminContext,
+  schema: z.ZodMiniType<T>,
+  value: unknown,
+): T | Response {
+  const parsed = schema.safeParse(value)
   return parsed.success ? parsed.data : invalid(c, faultsOf('body', parsed.error).join('; '))
 }
 

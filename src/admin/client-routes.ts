@@ -1,9 +1,10 @@
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type * as z from 'zod/mini'
 import { nanosOf } from '../balancing/clients/budget.ts'
 import type { Permissions } from '../balancing/clients/clients.ts'
 import type { ClientsOrder, ClientsReply, OrderFault } from '../balancing/clients/registry.ts'
-import { clientId, groupId } from '../balancing/ids.ts'
+import { type ClientId, clientId, groupId } from '../balancing/ids.ts'
 import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
 import { changedTerms, clientTerms, groupTerms } from '../config/client-limits.ts'
 import { selectorFaults } from '../config/route-policy.ts'
@@ -22,6 +23,7 @@ import {
   period,
   rotation,
 } from './admin-schemas.ts'
+import type { tokenAnswer } from './answer-schemas.ts'
 import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answers.ts'
 import { exported } from './client-export.ts'
 
@@ -90,7 +92,18 @@ async function look(c: AdminContext, only?: QuotaOwner) {
 async function makeClient(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, newClient)
   if (body instanceof Response) return body
-  const { id, ...fields } = body
+  const made = await mintClient(c, body)
+  return made instanceof Response ? made : c.json(made, 201)
+}
+
+/** A client with its token, which nobody can read anywhere later. */
+export type ClientAndToken = z.output<typeof tokenAnswer>
+
+/** Makes a client. */
+export async function mintClient(
+  c: AdminContext,
+  { id, ...fields }: z.output<typeof newClient>,
+): Promise<ClientAndToken | Response> {
   const token = makeToken()
   const terms = clientTerms(id, fields)
   const refusal = refusedKeys(c, terms)
@@ -98,7 +111,7 @@ async function makeClient(c: AdminContext): Promise<Response> {
   const made = await ask(c, { kind: 'make_client', terms, sha256: sha256Hex(token) })
   if (made instanceof Response) return made
   if (made.kind !== 'client') return answered(c, made)
-  return c.json({ client: clientAnswer(made.client), token }, 201)
+  return { client: clientAnswer(made.client), token }
 }
 
 async function changeClient(c: AdminContext): Promise<Response> {
@@ -116,16 +129,24 @@ async function changeClient(c: AdminContext): Promise<Response> {
 async function rotate(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, rotation)
   if (body instanceof Response) return body
+  const rotated = await rotateToken(c, clientId(idOf(c)), body.grace_s * 1000)
+  return rotated instanceof Response ? rotated : c.json(rotated)
+}
+
+/**
+ * Makes a new token for a client.
+ * @param graceMs how long the one before stays valid
+ */
+export async function rotateToken(
+  c: AdminContext,
+  id: ClientId,
+  graceMs: number,
+): Promise<ClientAndToken | Response> {
   const token = makeToken()
-  const rotated = await ask(c, {
-    kind: 'rotate',
-    id: clientId(idOf(c)),
-    sha256: sha256Hex(token),
-    graceMs: body.grace_s * 1000,
-  })
+  const rotated = await ask(c, { kind: 'rotate', id, sha256: sha256Hex(token), graceMs })
   if (rotated instanceof Response) return rotated
   if (rotated.kind !== 'client') return answered(c, rotated)
-  return c.json({ client: clientAnswer(rotated.client), token })
+  return { client: clientAnswer(rotated.client), token }
 }
 
 async function makeGroup(c: AdminContext): Promise<Response> {
@@ -176,7 +197,12 @@ async function audit(c: AdminContext): Promise<Response> {
   return c.json({ entries })
 }
 
-async function carryOut(c: AdminContext, order: ClientsOrder, status?: 201): Promise<Response> {
+/** Has a change carried out; its answer, or why it was refused. */
+export async function carryOut(
+  c: AdminContext,
+  order: ClientsOrder,
+  status?: 201,
+): Promise<Response> {
   const reply = await ask(c, order)
   return reply instanceof Response ? reply : answered(c, reply, status)
 }

@@ -1,5 +1,6 @@
 import type { GroupTerms } from '../balancing/clients/clients.ts'
 import type { PoolConfig } from '../balancing/pool-state.ts'
+import { type Access, readAccess } from './access.ts'
 import { type AdminTokens, readAdminTokens, sharedTokenFaults } from './admin-tokens.ts'
 import { type AlertAddress, readAlertAddresses } from './alerts/alert-addresses.ts'
 import { addressFaults, alertPolicy } from './alerts/alert-fields.ts'
@@ -20,6 +21,8 @@ export interface Config {
   readonly groups: readonly GroupTerms[]
   /** The hashes of the tokens that open the admin API, and of those that only read. */
   readonly admin: AdminTokens
+  /** The application of Cloudflare Access that opens it too, or null. */
+  readonly access: Access | null
   /** Whether callers without a client key are allowed. */
   readonly anonymous: boolean
   readonly policy: Policy
@@ -64,12 +67,13 @@ export function readConfig(env: Environment): ConfigResult {
   const readers = readAdminTokens('READ_TOKEN', env.READ_TOKEN)
   faults.push(...writers.faults, ...readers.faults)
   faults.push(...sharedTokenFaults(writers.hashes, readers.hashes, callers))
+  const access = take(readAccess(env.ACCESS_TEAM, env.ACCESS_AUD))
   const alerts = readAlertAddresses(env.ALERTS, isLoopbackHost(new URL(upstreamUrl).hostname))
   faults.push(...alerts.faults)
   // After a fault of an address, its name would be a second fault with the same cause.
   if (alerts.faults.length === 0) faults.push(...addressFaults(policy.alerts, namesOf(alerts)))
   const isEmpty = callers.clients.length === 0 && callers.faults.length === 0
-  if (denied && isEmpty && writers.isUnset) {
+  if (denied && isEmpty && writers.isUnset && access === null) {
     faults.push(NOBODY)
   }
   if (env.KEY_POOL === undefined) {
@@ -91,11 +95,17 @@ export function readConfig(env: Environment): ConfigResult {
     clients: callers.clients,
     groups: callers.groups,
     admin: { writers: writers.hashes, readers: readers.hashes },
+    access,
     anonymous: open,
     policy,
     alertAddresses: alerts.addresses,
   }
   return { ok: true, config }
+}
+
+/** Whether an operator may make clients at run time. Without one, there are none. */
+export function mayMakeClients({ admin, access }: Pick<Config, 'admin' | 'access'>): boolean {
+  return admin.writers.length > 0 || access !== null
 }
 
 const namesOf = ({ addresses }: { readonly addresses: readonly AlertAddress[] }): string[] =>

@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { type Caller, callerWithoutLimits } from '../balancing/clients/caller.ts'
 import { type ClientId, clientId } from '../balancing/ids.ts'
+import { mayMakeClients } from '../config/config.ts'
 import { sha256Hex } from '../config/secrets.ts'
 import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
 import { type DirectoryAccess, findClient, findClientById } from './client-directory.ts'
@@ -95,7 +96,7 @@ export async function callerOfClient(
   const { config, callers, directory, ports } = gateway
   if (config.anonymous && id === ANONYMOUS.id) return ANONYMOUS
   let caller = [...callers.values()].find((each) => each.id === id) ?? null
-  if (caller === null && config.admin.writers.length > 0) {
+  if (caller === null && mayMakeClients(config)) {
     const lookup = await findClientById(directory, id, accessOf(gateway, background))
     if (lookup.kind === 'unreachable') return 'unreachable'
     caller = lookup.kind === 'known' ? lookup.caller : null

@@ -1,5 +1,11 @@
 import { type Caller, callerOf } from '../balancing/clients/caller.ts'
-import { type Config, type ConfigResult, poolConfig, readConfig } from '../config/config.ts'
+import {
+  type Config,
+  type ConfigResult,
+  mayMakeClients,
+  poolConfig,
+  readConfig,
+} from '../config/config.ts'
 import { type AnswerKeys, createAnswerKeys } from '../flight/cache-key.ts'
 import { createFlightClient, type FlightClient } from '../flight/flight-client.ts'
 import { createPurgeBook, type PurgeBook } from '../flight/purge-book.ts'
@@ -134,10 +140,10 @@ function callersOf({ clients, groups }: Config): ReadonlyMap<string, Caller> {
 
 /** Whether anybody's money is counted, so that prices have to be known. */
 export function hasBudgets({ config }: Pick<Gateway, 'config'>): boolean {
-  const { keys, clients, groups, admin } = config
+  const { keys, clients, groups } = config
   return (
     // Clients that are made at run time may have budgets.
-    admin.writers.length > 0 ||
+    mayMakeClients(config) ||
     keys.some((key) => key.config.maxSpend !== null) ||
     [...clients, ...groups].some(({ budgets }) => budgets.length > 0)
   )

@@ -16,7 +16,11 @@ export interface HttpEnvironment {
     /** What the client may do. Set with `clientId`. */
     caller: Caller
     authMs: number
-    /** By what an operator signed in. Set only in the admin API. */
+    /** By what an operator signed in. Set only in the admin API and on its pages, as the next two. */
     operator: string
+    /** Whether that may change anything. */
+    mayWrite: boolean
+    /** When that ends, in epoch milliseconds; null if it does not by itself. */
+    signedInUntilMs: number | null
   }
 }

@@ -17,9 +17,15 @@ export interface GuessAllowance {
   readonly refused: RotatingMap<string, true>
 }
 
-interface Allowance {
+export interface Allowance {
   calls: number
   atMs: number
+}
+
+/** How many there may be at once, and how often one is earned. */
+interface Rate {
+  readonly most: number
+  readonly everyMs: number
 }
 
 const OF_ISOLATE = { most: 10, everyMs: 20_000 }
@@ -58,13 +64,18 @@ export function noteRefused({ refused }: GuessAllowance, hash: string, nowMs: nu
   setEntry(refused, hash, true, nowMs)
 }
 
-function spend(allowance: Allowance, { most, everyMs }: typeof OF_ISOLATE, nowMs: number): boolean {
-  const earned = (nowMs - allowance.atMs) / everyMs
-  allowance.calls = Math.min(most, allowance.calls + Math.max(0, earned))
-  allowance.atMs = nowMs
-  if (allowance.calls < 1) return false
+function spend(allowance: Allowance, rate: Rate, nowMs: number): boolean {
+  if (earned(allowance, rate, nowMs) < 1) return false
   allowance.calls -= 1
   return true
+}
+
+/** How many calls there are by now. */
+export function earned(allowance: Allowance, { most, everyMs }: Rate, nowMs: number): number {
+  const more = Math.max(0, (nowMs - allowance.atMs) / everyMs)
+  allowance.calls = Math.min(most, allowance.calls + more)
+  allowance.atMs = nowMs
+  return allowance.calls
 }
 
 /** One subscriber has 2^64 addresses of IPv6: those that agree in their first 64 bits. */

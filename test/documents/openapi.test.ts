@@ -7,8 +7,12 @@ import { OPERATIONS, openApi } from './openapi.ts'
 
 const FILE = join(root, 'docs/openapi.json')
 
+/** What the operators' page about the API reads: the Worker serves no other folder. */
+const ASSET = join(root, 'src/admin/assets/openapi.json')
+
 it('docs/openapi.json is what the code says; after a change: npm run openapi', async () => {
   await expect(`${JSON.stringify(openApi(), null, 2)}\n`).toMatchFileSnapshot(FILE)
+  await expect(`${JSON.stringify(openApi())}\n`).toMatchFileSnapshot(ASSET)
 })
 
 it('it holds every route of the admin API, and no other', async () => {
@@ -16,7 +20,7 @@ it('it holds every route of the admin API, and no other', async () => {
   const { createApp }: { createApp: (ports: object) => { readonly routes: readonly Route[] } } =
     await import(join(root, 'src/app.ts'))
   const served = createApp({})
-    .routes.filter(({ method, path }) => method !== 'ALL' && path.startsWith('/admin'))
+    .routes.filter(({ method, path }) => method !== 'ALL' && path.startsWith('/admin/api/'))
     .map(({ method, path }) => `${method} ${path}`)
   expect(Object.keys(OPERATIONS).toSorted()).toEqual(served.toSorted())
 })

@@ -111,6 +111,8 @@ interface Operation {
   readonly isBodyOptional?: true
   readonly status?: 200 | 201 | 204
   readonly answer?: keyof typeof GIVEN
+  /** Whether the answer is a stream of server-sent events. */
+  readonly isStream?: true
   /** Parameters of its query, by name, where texts stand for numbers and days. */
   readonly texts?: Readonly<
     Record<string, { readonly description: string; readonly schema: object }>
@@ -140,6 +142,11 @@ const steered = (summary: string): Operation => ({ summary, answer: 'Key', fault
 
 /** By method and path, as the app names its routes. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
+  'GET /admin/api/events': {
+    summary:
+      'Server-sent events: `pool` once a second, `stale` while the pool’s object does not answer. The stream ends after five minutes; connect again.',
+    isStream: true,
+  },
   'GET /admin/api/pool': {
     summary:
       'All keys with the reasons against them, accounts, routes, the queue, and the clients and groups that use the most.',
@@ -303,10 +310,11 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
 const FAULTS = {
   400: 'The body, or the query, is not what it must be; the message names the field.',
   401: 'No valid admin token.',
-  403: 'READ_TOKEN, and a call that is no GET.',
+  403: 'READ_TOKEN, and a call that is no GET; or a browser that was sent here by another site.',
   404: 'No such key, client, group, budget, address or batch. Without ADMIN_TOKEN and READ_TOKEN, any path.',
   409: 'There is one already, CLIENT_KEYS holds it, or something else of it is in the way.',
   413: 'The body is too large.',
+  429: 'Too many wrong tokens came from this network. See Retry-After.',
   503: "The pool's object does not answer. See Retry-After.",
 }
 
@@ -361,7 +369,7 @@ export function openApi(): object {
       title: 'Switchyard: admin API',
       version: '1',
       description:
-        'For operators. It is there while ADMIN_TOKEN or READ_TOKEN is set. ADMIN_TOKEN opens all of it, READ_TOKEN every GET.',
+        'For operators. It is there while ADMIN_TOKEN, READ_TOKEN or Cloudflare Access is set up. ADMIN_TOKEN and Access open all of it, READ_TOKEN every GET.',
     },
     servers: [{ url: '/', description: 'The gateway.' }],
     security: [{ adminToken: [] }],
@@ -377,7 +385,7 @@ export function openApi(): object {
           status,
           {
             description,
-            ...(status === '503'
+            ...(['429', '503'].includes(status)
               ? { headers: { 'Retry-After': { schema: { type: 'integer' } } } }
               : {}),
             content: contentOf('Error'),
@@ -407,14 +415,14 @@ function parametersOf({ texts = {} }: Operation): object[] {
 }
 
 function operationOf(method: string, route: string, operation: Operation): object {
-  const { summary, body, isBodyOptional, status = 200, answer, faults = [] } = operation
+  const { summary, body, isBodyOptional, status = 200, answer, isStream, faults = [] } = operation
   const ofPath = Array.from(route.matchAll(/:(\w+)/g), ([, name]) => {
     return { $ref: `#/components/parameters/${name}` }
   })
   const parameters = [...ofPath, ...queryOf(operation), ...parametersOf(operation)]
   const csv = operation.isCsvToo ? { 'text/csv': { schema: { type: 'string' } } } : {}
   const isRead = method === 'GET'
-  const statuses = [...faults, 401, ...(isRead ? [] : [403]), 503].toSorted((a, b) => a - b)
+  const statuses = [...faults, 401, ...(isRead ? [] : [403]), 429, 503].toSorted((a, b) => a - b)
   return {
     operationId: operationIdOf(method, route),
     summary,
@@ -427,6 +435,7 @@ function operationOf(method: string, route: string, operation: Operation): objec
       [status]: {
         description: status === 204 ? 'Done.' : summary,
         ...(answer === undefined ? {} : { content: { ...contentOf(answer), ...csv } }),
+        ...(isStream ? { content: { 'text/event-stream': { schema: { type: 'string' } } } } : {}),
       },
       ...Object.fromEntries(
         statuses.map((fault) => [fault, { $ref: `#/components/responses/${fault}` }]),

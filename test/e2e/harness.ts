@@ -53,6 +53,8 @@ export interface GatewayOptions {
   readonly secrets?: Record<string, string>
   /** Whether it has the bindings of `docs/batches.toml`. */
   readonly batches?: true
+  /** Whether the operators' pages have their script and style. */
+  readonly assets?: true
   /** Whether its requests are traced. */
   readonly isTraced?: boolean
 }
@@ -174,10 +176,10 @@ export function useGateway(
 
 async function serve(upstream: Upstream, options: GatewayOptions = {}, serving: Serving = {}) {
   const { vars, secrets } = workerInput(upstream, options)
-  const { isTraced = false } = options
+  const { isTraced = false, assets: hasAssets = false, batches: withBatches } = options
   const served = await serveWorker(
     { ...vars, ...secrets },
-    { isTraced, withBatches: options.batches, ...serving },
+    { isTraced, hasAssets, withBatches, ...serving },
   )
   const { origin, platform, logs, spans, close } = served
   const gateway: Gateway = {

@@ -88,7 +88,9 @@ async function provokeOperators(gateway: Gateway, made: string): Promise<string[
   const received: string[] = []
   for (const path of ['/metrics', ...paths.map((path) => `/admin/api/${path}`)]) {
     for (const token of [ADMIN, READER, secretOf('alpha'), made]) {
-      const headers = { authorization: `Bearer ${token}` }
+      // Guesses from one network shut out its operators for a while.
+      const address = [ADMIN, READER].includes(token) ? '192.0.2.1' : '192.0.2.2'
+      const headers = { authorization: `Bearer ${token}`, 'cf-connecting-ip': address }
       received.push(await observationOf(await gateway.send(path, { headers })))
     }
   }
@@ -149,6 +151,26 @@ async function storedRows(gateway: Gateway) {
   return rows
 }
 
+/** What operators are shown, once everything has happened; without static assets, as here. */
+async function shownToOperators(gateway: Gateway): Promise<string[]> {
+  const signedIn = await gateway.send('/admin/sign-in', {
+    method: 'POST',
+    headers: { 'sec-fetch-site': 'same-origin', 'cf-connecting-ip': '192.0.2.1' },
+    body: new URLSearchParams({ token: ADMIN }),
+  })
+  const cookie = signedIn.headers.get('set-cookie')?.split(';')[0] ?? ''
+  const headers = { cookie, authorization: 'none' }
+  const paths = ['', '?model=vendor/model', '/confirm?do=pause&id=alpha', '/api-docs']
+  const pages = await Promise.all(paths.map((path) => gateway.send(`/admin${path}`, { headers })))
+  expect(pages.map(({ status }) => status)).toEqual(paths.map(() => 200))
+  const stream = await gateway.send('/admin/api/events?view=page', { headers })
+  const reader = stream.body?.getReader()
+  const first = new TextDecoder().decode((await reader?.read())?.value)
+  await reader?.cancel()
+  expect(first).toContain('event: page')
+  return [first, ...(await Promise.all([signedIn, ...pages].map(observationOf)))]
+}
+
 test('whatever goes wrong, no secret is in any answer, log line, span, metric, stored row or name of an object', {
   timeout: 60_000,
 }, async () => {
@@ -182,6 +204,7 @@ test('whatever goes wrong, no secret is in any answer, log line, span, metric, s
   })
   const places = {
     answers,
+    shown: await shownToOperators(gateway),
     lines,
     spans: told,
     rows,
@@ -242,6 +265,7 @@ describe('the questions of a night', () => {
     )
     expect(ask('**What changed?**')).toMatchObject([
       { operator: 'ADMIN_TOKEN', method: 'POST', path: '/admin/api/clients', status: 201 },
+      { operator: 'ADMIN_TOKEN', method: 'POST', path: '/admin/sign-in', status: 303 },
     ])
     const costs = ask('**What does it cost?**') as { usd: number; client: string }[]
     expect(costs.length).toBeGreaterThan(5)

@@ -38,6 +38,8 @@ const NAME = 'switchyard'
 
 /** How the Worker is served. */
 export interface Serving {
+  /** Whether it has its static assets, which put two more Workers before it. */
+  readonly hasAssets?: boolean
   /** A module that stands before `./index.js`, which is the Worker. */
   readonly entry?: string | null
   /** Whether its requests are traced, as by `observability.traces`: spans go to a Worker of their own. */
@@ -75,10 +77,10 @@ const TAIL = {
  */
 export async function serveWorker(
   bindings: Readonly<Record<string, unknown>>,
-  { entry = null, isTraced = false, withBatches = false }: Serving = {},
+  { entry = null, isTraced = false, hasAssets = false, withBatches = false }: Serving = {},
 ): Promise<ServedWorker> {
   const { source, options, optionsWithBatches } = inject('builtWorker')
-  const worker = JSON.parse(withBatches ? optionsWithBatches : options)
+  const { assets, ...worker } = JSON.parse(withBatches ? optionsWithBatches : options)
   const lines: LogLine[] = []
   const spans = new Map<string, SpanRecord>()
   const esModule = (path: string, contents: string) =>
@@ -98,6 +100,7 @@ export async function serveWorker(
       workers: [
         {
           ...worker,
+          ...(hasAssets ? { assets } : {}),
           name: NAME,
           // Of several modules the first one is the Worker's entry.
           modules: [

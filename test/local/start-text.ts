@@ -19,8 +19,14 @@ export async function costlyGreeting(
   return `
 Switchyard on ${gatewayUrl}: upstream is OpenRouter (${bindings.UPSTREAM_URL}). REQUESTS COST MONEY.
 
-${token}
+${dashboardHint(gatewayUrl, bindings)}${token}
 ${snippets(gatewayUrl, { shell: '"authorization: Bearer $CLIENT_TOKEN"', js: 'process.env.CLIENT_TOKEN' })}`
+}
+
+/** Where the dashboard is, if there is one. */
+function dashboardHint(gatewayUrl: string, { ADMIN_TOKEN }: Readonly<Record<string, unknown>>) {
+  if (typeof ADMIN_TOKEN !== 'string' || ADMIN_TOKEN.trim() === '') return ''
+  return `See what it does, live: ${gatewayUrl}/admin     sign in with ADMIN_TOKEN of .dev.vars\n\n`
 }
 
 /** Said when a gateway in front of the simulator is ready. */
@@ -31,6 +37,8 @@ export function simulatedGreeting(
 ): string {
   return `
 Switchyard on ${gatewayUrl}: upstream is the SIMULATOR, not OpenRouter. Nothing costs money.
+
+See what it does, live: ${gatewayUrl}/admin     sign in with ${admin}
 
 ${snippets(gatewayUrl, { shell: `'authorization: Bearer ${token}'`, js: `'${token}'` })}
 Now let something fail, and see what the client notices of it (-i shows x-switchyard-attempts):

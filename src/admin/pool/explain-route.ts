@@ -18,12 +18,20 @@ import { explainQuery } from '../admin-schemas.ts'
 import { isoTimeOrNull } from '../client-answers.ts'
 import type { ExplainAnswer } from './explain-answer-schema.ts'
 
+export async function explainRequest(c: AdminContext): Promise<Response> {
+  const explanation = await explainQuestion(c, c.req.query())
+  return explanation instanceof Response ? explanation : c.json(explanation)
+}
+
 /**
  * How a request would be decided now: which key it would get, or whether it would wait, and why not the
  * others. Nothing is taken for it.
  */
-export async function explainRequest(c: AdminContext): Promise<Response> {
-  const parsed = z.safeParse(explainQuery, c.req.query())
+export async function explainQuestion(
+  c: AdminContext,
+  query: Readonly<Record<string, string>>,
+): Promise<ExplainAnswer | Response> {
+  const parsed = z.safeParse(explainQuery, query)
   if (!parsed.success) return invalid(c, faultsOf('query', parsed.error).join('; '))
   const { model, client, conversation, tokens } = parsed.data
   const { gateway } = c.var
@@ -44,7 +52,7 @@ export async function explainRequest(c: AdminContext): Promise<Response> {
   const answer = await gateway.pool.explain(question)
   if (answer.kind === 'unavailable') return unreachable(c)
   const closed = closedTo(caller, [asked, models[0]], gateway.ports.nowMs())
-  return c.json(explainAnswer(answer.value, { question, route, closed }))
+  return explainAnswer(answer.value, { question, route, closed })
 }
 
 const ANYBODY = clientId('')

@@ -20,7 +20,8 @@ export function poolRoutes(): HonoBase<HttpEnvironment> {
   const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
   routes.get('/pool', pool)
   routes.get('/explain', explainRequest)
-  for (const kind of STEERING) routes.post(`/keys/:id/${kind}`, (c) => steer(c, kind))
+  for (const kind of STEERING)
+    routes.post(`/keys/:id/${kind}`, (c) => steer(c, kind, c.req.param('id') ?? ''))
   routes.post('/credit/refresh', refreshCredit)
   return routes
 }
@@ -31,8 +32,13 @@ async function pool(c: AdminContext): Promise<Response> {
   return c.json(poolAnswer(answer.value))
 }
 
-async function steer(c: AdminContext, kind: (typeof STEERING)[number]): Promise<Response> {
-  const reply = await order(c, { kind, keyId: keyId(c.req.param('id') ?? '') })
+/** Tells a key something; its answer has how the key stands then. */
+export async function steer(
+  c: AdminContext,
+  kind: (typeof STEERING)[number],
+  id: string,
+): Promise<Response> {
+  const reply = await order(c, { kind, keyId: keyId(id) })
   if (reply instanceof Response) return reply
   return reply.kind === 'steered' ? c.json(keyAnswer(reply.key)) : unknownKey(c)
 }
@@ -58,7 +64,11 @@ const ANSWER_MS = 5_000
 async function refreshCredit(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, refresh)
   if (body instanceof Response) return body
-  const wanted = body.key === undefined ? null : keyId(body.key)
+  return await lookUpCredit(c, body.key === undefined ? null : keyId(body.key))
+}
+
+/** Has the credit of a key looked up now, or of all; its answer has what was found. */
+export async function lookUpCredit(c: AdminContext, wanted: KeyId | null): Promise<Response> {
   const reply = await order(c, { kind: 'refresh_credit', keyId: wanted })
   if (reply instanceof Response) return reply
   if (reply.kind !== 'refresh') return unknownKey(c)
