@@ -71,14 +71,17 @@ describe('rooms', () => {
     'openrouter/requests': ['openrouter/json-value.ts', 'balancing/*'],
     'openrouter/prices': ['openrouter/json-value.ts', 'openrouter/requests', 'balancing/*'],
     'key-pool': [
-      ...['balancing/*', 'config', 'key-pool/alerts', 'key-pool/history', 'zod'],
+      ...['balancing/*', 'config', 'key-pool/alerts', 'key-pool/history', 'key-pool/rows', 'zod'],
       ...['cloudflare:workers'],
     ],
     'key-pool/alerts': [
       ...['key-pool/host-ports.ts', 'key-pool/protocol.ts', 'key-pool/or-else.ts'],
       ...['balancing/*', 'zod'],
     ],
-    'key-pool/history': ['balancing/*', 'key-pool/or-else.ts', 'key-pool/record-schemas.ts', 'zod'],
+    'key-pool/history': ['balancing/*', 'key-pool/or-else.ts', 'key-pool/rows', 'zod'],
+    'key-pool/rows': [
+      ...['balancing/*', 'key-pool/or-else.ts', 'key-pool/alerts', 'key-pool/history', 'zod'],
+    ],
     gateway: ['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*'],
     'gateway/attempts': [
       ...['gateway/byte-budget.ts', 'gateway/ports.ts', 'gateway/spans.ts'],

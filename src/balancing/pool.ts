@@ -1,6 +1,6 @@
 import { countRequest, remember } from './affinity/affinity.ts'
+import { isBatchActive } from './batches/batch-activity.ts'
 import { chargeBatch, yieldToInteractive } from './batches/batch-share.ts'
-import { isBatchActive } from './batches/batch-state.ts'
 import type { Claims } from './eligibility.ts'
 import { asOf, beginProbe } from './health/circuit-breaker.ts'
 import type { KeyReport } from './health/key-report.ts'

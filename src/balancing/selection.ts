@@ -2,7 +2,7 @@ import { spentToday } from './accounting/ledger.ts'
 import type { AccountLoad } from './affinity/account-load.ts'
 import { accountFor, homeOf } from './affinity/affinity.ts'
 import { hash32, rendezvousWinner } from './affinity/rendezvous-hash.ts'
-import { batchProbesFromMs } from './batches/batch-state.ts'
+import { batchProbesFromMs } from './batches/batch-activity.ts'
 import { keysFor } from './clients/clients.ts'
 import {
   type BatchTerms,

@@ -1,6 +1,6 @@
-import { noteInAudit } from '../balancing/operators/audit.ts'
 import { purge, purgedBy } from '../balancing/clients/purge-epochs.ts'
 import { visit } from '../balancing/clients/visits.ts'
+import { noteInAudit } from '../balancing/operators/audit.ts'
 import type { PoolState } from '../balancing/pool-state.ts'
 import { isVisit, listOf } from './exchange-checks.ts'
 import type { HostPorts } from './host-ports.ts'

@@ -42,8 +42,8 @@ import type {
   VisitsReply,
   VisitsRequest,
 } from './protocol.ts'
-import { createStore } from './record-store.ts'
-import { createSqlRows } from './sql-rows.ts'
+import { createStore } from './rows/record-store.ts'
+import { createSqlRows } from './rows/sql-rows.ts'
 
 /** The Durable Object of a pool. What it does is in its host. */
 export class KeyPool extends DurableObject<Env> {

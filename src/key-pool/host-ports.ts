@@ -3,7 +3,7 @@ import type { AlertChange } from '../balancing/alerts/alert.ts'
 import type { Undelivered } from '../balancing/alerts/alert-outbox.ts'
 import type { PoolState } from '../balancing/pool-state.ts'
 import type { Transition } from '../balancing/serving/out-of-use.ts'
-import type { Store } from './record-store.ts'
+import type { Store } from './rows/record-store.ts'
 
 /** Clock, timers, randomness and storage, as parameters. Tests run the host on virtual time. */
 export interface HostPorts {

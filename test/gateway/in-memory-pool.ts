@@ -5,7 +5,7 @@ import { createPool, type PoolConfig, type PoolState } from '../../src/balancing
 import type { Settlement } from '../../src/balancing/settlement.ts'
 import { PoolHost } from '../../src/key-pool/host.ts'
 import type { PoolAnswer, PoolClient } from '../../src/key-pool/pool-client.ts'
-import { createStore } from '../../src/key-pool/record-store.ts'
+import { createStore } from '../../src/key-pool/rows/record-store.ts'
 import { createInMemoryRows } from './in-memory-rows.ts'
 import type { VirtualTime } from './virtual-time.ts'
 

@@ -1,4 +1,4 @@
-import type { RecordRow, RecordRows } from '../../src/key-pool/record-store.ts'
+import type { RecordRow, RecordRows } from '../../src/key-pool/rows/record-store.ts'
 
 export interface InMemoryRows extends RecordRows {
   /** How many rows were written or deleted so far, the mark among them. */

@@ -203,12 +203,10 @@ export function requestOf(
     affinity: given.affinity ?? null,
     routeKeys: route.keys,
     routeIndex: routes.indexOf(route),
-    tokens: given.tokens ?? 0,
-    size: given.size ?? given.tokens ?? 0,
+    ...tokensOf(given),
     ...callerFields(given, options),
     ...given.money,
     ...(given.class === undefined ? {} : { class: given.class }),
-    promptTokens: given.promptTokens ?? 0,
     body: new OutgoingBody(body, modelId(model), memory.open(), withModel),
     held: memory.open(),
     headers: new Headers(given.headers),
@@ -218,6 +216,10 @@ export function requestOf(
     startedAtMs: nowMs,
     authMs: 0,
   }
+}
+
+function tokensOf({ tokens = 0, size = tokens, promptTokens = 0 }: SendOptions) {
+  return { tokens, size, promptTokens }
 }
 
 function callerFields(

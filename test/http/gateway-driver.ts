@@ -5,7 +5,7 @@ import { createPool } from '../../src/balancing/pool-state.ts'
 import { poolConfig, readConfig } from '../../src/config/config.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
 import { PoolHost } from '../../src/key-pool/host.ts'
-import { createStore } from '../../src/key-pool/record-store.ts'
+import { createStore } from '../../src/key-pool/rows/record-store.ts'
 import { createInMemoryRows } from '../gateway/in-memory-rows.ts'
 
 export const TOKEN = 'sy-test-token-0001'

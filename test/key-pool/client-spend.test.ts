@@ -8,7 +8,7 @@ import type { Grant } from '../../src/balancing/lease-request.ts'
 import { createPool } from '../../src/balancing/pool-state.ts'
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
 import { PoolHost } from '../../src/key-pool/host.ts'
-import { createStore, type RecordRow } from '../../src/key-pool/record-store.ts'
+import { createStore, type RecordRow } from '../../src/key-pool/rows/record-store.ts'
 import {
   budgetOf,
   type ClientSpec,

@@ -6,8 +6,8 @@ import { clientId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { SteeringOrder } from '../../src/balancing/operators/steering.ts'
 import type { BenchOrder, BenchScope } from '../../src/balancing/settlement.ts'
 import type { KeyPool } from '../../src/key-pool/durable-object.ts'
-import { createStore } from '../../src/key-pool/record-store.ts'
-import { createSqlRows } from '../../src/key-pool/sql-rows.ts'
+import { createStore } from '../../src/key-pool/rows/record-store.ts'
+import { createSqlRows } from '../../src/key-pool/rows/sql-rows.ts'
 import { ask, benching, failing, give, grantOf, lasting, newPool } from './object-driver.ts'
 
 /** The two ways in which an object's memory ends. */

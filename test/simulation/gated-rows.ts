@@ -1,4 +1,4 @@
-import type { RecordRows } from '../../src/key-pool/record-store.ts'
+import type { RecordRows } from '../../src/key-pool/rows/record-store.ts'
 import { createInMemoryRows } from '../gateway/in-memory-rows.ts'
 import type { VirtualTime } from '../gateway/virtual-time.ts'
 

@@ -2,7 +2,7 @@ import { createPool, type PoolConfig, type PoolState } from '../../src/balancing
 import { PoolHost } from '../../src/key-pool/host.ts'
 import type { PoolAnswer, PoolClient } from '../../src/key-pool/pool-client.ts'
 import type { ExchangeReply, ExchangeRequest } from '../../src/key-pool/protocol.ts'
-import { createStore } from '../../src/key-pool/record-store.ts'
+import { createStore } from '../../src/key-pool/rows/record-store.ts'
 import { createMortalTimer } from '../gateway/in-memory-pool.ts'
 import type { VirtualTime } from '../gateway/virtual-time.ts'
 import type { Draw } from './draw.ts'

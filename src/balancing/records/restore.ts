@@ -35,6 +35,22 @@ import type {
  * `max_concurrent` would hold only while traffic keeps the object in memory.
  */
 export function restore(state: PoolState, records: PoolRecords, nowMs: number): void {
+  restoreOutOfUse(state, records, nowMs)
+  restoreClients(state.clients, records, nowMs)
+  restoreAudit(state.audit, records.audit)
+  for (const alert of records.alerts) state.alerts.active.set(alertName(alert), alert)
+  restoreDeliveries(state.alerts.outbox, records.deliveries)
+  for (const [name, epoch] of records.purges) state.purges.epochs.set(name, epoch)
+  restoreCheckpoint(state, records, nowMs)
+  restoreBudgets(state.clients, records.budgets, nowMs)
+  for (const { id, spend, tally } of state.keys.values()) {
+    const record = records.spends.get(id) ?? null
+    if (spend !== null) restoreSpend(spend, record, spendingOf(tally, nowMs), nowMs)
+  }
+}
+
+/** What is known of keys, accounts and models. */
+function restoreOutOfUse(state: PoolState, records: PoolRecords, nowMs: number): void {
   for (const [id, record] of records.keys) {
     const key = state.keys.get(id)
     if (key === undefined) continue
@@ -47,17 +63,6 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
     if (account !== undefined) restoreAccount(account, record)
   }
   for (const [model, bench] of records.models) state.modelBenches.set(model, bench)
-  restoreClients(state.clients, records, nowMs)
-  restoreAudit(state.audit, records.audit)
-  for (const alert of records.alerts) state.alerts.active.set(alertName(alert), alert)
-  restoreDeliveries(state.alerts.outbox, records.deliveries)
-  for (const [name, epoch] of records.purges) state.purges.epochs.set(name, epoch)
-  restoreCheckpoint(state, records, nowMs)
-  restoreBudgets(state.clients, records.budgets, nowMs)
-  for (const { id, spend, tally } of state.keys.values()) {
-    const record = records.spends.get(id) ?? null
-    if (spend !== null) restoreSpend(spend, record, spendingOf(tally, nowMs), nowMs)
-  }
 }
 
 function restoreCheckpoint(

@@ -27,7 +27,6 @@ import {
   oweRequest,
   oweSettlement,
   unusedAhead,
-  unusedLease,
 } from './outbox.ts'
 
 /** What the requests of one isolate share of their leases. Plain data. */

@@ -6,7 +6,7 @@ import {
   type RequestRow,
 } from '../../balancing/accounting/request-row.ts'
 import { entries, orElse, orNull } from '../or-else.ts'
-import { countersSchema, usageSchema } from '../record-schemas.ts'
+import { countersSchema, usageSchema } from '../rows/record-schemas.ts'
 import type { RequestsPart } from './archive-rows.ts'
 
 /** Schemas of the archive's rows, which are read as those of the other table are: entry by entry. */

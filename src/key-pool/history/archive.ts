@@ -8,7 +8,7 @@ import {
 } from '../../balancing/accounting/day-usage.ts'
 import { dayOf } from '../../balancing/accounting/ledger.ts'
 import { MINUTES_KEPT, type MinuteRecord } from '../../balancing/accounting/recent-minutes.ts'
-import { minuteSchema } from '../record-schemas.ts'
+import { minuteSchema } from '../rows/record-schemas.ts'
 import type { ArchiveKind, ArchiveRows, RequestsPart } from './archive-rows.ts'
 import { daySchema, requestsPartSchema } from './archive-schemas.ts'
 

@@ -1,16 +1,18 @@
 import type * as z from 'zod/mini'
-import { accountId, keyId } from '../balancing/ids.ts'
-import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
-import type { ChangedRecords } from '../balancing/records/changed-records.ts'
+import { accountId, keyId } from '../../balancing/ids.ts'
+import type { QuotaOwner } from '../../balancing/limits/quota-charge.ts'
+import type { ChangedRecords } from '../../balancing/records/changed-records.ts'
 import {
   accountRecord,
   type Checkpoint,
   isBlank,
   keyRecord,
   type PoolRecords,
-} from '../balancing/records/checkpoint.ts'
-import type { ForgottenRows } from '../balancing/records/forgotten-rows.ts'
-import { activeAlertSchema, deliverySchema } from './alerts/alert-schemas.ts'
+} from '../../balancing/records/checkpoint.ts'
+import type { ForgottenRows } from '../../balancing/records/forgotten-rows.ts'
+import { activeAlertSchema, deliverySchema } from '../alerts/alert-schemas.ts'
+import { type Archive, createArchive } from '../history/archive.ts'
+import type { ArchiveRows } from '../history/archive-rows.ts'
 import {
   auditEntrySchema,
   budgetRecordsSchema,
@@ -18,8 +20,6 @@ import {
   groupRecordSchema,
   purgesRecordSchema,
 } from './client-schemas.ts'
-import { type Archive, createArchive } from './history/archive.ts'
-import type { ArchiveRows } from './history/archive-rows.ts'
 import {
   accountRecordSchema,
   checkpointSchemas,

@@ -1,12 +1,12 @@
 import * as z from 'zod/mini'
-import type { SpendRecord } from '../balancing/accounting/max-spend.ts'
+import type { SpendRecord } from '../../balancing/accounting/max-spend.ts'
 import {
   type MinuteCounters,
   type MinuteRecord,
   noMinuteCounters,
-} from '../balancing/accounting/recent-minutes.ts'
-import type { TimeHistogram } from '../balancing/accounting/time-histogram.ts'
-import type { Halt } from '../balancing/health/halt.ts'
+} from '../../balancing/accounting/recent-minutes.ts'
+import type { TimeHistogram } from '../../balancing/accounting/time-histogram.ts'
+import type { Halt } from '../../balancing/health/halt.ts'
 import {
   accountId,
   clientId,
@@ -15,17 +15,17 @@ import {
   keyId,
   leaseId,
   modelId,
-} from '../balancing/ids.ts'
-import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
+} from '../../balancing/ids.ts'
+import { SPEND_PERIODS } from '../../balancing/limits/quota-charge.ts'
 import type {
   AccountRecord,
   BreakerRecord,
   Checkpoint,
   KeyRecord,
   ModelsRecord,
-} from '../balancing/records/checkpoint.ts'
+} from '../../balancing/records/checkpoint.ts'
+import { entries, orElse, orNull } from '../or-else.ts'
 import { chargeSchema, holdSchema, quotaRecordSchema } from './client-schemas.ts'
-import { entries, orElse, orNull } from './or-else.ts'
 
 /**
  * Schemas of the stored records. Records are parsed when they are read, not cast: another release

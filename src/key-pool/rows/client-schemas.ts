@@ -4,18 +4,22 @@ import {
   type BudgetRecord,
   type BudgetTerms,
   ON_EXCEEDED,
-} from '../balancing/clients/budget.ts'
-import type { ClientRecord, GroupRecord, QuotaRecord } from '../balancing/clients/client-records.ts'
-import type { EpochName } from '../balancing/clients/purge-epochs.ts'
-import { accountId, clientId, groupId, keyId } from '../balancing/ids.ts'
+} from '../../balancing/clients/budget.ts'
+import type {
+  ClientRecord,
+  GroupRecord,
+  QuotaRecord,
+} from '../../balancing/clients/client-records.ts'
+import type { EpochName } from '../../balancing/clients/purge-epochs.ts'
+import { accountId, clientId, groupId, keyId } from '../../balancing/ids.ts'
 import {
   type QuotaCharge,
   type QuotaOwner,
   SPEND_PERIODS,
-} from '../balancing/limits/quota-charge.ts'
-import type { AuditEntry } from '../balancing/operators/audit.ts'
-import type { KeySelector } from '../balancing/routes.ts'
-import { entries, orElse, orNull } from './or-else.ts'
+} from '../../balancing/limits/quota-charge.ts'
+import type { AuditEntry } from '../../balancing/operators/audit.ts'
+import type { KeySelector } from '../../balancing/routes.ts'
+import { entries, orElse, orNull } from '../or-else.ts'
 
 /** Schemas of what is stored of clients and groups; see record-schemas.ts for how they are read. */
 
