@@ -73,9 +73,6 @@ export default defineConfig({
         ],
         test: {
           name: 'worker',
-          // One Worker for all files; see test/worker/fresh-platform.ts.
-          isolate: false,
-          setupFiles: ['test/worker/fresh-platform.ts'],
           // The first call of a file loads the whole Worker, which takes seconds on a busy machine.
           testTimeout: 30_000,
           include: ['test/{admin,batches,flight,key-pool,gateway,http}/**/*.test.ts'],

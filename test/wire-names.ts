@@ -73,7 +73,7 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 export const OBJECT_METHODS = [
   ...['alerts', 'audit', 'clientDirectory', 'control', 'duties'],
   ...['epochs', 'exchange', 'explain', 'health', 'history'],
-  ...['keyForGeneration', 'manageClients', 'overview', 'purge', 'quotas'],
+  ...['keyForGeneration', 'manageClients', 'noteInAudit', 'overview', 'purge', 'quotas'],
   ...['readings', 'requests', 'snapshot', 'spending', 'usage'],
   ...['visit', 'whenDecided'],
 ] as const
@@ -177,7 +177,7 @@ export const LOG_ATTEMPT = ['fault', 'key', 'model', 'row', 'status', 'why'] as 
 export const LOG_TIMINGS = ['acquire', 'auth', 'upstream', 'wait'] as const
 
 export const REASON_NAMES = [
-  ...['disabled', 'not_in_route', 'already_tried', 'key_rejected', 'key_spent'],
+  ...['disabled', 'paused', 'draining', 'not_in_route', 'already_tried', 'key_rejected', 'key_spent'],
   ...['account_out_of_credit', 'account_rate_limited', 'below_min_credit', 'breaker_open'],
   ...['half_open_busy', 'at_max_concurrent', 'at_rpm', 'at_tpm', 'at_max_spend'],
   ...[

@@ -104,7 +104,7 @@ const shares = (ids: readonly string[], served: readonly string[]) =>
 
 it('the histories above reach every reason for a refusal, the queue, fallbacks and panic', () => {
   const met = new Set<string>()
-  const samples = fc.sample(fc.tuple(poolArbitrary, historyArbitrary), { numRuns: 150, seed: 1 })
+  const samples = fc.sample(fc.tuple(poolArbitrary, historyArbitrary), { numRuns: 150, seed: 2 })
   for (const [pool, history] of samples) {
     const walk = walked(pool, 1, history)
     for (const reason of walk.met) met.add(reason)

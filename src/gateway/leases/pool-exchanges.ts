@@ -176,11 +176,14 @@ export function createPoolExchanges(parts: PoolExchangesParts): PoolExchanges {
     if (!isEmpty(outbox)) await exchange([], NO_REPORTS)
   }
   const flushLater = async () => {
+    let atMs: number
     do {
-      outbox.flushAtMs = outbox.sinceMs + FLUSH_MS
-      await sleep(ports, outbox.flushAtMs - ports.nowMs())
+      atMs = outbox.sinceMs + FLUSH_MS
+      outbox.flushAtMs = atMs
+      await sleep(ports, atMs - ports.nowMs())
       // Another exchange may have taken along what was owed. What is owed since may wait its time.
-    } while (!isEmpty(outbox) && ports.nowMs() < outbox.sinceMs + FLUSH_MS)
+      // The platform's clock may stand still, so it is as late as the timer says.
+    } while (!isEmpty(outbox) && Math.max(atMs, ports.nowMs()) < outbox.sinceMs + FLUSH_MS)
     await flush()
   }
   const flushSoon = () => {

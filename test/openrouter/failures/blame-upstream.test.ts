@@ -176,6 +176,8 @@ describe('row 16: upstream', () => {
       benches: [],
       suspect: false,
       next: { kind: 'retry', limit: 'attempts', notBeforeMs: null },
+      // No row but the last knows it, so its operator is told.
+      ...(row === '16b' ? { unknownError: `${status} server` } : {}),
     })
   })
 
