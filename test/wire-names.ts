@@ -177,7 +177,15 @@ export const LOG_ATTEMPT = ['fault', 'key', 'model', 'row', 'status', 'why'] as 
 export const LOG_TIMINGS = ['acquire', 'auth', 'upstream', 'wait'] as const
 
 export const REASON_NAMES = [
-  ...['disabled', 'paused', 'draining', 'not_in_route', 'already_tried', 'key_rejected', 'key_spent'],
+  ...[
+    'disabled',
+    'paused',
+    'draining',
+    'not_in_route',
+    'already_tried',
+    'key_rejected',
+    'key_spent',
+  ],
   ...['account_out_of_credit', 'account_rate_limited', 'below_min_credit', 'breaker_open'],
   ...['half_open_busy', 'at_max_concurrent', 'at_rpm', 'at_tpm', 'at_max_spend'],
   ...[
