@@ -17,8 +17,8 @@ export function joinBatches(): string {
   const of = (environment: string) => blocks.replaceAll(/^(\[\[?)(?=\w)/gm, `$1env.${environment}.`)
   const path = join(FOLDER, 'wrangler.toml')
   mkdirSync(join(repositoryPath, FOLDER), { recursive: true })
-  // The Worker's path counts from the folder of the configuration.
-  const moved = plain.replace(/^main = "/m, 'main = "../../')
+  // The paths of the Worker and its assets count from the folder of the configuration.
+  const moved = plain.replaceAll(/^(main|directory) = "/gm, '$1 = "../../')
   const joined = [moved, blocks, of('staging'), of('production')].join('\n')
   writeFileSync(join(repositoryPath, path), joined)
   return path
