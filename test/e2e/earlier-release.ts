@@ -65,6 +65,7 @@ export async function configOf({ name, release, objectOf }: ReleaseWorker): Prom
   const text = plain
     .replace(/^name = .*$/m, `name = "${name}"`)
     .replace(/^main = .*$/m, `main = "${isEarlier ? '' : '../../'}src/index.ts"`)
+    .replaceAll(/^directory = "\.\//gm, `directory = "${isEarlier ? './' : '../../'}`)
     .replace(object, objectOf === undefined ? object : `${object}\nscript_name = "${objectOf}"`)
   await writeFile(path, text)
   return path

@@ -1,5 +1,7 @@
 import production, { KeyPool as ProductionKeyPool } from '../../../src/index.ts'
 
+export { Flight } from '../../../src/index.ts'
+
 /**
  * The gateway as it is deployed, with a count of what Cloudflare would bill of its objects. Only
  * for counting: nothing is timed with it. A Worker and its objects share one isolate here, and so

@@ -1,5 +1,7 @@
 import gateway, { KeyPool } from '../../../src/index.ts'
 
+export { Flight } from '../../../src/index.ts'
+
 /**
  * The gateway as it is deployed, in one of several processes that share a pool. workerd alone reaches
  * no object of another process, so here the calls go as JSON to the process that has it. Only for the

@@ -90,6 +90,7 @@ function routeOf(cell: Cell) {
  */
 const entryOf = (simulator: string, raw: string, closed: string) => `
 import worker, { KeyPool as BuiltKeyPool } from './index.js'
+export { Flight } from './index.js'
 const send = globalThis.fetch
 globalThis.fetch = (url, init) => {
   const key = new Headers(init?.headers).get('authorization') ?? ''

@@ -14,6 +14,7 @@ type Fault = (typeof PLATFORM_FAULTS)[number]['fault']
 /** Stands before the built Worker. The header says which gateway is meant, and so what fails. */
 const ENTRY = `
 import worker, { KeyPool as BuiltKeyPool } from './index.js'
+export { Flight } from './index.js'
 export class KeyPool extends BuiltKeyPool {
   async exchange(request) {
     if (this.ctx.id.name === 'object throws') throw new Error('broken')
