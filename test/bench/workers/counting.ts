@@ -1,6 +1,4 @@
-import production, { KeyPool as ProductionKeyPool } from '../../../src/index.ts'
-
-export { Flight } from '../../../src/index.ts'
+import production, { Flight, KeyPool as ProductionKeyPool } from '../../../src/index.ts'
 
 /**
  * The gateway as it is deployed, with a count of what Cloudflare would bill of its objects. Only
@@ -69,3 +67,5 @@ export const counter = {
 } satisfies ExportedHandler
 
 export default production
+
+export { Flight }

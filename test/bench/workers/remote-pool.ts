@@ -1,6 +1,4 @@
-import gateway, { KeyPool } from '../../../src/index.ts'
-
-export { Flight } from '../../../src/index.ts'
+import gateway, { Flight, KeyPool } from '../../../src/index.ts'
 
 /**
  * The gateway as it is deployed, in one of several processes that share a pool. workerd alone reaches
@@ -53,7 +51,7 @@ export const pool = {
   },
 } satisfies ExportedHandler<Env>
 
-export { KeyPool }
+export { Flight, KeyPool }
 
 export default {
   async fetch(request, env, ctx) {
