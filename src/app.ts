@@ -42,7 +42,7 @@ export function createApp(ports: Ports): HonoBase<HttpEnvironment> {
   app.use('/admin/*', privateHeaders)
   app.use(configure(ports))
   app.get('/healthz', healthz)
-  app.get('/metrics', logged, signIn, metrics)
+  app.get('/metrics', privateHeaders, logged, signIn, metrics)
   const lists = createLists()
   const allowed = allowedModels()
   app.use('/admin/api/*', logged, signIn, boundedBody)

@@ -24,7 +24,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
 }
 
-/** Gives every answer under `/admin` these headers, also those that say that nothing is there. */
+/** Gives every answer under `/admin`, and `/metrics`, these headers, also those that say that nothing is there. */
 export const privateHeaders = createMiddleware<HttpEnvironment>(async function hide(c, next) {
   await next()
   for (const [name, value] of Object.entries(HEADERS)) c.res.headers.set(name, value)

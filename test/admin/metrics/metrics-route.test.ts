@@ -27,7 +27,9 @@ describe('who may read the metrics', () => {
     }
     const refused = await send('/metrics', scrape('sy-test-token-0001'))
     expect([refused.status, refused.headers.get('www-authenticate')]).toEqual([401, 'Bearer'])
-    expect((await send('/metrics', scrape(null))).status).toBe(401)
+    const stranger = await send('/metrics', scrape(null))
+    expect([stranger.status, stranger.headers.get('cache-control')]).toEqual([401, 'no-store'])
+    expect(stranger.headers.get('x-frame-options')).toBe('DENY')
   })
 
   it('by GET and HEAD only', async () => {
