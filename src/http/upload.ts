@@ -43,13 +43,26 @@ export async function readUpload(
   const length = contentLength(request.headers)
   if (length !== null && length > limits.maxBytes) return refused(tooLarge(limits.maxBytes))
   const held = budget.open()
+  try {
+    const upload = await readInto(request, { length, limits, held, ports })
+    if (!upload.ok) held.release()
+    return upload
+  } catch (bug) {
+    held.release()
+    throw bug
+  }
+}
+
+/** As `readUpload`. What it has taken of the budget is released by its caller if it fails. */
+async function readInto(
+  request: Request,
+  { length, limits, held, ports }: Omit<Source, 'reader'>,
+): Promise<Upload> {
   if (!held.grow(length ?? 0)) return refused(overloaded())
   if (request.body === null) return { ok: true, bytes: new Uint8Array(0), held }
   if (length !== null && length <= NATIVE_BYTES) {
     const result = await readNatively(request, length, limits, ports)
-    if (result instanceof Uint8Array) return { ok: true, bytes: result, held }
-    held.release()
-    return refused(result)
+    return result instanceof Uint8Array ? { ok: true, bytes: result, held } : refused(result)
   }
   const reader = byteReader(request.body)
   const result = await fill({ reader, length, limits, held, ports })
@@ -59,7 +72,6 @@ export async function readUpload(
     held.grow(result.length)
     return { ok: true, bytes: result, held }
   }
-  held.release()
   reader.cancel().catch(() => undefined)
   return refused(result)
 }

@@ -1,6 +1,10 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { MEMORY } from '../../src/http/composition-root.ts'
 import { RETURNED_NAMES } from '../../src/openrouter/headers.ts'
 import { ANSWER, chat, gatewayInFrontOf, json, reasonOf, TOKEN } from './gateway-driver.ts'
+
+// Whatever became of a request, a bug of ours included, it holds nothing of the isolate's memory.
+afterEach(() => expect(MEMORY.heldBytes()).toBe(0))
 
 const never = () => {
   throw new Error('Upstream was called')
