@@ -38,5 +38,5 @@ export function Fragment({ children }: Properties): Html {
   return html`${children}`
 }
 
-/** Whether there is one child or several makes no difference. */
-export { jsx as jsxs }
+/** Whether there is one child or several makes no difference, nor does it for tests, which Vite compiles. */
+export { jsx as jsxDEV, jsx as jsxs }

@@ -19,7 +19,7 @@ import {
 } from '../../balancing/limits/quota-charge.ts'
 import type { AuditEntry } from '../../balancing/operators/audit.ts'
 import type { KeySelector } from '../../balancing/routes.ts'
-import { entries, orElse, orNull } from '../or-else.ts'
+import { entries, orElse, orNull, tuple } from '../or-else.ts'
 
 /** Schemas of what is stored of clients and groups; see record-schemas.ts for how they are read. */
 
@@ -130,4 +130,4 @@ export const auditEntrySchema: z.ZodMiniType<AuditEntry> = z.object({
 
 const epochName = textLike<EpochName>(/^(?:(?:all|pool)$|(?:client|group|model):|route:-?\d+$)/)
 
-export const purgesRecordSchema = entries<[EpochName, number]>(z.tuple([epochName, moment]))
+export const purgesRecordSchema = entries<[EpochName, number]>(tuple(epochName, moment))
