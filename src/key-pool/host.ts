@@ -118,7 +118,7 @@ export class PoolHost {
     this.#checkpoints = new Checkpoints(pool, ports, {
       guard: (step) => this.#guard(step),
       before: (nowMs) => this.#tellTransitions(nowMs),
-      after: (nowMs) => this.#history.write(nowMs),
+      history: this.#history,
     })
     this.answers = new AnswerVisits(pool, ports, () => this.#noteChange())
   }
