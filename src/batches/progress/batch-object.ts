@@ -1,5 +1,6 @@
 import { DurableObject } from 'cloudflare:workers'
 import { logBatchEnd, logBug } from '../../http/log.ts'
+import { OBJECT_NAME } from '../../key-pool/pool-client.ts'
 import { bucketPort, readBytes } from '../files/bucket.ts'
 import type { FileList, FileListBindings } from '../files/file-list-object.ts'
 import type { LineRange } from '../files/line-ranges.ts'
@@ -13,6 +14,7 @@ import type { DeadLine, RangeMessage } from './range-message.ts'
 export interface BatchObjectBindings extends FileListBindings {
   readonly BATCH_LINES: Queue<RangeMessage>
   readonly DEAD_LINES: Queue<DeadLine>
+  readonly KEY_POOL: Env['KEY_POOL']
   readonly FILE_LISTS: DurableObjectNamespace<FileList>
 }
 
@@ -48,6 +50,12 @@ export class Batch extends DurableObject<BatchObjectBindings> {
       },
       async setOver({ clientId, id }, isOver) {
         await env.FILE_LISTS.getByName(fileListName(clientId)).setOver(id, isOver)
+      },
+      tellProgress(progress, hasEnded) {
+        const pool = env.KEY_POOL.getByName(OBJECT_NAME)
+        const told = (async () => await pool.noteBatch(progress, hasEnded))()
+        // A pool that does not answer is told again soon.
+        ctx.waitUntil(told.catch(() => undefined))
       },
       logBug: (bug) => logBug(undefined, bug),
       logEnd: logBatchEnd,

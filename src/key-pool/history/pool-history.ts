@@ -1,10 +1,12 @@
 import { type DayUsage, letDayEnd, usageOfDay } from '../../balancing/accounting/day-usage.ts'
+import { NO_SPENDING, type Spending, spendingOf } from '../../balancing/accounting/ledger.ts'
 import {
   MINUTES_KEPT,
   type MinuteRecord,
   minuteOf,
   minuteRecord,
 } from '../../balancing/accounting/recent-minutes.ts'
+import type { ClientId } from '../../balancing/ids.ts'
 import type { PoolState } from '../../balancing/pool-state.ts'
 import type { Archive } from './archive.ts'
 import type {
@@ -37,6 +39,12 @@ export class PoolHistory {
     this.#pool = pool
     this.#archive = archive
     this.#journal = new RequestJournal(archive)
+  }
+
+  /** What a client has spent. */
+  spending(clientId: ClientId, nowMs: number): Spending {
+    const tally = this.#pool.ledger.byClient.get(clientId)
+    return tally === undefined ? NO_SPENDING : spendingOf(tally, nowMs)
   }
 
   /** Notes requests that have ended, as a Worker sends them. */
