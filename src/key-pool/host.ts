@@ -170,8 +170,7 @@ export class PoolHost {
     let decision = claim(this.#pool, leaseId, nowMs)
     if (decision?.kind === 'waiting') {
       const deadlineMs = this.#pool.queue.waiters.get(leaseId)?.deadlineMs ?? 0
-      const leftMs = deadlineMs - nowMs
-      await this.#held.hold(leaseId, Math.min(AWAIT_MS, leftMs))
+      await this.#held.hold(leaseId, Math.min(AWAIT_MS, deadlineMs - nowMs))
       decision = claim(this.#pool, leaseId, this.#ports.nowMs())
     }
     this.#noteChange()
