@@ -73,8 +73,8 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 export const OBJECT_METHODS = [
   ...['alerts', 'audit', 'clientDirectory', 'control', 'duties'],
   ...['epochs', 'exchange', 'explain', 'health', 'history'],
-  ...['keyForGeneration', 'manageClients', 'noteInAudit', 'overview', 'purge', 'quotas'],
-  ...['readings', 'requests', 'snapshot', 'spending', 'usage'],
+  ...['keyForGeneration', 'manageClients', 'noteBatch', 'noteInAudit', 'overview', 'purge'],
+  ...['quotas', 'readings', 'requests', 'snapshot', 'spending', 'usage'],
   ...['visit', 'whenDecided'],
 ] as const
 

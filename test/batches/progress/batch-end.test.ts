@@ -32,6 +32,7 @@ function batch(sql: SqlStorage) {
     },
     logBug: () => undefined,
     logEnd: () => undefined,
+    tellProgress: () => undefined,
     async tellEnd({ id, status, redrives }, { completed, failed }) {
       if (!pool.isUp) throw new Error('The pool does not answer')
       heard.push(`${id} ${status} ${completed} ${failed} ${redrives}`)
