@@ -3,7 +3,15 @@ import type { Binding } from '../processes/workerd-config.ts'
 
 /** What a soak is made of: keys, faults by chance, and requests of many kinds. */
 
-const NAMES = ['one', 'two', 'three', 'four', 'five', 'six'] as const
+const STAYING = ['one', 'two', 'three', 'four', 'five', 'six'] as const
+/**
+ * The keys of clients that leave: what they have cost is only estimated, so the ledger of the others is
+ * exact only beside it.
+ */
+export const LEAVERS_KEYS: readonly string[] = ['left-one', 'left-two', 'left-three']
+const NAMES = [...STAYING, ...LEAVERS_KEYS]
+const LEAVERS_MODEL = 'openai/gpt-4o'
+
 export const SOAK_TOKEN = 'sy-soak-token-000001'
 
 const secretOf = (name: string) => `sk-or-v1-soak-${name}`
@@ -57,6 +65,10 @@ export function bindingsOf(upstreamUrl: string): Record<string, Binding> {
           idle_ms: 10_000,
           total_ms: 60_000,
         },
+        routes: [
+          { models: [LEAVERS_MODEL], keys: LEAVERS_KEYS },
+          { models: ['*'], keys: STAYING },
+        ],
       },
     },
   }
@@ -84,6 +96,14 @@ export const SOAK_REQUESTS: readonly SoakRequest[] = Array.from({ length: VARIAN
   const padding = i % 20 === 0 ? { metadata: { note: 'x'.repeat(50_000) } } : {}
   return { path, body: JSON.stringify({ ...REQUESTS[path], ...stream, ...session, ...padding }) }
 })
+
+/** Of clients that leave. */
+export const LEAVERS_REQUESTS: readonly SoakRequest[] = SOAK_REQUESTS.filter(
+  ({ path }) => path !== '/embeddings',
+).map(({ path, body }) => ({
+  path,
+  body: JSON.stringify({ ...JSON.parse(body), model: LEAVERS_MODEL }),
+}))
 
 /** As bytes for a kept connection. */
 export function rawRequests(host: string): Buffer[][] {
