@@ -20,7 +20,7 @@ const secretOf = (name: string) => `sk-or-v1-soak-${name}`
 export const WORLD = {
   accounts: NAMES.map((name) => ({ id: `account-${name}`, balanceUsd: 1e6, purchasedUsd: 1e6 })),
   keys: NAMES.map((name) => ({ key: secretOf(name), name, accountId: `account-${name}` })),
-  settings: { tokensPerSecond: 2000, ttftMs: 2, logLimit: 1 },
+  settings: { tokensPerSecond: 2000, ttftMs: 2, logLimit: 20_000 },
 }
 
 /** Each struck by chance, on any request. */
