@@ -186,5 +186,12 @@ export function noteHome(
 export function noteRequest(leases: IsolateLeases, row: RequestRow, nowMs: number): void {
   leases.notedRequests += 1
   const mark = `${leases.isolate}:${leases.notedRequests}`
-  oweRequest(leases.outbox, { id: row.id, mark, text: JSON.stringify(row) }, nowMs)
+  oweRequest(
+    leases.outbox,
+    {
+      ...{ id: row.id, mark, text: JSON.stringify(row), outcome: row.outcome },
+      attempts: row.attempts.length + row.attemptsLeftOut,
+    },
+    nowMs,
+  )
 }

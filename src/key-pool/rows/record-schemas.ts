@@ -5,6 +5,7 @@ import {
   type MinuteRecord,
   noMinuteCounters,
 } from '../../balancing/accounting/recent-minutes.ts'
+import { createRequestCounts } from '../../balancing/accounting/request-row.ts'
 import type { TimeHistogram } from '../../balancing/accounting/time-histogram.ts'
 import type { Halt } from '../../balancing/health/halt.ts'
 import {
@@ -139,6 +140,14 @@ export const countersSchema = z.object({
   estimatedUsd: orElse(z.number(), 0),
   estimatedPromptTokens: orElse(z.number(), 0),
   estimatedCompletionTokens: orElse(z.number(), 0),
+})
+
+const requestCounts = z.object({
+  answered: z.number(),
+  failed: z.number(),
+  client_gone: z.number(),
+  refused: z.number(),
+  retries: z.number(),
 })
 
 const tally = z.object({
@@ -289,6 +298,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
     byKey: entries(tuple(key, tally)),
     byClient: entries(tuple(client, tally)),
     byGroup: orElse(entries(tuple(group, tally)), []),
+    requests: orElse(requestCounts, createRequestCounts()),
     times: orElse(entries(tuple(key, z.object({ firstOutput: histogram, answer: histogram }))), []),
     minute: orNull(minuteSchema),
   }),
