@@ -116,7 +116,10 @@ export const STORED_FIELDS = {
     ...['reason', 'resetAtMs', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
-  spend: ['endsAtMs', 'nanos', 'period'],
+  spend: [
+    ...['committedNanos', 'endsAtMs', 'increase', 'lostNanos', 'nanos', 'period', 'sinceMs'],
+    ...['spentNanos', 'toldPercent', 'usedAtMs'],
+  ],
   alert: [
     ...['account', 'event', 'expires_at', 'facts', 'goneSinceMs', 'key', 'sinceMs', 'subject'],
     ...['total', 'until', 'usable'],
@@ -137,7 +140,7 @@ export const STORED_FIELDS = {
       'id',
       'ignored',
     ],
-    ...['isBatch', 'isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer', 'limitUsd'],
+    ...['isBatch', 'isolate', 'keyHold', 'keyId', 'keys', 'kind', 'lastTurn', 'layer', 'limitUsd'],
     ...['lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'minute', 'model', 'models', 'monthUsd'],
     ...[
       'panic',
