@@ -116,7 +116,10 @@ export const STORED_FIELDS = {
     ...['reason', 'resetAtMs', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
-  spend: ['endsAtMs', 'nanos', 'period'],
+  spend: [
+    ...['committedNanos', 'endsAtMs', 'increase', 'lostNanos', 'nanos', 'period', 'sinceMs'],
+    ...['spentNanos', 'toldPercent', 'usedAtMs'],
+  ],
   alert: [
     ...['account', 'event', 'expires_at', 'facts', 'goneSinceMs', 'key', 'sinceMs', 'subject'],
     ...['total', 'until', 'usable'],
@@ -136,7 +139,7 @@ export const STORED_FIELDS = {
     ],
     ...['failed', 'failures', 'faults', 'fingerprint', 'firstOutput', 'firstOutputMs'],
     ...['firstOutputs', 'generations', 'grantedAtMs', 'id', 'ignored', 'isBatch'],
-    ...['isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer'],
+    ...['isolate', 'keyHold', 'keyId', 'keys', 'kind', 'lastTurn', 'layer'],
     ...['leases', 'limitUsd', 'lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'meters'],
     ...['minute', 'model', 'models', 'monthUsd', 'panic', 'promptTokens'],
     ...['reasoningTokens', 'reconciliations', 'refused', 'remainingUsd', 'requests', 'resetsAtMs'],

@@ -1,5 +1,4 @@
 import * as z from 'zod/mini'
-import type { SpendRecord } from '../../balancing/accounting/max-spend.ts'
 import {
   type MinuteCounters,
   type MinuteRecord,
@@ -17,7 +16,6 @@ import {
   leaseId,
   modelId,
 } from '../../balancing/ids.ts'
-import { SPEND_PERIODS } from '../../balancing/limits/quota-charge.ts'
 import type {
   AccountRecord,
   BreakerRecord,
@@ -107,12 +105,6 @@ export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
   reset: orNull(z.object({ epoch: z.number(), atMs: moment })),
 })
 
-export const spendRecordSchema: z.ZodMiniType<SpendRecord> = z.object({
-  period: z.enum(SPEND_PERIODS),
-  endsAtMs: z.nullable(moment),
-  nanos: z.int().check(z.nonnegative()),
-})
-
 export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
   bench: benchOrNone,
   freeBench: benchOrNone,
@@ -192,6 +184,7 @@ const anyLease = {
   epoch: orElse(z.number(), 0),
   isolate: orNull(z.pipe(z.string(), z.transform(isolateId))),
   charge: orNull(chargeSchema),
+  keyHold: orNull(holdSchema),
   owed: orElse(z.optional(z.literal(true)), undefined),
 }
 
