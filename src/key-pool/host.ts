@@ -139,7 +139,7 @@ export class PoolHost {
     for (const item of listOf(request.reconciled)) this.#reconcile(item, nowMs)
     this.#alerts.note(listOf(request.delivered), nowMs)
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
-    this.#history.note(listOf(request.requests))
+    this.#history.note(request, nowMs)
     const { lookups, generations } = this.#duties.take(request, nowMs)
     this.#guard(() => this.#serve(nowMs))
     // Last, so that nobody who waits or asks goes without for the sake of a request yet to come.

@@ -1,3 +1,4 @@
+import { type CacheCounters, NO_CACHE_COUNTERS } from '../../balancing/accounting/cache-counters.ts'
 import type { Counters } from '../../balancing/accounting/ledger.ts'
 import type { AccountOverview, Counted, PoolOverview } from '../../balancing/operators/overview.ts'
 import type { KeySnapshot } from '../../balancing/snapshot.ts'
@@ -38,6 +39,7 @@ export function poolAnswer(overview: PoolOverview): PoolAnswer {
     groups_total: overview.groupCount,
     groups: overview.groups.map((group) => ({ ...groupAnswer(group), ...countedOf(group) })),
     ...countedOf(overview),
+    cache: cacheAnswer(overview.cache),
   }
 }
 
@@ -106,6 +108,14 @@ function accountAnswer(account: AccountOverview): PoolAnswer['accounts'][number]
 
 const countedOf = ({ total, today }: Counted) => {
   return { total: countersAnswer(total), today: countersAnswer(today) }
+}
+
+function cacheAnswer(cache: PoolOverview['cache']): PoolAnswer['cache'] {
+  const told = ({ keptBytes, savedUsd, ...counts }: CacheCounters) => {
+    return { ...counts, kept_bytes: keptBytes, saved_usd: savedUsd }
+  }
+  const { total, today } = cache ?? { total: NO_CACHE_COUNTERS, today: NO_CACHE_COUNTERS }
+  return { total: told(total), today: told(today) }
 }
 
 function countersAnswer(counters: Counters): PoolAnswer['total'] {

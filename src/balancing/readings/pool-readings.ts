@@ -1,3 +1,4 @@
+import { type CacheReading, readCache } from '../accounting/cache-counters.ts'
 import { addCounters, type Counters, createCounters, type Tally } from '../accounting/ledger.ts'
 import { periodEndMs, spentUsd } from '../accounting/max-spend.ts'
 import type { KeyId } from '../ids.ts'
@@ -15,6 +16,8 @@ export interface PoolReadings {
   readonly clients: readonly CountedUnder[]
   /** The keys with `max_spend`. */
   readonly spends: readonly KeySpendReading[]
+  /** What shared and kept answers came to. An object of an earlier release does not tell it. */
+  readonly cache?: CacheReading
 }
 
 /** Totals, and the name that they are counted under. */
@@ -48,6 +51,7 @@ export function readings(state: PoolState, nowMs: number): PoolReadings {
   return {
     version: 1,
     snapshot: snapshot(state, nowMs),
+    cache: readCache(state.cache, nowMs),
     models: counted(byModel, Number.POSITIVE_INFINITY),
     clients: counted(byClient, MAX_CLIENTS_TOLD),
     spends: [...state.keys.values()].flatMap(({ id, spend }) =>
