@@ -122,49 +122,39 @@ export const STORED_FIELDS = {
     ...['total', 'until', 'usable'],
   ],
   checkpoint: [
-    ...['all', 'amount', 'answer', 'answerMs', 'answers'],
-    ...['asOfMs', 'atMs', 'attempt', 'attempts', 'byClient'],
-    ...['byGroup', 'byKey', 'cachedTokens', 'charge', 'chargedAtMs'],
-    ...['clientId', 'completionTokens', 'costUsd', 'counts', 'credit'],
-    ...['current', 'day', 'epoch', 'estimated', 'estimatedCompletionTokens'],
-    ...['estimatedPromptTokens', 'estimatedUsd', 'expiresAtMs', 'failures', 'faults'],
+    ...['all', 'amount', 'answer', 'answerMs', 'answers', 'asOfMs'],
+    ...['atMs', 'attempt', 'attempts', 'byClient', 'byGroup', 'byKey'],
+    ...['cachedTokens', 'charge', 'chargedAtMs', 'clientId', 'completionTokens', 'costUsd'],
+    ...['counts', 'credit', 'current', 'day', 'epoch', 'estimated'],
+    ...[
+      'estimatedCompletionTokens',
+      'estimatedPromptTokens',
+      'estimatedUsd',
+      'expiresAtMs',
+      'failures',
+      'faults',
+    ],
     ...[
       'fingerprint',
       'firstOutput',
       'firstOutputMs',
       'firstOutputs',
+      'generations',
       'grantedAtMs',
-      'id',
-      'ignored',
     ],
-    ...['isBatch', 'isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer', 'limitUsd'],
-    ...['lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'minute', 'model', 'models', 'monthUsd'],
-    ...[
-      'panic',
-      'promptTokens',
-      'reasoningTokens',
-      'remainingUsd',
-      'resetsAtMs',
-      'retryTokens',
-      'routes',
-    ],
-    ...[
-      'rpm',
-      'savedAtMs',
-      'slot',
-      'smoothedWeights',
-      'spendRate',
-      'spentDay',
-      'stale',
-      'successes',
-    ],
-    ...['sumMs', 'times', 'today', 'tokens', 'total', 'tpm', 'turns'],
+    ...['id', 'ignored', 'isBatch', 'isolate', 'keyId', 'keys'],
+    ...['kind', 'lastTurn', 'layer', 'leases', 'limitUsd', 'lookupAtMs'],
+    ...['meanCostUsd', 'meanTokenUsd', 'meters', 'minute', 'model', 'models'],
+    ...['monthUsd', 'panic', 'promptTokens', 'reasoningTokens', 'reconciliations', 'remainingUsd'],
+    ...['resetsAtMs', 'retryTokens', 'routes', 'rpm', 'savedAtMs', 'slot'],
+    ...['smoothedWeights', 'spendRate', 'spentDay', 'stale', 'successes', 'sumMs'],
+    ...['times', 'today', 'tokens', 'total', 'tpm', 'turns'],
     ...['unclaimedMs', 'usdPerHour', 'weekUsd'],
   ],
 } as const
 
 /** Ids of the rows of a checkpoint. */
-export const CHECKPOINT_PARTS = ['byModel', 'counters', 'generations', 'leases', 'meters'] as const
+export const CHECKPOINT_PARTS = ['byModel', 'counters', 'recent'] as const
 
 /** Fields of the line that is logged for each request, at its top. */
 export const LOG_LINE = [

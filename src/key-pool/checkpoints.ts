@@ -68,9 +68,10 @@ export class Checkpoints {
   }
 
   /**
-   * A busy pool goes on to the next checkpoint without taking the mark away that this one is outdated.
-   * The first checkpoint after a rest, and the one after the last change, are whole. A pool that is
-   * called once a minute thus stays in memory no longer than it has to.
+   * A busy pool goes on to the next checkpoint without taking the mark away that this one is outdated:
+   * the next request would only set it again. The first checkpoint after a rest, and the one after the
+   * last change, take it away. A pool that is called once a minute thus stays in memory no longer than
+   * it has to.
    */
   #write(): void {
     const nowMs = this.#ports.nowMs()
@@ -82,14 +83,13 @@ export class Checkpoints {
     const isSurplusLeft = renewBudgets(this.#pool, nowMs) || isKeysLeft
     store.save(takeChanges(this.#pool))
     const isBusy = this.#hasChanged && nowMs - this.#savedAtMs <= BUSY_MS
-    const saved = checkpoint(this.#pool, nowMs)
+    store.saveCheckpoint(checkpoint(this.#pool, nowMs))
     this.#hasChanged = false
     this.#savedAtMs = nowMs
     if (isBusy) {
-      store.saveBusyCheckpoint(saved)
       this.#setTimer()
     } else {
-      store.saveCheckpoint(saved)
+      store.confirm()
       this.#isOutdated = false
       // A surplus is taken back when its key is at rest: then this timer fires once more.
       if (isSurplusLeft) this.#setTimer()

@@ -152,7 +152,7 @@ describe('what it writes', () => {
     await give(pool, await grantOf(pool, 'alpha'), failing())
     expect(await rows()).toEqual([{ kind: 'key', id: 'alpha' }])
     await runInDurableObject(pool, () => void vi.advanceTimersByTime(5_000))
-    const parts = ['byModel', 'counters', 'generations', 'leases', 'meters']
+    const parts = ['byModel', 'counters', 'recent']
     const checkpoint = parts.map((id) => ({ kind: 'checkpoint', id }))
     expect(await rows()).toEqual([...checkpoint, { kind: 'key', id: 'alpha' }])
   })

@@ -1,5 +1,4 @@
 import { runInDurableObject } from 'cloudflare:test'
-import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { isolateId, keyId, leaseId, modelId } from '../../src/balancing/ids.ts'
 import type { Grant } from '../../src/balancing/lease-request.ts'
@@ -110,12 +109,12 @@ describe('what it writes', () => {
   it.each([
     ['ten requests a second', 100],
     ['one request in two seconds', 2_500],
-  ])('under %s are four rows in five seconds', async (_, everyMs) => {
+  ])('under %s are three rows in five seconds', async (_, everyMs) => {
     const hosted = hostOf(LIMITED)
     const [first, second, ...steady] = await rowsUnderLoad(hosted, everyMs, 60_000)
-    // The mark that the checkpoint is outdated, and all parts of the first checkpoint after a rest.
-    expect([first, second].every((count) => (count ?? 9) <= 7)).toBe(true)
-    expect(steady).toEqual(steady.map(() => 4))
+    // The mark that the checkpoint is outdated comes and goes.
+    expect(Math.max(first ?? 9, second ?? 9)).toBeLessThanOrEqual(5)
+    expect(steady).toEqual(steady.map(() => 3))
   })
 
   it('at rest is nothing, and no timer is left', async () => {
@@ -134,7 +133,7 @@ describe('what it writes', () => {
     expect(hosted.time.openTimers()).toBe(0)
   })
 
-  it('is all there after the last request, whichever parts took turns before', async () => {
+  it('is all there after the last request, however long the pool was busy', async () => {
     for (const forMs of [10_000, 15_000, 20_000]) {
       const hosted = hostOf(LIMITED)
       await rowsUnderLoad(hosted, 500, forMs)
@@ -177,13 +176,7 @@ describe('a pool of a thousand keys', () => {
     tpm: 1_000_000,
   }))
 
-  /** Time passes for a Worker only while it waits for something. */
-  const clockMs = async () => {
-    await env.CREDIT.get('nothing')
-    return performance.now()
-  }
-
-  it('comes up within 50 ms, with all that was known of it', async () => {
+  it('comes up with all that was known of it', async () => {
     const hosted = hostOf(MANY)
     const owner = (i: number) => `org-${i % 300}` as never
     const lookups = MANY.map(({ id }, i) =>
@@ -206,21 +199,15 @@ describe('a pool of a thousand keys', () => {
     hosted.host.exchange({ ...NOTHING, settlements: failures })
     await hosted.time.advance(10_000)
     const known = hosted.host.snapshot()
-    const tookMs: number[] = []
-    for (let i = 0; i < 7; i++) {
-      const beganMs = await clockMs()
-      const again = hostOf(MANY, { nowMs: hosted.time.nowMs }, hosted.rows)
-      tookMs.push((await clockMs()) - beganMs)
-      if (i === 0) expect(again.host.snapshot().keys).toEqual(known.keys.map(withoutLatency))
-    }
-    expect(Math.min(...tookMs), JSON.stringify(tookMs)).toBeLessThan(50)
+    const again = hostOf(MANY, { nowMs: hosted.time.nowMs }, hosted.rows)
+    expect(again.host.snapshot().keys).toEqual(known.keys.map(withoutLatency))
   })
 
   it('writes no more rows than a small one', async () => {
     const hosted = hostOf(MANY)
     hosted.host.exchange({ ...NOTHING, lookups: MANY.map(({ id }) => hosted.reportOf(id)) })
     const [, , ...steady] = await rowsUnderLoad(hosted, 50, 30_000)
-    expect(Math.max(...steady)).toBeLessThanOrEqual(4)
+    expect(Math.max(...steady)).toBeLessThanOrEqual(3)
   })
 })
 

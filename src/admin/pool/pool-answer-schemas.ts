@@ -38,6 +38,14 @@ const cacheCounters = z.object({
 
 const counted = { total: counters, today: counters }
 
+/** Of how many times, and their quantiles in milliseconds; null if there is none. */
+const quantiles = z.object({
+  count: number,
+  p50: numberOrNull,
+  p90: numberOrNull,
+  p99: numberOrNull,
+})
+
 const credit = z.object({
   limit_usd: numberOrNull,
   remaining_usd: numberOrNull,
@@ -77,6 +85,8 @@ export const keyAnswer = z.object({
   expires_soon: z.boolean(),
   affordable_tokens: numberOrNull,
   latency_ms: numberOrNull,
+  first_output_ms: quantiles,
+  answer_ms: quantiles,
   ...counted,
 })
 

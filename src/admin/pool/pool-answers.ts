@@ -1,5 +1,10 @@
 import { type CacheCounters, NO_CACHE_COUNTERS } from '../../balancing/accounting/cache-counters.ts'
 import type { Counters } from '../../balancing/accounting/ledger.ts'
+import {
+  countOf,
+  quantileMs,
+  type TimeHistogram,
+} from '../../balancing/accounting/time-histogram.ts'
 import type { AccountOverview, Counted, PoolOverview } from '../../balancing/operators/overview.ts'
 import type { KeySnapshot } from '../../balancing/snapshot.ts'
 import { clientAnswer, groupAnswer, isoTime, isoTimeOrNull } from '../client-answers.ts'
@@ -77,6 +82,8 @@ export function keyAnswer(key: KeySnapshot): KeyAnswer {
     expires_soon: key.expiresSoon,
     affordable_tokens: key.affordableTokens,
     latency_ms: key.latencyMs,
+    first_output_ms: quantilesOf(key.times.firstOutput),
+    answer_ms: quantilesOf(key.times.answer),
     ...countedOf(key),
   }
 }
@@ -105,6 +112,13 @@ function accountAnswer(account: AccountOverview): PoolAnswer['accounts'][number]
     ...countedOf(account),
   }
 }
+
+const quantilesOf = (times: TimeHistogram): KeyAnswer['answer_ms'] => ({
+  count: countOf(times),
+  p50: quantileMs(times, 0.5),
+  p90: quantileMs(times, 0.9),
+  p99: quantileMs(times, 0.99),
+})
 
 const countedOf = ({ total, today }: Counted) => {
   return { total: countersAnswer(total), today: countersAnswer(today) }

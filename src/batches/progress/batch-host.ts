@@ -18,6 +18,7 @@ import {
   isEnded,
   isReady,
   markSent,
+  mayGoOn,
   nextLookMs,
   nextUnrun,
   record,
@@ -116,17 +117,16 @@ export class BatchHost {
     return mayGoOn
   }
 
-  /** @returns `repeated` if the line had a result already */
-  record(rangeId: number, line: number, result: LineResult): 'recorded' | 'repeated' {
+  /**
+   * Keeps a line's result, unless it has one already.
+   * @returns whether the consumer that holds the range by `token` may begin further lines
+   */
+  record(rangeId: number, line: number, result: LineResult, token: string): boolean {
     const state = this.#state
-    if (state === null) return 'repeated'
-    const outcome = record(state, { rangeId, line }, result.outcome)
-    if (outcome === 'recorded') {
-      this.#ports.rows.keep(line, result)
-      addUsage(state.tally, result.usage)
-    }
+    if (state === null) return false
+    this.#keep(state, rangeId, line, result)
     this.#done(state)
-    return outcome
+    return mayGoOn(state, { rangeId, token }, this.#ports.nowMs())
   }
 
   giveBack(
@@ -205,12 +205,16 @@ export class BatchHost {
       if (!state.ranges[rangeId]?.open.has(line)) continue
       const customId = requests.find((each) => each.line === line)?.customId ?? ''
       const text = resultLine({ requestId: requestIdOf(state.record, line), customId }, UNRUN[why])
-      this.record(rangeId, line, {
-        outcome: why === 'dead' ? 'dead' : 'failed',
-        text,
-        usage: NO_USAGE,
-      })
+      const outcome = why === 'dead' ? 'dead' : 'failed'
+      this.#keep(state, rangeId, line, { outcome, text, usage: NO_USAGE })
+      this.#done(state)
     }
+  }
+
+  #keep(state: BatchState, rangeId: number, line: number, result: LineResult): void {
+    if (record(state, { rangeId, line }, result.outcome) === 'repeated') return
+    this.#ports.rows.keep(line, result)
+    addUsage(state.tally, result.usage)
   }
 
   /** Whatever it has written before, it begins anew: a file is there when its last part is. */
@@ -220,10 +224,11 @@ export class BatchHost {
     const { record: batch } = state
     const outputFileId = await this.#writeFile(batch, 'output')
     const errorFileId = await this.#writeFile(batch, 'error')
+    // Before the end is written down: after it nobody looks again.
+    await this.#ports.setOver(batch, true)
     finish(state, { outputFileId, errorFileId }, this.#ports.nowMs())
     this.#ports.rows.write(state)
     this.#ports.logEnd(batch, state.tally)
-    await this.#ports.setOver(batch, true)
     this.#forgetLines(state)
   }
 

@@ -70,8 +70,8 @@ export class Batch extends DurableObject<BatchObjectBindings> {
     return this.#host.renew(rangeId, token)
   }
 
-  record(rangeId: number, line: number, result: LineResult): 'recorded' | 'repeated' {
-    return this.#host.record(rangeId, line, result)
+  record(rangeId: number, line: number, result: LineResult, token: string): boolean {
+    return this.#host.record(rangeId, line, result, token)
   }
 
   giveBack(

@@ -1,4 +1,3 @@
-import { bookCache } from '../../balancing/accounting/cache-counters.ts'
 import { type DayUsage, letDayEnd, usageOfDay } from '../../balancing/accounting/day-usage.ts'
 import {
   MINUTES_KEPT,
@@ -7,8 +6,6 @@ import {
   minuteRecord,
 } from '../../balancing/accounting/recent-minutes.ts'
 import type { PoolState } from '../../balancing/pool-state.ts'
-import { isCacheNote, listOf } from '../exchange-checks.ts'
-import type { ExchangeRequest } from '../protocol.ts'
 import type { Archive } from './archive.ts'
 import type {
   HistoryQuery,
@@ -42,12 +39,9 @@ export class PoolHistory {
     this.#journal = new RequestJournal(archive)
   }
 
-  /** Notes requests that have ended, and what was counted of shared answers, as a Worker sends them. */
-  note({ requests, cache }: Pick<ExchangeRequest, 'requests' | 'cache'>, nowMs: number): void {
-    this.#journal.note(listOf(requests))
-    for (const item of listOf(cache)) {
-      if (isCacheNote(item)) bookCache(this.#pool.cache, item, nowMs)
-    }
+  /** Notes requests that have ended, as a Worker sends them. */
+  note(requests: readonly unknown[]): void {
+    this.#journal.note(requests)
   }
 
   requests(query: RequestsQuery): RequestsReply {

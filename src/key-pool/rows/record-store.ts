@@ -58,13 +58,16 @@ export interface RecordRows {
 }
 
 /**
- * Parts that nothing is decided by. While a pool is busy, they take turns: each checkpoint writes one
- * of them, and a crash costs them twice as long as the others.
+ * Parts that share a row. A row costs the same whatever it holds, and each of these changes with nearly
+ * every request. Counters have rows of their own, by which an earlier release finds them again.
  */
-const PARTS_BY_TURNS: readonly string[] = ['byModel', 'generations'] satisfies (keyof Checkpoint)[]
-
-/** Parts that most pools never have: while they are empty they need no row. */
-const RARE_PARTS: readonly string[] = ['quotas', 'reconciliations'] satisfies (keyof Checkpoint)[]
+const RECENT_PARTS = [
+  'leases',
+  'meters',
+  'generations',
+  'reconciliations',
+] as const satisfies readonly (keyof Checkpoint)[]
+const RECENT = 'recent'
 
 export interface Store {
   load(): PoolRecords
@@ -75,15 +78,10 @@ export interface Store {
    * the mark costs little. A wait would slow down the first request after every quiet time.
    */
   outdate(): void
-  /**
-   * Writes the rows that differ from what was last written or loaded, and takes the mark away.
-   */
+  /** Writes the rows of a checkpoint that differ from what was last written or loaded. */
   saveCheckpoint(checkpoint: Checkpoint): void
-  /**
-   * Writes the checkpoint of a busy pool: without the mark, which the next request would only set
-   * again, and without one of the parts that take turns.
-   */
-  saveBusyCheckpoint(checkpoint: Checkpoint): void
+  /** Takes the mark away: the pool is what the checkpoint holds. */
+  confirm(): void
   /** Drops the rows of keys, of accounts, and of the budgets of clients and groups. */
   forget(gone: ForgottenRows): void
   /** What nothing is decided by, and what is read only when somebody asks for it. */
@@ -92,7 +90,6 @@ export interface Store {
 
 export function createStore(rows: RecordRows): Store {
   const written = new Map<string, string>()
-  let checkpoints = 0
 
   const put = (kind: Kind, id: string, record: string) => {
     const name = `${kind} ${id}`
@@ -109,14 +106,15 @@ export function createStore(rows: RecordRows): Store {
       else put(kind, id, JSON.stringify(record))
     }
   }
-  const putPart = (part: string, record: unknown) => {
-    const isEmpty = Array.isArray(record) && record.length === 0
-    if (isEmpty && RARE_PARTS.includes(part) && !written.has(`checkpoint ${part}`)) return
-    const pieces = piecesOf(JSON.stringify(record))
-    for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
-    for (let i = pieces.length; written.has(`checkpoint ${pieceId(part, i)}`); i++) {
+  const dropPieces = (part: string, from: number) => {
+    for (let i = from; written.has(`checkpoint ${pieceId(part, i)}`); i++) {
       drop('checkpoint', pieceId(part, i))
     }
+  }
+  const putPart = (part: string, record: unknown) => {
+    const pieces = piecesOf(JSON.stringify(record))
+    for (const [i, piece] of pieces.entries()) put('checkpoint', pieceId(part, i), piece)
+    dropPieces(part, pieces.length)
   }
 
   return {
@@ -146,19 +144,14 @@ export function createStore(rows: RecordRows): Store {
       putAll('alert_message', deliveries)
     },
     outdate: () => rows.setOutdated(true),
-    saveCheckpoint(checkpoint) {
-      for (const [part, record] of Object.entries(checkpoint)) putPart(part, record)
-      rows.setOutdated(false)
-    },
-    saveBusyCheckpoint(checkpoint) {
-      checkpoints += 1
-      const isTurn = (part: string) => {
-        const turn = PARTS_BY_TURNS.indexOf(part)
-        return turn === -1 || turn === checkpoints % PARTS_BY_TURNS.length
-      }
-      for (const [part, record] of Object.entries(checkpoint)) {
-        if (isTurn(part)) putPart(part, record)
-      }
+    confirm: () => rows.setOutdated(false),
+    saveCheckpoint({ counters, byModel, quotas, ...recent }) {
+      putPart('counters', counters)
+      putPart('byModel', byModel)
+      // Most pools never have a quota: while there is none it needs no row.
+      if (quotas.length > 0 || written.has('checkpoint quotas')) putPart('quotas', quotas)
+      putPart(RECENT, recent)
+      for (const part of RECENT_PARTS) dropPieces(part, 0)
     },
     forget({ keys, accounts, budgets }) {
       for (const id of keys) for (const kind of ['key', 'spend'] as const) drop(kind, id)
@@ -189,6 +182,17 @@ function textOf(rows: readonly RecordRow[], part: string): string | null {
   return pieces.length === 0 ? null : pieces.join('')
 }
 
+/**
+ * The parts that share a row. Where a part has a row of its own too, that one is newer: an earlier
+ * release has written it, for this one drops it.
+ */
+function recentParts(rows: readonly RecordRow[]): {
+  readonly [Part in keyof Checkpoint]?: unknown
+} {
+  const recent = parseJson(textOf(rows, RECENT) ?? 'null')
+  return typeof recent === 'object' && recent !== null ? recent : {}
+}
+
 function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> {
   const ofKind = (kind: Kind) => rows.filter((row) => row.kind === kind)
   const read = <T>({ record }: Pick<RecordRow, 'record'>, schema: z.ZodMiniType<T>): T[] => {
@@ -196,10 +200,12 @@ function readRecords(rows: readonly RecordRow[]): Omit<PoolRecords, 'outdated'> 
     return parsed.success ? [parsed.data] : []
   }
   const checkpointRows = ofKind('checkpoint')
+  const recent = recentParts(checkpointRows)
   const part = <Part extends keyof Checkpoint>(name: Part): Partial<Pick<Checkpoint, Part>> => {
-    const record = textOf(checkpointRows, name)
-    const [value] = record === null ? [] : read({ record }, checkpointSchemas[name])
-    return value === undefined ? {} : ({ [name]: value } as Partial<Pick<Checkpoint, Part>>)
+    const text = textOf(checkpointRows, name)
+    const schema: z.ZodMiniType<Checkpoint[Part]> = checkpointSchemas[name]
+    const parsed = schema.safeParse(text === null ? recent[name] : parseJson(text))
+    return parsed.success ? ({ [name]: parsed.data } as Partial<Pick<Checkpoint, Part>>) : {}
   }
   return {
     keys: new Map(

@@ -42,6 +42,14 @@ it('GET pool shows all of it, in the words of its schema, to a reader too', asyn
   const attempts = (list: { total: { attempts: number } }[]) =>
     list.reduce((sum, { total }) => sum + total.attempts, 0)
   expect(attempts(body.keys)).toBe(1)
+  const served = body.keys.find((key: { total: { attempts: number } }) => key.total.attempts === 1)
+  const { p50, p90, p99 } = served.answer_ms
+  expect(served.answer_ms.count).toBe(1)
+  expect([0, p50, p90, p99].toSorted((a, b) => a - b)).toEqual([0, p50, p90, p99])
+  expect(p50).toBeGreaterThan(0)
+  expect(served.first_output_ms.count).toBe(1)
+  const unused = body.keys.find((key: { total: { attempts: number } }) => key.total.attempts === 0)
+  expect(unused.answer_ms).toEqual({ count: 0, p50: null, p90: null, p99: null })
   const accounts = body.accounts.filter(({ kind }: { kind: string }) => kind === 'account')
   expect(attempts(accounts)).toBe(1)
   expect(accounts.flatMap(({ keys }: { keys: string[] }) => keys).toSorted()).toEqual(KEYS)

@@ -173,7 +173,7 @@ export const CASES: readonly Case[] = [
     targetUs: { 100: 2_000 },
   },
   {
-    name: 'restore, from parsed records',
+    name: 'start, from rows of JSON',
     sizes: SIZES,
     prepare: (keys) => busy(keys).restoration(),
     targetUs: { 1000: 50_000 },

@@ -12,13 +12,8 @@ import { numberedLeaseId } from '../../../src/balancing/limits/lease-number.ts'
 import { acquire, claim, report, tick } from '../../../src/balancing/pool.ts'
 import { createPool, type PoolConfig, type PoolState } from '../../../src/balancing/pool-state.ts'
 import { readings } from '../../../src/balancing/readings/pool-readings.ts'
-import {
-  accountRecord,
-  type Checkpoint,
-  checkpoint,
-  keyRecord,
-  type PoolRecords,
-} from '../../../src/balancing/records/checkpoint.ts'
+import { takeChanges } from '../../../src/balancing/records/changed-records.ts'
+import { checkpoint } from '../../../src/balancing/records/checkpoint.ts'
 import { restore } from '../../../src/balancing/records/restore.ts'
 import { settle } from '../../../src/balancing/serving/lease-end.ts'
 import {
@@ -27,6 +22,8 @@ import {
 } from '../../../src/balancing/strategies/strategy-registry.ts'
 import { alertPolicy } from '../../../src/config/alerts/alert-fields.ts'
 import { policySchema } from '../../../src/config/policy.ts'
+import { createStore } from '../../../src/key-pool/rows/record-store.ts'
+import { createInMemoryRows } from '../../gateway/in-memory-rows.ts'
 
 /** All that the bench knows of the reducer: a change of its interface ends here. */
 
@@ -133,20 +130,18 @@ export class Reducer {
     return serialize(readings(this.#state, this.#nowMs))
   }
 
-  /** Readies what is read back when an object starts. @returns the step itself, to be timed */
+  /** Writes all that an object needs to start again. @returns the start itself, to be timed */
   restoration(): () => void {
-    const written: Checkpoint = JSON.parse(this.checkpoint())
-    const records: PoolRecords = {
-      keys: new Map([...this.#state.keys].map(([id, key]) => [id, keyRecord(key)])),
-      accounts: new Map([...this.#state.accounts].map(([id, one]) => [id, accountRecord(one)])),
-      models: [],
-      spends: new Map(),
-      ...{ budgets: new Map(), clients: [], groups: [], audit: [], purges: [] },
-      ...{ alerts: [], deliveries: [] },
-      checkpoint: written,
-      outdated: true,
+    const rows = createInMemoryRows()
+    const store = createStore(rows)
+    const { changes, keys, accounts } = this.#state
+    for (const id of keys.keys()) changes.keys.add(id)
+    for (const id of accounts.keys()) changes.accounts.add(id)
+    store.save(takeChanges(this.#state))
+    store.saveCheckpoint(checkpoint(this.#state, this.#nowMs))
+    return () => {
+      restore(createPool(this.#config, this.#nowMs), createStore(rows).load(), this.#nowMs)
     }
-    return () => restore(createPool(this.#config, this.#nowMs), records, this.#nowMs)
   }
 
   /** Makes a pool anew without configured accounts, and reports of every key that one owner has them all. */
