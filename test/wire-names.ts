@@ -123,7 +123,7 @@ export const STORED_FIELDS = {
   ],
   checkpoint: [
     ...['all', 'amount', 'answer', 'answerMs', 'answers', 'asOfMs'],
-    ...['atMs', 'attempt', 'attempts', 'byClient', 'byGroup', 'byKey'],
+    ...['atMs', 'attempt', 'attempts', 'byClient', 'byGroup', 'byKey', 'bypasses', 'cache'],
     ...['cachedTokens', 'charge', 'chargedAtMs', 'clientId', 'completionTokens', 'costUsd'],
     ...['counts', 'credit', 'current', 'day', 'epoch', 'estimated'],
     ...[
@@ -142,11 +142,11 @@ export const STORED_FIELDS = {
       'generations',
       'grantedAtMs',
     ],
-    ...['id', 'ignored', 'isBatch', 'isolate', 'keyId', 'keys'],
+    ...['hits', 'id', 'ignored', 'isBatch', 'isolate', 'joins', 'keptBytes', 'keyId', 'keys'],
     ...['kind', 'lastTurn', 'layer', 'leases', 'limitUsd', 'lookupAtMs'],
-    ...['meanCostUsd', 'meanTokenUsd', 'meters', 'minute', 'model', 'models'],
+    ...['meanCostUsd', 'meanTokenUsd', 'meters', 'minute', 'misses', 'model', 'models'],
     ...['monthUsd', 'panic', 'promptTokens', 'reasoningTokens', 'reconciliations', 'remainingUsd'],
-    ...['resetsAtMs', 'retryTokens', 'routes', 'rpm', 'savedAtMs', 'slot'],
+    ...['resetsAtMs', 'retryTokens', 'routes', 'rpm', 'savedAtMs', 'savedUsd', 'slot'],
     ...['smoothedWeights', 'spendRate', 'spentDay', 'stale', 'successes', 'sumMs'],
     ...['times', 'today', 'tokens', 'total', 'tpm', 'turns'],
     ...['unclaimedMs', 'usdPerHour', 'weekUsd'],

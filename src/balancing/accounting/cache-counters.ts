@@ -53,6 +53,11 @@ export function createCacheBook(): CacheBook {
   return { tally, marks: createRotatingMap(MARKS) }
 }
 
+/** What is stored of it; null while nothing was counted. */
+export function cacheRecord({ tally }: CacheBook): CacheTally | null {
+  return tally.total === NO_CACHE_COUNTERS ? null : tally
+}
+
 /** @param tally as it was stored, if it was */
 export function restoreCache(book: CacheBook, tally: CacheTally | null = null): void {
   if (tally !== null) book.tally = tally

@@ -1,4 +1,4 @@
-import type { CacheTally } from '../accounting/cache-counters.ts'
+import { type CacheTally, cacheRecord } from '../accounting/cache-counters.ts'
 import type { Credit } from '../accounting/credit.ts'
 import type { DayOfSpending } from '../accounting/drift.ts'
 import { type Generation, youngestGenerations } from '../accounting/generations.ts'
@@ -224,7 +224,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       byGroup: remembered(state.ledger.byGroup, state.clients.groups, nowMs),
       times: keys.flatMap(timesRecord),
       minute: state.minutes.running === null ? null : minuteRecord(state.minutes.running),
-      cache: state.cache.tally,
+      cache: cacheRecord(state.cache),
     },
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values(), ...owedRecords(state, nowMs)],
