@@ -1,7 +1,8 @@
 import type { CacheReading } from '../../balancing/accounting/cache-counters.ts'
 import { addCounters, type Counters, createCounters } from '../../balancing/accounting/ledger.ts'
-import type { CacheOutcome } from '../../balancing/accounting/request-row.ts'
+import { type CacheOutcome, REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
 import { BUCKETS_MS, type TimeHistogram } from '../../balancing/accounting/time-histogram.ts'
+import { ALERT_EVENTS } from '../../balancing/alerts/alert-policy.ts'
 import type { CountedUnder, PoolReadings } from '../../balancing/readings/pool-readings.ts'
 import type { BudgetSnapshot, KeySnapshot, PoolSnapshot } from '../../balancing/snapshot.ts'
 import type { Exposition } from './exposition.ts'
@@ -21,6 +22,12 @@ function tellCache({ add }: Exposition, { total }: CacheReading): void {
 /** Tells all that the pool's object has read off itself. */
 export function tellPool(exposition: Exposition, readings: PoolReadings): void {
   tellStanding(exposition, readings.snapshot)
+  tellAlerts(exposition, readings.alerts)
+  exposition.add(METRICS.batchLines, readings.batchLines)
+  for (const outcome of REQUEST_OUTCOMES) {
+    exposition.add(METRICS.requests, readings.requests[outcome], { outcome })
+  }
+  exposition.add(METRICS.retries, readings.requests.retries)
   for (const key of readings.snapshot.keys) tellKey(exposition, key)
   for (const budget of budgetsOf(readings)) tellBudget(exposition, budget)
   if (readings.cache !== undefined) tellCache(exposition, readings.cache)
@@ -41,6 +48,11 @@ function tellStanding({ add }: Exposition, pool: PoolSnapshot): void {
   add(METRICS.panic, pool.panic)
   add(METRICS.waiting, pool.waiting)
   add(METRICS.models, pool.benchedModels.length)
+}
+
+function tellAlerts({ add }: Exposition, { active, undelivered }: PoolReadings['alerts']): void {
+  for (const event of ALERT_EVENTS) add(METRICS.alerts, active[event] ?? 0, { event })
+  for (const [to, count] of Object.entries(undelivered)) add(METRICS.undelivered, count, { to })
 }
 
 const BREAKERS: readonly KeySnapshot['breaker'][] = ['closed', 'open', 'half_open']

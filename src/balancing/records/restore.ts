@@ -150,6 +150,7 @@ function restoreCounters(state: PoolState, counters: CountersRecord, nowMs: numb
     else Object.assign(key.tally, tally)
   }
   for (const [id, tally] of counters.byClient) ledger.byClient.set(id, tally)
+  Object.assign(ledger.requests, counters.requests)
   for (const [id, tally] of counters.byGroup ?? []) ledger.byGroup.set(id, tally)
   for (const [id, times] of counters.times ?? []) {
     const known = state.keys.get(id)?.times

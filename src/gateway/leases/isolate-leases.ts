@@ -187,7 +187,14 @@ export function noteHome(
 /** Owes the row of a request that has ended. It is a text from here on: only who asks for it reads it. */
 export function noteRequest(leases: IsolateLeases, row: RequestRow, nowMs: number): void {
   const mark = newMark(leases)
-  oweRequest(leases.outbox, { id: row.id, mark, text: JSON.stringify(row) }, nowMs)
+  oweRequest(
+    leases.outbox,
+    {
+      ...{ id: row.id, mark, text: JSON.stringify(row), outcome: row.outcome },
+      attempts: row.attempts.length + row.attemptsLeftOut,
+    },
+    nowMs,
+  )
 }
 
 /** Owes what was counted of shared and kept answers. */

@@ -6,6 +6,7 @@ import {
   type MinuteRecord,
   noMinuteCounters,
 } from '../../balancing/accounting/recent-minutes.ts'
+import { createRequestCounts } from '../../balancing/accounting/request-row.ts'
 import type { TimeHistogram } from '../../balancing/accounting/time-histogram.ts'
 import type { Halt } from '../../balancing/health/halt.ts'
 import {
@@ -147,6 +148,14 @@ const cacheCounters = z.custom<CacheCounters>((value) => {
   return Object.keys(NO_CACHE_COUNTERS).every((name) =>
     Number.isFinite(Reflect.get(counters, name)),
   )
+})
+
+const requestCounts = z.object({
+  answered: z.number(),
+  failed: z.number(),
+  client_gone: z.number(),
+  refused: z.number(),
+  retries: z.number(),
 })
 
 const tally = z.object({
@@ -297,6 +306,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
     byKey: entries(z.tuple([key, tally])),
     byClient: entries(z.tuple([client, tally])),
     byGroup: orElse(entries(z.tuple([group, tally])), []),
+    requests: orElse(requestCounts, createRequestCounts()),
     times: orElse(
       entries(z.tuple([key, z.object({ firstOutput: histogram, answer: histogram })])),
       [],
