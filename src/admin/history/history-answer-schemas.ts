@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
 import { USAGE_BY } from '../../balancing/accounting/day-usage.ts'
-import { REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
+import { CACHE_OUTCOMES, REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
 
 /** What the admin API tells of the past. See answer-schemas.ts. */
 
@@ -35,6 +35,7 @@ export const requestAnswer = z.object({
   asked: z.nullable(z.string()),
   sent: z.nullable(z.string()),
   outcome: z.enum(REQUEST_OUTCOMES),
+  cache: z.nullable(z.enum(CACHE_OUTCOMES)),
   status: z.nullable(z.number()),
   reason: z.nullable(z.string()),
   reasons: z.record(z.string(), z.number()),

@@ -1,7 +1,11 @@
 import * as z from 'zod/mini'
 import { DAYS_KEPT, USAGE_BY } from '../../balancing/accounting/day-usage.ts'
 import { dayOf } from '../../balancing/accounting/ledger.ts'
-import { MAX_REQUEST_ID_LENGTH, REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
+import {
+  CACHE_OUTCOMES,
+  MAX_REQUEST_ID_LENGTH,
+  REQUEST_OUTCOMES,
+} from '../../balancing/accounting/request-row.ts'
 import { exactly } from '../../config/fields.ts'
 
 /** What the admin API takes to tell of the past. See admin-schemas.ts. */

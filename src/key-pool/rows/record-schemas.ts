@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import type { SpendRecord } from '../../balancing/accounting/max-spend.ts'
+import { type CacheCounters, NO_CACHE_COUNTERS } from '../../balancing/accounting/cache-counters.ts'
 import {
   type MinuteCounters,
   type MinuteRecord,
@@ -17,7 +17,6 @@ import {
   leaseId,
   modelId,
 } from '../../balancing/ids.ts'
-import { SPEND_PERIODS } from '../../balancing/limits/quota-charge.ts'
 import type {
   AccountRecord,
   BreakerRecord,
@@ -107,12 +106,6 @@ export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
   reset: orNull(z.object({ epoch: z.number(), atMs: moment })),
 })
 
-export const spendRecordSchema: z.ZodMiniType<SpendRecord> = z.object({
-  period: z.enum(SPEND_PERIODS),
-  endsAtMs: z.nullable(moment),
-  nanos: z.int().check(z.nonnegative()),
-})
-
 export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
   bench: benchOrNone,
   freeBench: benchOrNone,
@@ -140,6 +133,13 @@ export const countersSchema = z.object({
   estimatedUsd: orElse(z.number(), 0),
   estimatedPromptTokens: orElse(z.number(), 0),
   estimatedCompletionTokens: orElse(z.number(), 0),
+})
+
+const cacheCounters = z.custom<CacheCounters>((value) => {
+  const counters: object = Object(value)
+  return Object.keys(NO_CACHE_COUNTERS).every((name) =>
+    Number.isFinite(Reflect.get(counters, name)),
+  )
 })
 
 const requestCounts = z.object({
@@ -192,6 +192,7 @@ const anyLease = {
   epoch: orElse(z.number(), 0),
   isolate: orNull(z.pipe(z.string(), z.transform(isolateId))),
   charge: orNull(chargeSchema),
+  keyHold: orNull(holdSchema),
   owed: orElse(z.optional(z.literal(true)), undefined),
 }
 
@@ -301,6 +302,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
     requests: orElse(requestCounts, createRequestCounts()),
     times: orElse(entries(tuple(key, z.object({ firstOutput: histogram, answer: histogram }))), []),
     minute: orNull(minuteSchema),
+    cache: orNull(z.object({ total: cacheCounters, day: z.number(), today: cacheCounters })),
   }),
   byModel: entries(tuple(z.string(), tally)),
   leases: entries(lease),
