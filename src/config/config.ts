@@ -5,6 +5,7 @@ import { type AdminTokens, readAdminTokens, sharedTokenFaults } from './admin-to
 import { type AlertAddress, readAlertAddresses } from './alerts/alert-addresses.ts'
 import { addressFaults, alertPolicy } from './alerts/alert-fields.ts'
 import { isLoopbackHost } from './alerts/private-host.ts'
+import { batchBindingFaults } from './batch-bindings.ts'
 import { type Client, type ClientKeys, readClientKeys } from './client-keys.ts'
 import { faultsOf, hidden, shown } from './fields.ts'
 import { parseJson } from './json-text.ts'
@@ -86,6 +87,7 @@ export function readConfig(env: Environment): ConfigResult {
       'CREDIT: this environment has no such KV namespace binding; add it to wrangler.toml',
     )
   }
+  faults.push(...batchBindingFaults(env))
   // An empty list is set too: it admits no caller, also if anonymous callers are allowed.
   const open = anonymous.value && isUnset(env.CLIENT_KEYS)
   if (faults.length > 0) return { ok: false, faults }

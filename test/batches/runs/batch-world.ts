@@ -18,7 +18,6 @@ import { PaidUpstream, type UpstreamOptions } from './paid-upstream.ts'
 export const START_MS = Date.UTC(2040, 0, 15, 12)
 const DAY_MS = 24 * 60 * 60_000
 const INPUT = 'file-in'
-
 export interface BatchWorldOptions extends UpstreamOptions {
   readonly lines: number
   /** How many lines a range has. */
@@ -66,12 +65,14 @@ export class BatchWorld {
   readonly kept = new Map<string, string>()
   readonly over: boolean[] = []
   readonly told: Outside['told'] = []
+  /** The id of a line whose request ends its Worker. */
+  poison = ''
   readonly runs: MortalConsumer[] = []
   readonly upstream: PaidUpstream
   readonly object: MortalObject
   readonly ids: readonly string[]
   readonly time: VirtualTime
-  readonly #id: string
+  readonly id: string
   readonly #state: DurableObjectState
   readonly #input: ReturnType<typeof inputOf>
   readonly #consumers: ConsumerWorld
@@ -83,7 +84,7 @@ export class BatchWorld {
     time: VirtualTime,
     { lines, perRange = 3, stepMs = 200, dies = () => false, body, ...options }: BatchWorldOptions,
   ) {
-    this.#id = id
+    this.id = id
     this.#state = state
     this.#stepMs = stepMs
     this.time = time
@@ -99,12 +100,18 @@ export class BatchWorld {
         ...withOwnPool({ ...policy, ...options.bindings }),
         CREDIT: createVirtualKv(time).namespace,
       },
+      isPoison: (body) => this.poison !== '' && body.includes(`"${this.poison}"`),
       again: (message) => void this.queue.push(message),
     }
   }
 
+  /** Its client deletes the file that it reads. */
+  deleteInput(): void {
+    this.bucket.files.delete(keyOf(INPUT))
+  }
+
   create(changes: Partial<BatchRecord> = {}): void {
-    const record = newRecord(this.#id, this.ids.length)
+    const record = newRecord(this.id, this.ids.length)
     this.object.now.create({ ...record, ...changes }, this.#input.ranges)
   }
 
@@ -116,7 +123,7 @@ export class BatchWorld {
   }
 
   message(rangeId: number): RangeMessage {
-    return { version: 1, batchId: this.#id, rangeId }
+    return { version: 1, batchId: this.id, rangeId }
   }
 
   consume(message: RangeMessage): void {
