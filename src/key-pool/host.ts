@@ -119,7 +119,7 @@ export class PoolHost {
     this.#checkpoints = new Checkpoints(pool, ports, {
       guard: (step) => this.#guard(step),
       before: (nowMs) => this.#tellTransitions(nowMs),
-      after: (nowMs) => this.#history.write(nowMs),
+      history: this.#history,
     })
     this.answers = new AnswerVisits(pool, ports, () => this.#noteChange())
   }
@@ -290,10 +290,10 @@ export class PoolHost {
     return this.#duties.atRest(request, this.#ports.nowMs())
   }
 
-  /** Shows what operators are told of, and notes what they have tried. */
+  /** Shows what operators are told of, and notes what the request says. */
   alerts(request: AlertsRequest): AlertsReply {
     const reply = this.#alerts.answer(request, this.#ports.nowMs())
-    if (request.kind === 'tested') this.#noteChange()
+    if (request.kind !== 'list') this.#noteChange()
     return reply
   }
 

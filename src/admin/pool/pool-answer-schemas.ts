@@ -70,6 +70,8 @@ export const keyAnswer = z.object({
       usd: number,
       period: z.enum(SPEND_PERIODS),
       spent_usd: number,
+      reserved_usd: number,
+      lost_usd: number,
       resets_at: momentOrNull,
     }),
   ),

@@ -81,6 +81,8 @@ export function keyAnswer(key: KeySnapshot): KeyAnswer {
             usd: maxSpend.usd,
             period: maxSpend.period,
             spent_usd: maxSpend.spentUsd,
+            reserved_usd: maxSpend.reservedUsd ?? 0,
+            lost_usd: maxSpend.lostUsd ?? 0,
             resets_at: isoTimeOrNull(maxSpend.resetsAtMs),
           },
     credit: creditAnswer(key.credit),

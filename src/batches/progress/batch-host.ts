@@ -47,6 +47,8 @@ export interface BatchPorts {
   keepFile(clientId: string, file: StoredFile): Promise<void>
   /** Tells the client's list whether the batch still reads its input. */
   setOver(batch: BatchRecord, isOver: boolean): Promise<void>
+  /** Tells operators that the batch has ended. Rejects if nobody heard it. */
+  tellEnd(batch: BatchRecord, tally: Tally): Promise<void>
   /** Tells the pool how far the batch is, for operators. Nothing waits for it, and it may be lost. */
   tellProgress(progress: BatchProgress, hasEnded: boolean): void
   logBug(bug: unknown): void
@@ -201,7 +203,7 @@ export class BatchHost {
   }
 
   async #carryOut(state: BatchState): Promise<void> {
-    if (isEnded(state.record)) return this.#forgetLines(state)
+    if (isEnded(state.record)) return await this.#leave(state)
     sweep(state, this.#ports.nowMs())
     this.#write(state)
     for (let unrun = nextUnrun(state); unrun !== null; unrun = nextUnrun(state)) {
@@ -243,11 +245,22 @@ export class BatchHost {
     const { record: batch } = state
     const outputFileId = await this.#writeFile(batch, 'output')
     const errorFileId = await this.#writeFile(batch, 'error')
-    // Before the end is written down: after it nobody looks again.
-    await this.#ports.setOver(batch, true)
     finish(state, { outputFileId, errorFileId }, this.#ports.nowMs())
     this.#write(state)
     this.#ports.logEnd(batch, state.tally)
+    await this.#leave(state)
+  }
+
+  /** Tells what has to be told of an end. It is done again until everybody has heard it. */
+  async #leave(state: BatchState): Promise<void> {
+    const { record: batch, tally } = state
+    if (!batch.isEndTold) {
+      await this.#ports.setOver(batch, true)
+      await this.#ports.tellEnd(batch, tally)
+      batch.isEndTold = true
+      state.changed.record = true
+      this.#ports.rows.write(state)
+    }
     this.#forgetLines(state)
   }
 
@@ -298,7 +311,8 @@ export class BatchHost {
   #done(state: BatchState): void {
     this.#write(state)
     const atMs = nextLookMs(state)
-    const isDue = isReady(state) || nextUnrun(state) !== null
+    const isUntold = isEnded(state.record) && !state.record.isEndTold
+    const isDue = isReady(state) || nextUnrun(state) !== null || isUntold
     if (isDue) this.#ports.wakeAt(this.#ports.nowMs())
     else if (atMs !== null) this.#ports.wakeAt(atMs)
   }

@@ -289,6 +289,7 @@ export function redrive(
   tally.dead -= lines.length
   record.redrives += 1
   record.tally = null
+  record.isEndTold = false
   if (record.ending !== null) {
     record.expiresAtMs = nowMs + windowMs
     record.ending = null

@@ -6,6 +6,7 @@ import {
   minuteOf,
   minuteRecord,
 } from '../../balancing/accounting/recent-minutes.ts'
+import { countRequest } from '../../balancing/accounting/request-row.ts'
 import type { ClientId } from '../../balancing/ids.ts'
 import type { PoolState } from '../../balancing/pool-state.ts'
 import type { Archive } from './archive.ts'
@@ -38,7 +39,7 @@ export class PoolHistory {
   constructor(pool: PoolState, archive: Archive) {
     this.#pool = pool
     this.#archive = archive
-    this.#journal = new RequestJournal(archive)
+    this.#journal = new RequestJournal(archive, (note) => countRequest(pool.ledger.requests, note))
   }
 
   /** What a client has spent. */
@@ -50,6 +51,11 @@ export class PoolHistory {
   /** Notes requests that have ended, as a Worker sends them. */
   note(requests: readonly unknown[]): void {
     this.#journal.note(requests)
+  }
+
+  /** Counts the requests that were noted. They are not on disk yet. */
+  settle(): void {
+    this.#journal.settle()
   }
 
   requests(query: RequestsQuery): RequestsReply {
