@@ -95,7 +95,13 @@ it('50,000 results go out, and little of them is held', async () => {
     sql.exec('INSERT INTO batch VALUES (1, ?)', JSON.stringify(RECORD))
     const host = new BatchHost({
       ...{ nowMs: () => 0, rows, files: port, wakeAt: () => undefined },
-      ...{ send: nothing, sendDead: nothing, keepFile: nothing, setOver: nothing },
+      ...{
+        send: nothing,
+        sendDead: nothing,
+        keepFile: nothing,
+        setOver: nothing,
+        tellEnd: nothing,
+      },
       readRange: async () => null,
       ...{ tellProgress: () => undefined, logBug: fail, logEnd: () => undefined },
     })

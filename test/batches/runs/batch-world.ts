@@ -64,6 +64,7 @@ export class BatchWorld {
   readonly bucket = createBucket()
   readonly kept = new Map<string, string>()
   readonly over: boolean[] = []
+  readonly alerts: string[] = []
   readonly told: Outside['told'] = []
   /** The id of a line whose request ends its Worker. */
   poison = ''
