@@ -1,4 +1,4 @@
-import { BATCH_BINDINGS } from '../config/batch-bindings.ts'
+import { BATCH_BINDINGS } from '../config/config.ts'
 import type { FileList } from './files/file-list-object.ts'
 import type { Batch, BatchObjectBindings } from './progress/batch-object.ts'
 

@@ -5,7 +5,6 @@ import { type AdminTokens, readAdminTokens, sharedTokenFaults } from './admin-to
 import { type AlertAddress, readAlertAddresses } from './alerts/alert-addresses.ts'
 import { addressFaults, alertPolicy } from './alerts/alert-fields.ts'
 import { isLoopbackHost } from './alerts/private-host.ts'
-import { batchBindingFaults } from './batch-bindings.ts'
 import { type Client, type ClientKeys, readClientKeys } from './client-keys.ts'
 import { faultsOf, hidden, shown } from './fields.ts'
 import { parseJson } from './json-text.ts'
@@ -77,17 +76,7 @@ export function readConfig(env: Environment): ConfigResult {
   if (denied && isEmpty && writers.isUnset && access === null) {
     faults.push(NOBODY)
   }
-  if (env.KEY_POOL === undefined) {
-    faults.push(
-      'KEY_POOL: this environment has no such Durable Object binding; add it to wrangler.toml',
-    )
-  }
-  if (env.CREDIT === undefined) {
-    faults.push(
-      'CREDIT: this environment has no such KV namespace binding; add it to wrangler.toml',
-    )
-  }
-  faults.push(...batchBindingFaults(env))
+  faults.push(...bindingFaults(env, policy))
   // An empty list is set too: it admits no caller, also if anonymous callers are allowed.
   const open = anonymous.value && isUnset(env.CLIENT_KEYS)
   if (faults.length > 0) return { ok: false, faults }
@@ -103,6 +92,43 @@ export function readConfig(env: Environment): ConfigResult {
     alertAddresses: alerts.addresses,
   }
   return { ok: true, config }
+}
+
+/** What is missing of the bindings. Answers are shared and kept in objects of their own. */
+function bindingFaults(env: Environment, { routes }: Policy): readonly string[] {
+  const isSharing = routes.some(({ cache }) => cache !== null)
+  const needed = [
+    ['KEY_POOL', 'Durable Object', true],
+    ['FLIGHT', 'Durable Object', isSharing],
+    ['CREDIT', 'KV namespace', true],
+  ] as const
+  const missing = needed.flatMap(([name, kind, isNeeded]) => {
+    if (!isNeeded || env[name] !== undefined) return []
+    const why = name === 'FLIGHT' ? ', and a route has a cache' : ''
+    return [`${name}: this environment has no such ${kind} binding${why}; add it to wrangler.toml`]
+  })
+  return [...missing, ...batchBindingFaults(env)]
+}
+
+/** What `docs/batches.toml` binds. */
+export const BATCH_BINDINGS = [
+  'FILES',
+  'BATCH_LINES',
+  'DEAD_LINES',
+  'BATCHES',
+  'FILE_LISTS',
+] as const
+
+/** Batches that are half switched on would take files, and run none of them. */
+function batchBindingFaults(env: Environment): readonly string[] {
+  const missing = BATCH_BINDINGS.filter((name) => env[name] === undefined)
+  const isWhole = missing.length === 0 || missing.length === BATCH_BINDINGS.length
+  if (isWhole) return []
+  const rest = BATCH_BINDINGS.filter((name) => !missing.includes(name))
+  return [
+    `${missing.join(', ')}: batches are half switched on, by ${rest.join(', ')}; ` +
+      'add the rest of docs/batches.toml to wrangler.toml, or take it all out',
+  ]
 }
 
 /** Whether an operator may make clients at run time. Without one, there are none. */

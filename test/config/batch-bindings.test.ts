@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { BATCH_BINDINGS } from '../../src/config/batch-bindings.ts'
+import { BATCH_BINDINGS } from '../../src/config/config.ts'
 import { faultsOf } from './environment.ts'
 
 const bound = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, {}]))
