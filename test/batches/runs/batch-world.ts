@@ -1,9 +1,11 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { vi } from 'vitest'
+import type { BatchEndpoint } from '../../../src/batches/files/batch-endpoint.ts'
 import { type BatchRecord, batchObjectName } from '../../../src/batches/progress/batch-record.ts'
 import { isEnded } from '../../../src/batches/progress/batch-state.ts'
 import type { RangeMessage } from '../../../src/batches/progress/range-message.ts'
+import type { Ports } from '../../../src/gateway/ports.ts'
 import { createVirtualKv } from '../../gateway/virtual-kv.ts'
 import { createVirtualTime, type VirtualTime } from '../../gateway/virtual-time.ts'
 import { withOwnPool } from '../../http/gateway-driver.ts'
@@ -24,8 +26,11 @@ export interface BatchWorldOptions extends UpstreamOptions {
   readonly perRange?: number
   /** How far the clock goes at once while something runs. */
   readonly stepMs?: number
-  /** Fields of each request. */
-  readonly body?: object
+  readonly endpoint?: BatchEndpoint
+  /** Fields of each request, or the whole of it by its id. */
+  readonly body?: object | ((id: string) => object)
+  /** In the place of the upstream that counts. */
+  readonly fetch?: Ports['fetch']
   readonly dies?: Dies
   readonly bindings?: Readonly<Record<string, unknown>>
 }
@@ -78,25 +83,28 @@ export class BatchWorld {
   readonly #input: ReturnType<typeof inputOf>
   readonly #consumers: ConsumerWorld
   readonly #stepMs: number
+  readonly #endpoint: BatchEndpoint
 
   constructor(
     id: string,
     state: DurableObjectState,
     time: VirtualTime,
-    { lines, perRange = 3, stepMs = 200, dies = () => false, body, ...options }: BatchWorldOptions,
+    { lines, perRange = 3, stepMs = 200, dies = () => false, ...options }: BatchWorldOptions,
   ) {
     this.id = id
     this.#state = state
     this.#stepMs = stepMs
     this.time = time
     this.ids = Array.from({ length: lines }, (_, i) => `line-${i + 1}`)
-    this.#input = inputOf(this.ids, perRange, body)
+    this.#endpoint = options.endpoint ?? '/v1/chat/completions'
+    this.#input = inputOf(this.ids, perRange, { url: this.#endpoint, bodyOf: bodyOf(options.body) })
     this.bucket.files.set(keyOf(INPUT), this.#input.bytes)
     this.upstream = new PaidUpstream(time, options)
     this.object = new MortalObject(state, this, dies)
     const policy = { POLICY: { defaults: { max_concurrent: 50 } } }
     this.#consumers = {
-      ...{ time, dies, object: this.object, r2: this.bucket.r2, fetch: this.upstream.fetch },
+      ...{ time, dies, object: this.object, r2: this.bucket.r2 },
+      fetch: options.fetch ?? this.upstream.fetch,
       bindings: {
         ...withOwnPool({ ...policy, ...options.bindings }),
         CREDIT: createVirtualKv(time).namespace,
@@ -113,7 +121,8 @@ export class BatchWorld {
 
   create(changes: Partial<BatchRecord> = {}): void {
     const record = newRecord(this.id, this.ids.length)
-    this.object.now.create({ ...record, ...changes }, this.#input.ranges)
+    const endpoint = this.#endpoint
+    this.object.now.create({ ...record, endpoint, ...changes }, this.#input.ranges)
   }
 
   /** What anybody may see of the batch. */
@@ -167,6 +176,11 @@ export interface ResultLine {
   readonly custom_id: string
   readonly response: { readonly status_code: number } | null
   readonly error: { readonly code: string } | null
+}
+
+function bodyOf(body: BatchWorldOptions['body']): (id: string) => object {
+  if (typeof body === 'function') return body
+  return (id) => ({ model: 'vendor/model', messages: [{ role: 'user', content: id }], ...body })
 }
 
 const keyOf = (fileId: string) => `files/tester/${fileId}`
