@@ -1,6 +1,7 @@
 import { creditAsOf } from './accounting/credit.ts'
 import { type Counters, tallyOf } from './accounting/ledger.ts'
 import type { KeyTimes } from './accounting/time-histogram.ts'
+import { type RunningBatch, runningBatches } from './batches/batch-progress.ts'
 import { type Budget, committedNanos, letPeriodPass, limitNanos, usdOf } from './clients/budget.ts'
 import { quotas } from './clients/client-records.ts'
 import { breakerExclusions, type Exclusion } from './eligibility.ts'
@@ -32,6 +33,8 @@ export interface KeySnapshot {
   /** When an open breaker lets a probe through, in epoch milliseconds; else null. */
   readonly breakerUntilMs: number | null
   readonly inFlight: number
+  /** How many of them are lines of batches. */
+  readonly batchInFlight: number
   readonly tags: readonly string[]
   readonly weight: number
   readonly maxConcurrent: number | null
@@ -91,6 +94,8 @@ export interface PoolSnapshot {
   readonly keys: readonly KeySnapshot[]
   /** Budgets of clients and groups, those that are used the most first; at most `MAX_BUDGETS_SHOWN`. */
   readonly budgets: readonly BudgetSnapshot[]
+  /** The batches that have not ended, as their objects told it some seconds ago. */
+  readonly batches: readonly RunningBatch[]
 }
 
 /** A budget as operators see it. Money is in USD. */
@@ -129,6 +134,7 @@ export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
     ),
     keys,
     budgets: budgetSnapshots(state, nowMs),
+    batches: runningBatches(state.batches.running, nowMs),
   }
 }
 
@@ -193,6 +199,7 @@ function keySnapshot(
     breaker: breaker.kind,
     breakerUntilMs: breaker.kind === 'open' ? breaker.untilMs : null,
     inFlight: key.inFlight,
+    batchInFlight: key.batch.inFlight,
     tags: config.tags,
     weight: config.weight,
     maxConcurrent: config.maxConcurrent,

@@ -17,8 +17,8 @@ export interface CheckpointHost {
   guard(step: () => void): void
   /** Called before each checkpoint. */
   before(nowMs: number): void
-  /** Called when it is written, to write what has to be on disk with it. */
-  after(nowMs: number): void
+  /** What is written with it. What that counts has to be counted before. */
+  readonly history: { settle(): void; write(nowMs: number): void }
 }
 
 /** Writes what changed in a step, and a checkpoint every few seconds while something happens. */
@@ -78,6 +78,7 @@ export class Checkpoints {
     const { store } = this.#ports
     this.#host.guard(() => bookFound(this.#pool, nowMs))
     this.#host.guard(() => this.#host.before(nowMs))
+    this.#host.guard(() => this.#host.history.settle())
     tellOfDrifts(this.#pool, this.#ports)
     const isKeysLeft = renewSpends(this.#pool, nowMs)
     const isSurplusLeft = renewBudgets(this.#pool, nowMs) || isKeysLeft
@@ -94,7 +95,7 @@ export class Checkpoints {
       // A surplus is taken back when its key is at rest: then this timer fires once more.
       if (isSurplusLeft) this.#setTimer()
     }
-    this.#host.guard(() => this.#host.after(nowMs))
+    this.#host.guard(() => this.#host.history.write(nowMs))
     // The object may be evicted now. Rows that are not on disk by then would be lost.
     this.#ports.sync()
   }

@@ -48,14 +48,14 @@ function worldOfLedgers() {
     simulator.fetch(new Request(url, init)),
   )
   /** The generations whose id has reached the gateway. */
-  const seen = new Set<string>()
+  const toldIds = new Set<string>()
   let skewMs = 0
   const clock = { nowMs: () => Date.now() + skewMs }
   let timers: (() => void)[] = []
   const ports: Ports = {
     async fetch(url, init) {
       const response = await simulator.fetch(new Request(url, init as RequestInit))
-      seen.add(response.headers.get('x-generation-id') ?? '')
+      toldIds.add(response.headers.get('x-generation-id') ?? '')
       return response
     },
     ...clock,
@@ -97,7 +97,7 @@ function worldOfLedgers() {
     return { state, environment, accountOf: new Map(keys.map((key) => [key.name, key.accountId])) }
   }
   return {
-    ...{ control, start, seen },
+    ...{ control, start, toldIds },
     /** Sends a request. Who leaves it does so after its first chunk. */
     async send(environment: Env, client: string, path: ShapePath, isLeft: boolean) {
       const context = createExecutionContext()
@@ -181,7 +181,7 @@ it(`${COUNT} mixed requests with faults and aborts: every total is what the simu
   const { charges } = await world.control.charges()
   // Of a connection that broke before the headers nobody has an id to ask for.
   const paid = charges.filter(({ costUsd }) => costUsd > 0)
-  const charged = chargeReport(paid.filter(({ generationId }) => world.seen.has(generationId)))
+  const charged = chargeReport(paid.filter(({ generationId }) => world.toldIds.has(generationId)))
   const { ledger, clients, keys } = state
   const known = entriesOf(state.generations).map(([id, { clientId }]) => [id, clientId] as const)
   const clientOf = new Map<string, string>(known)

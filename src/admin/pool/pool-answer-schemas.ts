@@ -27,6 +27,15 @@ export const counters = z.object({
   estimated_usd: number,
 })
 
+const cacheCounters = z.object({
+  hits: number,
+  joins: number,
+  misses: number,
+  bypasses: number,
+  kept_bytes: number,
+  saved_usd: number,
+})
+
 const counted = { total: counters, today: counters }
 
 /** Of how many times, and their quantiles in milliseconds; null if there is none. */
@@ -56,6 +65,8 @@ export const keyAnswer = z.object({
   halt: z.nullable(z.object({ kind: z.enum(['paused', 'draining']), since: text })),
   breaker: z.object({ state: z.enum(['closed', 'open', 'half_open']), until: momentOrNull }),
   in_flight: number,
+  /** How many of them are lines of batches. */
+  batch_in_flight: number,
   weight: number,
   max_concurrent: numberOrNull,
   rpm: numberOrNull,
@@ -127,11 +138,29 @@ export const poolAnswer = z.object({
   benched_models: z.array(z.object({ model: text, until: momentOrNull })),
   routes: z.array(routeAnswer),
   queue: queueAnswer,
+  /** Those that have not ended, 100 at most, as they were some seconds ago. */
+  batches: z.array(
+    z.object({
+      id: text,
+      client: text,
+      status: text,
+      lines: z.object({
+        total: number,
+        completed: number,
+        failed: number,
+        /** With a consumer now. */
+        claimed: number,
+        waiting: number,
+      }),
+      expires_at: text,
+    }),
+  ),
   clients_total: number,
   clients: z.array(z.extend(clientAnswer, counted)),
   groups_total: number,
   groups: z.array(z.extend(groupAnswer, counted)),
   ...counted,
+  cache: z.object({ total: cacheCounters, today: cacheCounters }),
 })
 
 export const refreshAnswer = z.object({

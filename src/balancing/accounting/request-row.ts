@@ -19,6 +19,8 @@ export interface RequestRow {
   /** The model of the last attempt; null without one. */
   readonly sent: string | null
   readonly outcome: RequestOutcome
+  /** What the cache was to it; null where its route has none. */
+  readonly cache: CacheOutcome | null
   /** Of the answer, or of the error in it; null if the client left before. */
   readonly status: number | null
   /** Of the gateway's own error; null if there was none. */
@@ -41,6 +43,28 @@ export interface RequestRow {
 export const REQUEST_OUTCOMES = ['answered', 'failed', 'client_gone', 'refused'] as const
 
 export type RequestOutcome = (typeof REQUEST_OUTCOMES)[number]
+
+/** `bypass` is a request that made its own upstream call. */
+export const CACHE_OUTCOMES = ['hit', 'miss', 'joined', 'bypass'] as const
+
+export type CacheOutcome = (typeof CACHE_OUTCOMES)[number]
+
+/** How many requests have ended, by outcome, and how many attempts they made beside their first. */
+export interface RequestCounts extends Record<RequestOutcome, number> {
+  retries: number
+}
+
+export function createRequestCounts(): RequestCounts {
+  return { answered: 0, failed: 0, client_gone: 0, refused: 0, retries: 0 }
+}
+
+/** Counts a request. What says nothing of its outcome is not counted. */
+export function countRequest(counts: RequestCounts, { outcome, attempts }: RequestNote): void {
+  const known = REQUEST_OUTCOMES.find((one) => one === outcome)
+  if (known === undefined) return
+  counts[known] += 1
+  if (Number.isInteger(attempts)) counts.retries += Math.max(0, Math.min(attempts ?? 0, 100) - 1)
+}
 
 /** One attempt of a request. */
 export interface AttemptRow {
@@ -68,6 +92,9 @@ export interface RequestNote {
   readonly mark: string
   /** The row as JSON. */
   readonly text: string
+  /** What is counted of it, so that nobody has to read the text for that. An older Worker sends none. */
+  readonly outcome?: RequestOutcome
+  readonly attempts?: number
 }
 
 export const MAX_ROW_LENGTH = 4_000

@@ -29,7 +29,7 @@ export function causesOf(state: PoolState, nowMs: number): AlertCause[] {
     causes.push({ event: 'account_out_of_credit', subject: id, facts: { account: id } })
   }
   causes.push(...ofUsableKeys(count, policy), ...ofClientBudgets(state, nowMs))
-  causes.push(...ofUnknownErrors(state, nowMs))
+  causes.push(...ofUnknownErrors(state, nowMs), ...state.alerts.news.splice(0))
   return causes
 }
 

@@ -1,9 +1,11 @@
+import { type CacheTally, cacheRecord } from '../accounting/cache-counters.ts'
 import type { Credit } from '../accounting/credit.ts'
 import type { DayOfSpending } from '../accounting/drift.ts'
 import { type Generation, youngestGenerations } from '../accounting/generations.ts'
 import { isForgettable, type Tally } from '../accounting/ledger.ts'
 import { type MinuteRecord, minuteRecord } from '../accounting/recent-minutes.ts'
 import type { Reconciliation } from '../accounting/reconciliation.ts'
+import type { RequestCounts } from '../accounting/request-row.ts'
 import type { SpendRate } from '../accounting/spend-rate.ts'
 import { countOf, type KeyTimes } from '../accounting/time-histogram.ts'
 import type { ActiveAlert } from '../alerts/alert.ts'
@@ -91,11 +93,14 @@ export interface CountersRecord {
   readonly byKey: readonly (readonly [KeyId, Tally])[]
   readonly byClient: readonly (readonly [ClientId, Tally])[]
   /** Absent in a record of an earlier release. */
+  readonly requests?: Partial<RequestCounts>
   readonly byGroup?: readonly (readonly [GroupId, Tally])[]
   /** What keys' attempts took. Absent, like the next, in a record of an earlier release. */
   readonly times?: readonly (readonly [KeyId, KeyTimes])[]
   /** The minute that runs; null for none. */
   readonly minute?: MinuteRecord | null
+  /** Of shared and kept answers; null while there were none. */
+  readonly cache?: CacheTally | null
 }
 
 /** What the strategy of a route remembers. The route's model patterns identify the route. */
@@ -218,9 +223,11 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       all: state.ledger.all,
       byKey: [...state.ledger.byKey].filter(([id, tally]) => isKept(state, id, tally, nowMs)),
       byClient: remembered(state.ledger.byClient, state.clients.byId, nowMs),
+      requests: { ...state.ledger.requests },
       byGroup: remembered(state.ledger.byGroup, state.clients.groups, nowMs),
       times: keys.flatMap(timesRecord),
       minute: state.minutes.running === null ? null : minuteRecord(state.minutes.running),
+      cache: cacheRecord(state.cache),
     },
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values(), ...owedRecords(state, nowMs)],

@@ -1,3 +1,4 @@
+import { restoreCache } from '../accounting/cache-counters.ts'
 import { rememberGeneration } from '../accounting/generations.ts'
 import { type Spending, spendingOf } from '../accounting/ledger.ts'
 import { restoreMinute } from '../accounting/recent-minutes.ts'
@@ -161,6 +162,7 @@ function restoreCounters(state: PoolState, counters: CountersRecord, nowMs: numb
     else Object.assign(key.tally, tally)
   }
   for (const [id, tally] of counters.byClient) ledger.byClient.set(id, tally)
+  Object.assign(ledger.requests, counters.requests)
   for (const [id, tally] of counters.byGroup ?? []) ledger.byGroup.set(id, tally)
   for (const [id, times] of counters.times ?? []) {
     const known = state.keys.get(id)?.times
@@ -169,6 +171,7 @@ function restoreCounters(state: PoolState, counters: CountersRecord, nowMs: numb
     restoreHistogram(known.answer, times.answer)
   }
   if (counters.minute) restoreMinute(state.minutes, counters.minute)
+  restoreCache(state.cache, counters.cache)
 }
 
 function restoreCredit(
