@@ -1,9 +1,9 @@
 import type { PoolState } from '../balancing/pool-state.ts'
 import { hasRecords, takeChanges } from '../balancing/records/changed-records.ts'
 import { checkpoint } from '../balancing/records/checkpoint.ts'
-import { renewSpends } from '../balancing/records/spend-rows.ts'
 import { renewBudgets } from '../balancing/serving/client-charges.ts'
 import { bookFound } from '../balancing/serving/generation-booking.ts'
+import { renewSpends } from '../balancing/serving/key-charges.ts'
 import { type HostPorts, tellOfDrifts } from './host-ports.ts'
 
 /** A crash loses at most what was counted in this time. */
@@ -17,8 +17,8 @@ export interface CheckpointHost {
   guard(step: () => void): void
   /** Called before each checkpoint. */
   before(nowMs: number): void
-  /** Called when it is written, to write what has to be on disk with it. */
-  after(nowMs: number): void
+  /** What is written with it. What that counts has to be counted before. */
+  readonly history: { settle(): void; write(nowMs: number): void }
 }
 
 /** Writes what changed in a step, and a checkpoint every few seconds while something happens. */
@@ -78,8 +78,9 @@ export class Checkpoints {
     const { store } = this.#ports
     this.#host.guard(() => bookFound(this.#pool, nowMs))
     this.#host.guard(() => this.#host.before(nowMs))
+    this.#host.guard(() => this.#host.history.settle())
     tellOfDrifts(this.#pool, this.#ports)
-    const isKeysLeft = renewSpends(this.#pool)
+    const isKeysLeft = renewSpends(this.#pool, nowMs)
     const isSurplusLeft = renewBudgets(this.#pool, nowMs) || isKeysLeft
     store.save(takeChanges(this.#pool))
     const isBusy = this.#hasChanged && nowMs - this.#savedAtMs <= BUSY_MS
@@ -94,7 +95,7 @@ export class Checkpoints {
       // A surplus is taken back when its key is at rest: then this timer fires once more.
       if (isSurplusLeft) this.#setTimer()
     }
-    this.#host.guard(() => this.#host.after(nowMs))
+    this.#host.guard(() => this.#host.history.write(nowMs))
     // The object may be evicted now. Rows that are not on disk by then would be lost.
     this.#ports.sync()
   }

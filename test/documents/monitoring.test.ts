@@ -6,9 +6,11 @@ import { createExposition } from '../../src/admin/metrics/exposition.ts'
 import { METRICS } from '../../src/admin/metrics/metric-names.ts'
 import { tellPool } from '../../src/admin/metrics/pool-metrics.ts'
 import { addCounters, createCounters, tallyOf } from '../../src/balancing/accounting/ledger.ts'
+import { countRequest } from '../../src/balancing/accounting/request-row.ts'
+import { watchForAlerts } from '../../src/balancing/alerts/alert-watch.ts'
 import { clientId } from '../../src/balancing/ids.ts'
 import { MAX_CLIENTS_TOLD, readings } from '../../src/balancing/readings/pool-readings.ts'
-import { drivePool, usageOf } from '../balancing/pool-driver.ts'
+import { drivePool, POLICY, usageOf } from '../balancing/pool-driver.ts'
 import { needs, promtool } from './debian-tools.ts'
 import { documentAt, quoted, rowsOf, source } from './markdown.ts'
 
@@ -87,6 +89,34 @@ describe('the metrics', () => {
     expect(samples.get('switchyard_budget_spent_usd{owner="key:a",period="day"}')).toBe(
       2.5 * answers,
     )
+  })
+
+  it('count requests by outcome, and their retries', () => {
+    const pool = drivePool(['a'])
+    const { requests } = pool.state.ledger
+    const note = { id: 'x', mark: 'x', text: '{}' }
+    countRequest(requests, { ...note, outcome: 'answered', attempts: 3 })
+    countRequest(requests, { ...note, outcome: 'refused', attempts: 0 })
+    // As an older Worker sends it.
+    countRequest(requests, note)
+    const told = samplesOf(textOf(pool))
+    expect(told.get('switchyard_requests_total{outcome="answered"}')).toBe(1)
+    expect(told.get('switchyard_requests_total{outcome="refused"}')).toBe(1)
+    expect(told.get('switchyard_requests_total{outcome="failed"}')).toBe(0)
+    expect(told.get('switchyard_retries_total')).toBe(2)
+  })
+
+  it('say which alerts there are, who is yet to be told, and how many lines of batches run', () => {
+    const to = new Map([['breaker_open', ['phone']]] as const)
+    const pool = drivePool(['a', 'b'], { alerts: { ...POLICY.alerts, to } })
+    pool.trip('a')
+    watchForAlerts({ state: pool.state, nowMs: pool.now(), random: () => 0.5 })
+    pool.grantOf('b', { class: 'batch' })
+    const told = samplesOf(textOf(pool))
+    expect(told.get('switchyard_alerts_active{event="breaker_open"}')).toBe(1)
+    expect(told.get('switchyard_alerts_active{event="key_spent"}')).toBe(0)
+    expect(told.get('switchyard_alert_messages_undelivered{to="phone"}')).toBe(1)
+    expect(told.get('switchyard_batch_lines_running')).toBe(1)
   })
 
   it('have what answers took, by buckets that are all there', () => {

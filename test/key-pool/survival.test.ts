@@ -225,6 +225,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
       clientId: clientId('c'),
       isolate: null,
       charge: null,
+      keyHold: null,
       ...times,
     }
     const leases = Array.from({ length: 20_000 }, (_, i) => ({
@@ -240,7 +241,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
       epoch: 0,
       attempt: 'first' as const,
     }))
-    const { all } = createLedger()
+    const { all, requests } = createLedger()
     const empty = {
       keys: [],
       routes: [],
@@ -251,7 +252,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
       minute: null,
     }
     const means = { meanCostUsd: 0, meanTokenUsd: 0 }
-    const counters = { turns: 77, retryTokens: 1, ...means, savedAtMs: 5, all, ...empty }
+    const counters = { turns: 77, retryTokens: 1, ...means, savedAtMs: 5, all, requests, ...empty }
     const large = {
       counters,
       byModel: [],

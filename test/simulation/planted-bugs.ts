@@ -155,4 +155,18 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     breaks: 16,
     fromSeed: 21,
   },
+  'an alert that begins again after a restart': {
+    file: 'src/balancing/records/restore.ts',
+    good: 'for (const alert of records.alerts) state.alerts.active.set(alertName(alert), alert)',
+    bad: '',
+    breaks: 17,
+    fromSeed: 2,
+  },
+  'a message to operators that is gone once its delivery has failed': {
+    file: 'src/balancing/alerts/alert-outbox.ts',
+    good: 'replace(outbox, { ...delivery, tries, dueAtMs, takenUntilMs: nowMs })',
+    bad: 'remove(outbox, { ...delivery, tries, dueAtMs, takenUntilMs: nowMs })',
+    breaks: 17,
+    fromSeed: 2,
+  },
 }

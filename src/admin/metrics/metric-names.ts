@@ -61,6 +61,15 @@ export const METRICS = {
   budgetLost: gauge('switchyard_budget_lost_usd', 'What requests held that ended without a word.'),
   budgetResets: gauge('switchyard_budget_resets_timestamp_seconds', 'When a budget’s period ends.'),
 
+  alerts: gauge('switchyard_alerts_active', 'Alerts that have begun and not ended, by event.'),
+  undelivered: gauge(
+    'switchyard_alert_messages_undelivered',
+    'Messages that an address is yet to get.',
+  ),
+  batchLines: gauge('switchyard_batch_lines_running', 'Lines of batches that run.'),
+
+  requests: counter('switchyard_requests_total', 'Requests that have ended by outcome.'),
+  retries: counter('switchyard_retries_total', 'Attempts that requests made beside their first.'),
   attempts: counter('switchyard_attempts_total', 'Finished attempts of a key by outcome.'),
   faults: counter(
     'switchyard_attempt_faults_total',

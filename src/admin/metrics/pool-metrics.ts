@@ -1,5 +1,7 @@
 import { addCounters, type Counters, createCounters } from '../../balancing/accounting/ledger.ts'
+import { REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
 import { BUCKETS_MS, type TimeHistogram } from '../../balancing/accounting/time-histogram.ts'
+import { ALERT_EVENTS } from '../../balancing/alerts/alert-policy.ts'
 import type { CountedUnder, PoolReadings } from '../../balancing/readings/pool-readings.ts'
 import type { BudgetSnapshot, KeySnapshot, PoolSnapshot } from '../../balancing/snapshot.ts'
 import type { Exposition } from './exposition.ts'
@@ -8,6 +10,12 @@ import { METRICS, type Metric } from './metric-names.ts'
 /** Tells all that the pool's object has read off itself. */
 export function tellPool(exposition: Exposition, readings: PoolReadings): void {
   tellStanding(exposition, readings.snapshot)
+  tellAlerts(exposition, readings.alerts)
+  exposition.add(METRICS.batchLines, readings.batchLines)
+  for (const outcome of REQUEST_OUTCOMES) {
+    exposition.add(METRICS.requests, readings.requests[outcome], { outcome })
+  }
+  exposition.add(METRICS.retries, readings.requests.retries)
   for (const key of readings.snapshot.keys) tellKey(exposition, key)
   for (const budget of budgetsOf(readings)) tellBudget(exposition, budget)
   tellCounted(exposition, 'model', readings.models, {
@@ -27,6 +35,11 @@ function tellStanding({ add }: Exposition, pool: PoolSnapshot): void {
   add(METRICS.panic, pool.panic)
   add(METRICS.waiting, pool.waiting)
   add(METRICS.models, pool.benchedModels.length)
+}
+
+function tellAlerts({ add }: Exposition, { active, undelivered }: PoolReadings['alerts']): void {
+  for (const event of ALERT_EVENTS) add(METRICS.alerts, active[event] ?? 0, { event })
+  for (const [to, count] of Object.entries(undelivered)) add(METRICS.undelivered, count, { to })
 }
 
 const BREAKERS: readonly KeySnapshot['breaker'][] = ['closed', 'open', 'half_open']

@@ -1,5 +1,6 @@
 import type { ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
 import type { Fault, Outcome, Usage } from '../settlement.ts'
+import { createRequestCounts, type RequestCounts } from './request-row.ts'
 
 /** Counts of attempts by outcome and fault, with their tokens and their cost. */
 export interface Counters {
@@ -50,6 +51,7 @@ export interface Ledger {
   readonly byClient: Map<ClientId, Tally>
   /** An attempt counts for the group that its client was in at the grant. */
   readonly byGroup: Map<GroupId, Tally>
+  readonly requests: RequestCounts
 }
 
 const MAX_MODELS = 500
@@ -67,6 +69,7 @@ export function createLedger(): Ledger {
     byModel: new Map(),
     byClient: new Map(),
     byGroup: new Map(),
+    requests: createRequestCounts(),
   }
 }
 

@@ -42,6 +42,23 @@ export const REQUEST_OUTCOMES = ['answered', 'failed', 'client_gone', 'refused']
 
 export type RequestOutcome = (typeof REQUEST_OUTCOMES)[number]
 
+/** How many requests have ended, by outcome, and how many attempts they made beside their first. */
+export interface RequestCounts extends Record<RequestOutcome, number> {
+  retries: number
+}
+
+export function createRequestCounts(): RequestCounts {
+  return { answered: 0, failed: 0, client_gone: 0, refused: 0, retries: 0 }
+}
+
+/** Counts a request. What says nothing of its outcome is not counted. */
+export function countRequest(counts: RequestCounts, { outcome, attempts }: RequestNote): void {
+  const known = REQUEST_OUTCOMES.find((one) => one === outcome)
+  if (known === undefined) return
+  counts[known] += 1
+  if (Number.isInteger(attempts)) counts.retries += Math.max(0, Math.min(attempts ?? 0, 100) - 1)
+}
+
 /** One attempt of a request. */
 export interface AttemptRow {
   readonly key: string
@@ -68,6 +85,9 @@ export interface RequestNote {
   readonly mark: string
   /** The row as JSON. */
   readonly text: string
+  /** What is counted of it, so that nobody has to read the text for that. An older Worker sends none. */
+  readonly outcome?: RequestOutcome
+  readonly attempts?: number
 }
 
 export const MAX_ROW_LENGTH = 4_000

@@ -10,9 +10,13 @@ export const ALERT_EVENTS = [
   'budget_threshold',
   'pool_degraded',
   'unknown_error',
+  'batch_ended',
 ] as const
 
 export type AlertEvent = (typeof ALERT_EVENTS)[number]
+
+/** News: they are told once, and nothing of them ends. */
+export const WITHOUT_END: ReadonlySet<AlertEvent> = new Set<AlertEvent>(['batch_ended'])
 
 /** When alerts begin, and where they go. */
 export interface AlertPolicy {

@@ -1,5 +1,6 @@
 import { type ActiveAlert, type AlertCause, type AlertChange, alertName } from './alert.ts'
 import { type AlertOutbox, createAlertOutbox } from './alert-outbox.ts'
+import { WITHOUT_END } from './alert-policy.ts'
 
 /** Errors of one kind that no row of the table of faults knows. */
 interface UnknownErrors {
@@ -16,6 +17,8 @@ export interface Alerts {
   readonly outbox: AlertOutbox
   /** By kind. In memory only. */
   readonly unknownErrors: Map<string, UnknownErrors>
+  /** What has happened since the last look, and has no state of which it could be read. */
+  news: AlertCause[]
 }
 
 export function createAlerts(): Alerts {
@@ -24,6 +27,7 @@ export function createAlerts(): Alerts {
     changed: new Set(),
     outbox: createAlertOutbox(),
     unknownErrors: new Map(),
+    news: [],
   }
 }
 
@@ -47,19 +51,16 @@ export function followCauses(
     // What the facts say now is written with the next change: a row a second would cost more.
     if (active?.goneSinceMs !== null) alerts.changed.add(name)
   }
-  for (const [name, active] of alerts.active) {
-    if (present.has(name)) continue
+  const gone = [...alerts.active].filter(([name]) => !present.has(name))
+  for (const [name, active] of gone) {
     const alert = { ...active, goneSinceMs: active.goneSinceMs ?? nowMs }
     const isOver = nowMs - alert.goneSinceMs >= intervalMs
-    if (isOver) {
-      alerts.active.delete(name)
-      changes.push({ phase: 'end', alert })
-    } else {
-      alerts.active.set(name, alert)
-    }
+    if (isOver) alerts.active.delete(name)
+    else alerts.active.set(name, alert)
     if (isOver || active.goneSinceMs === null) alerts.changed.add(name)
+    if (isOver) changes.push({ phase: 'end', alert })
   }
-  return changes
+  return changes.filter(({ phase, alert }) => phase === 'begin' || !WITHOUT_END.has(alert.event))
 }
 
 /** Callers could make up kinds by the thousand, if they could choose what upstream answers. */

@@ -2,14 +2,15 @@ import type { Credit } from '../accounting/credit.ts'
 import type { DayOfSpending } from '../accounting/drift.ts'
 import { type Generation, youngestGenerations } from '../accounting/generations.ts'
 import { isForgettable, type Tally } from '../accounting/ledger.ts'
-import type { SpendRecord } from '../accounting/max-spend.ts'
 import { type MinuteRecord, minuteRecord } from '../accounting/recent-minutes.ts'
 import type { Reconciliation } from '../accounting/reconciliation.ts'
+import type { RequestCounts } from '../accounting/request-row.ts'
 import type { SpendRate } from '../accounting/spend-rate.ts'
 import { countOf, type KeyTimes } from '../accounting/time-histogram.ts'
 import type { ActiveAlert } from '../alerts/alert.ts'
 import type { Delivery } from '../alerts/alert-outbox.ts'
 import { type ClientsRecords, type QuotaRecord, quotaRecords } from '../clients/client-records.ts'
+import type { SpendRecord } from '../clients/max-spend.ts'
 import type { EpochName } from '../clients/purge-epochs.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
@@ -91,6 +92,7 @@ export interface CountersRecord {
   readonly byKey: readonly (readonly [KeyId, Tally])[]
   readonly byClient: readonly (readonly [ClientId, Tally])[]
   /** Absent in a record of an earlier release. */
+  readonly requests?: Partial<RequestCounts>
   readonly byGroup?: readonly (readonly [GroupId, Tally])[]
   /** What keys' attempts took. Absent, like the next, in a record of an earlier release. */
   readonly times?: readonly (readonly [KeyId, KeyTimes])[]
@@ -218,6 +220,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       all: state.ledger.all,
       byKey: [...state.ledger.byKey].filter(([id, tally]) => isKept(state, id, tally, nowMs)),
       byClient: remembered(state.ledger.byClient, state.clients.byId, nowMs),
+      requests: { ...state.ledger.requests },
       byGroup: remembered(state.ledger.byGroup, state.clients.groups, nowMs),
       times: keys.flatMap(timesRecord),
       minute: state.minutes.running === null ? null : minuteRecord(state.minutes.running),

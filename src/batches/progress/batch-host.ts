@@ -1,3 +1,4 @@
+import type { BatchProgress } from '../../balancing/batches/batch-progress.ts'
 import { linesOf } from '../files/batch-lines.ts'
 import type { LineRange } from '../files/line-ranges.ts'
 import { type FilePort, PartWriter } from '../files/part-writer.ts'
@@ -17,6 +18,7 @@ import {
   giveBack,
   isEnded,
   isReady,
+  linesClaimed,
   markSent,
   mayGoOn,
   nextLookMs,
@@ -45,6 +47,10 @@ export interface BatchPorts {
   keepFile(clientId: string, file: StoredFile): Promise<void>
   /** Tells the client's list whether the batch still reads its input. */
   setOver(batch: BatchRecord, isOver: boolean): Promise<void>
+  /** Tells operators that the batch has ended. Rejects if nobody heard it. */
+  tellEnd(batch: BatchRecord, tally: Tally): Promise<void>
+  /** Tells the pool how far the batch is, for operators. Nothing waits for it, and it may be lost. */
+  tellProgress(progress: BatchProgress, hasEnded: boolean): void
   logBug(bug: unknown): void
   logEnd(batch: BatchRecord, tally: Tally): void
 }
@@ -72,6 +78,9 @@ const REDRIVE_MS = 7 * 24 * 60 * 60_000
 /** When something outside has failed, it is tried again after this time. */
 const AGAIN_MS = 10_000
 
+/** How often operators are told how far a batch is. A new status is told at once. */
+const TELL_EVERY_MS = 2_000
+
 /**
  * One batch. Each step decides, writes down what has changed, and sees to the alarm. What waits for
  * something outside (messages, files) runs in `look` alone, and is done again if it dies half-way.
@@ -80,6 +89,8 @@ export class BatchHost {
   readonly #ports: BatchPorts
   #state: BatchState | null
   #isLooking = false
+  /** What the pool was told last. */
+  #told: { readonly status: string; readonly atMs: number } | null = null
 
   constructor(ports: BatchPorts) {
     this.#ports = ports
@@ -182,9 +193,9 @@ export class BatchHost {
   }
 
   async #carryOut(state: BatchState): Promise<void> {
-    if (isEnded(state.record)) return this.#forgetLines(state)
+    if (isEnded(state.record)) return await this.#leave(state)
     sweep(state, this.#ports.nowMs())
-    this.#ports.rows.write(state)
+    this.#write(state)
     for (let unrun = nextUnrun(state); unrun !== null; unrun = nextUnrun(state)) {
       await this.#recordUnrun(state, unrun)
     }
@@ -220,15 +231,26 @@ export class BatchHost {
   /** Whatever it has written before, it begins anew: a file is there when its last part is. */
   async #writeFiles(state: BatchState): Promise<void> {
     finalize(state, this.#ports.nowMs())
-    this.#ports.rows.write(state)
+    this.#write(state)
     const { record: batch } = state
     const outputFileId = await this.#writeFile(batch, 'output')
     const errorFileId = await this.#writeFile(batch, 'error')
-    // Before the end is written down: after it nobody looks again.
-    await this.#ports.setOver(batch, true)
     finish(state, { outputFileId, errorFileId }, this.#ports.nowMs())
-    this.#ports.rows.write(state)
+    this.#write(state)
     this.#ports.logEnd(batch, state.tally)
+    await this.#leave(state)
+  }
+
+  /** Tells what has to be told of an end. It is done again until everybody has heard it. */
+  async #leave(state: BatchState): Promise<void> {
+    const { record: batch, tally } = state
+    if (!batch.isEndTold) {
+      await this.#ports.setOver(batch, true)
+      await this.#ports.tellEnd(batch, tally)
+      batch.isEndTold = true
+      state.changed.record = true
+      this.#ports.rows.write(state)
+    }
     this.#forgetLines(state)
   }
 
@@ -261,10 +283,26 @@ export class BatchHost {
     }
   }
 
-  #done(state: BatchState): void {
+  #write(state: BatchState): void {
     this.#ports.rows.write(state)
+    const { record: batch, tally } = state
+    const { status, id, clientId, total, expiresAtMs } = batch
+    const nowMs = this.#ports.nowMs()
+    const isNews = this.#told?.status !== status
+    if (!isNews && nowMs - (this.#told?.atMs ?? 0) < TELL_EVERY_MS) return
+    // Of a batch that ended before this object began to live nobody has to hear.
+    if (this.#told === null && isEnded(batch)) return
+    this.#told = { status, atMs: nowMs }
+    const { completed, failed } = tally
+    const counts = { total, completed, failed, claimed: linesClaimed(state) }
+    this.#ports.tellProgress({ id, clientId, status, ...counts, expiresAtMs }, isEnded(batch))
+  }
+
+  #done(state: BatchState): void {
+    this.#write(state)
     const atMs = nextLookMs(state)
-    const isDue = isReady(state) || nextUnrun(state) !== null
+    const isUntold = isEnded(state.record) && !state.record.isEndTold
+    const isDue = isReady(state) || nextUnrun(state) !== null || isUntold
     if (isDue) this.#ports.wakeAt(this.#ports.nowMs())
     else if (atMs !== null) this.#ports.wakeAt(atMs)
   }

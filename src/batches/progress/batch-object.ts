@@ -1,11 +1,12 @@
 import { DurableObject } from 'cloudflare:workers'
 import { logBatchEnd, logBug } from '../../http/log.ts'
+import { createPoolClient, OBJECT_NAME, type PoolClient } from '../../key-pool/pool-client.ts'
 import { bucketPort, readBytes } from '../files/bucket.ts'
 import type { FileList, FileListBindings } from '../files/file-list-object.ts'
 import type { LineRange } from '../files/line-ranges.ts'
 import { fileKey, fileListName } from '../files/stored-file.ts'
 import { BatchHost, type BatchView, type ClaimReply } from './batch-host.ts'
-import { type BatchRecord, batchObjectName } from './batch-record.ts'
+import { type BatchRecord, batchObjectName, type Tally } from './batch-record.ts'
 import { BatchRows, type LineResult } from './batch-rows.ts'
 import type { DeadLine, RangeMessage } from './range-message.ts'
 
@@ -13,6 +14,7 @@ import type { DeadLine, RangeMessage } from './range-message.ts'
 export interface BatchObjectBindings extends FileListBindings {
   readonly BATCH_LINES: Queue<RangeMessage>
   readonly DEAD_LINES: Queue<DeadLine>
+  readonly KEY_POOL: Env['KEY_POOL']
   readonly FILE_LISTS: DurableObjectNamespace<FileList>
 }
 
@@ -48,6 +50,13 @@ export class Batch extends DurableObject<BatchObjectBindings> {
       },
       async setOver({ clientId, id }, isOver) {
         await env.FILE_LISTS.getByName(fileListName(clientId)).setOver(id, isOver)
+      },
+      tellEnd: async (batch, tally) => await tellEnd(createPoolClient(env.KEY_POOL), batch, tally),
+      tellProgress(progress, hasEnded) {
+        const pool = env.KEY_POOL.getByName(OBJECT_NAME)
+        const told = (async () => await pool.noteBatch(progress, hasEnded))()
+        // A pool that does not answer is told again soon.
+        ctx.waitUntil(told.catch(() => undefined))
       },
       logBug: (bug) => logBug(undefined, bug),
       logEnd: logBatchEnd,
@@ -102,4 +111,19 @@ export class Batch extends DurableObject<BatchObjectBindings> {
     // An object that is evicted has its alarm all the same.
     this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.max(atMs, Date.now())))
   }
+}
+
+/** The pool tells operators, once. A batch whose dead lines were sent again ends once more. */
+async function tellEnd(
+  pool: Pick<PoolClient, 'alerts'>,
+  { id, clientId, status, total, redrives }: BatchRecord,
+  { completed, failed, costUsd }: Tally,
+): Promise<void> {
+  const counts = { total, completed, failed, cost_usd: costUsd }
+  const answer = await pool.alerts({
+    kind: 'batch_ended',
+    subject: redrives === 0 ? id : `${id} again ${redrives}`,
+    facts: { batch: id, client: clientId, status, ...counts },
+  })
+  if (answer.kind === 'unavailable') throw new Error(`Nobody was told of the end of ${id}`)
 }

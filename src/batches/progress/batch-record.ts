@@ -65,6 +65,8 @@ export interface BatchRecord {
   rerun?: number
   /** How often an operator has sent its dead lines again. */
   redrives: number
+  /** Whether its end is told of. Absent in the record of an earlier release. */
+  isEndTold?: boolean
   /** Kept here from the end on, when the lines' own records may go. */
   tally: Tally | null
 }

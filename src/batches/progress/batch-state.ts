@@ -289,6 +289,7 @@ export function redrive(
   tally.dead -= lines.length
   record.redrives += 1
   record.tally = null
+  record.isEndTold = false
   if (record.ending !== null) {
     record.expiresAtMs = nowMs + windowMs
     record.ending = null
@@ -315,6 +316,14 @@ export function nextLookMs(state: BatchState): number | null {
 
 export function isEnded({ status }: Pick<BatchRecord, 'status'>): boolean {
   return ['completed', 'failed', 'expired', 'cancelled'].includes(status)
+}
+
+/** How many lines are in ranges that consumers have now. */
+export function linesClaimed({ ranges }: BatchState): number {
+  return ranges.reduce(
+    (sum, { phase, open }) => sum + (phase.kind === 'claimed' ? open.size : 0),
+    0,
+  )
 }
 
 const untilOf = (phase: RangePhase): number =>

@@ -6,7 +6,8 @@ import type { AlertEvent } from '../../balancing/alerts/alert-policy.ts'
 interface Words {
   /** What begins, of the subjects. */
   readonly begins: string
-  readonly ends: string
+  /** Null for news, which is no alarm and does not end. */
+  readonly ends: string | null
   /** What an operator can do. */
   readonly advice: string
   /** What is said of one subject; by default its name alone. */
@@ -80,6 +81,13 @@ const WORDS: Readonly<Record<AlertEvent, Words>> = {
     advice: 'Look for it in the log. If it lasts, tell the makers of the gateway.',
     subject: ({ error, count }) => `${error}${Number(count) > 1 ? ` (${count} times)` : ''}`,
   },
+  batch_ended: {
+    begins: 'A batch has ended:',
+    ends: null,
+    advice: 'Its files are there until they expire.',
+    subject: ({ batch, client, status, total, completed, failed, cost_usd }) =>
+      `${batch} of ${client} (${status}: ${completed} of ${total} lines completed, ${failed} failed, ${usd(cost_usd)})`,
+  },
 }
 
 /** Discord takes 2,000 characters. */
@@ -92,7 +100,8 @@ export function alertText({ event, phase, alerts, more, missed }: AlertMessage):
   const subjects = alerts.map(name).filter((text) => text !== '')
   const all = more === 0 ? subjects : [...subjects, `${more} more`]
   const list = all.length === 0 ? '' : ` ${all.join(', ')}`
-  const said = phase === 'begin' ? `ALERT: ${begins}${list}. ${advice}` : `Over: ${ends}${list}.`
+  const alarm = ends === null ? '' : 'ALERT: '
+  const said = phase === 'begin' ? `${alarm}${begins}${list}. ${advice}` : `Over: ${ends}${list}.`
   const gap = missed === 0 ? '' : ` (${missed} earlier messages could not be kept.)`
   return `Switchyard: ${said}${gap}`.slice(0, MAX_LENGTH)
 }

@@ -1,10 +1,11 @@
-import type { ActiveAlert } from '../../balancing/alerts/alert.ts'
+import type { ActiveAlert, AlertFacts } from '../../balancing/alerts/alert.ts'
 import type { Delivery, DeliveryNote } from '../../balancing/alerts/alert-outbox.ts'
 
-/** What an operator asks about alerts, or has done: a test goes into the audit. */
+/** What an operator asks about alerts, or has done: a test goes into the audit. Or what a batch came to. */
 export type AlertsRequest =
   | { readonly kind: 'list' }
   | { readonly kind: 'tested'; readonly to: string; readonly by: string }
+  | { readonly kind: 'batch_ended'; readonly subject: string; readonly facts: AlertFacts }
 
 export interface AlertsReply {
   readonly version: 1

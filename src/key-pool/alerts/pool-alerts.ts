@@ -41,11 +41,16 @@ export class PoolAlerts {
     return takeAlertDuties(this.#pool.alerts.outbox, most, nowMs)
   }
 
-  /** What operators see, and the note that one of them has sent a test. */
+  /** What operators see, with what the request says. News that comes again is not told again. */
   answer(request: AlertsRequest, nowMs: number): AlertsReply {
     const { alerts, audit } = this.#pool
     if (request.kind === 'tested') {
       noteInAudit(audit, { atMs: nowMs, by: request.by, what: 'test_alert', target: request.to })
+    }
+    if (request.kind === 'batch_ended') {
+      const { subject, facts } = request
+      alerts.news.push({ event: 'batch_ended', subject, facts })
+      this.watch(nowMs)
     }
     const { queues, notes } = alerts.outbox
     return {

@@ -1,10 +1,13 @@
 import { type DayUsage, letDayEnd, usageOfDay } from '../../balancing/accounting/day-usage.ts'
+import { NO_SPENDING, type Spending, spendingOf } from '../../balancing/accounting/ledger.ts'
 import {
   MINUTES_KEPT,
   type MinuteRecord,
   minuteOf,
   minuteRecord,
 } from '../../balancing/accounting/recent-minutes.ts'
+import { countRequest } from '../../balancing/accounting/request-row.ts'
+import type { ClientId } from '../../balancing/ids.ts'
 import type { PoolState } from '../../balancing/pool-state.ts'
 import type { Archive } from './archive.ts'
 import type {
@@ -36,12 +39,23 @@ export class PoolHistory {
   constructor(pool: PoolState, archive: Archive) {
     this.#pool = pool
     this.#archive = archive
-    this.#journal = new RequestJournal(archive)
+    this.#journal = new RequestJournal(archive, (note) => countRequest(pool.ledger.requests, note))
+  }
+
+  /** What a client has spent. */
+  spending(clientId: ClientId, nowMs: number): Spending {
+    const tally = this.#pool.ledger.byClient.get(clientId)
+    return tally === undefined ? NO_SPENDING : spendingOf(tally, nowMs)
   }
 
   /** Notes requests that have ended, as a Worker sends them. */
   note(requests: readonly unknown[]): void {
     this.#journal.note(requests)
+  }
+
+  /** Counts the requests that were noted. They are not on disk yet. */
+  settle(): void {
+    this.#journal.settle()
   }
 
   requests(query: RequestsQuery): RequestsReply {

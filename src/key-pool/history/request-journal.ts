@@ -29,19 +29,29 @@ const MAX_MARK_LENGTH = 100
  */
 export class RequestJournal {
   readonly #archive: Archive
+  readonly #count: (note: RequestNote) => void
   #ring: RequestRing | null = null
   /** Noted, and not in the ring yet. */
-  #fresh: RequestNote[] = []
+  readonly #fresh: RequestNote[] = []
   readonly #changedParts = new Set<number>()
 
-  constructor(archive: Archive) {
+  /** @param count called once for each request, however often it is sent */
+  constructor(archive: Archive, count: (note: RequestNote) => void) {
     this.#archive = archive
+    this.#count = count
   }
 
   /** Notes requests as a Worker sends them. What is malformed costs itself. */
   note(items: readonly unknown[]): void {
     for (const item of items.slice(0, MAX_AT_ONCE)) if (isRequestNote(item)) this.#fresh.push(item)
-    if (this.#fresh.length > 2 * REQUESTS_KEPT) this.#fresh = this.#fresh.slice(-REQUESTS_KEPT)
+    if (this.#fresh.length <= 2 * REQUESTS_KEPT) return
+    // They would be gone from the ring before anybody reads it, but they have happened.
+    for (const note of this.#fresh.splice(0, this.#fresh.length - REQUESTS_KEPT)) this.#count(note)
+  }
+
+  /** Puts what was noted into its place, and has it counted. */
+  settle(): void {
+    if (this.#fresh.length > 0) this.#settled()
   }
 
   /** The latest requests that a query wants, the latest first. */
@@ -61,8 +71,9 @@ export class RequestJournal {
 
   /** Writes the parts that have changed since the last time: at most four. */
   write(): void {
-    if (this.#fresh.length === 0 && this.#changedParts.size === 0) return
-    const ring = this.#settled()
+    this.settle()
+    if (this.#ring === null) return
+    const ring = this.#ring
     for (const part of this.#changedParts) {
       this.#archive.putRequests(part, requestsPart(ring, part))
       this.#changedParts.delete(part)
@@ -77,7 +88,9 @@ export class RequestJournal {
     }
     for (const note of this.#fresh.splice(0)) {
       const part = keepRequest(this.#ring, note)
-      if (part !== null) this.#changedParts.add(part)
+      if (part === null) continue
+      this.#changedParts.add(part)
+      this.#count(note)
     }
     return this.#ring
   }

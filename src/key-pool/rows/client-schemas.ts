@@ -10,9 +10,11 @@ import type {
   GroupRecord,
   QuotaRecord,
 } from '../../balancing/clients/client-records.ts'
+import type { SpendRecord } from '../../balancing/clients/max-spend.ts'
 import type { EpochName } from '../../balancing/clients/purge-epochs.ts'
 import { accountId, clientId, groupId, keyId } from '../../balancing/ids.ts'
 import {
+  type BudgetOwner,
   type QuotaCharge,
   type QuotaOwner,
   SPEND_PERIODS,
@@ -33,8 +35,12 @@ const owner: z.ZodMiniType<QuotaOwner> = z.templateLiteral([
   ':',
   z.string(),
 ])
+const budgetOwner: z.ZodMiniType<BudgetOwner> = z.union([
+  owner,
+  z.templateLiteral(['key:', z.string()]),
+])
 
-export const holdSchema = z.object({ owner, period: z.enum(SPEND_PERIODS), nanos })
+export const holdSchema = z.object({ owner: budgetOwner, period: z.enum(SPEND_PERIODS), nanos })
 
 /** What a stored lease has taken. A hold that is not understood is counted by the budget's row. */
 export const chargeSchema: z.ZodMiniType<QuotaCharge> = z.object({
@@ -48,18 +54,32 @@ export const chargeSchema: z.ZodMiniType<QuotaCharge> = z.object({
 
 const increase = z.object({ nanos, untilMs: moment })
 
-export const budgetRecordsSchema: z.ZodMiniType<BudgetRecord[]> = entries(
-  z.object({
-    period: z.enum(SPEND_PERIODS),
-    endsAtMs: z.nullable(moment),
-    sinceMs: orElse(moment, 0),
-    spentNanos: nanos,
-    lostNanos: orElse(nanos, 0),
-    committedNanos: nanos,
-    increase: orNull(increase),
-    toldPercent: orElse(z.number(), 0),
-    usedAtMs: orElse(moment, 0),
+const budgetRecord = z.object({
+  period: z.enum(SPEND_PERIODS),
+  endsAtMs: z.nullable(moment),
+  sinceMs: orElse(moment, 0),
+  spentNanos: nanos,
+  lostNanos: orElse(nanos, 0),
+  committedNanos: nanos,
+  increase: orNull(increase),
+  toldPercent: orElse(z.number(), 0),
+  usedAtMs: orElse(moment, 0),
+})
+
+export const budgetRecordsSchema: z.ZodMiniType<BudgetRecord[]> = entries(budgetRecord)
+
+/** A record of an earlier release has one amount: all of it counts as spent. */
+export const spendRecordSchema: z.ZodMiniType<SpendRecord> = z.pipe(
+  z.extend(budgetRecord, {
+    nanos,
+    spentNanos: z.optional(nanos),
+    committedNanos: z.optional(nanos),
   }),
+  z.transform((read) => ({
+    ...read,
+    spentNanos: read.spentNanos ?? read.nanos,
+    committedNanos: read.committedNanos ?? read.nanos,
+  })),
 )
 
 const slots = orElse(entries(z.object({ slot: z.number(), amount: z.number() })), [])

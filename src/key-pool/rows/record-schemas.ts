@@ -1,10 +1,10 @@
 import * as z from 'zod/mini'
-import type { SpendRecord } from '../../balancing/accounting/max-spend.ts'
 import {
   type MinuteCounters,
   type MinuteRecord,
   noMinuteCounters,
 } from '../../balancing/accounting/recent-minutes.ts'
+import { createRequestCounts } from '../../balancing/accounting/request-row.ts'
 import type { TimeHistogram } from '../../balancing/accounting/time-histogram.ts'
 import type { Halt } from '../../balancing/health/halt.ts'
 import {
@@ -16,7 +16,6 @@ import {
   leaseId,
   modelId,
 } from '../../balancing/ids.ts'
-import { SPEND_PERIODS } from '../../balancing/limits/quota-charge.ts'
 import type {
   AccountRecord,
   BreakerRecord,
@@ -106,12 +105,6 @@ export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
   reset: orNull(z.object({ epoch: z.number(), atMs: moment })),
 })
 
-export const spendRecordSchema: z.ZodMiniType<SpendRecord> = z.object({
-  period: z.enum(SPEND_PERIODS),
-  endsAtMs: z.nullable(moment),
-  nanos: z.int().check(z.nonnegative()),
-})
-
 export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
   bench: benchOrNone,
   freeBench: benchOrNone,
@@ -139,6 +132,14 @@ export const countersSchema = z.object({
   estimatedUsd: orElse(z.number(), 0),
   estimatedPromptTokens: orElse(z.number(), 0),
   estimatedCompletionTokens: orElse(z.number(), 0),
+})
+
+const requestCounts = z.object({
+  answered: z.number(),
+  failed: z.number(),
+  client_gone: z.number(),
+  refused: z.number(),
+  retries: z.number(),
 })
 
 const tally = z.object({
@@ -183,6 +184,7 @@ const anyLease = {
   epoch: orElse(z.number(), 0),
   isolate: orNull(z.pipe(z.string(), z.transform(isolateId))),
   charge: orNull(chargeSchema),
+  keyHold: orNull(holdSchema),
   owed: orElse(z.optional(z.literal(true)), undefined),
 }
 
@@ -289,6 +291,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
     byKey: entries(z.tuple([key, tally])),
     byClient: entries(z.tuple([client, tally])),
     byGroup: orElse(entries(z.tuple([group, tally])), []),
+    requests: orElse(requestCounts, createRequestCounts()),
     times: orElse(
       entries(z.tuple([key, z.object({ firstOutput: histogram, answer: histogram })])),
       [],

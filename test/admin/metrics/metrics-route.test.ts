@@ -32,6 +32,23 @@ describe('who may read the metrics', () => {
     expect(stranger.headers.get('x-frame-options')).toBe('DENY')
   })
 
+  it('and who guesses is soon refused unread, the right token too, and costs the object nothing', async () => {
+    const { isolate, object } = deployment({ READ_TOKEN: READER })
+    const { send } = isolate()
+    const from = async (address: string, token: string) =>
+      await send('/metrics', {
+        headers: { authorization: `Bearer ${token}`, 'cf-connecting-ip': address },
+      })
+    const statuses: number[] = []
+    for (let i = 0; i < 12; i += 1) statuses.push((await from('192.0.2.7', `wrong-${i}`)).status)
+    expect(statuses).toEqual([...Array.from({ length: 10 }, () => 401), 429, 429])
+    const refused = await from('192.0.2.7', READER)
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '6'])
+    expect(await refused.text()).not.toContain('switchyard_')
+    expect(object.calls).toBe(0)
+    expect((await from('192.0.2.8', READER)).status).toBe(200)
+  })
+
   it('by GET and HEAD only', async () => {
     const { send } = deployment({ READ_TOKEN: READER }).isolate()
     const head = await send('/metrics', scrape(READER, 'HEAD'))

@@ -245,6 +245,23 @@ describe('what begins, begins once, and what ends, ends once', () => {
   })
 })
 
+it('news is told once, and after the interval it may come again', () => {
+  const pool = watchedPool(['a'])
+  const news = (subject: string) => {
+    pool.state.alerts.news.push({ event: 'batch_ended', subject, facts: { batch: subject } })
+    return pool.watch()
+  }
+  expect(news('batch_1')).toEqual(['begin batch_ended batch_1'])
+  expect(news('batch_1')).toEqual([])
+  pool.restart()
+  expect(news('batch_1')).toEqual([])
+  expect(news('batch_2')).toEqual(['begin batch_ended batch_2'])
+  pool.watchFor(HOUR, MINUTE)
+  expect(pool.told).toHaveLength(2)
+  expect(pool.state.alerts.active.size).toBe(0)
+  expect(pool.messages().map(({ phase }) => phase)).toEqual(['begin', 'begin'])
+})
+
 /** Fails until the breaker opens, and succeeds once it lets a probe through. */
 function flap(pool: Watched): void {
   pool.trip('a')

@@ -11,7 +11,7 @@ import { inputOf } from './batch-input.ts'
 import { createBucket } from './bucket-in-memory.ts'
 import type { Dies } from './death-point.ts'
 import { type ConsumerWorld, MortalConsumer } from './mortal-consumer.ts'
-import { MortalObject } from './mortal-object.ts'
+import { MortalObject, type Outside } from './mortal-object.ts'
 import { PaidUpstream, type UpstreamOptions } from './paid-upstream.ts'
 
 /** Alarms of the platform run on the real clock. None of these days has come there. */
@@ -65,6 +65,7 @@ export class BatchWorld {
   readonly bucket = createBucket()
   readonly kept = new Map<string, string>()
   readonly over: boolean[] = []
+  readonly told: Outside['told'] = []
   readonly runs: MortalConsumer[] = []
   readonly upstream: PaidUpstream
   readonly object: MortalObject

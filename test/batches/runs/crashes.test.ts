@@ -170,15 +170,15 @@ describe('messages', () => {
   it('that come out of order, and again when all is over, change nothing', async () => {
     await inBatchWorld({ lines: 9 }, async (world) => {
       world.create()
-      const seen: RangeMessage[] = []
+      const early: RangeMessage[] = []
       await world.toTheEnd((queue) => {
         const [last] = queue.splice(-1)
-        if (last !== undefined) seen.push(last)
-        return last === undefined ? [] : [last, ...seen]
+        if (last !== undefined) early.push(last)
+        return last === undefined ? [] : [last, ...early]
       })
       expectWhole(world)
       const calls = world.upstream.calls.length
-      for (const message of seen) world.consume(message)
+      for (const message of early) world.consume(message)
       await world.pass(10_000)
       expect(world.upstream.calls).toHaveLength(calls)
       expect(twins(world)).toBe(0)

@@ -137,4 +137,23 @@ describe('an alert', () => {
     expect(await queued()).toBe(0)
     expect(heard).toEqual(['key_spent.begin a'])
   })
+
+  it('of a batch’s end is one message, however often the batch says it, and nothing ends it', async () => {
+    const { world, heard, ask, script } = worldOf()
+    script(GOOD)
+    const facts = { batch: 'batch_7', client: 'app', status: 'completed', total: 1 }
+    const end = { kind: 'batch_ended', subject: 'batch_7', facts } as const
+    // The batch does not know that it was heard, and the object dies right after it was.
+    expect((await world.pool.alerts(end)).kind).toBe('answer')
+    world.pool.restart()
+    await world.pool.alerts(end)
+    await ask()
+    expect(heard).toEqual(['batch_ended.begin batch_7'])
+    for (let minute = 0; minute < 20; minute++) {
+      await world.time.advance(60_000)
+      await ask()
+    }
+    expect(heard).toHaveLength(1)
+    expect(world.pool.told).toEqual(['batch_ended batch_7 begin'])
+  })
 })

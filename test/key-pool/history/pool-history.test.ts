@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { DAYS_KEPT, dateOf, USAGE_BY } from '../../../src/balancing/accounting/day-usage.ts'
 import { book } from '../../../src/balancing/accounting/ledger.ts'
 import { MINUTES_KEPT } from '../../../src/balancing/accounting/recent-minutes.ts'
+import type { RequestNote } from '../../../src/balancing/accounting/request-row.ts'
 import { countOf, quantileMs } from '../../../src/balancing/accounting/time-histogram.ts'
 import { clientId, keyId, modelId } from '../../../src/balancing/ids.ts'
 import { createPool } from '../../../src/balancing/pool-state.ts'
@@ -279,5 +280,25 @@ describe('the usage of days', () => {
     expect(pool.usage('client').rows).toMatchObject([
       { day: TODAY, name: 'tester', counters: { costUsd: 0.25, estimated: 0 } },
     ])
+  })
+})
+
+describe('the counts of requests', () => {
+  it('are on disk with the rows: an object that goes to rest forgets none, and counts none twice', async () => {
+    const pool = history()
+    const row = { text: '{}', outcome: 'answered', attempts: 3 } as const
+    const requests: RequestNote[] = [
+      { ...row, id: 'a', mark: 'isolate:1' },
+      { ...row, id: 'b', mark: 'isolate:2', outcome: 'refused', attempts: 0 },
+    ]
+    pool.host.exchange({ ...NOTHING, requests })
+    await pool.time.advance(5_000)
+    pool.restart()
+    // The Worker has not heard that they arrived.
+    pool.host.exchange({ ...NOTHING, requests })
+    await pool.time.advance(5_000)
+    pool.restart()
+    const told = { answered: 1, refused: 1, failed: 0, client_gone: 0, retries: 2 }
+    expect(pool.host.readings().requests).toEqual(told)
   })
 })

@@ -20,10 +20,13 @@ function noteOf(number: number, id: string): RequestNote {
 
 function journal() {
   const rows = createInMemoryRows()
-  const comeUp = () => new RequestJournal(createArchive(rows.archive))
+  const counted: string[] = []
+  const comeUp = () =>
+    new RequestJournal(createArchive(rows.archive), ({ mark }) => void counted.push(mark))
   let object = comeUp()
   return {
     rows,
+    counted,
     note: (...notes: readonly unknown[]) => object.note(notes),
     write: () => object.write(),
     restart() {
@@ -75,6 +78,8 @@ describe('the journal of requests', () => {
       fc.property(fc.array(anyStep, { maxLength: 40 }), fc.nat({ max: 20 }), (steps, ids) => {
         const { kept, all } = lived(steps, ids)
         const last = all.map(({ id }, number) => ({ id, number })).slice(-REQUESTS_KEPT)
+        kept.write()
+        expect(kept.counted).toEqual(all.map(({ mark }) => mark))
         const latestFirst = (of: typeof last) => of.map(({ number }) => number).toReversed()
         expect(numbers(kept.read())).toEqual(latestFirst(last))
         for (const id of new Set(last.slice(0, 5).map((note) => note.id))) {
@@ -134,6 +139,16 @@ describe('the journal of requests', () => {
       { id: 'more', attempts: [] },
       { id: 'few', attempts: [], streamed: false, usage: null, sent: null },
     ])
+  })
+
+  it('counts those that nobody will ever read, when more come between two checkpoints than it holds', () => {
+    const kept = journal()
+    for (let n = 0; n < 25; n += 1) {
+      kept.note(...Array.from({ length: 200 }, (_, i) => noteOf(n * 200 + i, `id-${n}-${i}`)))
+    }
+    kept.write()
+    expect(new Set(kept.counted).size).toBe(5_000)
+    expect(kept.counted).toHaveLength(5_000)
   })
 
   it('takes no more of one exchange than an isolate keeps', () => {
