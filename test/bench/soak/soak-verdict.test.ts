@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type Booked, BUG, type SoakResult, slopeMibPerMinute, soakFaults } from './verdict.ts'
+import { type Booked, BUG, type SoakResult, slopeMibPerMinute, soakFaults } from './soak-verdict.ts'
 
 const memory = (...mib: number[]) => mib.map((value, minute) => ({ minute, mib: value }))
 
