@@ -1,3 +1,4 @@
+import { type CacheBook, createCacheBook } from './accounting/cache-counters.ts'
 import { type Credit, UNKNOWN_CREDIT } from './accounting/credit.ts'
 import { createDays, type Days } from './accounting/day-usage.ts'
 import type { DayOfSpending } from './accounting/drift.ts'
@@ -186,6 +187,7 @@ export interface PoolState {
   readonly ledger: Ledger
   readonly minutes: RecentMinutes
   readonly days: Days
+  readonly cache: CacheBook
   readonly generations: Generations
   readonly reconciliations: Reconciliations
   readonly alerts: Alerts
@@ -259,6 +261,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     ledger,
     minutes: createRecentMinutes(),
     days: createDays(),
+    cache: createCacheBook(),
     generations: createGenerations(),
     reconciliations: createReconciliations(),
     alerts: createAlerts(),

@@ -69,7 +69,6 @@ import {
 const MIN_WAKE_MS = 25
 /** While isolates have leases, the object looks this often who has fallen silent. */
 const WATCH_MS = 1_000
-
 /** A timer that is late by this much shows that the object itself stood still, and heard nobody. */
 const STALL_MS = 500
 /** The number of usable keys is counted anew after this long, and after any bench or breaker moved. */
@@ -141,6 +140,7 @@ export class PoolHost {
     this.#alerts.note(listOf(request.delivered), nowMs)
     const decisions = listOf(request.wants).map((item) => this.#decide(item, nowMs))
     this.#history.note(listOf(request.requests))
+    this.answers.book(listOf(request.cache), nowMs)
     const { lookups, generations } = this.#duties.take(request, nowMs)
     this.#guard(() => this.#serve(nowMs))
     // Last, so that nobody who waits or asks goes without for the sake of a request yet to come.

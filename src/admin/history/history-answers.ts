@@ -13,7 +13,7 @@ export function requestAnswer(row: RequestRow): RequestAnswer {
   const { id, path, route, asked, sent, outcome, status, reason, reasons, streamed } = rest
   return {
     ...{ id, client: clientId, group: groupId, path, route, asked, sent, outcome, status, reason },
-    ...{ reasons: { ...reasons }, streamed, degraded: rest.degraded },
+    ...{ reasons: { ...reasons }, streamed, degraded: rest.degraded, cache: rest.cache },
     attempts: attempts.map(({ beganMs, waitedMs, tookMs, firstOutputMs, ...attempt }) => ({
       ...attempt,
       ...{

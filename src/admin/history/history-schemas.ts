@@ -1,7 +1,11 @@
 import * as z from 'zod/mini'
 import { DAYS_KEPT, USAGE_BY } from '../../balancing/accounting/day-usage.ts'
 import { dayOf } from '../../balancing/accounting/ledger.ts'
-import { MAX_REQUEST_ID_LENGTH, REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
+import {
+  CACHE_OUTCOMES,
+  MAX_REQUEST_ID_LENGTH,
+  REQUEST_OUTCOMES,
+} from '../../balancing/accounting/request-row.ts'
 import { exactly } from '../../config/fields.ts'
 
 /** What the admin API takes and gives of the past. See admin-schemas.ts and answer-schemas.ts. */
@@ -110,6 +114,7 @@ export const requestAnswer = z.object({
   asked: z.nullable(z.string()),
   sent: z.nullable(z.string()),
   outcome: z.enum(REQUEST_OUTCOMES),
+  cache: z.nullable(z.enum(CACHE_OUTCOMES)),
   status: z.nullable(z.number()),
   reason: z.nullable(z.string()),
   reasons: z.record(z.string(), z.number()),

@@ -27,6 +27,15 @@ export const counters = z.object({
   estimated_usd: number,
 })
 
+const cacheCounters = z.object({
+  hits: number,
+  joins: number,
+  misses: number,
+  bypasses: number,
+  kept_bytes: number,
+  saved_usd: number,
+})
+
 const counted = { total: counters, today: counters }
 
 /** Of how many times, and their quantiles in milliseconds; null if there is none. */
@@ -151,6 +160,7 @@ export const poolAnswer = z.object({
   groups_total: number,
   groups: z.array(z.extend(groupAnswer, counted)),
   ...counted,
+  cache: z.object({ total: cacheCounters, today: cacheCounters }),
 })
 
 export const refreshAnswer = z.object({

@@ -1,3 +1,4 @@
+import { type CacheCounters, NO_CACHE_COUNTERS } from '../../balancing/accounting/cache-counters.ts'
 import type { Counters } from '../../balancing/accounting/ledger.ts'
 import {
   countOf,
@@ -44,6 +45,7 @@ export function poolAnswer(overview: PoolOverview): PoolAnswer {
     groups_total: overview.groupCount,
     groups: overview.groups.map((group) => ({ ...groupAnswer(group), ...countedOf(group) })),
     ...countedOf(overview),
+    cache: cacheAnswer(overview.cache),
   }
 }
 
@@ -130,6 +132,14 @@ const quantilesOf = (times: TimeHistogram): KeyAnswer['answer_ms'] => ({
 
 const countedOf = ({ total, today }: Counted) => {
   return { total: countersAnswer(total), today: countersAnswer(today) }
+}
+
+function cacheAnswer(cache: PoolOverview['cache']): PoolAnswer['cache'] {
+  const told = ({ keptBytes, savedUsd, ...counts }: CacheCounters) => {
+    return { ...counts, kept_bytes: keptBytes, saved_usd: savedUsd }
+  }
+  const { total, today } = cache ?? { total: NO_CACHE_COUNTERS, today: NO_CACHE_COUNTERS }
+  return { total: told(total), today: told(today) }
 }
 
 function countersAnswer(counters: Counters): PoolAnswer['total'] {

@@ -1,3 +1,4 @@
+import { type CacheReading, readCache } from '../accounting/cache-counters.ts'
 import { addCounters, type Counters, createCounters, type Tally } from '../accounting/ledger.ts'
 import type { RequestCounts } from '../accounting/request-row.ts'
 import type { Alerts } from '../alerts/alerts.ts'
@@ -20,6 +21,8 @@ export interface PoolReadings {
   readonly clients: readonly CountedUnder[]
   /** The keys with `max_spend`. */
   readonly spends: readonly KeySpendReading[]
+  /** What shared and kept answers came to. An object of an earlier release does not tell it. */
+  readonly cache?: CacheReading
 }
 
 /** How many alerts there are, and how many messages about them are not delivered yet. */
@@ -59,6 +62,7 @@ export function readings(state: PoolState, nowMs: number): PoolReadings {
   return {
     version: 1,
     snapshot: snapshot(state, nowMs),
+    cache: readCache(state.cache, nowMs),
     requests: { ...state.ledger.requests },
     alerts: alertReadings(state.alerts),
     batchLines: [...state.keys.values()].reduce((sum, { batch }) => sum + batch.inFlight, 0),

@@ -1,3 +1,4 @@
+import { restoreCache } from '../accounting/cache-counters.ts'
 import { rememberGeneration } from '../accounting/generations.ts'
 import { type Spending, spendingOf } from '../accounting/ledger.ts'
 import { restoreMinute } from '../accounting/recent-minutes.ts'
@@ -170,6 +171,7 @@ function restoreCounters(state: PoolState, counters: CountersRecord, nowMs: numb
     restoreHistogram(known.answer, times.answer)
   }
   if (counters.minute) restoreMinute(state.minutes, counters.minute)
+  restoreCache(state.cache, counters.cache)
 }
 
 function restoreCredit(

@@ -2,6 +2,7 @@ import * as z from 'zod/mini'
 import type { DayUsage } from '../../balancing/accounting/day-usage.ts'
 import {
   type AttemptRow,
+  CACHE_OUTCOMES,
   REQUEST_OUTCOMES,
   type RequestRow,
 } from '../../balancing/accounting/request-row.ts'
@@ -56,6 +57,7 @@ export const requestRowSchema: z.ZodMiniType<RequestRow> = z.object({
   asked: text,
   sent: text,
   outcome: z.enum(REQUEST_OUTCOMES),
+  cache: orNull(z.enum(CACHE_OUTCOMES)),
   status: orNull(z.number()),
   reason: text,
   reasons: orElse(z.record(z.string(), z.number()), {}),

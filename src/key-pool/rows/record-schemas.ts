@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { type CacheCounters, NO_CACHE_COUNTERS } from '../../balancing/accounting/cache-counters.ts'
 import {
   type MinuteCounters,
   type MinuteRecord,
@@ -132,6 +133,13 @@ export const countersSchema = z.object({
   estimatedUsd: orElse(z.number(), 0),
   estimatedPromptTokens: orElse(z.number(), 0),
   estimatedCompletionTokens: orElse(z.number(), 0),
+})
+
+const cacheCounters = z.custom<CacheCounters>((value) => {
+  const counters: object = Object(value)
+  return Object.keys(NO_CACHE_COUNTERS).every((name) =>
+    Number.isFinite(Reflect.get(counters, name)),
+  )
 })
 
 const requestCounts = z.object({
@@ -297,6 +305,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
       [],
     ),
     minute: orNull(minuteSchema),
+    cache: orNull(z.object({ total: cacheCounters, day: z.number(), today: cacheCounters })),
   }),
   byModel: entries(z.tuple([z.string(), tally])),
   leases: entries(lease),
