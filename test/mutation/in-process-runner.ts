@@ -88,12 +88,11 @@ class InProcessRunner implements TestRunner {
     for (const test of this.#collector.tests) {
       this.#code.currentTestId = test.id
       const beganMs = performance.now()
-      const failure = await failureOf(test)
-      const timeSpentMs = performance.now() - beganMs
-      const of = { id: test.id, name: test.name, fileName: resolve(test.file), timeSpentMs }
       // Twice: it has to be one that can run again.
-      const result = failure ?? (await failureOf(test))
+      const result = (await failureOf(test)) ?? (await failureOf(test))
+      const timeSpentMs = performance.now() - beganMs
       this.#code.currentTestId = undefined
+      const of = { id: test.id, name: test.name, fileName: resolve(test.file), timeSpentMs }
       tests.push(
         result === null
           ? { ...of, status: TestStatus.Success }

@@ -21,7 +21,7 @@ import {
 } from '../../balancing/limits/quota-charge.ts'
 import type { AuditEntry } from '../../balancing/operators/audit.ts'
 import type { KeySelector } from '../../balancing/routes.ts'
-import { entries, orElse, orNull } from '../or-else.ts'
+import { entries, orElse, orNull, tuple } from '../or-else.ts'
 
 /** Schemas of what is stored of clients and groups; see record-schemas.ts for how they are read. */
 
@@ -30,15 +30,12 @@ const group = z.pipe(z.string(), z.transform(groupId))
 const nanos = z.int().check(z.nonnegative())
 const moment = z.number()
 
-const owner: z.ZodMiniType<QuotaOwner> = z.templateLiteral([
-  z.enum(['client', 'group']),
-  ':',
-  z.string(),
-])
-const budgetOwner: z.ZodMiniType<BudgetOwner> = z.union([
-  owner,
-  z.templateLiteral(['key:', z.string()]),
-])
+/** A text of a form. zod's template literals and discriminated unions would bring a kilobyte with them. */
+const textLike = <T extends string>(form: RegExp) =>
+  z.custom<T>((value) => typeof value === 'string' && form.test(value))
+
+const owner = textLike<QuotaOwner>(/^(?:client|group):/)
+const budgetOwner = textLike<BudgetOwner>(/^(?:client|group|key):/)
 
 export const holdSchema = z.object({ owner: budgetOwner, period: z.enum(SPEND_PERIODS), nanos })
 
@@ -92,7 +89,7 @@ export const quotaRecordSchema: z.ZodMiniType<QuotaRecord> = z.object({
   requestsToday: z.number(),
 })
 
-const selector: z.ZodMiniType<KeySelector> = z.discriminatedUnion('kind', [
+const selector: z.ZodMiniType<KeySelector> = z.union([
   z.object({ kind: z.literal('id'), id: z.pipe(z.string(), z.transform(keyId)) }),
   z.object({ kind: z.literal('tag'), tag: z.string() }),
   z.object({ kind: z.literal('account'), account: z.pipe(z.string(), z.transform(accountId)) }),
@@ -148,10 +145,6 @@ export const auditEntrySchema: z.ZodMiniType<AuditEntry> = z.object({
   target: z.string(),
 })
 
-const epochName: z.ZodMiniType<EpochName> = z.union([
-  z.enum(['all', 'pool']),
-  z.templateLiteral([z.enum(['client', 'group', 'model']), ':', z.string()]),
-  z.templateLiteral(['route:', z.int()]),
-])
+const epochName = textLike<EpochName>(/^(?:(?:all|pool)$|(?:client|group|model):|route:-?\d+$)/)
 
-export const purgesRecordSchema = entries<[EpochName, number]>(z.tuple([epochName, moment]))
+export const purgesRecordSchema = entries<[EpochName, number]>(tuple(epochName, moment))
