@@ -1,9 +1,5 @@
 import { describe, expect, it } from 'vitest'
-<<<<<<<< HEAD:test/bench/soak/soak-verdict.test.ts
-import { type Booked, BUG, type SoakResult, slopeMibPerMinute, soakFaults } from './soak-verdict.ts'
-========
 import { type Booked, BUG, type SoakResult, slopeMibPerMinute, soakFaults } from './judgement.ts'
->>>>>>>> b0379d735d6b0062007f0aced98d36bba405ad97:test/bench/soak/judgement.test.ts
 
 const memory = (...mib: number[]) => mib.map((value, minute) => ({ minute, mib: value }))
 
