@@ -123,6 +123,12 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     const id = answer.headers.get('x-request-id') ?? ''
     expect(answer.headers.get('x-switchyard-attempts')).toBe('2')
     await answer.arrayBuffer()
+    const asked = await fetch(`${gateway().origin}/admin/api/requests?id=${id}`, {
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+    })
+    expect(await asked.json()).toMatchObject({
+      requests: [{ id, attempts: [{ key: SECOND }, { key: NAMES[2] }] }],
+    })
     const { page } = remembered(await signedIn())
     // By itself it is the latest of the last ones.
     await page.locator('#last-requests').getByText(id).waitFor()
@@ -178,6 +184,24 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     await list.getByText('my-app').waitFor()
     expect(await list.textContent()).toContain('of $2.50 a month')
     expect(await page.content()).not.toContain(token)
+    // Its limits are changed there, too.
+    await tabTo(page, 'change client my-app')
+    await page.keyboard.press('Enter')
+    await tabTo(page, 'Requests a minute')
+    await page.keyboard.type('7')
+    await page.keyboard.press('Enter')
+    await page.getByText('my-app is changed.').waitFor()
+    expect(await list.textContent()).toContain('1 of 7 rpm')
+  })
+
+  it('has the documents of its API, from nowhere else', async () => {
+    const { page } = remembered(await signedIn())
+    await page.getByRole('link', { name: 'The admin API' }).press('Enter')
+    await page.getByText('keys/{id}/pause').first().waitFor()
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme })
+      expect(await seriousFaultsOf(page), colorScheme).toEqual([])
+    }
   })
 
   it('can be read by everybody, in light and dark, on a desk and on a phone', async () => {

@@ -44,8 +44,10 @@ export function alertsAreTold(accuse: Accuse, world: () => SimulatedWorld): Watc
       const onTheWay = [...outbox.queues.values()].flat().map(({ message }) => message)
       const unheard = onTheWay.filter(({ id }) => !ids.has(id))
       for (const message of unheard) hear(message, known, 'in the queue')
-      const wrong = known.symmetricDifference(new Set(active.keys()))
-      if (wrong.size > 0) accuse(17, `what operators hear is not what is: ${[...wrong]}`)
+      const wrong = [...known, ...active.keys()].filter(
+        (name) => known.has(name) !== active.has(name),
+      )
+      if (wrong.length > 0) accuse(17, `what operators hear is not what is: ${wrong}`)
     },
   }
 }
