@@ -15,16 +15,16 @@ const SPEED = 200
 const AUTHORIZED = { authorization: `Bearer ${ADMIN}` }
 
 /** A gateway in a time of its own, and what it asks its pool's object. */
-function fastGateway() {
+function fastGateway(speed = SPEED) {
   const beganMs = Date.now()
   const clock = { aheadMs: 0 }
   const asked = { overview: 0, history: 0, rendered: 0, isDown: false }
   const ports: Ports = {
     fetch: () => Promise.reject(new Error('Nobody is asked')),
-    nowMs: () => beganMs + clock.aheadMs + (Date.now() - beganMs) * SPEED,
+    nowMs: () => beganMs + clock.aheadMs + (Date.now() - beganMs) * speed,
     random: () => 0,
     timer(ms, callback) {
-      const id = setTimeout(callback, ms / SPEED)
+      const id = setTimeout(callback, ms / speed)
       return () => clearTimeout(id)
     },
     uniqueId: () => crypto.randomUUID(),
@@ -109,7 +109,7 @@ it('the pool is told once a second, for all viewers by one question, until five 
 })
 
 it('twenty tabs cost what one does: one question a second, and its answer is made into a page once', async () => {
-  const { send, asked, clock, nowMs } = fastGateway()
+  const { send, asked, clock, nowMs } = fastGateway(20)
   const cookie = await cookieOf(send, ADMIN)
   // Their session has half a minute left, so that the test has too.
   clock.aheadMs = SESSION_MS - 30_000
