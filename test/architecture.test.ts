@@ -118,7 +118,13 @@ describe('rooms', () => {
     ],
     batches: ['batches/files', 'batches/progress'],
     'batches/files': ['openrouter/*', 'cloudflare:workers'],
-    'batches/progress': ['batches/files', 'http', 'key-pool', 'cloudflare:workers'],
+    'batches/progress': [
+      'balancing/batches',
+      'batches/files',
+      'http',
+      'key-pool',
+      'cloudflare:workers',
+    ],
     'batches/runs': [
       ...['batches', 'batches/files', 'batches/progress', 'balancing/*', 'openrouter/*'],
       ...['gateway/*', 'http'],

@@ -73,8 +73,8 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 export const OBJECT_METHODS = [
   ...['alerts', 'audit', 'clientDirectory', 'control', 'duties'],
   ...['epochs', 'exchange', 'explain', 'health', 'history'],
-  ...['keyForGeneration', 'manageClients', 'noteInAudit', 'overview', 'purge', 'quotas'],
-  ...['readings', 'requests', 'snapshot', 'spending', 'usage'],
+  ...['keyForGeneration', 'manageClients', 'noteBatch', 'noteInAudit', 'overview', 'purge'],
+  ...['quotas', 'readings', 'requests', 'snapshot', 'spending', 'usage'],
   ...['visit', 'whenDecided'],
 ] as const
 
@@ -116,7 +116,10 @@ export const STORED_FIELDS = {
     ...['reason', 'resetAtMs', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
-  spend: ['endsAtMs', 'nanos', 'period'],
+  spend: [
+    ...['committedNanos', 'endsAtMs', 'increase', 'lostNanos', 'nanos', 'period', 'sinceMs'],
+    ...['spentNanos', 'toldPercent', 'usedAtMs'],
+  ],
   alert: [
     ...['account', 'event', 'expires_at', 'facts', 'goneSinceMs', 'key', 'sinceMs', 'subject'],
     ...['total', 'until', 'usable'],
@@ -124,7 +127,16 @@ export const STORED_FIELDS = {
   checkpoint: [
     ...['all', 'amount', 'answer', 'answerMs', 'answered', 'answers'],
     ...['asOfMs', 'atMs', 'attempt', 'attempts', 'byClient', 'byGroup'],
-    ...['byKey', 'cachedTokens', 'charge', 'chargedAtMs', 'clientId', 'client_gone'],
+    ...[
+      'byKey',
+      'bypasses',
+      'cache',
+      'cachedTokens',
+      'charge',
+      'chargedAtMs',
+      'clientId',
+      'client_gone',
+    ],
     ...['completionTokens', 'costUsd', 'counts', 'credit', 'current', 'day'],
     ...[
       'epoch',
@@ -135,12 +147,12 @@ export const STORED_FIELDS = {
       'expiresAtMs',
     ],
     ...['failed', 'failures', 'faults', 'fingerprint', 'firstOutput', 'firstOutputMs'],
-    ...['firstOutputs', 'generations', 'grantedAtMs', 'id', 'ignored', 'isBatch'],
-    ...['isolate', 'keyId', 'keys', 'kind', 'lastTurn', 'layer'],
+    ...['firstOutputs', 'generations', 'grantedAtMs', 'hits', 'id', 'ignored', 'isBatch'],
+    ...['isolate', 'joins', 'keptBytes', 'keyHold', 'keyId', 'keys', 'kind', 'lastTurn', 'layer'],
     ...['leases', 'limitUsd', 'lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'meters'],
-    ...['minute', 'model', 'models', 'monthUsd', 'panic', 'promptTokens'],
+    ...['minute', 'misses', 'model', 'models', 'monthUsd', 'panic', 'promptTokens'],
     ...['reasoningTokens', 'reconciliations', 'refused', 'remainingUsd', 'requests', 'resetsAtMs'],
-    ...['retries', 'retryTokens', 'routes', 'rpm', 'savedAtMs', 'slot'],
+    ...['retries', 'retryTokens', 'routes', 'rpm', 'savedAtMs', 'savedUsd', 'slot'],
     ...['smoothedWeights', 'spendRate', 'spentDay', 'stale', 'successes', 'sumMs'],
     ...['times', 'today', 'tokens', 'total', 'tpm', 'turns'],
     ...['unclaimedMs', 'usdPerHour', 'weekUsd'],

@@ -76,16 +76,7 @@ export function readConfig(env: Environment): ConfigResult {
   if (denied && isEmpty && writers.isUnset && access === null) {
     faults.push(NOBODY)
   }
-  if (env.KEY_POOL === undefined) {
-    faults.push(
-      'KEY_POOL: this environment has no such Durable Object binding; add it to wrangler.toml',
-    )
-  }
-  if (env.CREDIT === undefined) {
-    faults.push(
-      'CREDIT: this environment has no such KV namespace binding; add it to wrangler.toml',
-    )
-  }
+  faults.push(...bindingFaults(env, policy))
   // An empty list is set too: it admits no caller, also if anonymous callers are allowed.
   const open = anonymous.value && isUnset(env.CLIENT_KEYS)
   if (faults.length > 0) return { ok: false, faults }
@@ -101,6 +92,21 @@ export function readConfig(env: Environment): ConfigResult {
     alertAddresses: alerts.addresses,
   }
   return { ok: true, config }
+}
+
+/** What is missing of the bindings. Answers are shared and kept in objects of their own. */
+function bindingFaults(env: Environment, { routes }: Policy): readonly string[] {
+  const isSharing = routes.some(({ cache }) => cache !== null)
+  const needed = [
+    ['KEY_POOL', 'Durable Object', true],
+    ['FLIGHT', 'Durable Object', isSharing],
+    ['CREDIT', 'KV namespace', true],
+  ] as const
+  return needed.flatMap(([name, kind, isNeeded]) => {
+    if (!isNeeded || env[name] !== undefined) return []
+    const why = name === 'FLIGHT' ? ', and a route has a cache' : ''
+    return [`${name}: this environment has no such ${kind} binding${why}; add it to wrangler.toml`]
+  })
 }
 
 /** Whether an operator may make clients at run time. Without one, there are none. */

@@ -24,10 +24,11 @@ export interface EventNumbering {
   end(): Uint8Array[]
 }
 
-export function createEventNumbering(answerId: string): EventNumbering {
+/** @param passed how many events the stream has had before */
+export function createEventNumbering(answerId: string, passed = 0): EventNumbering {
   const scanner = createSseScanner()
   const encoder = new TextEncoder()
-  let events = 0
+  let events = passed
   const numbered = ({ kind, bytes }: SseBlock): Uint8Array[] => {
     if (kind !== 'event') return [bytes]
     events += 1
@@ -41,6 +42,13 @@ export function createEventNumbering(answerId: string): EventNumbering {
       return numbered({ kind: parseSseEvent(bytes) === null ? 'comment' : 'event', bytes })
     },
   }
+}
+
+/** How many events the bytes of a stream hold that ends between two. */
+export function countEvents(bytes: Uint8Array): number {
+  return createSseScanner()
+    .push(bytes)
+    .filter(({ kind }) => kind === 'event').length
 }
 
 /** Where the events after some others begin in the bytes of a numbered stream. */

@@ -20,6 +20,8 @@ export interface FlownRequest {
   readonly headers: Readonly<Record<string, string>>
   readonly caller: Caller
   readonly model: string
+  /** The place of its route in the configuration. An older Worker does not send it. */
+  readonly route?: number
   readonly startedAtMs: number
   readonly authMs: number
   /** Null if it is long, and perhaps not needed: see `needs_body`. */

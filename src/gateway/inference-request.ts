@@ -1,3 +1,4 @@
+import type { CacheOutcome } from '../balancing/accounting/request-row.ts'
 import type { Caller } from '../balancing/clients/caller.ts'
 import type { ModelId } from '../balancing/ids.ts'
 import type { RequestAffinity, RequestClass } from '../balancing/lease-request.ts'
@@ -56,6 +57,8 @@ export interface InferenceRequest {
   readonly caller: Caller
   /** Absent for an interactive request. A line of a batch takes only what those leave. */
   readonly class?: RequestClass
+  /** Only set where its route shares answers, or its answer is durable. */
+  readonly cache?: CacheOutcome
   /** What it can cost, as far as that is known by now. Only set for a client with a budget. */
   readonly cost?: () => CostEstimate
   /** Only set for a client with a budget. */

@@ -1,4 +1,4 @@
-import type { AttemptRow, RequestRow } from '../balancing/accounting/request-row.ts'
+import type { AttemptRow, CacheOutcome, RequestRow } from '../balancing/accounting/request-row.ts'
 import type { Caller } from '../balancing/clients/caller.ts'
 import type { GatewayError } from './answers/gateway-error.ts'
 import type { AttemptNote, AttemptTimes } from './attempts/attempt-history.ts'
@@ -22,7 +22,7 @@ const NO_TIMINGS = { auth: 0, acquire: 0, wait: 0 }
 
 /** The row of a request that had a journey. It says what the request's line in the log says. */
 export function rowOfJourney(
-  { requestId, shape, routeIndex, asked, caller, startedAtMs }: InferenceRequest,
+  { requestId, shape, routeIndex, asked, caller, startedAtMs, cache }: InferenceRequest,
   report: JourneyReport,
   endedAtMs: number,
 ): RequestRow {
@@ -38,6 +38,7 @@ export function rowOfJourney(
     asked: shownName(asked),
     sent: last?.model ?? null,
     outcome,
+    cache: cache ?? null,
     status,
     ...reasonOf(error),
     streamed,
@@ -49,6 +50,31 @@ export function rowOfJourney(
     usage,
     startedAtMs,
     endedAtMs,
+  }
+}
+
+/** A request that got the answer of another. */
+export interface GivenRequest {
+  readonly requestId: string
+  readonly caller: Caller
+  readonly path: string
+  readonly route: number | null
+  readonly asked: string
+  readonly startedAtMs: number
+}
+
+/** The row of a request that made no upstream call. */
+export function rowOfGiven(
+  { requestId, caller, path, route, asked, startedAtMs }: GivenRequest,
+  cache: CacheOutcome,
+  { outcome, status, error, streamed, timings }: JourneyReport,
+  endedAtMs: number,
+): RequestRow {
+  return {
+    ...{ ...whoOf(caller), id: requestId, path: shownName(path), route, asked: shownName(asked) },
+    ...{ sent: null, outcome, cache, status, ...reasonOf(error), streamed, degraded: false },
+    ...{ attempts: [], attemptsLeftOut: 0, usage: null, startedAtMs, endedAtMs },
+    timingsMs: { auth: timings.auth, acquire: 0, wait: 0 },
   }
 }
 
@@ -74,6 +100,7 @@ export function rowOfRefusal(
     asked: typeof model === 'string' ? shownName(model) : null,
     sent: null,
     outcome: 'refused',
+    cache: null,
     status: error.status,
     ...reasonOf(error),
     streamed: false,

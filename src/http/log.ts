@@ -1,3 +1,4 @@
+import type { CacheOutcome } from '../balancing/accounting/request-row.ts'
 import type { ClientId } from '../balancing/ids.ts'
 import type { GatewayError } from '../gateway/answers/gateway-error.ts'
 import type { JourneyReport } from '../gateway/inference-request.ts'
@@ -12,9 +13,6 @@ interface RequestLine {
   /** Only where the route has a cache, or the answer is durable. */
   readonly cache?: CacheOutcome
 }
-
-/** What the cache was to a request; `bypass` is one that made its own upstream call. */
-export type CacheOutcome = 'hit' | 'miss' | 'joined' | 'bypass'
 
 /**
  * Logs one JSON line per request. The line names keys and clients by their ids. It holds nothing of

@@ -1,8 +1,9 @@
+import { bookCache } from '../balancing/accounting/cache-counters.ts'
 import { purge, purgedBy } from '../balancing/clients/purge-epochs.ts'
 import { visit } from '../balancing/clients/visits.ts'
 import { noteInAudit } from '../balancing/operators/audit.ts'
 import type { PoolState } from '../balancing/pool-state.ts'
-import { isVisit, listOf } from './exchange-checks.ts'
+import { isCacheNote, isVisit, listOf } from './exchange-checks.ts'
 import type { HostPorts } from './host-ports.ts'
 import type { EpochsReply, PurgeRequest, VisitsReply, VisitsRequest } from './protocol.ts'
 
@@ -30,6 +31,11 @@ export class AnswerVisits {
     )
     this.#noteChange()
     return { version: 1, refusals }
+  }
+
+  /** Books what isolates have counted of such answers. What is malformed costs itself. */
+  book(notes: readonly unknown[], nowMs: number): void {
+    for (const note of notes) if (isCacheNote(note)) bookCache(this.#pool.cache, note, nowMs)
   }
 
   /** Throws kept answers away. It is on disk before it is answered. */

@@ -1,3 +1,4 @@
+import { type CacheNote, NO_CACHE_COUNTERS } from '../balancing/accounting/cache-counters.ts'
 import type { GenerationReport } from '../balancing/accounting/reconciliation.ts'
 import type { Visit } from '../balancing/clients/visits.ts'
 import type { KeyReport } from '../balancing/health/key-report.ts'
@@ -137,6 +138,14 @@ export function isLeaseOrder(value: unknown): value is LeaseOrder {
 export function isVisit(value: unknown): value is Visit {
   return isObject(value) && isId(value.clientId)
 }
+
+export function isCacheNote(value: unknown): value is CacheNote {
+  if (!isObject(value) || !isId(value.mark) || !isObject(value.counters)) return false
+  const { counters } = value
+  return CACHE_COUNTERS.every((name) => isAmount(counters[name]))
+}
+
+const CACHE_COUNTERS = Object.keys(NO_CACHE_COUNTERS)
 
 export function isLeaseBegin(value: unknown): value is LeaseBegin {
   if (!isObject(value)) return false

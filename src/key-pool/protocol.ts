@@ -1,3 +1,4 @@
+import type { CacheNote } from '../balancing/accounting/cache-counters.ts'
 import type { GenerationDuty, GenerationReport } from '../balancing/accounting/reconciliation.ts'
 import type { RequestNote } from '../balancing/accounting/request-row.ts'
 import type { AlertDuty, DeliveryReport } from '../balancing/alerts/alert-outbox.ts'
@@ -36,6 +37,8 @@ export interface ExchangeRequest {
   readonly delivered?: readonly DeliveryReport[]
   /** Requests that have ended, for the operators. An older object passes over them. */
   readonly requests?: readonly RequestNote[]
+  /** What was counted of shared and kept answers. An older object passes over it. */
+  readonly cache?: readonly CacheNote[]
   /** True from a Worker that carries out no lookup duties, so that the reply hands out none. */
   readonly takesNoDuties?: true
 }

@@ -3,6 +3,7 @@ import { type Config, type Environment, readConfig } from '../../src/config/conf
 /** The smallest valid configuration. */
 export const MINIMUM = {
   KEY_POOL: {},
+  FLIGHT: {},
   CREDIT: {},
   OPENROUTER_KEYS: 'sk-or-v1-only',
   CLIENT_KEYS: 'app:a-token-of-an-app',

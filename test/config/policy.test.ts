@@ -236,6 +236,17 @@ it.each([
   expect(await faultsOf({ [name]: undefined })).toEqual([fault])
 })
 
+it('answers can be shared only where their objects are bound; else no such binding is missed', async () => {
+  const cached = { routes: [{ models: ['a/*'] }, { models: ['b/*'], cache: { ttl_s: 60 } }] }
+  const fault =
+    'FLIGHT: this environment has no such Durable Object binding, and a route has a cache; add it to wrangler.toml'
+  expect(await faultsOf({ FLIGHT: undefined, POLICY: cached })).toEqual([fault])
+  const forAll = { cache: { share: true } }
+  expect(await faultsOf({ FLIGHT: undefined, POLICY: forAll })).toEqual([fault])
+  const off = { routes: [{ models: ['a/*'], cache: { share: false } }] }
+  for (const POLICY of [{}, off]) expect(await faultsOf({ FLIGHT: undefined, POLICY })).toEqual([])
+})
+
 it('every fault is listed at once, each under its own field', async () => {
   const faults = await faultsOf({
     POLICY: { strategy: 'best', max_attempts: 0, typo: 1, breaker: { failures: 0, oops: 2 } },

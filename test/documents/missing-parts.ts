@@ -49,6 +49,21 @@ export const MISSING_PARTS = [
     test: ['test/admin/metrics/metrics-route.test.ts', "it('that the object does not answer"],
   },
   {
+    part: 'The binding of flights is missing, and a route has a `cache`.',
+    happens: '500 `gateway_misconfigured` to every request; the log says which.',
+    test: ['test/config/policy.test.ts', "it('answers can be shared only where"],
+  },
+  {
+    part: 'The same, without such a route.',
+    happens: 'Nothing. A durable answer is refused: 503 `pool_unavailable`.',
+    test: ['test/flight/one-answer-for-all.test.ts', "it('a gateway without flights"],
+  },
+  {
+    part: 'The object of a flight throws, is overloaded, or does not answer for three seconds.',
+    happens: 'The request makes its own upstream call. A durable answer is refused, as above.',
+    test: ['test/flight/one-answer-for-all.test.ts', "describe('an object that fails"],
+  },
+  {
     part: 'KV fails or hangs.',
     happens: 'Nobody notices: the object knows what is in it.',
     test: [

@@ -34,7 +34,7 @@ import {
   requestsAnswer,
   usageAnswer,
   usageRow,
-} from '../../src/admin/history/history-schemas.ts'
+} from '../../src/admin/history/history-answer-schemas.ts'
 import { explainAnswer } from '../../src/admin/pool/explain-answer-schema.ts'
 import {
   accountAnswer,

@@ -16,6 +16,8 @@ export interface UpstreamCall {
   answer(response?: Response): void
   write(text: string): void
   end(text?: string): void
+  /** The connection breaks. */
+  breakOff(): void
 }
 
 export const TOKENS = {
@@ -45,7 +47,8 @@ export interface Asked {
 }
 
 /** The whole app with flights of its own, on a clock that the test puts on. */
-export function createFlightWorld(route: object, policy: object = {}) {
+/** @param changes other bindings */
+export function createFlightWorld(route: object, policy: object = {}, changes: object = {}) {
   const calls: UpstreamCall[] = []
   const clock = createClock()
   const ports: Ports = {
@@ -73,7 +76,12 @@ export function createFlightWorld(route: object, policy: object = {}) {
     POLICY: { routes: [{ models: ['vendor/*'], cache: route }], ...policy },
   })
   const flights = createFlights(ports)
-  const environment = { ...env, ...bindings, FLIGHT: flights.namespace } as unknown as Env
+  const environment = {
+    ...env,
+    ...bindings,
+    FLIGHT: flights.namespace,
+    ...changes,
+  } as unknown as Env
   flights.open(environment)
   const app = createApp(ports)
   const send = async (path: string, init: RequestInit): Promise<Response> =>
@@ -113,6 +121,11 @@ export function createFlightWorld(route: object, policy: object = {}) {
         headers: { authorization: `Bearer ${ADMIN}` },
         body: JSON.stringify(body),
       }),
+    /** What operators see, as text. */
+    async shown(path: string): Promise<string> {
+      const response = await send(path, { headers: { authorization: `Bearer ${ADMIN}` } })
+      return await response.text()
+    },
     /** The call that comes next, once it has. */
     async call(number: number): Promise<UpstreamCall> {
       for (let turn = 0; turn < 500; turn += 1) {
@@ -160,10 +173,11 @@ function upstreamCall(init: RequestInit) {
   })
   const writer = writable.getWriter()
   const signal = init.signal ?? null
-  signal?.addEventListener('abort', () => {
-    reject(new Error('aborted'))
-    writer.abort().catch(() => undefined)
-  })
+  const breakOff = () => {
+    reject(new Error('broken'))
+    writer.abort(new Error('broken')).catch(() => undefined)
+  }
+  signal?.addEventListener('abort', breakOff)
   const encoder = new TextEncoder()
   const write = (text: string) => void writer.write(encoder.encode(text)).catch(() => undefined)
   const headers = { 'content-type': 'text/event-stream', 'x-generation-id': 'gen-1' }
@@ -171,7 +185,7 @@ function upstreamCall(init: RequestInit) {
     body: init.body instanceof Uint8Array ? init.body.slice() : new Uint8Array(0),
     signal,
     answer: (given) => resolve(given ?? new Response(readable, { headers })),
-    write,
+    ...{ write, breakOff },
     end(text = '') {
       if (text !== '') write(text)
       void writer.close().catch(() => undefined)
@@ -182,13 +196,13 @@ function upstreamCall(init: RequestInit) {
 
 /** Flights in memory, over rows that outlive them. */
 function createFlights(ports: Ports) {
-  const hosts = new Map<string, FlightHost>()
+  const hosts = new Map<string, LivingHost>()
   const rows = new Map<string, AnswerRows>()
   const asked: string[] = []
   let environment: Env | null = null
   let failure: Error | null = null
 
-  const hostFor = (name: string): FlightHost => {
+  const hostFor = (name: string): LivingHost => {
     const known = hosts.get(name)
     if (known !== undefined) return known
     const stored = rows.get(name) ?? createRowsInMemory()
@@ -196,13 +210,15 @@ function createFlights(ports: Ports) {
     if (environment === null) throw new Error('No environment')
     const result = gatewayOf(environment, ports)
     if (!result.ok) throw new Error('Misconfigured')
+    const life = { isOver: false, breakOff: new Set<() => void>(), seats: new Set<string>() }
     const host = new FlightHost({
-      ...{ ports, gateway: result.gateway, rows: stored },
+      ...{ ports, gateway: result.gateway, rows: rowsWhile(stored, () => !life.isOver) },
       background: () => undefined,
       setAlarm: () => undefined,
     })
-    hosts.set(name, host)
-    return host
+    const living = { host, life }
+    hosts.set(name, living)
+    return living
   }
   const call = async <T>(
     name: string,
@@ -211,15 +227,21 @@ function createFlights(ports: Ports) {
   ) => {
     asked.push(method)
     if (failure !== null) throw failure
-    return overWire(await use(hostFor(name)))
+    const { host, life } = hostFor(name)
+    return overWire(await use(host), life.breakOff)
   }
   return {
     asked,
     namespace: {
       getByName: (name: string): FlightMethods => ({
-        join: (request) => call(name, 'join', (host) => host.join(structuredClone(request))),
-        durable: (request) =>
-          call(name, 'durable', (host) => host.durable(structuredClone(request))),
+        join(request) {
+          hostFor(name).life.seats.add(request.request.seat)
+          return call(name, 'join', (host) => host.join(structuredClone(request)))
+        },
+        durable(request) {
+          hostFor(name).life.seats.add(request.request.seat)
+          return call(name, 'durable', (host) => host.durable(structuredClone(request)))
+        },
         fetchAnswer: (id, after) =>
           call(name, 'fetchAnswer', (host) => host.fetchAnswer(id, after)),
         leave: (seat) => call(name, 'leave', (host) => host.leave(seat)),
@@ -235,22 +257,68 @@ function createFlights(ports: Ports) {
     /** The objects lose their memory, as after ten seconds without a call. */
     evict: () => hosts.clear(),
     names: () => [...rows.keys()],
+    /**
+     * The objects die, with all that they were doing. What is in their rows stays.
+     * @param calls those that they have open
+     */
+    kill(calls: readonly UpstreamCall[]) {
+      for (const { host, life } of hosts.values()) {
+        life.isOver = true
+        for (const breakOff of life.breakOff) breakOff()
+        for (const seat of life.seats) host.leave(seat)
+      }
+      hosts.clear()
+      for (const call of calls) call.breakOff()
+    },
+  }
+}
+
+interface LivingHost {
+  readonly host: FlightHost
+  readonly life: {
+    isOver: boolean
+    /** Breaks the streams off that have gone out. */
+    readonly breakOff: Set<() => void>
+    readonly seats: Set<string>
+  }
+}
+
+/** What a dead object still does must not be seen. */
+function rowsWhile(rows: AnswerRows, isAlive: () => boolean): AnswerRows {
+  return {
+    read: rows.read,
+    write: (id, answer) => void (isAlive() && rows.write(id, answer)),
+    begin: (id, answer) => (isAlive() ? rows.begin(id, answer) : 1),
+    append: (id, part, bytes) => (isAlive() ? rows.append(id, part, bytes) : part),
+    drop: (id) => void (isAlive() && rows.drop(id)),
+    dropExpired: (nowMs) => (isAlive() ? rows.dropExpired(nowMs) : null),
   }
 }
 
 /** A stream that comes from another object is the platform's own, and can be read by the byte. */
-function overWire<T>(reply: T): T {
+function overWire<T>(reply: T, deaths: Set<() => void>): T {
   if (typeof reply !== 'object' || reply === null || !('body' in reply)) return reply
   if (!(reply.body instanceof ReadableStream)) return reply
-  return { ...reply, body: byteStream(reply.body) }
+  return { ...reply, body: byteStream(reply.body, deaths) }
 }
 
-function byteStream(stream: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+function byteStream(
+  stream: ReadableStream<Uint8Array>,
+  deaths: Set<() => void>,
+): ReadableStream<Uint8Array> {
   const reader = stream.getReader()
+  let isDead = false
   return new ReadableStream({
     type: 'bytes',
+    start(controller) {
+      deaths.add(() => {
+        isDead = true
+        controller.error(new Error('The object has died.'))
+      })
+    },
     async pull(controller) {
       const { done, value } = await reader.read()
+      if (isDead) return
       // To enqueue takes the memory away, and here that is the buffer of all.
       if (value !== undefined) controller.enqueue(value.slice())
       if (!done) return
@@ -266,6 +334,16 @@ function createRowsInMemory(): AnswerRows {
   return {
     read: (id) => answers.get(id) ?? null,
     write: (id, answer) => void answers.set(id, answer),
+    begin(id, answer) {
+      answers.set(id, { ...answer, costUsd: null, bytes: new Uint8Array(0) })
+      return 1
+    },
+    append(id, part, bytes) {
+      const known = answers.get(id)
+      if (known === undefined) return part
+      answers.set(id, { ...known, bytes: Uint8Array.of(...known.bytes, ...bytes) })
+      return part + 1
+    },
     drop: (id) => void answers.delete(id),
     dropExpired(nowMs) {
       for (const [id, { expiresAtMs }] of answers) if (expiresAtMs <= nowMs) answers.delete(id)

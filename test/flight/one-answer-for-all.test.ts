@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest'
+import { createFlightClient } from '../../src/flight/flight-client.ts'
 import { MEMORY } from '../../src/http/composition-root.ts'
 import { chunk, createFlightWorld, END, WHOLE } from './flight-driver.ts'
 
@@ -247,6 +248,70 @@ describe('those who ask meanwhile', () => {
   })
 })
 
+describe('what operators see', () => {
+  /** One that makes an answer, one that joins it, one that bypasses it, and one that gets it later. */
+  async function fourRequests(): Promise<World> {
+    const world = createFlightWorld(GROUP)
+    const named = (id: string, more: object = {}) => ({
+      headers: { 'x-request-id': id, ...more },
+      body: { stream: false },
+    })
+    const asked = [world.ask(named('made')), world.ask({ ...named('met'), client: 'mate' })]
+    ;(await world.call(0)).answer(Response.json(WHOLE))
+    await Promise.all(asked.map(async (one) => await (await one).text()))
+    await world.pass(1)
+    await (await world.ask(named('later'))).text()
+    const own = world.ask(named('own', { 'x-switchyard-cache': 'off' }))
+    ;(await world.call(1)).answer(Response.json(WHOLE))
+    await (await own).text()
+    await world.pass(1_000)
+    return world
+  }
+
+  it('is each of them by its id, and what the cache was to it', async () => {
+    const world = await fourRequests()
+    const rows = await Promise.all(
+      ['made', 'met', 'later', 'own'].map(async (id) => {
+        const found = JSON.parse(await world.shown(`/admin/api/requests?id=${id}`))
+        const [row] = found.requests
+        return [row.client, row.cache, row.attempts.length, row.usage?.cost_usd ?? null, row.status]
+      }),
+    )
+    expect(rows).toEqual([
+      ['app', 'miss', 1, 0.001, 200],
+      ['mate', 'joined', 0, null, 200],
+      ['app', 'hit', 0, null, 200],
+      ['app', 'bypass', 1, 0.001, 200],
+    ])
+  })
+
+  it('is how many there were, and what they have saved', async () => {
+    const world = await fourRequests()
+    const bytes = JSON.stringify(WHOLE).length
+    const counted = {
+      hits: 1,
+      joins: 1,
+      misses: 1,
+      bypasses: 1,
+      kept_bytes: bytes,
+      saved_usd: 0.002,
+    }
+    const { cache, total } = JSON.parse(await world.shown('/admin/api/pool'))
+    expect(cache).toEqual({ total: counted, today: counted })
+    expect(total.cost_usd).toBe(0.002)
+    const metrics = await world.shown('/metrics')
+    for (const line of [
+      ...['hit', 'joined', 'miss', 'bypass'].map(
+        (outcome) => `switchyard_cache_requests_total{outcome="${outcome}"} 1`,
+      ),
+      ...[`switchyard_cache_kept_bytes_total ${bytes}`, 'switchyard_cache_saved_usd_total 0.002'],
+    ]) {
+      expect(metrics).toContain(`\n${line}\n`)
+    }
+    expect(await world.shown('/admin')).toMatch(/Shared answers today:.*1 hit.*1 join.*\$0\.0020/s)
+  })
+})
+
 describe('an object that fails', () => {
   it.each([
     ['is asked twice', new Error('gone'), 2],
@@ -262,6 +327,33 @@ describe('an object that fails', () => {
     expect([roleOf(response), text]).toEqual(['bypass', chunk('a') + END])
     expect(world.flights.asked.filter((method) => method === 'join')).toHaveLength(times)
   })
+
+  it('is given up after three seconds of silence', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const join = vi.fn(() => new Promise<never>(() => undefined))
+      const client = createFlightClient({
+        getByName: () => ({ join, durable: join, fetchAnswer: join, leave: join }),
+      })
+      const asked = client.fetchAnswer('owner', 'id', null)
+      await vi.advanceTimersByTimeAsync(2_999)
+      expect(await Promise.race([asked, Promise.resolve('waiting')])).toBe('waiting')
+      await vi.advanceTimersByTimeAsync(1)
+      expect(await asked).toBeNull()
+      expect(join).toHaveBeenCalledTimes(1)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+})
+
+it('a gateway without flights serves, and says that it can keep no answer', async () => {
+  const world = createFlightWorld({ share: false }, {}, { FLIGHT: undefined })
+  const { response, text } = await answered(world, 0)
+  expect([roleOf(response), text]).toEqual([null, chunk('a') + END])
+  const durable = await world.ask({ headers: { 'x-switchyard-durable': '60' } })
+  expect([durable.status, await reasonOf(durable)]).toEqual([503, 'pool_unavailable'])
+  expect((await world.fetchAnswer('a')).status).toBe(503)
 })
 
 it('a route without a cache asks no object, whatever its requests say but that they want nothing else', async () => {

@@ -176,3 +176,23 @@ it('a lease that was put aside for who waited, and nobody came for, is free agai
     expect(keyIn(object, 'alpha').inFlight).toBe(0)
   })
 })
+
+it('what shared and kept answers came to, whoever tells it twice', async () => {
+  const pool = newPool()
+  const keys = [keyOf('alpha')]
+  const counters = { hits: 3, joins: 2, misses: 1, bypasses: 0, keptBytes: 10, savedUsd: 0.5 }
+  const cache = [{ mark: 'isolate:1', counters }]
+  await deployed(pool, { keys }, (object) => {
+    object.exchange({ ...NOTHING, cache })
+    // What is malformed costs itself.
+    const wrong = [
+      { mark: 'isolate:2', counters: { ...counters, hits: 'many' } },
+      null,
+      { mark: 3 },
+    ]
+    object.exchange({ ...NOTHING, cache: [...cache, ...(wrong as unknown as typeof cache)] })
+    vi.advanceTimersByTime(CHECKPOINT_MS)
+  })
+  const read = await deployed(pool, { keys }, (object) => object.overview().cache)
+  expect(read).toEqual({ total: counters, today: counters })
+})

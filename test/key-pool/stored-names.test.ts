@@ -85,6 +85,8 @@ async function rewritten(): Promise<readonly Row[]> {
       const ended = { outcome: 'failure', fault: 'upstream', benches, suspect: false } as const
       object.exchange({ ...NOTHING, settlements: [{ leaseId, keyId: served, ...ended }] })
     }
+    const counters = { hits: 1, joins: 1, misses: 1, bypasses: 1, keptBytes: 1, savedUsd: 1 }
+    object.exchange({ ...NOTHING, cache: [{ mark: 'isolate:1', counters }] })
     vi.advanceTimersByTime(5_000)
   })
   return await runInDurableObject(pool, (_, { storage }) =>

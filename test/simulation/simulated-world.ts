@@ -7,7 +7,7 @@ import { clientId, type KeyId } from '../../src/balancing/ids.ts'
 import type { SteeringOrder } from '../../src/balancing/operators/steering.ts'
 import type { PoolConfig } from '../../src/balancing/pool-state.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
-import type { JourneyReport } from '../../src/gateway/inference-request.ts'
+import type { InferenceRequest, JourneyReport } from '../../src/gateway/inference-request.ts'
 import { startJourney } from '../../src/gateway/journey.ts'
 import type { Leased } from '../../src/gateway/leases/lease-broker.ts'
 import { seededRandom } from '../balancing/seeded-random.ts'
@@ -370,7 +370,7 @@ class World implements SimulatedWorld {
     const journey = startJourney(context, {
       ...asked,
       caller,
-      ...(caller.budget === null ? {} : { costNanos: boundOf(plan) }),
+      ...(caller.budget === null && !hasSpendLimits(isolate.deployed) ? {} : costOf(plan)),
     })
     const request: SimulatedRequest = {
       ...{ id, plan, isolate, sentAtMs: this.time.nowMs() },
@@ -421,7 +421,12 @@ class World implements SimulatedWorld {
   }
 }
 
+function hasSpendLimits({ config }: Deployed): boolean {
+  return config.keys.some(({ maxSpend }) => maxSpend !== null)
+}
+
 /** The most that a request can cost, as prices and its own limits tell; null if they do not. */
-function boundOf({ units = null }: RequestPlan): number | null {
-  return units === null ? null : nanosOf(COST_USD * units)
+function costOf({ units = null }: RequestPlan): Pick<InferenceRequest, 'cost'> {
+  const nanos = units === null ? null : nanosOf(COST_USD * units)
+  return { cost: () => ({ nanos, isPending: false }) }
 }

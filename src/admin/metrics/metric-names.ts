@@ -119,4 +119,13 @@ export const METRICS = {
     'switchyard_client_cost_usd_total',
     'What a client’s answers cost, without estimates.',
   ),
+  cacheRequests: counter(
+    'switchyard_cache_requests_total',
+    'Requests of routes that share answers, by what the cache was to them.',
+  ),
+  cacheKept: counter('switchyard_cache_kept_bytes_total', 'Bytes of answers that were kept.'),
+  cacheSaved: counter(
+    'switchyard_cache_saved_usd_total',
+    'What requests would have cost that got the answer of another.',
+  ),
 } as const satisfies Readonly<Record<string, Metric>>

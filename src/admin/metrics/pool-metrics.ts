@@ -1,11 +1,23 @@
+import type { CacheReading } from '../../balancing/accounting/cache-counters.ts'
 import { addCounters, type Counters, createCounters } from '../../balancing/accounting/ledger.ts'
-import { REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
+import { type CacheOutcome, REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
 import { BUCKETS_MS, type TimeHistogram } from '../../balancing/accounting/time-histogram.ts'
 import { ALERT_EVENTS } from '../../balancing/alerts/alert-policy.ts'
 import type { CountedUnder, PoolReadings } from '../../balancing/readings/pool-readings.ts'
 import type { BudgetSnapshot, KeySnapshot, PoolSnapshot } from '../../balancing/snapshot.ts'
 import type { Exposition } from './exposition.ts'
 import { METRICS, type Metric } from './metric-names.ts'
+
+/** By what the cache was to a request, in the words of the log. */
+function tellCache({ add }: Exposition, { total }: CacheReading): void {
+  const { hits, joins, misses, bypasses, keptBytes, savedUsd } = total
+  const by: Readonly<Record<CacheOutcome, number>> = {
+    ...{ hit: hits, joined: joins, miss: misses, bypass: bypasses },
+  }
+  for (const [outcome, count] of Object.entries(by)) add(METRICS.cacheRequests, count, { outcome })
+  add(METRICS.cacheKept, keptBytes)
+  add(METRICS.cacheSaved, savedUsd)
+}
 
 /** Tells all that the pool's object has read off itself. */
 export function tellPool(exposition: Exposition, readings: PoolReadings): void {
@@ -18,6 +30,7 @@ export function tellPool(exposition: Exposition, readings: PoolReadings): void {
   exposition.add(METRICS.retries, readings.requests.retries)
   for (const key of readings.snapshot.keys) tellKey(exposition, key)
   for (const budget of budgetsOf(readings)) tellBudget(exposition, budget)
+  if (readings.cache !== undefined) tellCache(exposition, readings.cache)
   tellCounted(exposition, 'model', readings.models, {
     attempts: METRICS.modelAttempts,
     tokens: METRICS.modelTokens,

@@ -27,7 +27,24 @@ export const counters = z.object({
   estimated_usd: number,
 })
 
+const cacheCounters = z.object({
+  hits: number,
+  joins: number,
+  misses: number,
+  bypasses: number,
+  kept_bytes: number,
+  saved_usd: number,
+})
+
 const counted = { total: counters, today: counters }
+
+/** Of how many times, and their quantiles in milliseconds; null if there is none. */
+const quantiles = z.object({
+  count: number,
+  p50: numberOrNull,
+  p90: numberOrNull,
+  p99: numberOrNull,
+})
 
 const credit = z.object({
   limit_usd: numberOrNull,
@@ -49,6 +66,8 @@ export const keyAnswer = z.object({
   halt: z.nullable(z.object({ kind: z.enum(['paused', 'draining']), since: text })),
   breaker: z.object({ state: z.enum(['closed', 'open', 'half_open']), until: momentOrNull }),
   in_flight: number,
+  /** How many of them are lines of batches. */
+  batch_in_flight: number,
   weight: number,
   max_concurrent: numberOrNull,
   rpm: numberOrNull,
@@ -61,6 +80,8 @@ export const keyAnswer = z.object({
       usd: number,
       period: z.enum(SPEND_PERIODS),
       spent_usd: number,
+      reserved_usd: number,
+      lost_usd: number,
       resets_at: momentOrNull,
     }),
   ),
@@ -69,6 +90,8 @@ export const keyAnswer = z.object({
   expires_soon: z.boolean(),
   affordable_tokens: numberOrNull,
   latency_ms: numberOrNull,
+  first_output_ms: quantiles,
+  answer_ms: quantiles,
   ...counted,
 })
 
@@ -116,11 +139,29 @@ export const poolAnswer = z.object({
   benched_models: z.array(z.object({ model: text, until: momentOrNull })),
   routes: z.array(routeAnswer),
   queue: queueAnswer,
+  /** Those that have not ended, 100 at most, as they were some seconds ago. */
+  batches: z.array(
+    z.object({
+      id: text,
+      client: text,
+      status: text,
+      lines: z.object({
+        total: number,
+        completed: number,
+        failed: number,
+        /** With a consumer now. */
+        claimed: number,
+        waiting: number,
+      }),
+      expires_at: text,
+    }),
+  ),
   clients_total: number,
   clients: z.array(z.extend(clientAnswer, counted)),
   groups_total: number,
   groups: z.array(z.extend(groupAnswer, counted)),
   ...counted,
+  cache: z.object({ total: cacheCounters, today: cacheCounters }),
 })
 
 export const refreshAnswer = z.object({

@@ -1,4 +1,10 @@
+import { type CacheCounters, NO_CACHE_COUNTERS } from '../../balancing/accounting/cache-counters.ts'
 import type { Counters } from '../../balancing/accounting/ledger.ts'
+import {
+  countOf,
+  quantileMs,
+  type TimeHistogram,
+} from '../../balancing/accounting/time-histogram.ts'
 import type { AccountOverview, Counted, PoolOverview } from '../../balancing/operators/overview.ts'
 import type { KeySnapshot } from '../../balancing/snapshot.ts'
 import { clientAnswer, groupAnswer, isoTime, isoTimeOrNull } from '../client-answers.ts'
@@ -33,12 +39,20 @@ export function poolAnswer(overview: PoolOverview): PoolAnswer {
         return { client, model, waiting, last_deadline_at: isoTime(lastDeadlineMs) }
       }),
     },
+    batches: overview.batches.map(batchAnswer),
     clients_total: overview.clientCount,
     clients: overview.clients.map((client) => ({ ...clientAnswer(client), ...countedOf(client) })),
     groups_total: overview.groupCount,
     groups: overview.groups.map((group) => ({ ...groupAnswer(group), ...countedOf(group) })),
     ...countedOf(overview),
+    cache: cacheAnswer(overview.cache),
   }
+}
+
+function batchAnswer(batch: PoolOverview['batches'][number]): PoolAnswer['batches'][number] {
+  const { id, clientId, status, total, completed, failed, claimed } = batch
+  const lines = { total, completed, failed, claimed, waiting: total - completed - failed - claimed }
+  return { id, client: clientId, status, lines, expires_at: isoTime(batch.expiresAtMs) }
 }
 
 export function keyAnswer(key: KeySnapshot): KeyAnswer {
@@ -54,6 +68,7 @@ export function keyAnswer(key: KeySnapshot): KeyAnswer {
     halt: halt === null ? null : { kind: halt.kind, since: isoTime(halt.sinceMs) },
     breaker: { state: key.breaker, until: isoTimeOrNull(key.breakerUntilMs) },
     in_flight: key.inFlight,
+    batch_in_flight: key.batchInFlight,
     weight: key.weight,
     max_concurrent: key.maxConcurrent,
     rpm: key.rpm,
@@ -68,6 +83,8 @@ export function keyAnswer(key: KeySnapshot): KeyAnswer {
             usd: maxSpend.usd,
             period: maxSpend.period,
             spent_usd: maxSpend.spentUsd,
+            reserved_usd: maxSpend.reservedUsd ?? 0,
+            lost_usd: maxSpend.lostUsd ?? 0,
             resets_at: isoTimeOrNull(maxSpend.resetsAtMs),
           },
     credit: creditAnswer(key.credit),
@@ -75,6 +92,8 @@ export function keyAnswer(key: KeySnapshot): KeyAnswer {
     expires_soon: key.expiresSoon,
     affordable_tokens: key.affordableTokens,
     latency_ms: key.latencyMs,
+    first_output_ms: quantilesOf(key.times.firstOutput),
+    answer_ms: quantilesOf(key.times.answer),
     ...countedOf(key),
   }
 }
@@ -105,8 +124,23 @@ function accountAnswer(account: AccountOverview): PoolAnswer['accounts'][number]
   }
 }
 
+const quantilesOf = (times: TimeHistogram): KeyAnswer['answer_ms'] => ({
+  count: countOf(times),
+  p50: quantileMs(times, 0.5),
+  p90: quantileMs(times, 0.9),
+  p99: quantileMs(times, 0.99),
+})
+
 const countedOf = ({ total, today }: Counted) => {
   return { total: countersAnswer(total), today: countersAnswer(today) }
+}
+
+function cacheAnswer(cache: PoolOverview['cache']): PoolAnswer['cache'] {
+  const told = ({ keptBytes, savedUsd, ...counts }: CacheCounters) => {
+    return { ...counts, kept_bytes: keptBytes, saved_usd: savedUsd }
+  }
+  const { total, today } = cache ?? { total: NO_CACHE_COUNTERS, today: NO_CACHE_COUNTERS }
+  return { total: told(total), today: told(today) }
 }
 
 function countersAnswer(counters: Counters): PoolAnswer['total'] {

@@ -19,6 +19,8 @@ export interface RequestRow {
   /** The model of the last attempt; null without one. */
   readonly sent: string | null
   readonly outcome: RequestOutcome
+  /** What the cache was to it; null where its route has none. */
+  readonly cache: CacheOutcome | null
   /** Of the answer, or of the error in it; null if the client left before. */
   readonly status: number | null
   /** Of the gateway's own error; null if there was none. */
@@ -41,6 +43,11 @@ export interface RequestRow {
 export const REQUEST_OUTCOMES = ['answered', 'failed', 'client_gone', 'refused'] as const
 
 export type RequestOutcome = (typeof REQUEST_OUTCOMES)[number]
+
+/** `bypass` is a request that made its own upstream call. */
+export const CACHE_OUTCOMES = ['hit', 'miss', 'joined', 'bypass'] as const
+
+export type CacheOutcome = (typeof CACHE_OUTCOMES)[number]
 
 /** How many requests have ended, by outcome, and how many attempts they made beside their first. */
 export interface RequestCounts extends Record<RequestOutcome, number> {

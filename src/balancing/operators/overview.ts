@@ -1,3 +1,4 @@
+import { type CacheReading, readCache } from '../accounting/cache-counters.ts'
 import {
   addCounters,
   type Counters,
@@ -32,6 +33,8 @@ export interface PoolOverview extends PoolSnapshot {
   readonly total: Counters
   /** Of the UTC day. */
   readonly today: Counters
+  /** What shared and kept answers came to. An object of an earlier release does not tell it. */
+  readonly cache?: CacheReading
 }
 
 /** What was counted of something. */
@@ -118,6 +121,7 @@ export function overview(state: PoolState, nowMs: number): PoolOverview {
       keyCount: membersOf(state, route).length,
     })),
     ...countedOf(ledger.all, nowMs),
+    cache: readCache(state.cache, nowMs),
   }
 }
 

@@ -1,8 +1,8 @@
+import { type CacheTally, cacheRecord } from '../accounting/cache-counters.ts'
 import type { Credit } from '../accounting/credit.ts'
 import type { DayOfSpending } from '../accounting/drift.ts'
 import { type Generation, youngestGenerations } from '../accounting/generations.ts'
 import { isForgettable, type Tally } from '../accounting/ledger.ts'
-import type { SpendRecord } from '../accounting/max-spend.ts'
 import { type MinuteRecord, minuteRecord } from '../accounting/recent-minutes.ts'
 import type { Reconciliation } from '../accounting/reconciliation.ts'
 import type { RequestCounts } from '../accounting/request-row.ts'
@@ -11,6 +11,7 @@ import { countOf, type KeyTimes } from '../accounting/time-histogram.ts'
 import type { ActiveAlert } from '../alerts/alert.ts'
 import type { Delivery } from '../alerts/alert-outbox.ts'
 import { type ClientsRecords, type QuotaRecord, quotaRecords } from '../clients/client-records.ts'
+import type { SpendRecord } from '../clients/max-spend.ts'
 import type { EpochName } from '../clients/purge-epochs.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'
@@ -98,6 +99,8 @@ export interface CountersRecord {
   readonly times?: readonly (readonly [KeyId, KeyTimes])[]
   /** The minute that runs; null for none. */
   readonly minute?: MinuteRecord | null
+  /** Of shared and kept answers; null while there were none. */
+  readonly cache?: CacheTally | null
 }
 
 /** What the strategy of a route remembers. The route's model patterns identify the route. */
@@ -224,6 +227,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       byGroup: remembered(state.ledger.byGroup, state.clients.groups, nowMs),
       times: keys.flatMap(timesRecord),
       minute: state.minutes.running === null ? null : minuteRecord(state.minutes.running),
+      cache: cacheRecord(state.cache),
     },
     byModel: [...state.ledger.byModel],
     leases: [...state.leases.live.values(), ...owedRecords(state, nowMs)],

@@ -1,3 +1,4 @@
+import type { BatchProgress } from '../../balancing/batches/batch-progress.ts'
 import { linesOf } from '../files/batch-lines.ts'
 import type { LineRange } from '../files/line-ranges.ts'
 import { type FilePort, PartWriter } from '../files/part-writer.ts'
@@ -17,7 +18,9 @@ import {
   giveBack,
   isEnded,
   isReady,
+  linesClaimed,
   markSent,
+  mayGoOn,
   nextLookMs,
   nextUnrun,
   record,
@@ -46,6 +49,8 @@ export interface BatchPorts {
   setOver(batch: BatchRecord, isOver: boolean): Promise<void>
   /** Tells operators that the batch has ended. Rejects if nobody heard it. */
   tellEnd(batch: BatchRecord, tally: Tally): Promise<void>
+  /** Tells the pool how far the batch is, for operators. Nothing waits for it, and it may be lost. */
+  tellProgress(progress: BatchProgress, hasEnded: boolean): void
   logBug(bug: unknown): void
   logEnd(batch: BatchRecord, tally: Tally): void
 }
@@ -73,6 +78,9 @@ const REDRIVE_MS = 7 * 24 * 60 * 60_000
 /** When something outside has failed, it is tried again after this time. */
 const AGAIN_MS = 10_000
 
+/** How often operators are told how far a batch is. A new status is told at once. */
+const TELL_EVERY_MS = 2_000
+
 /**
  * One batch. Each step decides, writes down what has changed, and sees to the alarm. What waits for
  * something outside (messages, files) runs in `look` alone, and is done again if it dies half-way.
@@ -81,6 +89,8 @@ export class BatchHost {
   readonly #ports: BatchPorts
   #state: BatchState | null
   #isLooking = false
+  /** What the pool was told last. */
+  #told: { readonly status: string; readonly atMs: number } | null = null
 
   constructor(ports: BatchPorts) {
     this.#ports = ports
@@ -118,17 +128,16 @@ export class BatchHost {
     return mayGoOn
   }
 
-  /** @returns `repeated` if the line had a result already */
-  record(rangeId: number, line: number, result: LineResult): 'recorded' | 'repeated' {
+  /**
+   * Keeps a line's result, unless it has one already.
+   * @returns whether the consumer that holds the range by `token` may begin further lines
+   */
+  record(rangeId: number, line: number, result: LineResult, token: string): boolean {
     const state = this.#state
-    if (state === null) return 'repeated'
-    const outcome = record(state, { rangeId, line }, result.outcome)
-    if (outcome === 'recorded') {
-      this.#ports.rows.keep(line, result)
-      addUsage(state.tally, result.usage)
-    }
+    if (state === null) return false
+    this.#keep(state, rangeId, line, result)
     this.#done(state)
-    return outcome
+    return mayGoOn(state, { rangeId, token }, this.#ports.nowMs())
   }
 
   giveBack(
@@ -186,7 +195,7 @@ export class BatchHost {
   async #carryOut(state: BatchState): Promise<void> {
     if (isEnded(state.record)) return await this.#leave(state)
     sweep(state, this.#ports.nowMs())
-    this.#ports.rows.write(state)
+    this.#write(state)
     for (let unrun = nextUnrun(state); unrun !== null; unrun = nextUnrun(state)) {
       await this.#recordUnrun(state, unrun)
     }
@@ -207,23 +216,27 @@ export class BatchHost {
       if (!state.ranges[rangeId]?.open.has(line)) continue
       const customId = requests.find((each) => each.line === line)?.customId ?? ''
       const text = resultLine({ requestId: requestIdOf(state.record, line), customId }, UNRUN[why])
-      this.record(rangeId, line, {
-        outcome: why === 'dead' ? 'dead' : 'failed',
-        text,
-        usage: NO_USAGE,
-      })
+      const outcome = why === 'dead' ? 'dead' : 'failed'
+      this.#keep(state, rangeId, line, { outcome, text, usage: NO_USAGE })
+      this.#done(state)
     }
+  }
+
+  #keep(state: BatchState, rangeId: number, line: number, result: LineResult): void {
+    if (record(state, { rangeId, line }, result.outcome) === 'repeated') return
+    this.#ports.rows.keep(line, result)
+    addUsage(state.tally, result.usage)
   }
 
   /** Whatever it has written before, it begins anew: a file is there when its last part is. */
   async #writeFiles(state: BatchState): Promise<void> {
     finalize(state, this.#ports.nowMs())
-    this.#ports.rows.write(state)
+    this.#write(state)
     const { record: batch } = state
     const outputFileId = await this.#writeFile(batch, 'output')
     const errorFileId = await this.#writeFile(batch, 'error')
     finish(state, { outputFileId, errorFileId }, this.#ports.nowMs())
-    this.#ports.rows.write(state)
+    this.#write(state)
     this.#ports.logEnd(batch, state.tally)
     await this.#leave(state)
   }
@@ -270,8 +283,23 @@ export class BatchHost {
     }
   }
 
-  #done(state: BatchState): void {
+  #write(state: BatchState): void {
     this.#ports.rows.write(state)
+    const { record: batch, tally } = state
+    const { status, id, clientId, total, expiresAtMs } = batch
+    const nowMs = this.#ports.nowMs()
+    const isNews = this.#told?.status !== status
+    if (!isNews && nowMs - (this.#told?.atMs ?? 0) < TELL_EVERY_MS) return
+    // Of a batch that ended before this object began to live nobody has to hear.
+    if (this.#told === null && isEnded(batch)) return
+    this.#told = { status, atMs: nowMs }
+    const { completed, failed } = tally
+    const counts = { total, completed, failed, claimed: linesClaimed(state) }
+    this.#ports.tellProgress({ id, clientId, status, ...counts, expiresAtMs }, isEnded(batch))
+  }
+
+  #done(state: BatchState): void {
+    this.#write(state)
     const atMs = nextLookMs(state)
     const isUntold = isEnded(state.record) && !state.record.isEndTold
     const isDue = isReady(state) || nextUnrun(state) !== null || isUntold

@@ -56,8 +56,13 @@ export interface BatchRecord {
   readonly times: Partial<Record<Exclude<BatchStatus, 'validating'>, number>>
   outputFileId: string | null
   errorFileId: string | null
-  /** Answers to lines that had a record already: paid for twice, since a Worker died. */
+  /** Answers to lines that had a record already: paid for twice, since a Worker was thought dead. */
   repeated: number
+  /**
+   * Lines that a Worker had in hand when it died. They ran again, so each may be paid for twice. Absent
+   * from a batch of the first release.
+   */
+  rerun?: number
   /** How often an operator has sent its dead lines again. */
   redrives: number
   /** Whether its end is told of. Absent in the record of an earlier release. */

@@ -51,6 +51,9 @@ export interface Claim {
 /** A consumer says a word at least every third of this. Without one it has died. */
 export const CLAIM_MS = 90_000
 
+/** The most lines of a range that its consumer has in hand at once. It takes them in their order. */
+export const MAX_IN_HAND = 8
+
 /** After so long a message counts as lost; the time doubles each time, since the queue may be long. */
 const LOST_MS = 5 * 60_000
 const MAX_LOST_MS = 60 * 60_000
@@ -95,9 +98,11 @@ export function claim(
   nowMs: number,
 ): Claim | null {
   const range = state.ranges[rangeId]
-  if (range === undefined || range.phase.kind === 'done' || !isRunning(state)) return null
+  if (range === undefined || range.phase.kind === 'done' || !mayRun(state, nowMs)) return null
   const { phase } = range
   if (phase.kind === 'claimed' && phase.untilMs > nowMs) return null
+  // A message that comes twice does not shorten a backoff.
+  if (phase.kind === 'waiting' && phase.atMs > nowMs) return null
   // Nobody has looked at it since it died.
   if (phase.kind === 'claimed') letDie(state, range, nowMs)
   const all = [...range.open]
@@ -116,7 +121,16 @@ export function renew(state: BatchState, rangeId: number, token: string, nowMs: 
   const range = holderOf(state, rangeId, token)
   if (range === null) return false
   setPhase(state, range, { kind: 'claimed', token, untilMs: nowMs + CLAIM_MS })
-  return isRunning(state)
+  return mayRun(state, nowMs)
+}
+
+/** Whether a consumer may begin further lines, without a word of its own. */
+export function mayGoOn(
+  state: BatchState,
+  { rangeId, token }: { readonly rangeId: number; readonly token: string },
+  nowMs: number,
+): boolean {
+  return holderOf(state, rangeId, token) !== null && mayRun(state, nowMs)
 }
 
 /**
@@ -304,6 +318,14 @@ export function isEnded({ status }: Pick<BatchRecord, 'status'>): boolean {
   return ['completed', 'failed', 'expired', 'cancelled'].includes(status)
 }
 
+/** How many lines are in ranges that consumers have now. */
+export function linesClaimed({ ranges }: BatchState): number {
+  return ranges.reduce(
+    (sum, { phase, open }) => sum + (phase.kind === 'claimed' ? open.size : 0),
+    0,
+  )
+}
+
 const untilOf = (phase: RangePhase): number =>
   'untilMs' in phase ? phase.untilMs : Number.POSITIVE_INFINITY
 
@@ -312,14 +334,26 @@ const isUnderWay = ({ kind }: RangePhase): boolean => kind === 'sent' || kind ==
 const isRunning = ({ record: { status, ending } }: BatchState): boolean =>
   status === 'in_progress' && ending === null
 
+/** The alarm that ends a batch may be late. */
+const mayRun = (state: BatchState, nowMs: number): boolean =>
+  isRunning(state) && nowMs < state.record.expiresAtMs
+
 function holderOf(state: BatchState, rangeId: number, token: string): RangeState | null {
   const range = state.ranges[rangeId]
   return range?.phase.kind === 'claimed' && range.phase.token === token ? range : null
 }
 
 function letDie(state: BatchState, range: RangeState, nowMs: number): void {
+  const { record } = state
+  record.rerun = (record.rerun ?? 0) + inHand(range)
+  state.changed.record = true
   range.deaths += 1
   setPhase(state, range, { kind: 'waiting', atMs: nowMs })
+}
+
+/** How many lines its consumer may have had in hand. */
+function inHand({ deaths, open }: RangeState): number {
+  return deaths >= DEATHS_OF_RANGE ? 1 : Math.min(open.size, MAX_IN_HAND)
 }
 
 const isDeadLine = ({ deaths }: RangeState): boolean => deaths >= DEATHS_OF_RANGE + DEATHS_OF_LINE

@@ -25,7 +25,7 @@ export function batchAnswer({ record, tally }: BatchView) {
     usage: usageAnswer(tally),
     // Not OpenAI's: what its counts do not tell.
     switchyard: {
-      ...{ dead, repeated: record.repeated, redrives: record.redrives },
+      ...{ dead, repeated: record.repeated, rerun: record.rerun ?? 0, redrives: record.redrives },
       cost_usd: tally.costUsd,
     },
   }

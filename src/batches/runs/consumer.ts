@@ -12,7 +12,7 @@ import { type ClaimReply, requestIdOf } from '../progress/batch-host.ts'
 import { batchObjectName } from '../progress/batch-record.ts'
 import type { RangeMessage } from '../progress/range-message.ts'
 import { runLine } from './line-run.ts'
-import { RangeRun } from './range-run.ts'
+import { type Job, type RangePorts, RangeRun } from './range-run.ts'
 
 /**
  * An invocation may have six connections that wait for headers. Four of them are for OpenRouter, lookups
@@ -81,14 +81,24 @@ async function runRange({ batchId, rangeId }: RangeMessage, carrier: Carrier): P
     ...{ gateway, ports, shape, client, background },
     requestIdOf: (line: number) => requestIdOf({ id: batchId }, line),
   }
-  const run = new RangeRun(await jobsOf(bindings, claim), {
+  const giveBack: RangePorts['giveBack'] = async (after) =>
+    await object().giveBack(rangeId, token, after)
+  let jobs: readonly Job[]
+  try {
+    jobs = await jobsOf(bindings, claim)
+  } catch (trouble) {
+    // No line is to blame. A claim that is left to die would count against them.
+    await giveBack({ tries: new Map(), delayMs: AGAIN_S * 1000 })
+    throw trouble
+  }
+  const run = new RangeRun(jobs, {
     nowMs: ports.nowMs,
     random: ports.random,
     wait: (ms) => new Promise((resolve) => void ports.timer(ms, resolve)),
     runLine: (line) => runLine(context, line),
     renew: async () => await object().renew(rangeId, token),
-    record: async (line, lineResult) => await object().record(rangeId, line, lineResult),
-    giveBack: async (after) => await object().giveBack(rangeId, token, after),
+    record: async (line, lineResult) => await object().record(rangeId, line, lineResult, token),
+    giveBack,
   })
   await run.run()
 }

@@ -1,6 +1,6 @@
 import type { BatchLine } from '../files/batch-lines.ts'
 import type { LineResult } from '../progress/batch-rows.ts'
-import { CLAIM_MS } from '../progress/batch-state.ts'
+import { CLAIM_MS, MAX_IN_HAND } from '../progress/batch-state.ts'
 import { type LineEnd, verdictOf } from './verdict.ts'
 
 /** What a run needs of the world. */
@@ -11,9 +11,12 @@ export interface RangePorts {
   wait(ms: number): Promise<void>
   /** Runs one line: the whole journey of its request. Never rejects. */
   runLine(line: BatchLine): Promise<LineEnd & { readonly result: (isGood: boolean) => LineResult }>
-  /** Each of these asks the batch's object, and may reject. */
+  /**
+   * Each of these asks the batch's object, and may reject. The first two say whether further lines may
+   * begin.
+   */
   renew(): Promise<boolean>
-  record(line: number, result: LineResult): Promise<unknown>
+  record(line: number, result: LineResult): Promise<boolean>
   giveBack(after: {
     readonly tries: ReadonlyMap<number, number>
     readonly delayMs: number
@@ -24,9 +27,6 @@ export interface Job {
   readonly line: BatchLine
   tries: number
 }
-
-/** The most lines of an invocation that are under way. Of their calls, four wait for headers. */
-const MAX_WIDTH = 8
 
 /** The platform ends an invocation after fifteen minutes. A request may take ten. */
 const BEGIN_WITHIN_MS = 4 * 60_000
@@ -52,11 +52,14 @@ export class RangeRun {
   readonly #left: Job[] = []
   readonly #beginUntilMs: number
   #delayMs = 0
-  #width = MAX_WIDTH
+  /** How many lines may be in hand. Of their calls, four wait for headers. */
+  #width = MAX_IN_HAND
   #running = 0
   /** Since when no line had room; null if the last one had. */
   #refusedSinceMs: number | null = null
   #mayBegin = true
+  /** What a record failed by. */
+  #trouble: { readonly error: unknown } | null = null
   readonly #ended = Promise.withResolvers<void>()
 
   constructor(jobs: readonly Job[], ports: RangePorts) {
@@ -75,6 +78,7 @@ export class RangeRun {
       this.#mayBegin = false
       heart.stop()
     }
+    if (this.#trouble !== null) throw this.#trouble.error
     const left = [...this.#left, ...this.#waiting]
     if (left.length === 0) return
     const tries = new Map(left.map(({ line, tries: count }) => [line.line, count] as const))
@@ -86,13 +90,21 @@ export class RangeRun {
       const job = this.#waiting.shift()
       if (job === undefined) break
       this.#running += 1
-      this.#serve(job)
-        .finally(() => {
-          this.#running -= 1
-        })
-        .then(() => this.#beginNext(), this.#ended.reject)
+      void this.#carryOut(job)
     }
     if (this.#running === 0) this.#ended.resolve()
+  }
+
+  async #carryOut(job: Job): Promise<void> {
+    try {
+      await this.#serve(job)
+    } catch (error) {
+      // The answers of the other lines are paid for as well: they are waited for.
+      this.#trouble ??= { error }
+      this.#mayBegin = false
+    }
+    this.#running -= 1
+    this.#beginNext()
   }
 
   #isOpen(): boolean {
@@ -105,7 +117,7 @@ export class RangeRun {
     switch (verdict.kind) {
       case 'ended':
         this.#refusedSinceMs = null
-        this.#width = Math.min(MAX_WIDTH, this.#width + 1)
+        this.#width = Math.min(MAX_IN_HAND, this.#width + 1)
         return await this.#record(job.line.line, end.result(verdict.outcome === 'completed'))
       case 'again':
         job.tries += 1
@@ -123,6 +135,7 @@ export class RangeRun {
     }
     await this.#ports.wait(afterMs)
     this.#waiting.push(job)
+    await this.#ask()
   }
 
   async #refused(job: Job, afterMs: number): Promise<void> {
@@ -139,13 +152,20 @@ export class RangeRun {
       return
     }
     await wait(Math.min(MAX_PAUSE_MS, afterMs * (0.75 + random() / 2)))
+    await this.#ask()
+  }
+
+  /** A line begins only after a word of the batch's object: the batch may have been cancelled. */
+  async #ask(): Promise<void> {
+    const mayGoOn = await this.#ports.renew().catch(() => true)
+    if (!mayGoOn) this.#mayBegin = false
   }
 
   /** The answer is paid for, so it is not given up at once. */
   async #record(line: number, result: LineResult): Promise<void> {
     for (let failures = 0; ; failures += 1) {
       try {
-        await this.#ports.record(line, result)
+        if (!(await this.#ports.record(line, result))) this.#mayBegin = false
         return
       } catch (error) {
         if (failures + 1 >= RECORD_TRIES) throw error
@@ -160,8 +180,7 @@ export class RangeRun {
     const beat = async () => {
       await this.#ports.wait(CLAIM_MS / 3)
       while (!isOver) {
-        const mayGoOn = await this.#ports.renew().catch(() => true)
-        if (!mayGoOn) this.#mayBegin = false
+        await this.#ask()
         await this.#ports.wait(CLAIM_MS / 3)
       }
     }

@@ -10,7 +10,6 @@ import type { Ports } from '../../gateway/ports.ts'
 import type { Gateway } from '../../http/composition-root.ts'
 import { logBug } from '../../http/log.ts'
 import { API_SHAPES } from '../../openrouter/shapes/shape-registry.ts'
-import { bufferOf } from '../answer-buffer.ts'
 import type { AnswerHead } from '../answer-head.ts'
 import type { CacheDirective } from '../cache-directive.ts'
 import { type EventPlace, offsetAfter } from '../event-ids.ts'
@@ -19,16 +18,17 @@ import {
   type DurableRequest,
   type FetchReply,
   type FlightReply,
-  type FlightRole,
   type FlownRequest,
   type JoinRequest,
   MAX_DURABLE_BYTES,
 } from '../flight-protocol.ts'
 import { keptHead, mayKeep } from '../kept-answer.ts'
-import { AnswerSubscribers, MAX_SUBSCRIBERS } from '../subscribers.ts'
-import type { AnswerRows, KeptAnswer } from './answer-rows.ts'
+import { MAX_SUBSCRIBERS } from '../subscribers.ts'
+import type { AnswerRows } from './answer-rows.ts'
 import { fly } from './flown-journey.ts'
-import { logGiven } from './given-answer.ts'
+import { type GivenAnswer, tellGiven, tellMade } from './given-answer.ts'
+import { type Kept, KeptAnswers, SHORT_ANSWER_BYTES } from './kept-answers.ts'
+import { createProgressLog, type ProgressLog } from './progress-log.ts'
 import { RunningAnswer } from './running-answer.ts'
 
 export interface FlightHostPorts {
@@ -46,13 +46,6 @@ const SHARED = 'shared'
 /** How many durable answers of one client run at the same time. */
 const MAX_DURABLE_RUNNING = 4
 
-/** A shorter answer travels in the reply itself. */
-const SHORT_ANSWER_BYTES = 64 * 1024
-
-interface Kept extends KeptAnswer {
-  readonly subscribers: AnswerSubscribers
-}
-
 /**
  * What a flight's object does: it makes an answer once, gives it to all who ask for it meanwhile, and
  * keeps it for those who ask later. It has one answer by the name of a cache key, or the durable answers
@@ -61,13 +54,12 @@ interface Kept extends KeptAnswer {
 export class FlightHost {
   readonly #ports: FlightHostPorts
   readonly #running = new Map<string, RunningAnswer>()
-  /** Copies of what lies in the rows; null for what does not. */
-  readonly #kept = new Map<string, Kept | null>()
-  /** All whose bytes somebody still reads. */
-  readonly #read = new Set<AnswerSubscribers>()
+  readonly #kept: KeptAnswers
 
-  constructor(ports: FlightHostPorts) {
-    this.#ports = ports
+  constructor(parts: FlightHostPorts) {
+    this.#ports = parts
+    const { idleMs } = parts.gateway.config.policy.timeouts
+    this.#kept = new KeptAnswers({ ...parts, idleMs })
   }
 
   /** Gives a request the answer that is kept or being made, or makes it. */
@@ -75,73 +67,85 @@ export class FlightHost {
     const { request, directive, ttlMs, share } = join
     const kept = ttlMs === null ? null : this.#usable(directive, ttlMs)
     if (kept !== null) {
-      return (await this.#refusal(request.caller)) ?? this.#give(kept, request, { role: 'hit' })
+      const counted = { hits: 1, savedUsd: kept.costUsd ?? 0 }
+      return (await this.#refusal(request.caller)) ?? this.#give(kept, request, { counted })
     }
     if (directive.kind === 'only_if_cached') return { kind: 'not_cached' }
     const running = this.#running.get(SHARED)
     if (running === undefined) {
       const body = this.#start(SHARED, request, {
         ...{ maxBytes: join.maxBytes, durableId: null, bodyKey: null },
-        keep: (run, report) => this.#keepShared(run, report, join),
+        keep: (run, report) => tellMade(this.#ports, this.#keepShared(run, report, join)),
       })
       return body === null ? { kind: 'needs_body' } : { kind: 'seat', role: 'miss', body }
     }
     const isFull = running.subscribers.size >= MAX_SUBSCRIBERS
     if (!share || isFull || !running.isWhole()) return { kind: 'bypass' }
-    return await this.#sit(running, request, 0)
+    return await this.#sit(running, request, { offset: 0, isCounted: true })
   }
 
   /** Gives a client its durable answer from some event on, or begins one. */
   async durable(durable: DurableRequest): Promise<DurableReply> {
     const { request, answerId, bodyKey, keepMs, after } = durable
     const running = this.#running.get(answerId)
-    const known = running ?? this.#keptOf(answerId)
+    const kept = running === undefined ? this.#kept.of(answerId) : null
+    const known = running ?? kept
     if (known !== null && known.bodyKey !== bodyKey) return refused(OTHER_BODY)
-    if (running !== undefined) {
-      if (!running.isWhole()) return { kind: 'gone' }
-      const { head, subscribers } = running
-      const place = head === null ? 0 : placeIn(head, after, () => subscribers.buffer.whole())
-      return await this.#sit(running, request, place)
-    }
-    if (known !== null && 'bytes' in known) {
-      const offset = placeIn(known.head, after, () => known.bytes)
+    if (running !== undefined) return await this.#resume(running, request, after)
+    // Who asks anew for an answer that was cut wants a whole one.
+    const mayBegin = after === null && keepMs !== null
+    if (kept !== null && !(mayBegin && kept.cutPath !== null)) {
+      const offset = placeInKept(kept, after)
       const refusal = await this.#refusal(request.caller)
-      return refusal ?? this.#give(known, request, { role: 'hit', offset })
+      return refusal ?? this.#give(kept, request, { offset, counted: null })
     }
-    if (after !== null || keepMs === null) return { kind: 'gone' }
+    if (!mayBegin) return { kind: 'gone' }
     if (this.#running.size >= MAX_DURABLE_RUNNING) return refused(TOO_MANY)
     const body = this.#start(answerId, request, {
       ...{ maxBytes: MAX_DURABLE_BYTES, durableId: answerId, bodyKey },
+      ...{ progress: this.#progressOf(durable, keepMs) },
       keep: (run) => this.#keepDurable(run, answerId, keepMs),
     })
     return body === null ? { kind: 'needs_body' } : { kind: 'seat', role: 'miss', body }
   }
 
+  async #resume(
+    running: RunningAnswer,
+    request: FlownRequest,
+    after: EventPlace | null,
+  ): Promise<DurableReply> {
+    if (!running.isWhole()) return { kind: 'gone' }
+    const { head, subscribers } = running
+    const offset = head === null ? 0 : placeIn(head, after, () => subscribers.buffer.whole())
+    return await this.#sit(running, request, { offset, isCounted: false })
+  }
+
   /** What has become of a durable answer. */
   fetchAnswer(answerId: string, after: EventPlace | null): FetchReply {
     if (this.#running.has(answerId)) return { kind: 'running' }
-    const kept = this.#keptOf(answerId)
+    const kept = this.#kept.of(answerId)
     if (kept === null) return { kind: 'gone' }
     const { head, bytes } = kept
-    return { kind: 'kept', head, body: bytes.slice(placeIn(head, after, () => bytes)) }
+    return { kind: 'kept', head, body: bytes.slice(placeInKept(kept, after)) }
   }
 
   /** Somebody does not wait any more. Safe to call for one that is not known. */
   leave(seat: string): void {
     for (const { subscribers } of this.#running.values()) subscribers.leave(seat)
-    for (const subscribers of this.#read) subscribers.leave(seat)
+    this.#kept.leave(seat)
   }
 
   /** Drops what is over. @returns whether nothing is left */
   dropExpired(): boolean {
-    const nextMs = this.#ports.rows.dropExpired(this.#ports.ports.nowMs())
-    this.#kept.clear()
-    if (nextMs !== null) this.#ports.setAlarm(nextMs)
-    return nextMs === null
+    return this.#kept.dropExpired()
   }
 
   /** Takes a place among those who get an answer that is being made, if the client's limits allow it. */
-  async #sit(running: RunningAnswer, request: FlownRequest, offset: number): Promise<FlightReply> {
+  async #sit(
+    running: RunningAnswer,
+    request: FlownRequest,
+    { offset, isCounted }: { readonly offset: number; readonly isCounted: boolean },
+  ): Promise<FlightReply> {
     const { subscribers, ended } = running
     const end = Promise.withResolvers<'read' | 'left'>()
     // At once: the answer must not end, or be given up, while the limits are asked.
@@ -160,7 +164,9 @@ export class FlightHost {
         if (running.isNotFor(request.caller.id)) return
         const report = how === 'read' ? await ended : null
         const status = running.head?.status ?? null
-        logGiven(this.#ports.ports, request, { role: 'joined', status, how, report })
+        const savedUsd = report?.outcome === 'answered' ? (report.usage?.costUsd ?? 0) : 0
+        const counted = isCounted ? { joins: 1, savedUsd } : null
+        tellGiven(this.#ports, request, { role: 'joined', status, how, report, counted })
       }),
     )
     return { kind: 'seat', role: 'joined', body }
@@ -169,23 +175,23 @@ export class FlightHost {
   #give(
     kept: Kept,
     request: FlownRequest,
-    { role, offset = 0 }: { readonly role: FlightRole; readonly offset?: number },
+    { offset = 0, counted }: Pick<GivenAnswer, 'counted'> & { readonly offset?: number },
   ): FlightReply {
     const { ports } = this.#ports
     const { head, bytes, subscribers } = kept
     const ageMs = ports.nowMs() - kept.storedAtMs
-    const given = { role, status: head.status, report: null }
+    const given = { role: 'hit', status: head.status, report: null, counted } as const
     if (bytes.length - offset <= SHORT_ANSWER_BYTES) {
-      logGiven(ports, request, { ...given, how: 'read' })
+      tellGiven(this.#ports, request, { ...given, how: 'read' })
       return { kind: 'kept', head, body: bytes.subarray(offset), ageMs }
     }
     if (subscribers.size >= MAX_SUBSCRIBERS) return { kind: 'bypass' }
-    this.#read.add(subscribers)
     const body = subscribers.subscribe({
       ...{ seat: request.seat, clientId: request.caller.id, offset },
-      onEnd: (how) => logGiven(ports, request, { ...given, how }),
+      onEnd: (how) => tellGiven(this.#ports, request, { ...given, how }),
     })
-    return { kind: 'seat', role, body, ageMs }
+    this.#kept.noteReaders(subscribers)
+    return { kind: 'seat', role: 'hit', body, ageMs }
   }
 
   /** @returns the stream of whoever asked first; null without a body */
@@ -196,6 +202,7 @@ export class FlightHost {
       readonly maxBytes: number
       readonly durableId: string | null
       readonly bodyKey: string | null
+      readonly progress?: ProgressLog
       readonly keep: (run: RunningAnswer, report: JourneyReport | null) => void
     },
   ): ReadableStream<Uint8Array> | null {
@@ -229,82 +236,59 @@ export class FlightHost {
         })
         .then((report) => {
           forget()
-          this.#read.add(run.subscribers)
+          this.#kept.noteReaders(run.subscribers)
           run.close(report)
-          this.#forgetRead()
         }),
     )
     return stream
   }
 
-  #forgetRead(): void {
-    for (const subscribers of this.#read) {
-      if (subscribers.size === 0) this.#read.delete(subscribers)
-    }
-  }
-
-  #keepShared(run: RunningAnswer, report: JourneyReport | null, join: JoinRequest): void {
+  /** @returns how many bytes of it are kept */
+  #keepShared(run: RunningAnswer, report: JourneyReport | null, join: JoinRequest): number {
     const { ttlMs, maxBytes, request } = join
     const { head } = run
     const { buffer } = run.subscribers
     const shape = API_SHAPES.find(({ path }) => path === request.path)
-    if (ttlMs === null || head === null || shape === undefined) return
-    if (report?.outcome !== 'answered' || !run.isKeepable() || buffer.length > maxBytes) return
+    if (ttlMs === null || head === null || shape === undefined) return 0
+    if (report?.outcome !== 'answered' || !run.isKeepable() || buffer.length > maxBytes) return 0
     const bytes = buffer.whole()
-    if (mayKeep(shape, head, bytes)) {
-      this.#keep(SHARED, { head: keptHead(head), bytes, bodyKey: null }, ttlMs)
-    }
+    if (!mayKeep(shape, head, bytes)) return 0
+    const costUsd = report.usage?.costUsd ?? null
+    this.#kept.keep(SHARED, { head: keptHead(head), bytes, bodyKey: null, costUsd }, ttlMs)
+    return bytes.length
+  }
+
+  #progressOf({ answerId, bodyKey, request }: DurableRequest, keepMs: number): ProgressLog {
+    const { ports, gateway } = this.#ports
+    const storedAtMs = ports.nowMs()
+    const longestMs = Math.max(
+      ...gateway.config.policy.routes.map(({ timeouts }) => timeouts.totalMs),
+    )
+    const expiresAtMs = storedAtMs + longestMs + keepMs
+    return createProgressLog(
+      this.#kept.log(),
+      answerId,
+      { storedAtMs, expiresAtMs, bodyKey, cutPath: request.path },
+      ports.nowMs,
+    )
   }
 
   /** A durable answer is kept however it ended: its client has to learn that. */
   #keepDurable(run: RunningAnswer, answerId: string, keepMs: number): void {
     const { head, bodyKey } = run
-    if (head === null || !run.isWhole() || run.subscribers.buffer.end !== 'complete') return
-    this.#keep(answerId, { head, bytes: run.subscribers.buffer.whole(), bodyKey }, keepMs)
-  }
-
-  #keep(id: string, answer: Pick<KeptAnswer, 'head' | 'bytes' | 'bodyKey'>, forMs: number): void {
-    const { ports, rows } = this.#ports
-    const storedAtMs = ports.nowMs()
-    const kept = { ...answer, storedAtMs, expiresAtMs: storedAtMs + forMs }
-    rows.write(id, kept)
-    this.#kept.delete(id)
-    const nextMs = rows.dropExpired(storedAtMs)
-    if (nextMs !== null) this.#ports.setAlarm(nextMs)
+    const { buffer } = run.subscribers
+    if (head === null || !run.isWhole() || buffer.end !== 'complete') this.#kept.drop(answerId)
+    else this.#kept.keep(answerId, { head, bytes: buffer.whole(), bodyKey, costUsd: null }, keepMs)
   }
 
   #usable(directive: CacheDirective, ttlMs: number): Kept | null {
     if (directive.kind === 'refresh') return null
-    const kept = this.#keptOf(SHARED)
+    const kept = this.#kept.of(SHARED)
     if (kept === null) return null
     const ageMs = this.#ports.ports.nowMs() - kept.storedAtMs
     // The route may say less now than it did when the answer was kept.
     const mostMs = directive.kind === 'max_age' ? Math.min(ttlMs, directive.ms) : ttlMs
     return ageMs > mostMs || ageMs === ttlMs ? null : kept
-  }
-
-  /** What is kept under a name, and not over. */
-  #keptOf(id: string): Kept | null {
-    let kept = this.#kept.get(id)
-    if (kept === undefined) {
-      const stored = this.#ports.rows.read(id)
-      kept = stored === null ? null : this.#copyOf(id, stored)
-      this.#kept.set(id, kept)
-    }
-    return kept === null || this.#ports.ports.nowMs() >= kept.expiresAtMs ? null : kept
-  }
-
-  /** A long one is in memory only while somebody reads it: an isolate has many of these objects. */
-  #copyOf(id: string, stored: KeptAnswer): Kept {
-    const { ports, gateway } = this.#ports
-    const { idleMs } = gateway.config.policy.timeouts
-    const onEmpty = () => {
-      this.#forgetRead()
-      if (stored.bytes.length > SHORT_ANSWER_BYTES) this.#kept.delete(id)
-    }
-    const subscribers = new AnswerSubscribers({ ports, idleMs, onEmpty }, bufferOf(stored.bytes))
-    subscribers.begin(() => ({ kind: 'answer', ...stored.head }))
-    return { ...stored, subscribers }
   }
 
   /** Judges a request that costs nothing by its client's limits; null if they admit it. */
@@ -338,6 +322,13 @@ const TOO_MANY = gatewayError(
   `This client has ${MAX_DURABLE_RUNNING} durable answers running. Try again when one of them has ended.`,
   { retryAfterMs: 1_000 },
 )
+
+function placeInKept({ head, bytes, lastOffset }: Kept, after: EventPlace | null): number {
+  return Math.min(
+    lastOffset,
+    placeIn(head, after, () => bytes),
+  )
+}
 
 /** Only a stream of events has places. */
 function placeIn(

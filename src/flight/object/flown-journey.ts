@@ -74,6 +74,7 @@ async function makeJourney(
   const { model, route, ...rest } = planned.plan
   const journey = startJourney(journeyContextOf(gateway, ports, background), {
     ...rest,
+    cache: 'miss',
     ...{ requestId, held: ofAnswer, shape, caller, headers, search, signal, startedAtMs, authMs },
     timeouts: route.timeouts,
     maxAttempts: route.maxAttempts,

@@ -6,6 +6,7 @@ import type { AnswerHead } from '../answer-head.ts'
 import { createEventNumbering, type EventNumbering } from '../event-ids.ts'
 import { AnswerSubscribers } from '../subscribers.ts'
 import type { AnswerSink } from './flown-journey.ts'
+import type { ProgressLog } from './progress-log.ts'
 
 export interface RunningOptions {
   readonly ports: Pick<Ports, 'nowMs' | 'timer'>
@@ -17,6 +18,8 @@ export interface RunningOptions {
   /** The name by which its events are numbered, for an answer that runs on without a reader. */
   readonly durableId: string | null
   readonly bodyKey: string | null
+  /** Only of an answer that runs on without a reader. */
+  readonly progress?: ProgressLog
   /** Called when nobody else may get it: it is given up, or it is an error about one client alone. */
   readonly onClosed: () => void
 }
@@ -85,6 +88,11 @@ export class RunningAnswer implements AnswerSink {
 
   async write(bytes: Uint8Array): Promise<void> {
     for (const piece of this.#numbering?.push(bytes) ?? [bytes]) await this.#add(piece)
+    const { progress } = this.#options
+    // What is no stream of events comes in one piece, at its end.
+    if (this.#head !== null && this.#numbering !== null && this.isWhole()) {
+      progress?.note(this.#head, this.subscribers.buffer)
+    }
   }
 
   end(isWhole: boolean): void {

@@ -17,7 +17,7 @@ import { oweSettlement, type Parcel, putBack, takeParcel, unusedAhead } from './
 export interface Cargo {
   readonly fields: Pick<
     ExchangeRequest,
-    'settlements' | 'isolate' | 'begins' | 'orders' | 'requests'
+    'settlements' | 'isolate' | 'begins' | 'orders' | 'requests' | 'cache'
   >
   readonly parcel: Parcel
   readonly orders: readonly LaneOrder[]
@@ -38,7 +38,8 @@ export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
     const costNanos = isBounded ? most.costNanos : null
     return {
       ...{ ...names, asked, models, account, count, tokens: most.tokens },
-      ...(client === null ? {} : { clientId: client, costNanos }),
+      costNanos,
+      ...(client === null ? {} : { clientId: client }),
     }
   }
   const fields = {
@@ -46,6 +47,7 @@ export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
     isolate,
     ...(parcel.begins.length === 0 ? {} : { begins: parcel.begins.map(({ item }) => item) }),
     ...(parcel.requests.length === 0 ? {} : { requests: parcel.requests.map(({ item }) => item) }),
+    ...(parcel.cache.length === 0 ? {} : { cache: parcel.cache.map(({ item }) => item) }),
     ...(orders.length === 0 ? {} : { orders: orders.map(orderOf) }),
   }
   return { fields, parcel, orders }

@@ -1,3 +1,4 @@
+import type { CacheCounters } from '../../balancing/accounting/cache-counters.ts'
 import type { RequestRow } from '../../balancing/accounting/request-row.ts'
 import { type AccountId, type IsolateId, isolateId, type KeyId } from '../../balancing/ids.ts'
 import { isOfBatch } from '../../balancing/lease-request.ts'
@@ -24,6 +25,7 @@ import {
   createOutbox,
   type Outbox,
   oweBegin,
+  oweCache,
   oweRequest,
   oweSettlement,
   unusedAhead,
@@ -38,7 +40,7 @@ export interface IsolateLeases {
   readonly homes: RotatingMap<string, AccountId>
   /** The number of the next lease: see `takeNumbers`. */
   nextNumber: number
-  /** How many rows of requests it has written. */
+  /** How many rows of requests, and notes of shared answers, it has written. */
   notedRequests: number
   /** When the pool's object answered last, in epoch milliseconds. */
   heardAtMs: number
@@ -96,13 +98,14 @@ export function lanesOf(
   draft: LeaseDraft,
   nowMs: number,
 ): LanesOfRequest | null {
-  const { affinity, asked, models, tokens, routeIndex, caller, costNanos = 0 } = draft
+  const { affinity, asked, models, tokens, routeIndex, caller, costNanos } = draft
   if (!isFresh(draft) || affinity?.kind === 'cache') return null
   const account = affinity === null ? null : getEntry(leases.homes, affinity.id)
   if (account === undefined) return null
   const open = (of: AccountId | null): Lane => {
     const client = caller.isLimited ? caller.id : null
-    const kind = { routeIndex, asked, models, account: of, client, isBounded: costNanos !== null }
+    const isBounded = typeof costNanos === 'number'
+    const kind = { routeIndex, asked, models, account: of, client, isBounded }
     const { lane, returned } = laneFor(leases.stock, kind, nowMs)
     oweUnused(leases, returned, nowMs)
     return lane
@@ -184,8 +187,7 @@ export function noteHome(
 
 /** Owes the row of a request that has ended. It is a text from here on: only who asks for it reads it. */
 export function noteRequest(leases: IsolateLeases, row: RequestRow, nowMs: number): void {
-  leases.notedRequests += 1
-  const mark = `${leases.isolate}:${leases.notedRequests}`
+  const mark = newMark(leases)
   oweRequest(
     leases.outbox,
     {
@@ -194,4 +196,18 @@ export function noteRequest(leases: IsolateLeases, row: RequestRow, nowMs: numbe
     },
     nowMs,
   )
+}
+
+/** Owes what was counted of shared and kept answers. */
+export function noteCache(
+  leases: IsolateLeases,
+  counted: Partial<CacheCounters>,
+  nowMs: number,
+): void {
+  oweCache(leases.outbox, counted, () => newMark(leases), nowMs)
+}
+
+function newMark(leases: IsolateLeases): string {
+  leases.notedRequests += 1
+  return `${leases.isolate}:${leases.notedRequests}`
 }

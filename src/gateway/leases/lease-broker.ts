@@ -1,3 +1,4 @@
+import type { CacheCounters } from '../../balancing/accounting/cache-counters.ts'
 import type { RequestRow } from '../../balancing/accounting/request-row.ts'
 import type { AccountId, IsolateId, KeyId, LeaseId, ModelId } from '../../balancing/ids.ts'
 import {
@@ -17,6 +18,7 @@ import {
   isLow,
   type LanesOfRequest,
   lanesOf,
+  noteCache,
   noteHome,
   noteRequest,
   takeFromStock,
@@ -67,6 +69,8 @@ export interface LeaseBroker {
   ): Promise<Acquired>
   /** Notes a request that has ended. It is sent with what is owed next, or soon after `settle`. */
   note(row: RequestRow): void
+  /** Counts a shared or kept answer. It is sent as a row is. */
+  count(counted: Partial<CacheCounters>): void
   /** Gives leases back with the exchange that is made next: the lease request that follows. */
   owe(settlements: readonly Settlement[]): void
   /**
@@ -144,8 +148,7 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
       : decision
   }
   return {
-    note: (row) => noteRequest(leases, row, ports.nowMs()),
-    ...{ owe: exchanges.owe, settle: exchanges.settle },
+    ...{ owe: exchanges.owe, settle: exchanges.settle, ...notesOf(parts) },
     async acquire(draft, gone, onWaited) {
       const lanes = lanesOf(leases, draft, ports.nowMs())
       const stocked = fromStock(draft, lanes)
@@ -182,6 +185,13 @@ export function createLeaseBroker(parts: LeaseBrokerParts): LeaseBroker {
           return withoutPool(draft)
       }
     },
+  }
+}
+
+function notesOf({ leases, ports }: LeaseBrokerParts): Pick<LeaseBroker, 'note' | 'count'> {
+  return {
+    note: (row) => noteRequest(leases, row, ports.nowMs()),
+    count: (counted) => noteCache(leases, counted, ports.nowMs()),
   }
 }
 

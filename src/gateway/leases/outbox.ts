@@ -1,3 +1,9 @@
+import {
+  addCacheCounters,
+  type CacheCounters,
+  type CacheNote,
+  NO_CACHE_COUNTERS,
+} from '../../balancing/accounting/cache-counters.ts'
 import type { RequestNote } from '../../balancing/accounting/request-row.ts'
 import { clientId, keyId, type LeaseId } from '../../balancing/ids.ts'
 import type { LeaseAhead, LeaseBegin } from '../../balancing/limits/lease-order.ts'
@@ -14,6 +20,8 @@ export interface Outbox {
   settlements: Owed<Settlement>[]
   /** Nothing is decided by them: they are no reason to call the object at once. */
   requests: Owed<RequestNote>[]
+  /** What was counted of shared answers; no reason to call the object at once either. */
+  cache: Owed<CacheNote>[]
   /** Since when the first of it has been owed; meaningless while it is empty. */
   sinceMs: number
   /** Whether the pool should know it at once. */
@@ -34,6 +42,7 @@ export interface Parcel {
   readonly begins: readonly Owed<LeaseBegin>[]
   readonly settlements: readonly Owed<Settlement>[]
   readonly requests: readonly Owed<RequestNote>[]
+  readonly cache: readonly Owed<CacheNote>[]
   /** Whether the pool should know it at once. */
   readonly isUrgent: boolean
 }
@@ -60,11 +69,12 @@ const MAX_REQUESTS = 200
 export const OVERDUE_MS = 50
 
 export function createOutbox(): Outbox {
-  return { begins: [], settlements: [], requests: [], sinceMs: 0, isUrgent: false, flushAtMs: null }
+  const nothing = { begins: [], settlements: [], requests: [], cache: [] }
+  return { ...nothing, sinceMs: 0, isUrgent: false, flushAtMs: null }
 }
 
-export function isEmpty({ begins, settlements, requests }: Outbox): boolean {
-  return begins.length + settlements.length + requests.length === 0
+export function isEmpty({ begins, settlements, requests, cache }: Outbox): boolean {
+  return begins.length + settlements.length + requests.length + cache.length === 0
 }
 
 /** Whether it holds what the pool decides by. */
@@ -96,6 +106,27 @@ export function oweRequest(outbox: Outbox, item: RequestNote, nowMs: number): vo
 }
 
 /**
+ * Adds to what is counted. What was never sent is one note, however many requests it counts.
+ * @param newMark the mark of another note
+ */
+export function oweCache(
+  outbox: Outbox,
+  counted: Partial<CacheCounters>,
+  newMark: () => string,
+  nowMs: number,
+): void {
+  const last = outbox.cache.at(-1)
+  if (last?.tries === 0) {
+    const { mark, counters } = last.item
+    last.item = { mark, counters: addCacheCounters(counters, counted) }
+    return
+  }
+  if (isEmpty(outbox)) outbox.sinceMs = nowMs
+  const item = { mark: newMark(), counters: addCacheCounters(NO_CACHE_COUNTERS, counted) }
+  outbox.cache.push({ item, sinceMs: nowMs, tries: 0 })
+}
+
+/**
  * Takes all that is owed, to be sent. What was sent in vain may have arrived all the same: once the
  * object may have forgotten that, it is let go. An isolate may rest for long before it sends again.
  */
@@ -104,12 +135,14 @@ export function takeParcel(outbox: Outbox, nowMs: number): Parcel {
   const begins = outbox.begins.filter(mayGo)
   const settlements = outbox.settlements.filter(mayGo)
   const requests = outbox.requests.filter(mayGo)
+  const cache = outbox.cache.filter(mayGo)
   const { isUrgent } = outbox
   outbox.begins = []
   outbox.settlements = []
   outbox.requests = []
+  outbox.cache = []
   outbox.isUrgent = false
-  return { begins, settlements, requests, isUrgent }
+  return { begins, settlements, requests, cache, isUrgent }
 }
 
 /**
@@ -128,6 +161,7 @@ export function putBack(outbox: Outbox, parcel: Parcel, wasSent: boolean, nowMs:
   outbox.begins = again(unowed, outbox.begins)
   outbox.settlements = again(parcel.settlements, outbox.settlements)
   outbox.requests = again(parcel.requests, outbox.requests).slice(-MAX_REQUESTS)
+  outbox.cache = again(parcel.cache, outbox.cache)
   outbox.isUrgent = owesLeases(outbox) && (outbox.isUrgent || parcel.isUrgent)
   outbox.sinceMs = nowMs
 }

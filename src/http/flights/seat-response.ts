@@ -1,9 +1,9 @@
 import type { AnswerHead, FlightFrame } from '../../flight/answer-head.ts'
+import { brokenOffEvents } from '../../flight/broken-off.ts'
 import { CACHE_HEADER } from '../../flight/cache-directive.ts'
 import type { FlightClient } from '../../flight/flight-client.ts'
 import type { FlightReply, FlightRole } from '../../flight/flight-protocol.ts'
 import { takeFrame } from '../../flight/frame-reader.ts'
-import { gatewayError, noticeOf } from '../../gateway/answers/gateway-error.ts'
 import { createTimings, serverTiming } from '../../gateway/answers/timings.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 
@@ -24,6 +24,8 @@ export interface SeatResponse {
   /** Settles when the client has the answer, or has left. Never rejects. */
   readonly finished: Promise<void>
 }
+
+const BLANK_LINE = new TextEncoder().encode('\n\n')
 
 /** With these statuses, `Response` accepts no body. */
 const BODILESS: ReadonlySet<number> = new Set([204, 205])
@@ -94,11 +96,6 @@ async function pass(
   }
 }
 
-const BROKEN = gatewayError(
-  'upstream_unreachable',
-  'The answer broke off and is incomplete. Try again.',
-)
-
 /**
  * The client has left, or the object has died: then the client hears of it as of any other answer that
  * breaks off.
@@ -114,8 +111,8 @@ async function breakOff(
     if (!isStream || seated.signal.aborted) await writer.abort(new Error('The answer broke off.'))
     else {
       // An event that was cut in the middle ends here: else this one would be a part of it.
-      const event = `\n\n${seated.shape.errorEvent(noticeOf(BROKEN))}`
-      await writer.write(new TextEncoder().encode(event))
+      await writer.write(BLANK_LINE)
+      await writer.write(brokenOffEvents(seated.shape))
       await writer.close()
     }
   } catch {

@@ -102,6 +102,7 @@ async function askWithBody(
     search: searchOf(request.url),
     headers: Object.fromEntries(upstreamHeaders(request.headers)),
     model: plan.model,
+    route: plan.routeIndex,
     body: bytes.length <= SHORT_BODY_BYTES ? bytes : null,
   }
   const reply = await ask(flown)

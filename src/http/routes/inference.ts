@@ -44,7 +44,7 @@ async function serve(
   const planned = await prepare(gateway, ports, request, { shape, caller, background })
   if (!planned.ok) return respond(errorResponse(c, planned.error))
   const { plan, held } = planned
-  let cache: 'bypass' | undefined
+  let ofCache: { readonly cache?: 'bypass' } = {}
   if (mayShare(plan.route, headers)) {
     const shared = await shareAnswer({
       ...{ gateway, request, shape, plan, background, requestId, caller, startedAtMs, authMs },
@@ -54,11 +54,15 @@ async function serve(
       return OWN
     })
     if (shared.kind !== 'own') return await endShared(c, shared, { plan, held }, respond)
-    cache = shared.cache
+    if (shared.cache !== undefined) ofCache = { cache: shared.cache }
   }
   const { model, route, ...rest } = plan
-  const journey = startJourney(journeyContextOf(gateway, ports, background), {
+  const context = journeyContextOf(gateway, ports, background)
+  const isBypass = ofCache.cache !== undefined
+  if (isBypass) context.leases.count({ bypasses: 1 })
+  const journey = startJourney(context, {
     ...rest,
+    ...ofCache,
     requestId,
     held,
     shape,
@@ -72,15 +76,14 @@ async function serve(
     startedAtMs,
     authMs,
   })
-  respond(cache === undefined ? journey.response : journey.response.then(bypassed))
+  respond(isBypass ? journey.response.then(bypassed) : journey.response)
   // From here on the journey's line is the request's own, whatever else goes wrong.
   c.set('isLogged', true)
   try {
     const report = await journey.finished
     if (report.bug !== null) logBug(requestId, report.bug)
-    const about = { requestId, clientId: caller.id, model, startedAtMs }
-    const told = cache === undefined ? about : { ...about, cache }
-    logRequest({ ...told, report, endedAtMs: ports.nowMs() })
+    const about = { requestId, clientId: caller.id, model, startedAtMs, ...ofCache }
+    logRequest({ ...about, report, endedAtMs: ports.nowMs() })
     await journey.taken
   } finally {
     held.release()

@@ -2,17 +2,18 @@ import * as z from 'zod/mini'
 import type { DayUsage } from '../../balancing/accounting/day-usage.ts'
 import {
   type AttemptRow,
+  CACHE_OUTCOMES,
   REQUEST_OUTCOMES,
   type RequestRow,
 } from '../../balancing/accounting/request-row.ts'
-import { entries, orElse, orNull } from '../or-else.ts'
+import { entries, orElse, orNull, tuple } from '../or-else.ts'
 import { countersSchema, usageSchema } from '../rows/record-schemas.ts'
 import type { RequestsPart } from './archive-rows.ts'
 
 /** Schemas of the archive's rows, which are read as those of the other table are: entry by entry. */
 
 const names = z.pipe(
-  orElse(entries(z.tuple([z.string(), countersSchema])), []),
+  orElse(entries(tuple(z.string(), countersSchema)), []),
   z.transform((list) => new Map(list)),
 )
 
@@ -26,7 +27,7 @@ export const daySchema: z.ZodMiniType<DayUsage> = z.object({
 })
 
 export const requestsPartSchema: z.ZodMiniType<RequestsPart> = entries(
-  z.tuple([z.int().check(z.nonnegative()), z.string(), z.string(), z.string()]),
+  tuple(z.int().check(z.nonnegative()), z.string(), z.string(), z.string()),
 )
 
 const text = orNull(z.string())
@@ -56,9 +57,10 @@ export const requestRowSchema: z.ZodMiniType<RequestRow> = z.object({
   asked: text,
   sent: text,
   outcome: z.enum(REQUEST_OUTCOMES),
+  cache: orNull(z.enum(CACHE_OUTCOMES)),
   status: orNull(z.number()),
   reason: text,
-  reasons: orElse(z.record(z.string(), z.number()), {}),
+  reasons: orElse(z.catchall(z.object({}), z.number()), {}),
   streamed: orElse(z.boolean(), false),
   degraded: orElse(z.boolean(), false),
   attempts: orElse(entries(attemptRow), []),

@@ -99,7 +99,15 @@ it('the pool is told once a second, for all viewers by one question, until five 
   // The page hears only of what has changed, which is nothing here.
   expect(page).toHaveLength(1)
   expect(Object.keys(page[0]?.data.parts)).toEqual([
-    ...['headline', 'account-list', 'queue-lanes', 'plots', 'last-requests', 'client-list'],
+    ...[
+      'headline',
+      'account-list',
+      'queue-lanes',
+      'batch-list',
+      'plots',
+      'last-requests',
+      'client-list',
+    ],
     ...['key-alpha', 'key-beta', 'key-gamma'],
   ])
   expect(page[0]?.data.order).toEqual(['key-alpha', 'key-beta', 'key-gamma'])

@@ -32,6 +32,7 @@ function batch(sql: SqlStorage) {
     },
     logBug: () => undefined,
     logEnd: () => undefined,
+    tellProgress: () => undefined,
     async tellEnd({ id, status, redrives }, { completed, failed }) {
       if (!pool.isUp) throw new Error('The pool does not answer')
       heard.push(`${id} ${status} ${completed} ${failed} ${redrives}`)
@@ -40,7 +41,7 @@ function batch(sql: SqlStorage) {
   let host = new BatchHost(ports)
   const end = (outcome: 'completed' | 'dead') => {
     host.claim(0, 'token')
-    host.record(0, 1, { outcome, text: new TextEncoder().encode('{}\n'), usage: NO_USAGE })
+    host.record(0, 1, { outcome, text: new TextEncoder().encode('{}\n'), usage: NO_USAGE }, 'token')
   }
   return {
     ...{ heard, pool, wakes, end },

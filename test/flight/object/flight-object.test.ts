@@ -6,6 +6,7 @@ import { createAnswerRows } from '../../../src/flight/object/answer-rows.ts'
 // The rows in real SQLite, and the alarm that empties the object.
 
 const HEAD = { status: 200, headers: { 'content-type': 'text/event-stream' } }
+const PLAIN = { head: HEAD, storedAtMs: 1, bodyKey: null, costUsd: null, cutPath: null }
 const bytesOf = (length: number) => Uint8Array.from({ length }, (_, i) => i % 251)
 
 it.each([0, 1, 1_900_000, 1_900_001, 5_000_000])(
@@ -18,6 +19,8 @@ it.each([0, 1, 1_900_000, 1_900_001, 5_000_000])(
         storedAtMs: 1,
         expiresAtMs: 2,
         bodyKey: 'b',
+        costUsd: 0.5,
+        cutPath: null,
         bytes: bytesOf(length),
       }
       createAnswerRows(storage).write('one', kept)
@@ -36,7 +39,7 @@ it('drops what is over, and passes over what another version has written', async
   await runInDurableObject(flight, (_, { storage }) => {
     const rows = createAnswerRows(storage)
     expect([rows.read('a'), rows.dropExpired(1)]).toEqual([null, null])
-    const kept = { head: HEAD, storedAtMs: 1, bodyKey: null, bytes: bytesOf(10) }
+    const kept = { ...PLAIN, bytes: bytesOf(10) }
     rows.write('a', { ...kept, expiresAtMs: 100 })
     rows.write('b', { ...kept, expiresAtMs: 200 })
     expect(rows.dropExpired(100)).toBe(200)
@@ -50,7 +53,7 @@ it('drops what is over, and passes over what another version has written', async
 it('leaves nothing behind when its last answer is over', async () => {
   const flight = env.FLIGHT.getByName('flight/test/alarm')
   await runInDurableObject(flight, async (_, { storage }) => {
-    const kept = { head: HEAD, storedAtMs: 1, expiresAtMs: Date.now() - 1, bodyKey: null }
+    const kept = { ...PLAIN, expiresAtMs: Date.now() - 1 }
     createAnswerRows(storage).write('shared', { ...kept, bytes: bytesOf(10) })
     await storage.setAlarm(Date.now() + 60_000)
   })

@@ -9,7 +9,14 @@ import { createInMemoryRows } from '../../gateway/in-memory-rows.ts'
 const ROW: Omit<RequestRow, 'startedAtMs' | 'endedAtMs'> = {
   ...{ id: 'x', clientId: 'app', groupId: null, path: 'chat/completions', route: 0 },
   ...{ asked: 'm', sent: 'm', outcome: 'answered', status: 200, reason: null, reasons: {} },
-  ...{ streamed: false, degraded: false, attempts: [], attemptsLeftOut: 0, usage: null },
+  ...{
+    cache: null,
+    streamed: false,
+    degraded: false,
+    attempts: [],
+    attemptsLeftOut: 0,
+    usage: null,
+  },
   timingsMs: { auth: 0, acquire: 0, wait: 0 },
 }
 

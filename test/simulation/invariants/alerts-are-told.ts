@@ -44,8 +44,8 @@ export function alertsAreTold(accuse: Accuse, world: () => SimulatedWorld): Watc
       const onTheWay = [...outbox.queues.values()].flat().map(({ message }) => message)
       const unheard = onTheWay.filter(({ id }) => !ids.has(id))
       for (const message of unheard) hear(message, known, 'in the queue')
-      const wrong = [...known, ...active.keys()].filter(
-        (name) => known.has(name) !== active.has(name),
+      const wrong = [...new Set([...known, ...active.keys()])].filter(
+        (id) => known.has(id) !== active.has(id as never),
       )
       if (wrong.length > 0) accuse(17, `what operators hear is not what is: ${wrong}`)
     },

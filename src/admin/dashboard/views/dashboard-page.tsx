@@ -4,6 +4,7 @@ import { clientAnswer, groupAnswer } from '../../client-answers.ts'
 import type { ExplainAnswer } from '../../pool/explain-answer-schema.ts'
 import type { Sight } from '../feed.ts'
 import { AccountsTable } from './accounts-table.tsx'
+import { BatchesTable } from './batches-view.tsx'
 import { ClientsTable, NewClientForm } from './clients-view.tsx'
 import { type ExplainFields, ExplainForm, ExplainResult } from './explain-view.tsx'
 import { Headline } from './headline.tsx'
@@ -51,6 +52,10 @@ export function dashboardPage(shown: Shown): string {
         <h2 id="queue">Queue</h2>
         <QueueTable queue={pool.queue} />
       </section>
+      <section aria-labelledby="batches">
+        <h2 id="batches">Batches</h2>
+        <BatchesTable batches={pool.batches} />
+      </section>
       <section aria-labelledby="traffic">
         <h2 id="traffic">Last hour</h2>
         <Traffic history={sight.history} />
@@ -90,6 +95,7 @@ function PlacesOfPage() {
     ['keys', 'Keys'],
     ['accounts', 'Accounts'],
     ['queue', 'Queue'],
+    ['batches', 'Batches'],
     ['traffic', 'Last hour'],
     ['requests', 'Requests'],
     ['clients', 'Clients'],
@@ -125,6 +131,7 @@ export function livePartsOf(
     ['headline', String(<Headline sight={sight} pool={pool} />)],
     ['account-list', String(<AccountsTable accounts={pool.accounts} />)],
     ['queue-lanes', String(<QueueTable queue={pool.queue} />)],
+    ['batch-list', String(<BatchesTable batches={pool.batches} />)],
     ['plots', String(<Traffic history={sight.history} />)],
     ['last-requests', String(<RequestsTable rows={sight.requests} id="last-requests" />)],
     ['client-list', String(<Clients pool={pool} mayWrite={mayWrite} />)],

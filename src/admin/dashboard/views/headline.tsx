@@ -1,6 +1,8 @@
+import type { CacheCounters } from '../../../balancing/accounting/cache-counters.ts'
+import type { PoolOverview } from '../../../balancing/operators/overview.ts'
 import type { KeySnapshot, PoolSnapshot } from '../../../balancing/snapshot.ts'
 import type { Sight } from '../feed.ts'
-import { Moment, plural } from './quantities.tsx'
+import { countText, Moment, plural, usdText } from './quantities.tsx'
 import { REASON_WORDS } from './reason-words.ts'
 import { byUrgency, standingOf } from './urgency.ts'
 
@@ -8,7 +10,7 @@ import { byUrgency, standingOf } from './urgency.ts'
 const MAX_SHOWN = 6
 
 /** The first thing on the page: whether the pool serves, and what is wrong with it. */
-export function Headline({ sight, pool }: { sight: Sight; pool: PoolSnapshot }) {
+export function Headline({ sight, pool }: { sight: Sight; pool: PoolOverview }) {
   const troubled = byUrgency(pool.keys).filter((key) => standingOf(key) !== 'well')
   return (
     <section id="headline" class={`headline ${toneOf(pool)}`} aria-labelledby="headline-title">
@@ -52,6 +54,7 @@ export function Headline({ sight, pool }: { sight: Sight; pool: PoolSnapshot }) 
         <span>
           In flight: <b>{pool.keys.reduce((sum, { inFlight }) => sum + inFlight, 0)}</b>
         </span>
+        {pool.cache !== undefined && <CacheToday counters={pool.cache.today} />}
         {pool.benchedModels.map(({ model, untilMs }) => (
           <span>
             Model out everywhere: <b>{model}</b>
@@ -65,6 +68,19 @@ export function Headline({ sight, pool }: { sight: Sight; pool: PoolSnapshot }) 
         ))}
       </p>
     </section>
+  )
+}
+
+/** What shared and kept answers came to today; nothing where no route shares any. */
+function CacheToday({ counters }: { counters: CacheCounters }) {
+  const { hits, joins, misses, bypasses, keptBytes, savedUsd } = counters
+  if (hits + joins + misses + bypasses === 0) return null
+  return (
+    <span id="cache">
+      Shared answers today: <b>{plural(hits, 'hit')}</b>, <b>{plural(joins, 'join')}</b>,{' '}
+      {countText(misses)} made, {countText(bypasses)} bypassed; <b>{usdText(savedUsd)}</b> saved,{' '}
+      {countText(keptBytes / 1024)} KB kept
+    </span>
   )
 }
 

@@ -1,4 +1,8 @@
-import type { AttemptRow, RequestRow } from '../../../balancing/accounting/request-row.ts'
+import type {
+  AttemptRow,
+  CacheOutcome,
+  RequestRow,
+} from '../../../balancing/accounting/request-row.ts'
 import { countText, Moment, msText, usdText } from './quantities.tsx'
 
 export function FindForm({ id }: { id: string }) {
@@ -53,7 +57,8 @@ export function RequestsTable({ rows, id }: { rows: readonly RequestRow[]; id: s
 }
 
 function Row({ row }: { row: RequestRow }) {
-  const { clientId, asked, attempts, attemptsLeftOut, timingsMs, usage } = row
+  const { clientId, asked, attempts, attemptsLeftOut, timingsMs, usage, cache } = row
+  const isGiven = cache === 'hit' || cache === 'joined'
   return (
     <tr>
       <th scope="row">
@@ -69,12 +74,14 @@ function Row({ row }: { row: RequestRow }) {
           {OUTCOMES[row.outcome]}
         </span>{' '}
         <small>
-          {row.status} {row.reason}
+          {row.status} {row.reason} {cache !== null && CACHE_WORDS[cache]}
           {row.degraded && ' without the pool'}
         </small>
       </td>
       <td data-label="Attempts">
-        {attempts.length === 0 && <small>none: {reasonsText(row)}</small>}
+        {attempts.length === 0 && (
+          <small>none: {isGiven ? 'nothing was asked upstream' : reasonsText(row)}</small>
+        )}
         <ol class="timeline">
           {attempts.map((attempt) => (
             <Attempt of={attempt} />
@@ -88,7 +95,7 @@ function Row({ row }: { row: RequestRow }) {
       </td>
       <td data-label="Used">
         {usage === null ? (
-          <small>unknown</small>
+          <small>{isGiven ? 'nothing' : 'unknown'}</small>
         ) : (
           <>
             {usdText(usage.costUsd)}{' '}
@@ -100,6 +107,13 @@ function Row({ row }: { row: RequestRow }) {
       </td>
     </tr>
   )
+}
+
+const CACHE_WORDS: Readonly<Record<CacheOutcome, string>> = {
+  hit: 'kept answer',
+  joined: 'answer of another',
+  miss: 'shared answer',
+  bypass: 'not shared',
 }
 
 const OUTCOMES: Readonly<Record<RequestRow['outcome'], string>> = {

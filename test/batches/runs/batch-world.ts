@@ -1,0 +1,173 @@
+import { runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { vi } from 'vitest'
+import { type BatchRecord, batchObjectName } from '../../../src/batches/progress/batch-record.ts'
+import { isEnded } from '../../../src/batches/progress/batch-state.ts'
+import type { RangeMessage } from '../../../src/batches/progress/range-message.ts'
+import { createVirtualKv } from '../../gateway/virtual-kv.ts'
+import { createVirtualTime, type VirtualTime } from '../../gateway/virtual-time.ts'
+import { withOwnPool } from '../../http/gateway-driver.ts'
+import { inputOf } from './batch-input.ts'
+import { createBucket } from './bucket-in-memory.ts'
+import type { Dies } from './death-point.ts'
+import { type ConsumerWorld, MortalConsumer } from './mortal-consumer.ts'
+import { MortalObject, type Outside } from './mortal-object.ts'
+import { PaidUpstream, type UpstreamOptions } from './paid-upstream.ts'
+
+/** Alarms of the platform run on the real clock. None of these days has come there. */
+export const START_MS = Date.UTC(2040, 0, 15, 12)
+const DAY_MS = 24 * 60 * 60_000
+const INPUT = 'file-in'
+
+export interface BatchWorldOptions extends UpstreamOptions {
+  readonly lines: number
+  /** How many lines a range has. */
+  readonly perRange?: number
+  /** How far the clock goes at once while something runs. */
+  readonly stepMs?: number
+  /** Fields of each request. */
+  readonly body?: object
+  readonly dies?: Dies
+  readonly bindings?: Readonly<Record<string, unknown>>
+}
+
+/** Runs a test inside of an object of the platform, with its storage, so that the rows are real. */
+export async function inBatchWorld(
+  options: BatchWorldOptions,
+  use: (world: BatchWorld) => Promise<void>,
+): Promise<void> {
+  worlds += 1
+  const id = `batch_${String(worlds).padStart(32, '0')}`
+  const stub = env.KEY_POOL.getByName(batchObjectName(id))
+  await runInDurableObject(stub, async (_, state) => {
+    const time = createVirtualTime(START_MS, { drain })
+    const clock = vi.spyOn(Date, 'now').mockImplementation(time.nowMs)
+    try {
+      await use(new BatchWorld(id, state, time, options))
+    } finally {
+      clock.mockRestore()
+      await state.storage.deleteAlarm()
+    }
+  })
+}
+
+let worlds = 0
+
+/** Bodies of the platform need more than turns of the microtask queue. */
+async function drain(): Promise<void> {
+  for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setTimeout(resolve, 0))
+}
+
+/** A batch's object, a queue, consumers that run side by side, and an upstream that counts. */
+export class BatchWorld {
+  readonly queue: RangeMessage[] = []
+  readonly deadLetters: unknown[] = []
+  readonly bucket = createBucket()
+  readonly kept = new Map<string, string>()
+  readonly over: boolean[] = []
+  readonly told: Outside['told'] = []
+  readonly runs: MortalConsumer[] = []
+  readonly upstream: PaidUpstream
+  readonly object: MortalObject
+  readonly ids: readonly string[]
+  readonly time: VirtualTime
+  readonly #id: string
+  readonly #state: DurableObjectState
+  readonly #input: ReturnType<typeof inputOf>
+  readonly #consumers: ConsumerWorld
+  readonly #stepMs: number
+
+  constructor(
+    id: string,
+    state: DurableObjectState,
+    time: VirtualTime,
+    { lines, perRange = 3, stepMs = 200, dies = () => false, body, ...options }: BatchWorldOptions,
+  ) {
+    this.#id = id
+    this.#state = state
+    this.#stepMs = stepMs
+    this.time = time
+    this.ids = Array.from({ length: lines }, (_, i) => `line-${i + 1}`)
+    this.#input = inputOf(this.ids, perRange, body)
+    this.bucket.files.set(keyOf(INPUT), this.#input.bytes)
+    this.upstream = new PaidUpstream(time, options)
+    this.object = new MortalObject(state, this, dies)
+    const policy = { POLICY: { defaults: { max_concurrent: 50 } } }
+    this.#consumers = {
+      ...{ time, dies, object: this.object, r2: this.bucket.r2, fetch: this.upstream.fetch },
+      bindings: {
+        ...withOwnPool({ ...policy, ...options.bindings }),
+        CREDIT: createVirtualKv(time).namespace,
+      },
+      again: (message) => void this.queue.push(message),
+    }
+  }
+
+  create(changes: Partial<BatchRecord> = {}): void {
+    const record = newRecord(this.#id, this.ids.length)
+    this.object.now.create({ ...record, ...changes }, this.#input.ranges)
+  }
+
+  /** What anybody may see of the batch. */
+  view() {
+    const view = this.object.now.view()
+    if (view === null) throw new Error('No batch')
+    return view
+  }
+
+  message(rangeId: number): RangeMessage {
+    return { version: 1, batchId: this.#id, rangeId }
+  }
+
+  consume(message: RangeMessage): void {
+    this.runs.push(new MortalConsumer(this.#consumers, message))
+  }
+
+  /** Lets time pass, and the alarm ring. Messages stay where they are. */
+  async pass(ms: number): Promise<void> {
+    await this.time.advance(ms)
+    await this.object.ring()
+    await this.time.drain()
+  }
+
+  /** Messages get their consumers, all at once unless `take` says otherwise, until the batch has ended. */
+  async toTheEnd(take = (queue: RangeMessage[]) => queue.splice(0)): Promise<void> {
+    for (let turn = 0; turn < 5000; turn += 1) {
+      await this.object.ring()
+      await this.time.drain()
+      for (const message of take(this.queue)) this.consume(message)
+      await this.time.drain()
+      if (isEnded(this.view().record)) return
+      const atMs = await this.#state.storage.getAlarm()
+      const isQuiet = this.queue.length === 0 && this.runs.every(({ isOver }) => isOver)
+      const restMs = (atMs ?? 0) - this.time.nowMs()
+      await this.time.advance(isQuiet ? Math.max(this.#stepMs, restMs) : this.#stepMs)
+    }
+    throw new Error(`Not at its end: ${JSON.stringify(this.view())}`)
+  }
+
+  /** The lines of one of its files. */
+  results(file: 'output' | 'error'): readonly ResultLine[] {
+    const id = this.view().record[`${file}FileId`]
+    if (id === null) return []
+    const text = new TextDecoder().decode(this.bucket.files.get(keyOf(id)))
+    return text.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line)]))
+  }
+}
+
+export interface ResultLine {
+  readonly custom_id: string
+  readonly response: { readonly status_code: number } | null
+  readonly error: { readonly code: string } | null
+}
+
+const keyOf = (fileId: string) => `files/tester/${fileId}`
+
+function newRecord(id: string, total: number): BatchRecord {
+  return {
+    ...{ id, clientId: 'tester', endpoint: '/v1/chat/completions', inputFileId: INPUT },
+    ...{ createdAtMs: START_MS, metadata: null, outputKeptMs: DAY_MS, faults: [], total },
+    ...{ expiresAtMs: START_MS + DAY_MS, status: 'validating', ending: null, times: {} },
+    ...{ redrives: 0, outputFileId: null, errorFileId: null, repeated: 0, tally: null },
+  }
+}
