@@ -138,7 +138,8 @@ describe('rooms', () => {
       ...['admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
     ],
     'admin/history': [
-      ...['admin/admin-request.ts', 'admin/client-answers.ts', 'balancing/*', 'config'],
+      ...['admin/admin-request.ts', 'admin/admin-schemas.ts', 'admin/client-answers.ts'],
+      ...['balancing/*', 'config'],
       ...['http', 'key-pool/history', 'hono', 'zod'],
     ],
     'admin/alerts': [
