@@ -1,5 +1,4 @@
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import type { KeyReport } from '../../balancing/health/key-report.ts'
 import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
 import { type KeyId, keyId } from '../../balancing/ids.ts'
@@ -16,14 +15,12 @@ import type { RefreshAnswer } from './pool-answer-schemas.ts'
 import { creditAnswer, keyAnswer, poolAnswer } from './pool-answers.ts'
 
 /** `pool`, `keys` and `credit` of the admin API: what the pool is doing, and what it is told. */
-export function poolRoutes(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function poolRoutes(routes: HonoBase<HttpEnvironment>): void {
   routes.get('/pool', pool)
   routes.get('/explain', explainRequest)
   for (const kind of STEERING)
     routes.post(`/keys/:id/${kind}`, (c) => steer(c, kind, c.req.param('id') ?? ''))
   routes.post('/credit/refresh', refreshCredit)
-  return routes
 }
 
 async function pool(c: AdminContext): Promise<Response> {
@@ -115,6 +112,9 @@ async function lookUp(
   return found
 }
 
+/** The pool alone knows how fast it is spent. */
+const ASKED_NOW = { stale: false, projectedEndMs: null }
+
 function resultOf(id: KeyId, report: KeyReport | undefined): RefreshAnswer['keys'][number] {
   switch (report?.kind) {
     case undefined:
@@ -124,7 +124,7 @@ function resultOf(id: KeyId, report: KeyReport | undefined): RefreshAnswer['keys
     case 'rejected':
       return { id, state: 'rejected', credit: null }
     case 'valid': {
-      const credit = creditAnswer({ ...report, asOfMs: report.askedAtMs, stale: false })
+      const credit = creditAnswer({ ...report, ...ASKED_NOW, asOfMs: report.askedAtMs })
       return { id, state: 'found', credit }
     }
   }
