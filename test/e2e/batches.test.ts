@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import OpenAI, { toFile } from 'openai'
 import type { Batch, BatchCreateParams } from 'openai/resources/batches'
 import { describe, expect, test } from 'vitest'
+import { batchResultText, runBatchDemo } from '../local/demo-batch.ts'
 import { DEMO_TOKEN } from '../local/stack.ts'
 import { TOKEN, until, useGateway, useSimulator } from './harness.ts'
 
@@ -178,6 +179,24 @@ test('the example of docs/batches.md runs as it stands, and prints an answer for
   for (const { custom_id, response } of results) {
     expect(JSON.stringify(response.body)).toContain(`You said: Where is ${custom_id}?`)
   }
+})
+
+test('the demo’s batch has one result for each line, and costs what the simulator says', async () => {
+  const done: number[] = []
+  const result = await runBatchDemo({
+    target: {
+      gatewayUrl: gateway().origin,
+      controlUrl: new URL(upstream.url()).origin,
+      token: DEMO_TOKEN,
+    },
+    lines: 100,
+    onProgress: ({ completed, failed }) => void done.push(completed + failed),
+  })
+  expect(result.surprises).toEqual([])
+  expect(result).toMatchObject({ lines: 100, completed: 94 })
+  expect(result.faults).toBeGreaterThan(60)
+  expect([done[0], done.at(-1)]).toEqual([0, 100])
+  expect(batchResultText(result)).toContain('Each line has one result.')
 })
 
 describe('files', () => {

@@ -43,36 +43,52 @@ export interface DemoProgress {
  *   `signal` ends the run early
  */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
-  if (options.target !== undefined) return await runAgainstRunning(options.target, options)
+  return await withTarget(options.target, (stage) => run(stage, options))
+}
+
+/** Where a demo plays. */
+export interface Stage {
+  readonly target: DemoTarget
+  readonly simulator: SimulatorControl
+  /** The gateway's log; null if somebody else has started it. */
+  readonly gatewayLog: (() => string) | null
+}
+
+/**
+ * Without a target, starts a stack and stops it at the end. Of a running one the simulator has its default
+ * world meanwhile, since the troubles name its keys, and then its old one.
+ */
+export async function withTarget<Result>(
+  target: DemoTarget | undefined,
+  play: (stage: Stage) => Promise<Result>,
+): Promise<Result> {
+  if (target !== undefined) {
+    const simulator = simulatorControl(target.controlUrl)
+    const before = await simulator.world()
+    await simulator.reset()
+    try {
+      await assertTalksToSimulator(target, simulator)
+      return await play({ target, simulator, gatewayLog: null })
+    } finally {
+      await simulator.reset(before)
+    }
+  }
   const stack = await startStack()
   try {
     const { gatewayUrl, simulatorUrl } = stack
-    const target = { gatewayUrl, controlUrl: simulatorUrl, token: DEMO_TOKEN }
-    return await run(target, options, () => stack.logs().gateway)
+    const own = { gatewayUrl, controlUrl: simulatorUrl, token: DEMO_TOKEN }
+    const simulator = simulatorControl(own.controlUrl)
+    await assertTalksToSimulator(own, simulator)
+    return await play({ target: own, simulator, gatewayLog: () => stack.logs().gateway })
   } finally {
     await stack.stop()
   }
 }
 
-/** Runs in the default world, since the troubles name its keys, and then restores the old world. */
-async function runAgainstRunning(target: DemoTarget, options: DemoOptions): Promise<DemoResult> {
-  const simulator = simulatorControl(target.controlUrl)
-  const before = await simulator.world()
-  await simulator.reset()
-  try {
-    return await run(target, options, null)
-  } finally {
-    await simulator.reset(before)
-  }
-}
-
 async function run(
-  target: DemoTarget,
+  { target, simulator, gatewayLog }: Stage,
   options: DemoOptions,
-  gatewayLog: (() => string) | null,
 ): Promise<DemoResult> {
-  const simulator = simulatorControl(target.controlUrl)
-  await assertTalksToSimulator(target, simulator)
   await simulator.patchSettings(PACING)
   const beganMs = Date.now()
   const sent = await sendAll(target, simulator, options)

@@ -3,12 +3,15 @@ import type { DemoProgress } from './demo-run.ts'
 
 const BAR_WIDTH = 24
 
+export function progressBar(done: number, all: number): string {
+  return `[${'#'.repeat(Math.round((done / all) * BAR_WIDTH)).padEnd(BAR_WIDTH, '.')}]`
+}
+
 /** The progress as one line, cut to the width of the terminal, which overwrites it each time. */
 export function progressLine(progress: DemoProgress, columns: number): string {
   const { requests, sent, answered, failed, trouble } = progress
   const done = answered + failed
-  const bar = '#'.repeat(Math.round((done / requests) * BAR_WIDTH)).padEnd(BAR_WIDTH, '.')
-  const line = `[${bar}] ${done}/${requests}, ${sent - done} in flight, ${failed} failed; the simulator ${trouble}`
+  const line = `${progressBar(done, requests)} ${done}/${requests}, ${sent - done} in flight, ${failed} failed; the simulator ${trouble}`
   return line.slice(0, columns - 1)
 }
 

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
+import { type BatchProgress, batchResultText, runBatchDemo } from './demo-batch.ts'
 import { type DemoOptions, type DemoProgress, runDemo } from './demo-run.ts'
-import { progressLine, resultText } from './demo-text.ts'
+import { progressBar, progressLine, resultText } from './demo-text.ts'
 import { faultyStart, localBindings, localFaults } from './local-configuration.ts'
 import { DEMO_TOKEN, simulatedEnvironment } from './stack.ts'
 import { repositoryPath } from './wrangler-dev.ts'
@@ -14,7 +15,10 @@ Without --url and --control it starts both itself, and stops them in the end.
   --control <url>     the control API of the simulator behind it; npm start prints it too
   --token <token>     a client key of that gateway (default: the one that npm start gives it)
   --requests <n>      how many, from 40 to 1000 (default: 300)
-  --concurrency <n>   how many at a time, from 1 to 50 (default: 12)`
+  --concurrency <n>   how many at a time, from 1 to 50 (default: 12)
+  --batch             sends a thousand requests as one batch instead (docs/batches.md)`
+
+const BATCH_LINES = 1_000
 
 /** Without a terminal, progress is one line after so many requests. */
 const LINE_EVERY = 50
@@ -42,9 +46,7 @@ async function main(): Promise<void> {
     process.once(signal, () => interruption.abort())
   }
   try {
-    const result = await runDemo({ ...options, onProgress: show, signal: interruption.signal })
-    console.log(`${clearLine}\n${resultText(result)}`)
-    process.exitCode = result.surprises.length === 0 ? 0 : 1
+    process.exitCode = (await play(options, interruption.signal)) ? 0 : 1
   } catch (error) {
     console.error(
       interruption.signal.aborted ? `${clearLine}Interrupted.` : clearLine + described(error),
@@ -53,7 +55,27 @@ async function main(): Promise<void> {
   }
 }
 
-function readOptions(): DemoOptions | null {
+/** @returns whether all went as it should */
+async function play(options: Options, signal: AbortSignal): Promise<boolean> {
+  if (options.isBatch) {
+    const target = options.target === undefined ? {} : { target: options.target }
+    const result = await runBatchDemo({
+      ...{ ...target, lines: BATCH_LINES, signal },
+      onProgress: showBatch,
+    })
+    console.log(`${clearLine}\n${batchResultText(result)}`)
+    return result.surprises.length === 0
+  }
+  const result = await runDemo({ ...options, onProgress: show, signal })
+  console.log(`${clearLine}\n${resultText(result)}`)
+  return result.surprises.length === 0
+}
+
+interface Options extends DemoOptions {
+  readonly isBatch: boolean
+}
+
+function readOptions(): Options | null {
   const string = { type: 'string' } as const
   try {
     const { values } = parseArgs({
@@ -63,16 +85,17 @@ function readOptions(): DemoOptions | null {
         token: string,
         requests: { ...string, default: '300' },
         concurrency: { ...string, default: '12' },
+        batch: { type: 'boolean', default: false },
       },
     })
     const requests = wholeNumber(values.requests, 40, 1000)
     const concurrency = wholeNumber(values.concurrency, 1, 50)
     if (requests === null || concurrency === null) return null
-    const { url, control, token = DEMO_TOKEN } = values
-    if (url === undefined && control === undefined) return { requests, concurrency }
+    const { url, control, token = DEMO_TOKEN, batch: isBatch } = values
+    if (url === undefined && control === undefined) return { requests, concurrency, isBatch }
     if (url === undefined || control === undefined) return null
     const target = { gatewayUrl: new URL(url).origin, controlUrl: new URL(control).origin, token }
-    return { target, requests, concurrency }
+    return { target, requests, concurrency, isBatch }
   } catch {
     return null
   }
@@ -99,6 +122,17 @@ function show(progress: DemoProgress): void {
   } else if (done % LINE_EVERY === 0) {
     console.log(`${String(done).padStart(4)} done  ${progress.failed} failed`)
   }
+}
+
+let printed = 0
+
+function showBatch({ total, completed, failed }: BatchProgress): void {
+  const done = completed + failed
+  const line = `${progressBar(done, total)} ${done}/${total} lines, ${failed} failed`
+  if (process.stdout.isTTY) return void process.stdout.write(`${clearLine}${line}`)
+  if (done - printed < LINE_EVERY && done < total) return
+  printed = done
+  console.log(line)
 }
 
 await main()

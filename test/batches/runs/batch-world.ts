@@ -26,6 +26,8 @@ export interface BatchWorldOptions extends UpstreamOptions {
   readonly perRange?: number
   /** How far the clock goes at once while something runs. */
   readonly stepMs?: number
+  /** How often the runtime has a turn after each timer. Fewer are quicker where many timers mean nothing. */
+  readonly turns?: number
   readonly endpoint?: BatchEndpoint
   /** Fields of each request, or the whole of it by its id. */
   readonly body?: object | ((id: string) => object)
@@ -44,7 +46,7 @@ export async function inBatchWorld(
   const id = `batch_${String(worlds).padStart(32, '0')}`
   const stub = env.KEY_POOL.getByName(batchObjectName(id))
   await runInDurableObject(stub, async (_, state) => {
-    const time = createVirtualTime(START_MS, { drain })
+    const time = createVirtualTime(START_MS, { drain: () => drain(options.turns ?? 3) })
     const clock = vi.spyOn(Date, 'now').mockImplementation(time.nowMs)
     try {
       await use(new BatchWorld(id, state, time, options))
@@ -58,8 +60,8 @@ export async function inBatchWorld(
 let worlds = 0
 
 /** Bodies of the platform need more than turns of the microtask queue. */
-async function drain(): Promise<void> {
-  for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setTimeout(resolve, 0))
+async function drain(turns: number): Promise<void> {
+  for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setTimeout(resolve, 0))
 }
 
 /** A batch's object, a queue, consumers that run side by side, and an upstream that counts. */

@@ -47,7 +47,13 @@ it('2,000 lines of four API shapes, with faults of every kind, end once each and
     }
     await inBatchWorld(
       {
-        ...{ lines: 500, perRange: 25, stepMs: 2_000, endpoint: endpoint as BatchEndpoint },
+        ...{
+          lines: 500,
+          perRange: 25,
+          stepMs: 2_000,
+          turns: 1,
+          endpoint: endpoint as BatchEndpoint,
+        },
         body: (id) => ({ ...body, ...(id === 'line-7' ? { model: 'nobody/knows' } : {}) }),
         fetch: (url, init) => send(new URL(url).pathname, init),
         bindings: {

@@ -65,10 +65,12 @@ function mixedRequest(i: number): Request {
   }
 }
 
-function mixed(keys: number, before: number): Step {
+const withBatch = (i: number): Request => ({ ...mixedRequest(i), isBatch: i % 2 === 0 })
+
+function mixed(keys: number, before: number, requestAt = mixedRequest): Step {
   const step = traffic(
     new Reducer({ keys, strategy: DEFAULT_STRATEGY, isLimited: true }),
-    mixedRequest,
+    requestAt,
   )
   for (let i = 0; i < before; i++) step(i)
   return step
@@ -127,6 +129,12 @@ export const CASES: readonly Case[] = [
     name: 'mixed: 100 models, 50 clients, 2 % fail',
     sizes: SIZES,
     prepare: (keys) => mixed(keys, 0),
+    targetUs: REQUEST_US,
+  },
+  {
+    name: 'mixed, every other one a line of a batch',
+    sizes: SIZES,
+    prepare: (keys) => mixed(keys, 0, withBatch),
     targetUs: REQUEST_US,
   },
   { name: 'mixed, after 1,000,000 requests', sizes: [3], prepare: (keys) => mixed(keys, 1e6) },

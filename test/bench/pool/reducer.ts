@@ -44,6 +44,8 @@ export interface Request {
   readonly client?: string
   readonly session?: string
   readonly fails?: boolean
+  /** Whether it is a line of a batch. */
+  readonly isBatch?: boolean
 }
 
 /** A lease that has been granted. */
@@ -154,7 +156,10 @@ export class Reducer {
     }
   }
 
-  #ask({ model = 'vendor/model', client = 'client', session }: Request, waitMs: number): Decision {
+  #ask(
+    { model = 'vendor/model', client = 'client', session, isBatch = false }: Request,
+    waitMs: number,
+  ): Decision {
     if (!this.#isStill) this.#nowMs += 1
     this.#minted += 1
     const request = {
@@ -169,6 +174,7 @@ export class Reducer {
       attempt: 'first',
       leaseMs: LEASE_MS,
       waitMs,
+      ...(isBatch ? { class: 'batch' as const } : {}),
     } as const
     return acquire(this.#state, request, this.#nowMs, this.#random)
   }
