@@ -49,7 +49,7 @@ async function measureHits(bench: Bench): Promise<{ table: Table; data: unknown 
   const { source } = await bench.bundle()
   const options = { name: 'shared hits', source, bindings: SHARING }
   const target = await startGateway(scope, deployment, upstream, options)
-  reporter.progress('shared: hits')
+  reporter.progress('hits beside healthz')
   const body = bodyOf(MODELS.small, false)
   await untilHit(target, body)
   const healthz = `GET /healthz HTTP/1.1\r\nhost: ${target.to.host}\r\n\r\n`
@@ -141,7 +141,7 @@ async function measureJoiners(bench: Bench): Promise<{ table: Table; data: unkno
 async function measure({ reporter, effort }: Bench, target: Target): Promise<Figures> {
   const { port, host, pid } = target
   const name = target.name.replace('joiners ', '')
-  reporter.progress(`shared: joiners of ${name}`)
+  reporter.progress(`joiners of ${name}`)
   const peak = () => [pid === null ? Number.NaN : peakMemoryMib(pid)]
   const connections = await openConnections(port, effort.memoryStreams, host)
   const small = requestOf(target, bodyOf(MODELS.small, false))

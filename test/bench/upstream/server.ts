@@ -61,7 +61,7 @@ function writeSometimes(socket: Socket): void {
 /** The first event goes out with the headers, and then one at every tick. */
 function writeStream(socket: Socket, events: number, everyMs: number, inBurst = 1): void {
   const id = nextId()
-  const burst = () => eventChunk(id).repeat(inBurst)
+  const burst = () => eventChunk(id, inBurst)
   socket.write(STREAM_HEAD + burst(), 'latin1')
   let written = 1
   const timer = setInterval(() => {
