@@ -73,8 +73,8 @@ export const LOOKUP_DUTY = ['freshSinceMs', 'keyId', 'withBalance'] as const
 export const OBJECT_METHODS = [
   ...['alerts', 'audit', 'clientDirectory', 'control', 'duties'],
   ...['epochs', 'exchange', 'explain', 'health', 'history'],
-  ...['keyForGeneration', 'manageClients', 'noteInAudit', 'overview', 'purge', 'quotas'],
-  ...['readings', 'requests', 'snapshot', 'spending', 'usage'],
+  ...['keyForGeneration', 'manageClients', 'noteBatch', 'noteInAudit', 'overview', 'purge'],
+  ...['quotas', 'readings', 'requests', 'snapshot', 'spending', 'usage'],
   ...['visit', 'whenDecided'],
 ] as const
 
@@ -116,7 +116,10 @@ export const STORED_FIELDS = {
     ...['reason', 'resetAtMs', 'sinceMs', 'untilMs'],
   ],
   models: ['cure', 'hidden', 'provenance', 'reason', 'sinceMs', 'untilMs'],
-  spend: ['endsAtMs', 'nanos', 'period'],
+  spend: [
+    ...['committedNanos', 'endsAtMs', 'increase', 'lostNanos', 'nanos', 'period', 'sinceMs'],
+    ...['spentNanos', 'toldPercent', 'usedAtMs'],
+  ],
   alert: [
     ...['account', 'event', 'expires_at', 'facts', 'goneSinceMs', 'key', 'sinceMs', 'subject'],
     ...['total', 'until', 'usable'],
@@ -145,7 +148,7 @@ export const STORED_FIELDS = {
     ],
     ...['failed', 'failures', 'faults', 'fingerprint', 'firstOutput', 'firstOutputMs'],
     ...['firstOutputs', 'generations', 'grantedAtMs', 'hits', 'id', 'ignored', 'isBatch'],
-    ...['isolate', 'joins', 'keptBytes', 'keyId', 'keys', 'kind', 'lastTurn', 'layer'],
+    ...['isolate', 'joins', 'keptBytes', 'keyHold', 'keyId', 'keys', 'kind', 'lastTurn', 'layer'],
     ...['leases', 'limitUsd', 'lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'meters'],
     ...['minute', 'misses', 'model', 'models', 'monthUsd', 'panic', 'promptTokens'],
     ...['reasoningTokens', 'reconciliations', 'refused', 'remainingUsd', 'requests', 'resetsAtMs'],

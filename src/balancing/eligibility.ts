@@ -1,6 +1,6 @@
 import { creditAsOf, spendableUsd } from './accounting/credit.ts'
-import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
 import { batchWindowsAtMs, hasBatchRoom, leasesOfShare } from './batches/batch-share.ts'
+import { type CostBound, payment } from './clients/budget.ts'
 import { type Bench, isActive, mayEndByLookup, reportedReason } from './health/bench.ts'
 import { asOf } from './health/circuit-breaker.ts'
 import { haltReason } from './health/halt.ts'
@@ -21,6 +21,8 @@ export interface Requirements {
   readonly tokens: number
   /** As in the lease request. */
   readonly size?: number | undefined
+  /** The most that the request can cost, as in the lease request: what it reserves of a `max_spend`. */
+  readonly costNanos?: CostBound | undefined
   /** The part of the pool that the client may use: each list must select the key. Absent for all. */
   readonly clientKeys?: KeysOfClient
   /** Keys whose tokens an earlier request waits for. This request may not use them. */
@@ -130,22 +132,25 @@ export function haltExclusions(key: KeyState): readonly Exclusion[] {
   return reason === null ? NONE : [until(reason, null)]
 }
 
-/** What the key has spent of its `max_spend`, without what its running requests will cost. */
+/** Nothing is left of the key's `max_spend`, whatever its running requests will cost. */
 export function spendExclusions({ spend }: KeyState, nowMs: number): readonly Exclusion[] {
-  if (spend === null || spentUsd(spend, nowMs) < spend.max.usd) return NONE
-  return [until('at_max_spend', periodEndMs(spend, nowMs))]
+  if (spend === null) return NONE
+  const paid = payment(spend, 0, nowMs)
+  if (paid.kind === 'paid' || (paid.kind === 'exceeded' && paid.isPassing)) return NONE
+  return [until('at_max_spend', spend.endsAtMs)]
 }
 
-/** Running requests will be paid from the same `max_spend`. One may cost less than expected. */
-function runningSpendExclusions(
-  { spend, inFlight }: KeyState,
-  meanCostUsd: number,
+/** What is left of the key's `max_spend` does not pay for this request, or not while others run. */
+export function paymentExclusions(
+  { spend }: KeyState,
+  bound: CostBound,
   nowMs: number,
 ): readonly Exclusion[] {
-  if (spend === null || inFlight === 0) return NONE
-  const spent = spentUsd(spend, nowMs)
-  if (spent >= spend.max.usd || spent + inFlight * meanCostUsd < spend.max.usd) return NONE
-  return [{ ...until('at_max_spend', periodEndMs(spend, nowMs)), mayClearSooner: true }]
+  if (spend === null) return NONE
+  const paid = payment(spend, bound, nowMs)
+  if (paid.kind === 'paid') return NONE
+  const mayClearSooner = paid.kind === 'exceeded' && paid.isPassing
+  return [{ ...until('at_max_spend', spend.endsAtMs), mayClearSooner }]
 }
 
 /** Requests at least as large as one that the key, or its account, could not pay for. */
@@ -213,7 +218,7 @@ export function fullExclusion(key: KeyState, nowMs: number): Exclusion {
 export function loadExclusions(
   state: PoolState,
   key: KeyState,
-  tokens: number,
+  { tokens, costNanos }: Pick<Requirements, 'tokens' | 'costNanos'>,
   nowMs: number,
 ): readonly Exclusion[] {
   const { config, inFlight, rpm, tpm, credit } = key
@@ -233,7 +238,7 @@ export function loadExclusions(
       exclusions.push(busy('below_min_credit', key, nowMs))
     }
   }
-  exclusions.push(...runningSpendExclusions(key, state.meanCostUsd, nowMs))
+  exclusions.push(...paymentExclusions(key, costNanos ?? null, nowMs))
   return exclusions.length === 0 ? NONE : exclusions
 }
 
@@ -333,7 +338,7 @@ export function exclusionsOf(
 ): readonly Exclusion[] {
   const request = requestExclusions(key, requirements, nowMs)
   const breaker = ignoresBreakers ? NONE : breakerExclusions(key, nowMs)
-  const load = loadExclusions(state, key, requirements.tokens, nowMs)
+  const load = loadExclusions(state, key, requirements, nowMs)
   const claim = requirements.claimedKeys.has(key.id) ? [busy('at_tpm', key, nowMs)] : NONE
   const kept = keptExclusions(key, requirements, nowMs)
   const count = exclusions.length + request.length + breaker.length + load.length

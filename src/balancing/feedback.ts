@@ -1,5 +1,4 @@
 import { afterSpending } from './accounting/credit.ts'
-import { addSpend } from './accounting/max-spend.ts'
 import { afterCost } from './accounting/spend-rate.ts'
 import { noteUnknownError } from './alerts/alerts.ts'
 import { giveBackBatch } from './batches/batch-share.ts'
@@ -142,9 +141,6 @@ function learnCost(state: PoolState, key: KeyState, usage: Usage, nowMs: number)
   key.credit = afterSpending(key.credit, costUsd, nowMs)
   key.spentSinceAskedUsd += costUsd
   if (costUsd > 0) key.spendRate = afterCost(key.spendRate, costUsd, nowMs)
-  if (key.spend !== null && addSpend(key.spend, costUsd, state.meanCostUsd, nowMs)) {
-    state.changes.spends.add(key.id)
-  }
   if (usage.estimated) return
   const share = state.meanCostUsd === 0 ? 1 : LATEST_COST_SHARE
   state.meanCostUsd += share * (usage.costUsd - state.meanCostUsd)

@@ -33,8 +33,8 @@ export interface LeaseRequest {
    */
   readonly size?: number
   /**
-   * The most that the request can cost, in nano-dollars; null if that cannot be bounded. Only clients
-   * with a budget need it, so it is absent for the others.
+   * The most that the request can cost, in nano-dollars; null if that cannot be bounded. Only budgets
+   * need it: it is absent if neither the client nor any key has one.
    */
   readonly costNanos?: number | null
   /** True if these are the models that are asked when a budget does not pay for the first one. */
@@ -86,7 +86,7 @@ export interface Grant {
    * the first release does not send it.
    */
   readonly grantedAtMs?: number
-  /** What the lease holds of its client's budgets; absent for none. The settlement repeats it. */
+  /** What the lease holds of budgets; absent for none. The settlement repeats it. */
   readonly held?: HeldOfBudgets
 }
 

@@ -4,7 +4,6 @@ import { createDays, type Days } from './accounting/day-usage.ts'
 import type { DayOfSpending } from './accounting/drift.ts'
 import { createGenerations, type Generations } from './accounting/generations.ts'
 import { createLedger, type Ledger, tallyOf } from './accounting/ledger.ts'
-import { createSpend, type KeySpend, type MaxSpend } from './accounting/max-spend.ts'
 import { createRecentMinutes, type RecentMinutes } from './accounting/recent-minutes.ts'
 import { createReconciliations, type Reconciliations } from './accounting/reconciliation.ts'
 import type { SpendRate } from './accounting/spend-rate.ts'
@@ -16,7 +15,9 @@ import type { AlertPolicy } from './alerts/alert-policy.ts'
 import { type Alerts, createAlerts } from './alerts/alerts.ts'
 import { type Batches, createBatches } from './batches/batch-activity.ts'
 import { type BatchUse, createBatchUse } from './batches/batch-share.ts'
+import type { Budget } from './clients/budget.ts'
 import { type Clients, type ClientsConfig, createClients } from './clients/clients.ts'
+import { createSpend, type MaxSpend } from './clients/max-spend.ts'
 import { createPurges, type Purges } from './clients/purge-epochs.ts'
 import { type AccountState, type BudgetGroup, createAccount, ownAccount } from './health/account.ts'
 import type { Bench } from './health/bench.ts'
@@ -131,8 +132,8 @@ export interface KeyState extends Candidate, Readiness, RendezvousNode {
   /** The largest request, in tokens, that the key can still pay for, as OpenRouter last said. */
   affordableTokens: number | null
   tooLarge: SizeNote | null
-  /** Null for a key without `max_spend`. */
-  spend: KeySpend | null
+  /** What is used of its `max_spend`; null for a key without. */
+  readonly spend: Budget | null
   /** For the daily audit; null until OpenRouter has told what the key spent. */
   spentDay: DayOfSpending | null
 }

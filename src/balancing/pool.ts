@@ -49,6 +49,7 @@ import {
   undoUncharged,
 } from './serving/client-charges.ts'
 import { noteReport } from './serving/key-changes.ts'
+import { holdOfKey } from './serving/key-charges.ts'
 import { letTimePass } from './serving/lease-end.ts'
 import { learnFromReport } from './serving/report-feedback.ts'
 
@@ -248,6 +249,7 @@ function grant(
   { model, panic, attempt }: Pick<RunningLease, 'model' | 'panic' | 'attempt'>,
 ): RunningLease {
   const isBatch = isOfBatch(request)
+  const keyHold = holdOfKey({ state, nowMs }, key, request.costNanos)
   const lease: RunningLease = {
     kind: 'running',
     id: request.leaseId,
@@ -263,6 +265,7 @@ function grant(
     epoch: key.epoch,
     isolate: request.isolate ?? null,
     charge: taken,
+    keyHold,
     attempt,
     isBatch,
   }

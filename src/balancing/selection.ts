@@ -124,6 +124,7 @@ export function requirementsOf(
     excludedAccounts: isFirst ? accountsToday(state, request.excludedAccounts) : [],
     tokens: request.tokens,
     size: request.size,
+    costNanos: request.costNanos,
     clientKeys: keysFor(state.clients, request.clientId),
     claimedKeys,
     batch: isOfBatch(request) ? batchTerms(state) : undefined,

@@ -124,7 +124,7 @@ export interface Settlement {
   readonly unused?: true
 }
 
-/** What a lease holds of its client's budgets. By it a settlement counts even if the lease is forgotten. */
+/** What a lease holds of budgets, its key's too. By it a settlement counts even if the lease is forgotten. */
 export interface HeldOfBudgets {
   readonly groupId: GroupId | null
   readonly holds: readonly Hold[]

@@ -1,8 +1,8 @@
 import { creditAsOf } from './accounting/credit.ts'
 import { type Counters, tallyOf } from './accounting/ledger.ts'
-import { periodEndMs, spentUsd } from './accounting/max-spend.ts'
 import type { KeyTimes } from './accounting/time-histogram.ts'
-import { committedNanos, letPeriodPass, limitNanos, usdOf } from './clients/budget.ts'
+import { type RunningBatch, runningBatches } from './batches/batch-progress.ts'
+import { type Budget, committedNanos, letPeriodPass, limitNanos, usdOf } from './clients/budget.ts'
 import { quotas } from './clients/client-records.ts'
 import { breakerExclusions, type Exclusion } from './eligibility.ts'
 import { isActive } from './health/bench.ts'
@@ -33,6 +33,8 @@ export interface KeySnapshot {
   /** When an open breaker lets a probe through, in epoch milliseconds; else null. */
   readonly breakerUntilMs: number | null
   readonly inFlight: number
+  /** How many of them are lines of batches. */
+  readonly batchInFlight: number
   readonly tags: readonly string[]
   readonly weight: number
   readonly maxConcurrent: number | null
@@ -63,6 +65,9 @@ export interface SpendSnapshot {
   readonly usd: number
   readonly period: SpendPeriod
   readonly spentUsd: number
+  /** As of a budget. Absent from an object of an earlier release, like the next. */
+  readonly reservedUsd?: number
+  readonly lostUsd?: number
   readonly resetsAtMs: number | null
 }
 
@@ -89,6 +94,8 @@ export interface PoolSnapshot {
   readonly keys: readonly KeySnapshot[]
   /** Budgets of clients and groups, those that are used the most first; at most `MAX_BUDGETS_SHOWN`. */
   readonly budgets: readonly BudgetSnapshot[]
+  /** The batches that have not ended, as their objects told it some seconds ago. */
+  readonly batches: readonly RunningBatch[]
 }
 
 /** A budget as operators see it. Money is in USD. */
@@ -127,6 +134,7 @@ export function snapshot(state: PoolState, nowMs: number): PoolSnapshot {
     ),
     keys,
     budgets: budgetSnapshots(state, nowMs),
+    batches: runningBatches(state.batches.running, nowMs),
   }
 }
 
@@ -141,13 +149,21 @@ function budgetSnapshots({ clients }: PoolState, nowMs: number): readonly Budget
   const bySize = all.toSorted((a, b) => (b.share || 0) - (a.share || 0))
   return bySize.slice(0, MAX_BUDGETS_SHOWN).map(({ owner, budget }) => ({
     owner,
+    ...amountsOf(budget, nowMs),
+  }))
+}
+
+/** What a budget pays for, and what is used of it, in USD. */
+export function amountsOf(budget: Budget, nowMs: number): Omit<BudgetSnapshot, 'owner'> {
+  letPeriodPass(budget, nowMs)
+  return {
     period: budget.terms.period,
     limitUsd: usdOf(limitNanos(budget, nowMs)),
     spentUsd: usdOf(budget.spentNanos),
     reservedUsd: usdOf(budget.reservedNanos),
     lostUsd: usdOf(budget.lostNanos),
     resetsAtMs: budget.endsAtMs,
-  }))
+  }
 }
 
 /** The number of keys without a reason against them, as in a snapshot but without taking one. */
@@ -183,6 +199,7 @@ function keySnapshot(
     breaker: breaker.kind,
     breakerUntilMs: breaker.kind === 'open' ? breaker.untilMs : null,
     inFlight: key.inFlight,
+    batchInFlight: key.batch.inFlight,
     tags: config.tags,
     weight: config.weight,
     maxConcurrent: config.maxConcurrent,
@@ -205,8 +222,8 @@ function keySnapshot(
 
 function spendSnapshot({ spend }: KeyState, nowMs: number): SpendSnapshot | null {
   if (spend === null) return null
-  const { max } = spend
-  return { ...max, spentUsd: spentUsd(spend, nowMs), resetsAtMs: periodEndMs(spend, nowMs) }
+  const { limitUsd: usd, ...amounts } = amountsOf(spend, nowMs)
+  return { usd, ...amounts }
 }
 
 function creditSnapshot(key: KeyState, nowMs: number): CreditSnapshot | null {

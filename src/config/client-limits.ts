@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { BUDGET_MODES, type BudgetTerms, ON_EXCEEDED } from '../balancing/clients/budget.ts'
 import type { ClientTerms, GroupTerms, Permissions } from '../balancing/clients/clients.ts'
+import { ASSUMED_OUTPUT_TOKENS, DEFAULT_RESERVE_USD } from '../balancing/clients/max-spend.ts'
 import type { QuotaTerms } from '../balancing/clients/quota.ts'
 import { clientId, groupId } from '../balancing/ids.ts'
 import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
@@ -14,14 +15,17 @@ import { publicName } from './secrets.ts'
  * the same ones. A message shows no value but a number: a token may stand in its place.
  */
 
-const MAX_USD = 1_000_000
+export const MAX_USD = 1_000_000
 const MAX_BUDGETS = SPEND_PERIODS.length
 
 /** A word of a list, in a secret: what is given in its place is not shown. */
-const wordOf = <const Words extends readonly [string, ...string[]]>(words: Words) =>
+export const wordOf = <const Words extends readonly [string, ...string[]]>(words: Words) =>
   z.enum(words, { error: `must be one of ${words.map((word) => `"${word}"`).join(', ')}` })
 
-const yesOrNo = () => z.boolean({ error: 'must be true or false' })
+export const yesOrNo = () => z.boolean({ error: 'must be true or false' })
+
+/** What a request may hold of a budget. */
+export const reserveUsd = () => bounded(0, MAX_USD, shownIfNumber)
 
 const budget = exactly(
   {
@@ -29,9 +33,12 @@ const budget = exactly(
     period: wordOf(SPEND_PERIODS),
     mode: z._default(wordOf(BUDGET_MODES), 'capped'),
     on_exceeded: z._default(wordOf(ON_EXCEEDED), 'reject'),
-    cap_usd: z._default(bounded(0, MAX_USD, shownIfNumber), 0.5),
-    reserve_usd: z._default(bounded(0, MAX_USD, shownIfNumber), 0.5),
-    assume_output_tokens: z._default(boundedInteger(1, 1_000_000, shownIfNumber), 4096),
+    cap_usd: z._default(reserveUsd(), DEFAULT_RESERVE_USD),
+    reserve_usd: z._default(reserveUsd(), DEFAULT_RESERVE_USD),
+    assume_output_tokens: z._default(
+      boundedInteger(1, 1_000_000, shownIfNumber),
+      ASSUMED_OUTPUT_TOKENS,
+    ),
     strict: z._default(yesOrNo(), false),
     include_byok: z._default(yesOrNo(), false),
   },

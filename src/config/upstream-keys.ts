@@ -1,7 +1,10 @@
 import * as z from 'zod/mini'
+import { BUDGET_MODES } from '../balancing/clients/budget.ts'
+import type { MaxSpend } from '../balancing/clients/max-spend.ts'
 import { accountId, keyId } from '../balancing/ids.ts'
 import { SPEND_PERIODS } from '../balancing/limits/quota-charge.ts'
 import type { KeyConfig } from '../balancing/pool-state.ts'
+import { MAX_USD, reserveUsd, wordOf, yesOrNo } from './client-limits.ts'
 import { exactly, faultsOf, nameInSecret, shownIfNumber } from './fields.ts'
 import { maxConcurrent, type Policy, rpm, tpm, usd, weight } from './policy.ts'
 import { SELECTOR_PREFIX } from './route-policy.ts'
@@ -15,20 +18,19 @@ export interface UpstreamKey {
 
 const SECRET_NAME = /^OPENROUTER_KEY/
 
-const MAX_USD = 1_000_000
-
 const spendUsdError = (issue: { readonly input: unknown }) =>
   `must be a number above 0, up to ${MAX_USD}, given ${shownIfNumber(issue.input)}`
 
-/** What is written in place of the period may be a part of a key, so it is not shown. */
 const maxSpend = exactly(
   {
     usd: z
       .number({ error: spendUsdError })
       .check(z.gt(0, { error: spendUsdError }), z.maximum(MAX_USD, { error: spendUsdError })),
-    period: z.enum(SPEND_PERIODS, {
-      error: `must be one of ${SPEND_PERIODS.map((period) => `"${period}"`).join(', ')}`,
-    }),
+    period: wordOf(SPEND_PERIODS),
+    mode: z.optional(wordOf(BUDGET_MODES)),
+    cap_usd: z.optional(reserveUsd()),
+    reserve_usd: z.optional(reserveUsd()),
+    include_byok: z.optional(yesOrNo()),
   },
   () => 'must be an object with the fields "usd" and "period"',
 )
@@ -141,11 +143,16 @@ function upstreamKey(entry: Entry, policy: Policy): UpstreamKey {
       rpm: entry.rpm ?? policy.defaultRpm,
       tpm: entry.tpm ?? policy.defaultTpm,
       minCreditUsd: entry.min_credit ?? policy.defaultMinCreditUsd,
-      maxSpend: entry.max_spend ?? null,
+      maxSpend: entry.max_spend === undefined ? null : maxSpendOf(entry.max_spend),
       disabled: entry.disabled ?? false,
       fingerprint,
     },
   }
+}
+
+function maxSpendOf({ usd, period, mode, ...more }: z.output<typeof maxSpend>): MaxSpend {
+  const { cap_usd: capUsd, reserve_usd: reserveUsd, include_byok: includeByok } = more
+  return { usd, period, mode, capUsd, reserveUsd, includeByok }
 }
 
 /** As much of the hash as the public name of a key without one shows. */

@@ -54,6 +54,8 @@ export interface Gateway {
   readonly memory: ByteBudget
   /** Whether any key has a limit of tokens per minute. If not, requests need no token estimate. */
   readonly hasTokenLimits: boolean
+  /** Whether any key has a `max_spend`, so that the cost of every request is to be bounded. */
+  readonly hasSpendLimits: boolean
   readonly alerts: AlertDelivery
   readonly degraded: DegradedPool
 }
@@ -122,6 +124,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports) {
       credit: createCreditCache(env.CREDIT, ports),
       prices: createPriceBook(env.CREDIT, ports, config.upstreamUrl),
       hasTokenLimits: config.keys.some((key) => key.config.tpm !== null),
+      hasSpendLimits: config.keys.some((key) => key.config.maxSpend !== null),
       alerts,
       degraded: createDegradedPool({ ports, kv: env.CREDIT, policy, alerts }),
       memory: MEMORY,

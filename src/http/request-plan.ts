@@ -1,4 +1,5 @@
 import { type Caller, mayUse } from '../balancing/clients/caller.ts'
+import { ASSUMED_OUTPUT_TOKENS } from '../balancing/clients/max-spend.ts'
 import { type ModelId, modelId } from '../balancing/ids.ts'
 import type { RequestAffinity } from '../balancing/lease-request.ts'
 import type { NonEmpty } from '../balancing/non-empty.ts'
@@ -31,7 +32,7 @@ export interface RequestPlan {
   readonly size: number
   readonly parts: number
   readonly body: OutgoingBody
-  /** Only for a client with a budget. */
+  /** Only where the client or a key has a budget. */
   readonly cost?: () => CostEstimate
   readonly estimatePrice?: EstimatePrice
 }
@@ -104,7 +105,7 @@ async function planRequest(
   // Only money, and a limit of tokens per minute, are worth an estimate by language. Sizes are only
   // compared with each other.
   const isMetered = hasTokenLimits || caller.hasTokenLimit
-  const isClose = isMetered || caller.budget !== null
+  const isClose = isMetered || isPriced(gateway, caller)
   const promptTokens = request.promptTokens(isClose ? 'close' : 'rough', ports.random)
   const tokens = isMetered ? promptTokens + (answer ?? UNBOUNDED_ANSWER_TOKENS) : 0
   const size = promptTokens + (answer ?? LARGEST_ANSWER_TOKENS)
@@ -221,32 +222,39 @@ interface Serving extends Beside {
   readonly promptTokens: number
 }
 
+/** Whether a budget is to pay for a request: its client's, or that of the key that will serve it. */
+function isPriced({ hasSpendLimits }: Gateway, { budget }: Caller): boolean {
+  return hasSpendLimits || budget !== null
+}
+
 const FREE: CostEstimate = { nanos: 0, isPending: false }
 
 /**
- * The most that a request can cost, for a client with a budget. While no prices are known, or where
+ * The most that a request can cost, where the client or a key has a budget. While no prices are known, or where
  * they do not tell, it has no bound: what then becomes of it is the budget's to say. No request waits
  * for prices, but one that waits for something else has them when they come.
  */
 async function costOf(
-  { prices, ports }: Gateway,
+  gateway: Gateway,
   request: ReadRequest,
   { models, route, promptTokens, background, pause }: Serving,
 ): Promise<Pick<RequestPlan, 'cost' | 'estimatePrice'>> {
+  const { prices, ports } = gateway
   const { budget } = request.caller
-  if (budget === null) return {}
+  if (!isPriced(gateway, request.caller)) return {}
   if (request.shape.isFree) return { cost: () => FREE }
   const priced = {
     models,
     promptTokens,
     fields: isForm(request.headers) ? null : await readPricedFields(request.bytes, pause),
     maxRunMs: route.timeouts.totalMs,
-    assumedAnswerTokens: budget.assumeOutputTokens,
+    assumedAnswerTokens: budget?.assumeOutputTokens ?? ASSUMED_OUTPUT_TOKENS,
   }
+  const beside = { background, fetch: ports.fetch }
   let known: CostEstimate | null = null
   const cost = (): CostEstimate => {
     if (known !== null) return known
-    const table = prices.pricesFor(models, background)
+    const table = prices.pricesFor(models, beside)
     if (table === null) return { nanos: null, isPending: prices.isComing() }
     const bound = upperBoundNanos(priced, table, ports.nowMs())
     known = { nanos: bound.kind === 'bounded' ? bound.nanos : null, isPending: false }
@@ -255,7 +263,7 @@ async function costOf(
   // Now, so that prices that this isolate lacks are on their way before the pool is asked.
   cost()
   const estimatePrice: EstimatePrice = (model, usage) => {
-    const table = prices.pricesFor(models, background)
+    const table = prices.pricesFor(models, beside)
     return table === null ? null : estimatedCostUsd(usage, model, table, ports.nowMs())
   }
   return { cost, estimatePrice }

@@ -1,9 +1,9 @@
 import type { PoolState } from '../balancing/pool-state.ts'
 import { hasRecords, takeChanges } from '../balancing/records/changed-records.ts'
 import { checkpoint } from '../balancing/records/checkpoint.ts'
-import { renewSpends } from '../balancing/records/spend-rows.ts'
 import { renewBudgets } from '../balancing/serving/client-charges.ts'
 import { bookFound } from '../balancing/serving/generation-booking.ts'
+import { renewSpends } from '../balancing/serving/key-charges.ts'
 import { type HostPorts, tellOfDrifts } from './host-ports.ts'
 
 /** A crash loses at most what was counted in this time. */
@@ -80,7 +80,7 @@ export class Checkpoints {
     this.#host.guard(() => this.#host.before(nowMs))
     this.#host.guard(() => this.#host.history.settle())
     tellOfDrifts(this.#pool, this.#ports)
-    const isKeysLeft = renewSpends(this.#pool)
+    const isKeysLeft = renewSpends(this.#pool, nowMs)
     const isSurplusLeft = renewBudgets(this.#pool, nowMs) || isKeysLeft
     store.save(takeChanges(this.#pool))
     const isBusy = this.#hasChanged && nowMs - this.#savedAtMs <= BUSY_MS

@@ -3,6 +3,7 @@ import type { Drift } from '../balancing/accounting/drift.ts'
 import type { Spending } from '../balancing/accounting/ledger.ts'
 import type { AlertChange } from '../balancing/alerts/alert.ts'
 import type { Undelivered } from '../balancing/alerts/alert-outbox.ts'
+import type { BatchProgress } from '../balancing/batches/batch-progress.ts'
 import type { QuotaView } from '../balancing/clients/quota.ts'
 import type { ClientsReply } from '../balancing/clients/registry.ts'
 import type { Explanation, Question } from '../balancing/explanation.ts'
@@ -145,6 +146,10 @@ export class KeyPool extends DurableObject<Env> {
   /** Notes a change that an operator makes elsewhere: the audit is that of the whole gateway. */
   noteInAudit(change: AuditNote): void {
     this.#open().noteInAudit(change)
+  }
+
+  noteBatch(progress: BatchProgress, hasEnded: boolean): void {
+    this.#open().noteBatch(progress, hasEnded)
   }
 
   control(request: ControlRequest): ControlReply {

@@ -1,13 +1,14 @@
 import { keyForGeneration } from '../balancing/accounting/generations.ts'
-import { NO_SPENDING, type Spending, spendingOf } from '../balancing/accounting/ledger.ts'
+import type { Spending } from '../balancing/accounting/ledger.ts'
 import { forgetHolds, noteGenerationReport } from '../balancing/accounting/reconciliation.ts'
+import { type BatchProgress, noteBatch } from '../balancing/batches/batch-progress.ts'
 import { directory } from '../balancing/clients/caller.ts'
 import { calledBack } from '../balancing/clients/charges-ahead.ts'
 import { quotasOf } from '../balancing/clients/clients.ts'
 import { type QuotaView, quotaView } from '../balancing/clients/quota.ts'
 import { type ClientsReply, carryOut, targetOf } from '../balancing/clients/registry.ts'
 import { type Explanation, explain, type Question } from '../balancing/explanation.ts'
-import type { ClientId, KeyId, LeaseId } from '../balancing/ids.ts'
+import type { ClientId, KeyId } from '../balancing/ids.ts'
 import type { Decision, Refusal } from '../balancing/lease-request.ts'
 import { forgive, hear } from '../balancing/limits/isolates.ts'
 import type { LeaseAhead } from '../balancing/limits/lease-order.ts'
@@ -168,8 +169,8 @@ export class PoolHost {
     const nowMs = this.#ports.nowMs()
     let decision = claim(this.#pool, leaseId, nowMs)
     if (decision?.kind === 'waiting') {
-      const leftMs = this.#deadlineMs(leaseId) - nowMs
-      await this.#held.hold(leaseId, Math.min(AWAIT_MS, leftMs))
+      const deadlineMs = this.#pool.queue.waiters.get(leaseId)?.deadlineMs ?? 0
+      await this.#held.hold(leaseId, Math.min(AWAIT_MS, deadlineMs - nowMs))
       decision = claim(this.#pool, leaseId, this.#ports.nowMs())
     }
     this.#noteChange()
@@ -185,9 +186,7 @@ export class PoolHost {
 
   /** What a client has spent. */
   spending(clientId: ClientId): Spending {
-    const nowMs = this.#ports.nowMs()
-    const tally = this.#pool.ledger.byClient.get(clientId)
-    return tally === undefined ? NO_SPENDING : spendingOf(tally, nowMs)
+    return this.#history.spending(clientId, this.#ports.nowMs())
   }
 
   /** A key that can ask OpenRouter about one of a client's answers; null if none is known. */
@@ -219,6 +218,11 @@ export class PoolHost {
   noteInAudit(change: AuditNote): void {
     noteInAudit(this.#pool.audit, { ...change, atMs: this.#ports.nowMs() })
     this.#noteChange()
+  }
+
+  /** The object of a batch tells how far it is. */
+  noteBatch(progress: BatchProgress, hasEnded: boolean): void {
+    noteBatch(this.#pool.batches.running, progress, hasEnded, this.#ports.nowMs())
   }
 
   /** Carries out an operator's order to a key. It is on disk before it is answered. */
@@ -351,10 +355,6 @@ export class PoolHost {
     for (const transition of transitions(this.#out, out)) this.#ports.logTransition(transition)
     this.#out = out
     this.#alerts.watch(nowMs)
-  }
-
-  #deadlineMs(leaseId: LeaseId): number {
-    return this.#pool.queue.waiters.get(leaseId)?.deadlineMs ?? 0
   }
 
   /**

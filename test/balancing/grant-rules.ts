@@ -1,5 +1,6 @@
 import { creditAsOf } from '../../src/balancing/accounting/credit.ts'
 import { spentToday } from '../../src/balancing/accounting/ledger.ts'
+import { letPeriodPass, limitNanos, nanosOf } from '../../src/balancing/clients/budget.ts'
 import { isActive } from '../../src/balancing/health/bench.ts'
 import { asOf } from '../../src/balancing/health/circuit-breaker.ts'
 import { modelId } from '../../src/balancing/ids.ts'
@@ -70,9 +71,12 @@ export function isPoor({ credit, config }: KeyState, nowMs: number): boolean {
   return now.remainingUsd <= config.minCreditUsd
 }
 
-/** Eighths of a dollar, so the tally and the spend agree to the last digit. */
-function isSpentUp({ tally, config }: KeyState, nowMs: number): boolean {
-  return config.maxSpend !== null && spentToday(tally, nowMs) >= config.maxSpend.usd
+/** What an answer without a cost held counts as spent, so it may be more than the tally says. */
+function isSpentUp({ tally, spend }: KeyState, nowMs: number): boolean {
+  if (spend === null) return false
+  letPeriodPass(spend, nowMs)
+  const spentNanos = spend.spentNanos + spend.lostNanos
+  return Math.max(spentNanos, nanosOf(spentToday(tally, nowMs))) >= limitNanos(spend, nowMs)
 }
 
 /** Whether the key, or its account, is known not to pay for a request of this size. */

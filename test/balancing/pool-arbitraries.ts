@@ -67,7 +67,10 @@ const anyKey = fc.record({
   rpm: fc.option(fc.integer({ min: 1, max: 8 }), { freq: 2 }),
   tpm: fc.option(fc.integer({ min: 50, max: 400 }), { freq: 2 }),
   minCredit: fc.constantFrom(0, 0, 1),
-  maxSpend: fc.constantFrom(null, null, { usd: 2, period: 'day' } as const),
+  maxSpend: fc.constantFrom(
+    ...[null, null],
+    ...(['capped', 'exact'] as const).map((mode) => ({ usd: 2, period: 'day', mode }) as const),
+  ),
   disabled: fc.nat({ max: 9 }).map((n) => n === 0),
 })
 

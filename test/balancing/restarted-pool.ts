@@ -1,4 +1,4 @@
-import { spendRecord } from '../../src/balancing/accounting/max-spend.ts'
+import { spendRecord } from '../../src/balancing/clients/max-spend.ts'
 import {
   accountRecord,
   checkpoint,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { noteBatch } from '../../src/balancing/batches/batch-progress.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
 import { snapshot } from '../../src/balancing/snapshot.ts'
 import { drivePool, usageOf } from './pool-driver.ts'
@@ -97,4 +98,29 @@ describe('the snapshot', () => {
     snapshot(pool.state, pool.now())
     expect(pool.state).toEqual(before)
   })
+})
+
+it('shows the batches that run, and how many of a key’s leases are theirs', () => {
+  const pool = drivePool(['a'])
+  const progress = {
+    ...{ clientId: 'tester', status: 'in_progress', total: 9, completed: 1, failed: 1 },
+    ...{ claimed: 3, expiresAtMs: 5_000 },
+  }
+  const { running } = pool.state.batches
+  noteBatch(running, { id: 'batch_b', ...progress }, false, pool.now())
+  noteBatch(running, { id: 'batch_a', ...progress }, false, pool.now())
+  pool.grantOf('a')
+  pool.grantOf('a', { class: 'batch' })
+  const [key] = snapshot(pool.state, pool.now()).keys
+  expect([key?.inFlight, key?.batchInFlight]).toEqual([2, 1])
+  const ids = (atMs: number) => snapshot(pool.state, atMs).batches.map(({ id }) => id)
+  expect(ids(pool.now())).toEqual(['batch_a', 'batch_b'])
+  // One that has died, and will never say that it has ended.
+  expect(ids(pool.now() + 3 * 60 * 60_000)).toEqual([])
+  noteBatch(running, { id: 'batch_a', ...progress }, true, pool.now())
+  expect(ids(pool.now())).toEqual(['batch_b'])
+  for (let i = 0; i < 200; i += 1) {
+    noteBatch(running, { id: `batch_${i}`, ...progress }, false, pool.now())
+  }
+  expect(running.size).toBe(100)
 })

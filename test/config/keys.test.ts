@@ -58,6 +58,8 @@ describe('a list of keys', () => {
   )
 })
 
+const MAX_SPEND = { usd: 12.5, period: 'week', mode: 'exact' } as const
+
 describe('a key', () => {
   it('without an id is named by its hash, wherever it stands', async () => {
     const named = (key: string) =>
@@ -87,7 +89,7 @@ describe('a key', () => {
           rpm: 6,
           tpm: 700,
           min_credit: 0,
-          max_spend: { usd: 12.5, period: 'week' },
+          max_spend: { ...MAX_SPEND, cap_usd: 0.1, reserve_usd: 0.2, include_byok: true },
           tags: ['eu', 'batch'],
           disabled: true,
         },
@@ -102,7 +104,7 @@ describe('a key', () => {
       rpm: 6,
       tpm: 700,
       minCreditUsd: 0,
-      maxSpend: { usd: 12.5, period: 'week' },
+      maxSpend: { ...MAX_SPEND, capUsd: 0.1, reserveUsd: 0.2, includeByok: true },
       tags: ['eu', 'batch'],
       disabled: true,
       fingerprint: sha256Hex('sk-or-v1-a').slice(0, 8),
@@ -259,11 +261,15 @@ describe('a key', () => {
       `${place}.usd: must be a number above 0, up to 1000000, given a value that is not a number and is not shown`,
       `${place}.period: must be one of "day", "week", "month", "total"`,
     ])
+    expect(await faultsWith({ usd: 5, period: 'day', mode: 'sk-or-v1-a', cap_usd: -1 })).toEqual([
+      `${place}.mode: must be one of "exact", "capped", "after"`,
+      `${place}.cap_usd: must be a number from 0 to 1000000, given -1`,
+    ])
     expect(await faultsWith({ usd: 5 })).toEqual([
       `${place}.period: must be one of "day", "week", "month", "total"`,
     ])
     expect(await faultsWith({ usd: 5, period: 'day', per: 1 })).toEqual([
-      `${place}.per: unknown field; the fields here are usd, period`,
+      `${place}.per: unknown field; the fields here are usd, period, mode, cap_usd, reserve_usd, include_byok`,
     ])
     expect(await faultsWith(5)).toEqual([
       `${place}: must be an object with the fields "usd" and "period"`,

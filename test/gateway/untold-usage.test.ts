@@ -107,6 +107,7 @@ describe('an answer that ends without its usage', () => {
     ['whole, as a stream', streamOf(ROLE, said('x'), STOP, DONE), 0.026],
     ['cut off in the middle', { ...CUT, end: 'error', endAfterMs: 50 }, 0.018],
     ['within a JSON body', { ...jsonAnswer(200, '{"choices":['), end: 'hang' }, 0.01],
+    ['within a JSON body whose end looks like one', jsonAnswer(200, '{"choices":['), 0.01],
   ]
 
   it.each(stages)('%s is booked as a marked estimate, then as what it was', async (...stage) => {
@@ -179,6 +180,36 @@ describe('an answer that ends without its usage', () => {
   })
 })
 
+describe('an answer that breaks off before its client gets any of it', () => {
+  const begun: readonly (readonly [string, Script, number])[] = [
+    ['within a JSON body', { ...jsonAnswer(200, '{"choices":['), end: 'close' }, 0.01],
+    ['by a reset in a JSON body', { ...jsonAnswer(200, '{"choices":['), end: 'error' }, 0.01],
+    ['before the first output', { ...streamOf(ROLE), end: 'error' }, 0.01],
+    ['by our clock', openStream(ROLE), 0.014],
+  ]
+
+  it.each(begun)('%s may have cost something: OpenRouter is asked', async (...of) => {
+    const [, script, estimateUsd] = of
+    const clocks = { headersMs: 50, firstOutputMs: 50, idleMs: 50, totalMs: 10_000 }
+    const { world, minutes } = await served(withId(script), { timeouts: clocks })
+    expect(spentOf(world)).toMatchObject({ ...all(estimateUsd), marked: 1 })
+    world.upstream.on('generation', generationOf(0.0375))
+    await minutes(2)
+    expect(spentOf(world)).toMatchObject({ ...all(0.0375), marked: 0 })
+  })
+
+  it.each([
+    ['an error', withId(errorAnswer(502, 'No'))],
+    ['an error in a 200', withId(jsonAnswer(200, { error: { code: 502 } }))],
+    ['a page of the edge', { headers: { 'content-type': 'text/html' }, body: [{ text: '<p>' }] }],
+  ])('costs nothing if it was %s: nobody is asked', async (_, script) => {
+    const { world, minutes } = await served(script)
+    expect(spentOf(world)).toMatchObject({ tallies: [0], marked: 0 })
+    await minutes(2)
+    expect(world.upstream.calls.map(({ path }) => path)).toEqual([CHAT])
+  })
+})
+
 it('one that tells its usage is not looked up', async () => {
   const { world, minutes } = await served(withId(streamOf(ROLE, said('x'), USAGE, DONE)))
   await minutes(3)
@@ -236,6 +267,6 @@ describe('the object', () => {
     world.upstream.on('generation', generationOf(0.0375))
     await minutes(2)
     const { budgets, key, marked } = spentOf(world)
-    expect([budgets, key, marked]).toEqual([[0], nanosOf(0.014), 0])
+    expect([budgets, key, marked]).toEqual([[0], 0, 0])
   })
 })

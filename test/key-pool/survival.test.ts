@@ -225,6 +225,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
       clientId: clientId('c'),
       isolate: null,
       charge: null,
+      keyHold: null,
       ...times,
     }
     const leases = Array.from({ length: 20_000 }, (_, i) => ({

@@ -75,7 +75,8 @@ it('a pool at rest holds the exact amount, and writes nothing more', async () =>
     expect(vi.getTimerCount()).toBe(0)
   })
   const [row] = await rowsOf(pool, 'spend')
-  expect(JSON.parse(row?.record ?? '')).toEqual({ period: 'total', endsAtMs: null, nanos: 1.25e9 })
+  const exact = { spentNanos: 1.25e9, lostNanos: 0, committedNanos: 1.25e9, nanos: 1.25e9 }
+  expect(JSON.parse(row?.record ?? '')).toMatchObject({ period: 'total', endsAtMs: null, ...exact })
 })
 
 it('what a key spent before its max_spend was set counts', async () => {

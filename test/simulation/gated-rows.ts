@@ -15,6 +15,8 @@ export interface GatedRows {
   atNextWrite(callback: () => void): void
   /** How often a crash has lost something that was written. */
   losses(): number
+  /** How many rows were written or deleted so far. */
+  written(): number
 }
 
 /** What was written in one step. It is stored together, or not at all. */
@@ -94,5 +96,6 @@ export function createGatedRows(time: VirtualTime, diskMs: () => number): GatedR
       next = callback
     },
     losses: () => losses,
+    written: disk.written,
   }
 }

@@ -1,3 +1,4 @@
+import { BUDGET_MODES } from '../../src/balancing/clients/budget.ts'
 import type { StrategyName } from '../../src/balancing/strategies/strategy-registry.ts'
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
 import type { KeySpec } from '../balancing/pool-driver.ts'
@@ -101,7 +102,11 @@ function keyOf(draw: Draw, kind: HistoryKind, i: number): KeySpec {
     maxConcurrent: orNone(0.7, () => draw.int(1, 4) * scale),
     rpm: orNone(0.4, () => draw.int(4, 20) * 2 * scale),
     tpm: orNone(0.3, () => draw.int(400, 4_000) * scale),
-    maxSpend: orNone(0.2 / scale, () => ({ usd: draw.int(1, 16) / 8, period: 'day' })),
+    maxSpend: orNone(0.2 / scale, () => ({
+      usd: draw.int(1, 16) / 8,
+      period: 'day',
+      mode: BUDGET_MODES[i % BUDGET_MODES.length],
+    })),
   }
 }
 

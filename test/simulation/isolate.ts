@@ -16,6 +16,7 @@ import type { ExchangeReply, ExchangeRequest } from '../../src/key-pool/protocol
 import type { VirtualKv } from '../gateway/virtual-kv.ts'
 import type { VirtualTime } from '../gateway/virtual-time.ts'
 import { UPSTREAM_URL } from '../gateway/virtual-world.ts'
+import type { DeliverAlerts } from './alert-receiver.ts'
 import type { Release } from './history.ts'
 import type { PoolObject } from './pool-object.ts'
 
@@ -34,6 +35,7 @@ export interface IsolateParts {
   readonly kv: VirtualKv
   /** How the object is asked about leases ahead: one of the first release has none to give. */
   readonly objectRelease: () => Release
+  readonly deliver: DeliverAlerts
 }
 
 /** One running copy of the Worker: the shipped parts, put together as in production. */
@@ -103,7 +105,7 @@ export function createIsolate(name: string, deployed: Deployed, parts: IsolatePa
       ring,
       lookups,
       generations,
-      deliver: async () => [],
+      deliver: parts.deliver,
       leases: isolate.leases,
       onPoolUnavailable: 'open',
       background: (work) => void work,
@@ -127,14 +129,16 @@ export function createIsolate(name: string, deployed: Deployed, parts: IsolatePa
   }
 
   async function carryOutDuties(): Promise<void> {
-    const answer = await pool.duties({ max: 30, maxGenerations: 60 })
+    const answer = await pool.duties({ max: 30, maxGenerations: 60, maxAlerts: 20 })
     if (answer.kind === 'unavailable') return
-    const { lookups: keyDuties, generations: generationDuties = [] } = answer.value
-    if (keyDuties.length + generationDuties.length === 0) return
+    const { lookups: keyDuties, generations: generationDuties = [], alerts = [] } = answer.value
+    if (keyDuties.length + generationDuties.length + alerts.length === 0) return
     const reports = await lookups(keyDuties)
     const reconciled = await generations(generationDuties)
+    const delivered = await parts.deliver(alerts)
     const nothing = { version: 1, wants: [], settlements: [] } as const
-    await pool.exchange({ ...nothing, lookups: reports, reconciled, takesNoDuties: true })
+    const told = { lookups: reports, reconciled, delivered, takesNoDuties: true } as const
+    await pool.exchange({ ...nothing, ...told })
   }
   return isolate
 }

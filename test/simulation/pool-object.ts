@@ -27,6 +27,8 @@ export interface ObjectWitness {
   born(state: PoolState, life: number, how: Ending | null): void
   /** An answer to this step is on its way: what the step wrote is on disk. */
   released(step: ObjectStep): void
+  /** The pool has given up a message to operators. */
+  undelivered(): void
 }
 
 export type Ending = 'crash' | 'eviction' | 'deployment'
@@ -104,6 +106,11 @@ export class PoolObject {
   /** How often a crash has lost something that was written. */
   losses(): number {
     return this.#disk.losses()
+  }
+
+  /** How many rows its storage has written or deleted. */
+  rowsWritten(): number {
+    return this.#disk.written()
   }
 
   crash(when: 'now' | 'at_next_write'): void {
@@ -186,7 +193,7 @@ export class PoolObject {
       logBug: (bug) => void this.bugs.push(bug),
       logTransition: () => undefined,
       logAlert: () => undefined,
-      logUndelivered: () => undefined,
+      logUndelivered: () => this.#witness.undelivered(),
       logDrift: () => undefined,
     })
     this.#witness.born(state, number, how)

@@ -2,6 +2,7 @@ import type { LeaseId } from '../../src/balancing/ids.ts'
 import type { Lease } from '../../src/balancing/limits/leases.ts'
 import type { PoolState } from '../../src/balancing/pool-state.ts'
 import type { History } from './history.ts'
+import { alertsAreTold } from './invariants/alerts-are-told.ts'
 import { batchesYield } from './invariants/batches-yield.ts'
 import { booksAgree } from './invariants/books-agree.ts'
 import { budgetsHold } from './invariants/budgets-hold.ts'
@@ -63,6 +64,7 @@ export function createReferee(history: History, world: () => SimulatedWorld): Re
     callersAreApart(accuse, world, history.kind),
     memoryIsBounded(accuse, world),
     batchesYield(accuse),
+    alertsAreTold(accuse, world),
     ...(history.pool.clients === null
       ? []
       : [quotasHold(accuse, world), budgetsHold(accuse, world)]),
@@ -106,6 +108,11 @@ export function createReferee(history: History, world: () => SimulatedWorld): Re
       tell(`the operator: ${order.kind}, ${reply.kind}`)
       all((watcher) => watcher.ordered?.(order, reply))
     },
+    told(message) {
+      tell(`operators hear ${message.phase} ${message.event} ${message.alerts.length}`)
+      all((watcher) => watcher.told?.(message))
+    },
+    undelivered: () => all((watcher) => watcher.undelivered?.()),
     afterEach() {
       all((watcher) => watcher.afterEach?.())
       const [bug] = world().object.bugs

@@ -74,6 +74,7 @@ function countsOf(world: SimulatedWorld): Readonly<Record<string, number>> {
     ),
     'writes lost by a crash': object.losses(),
     'lives of the object': object.life,
+    'rows written': object.rowsWritten(),
   }
 }
 

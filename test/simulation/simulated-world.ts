@@ -1,3 +1,5 @@
+import type { AlertMessage } from '../../src/balancing/alerts/alert-outbox.ts'
+import type { AlertPolicy } from '../../src/balancing/alerts/alert-policy.ts'
 import { nanosOf } from '../../src/balancing/clients/budget.ts'
 import { type Caller, callerOf, callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
 import type { ClientsOrder, ClientsReply } from '../../src/balancing/clients/registry.ts'
@@ -5,7 +7,7 @@ import { clientId, type KeyId } from '../../src/balancing/ids.ts'
 import type { SteeringOrder } from '../../src/balancing/operators/steering.ts'
 import type { PoolConfig } from '../../src/balancing/pool-state.ts'
 import type { UpstreamKey } from '../../src/config/upstream-keys.ts'
-import type { JourneyReport } from '../../src/gateway/inference-request.ts'
+import type { InferenceRequest, JourneyReport } from '../../src/gateway/inference-request.ts'
 import { startJourney } from '../../src/gateway/journey.ts'
 import type { Leased } from '../../src/gateway/leases/lease-broker.ts'
 import { seededRandom } from '../balancing/seeded-random.ts'
@@ -20,6 +22,7 @@ import {
   upstreamKey,
   type WorldOptions,
 } from '../gateway/virtual-world.ts'
+import { alertPolicyOf, createAlertReceiver, type DeliverAlerts } from './alert-receiver.ts'
 import { tokenHashOf } from './clients/clients-of-seed.ts'
 import { type Draw, drawFrom } from './draw.ts'
 import type { Change, Happening, History, PoolPlan, Release, RequestPlan } from './history.ts'
@@ -48,6 +51,8 @@ export interface WorldWitness extends ObjectWitness {
   ended(request: SimulatedRequest): void
   /** An operator's order was carried out. */
   ordered(order: ClientsOrder, reply: ClientsReply): void
+  /** Operators have got a message. */
+  told(message: AlertMessage): void
   /** After everything that follows from one timer has happened. */
   afterEach(): void
   bug(error: unknown): void
@@ -69,6 +74,8 @@ export interface SimulatedWorld {
   readonly plan: PoolPlan
   readonly counts: Record<string, number>
   readonly halted: ReadonlySet<KeyId>
+  /** Whether operators are told of alerts. */
+  readonly isTold: boolean
   carryOut(happening: Happening): void
 }
 
@@ -84,6 +91,8 @@ class World implements SimulatedWorld {
   readonly counts: Record<string, number> = {}
   /** Keys that are halted for sure. */
   readonly halted = new Set<KeyId>()
+  readonly #alerts: AlertPolicy
+  readonly #deliver: DeliverAlerts
   readonly #resuming: KeyId[] = []
   readonly #resumed: KeyId[] = []
   readonly #witness: WorldWitness
@@ -116,11 +125,20 @@ class World implements SimulatedWorld {
     this.openRouter = new OpenRouterModel(upstream, this.time, this.#draw, (call) =>
       this.#noteCall(call),
     )
+    this.#alerts = alertPolicyOf(seed)
+    this.#deliver = createAlertReceiver(this.time, this.#draw, (message) => {
+      this.#count(`told: ${message.phase}`)
+      witness.told(message)
+    })
     this.#deployed = this.#deployedNow('today')
     this.object = new PoolObject(this.#deployed.config, this.time, this.#draw, witness)
   }
 
   isolates = (): readonly Isolate[] => this.#all
+
+  get isTold(): boolean {
+    return [...this.#alerts.to.values()].some((names) => names.length > 0)
+  }
 
   carryOut(what: Happening): void {
     if (what.kind !== 'request') this.#count(what.kind)
@@ -180,6 +198,7 @@ class World implements SimulatedWorld {
       ...this.plan.options,
       maxAttempts: this.plan.maxAttempts,
       lookups: 'routine',
+      pool: { ...this.plan.options.pool, alerts: this.#alerts },
       ...clients,
     }
   }
@@ -242,6 +261,7 @@ class World implements SimulatedWorld {
       object: this.object,
       kv: this.#kv,
       objectRelease: () => this.#objectRelease,
+      deliver: this.#deliver,
     })
     this.#all.push(isolate)
     this.#isolates.set(number, isolate)
@@ -350,7 +370,7 @@ class World implements SimulatedWorld {
     const journey = startJourney(context, {
       ...asked,
       caller,
-      ...(caller.budget === null ? {} : { costNanos: boundOf(plan) }),
+      ...(caller.budget === null && !hasSpendLimits(isolate.deployed) ? {} : costOf(plan)),
     })
     const request: SimulatedRequest = {
       ...{ id, plan, isolate, sentAtMs: this.time.nowMs() },
@@ -401,7 +421,12 @@ class World implements SimulatedWorld {
   }
 }
 
+function hasSpendLimits({ config }: Deployed): boolean {
+  return config.keys.some(({ maxSpend }) => maxSpend !== null)
+}
+
 /** The most that a request can cost, as prices and its own limits tell; null if they do not. */
-function boundOf({ units = null }: RequestPlan): number | null {
-  return units === null ? null : nanosOf(COST_USD * units)
+function costOf({ units = null }: RequestPlan): Pick<InferenceRequest, 'cost'> {
+  const nanos = units === null ? null : nanosOf(COST_USD * units)
+  return { cost: () => ({ nanos, isPending: false }) }
 }

@@ -65,6 +65,8 @@ export const keyAnswer = z.object({
   halt: z.nullable(z.object({ kind: z.enum(['paused', 'draining']), since: text })),
   breaker: z.object({ state: z.enum(['closed', 'open', 'half_open']), until: momentOrNull }),
   in_flight: number,
+  /** How many of them are lines of batches. */
+  batch_in_flight: number,
   weight: number,
   max_concurrent: numberOrNull,
   rpm: numberOrNull,
@@ -77,6 +79,8 @@ export const keyAnswer = z.object({
       usd: number,
       period: z.enum(SPEND_PERIODS),
       spent_usd: number,
+      reserved_usd: number,
+      lost_usd: number,
       resets_at: momentOrNull,
     }),
   ),
@@ -134,6 +138,23 @@ export const poolAnswer = z.object({
   benched_models: z.array(z.object({ model: text, until: momentOrNull })),
   routes: z.array(routeAnswer),
   queue: queueAnswer,
+  /** Those that have not ended, 100 at most, as they were some seconds ago. */
+  batches: z.array(
+    z.object({
+      id: text,
+      client: text,
+      status: text,
+      lines: z.object({
+        total: number,
+        completed: number,
+        failed: number,
+        /** With a consumer now. */
+        claimed: number,
+        waiting: number,
+      }),
+      expires_at: text,
+    }),
+  ),
   clients_total: number,
   clients: z.array(z.extend(clientAnswer, counted)),
   groups_total: number,

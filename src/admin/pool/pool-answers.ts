@@ -39,6 +39,7 @@ export function poolAnswer(overview: PoolOverview): PoolAnswer {
         return { client, model, waiting, last_deadline_at: isoTime(lastDeadlineMs) }
       }),
     },
+    batches: overview.batches.map(batchAnswer),
     clients_total: overview.clientCount,
     clients: overview.clients.map((client) => ({ ...clientAnswer(client), ...countedOf(client) })),
     groups_total: overview.groupCount,
@@ -46,6 +47,12 @@ export function poolAnswer(overview: PoolOverview): PoolAnswer {
     ...countedOf(overview),
     cache: cacheAnswer(overview.cache),
   }
+}
+
+function batchAnswer(batch: PoolOverview['batches'][number]): PoolAnswer['batches'][number] {
+  const { id, clientId, status, total, completed, failed, claimed } = batch
+  const lines = { total, completed, failed, claimed, waiting: total - completed - failed - claimed }
+  return { id, client: clientId, status, lines, expires_at: isoTime(batch.expiresAtMs) }
 }
 
 export function keyAnswer(key: KeySnapshot): KeyAnswer {
@@ -61,6 +68,7 @@ export function keyAnswer(key: KeySnapshot): KeyAnswer {
     halt: halt === null ? null : { kind: halt.kind, since: isoTime(halt.sinceMs) },
     breaker: { state: key.breaker, until: isoTimeOrNull(key.breakerUntilMs) },
     in_flight: key.inFlight,
+    batch_in_flight: key.batchInFlight,
     weight: key.weight,
     max_concurrent: key.maxConcurrent,
     rpm: key.rpm,
@@ -75,6 +83,8 @@ export function keyAnswer(key: KeySnapshot): KeyAnswer {
             usd: maxSpend.usd,
             period: maxSpend.period,
             spent_usd: maxSpend.spentUsd,
+            reserved_usd: maxSpend.reservedUsd ?? 0,
+            lost_usd: maxSpend.lostUsd ?? 0,
             resets_at: isoTimeOrNull(maxSpend.resetsAtMs),
           },
     credit: creditAnswer(key.credit),

@@ -1,5 +1,5 @@
 import type { ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
-import type { Hold, QuotaOwner, SpendPeriod } from '../limits/quota-charge.ts'
+import type { BudgetOwner, Hold, SpendPeriod } from '../limits/quota-charge.ts'
 import type { Usage } from '../settlement.ts'
 import { MAX_ID_LENGTH } from './generations.ts'
 
@@ -17,7 +17,7 @@ export interface Reconciliation {
   readonly bookedAtMs: number
   /** What the ledger has counted; null for nothing. */
   readonly booked: Usage | null
-  /** What the key's credit and `max_spend` were charged. */
+  /** What the key's credit was charged. */
   readonly keyUsd: number
   /** What each budget was charged. */
   readonly holds: readonly Hold[]
@@ -158,7 +158,7 @@ export function takeFound({ found }: Reconciliations): readonly FoundGeneration[
 /** An operator has forgotten what a budget had spent: nothing of it is to be corrected. */
 export function forgetHolds(
   { open, found }: Reconciliations,
-  owner: QuotaOwner,
+  owner: BudgetOwner,
   period: SpendPeriod,
 ): void {
   const without = (reconciliation: Reconciliation): Reconciliation => ({

@@ -1,5 +1,4 @@
 import { creditAsOf } from '../accounting/credit.ts'
-import { spentUsd } from '../accounting/max-spend.ts'
 import { projectedEndMs } from '../accounting/spend-rate.ts'
 import { type Budget, letPeriodPass, usdOf } from '../clients/budget.ts'
 import { isStillPassed, thresholdsAt } from '../clients/budget-thresholds.ts'
@@ -107,8 +106,9 @@ function ofUsableKeys(
 /** Of a key's `max_spend`: the highest threshold that is passed, and lower ones told of before it. */
 function ofKeySpend({ alerts, policy }: PoolState, key: KeyState, nowMs: number): AlertCause[] {
   if (key.spend === null) return []
-  const { usd, period } = key.spend.max
-  const spent = spentUsd(key.spend, nowMs)
+  letPeriodPass(key.spend, nowMs)
+  const { usd, period } = key.spend.terms
+  const spent = usdOf(key.spend.spentNanos)
   const percent = usd === 0 ? 100 : (100 * spent) / usd
   const owner = `key:${key.id}`
   return thresholdsAt(percent, policy.alerts.budgetFromPercent)

@@ -3,6 +3,7 @@ import {
   type RetryBudget,
   type RetryBudgetPolicy,
 } from '../limits/retry-budget.ts'
+import type { RunningBatch } from './batch-progress.ts'
 
 /** What the pool knows of batches as a whole. Nothing of it is stored. */
 export interface Batches {
@@ -15,6 +16,8 @@ export interface Batches {
   turns: number
   /** What their retries are paid from: they take none of those of interactive requests. */
   readonly retryBudget: RetryBudget
+  /** By their ids, for operators. */
+  readonly running: Map<string, RunningBatch>
 }
 
 /** No batch has asked yet. */
@@ -31,6 +34,7 @@ export function createBatches(
     interactiveAtMs: Number.NEGATIVE_INFINITY,
     turns: 0,
     retryBudget: createRetryBudget(policy.retryBudget, nowMs),
+    running: new Map(),
   }
 }
 

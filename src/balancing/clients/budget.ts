@@ -1,4 +1,4 @@
-import type { Hold, QuotaOwner, SpendPeriod } from '../limits/quota-charge.ts'
+import type { BudgetOwner, Hold, SpendPeriod } from '../limits/quota-charge.ts'
 import { endOfUtcWindow } from '../limits/utc-window.ts'
 import type { Usage } from '../settlement.ts'
 
@@ -192,6 +192,14 @@ export function payment(budget: Budget, bound: CostBound, nowMs: number, share =
   return { kind: 'exceeded', isPassing: fits(committed - budget.reservedNanos) }
 }
 
+/** Whether a budget pays for any request, whatever that can cost, as long as nothing else is taken of it. */
+export function paysForAny(budget: Budget, nowMs: number): boolean {
+  const { mode, capUsd } = budget.terms
+  // The bound of a request has no bound itself.
+  if (mode === 'exact') return false
+  return payment(budget, nanosOf(capUsd), nowMs).kind === 'paid'
+}
+
 /** Reserves an amount. @returns whether the row must be written before the pool answers */
 export function reserve(budget: Budget, nanos: number, nowMs: number): boolean {
   letPeriodPass(budget, nowMs)
@@ -330,6 +338,6 @@ export function resetBudget(budget: Budget, nowMs: number): void {
   beginAnew(budget, nowMs)
 }
 
-export function holdOf(owner: QuotaOwner, { terms }: Budget, nanos: number): Hold {
+export function holdOf(owner: BudgetOwner, { terms }: Budget, nanos: number): Hold {
   return { owner, period: terms.period, nanos }
 }

@@ -1,6 +1,6 @@
 import type { ClientId, GroupId } from '../ids.ts'
 import type { Hold, QuotaCharge, QuotaOwner } from '../limits/quota-charge.ts'
-import { endOfUtcWindow } from '../limits/utc-window.ts'
+import { isSameWindow } from '../limits/utc-window.ts'
 import { type Settlement, tokensUsed, type Usage } from '../settlement.ts'
 import { type Budget, costNanos, find, holdOf, nanosOf, release, spend } from './budget.ts'
 import { type Threshold, takeThreshold } from './budget-thresholds.ts'
@@ -119,7 +119,11 @@ class Booking implements ChargeSettled {
  * What an attempt has cost. One that ended without its cost, and may have had some, costs what it had
  * reserved: the estimate must not be too low, and a look at the generation corrects it.
  */
-function costOf(budget: Budget, heldNanos: number, { usage, outcome, fault }: Settlement): number {
+export function costOf(
+  budget: Budget,
+  heldNanos: number,
+  { usage, outcome, fault }: Settlement,
+): number {
   if (usage === undefined) return outcome === 'success' || fault === 'nobody' ? heldNanos : 0
   const nanos = costNanos(budget, usage)
   const isUnpriced = usage.estimated && nanos === 0
@@ -202,12 +206,11 @@ export function correctSpend(
   for (const { owner, period, nanos } of holds) {
     const quota = quotaOf(clients, owner)
     const budget = quota?.budgets.find(({ terms }) => terms.period === period)
+    if (quota === undefined || budget === undefined) continue
     // One that was made again since then has not been charged the estimate.
-    const isNewer = [quota, budget].some((one) => (one?.madeAtMs ?? 0) > bookedAtMs)
-    const isOver =
-      period !== 'total' && endOfUtcWindow(period, bookedAtMs) !== endOfUtcWindow(period, nowMs)
-    if (budget === undefined || isOver || isNewer) continue
-    booking.book(owner, budget, costNanos(budget, usage) - nanos)
+    const isNewer = [quota, budget].some(({ madeAtMs }) => (madeAtMs ?? 0) > bookedAtMs)
+    if (isNewer || !isSameWindow(period, bookedAtMs, nowMs)) continue
+    booking.book(quota.owner, budget, costNanos(budget, usage) - nanos)
   }
   return booking
 }

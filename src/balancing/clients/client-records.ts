@@ -1,5 +1,5 @@
 import type { ClientId, GroupId } from '../ids.ts'
-import type { QuotaOwner } from '../limits/quota-charge.ts'
+import type { BudgetOwner, QuotaOwner } from '../limits/quota-charge.ts'
 import { restoreWindow, takenWithin, type WindowSlot } from '../limits/sliding-window.ts'
 import { type BudgetRecord, budgetRecord, restoreBudget } from './budget.ts'
 import {
@@ -39,7 +39,8 @@ export function quotas({ byId, groups }: Clients): readonly Quota[] {
   return [...byId.values(), ...groups.values()].map(({ quota }) => quota)
 }
 
-export function quotaOf({ byId, groups }: Clients, owner: QuotaOwner): Quota | undefined {
+/** The limits of a client or a group; a key has its budget elsewhere. */
+export function quotaOf({ byId, groups }: Clients, owner: BudgetOwner): Quota | undefined {
   const [, kind, id] = /^(client|group):(.*)$/s.exec(owner) ?? []
   const of = kind === 'client' ? byId.get(id as ClientId) : groups.get(id as GroupId)
   return of?.quota

@@ -23,7 +23,7 @@ export interface LeaseOrder {
   readonly tokens: number
   /** The client whose requests they are, if it has limits; absent for any client without. */
   readonly clientId?: ClientId
-  /** The most that one of the requests can cost; see `LeaseRequest.costNanos`. */
+  /** The most that one of the requests can cost; see `LeaseRequest.costNanos`. Null if nobody has asked. */
   readonly costNanos?: number | null
 }
 

@@ -1,5 +1,5 @@
 import type { ClientId, IsolateId, KeyId, LeaseId, ModelId } from '../ids.ts'
-import type { QuotaCharge } from './quota-charge.ts'
+import type { Hold, QuotaCharge } from './quota-charge.ts'
 import {
   createRotatingMap,
   deleteEntry,
@@ -34,6 +34,8 @@ interface AnyLease {
   readonly isolate: IsolateId | null
   /** What it has taken of the limits of its client; null for a client without any. */
   readonly charge: QuotaCharge | null
+  /** What it holds of its key's `max_spend`; null for a key without. */
+  readonly keyHold: Hold | null
 }
 
 /** A lease that an isolate holds ahead, for a request that has yet to come. */

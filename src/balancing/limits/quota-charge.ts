@@ -8,9 +8,14 @@ export type SpendPeriod = (typeof SPEND_PERIODS)[number]
 /** Whose limits they are. */
 export type QuotaOwner = `client:${string}` | `group:${string}`
 
+/** Whose budget it is: also that of an upstream key with `max_spend`. */
+export type BudgetOwner = QuotaOwner | `key:${string}`
+
+export const isOfKey = (owner: BudgetOwner): boolean => owner.startsWith('key:')
+
 /** An amount that a lease holds of one budget until it is settled. */
 export interface Hold {
-  readonly owner: QuotaOwner
+  readonly owner: BudgetOwner
   /** An owner has one budget for each period at most. */
   readonly period: SpendPeriod
   /** Whole nano-dollars. */

@@ -24,6 +24,11 @@ export function endOfUtcWindow(window: UtcWindow, nowMs: number): number {
   }
 }
 
+/** Whether two moments are in the same window. */
+export function isSameWindow(window: UtcWindow | 'total', aMs: number, bMs: number): boolean {
+  return window === 'total' || endOfUtcWindow(window, aMs) === endOfUtcWindow(window, bMs)
+}
+
 function nextMultiple(lengthMs: number, nowMs: number): number {
   return (Math.floor(nowMs / lengthMs) + 1) * lengthMs
 }

@@ -147,6 +147,7 @@ const LEAST: Requirements = {
   triedKeys: [],
   excludedAccounts: [],
   tokens: 0,
+  costNanos: 0,
   claimedKeys: NO_CLAIMS,
 }
 

@@ -1,12 +1,10 @@
 import { type CacheReading, readCache } from '../accounting/cache-counters.ts'
 import { addCounters, type Counters, createCounters, type Tally } from '../accounting/ledger.ts'
-import { periodEndMs, spentUsd } from '../accounting/max-spend.ts'
 import type { RequestCounts } from '../accounting/request-row.ts'
 import type { Alerts } from '../alerts/alerts.ts'
 import type { KeyId } from '../ids.ts'
-import type { SpendPeriod } from '../limits/quota-charge.ts'
 import type { PoolState } from '../pool-state.ts'
-import { type PoolSnapshot, snapshot } from '../snapshot.ts'
+import { amountsOf, type BudgetSnapshot, type PoolSnapshot, snapshot } from '../snapshot.ts'
 
 /** What the pool has counted, and how it stands: what one scrape of the metrics is made of. */
 export interface PoolReadings {
@@ -41,13 +39,11 @@ export interface CountedUnder {
   readonly total: Counters
 }
 
-/** What a key has spent of its own cap in the running period. Money is in USD. */
-export interface KeySpendReading {
+/** What a key has spent of its `max_spend`. An object of an earlier release tells less of it. */
+export interface KeySpendReading
+  extends Omit<BudgetSnapshot, 'owner' | 'reservedUsd' | 'lostUsd'>,
+    Partial<Pick<BudgetSnapshot, 'reservedUsd' | 'lostUsd'>> {
   readonly id: KeyId
-  readonly period: SpendPeriod
-  readonly limitUsd: number
-  readonly spentUsd: number
-  readonly resetsAtMs: number | null
 }
 
 /**
@@ -73,17 +69,7 @@ export function readings(state: PoolState, nowMs: number): PoolReadings {
     models: counted(byModel, Number.POSITIVE_INFINITY),
     clients: counted(byClient, MAX_CLIENTS_TOLD),
     spends: [...state.keys.values()].flatMap(({ id, spend }) =>
-      spend === null
-        ? []
-        : [
-            {
-              id,
-              period: spend.max.period,
-              limitUsd: spend.max.usd,
-              spentUsd: spentUsd(spend, nowMs),
-              resetsAtMs: periodEndMs(spend, nowMs),
-            },
-          ],
+      spend === null ? [] : [{ id, ...amountsOf(spend, nowMs) }],
     ),
   }
 }

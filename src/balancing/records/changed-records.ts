@@ -1,4 +1,3 @@
-import { type SpendRecord, spendRecord } from '../accounting/max-spend.ts'
 import type { ActiveAlert } from '../alerts/alert.ts'
 import { type Delivery, takeDeliveryRecords } from '../alerts/alert-outbox.ts'
 import { takeAlertRecords } from '../alerts/alerts.ts'
@@ -10,6 +9,7 @@ import {
   type GroupRecord,
   groupRecord,
 } from '../clients/client-records.ts'
+import { type SpendRecord, spendRecord } from '../clients/max-spend.ts'
 import type { EpochName } from '../clients/purge-epochs.ts'
 import type { AccountState } from '../health/account.ts'
 import type { Bench } from '../health/bench.ts'

@@ -1,14 +1,15 @@
 import { restoreCache } from '../accounting/cache-counters.ts'
 import { rememberGeneration } from '../accounting/generations.ts'
-import { spendingOf } from '../accounting/ledger.ts'
-import { restoreSpend } from '../accounting/max-spend.ts'
+import { type Spending, spendingOf } from '../accounting/ledger.ts'
 import { restoreMinute } from '../accounting/recent-minutes.ts'
 import { restoreReconciliation } from '../accounting/reconciliation.ts'
 import { restoreHistogram } from '../accounting/time-histogram.ts'
 import { alertName } from '../alerts/alert.ts'
 import { restoreDeliveries } from '../alerts/alert-outbox.ts'
+import { nanosOf } from '../clients/budget.ts'
 import { restoreBudgets, restoreClients, restoreQuotas } from '../clients/client-records.ts'
 import { restoreCharge } from '../clients/clients.ts'
+import { restoreSpend } from '../clients/max-spend.ts'
 import { type AccountState, regroup } from '../health/account.ts'
 import { putHalt } from '../health/halt.ts'
 import { doubt } from '../health/lookup-duty.ts'
@@ -16,9 +17,11 @@ import type { KeyId } from '../ids.ts'
 import { learnOwner } from '../key-owners.ts'
 import { hear } from '../limits/isolates.ts'
 import { isBatchLease, type Lease, open, owe } from '../limits/leases.ts'
+import type { SpendPeriod } from '../limits/quota-charge.ts'
 import { restoreWindow } from '../limits/sliding-window.ts'
 import { restoreAudit } from '../operators/audit.ts'
 import { changeInFlight, type KeyState, type PoolState, setLookup } from '../pool-state.ts'
+import { restoreKeyHold } from '../serving/key-charges.ts'
 import type {
   AccountRecord,
   CountersRecord,
@@ -46,8 +49,17 @@ export function restore(state: PoolState, records: PoolRecords, nowMs: number): 
   restoreBudgets(state.clients, records.budgets, nowMs)
   for (const { id, spend, tally } of state.keys.values()) {
     const record = records.spends.get(id) ?? null
-    if (spend !== null) restoreSpend(spend, record, spendingOf(tally, nowMs), nowMs)
+    if (spend === null) continue
+    const tallied = spendingOf(tally, nowMs)[SPENT_IN[spend.terms.period]]
+    restoreSpend(spend, record, nanosOf(tallied), nowMs)
   }
+}
+
+const SPENT_IN: Readonly<Record<SpendPeriod, keyof Spending>> = {
+  day: 'todayUsd',
+  week: 'weekUsd',
+  month: 'monthUsd',
+  total: 'totalUsd',
 }
 
 /** What is known of keys, accounts and models. */
@@ -229,7 +241,10 @@ function restoreLease(
   // What an owed lease holds is a part of what its budget's row says is lost.
   if (lease.charge !== null) restoreCharge(state.clients, lease.charge)
   const key = state.keys.get(lease.keyId)
-  if (key !== undefined) changeInFlight(key, 1, isBatchLease(lease))
+  if (key !== undefined) {
+    changeInFlight(key, 1, isBatchLease(lease))
+    restoreKeyHold(key, lease)
+  }
   // An isolate that lived through the restart is heard of soon.
   if (lease.isolate !== null) hear(state.isolates, lease.isolate, nowMs)
 }

@@ -1,4 +1,4 @@
-import { spentUsd } from '../accounting/max-spend.ts'
+import { paysForAny } from '../clients/budget.ts'
 import {
   creditExclusions,
   isFreeModel,
@@ -167,7 +167,7 @@ function lookAt(look: Look, key: KeyState): Group | null {
     key.fullFor = tokensReadyFor(step, key)
     return null
   }
-  if (!hasCapacity(step.state, key, requirements.tokens, nowMs)) return null
+  if (!hasCapacity(step.state, key, requirements, nowMs)) return null
   if (isTooLarge(key, requirements, nowMs)) return null
   key.share = shareOf(key.breaker, nowMs)
   key.readyFor = tokensReadyFor(step, key)
@@ -199,7 +199,7 @@ function staysSolvent(
   nowMs: number,
 ): boolean {
   const expectedUsd = inFlight * meanCostUsd
-  if (spend !== null && spentUsd(spend, nowMs) + expectedUsd >= spend.max.usd) return false
+  if (spend !== null && !paysForAny(spend, nowMs)) return false
   if (credit.kind === 'unknown' || credit.remainingUsd === null) return true
   const leastUsd = Math.min(credit.remainingUsd, credit.limitUsd ?? credit.remainingUsd)
   return leastUsd - expectedUsd > config.minCreditUsd
@@ -259,11 +259,17 @@ function isModelOut(
 }
 
 /** Whether `loadExclusions` would be empty for a key that is not full. */
-function hasCapacity(state: PoolState, key: KeyState, tokens: number, nowMs: number): boolean {
+function hasCapacity(
+  state: PoolState,
+  key: KeyState,
+  requirements: Requirements,
+  nowMs: number,
+): boolean {
   const { inFlight, rpm, tpm, credit } = key
+  const { tokens } = requirements
   if (rpm !== null && !fits(rpm.window, rpm.limit, 1, nowMs)) return false
   if (tpm !== null && !fits(tpm.window, tpm.limit, tokens, nowMs)) return false
-  if (inFlight === 0) return true
-  if (key.spend === null && (credit.kind === 'unknown' || credit.remainingUsd === null)) return true
-  return loadExclusions(state, key, tokens, nowMs).length === 0
+  const isUnlimited = credit.kind === 'unknown' || credit.remainingUsd === null
+  if (key.spend === null && (inFlight === 0 || isUnlimited)) return true
+  return loadExclusions(state, key, requirements, nowMs).length === 0
 }

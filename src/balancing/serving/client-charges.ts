@@ -12,10 +12,11 @@ import {
 import { callBack, chargeForRequest, mayHoldAhead, noteAhead } from '../clients/charges-ahead.ts'
 import { quotas } from '../clients/client-records.ts'
 import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
+import type { GroupId } from '../ids.ts'
 import type { LeaseRequest } from '../lease-request.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
-import type { Hold, QuotaCharge } from '../limits/quota-charge.ts'
+import { type Hold, isOfKey, type QuotaCharge, type QuotaOwner } from '../limits/quota-charge.ts'
 import type { QuotaRefusal } from '../limits/quota-refusal.ts'
 import type { PoolState } from '../pool-state.ts'
 import type { HeldOfBudgets, Settlement } from '../settlement.ts'
@@ -84,7 +85,8 @@ function chargeBegun(
   const bound = boundOf(costNanos)
   const demand = { clientId, attempt: 'first', tokens, bound, isFallback: false } as const
   if (held !== undefined) {
-    findForgotten(clients, { clientId, chargedAtMs: grantedAtMs, ...held })
+    const { holds } = held
+    findForgotten(clients, { clientId, groupId: groupHeld(held), chargedAtMs: grantedAtMs, holds })
   }
   const { charge, mustWrite } = chargeAnyway(clients, demand, nowMs)
   noteWrite(state, charge, mustWrite)
@@ -101,7 +103,7 @@ function noted(state: PoolState, admission: Admission): Admission {
 
 function noteWrite(state: PoolState, charge: QuotaCharge | null, mustWrite: boolean): void {
   if (!mustWrite || charge === null) return
-  for (const { owner } of charge.holds) state.changes.budgets.add(owner)
+  for (const { owner } of charge.holds) state.changes.budgets.add(owner as QuotaOwner)
 }
 
 /** Takes back what a request took that got no lease. */
@@ -117,10 +119,21 @@ export function undoUncharged(state: PoolState, nowMs: number): void {
   for (const charge of uncharged) undoCharge(state.clients, charge, nowMs)
 }
 
-/** What a lease holds of budgets, for its settlement. */
-export function heldOfBudgets({ charge }: Lease): { readonly held?: HeldOfBudgets } {
-  if (charge === null || charge.holds.length === 0) return {}
-  return { held: { groupId: charge.groupId, holds: charge.holds } }
+/** What a lease holds of budgets, for its settlement: of its client's, its group's and its key's. */
+export function heldOfBudgets({ charge, keyHold }: Lease): { readonly held?: HeldOfBudgets } {
+  const ofClient = charge?.holds ?? []
+  const holds = keyHold === null ? ofClient : [...ofClient, keyHold]
+  return holds.length === 0 ? {} : { held: { groupId: charge?.groupId ?? null, holds } }
+}
+
+/**
+ * The group for which a lease was granted, by what its Worker repeats.
+ * @returns undefined if that is not told: only the key had a budget
+ */
+export function groupHeld(held: HeldOfBudgets | undefined): GroupId | null | undefined {
+  return held === undefined || held.holds.every(({ owner }) => isOfKey(owner))
+    ? undefined
+    : held.groupId
 }
 
 /**
@@ -179,8 +192,8 @@ function forgottenCharge(
   const { grantedAtMs: chargedAtMs = nowMs } = terms
   // As for the key: what was granted before the checkpoint and is not in it had been settled by then.
   if (closing.kind === 'forgotten' && chargedAtMs < restoredAtMs) return null
-  const { groupId, holds } = terms.held ?? { groupId: undefined, holds: [] }
-  return { clientId: terms.clientId, groupId, chargedAtMs, holds }
+  const { clientId, held } = terms
+  return { clientId, groupId: groupHeld(held), chargedAtMs, holds: held?.holds ?? [] }
 }
 
 /** @returns what each budget was charged */

@@ -1,7 +1,6 @@
 import { afterSpending } from '../accounting/credit.ts'
 import { letDayEnd, noteLateUsage } from '../accounting/day-usage.ts'
 import { correct, isEstimate } from '../accounting/ledger.ts'
-import { correctKeySpend } from '../accounting/max-spend.ts'
 import {
   type FoundGeneration,
   openReconciliation,
@@ -16,6 +15,7 @@ import { lookAgain } from '../limits/readiness.ts'
 import type { PoolState, Step } from '../pool-state.ts'
 import type { LeaseTerms, Settlement, Usage } from '../settlement.ts'
 import { noteSettled } from './client-charges.ts'
+import { correctOfKey } from './key-charges.ts'
 
 /** Where a settlement was booked. */
 interface BookedSettlement extends Pick<LeaseTerms, 'clientId' | 'model'> {
@@ -68,11 +68,7 @@ function correctKey(state: PoolState, { reconciliation, usage }: FoundGeneration
   if (isOlderCredit(key.credit, reconciliation)) {
     key.credit = afterSpending(key.credit, differenceUsd(reconciliation, usage), nowMs)
   }
-  const { keyUsd: usd, bookedAtMs } = reconciliation
-  const { spend } = key
-  if (spend !== null && correctKeySpend(spend, { usd, bookedAtMs }, usage.costUsd, nowMs)) {
-    state.changes.spends.add(key.id)
-  }
+  correctOfKey({ state, nowMs }, key, reconciliation, usage)
 }
 
 const differenceUsd = ({ keyUsd }: Reconciliation, { costUsd }: Usage) => costUsd - keyUsd

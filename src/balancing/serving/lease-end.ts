@@ -15,6 +15,7 @@ import {
   expireOf,
   isBatchLease,
   type Lease,
+  type ReservedLease,
   type RunningLease,
 } from '../limits/leases.ts'
 import type { Hold } from '../limits/quota-charge.ts'
@@ -29,9 +30,10 @@ import {
 import { leave, sweep, takeMoments } from '../queue/waiting-queue.ts'
 import type { Random } from '../random.ts'
 import type { LeaseTerms, Settlement } from '../settlement.ts'
-import { loseForClient, settleForClient, undoUncharged } from './client-charges.ts'
+import { groupHeld, loseForClient, settleForClient, undoUncharged } from './client-charges.ts'
 import { awaitGeneration } from './generation-booking.ts'
 import { noteChange } from './key-changes.ts'
+import { type EndedHold, keyHoldIn, loseOfKey, settleOfKey } from './key-charges.ts'
 import { beginLate } from './leases-ahead.ts'
 
 /** How leases end: by their settlement, or by time. */
@@ -54,17 +56,53 @@ export function settle(
   const found = closing.kind === 'forgotten' ? null : closing.lease
   const charged = settleForClient(state, closing, settlement, nowMs)
   if (found?.kind === 'reserved' && settlement.unused) {
-    if (closing.kind === 'live') endUnused(state, found, nowMs)
+    endReserved(step, found, closing, settlement)
     return
   }
   const lease = found?.kind === 'reserved' ? beginLate(step, found, settlement, closing) : found
   if (lease === null && isSettledBefore(state, settlement)) return
   const keyId = lease?.keyId ?? settlement.keyId
   const key = state.keys.get(keyId)
+  const ofKey =
+    key === undefined
+      ? []
+      : settleOfKey(step, key, endedHold(closing, settlement, nowMs), settlement)
   if (key !== undefined) settleKey(step, key, { closing, lease }, settlement)
   if (settlement.unused) return
   const terms = lease ?? settlement.lease ?? null
-  bookAttempt(step, keyId, settlement, { terms, holds: charged })
+  bookAttempt(step, keyId, settlement, { terms, holds: [...charged, ...ofKey] })
+}
+
+/** What of its key's `max_spend` ends with a settlement. */
+function endedHold(
+  closing: Exclude<Closing, { kind: 'duplicate' }>,
+  { lease: terms }: Settlement,
+  nowMs: number,
+): EndedHold {
+  switch (closing.kind) {
+    case 'live':
+      return { hold: closing.lease.keyHold, lostAtMs: null }
+    case 'expired':
+      return { hold: closing.lease.keyHold, lostAtMs: closing.lease.expiresAtMs }
+    case 'forgotten':
+      return { hold: keyHoldIn(terms?.held?.holds), lostAtMs: terms?.grantedAtMs ?? nowMs }
+  }
+}
+
+/** Ends a lease that was held ahead, and that no request has used. */
+function endReserved(
+  step: Step,
+  lease: ReservedLease,
+  closing: Exclude<Closing, { kind: 'duplicate' }>,
+  settlement: Settlement,
+): void {
+  const { state, nowMs } = step
+  const key = state.keys.get(lease.keyId)
+  if (key !== undefined) {
+    settleOfKey(step, key, endedHold(closing, settlement, nowMs), settlement)
+    noteChange(state, key)
+  }
+  if (closing.kind === 'live') endUnused(state, lease, nowMs)
 }
 
 /** Frees the key of a lease, and learns of it what the attempt showed. */
@@ -135,10 +173,8 @@ type BookingTerms = Pick<LeaseTerms, 'clientId' | 'model' | 'held'> & Partial<Pi
 
 /** The group of the client at the grant, as far as anybody remembers it. */
 function groupOf({ clients }: PoolState, { clientId, charge, held }: BookingTerms): GroupId | null {
-  const granted = charge ?? held
-  return granted === undefined
-    ? (clients.byId.get(clientId)?.terms.groupId ?? null)
-    : granted.groupId
+  const granted = charge === null || charge === undefined ? groupHeld(held) : charge.groupId
+  return granted === undefined ? (clients.byId.get(clientId)?.terms.groupId ?? null) : granted
 }
 
 /** Lets time pass: overdue leases expire, and the capacity that they held is free again. */
@@ -159,6 +195,8 @@ export function letTimePass(state: PoolState, nowMs: number): void {
  */
 function endUnsettled(state: PoolState, lease: Lease, nowMs: number): void {
   loseForClient(state, lease, nowMs)
+  const key = state.keys.get(lease.keyId)
+  if (key !== undefined) loseOfKey({ state, nowMs }, key, lease)
   endUnused(state, lease, nowMs)
 }
 

@@ -1,7 +1,7 @@
 import { spendableUsd } from '../accounting/credit.ts'
-import { spentUsd } from '../accounting/max-spend.ts'
 import { countRequest, mayKeep, remember } from '../affinity/affinity.ts'
 import { chargeBatch, interactivePart } from '../batches/batch-share.ts'
+import { committedNanos, limitNanos, reservationNanos } from '../clients/budget.ts'
 import { keysFor } from '../clients/clients.ts'
 import { NO_CLAIMS } from '../eligibility.ts'
 import { awaitsProbe } from '../health/circuit-breaker.ts'
@@ -44,6 +44,7 @@ import { STRATEGIES, type StrategyName } from '../strategies/strategy-registry.t
 import { candidatesFor } from './candidates.ts'
 import { admitAhead, beginForClient, heldOfBudgets, retakeForClient } from './client-charges.ts'
 import { noteChange } from './key-changes.ts'
+import { beginOfKey, holdOfKey } from './key-charges.ts'
 
 /**
  * Leases ahead: a busy isolate holds some leases for requests that have yet to come, so that it need
@@ -119,11 +120,12 @@ function chooseAhead(step: Step, route: RouteState, order: LeaseOrder): ChosenAh
     triedKeys: [],
     excludedAccounts: [],
     tokens: order.tokens,
+    costNanos: order.costNanos,
     ...(order.clientId === undefined ? {} : { clientKeys: keysFor(state.clients, order.clientId) }),
     claimedKeys: NO_CLAIMS,
   })
   const far = keys.filter(
-    (key) => isSteady(key, panic, nowMs) && isFarFromLimits(state, key, order.tokens, nowMs),
+    (key) => isSteady(key, panic, nowMs) && isFarFromLimits(state, key, order, nowMs),
   )
   const { strategy } = route.config
   const passedOver = far.length < keys.length
@@ -144,7 +146,13 @@ function isSteady({ breaker }: KeyState, panic: boolean, nowMs: number): boolean
   return panic && !awaitsProbe(breaker, nowMs) && breaker.kind === 'open'
 }
 
-function isFarFromLimits(state: PoolState, key: KeyState, tokens: number, nowMs: number): boolean {
+function isFarFromLimits(
+  state: PoolState,
+  key: KeyState,
+  order: LeaseOrder,
+  nowMs: number,
+): boolean {
+  const { tokens } = order
   const { config, inFlight } = key
   if (key.tooLarge !== null || key.account.tooLarge !== null) return false
   // What batches have counts for neither: else a batch would end all leases ahead.
@@ -159,22 +167,29 @@ function isFarFromLimits(state: PoolState, key: KeyState, tokens: number, nowMs:
     return taken + amount <= AHEAD_SHARE * limit
   }
   if (!(leavesRoom(key.rpm, batch.rpm, 1) && leavesRoom(key.tpm, batch.tpm, tokens))) return false
-  return hasMoney(state, key, nowMs)
+  return hasMoney(state, key, order, nowMs)
 }
 
 /** Whether a key can pay for all that runs, and for a whole stock more. */
-function hasMoney(state: PoolState, key: KeyState, nowMs: number): boolean {
+function hasMoney(
+  state: PoolState,
+  key: KeyState,
+  { count, costNanos }: LeaseOrder,
+  nowMs: number,
+): boolean {
   const { credit, spend, config } = key
   const expectedUsd = (key.inFlight + MAX_AHEAD) * state.meanCostUsd
   const left = credit.kind === 'unknown' ? null : spendableUsd(credit, expectedUsd, nowMs)
   if (left !== null && left <= config.minCreditUsd) return false
-  return spend === null || spentUsd(spend, nowMs) + expectedUsd < spend.max.usd
+  if (spend === null) return true
+  const stockNanos = count * reservationNanos(spend, costNanos ?? null, nowMs)
+  return committedNanos(spend) + stockNanos < limitNanos(spend, nowMs)
 }
 
 function reserve(
   { state, nowMs }: Step,
   { key, panic }: ChosenAhead,
-  { isolate, models, tokens }: LeaseOrder,
+  { isolate, models, tokens, costNanos }: LeaseOrder,
   { id, charge: taken }: { readonly id: LeaseId; readonly charge: QuotaCharge | null },
 ): LeaseAhead {
   const [model] = models
@@ -190,6 +205,7 @@ function reserve(
     epoch: key.epoch,
     isolate,
     charge: taken,
+    keyHold: holdOfKey({ state, nowMs }, key, costNanos),
   }
   open(state.leases, lease)
   state.turns += 1
@@ -216,6 +232,8 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   if (live === undefined) changeInFlight(key, 1, isBatch)
   else giveBackCharge(key, live.tokens, live.grantedAtMs, nowMs)
   if (lost !== null) retakeForClient(state, lost, nowMs)
+  const found = { live: live ?? null, lost }
+  const keyHold = beginOfKey({ state, nowMs }, key, found, told)
   lookAgain(key)
   noteChange(state, key)
   if (lost?.kind === 'running') {
@@ -225,7 +243,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
   }
   // Charged anew now: a minute that began at the grant would end before that of the upstream call.
   charge(key, told.tokens, nowMs)
-  const taken = beginForClient(state, { live: live ?? null, lost }, told, nowMs)
+  const taken = beginForClient(state, found, told, nowMs)
   open(state.leases, {
     kind: 'running',
     id: told.leaseId,
@@ -240,6 +258,7 @@ export function begin({ state, nowMs }: Step, told: LeaseBegin): void {
     panic: live?.panic ?? false,
     epoch: (live ?? lost)?.epoch ?? epochAt(key, told.grantedAtMs),
     charge: taken,
+    keyHold,
     attempt: 'first',
     isBatch,
   })

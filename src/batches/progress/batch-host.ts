@@ -1,3 +1,4 @@
+import type { BatchProgress } from '../../balancing/batches/batch-progress.ts'
 import { linesOf } from '../files/batch-lines.ts'
 import type { LineRange } from '../files/line-ranges.ts'
 import { type FilePort, PartWriter } from '../files/part-writer.ts'
@@ -17,6 +18,7 @@ import {
   giveBack,
   isEnded,
   isReady,
+  linesClaimed,
   markSent,
   mayGoOn,
   nextLookMs,
@@ -47,6 +49,8 @@ export interface BatchPorts {
   setOver(batch: BatchRecord, isOver: boolean): Promise<void>
   /** Tells operators that the batch has ended. Rejects if nobody heard it. */
   tellEnd(batch: BatchRecord, tally: Tally): Promise<void>
+  /** Tells the pool how far the batch is, for operators. Nothing waits for it, and it may be lost. */
+  tellProgress(progress: BatchProgress, hasEnded: boolean): void
   logBug(bug: unknown): void
   logEnd(batch: BatchRecord, tally: Tally): void
 }
@@ -74,6 +78,9 @@ const REDRIVE_MS = 7 * 24 * 60 * 60_000
 /** When something outside has failed, it is tried again after this time. */
 const AGAIN_MS = 10_000
 
+/** How often operators are told how far a batch is. A new status is told at once. */
+const TELL_EVERY_MS = 2_000
+
 /**
  * One batch. Each step decides, writes down what has changed, and sees to the alarm. What waits for
  * something outside (messages, files) runs in `look` alone, and is done again if it dies half-way.
@@ -82,6 +89,8 @@ export class BatchHost {
   readonly #ports: BatchPorts
   #state: BatchState | null
   #isLooking = false
+  /** What the pool was told last. */
+  #told: { readonly status: string; readonly atMs: number } | null = null
 
   constructor(ports: BatchPorts) {
     this.#ports = ports
@@ -151,19 +160,29 @@ export class BatchHost {
     return { ...this.#viewOf(state), isCancelled }
   }
 
-  /** Sends the dead lines again. @returns how many; null if there is no batch here */
-  async redrive(): Promise<number | null> {
+  /**
+   * Sends the dead lines again.
+   * @returns how many; null if there is no batch here, `gone` if its client has deleted what they say
+   */
+  async redrive(): Promise<number | 'gone' | null> {
     const state = this.#state
     if (state === null) return null
-    const { rows } = this.#ports
-    // Its files are being written, or its lines' results are gone.
-    if (state.record.status === 'finalizing' || state.ranges.length === 0) return 0
-    const lines = rows.deadLines()
+    const { rows, setOver, readRange } = this.#ports
+    const [range] = state.ranges
+    // The lines' results are gone, or there is nothing to do.
+    if (range === undefined || rows.deadLines().length === 0) return 0
+    // First, so that the file cannot go between a look at it and its lines.
+    await setOver(state.record, false)
+    if ((await readRange(state.record, range.range)) === null) {
+      await setOver(state.record, true)
+      return 'gone'
+    }
+    // Meanwhile its files may have begun to be written, and another call may have done the same.
+    const lines = state.record.status === 'finalizing' ? [] : rows.deadLines()
     if (lines.length === 0) return 0
     rows.forgetDeadLines()
     redrive(state, lines, WINDOW_MS, this.#ports.nowMs())
     this.#done(state)
-    await this.#ports.setOver(state.record, false)
     return lines.length
   }
 
@@ -186,7 +205,7 @@ export class BatchHost {
   async #carryOut(state: BatchState): Promise<void> {
     if (isEnded(state.record)) return await this.#leave(state)
     sweep(state, this.#ports.nowMs())
-    this.#ports.rows.write(state)
+    this.#write(state)
     for (let unrun = nextUnrun(state); unrun !== null; unrun = nextUnrun(state)) {
       await this.#recordUnrun(state, unrun)
     }
@@ -222,12 +241,12 @@ export class BatchHost {
   /** Whatever it has written before, it begins anew: a file is there when its last part is. */
   async #writeFiles(state: BatchState): Promise<void> {
     finalize(state, this.#ports.nowMs())
-    this.#ports.rows.write(state)
+    this.#write(state)
     const { record: batch } = state
     const outputFileId = await this.#writeFile(batch, 'output')
     const errorFileId = await this.#writeFile(batch, 'error')
     finish(state, { outputFileId, errorFileId }, this.#ports.nowMs())
-    this.#ports.rows.write(state)
+    this.#write(state)
     this.#ports.logEnd(batch, state.tally)
     await this.#leave(state)
   }
@@ -274,8 +293,23 @@ export class BatchHost {
     }
   }
 
-  #done(state: BatchState): void {
+  #write(state: BatchState): void {
     this.#ports.rows.write(state)
+    const { record: batch, tally } = state
+    const { status, id, clientId, total, expiresAtMs } = batch
+    const nowMs = this.#ports.nowMs()
+    const isNews = this.#told?.status !== status
+    if (!isNews && nowMs - (this.#told?.atMs ?? 0) < TELL_EVERY_MS) return
+    // Of a batch that ended before this object began to live nobody has to hear.
+    if (this.#told === null && isEnded(batch)) return
+    this.#told = { status, atMs: nowMs }
+    const { completed, failed } = tally
+    const counts = { total, completed, failed, claimed: linesClaimed(state) }
+    this.#ports.tellProgress({ id, clientId, status, ...counts, expiresAtMs }, isEnded(batch))
+  }
+
+  #done(state: BatchState): void {
+    this.#write(state)
     const atMs = nextLookMs(state)
     const isUntold = isEnded(state.record) && !state.record.isEndTold
     const isDue = isReady(state) || nextUnrun(state) !== null || isUntold

@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers'
 import { logBatchEnd, logBug } from '../../http/log.ts'
-import { createPoolClient, type PoolClient } from '../../key-pool/pool-client.ts'
+import { createPoolClient, OBJECT_NAME, type PoolClient } from '../../key-pool/pool-client.ts'
 import { bucketPort, readBytes } from '../files/bucket.ts'
 import type { FileList, FileListBindings } from '../files/file-list-object.ts'
 import type { LineRange } from '../files/line-ranges.ts'
@@ -52,6 +52,12 @@ export class Batch extends DurableObject<BatchObjectBindings> {
         await env.FILE_LISTS.getByName(fileListName(clientId)).setOver(id, isOver)
       },
       tellEnd: async (batch, tally) => await tellEnd(createPoolClient(env.KEY_POOL), batch, tally),
+      tellProgress(progress, hasEnded) {
+        const pool = env.KEY_POOL.getByName(OBJECT_NAME)
+        const told = (async () => await pool.noteBatch(progress, hasEnded))()
+        // A pool that does not answer is told again soon.
+        ctx.waitUntil(told.catch(() => undefined))
+      },
       logBug: (bug) => logBug(undefined, bug),
       logEnd: logBatchEnd,
     })
@@ -89,7 +95,7 @@ export class Batch extends DurableObject<BatchObjectBindings> {
     return this.#host.cancel()
   }
 
-  async redrive(): Promise<number | null> {
+  async redrive(): Promise<number | 'gone' | null> {
     return await this.#host.redrive()
   }
 

@@ -318,6 +318,14 @@ export function isEnded({ status }: Pick<BatchRecord, 'status'>): boolean {
   return ['completed', 'failed', 'expired', 'cancelled'].includes(status)
 }
 
+/** How many lines are in ranges that consumers have now. */
+export function linesClaimed({ ranges }: BatchState): number {
+  return ranges.reduce(
+    (sum, { phase, open }) => sum + (phase.kind === 'claimed' ? open.size : 0),
+    0,
+  )
+}
+
 const untilOf = (phase: RangePhase): number =>
   'untilMs' in phase ? phase.untilMs : Number.POSITIVE_INFINITY
 

@@ -29,10 +29,16 @@ const DAY_MS = 24 * 60 * 60_000
 /** `POLICY.alerts` as an operator writes it. */
 export const alertFields = section({
   to: z.optional(
-    z.record(z.string(), listOf(event, { min: 1, max: ALERT_EVENTS.length }), {
-      error: ({ input }) =>
-        `must be a table of names of ALERTS, each with a list of events, given ${shown(input)}`,
-    }),
+    z.catchall(
+      z.object(
+        {},
+        {
+          error: ({ input }) =>
+            `must be a table of names of ALERTS, each with a list of events, given ${shown(input)}`,
+        },
+      ),
+      listOf(event, { min: 1, max: ALERT_EVENTS.length }),
+    ),
   ),
   interval_s: z._default(bounded(60, 86_400), 300),
   credit_low_share: z._default(bounded(0, 1), 0.1),

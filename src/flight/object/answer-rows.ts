@@ -53,7 +53,7 @@ const SCHEMA = `CREATE TABLE IF NOT EXISTS answers (
 
 const recordSchema = z.object({
   status: z.int(),
-  headers: z.record(z.string(), z.string()),
+  headers: z.catchall(z.object({}), z.string()),
   storedAtMs: z.number(),
   bodyKey: z.nullable(z.string()),
   // Not in a row of an earlier release.

@@ -220,7 +220,9 @@ async function readAnswer(
     return failed(failureOf(reading.error, head.headers), answer, reading.usage)
   }
   if (!reading.answer) {
-    return failed({ kind: 'response', ...head, error: null }, answer, reading.usage)
+    // A page of the edge costs nothing. What has an id was made, and is charged, whatever came of it.
+    const usage = reading.usage ?? (call.generationId() === null ? null : usageOfCut(expected))
+    return failed({ kind: 'response', ...head, error: null }, answer, usage)
   }
   const usage = usageOfGood(reading.usage, expected.promptTokens, parsed, shape.isFree)
   return { kind: 'whole', answer, usage }

@@ -38,7 +38,8 @@ export function loadCargo(leases: IsolateLeases, nowMs: number): Cargo {
     const costNanos = isBounded ? most.costNanos : null
     return {
       ...{ ...names, asked, models, account, count, tokens: most.tokens },
-      ...(client === null ? {} : { clientId: client, costNanos }),
+      costNanos,
+      ...(client === null ? {} : { clientId: client }),
     }
   }
   const fields = {

@@ -98,13 +98,14 @@ export function lanesOf(
   draft: LeaseDraft,
   nowMs: number,
 ): LanesOfRequest | null {
-  const { affinity, asked, models, tokens, routeIndex, caller, costNanos = 0 } = draft
+  const { affinity, asked, models, tokens, routeIndex, caller, costNanos } = draft
   if (!isFresh(draft) || affinity?.kind === 'cache') return null
   const account = affinity === null ? null : getEntry(leases.homes, affinity.id)
   if (account === undefined) return null
   const open = (of: AccountId | null): Lane => {
     const client = caller.isLimited ? caller.id : null
-    const kind = { routeIndex, asked, models, account: of, client, isBounded: costNanos !== null }
+    const isBounded = typeof costNanos === 'number'
+    const kind = { routeIndex, asked, models, account: of, client, isBounded }
     const { lane, returned } = laneFor(leases.stock, kind, nowMs)
     oweUnused(leases, returned, nowMs)
     return lane

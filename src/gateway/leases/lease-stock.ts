@@ -45,6 +45,8 @@ export interface Lane {
   restsUntilMs: number
   /** Requests of the running second, and of the one before. */
   second: number
+  /** When the first request of the running second came. */
+  sinceMs: number
   requests: number
   earlierRequests: number
   /** The most that a request took in the running second, and in the one before. */
@@ -92,6 +94,12 @@ const MAX_LANES = 64
  */
 const MIN_REQUESTS = 16
 
+/**
+ * What is more than a burst: so many requests, and still more of them after so long. Whoever comes at
+ * once with a thousand requests a second would else ask the pool for each of the first thousand.
+ */
+const SWELLING = { requests: 2 * MIN_REQUESTS, ms: 50 }
+
 /** An answer to an order that has not come after this time is lost. */
 const ORDER_MS = 2_000
 
@@ -120,7 +128,7 @@ export function laneFor(
   const lane = {
     ...{ kind, leases: [], orderedAtMs: null, orderedNanos: 0, restsUntilMs: 0 },
     givenBackAtMs: Number.NEGATIVE_INFINITY,
-    ...{ second: 0, requests: 0, earlierRequests: 0, usedAtMs: nowMs },
+    ...{ second: 0, sinceMs: nowMs, requests: 0, earlierRequests: 0, usedAtMs: nowMs },
     ...{ most: NOTHING, earlierMost: NOTHING },
   }
   stock.lanes.set(name, lane)
@@ -170,6 +178,7 @@ export function countRequest(lane: Lane, amounts: Amounts, nowMs: number): void 
     lane.earlierRequests = isNext ? lane.requests : 0
     lane.requests = 0
     lane.second = second
+    lane.sinceMs = nowMs
     // What was large once is not expected for ever.
     lane.earlierMost = isNext ? lane.most : NOTHING
     lane.most = NOTHING
@@ -185,10 +194,12 @@ export function mostOf({ most, earlierMost }: Lane): Amounts {
 }
 
 /** Requests in the last second; zero if the lane is not busy. */
-function rateOf({ second, requests, earlierRequests }: Lane, nowMs: number): number {
+function rateOf({ second, sinceMs, requests, earlierRequests }: Lane, nowMs: number): number {
   const passed = nowMs / 1000 - second
-  const before = passed < 1 ? earlierRequests : requests
-  if (passed >= 2 || before < MIN_REQUESTS) return 0
+  const isSwelling = requests >= SWELLING.requests && nowMs - sinceMs >= SWELLING.ms
+  const isBusy =
+    passed < 1 ? earlierRequests >= MIN_REQUESTS || isSwelling : requests >= MIN_REQUESTS
+  if (passed >= 2 || !isBusy) return 0
   return passed < 1 ? requests + earlierRequests * (1 - passed) : requests
 }
 

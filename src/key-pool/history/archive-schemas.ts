@@ -6,14 +6,14 @@ import {
   REQUEST_OUTCOMES,
   type RequestRow,
 } from '../../balancing/accounting/request-row.ts'
-import { entries, orElse, orNull } from '../or-else.ts'
+import { entries, orElse, orNull, tuple } from '../or-else.ts'
 import { countersSchema, usageSchema } from '../rows/record-schemas.ts'
 import type { RequestsPart } from './archive-rows.ts'
 
 /** Schemas of the archive's rows, which are read as those of the other table are: entry by entry. */
 
 const names = z.pipe(
-  orElse(entries(z.tuple([z.string(), countersSchema])), []),
+  orElse(entries(tuple(z.string(), countersSchema)), []),
   z.transform((list) => new Map(list)),
 )
 
@@ -27,7 +27,7 @@ export const daySchema: z.ZodMiniType<DayUsage> = z.object({
 })
 
 export const requestsPartSchema: z.ZodMiniType<RequestsPart> = entries(
-  z.tuple([z.int().check(z.nonnegative()), z.string(), z.string(), z.string()]),
+  tuple(z.int().check(z.nonnegative()), z.string(), z.string(), z.string()),
 )
 
 const text = orNull(z.string())
@@ -60,7 +60,7 @@ export const requestRowSchema: z.ZodMiniType<RequestRow> = z.object({
   cache: orNull(z.enum(CACHE_OUTCOMES)),
   status: orNull(z.number()),
   reason: text,
-  reasons: orElse(z.record(z.string(), z.number()), {}),
+  reasons: orElse(z.catchall(z.object({}), z.number()), {}),
   streamed: orElse(z.boolean(), false),
   degraded: orElse(z.boolean(), false),
   attempts: orElse(entries(attemptRow), []),

@@ -1,4 +1,5 @@
 import { type DayUsage, letDayEnd, usageOfDay } from '../../balancing/accounting/day-usage.ts'
+import { NO_SPENDING, type Spending, spendingOf } from '../../balancing/accounting/ledger.ts'
 import {
   MINUTES_KEPT,
   type MinuteRecord,
@@ -6,6 +7,7 @@ import {
   minuteRecord,
 } from '../../balancing/accounting/recent-minutes.ts'
 import { countRequest } from '../../balancing/accounting/request-row.ts'
+import type { ClientId } from '../../balancing/ids.ts'
 import type { PoolState } from '../../balancing/pool-state.ts'
 import type { Archive } from './archive.ts'
 import type {
@@ -38,6 +40,12 @@ export class PoolHistory {
     this.#pool = pool
     this.#archive = archive
     this.#journal = new RequestJournal(archive, (note) => countRequest(pool.ledger.requests, note))
+  }
+
+  /** What a client has spent. */
+  spending(clientId: ClientId, nowMs: number): Spending {
+    const tally = this.#pool.ledger.byClient.get(clientId)
+    return tally === undefined ? NO_SPENDING : spendingOf(tally, nowMs)
   }
 
   /** Notes requests that have ended, as a Worker sends them. */

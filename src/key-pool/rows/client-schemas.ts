@@ -10,16 +10,18 @@ import type {
   GroupRecord,
   QuotaRecord,
 } from '../../balancing/clients/client-records.ts'
+import type { SpendRecord } from '../../balancing/clients/max-spend.ts'
 import type { EpochName } from '../../balancing/clients/purge-epochs.ts'
 import { accountId, clientId, groupId, keyId } from '../../balancing/ids.ts'
 import {
+  type BudgetOwner,
   type QuotaCharge,
   type QuotaOwner,
   SPEND_PERIODS,
 } from '../../balancing/limits/quota-charge.ts'
 import type { AuditEntry } from '../../balancing/operators/audit.ts'
 import type { KeySelector } from '../../balancing/routes.ts'
-import { entries, orElse, orNull } from '../or-else.ts'
+import { entries, orElse, orNull, tuple } from '../or-else.ts'
 
 /** Schemas of what is stored of clients and groups; see record-schemas.ts for how they are read. */
 
@@ -28,13 +30,14 @@ const group = z.pipe(z.string(), z.transform(groupId))
 const nanos = z.int().check(z.nonnegative())
 const moment = z.number()
 
-const owner: z.ZodMiniType<QuotaOwner> = z.templateLiteral([
-  z.enum(['client', 'group']),
-  ':',
-  z.string(),
-])
+/** A text of a form. zod's template literals and discriminated unions would bring a kilobyte with them. */
+const textLike = <T extends string>(form: RegExp) =>
+  z.custom<T>((value) => typeof value === 'string' && form.test(value))
 
-export const holdSchema = z.object({ owner, period: z.enum(SPEND_PERIODS), nanos })
+const owner = textLike<QuotaOwner>(/^(?:client|group):/)
+const budgetOwner = textLike<BudgetOwner>(/^(?:client|group|key):/)
+
+export const holdSchema = z.object({ owner: budgetOwner, period: z.enum(SPEND_PERIODS), nanos })
 
 /** What a stored lease has taken. A hold that is not understood is counted by the budget's row. */
 export const chargeSchema: z.ZodMiniType<QuotaCharge> = z.object({
@@ -48,18 +51,32 @@ export const chargeSchema: z.ZodMiniType<QuotaCharge> = z.object({
 
 const increase = z.object({ nanos, untilMs: moment })
 
-export const budgetRecordsSchema: z.ZodMiniType<BudgetRecord[]> = entries(
-  z.object({
-    period: z.enum(SPEND_PERIODS),
-    endsAtMs: z.nullable(moment),
-    sinceMs: orElse(moment, 0),
-    spentNanos: nanos,
-    lostNanos: orElse(nanos, 0),
-    committedNanos: nanos,
-    increase: orNull(increase),
-    toldPercent: orElse(z.number(), 0),
-    usedAtMs: orElse(moment, 0),
+const budgetRecord = z.object({
+  period: z.enum(SPEND_PERIODS),
+  endsAtMs: z.nullable(moment),
+  sinceMs: orElse(moment, 0),
+  spentNanos: nanos,
+  lostNanos: orElse(nanos, 0),
+  committedNanos: nanos,
+  increase: orNull(increase),
+  toldPercent: orElse(z.number(), 0),
+  usedAtMs: orElse(moment, 0),
+})
+
+export const budgetRecordsSchema: z.ZodMiniType<BudgetRecord[]> = entries(budgetRecord)
+
+/** A record of an earlier release has one amount: all of it counts as spent. */
+export const spendRecordSchema: z.ZodMiniType<SpendRecord> = z.pipe(
+  z.extend(budgetRecord, {
+    nanos,
+    spentNanos: z.optional(nanos),
+    committedNanos: z.optional(nanos),
   }),
+  z.transform((read) => ({
+    ...read,
+    spentNanos: read.spentNanos ?? read.nanos,
+    committedNanos: read.committedNanos ?? read.nanos,
+  })),
 )
 
 const slots = orElse(entries(z.object({ slot: z.number(), amount: z.number() })), [])
@@ -72,7 +89,7 @@ export const quotaRecordSchema: z.ZodMiniType<QuotaRecord> = z.object({
   requestsToday: z.number(),
 })
 
-const selector: z.ZodMiniType<KeySelector> = z.discriminatedUnion('kind', [
+const selector: z.ZodMiniType<KeySelector> = z.union([
   z.object({ kind: z.literal('id'), id: z.pipe(z.string(), z.transform(keyId)) }),
   z.object({ kind: z.literal('tag'), tag: z.string() }),
   z.object({ kind: z.literal('account'), account: z.pipe(z.string(), z.transform(accountId)) }),
@@ -128,10 +145,6 @@ export const auditEntrySchema: z.ZodMiniType<AuditEntry> = z.object({
   target: z.string(),
 })
 
-const epochName: z.ZodMiniType<EpochName> = z.union([
-  z.enum(['all', 'pool']),
-  z.templateLiteral([z.enum(['client', 'group', 'model']), ':', z.string()]),
-  z.templateLiteral(['route:', z.int()]),
-])
+const epochName = textLike<EpochName>(/^(?:(?:all|pool)$|(?:client|group|model):|route:-?\d+$)/)
 
-export const purgesRecordSchema = entries<[EpochName, number]>(z.tuple([epochName, moment]))
+export const purgesRecordSchema = entries<[EpochName, number]>(tuple(epochName, moment))

@@ -1,6 +1,5 @@
 import * as z from 'zod/mini'
 import { type CacheCounters, NO_CACHE_COUNTERS } from '../../balancing/accounting/cache-counters.ts'
-import type { SpendRecord } from '../../balancing/accounting/max-spend.ts'
 import {
   type MinuteCounters,
   type MinuteRecord,
@@ -18,7 +17,6 @@ import {
   leaseId,
   modelId,
 } from '../../balancing/ids.ts'
-import { SPEND_PERIODS } from '../../balancing/limits/quota-charge.ts'
 import type {
   AccountRecord,
   BreakerRecord,
@@ -26,7 +24,7 @@ import type {
   KeyRecord,
   ModelsRecord,
 } from '../../balancing/records/checkpoint.ts'
-import { entries, orElse, orNull } from '../or-else.ts'
+import { entries, orElse, orNull, tuple } from '../or-else.ts'
 import { chargeSchema, holdSchema, quotaRecordSchema } from './client-schemas.ts'
 
 /**
@@ -86,7 +84,7 @@ const CLOSED: BreakerRecord = { kind: 'closed', failuresAtMs: [], recoveredAtMs:
 /** A bench that is not understood is none: the next refusal of OpenRouter's brings it back. */
 const benchOrNone = orNull(bench)
 
-export const modelsRecordSchema: z.ZodMiniType<ModelsRecord> = entries(z.tuple([model, bench]))
+export const modelsRecordSchema: z.ZodMiniType<ModelsRecord> = entries(tuple(model, bench))
 
 /** A kind that this release does not know halts the key too: nobody has told it to go on. */
 const halt: z.ZodMiniType<Halt> = z.object({
@@ -108,12 +106,6 @@ export const keyRecordSchema: z.ZodMiniType<KeyRecord> = z.object({
   reset: orNull(z.object({ epoch: z.number(), atMs: moment })),
 })
 
-export const spendRecordSchema: z.ZodMiniType<SpendRecord> = z.object({
-  period: z.enum(SPEND_PERIODS),
-  endsAtMs: z.nullable(moment),
-  nanos: z.int().check(z.nonnegative()),
-})
-
 export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
   bench: benchOrNone,
   freeBench: benchOrNone,
@@ -124,7 +116,7 @@ export const accountRecordSchema: z.ZodMiniType<AccountRecord> = z.object({
 })
 
 /** Counts by fault. Names that this release does not know are kept, for the one that does. */
-const faults = orElse(z.record(z.string(), z.number()), {})
+const faults = orElse(z.catchall(z.object({}), z.number()), {})
 
 export const countersSchema = z.object({
   attempts: z.number(),
@@ -181,7 +173,7 @@ const minuteCounters = z.custom<MinuteCounters>(isMinuteCounters)
 export const minuteSchema: z.ZodMiniType<MinuteRecord> = z.object({
   minute: z.number(),
   all: minuteCounters,
-  keys: entries(z.tuple([key, minuteCounters])),
+  keys: entries(tuple(key, minuteCounters)),
 })
 
 const histogram = z.custom<TimeHistogram>((value) => {
@@ -200,6 +192,7 @@ const anyLease = {
   epoch: orElse(z.number(), 0),
   isolate: orNull(z.pipe(z.string(), z.transform(isolateId))),
   charge: orNull(chargeSchema),
+  keyHold: orNull(holdSchema),
   owed: orElse(z.optional(z.literal(true)), undefined),
 }
 
@@ -239,7 +232,7 @@ const credit = z.union([
 const route = z.object({
   models: z.array(z.string()),
   current: z.nullable(key),
-  smoothedWeights: orElse(z.array(z.tuple([key, z.number(), z.number()])), []),
+  smoothedWeights: orElse(z.array(tuple(key, z.number(), z.number())), []),
 })
 
 const slots = orElse(entries(z.object({ slot: z.number(), amount: z.number() })), [])
@@ -303,23 +296,18 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
     meanTokenUsd: orElse(z.number(), 0),
     savedAtMs: orNull(moment),
     all: orElse(tally, BLANK),
-    byKey: entries(z.tuple([key, tally])),
-    byClient: entries(z.tuple([client, tally])),
-    byGroup: orElse(entries(z.tuple([group, tally])), []),
+    byKey: entries(tuple(key, tally)),
+    byClient: entries(tuple(client, tally)),
+    byGroup: orElse(entries(tuple(group, tally)), []),
     requests: orElse(requestCounts, createRequestCounts()),
-    times: orElse(
-      entries(z.tuple([key, z.object({ firstOutput: histogram, answer: histogram })])),
-      [],
-    ),
+    times: orElse(entries(tuple(key, z.object({ firstOutput: histogram, answer: histogram }))), []),
     minute: orNull(minuteSchema),
     cache: orNull(z.object({ total: cacheCounters, day: z.number(), today: cacheCounters })),
   }),
-  byModel: entries(z.tuple([z.string(), tally])),
+  byModel: entries(tuple(z.string(), tally)),
   leases: entries(lease),
   meters: entries(z.object({ id: key, rpm: slots, tpm: slots, batch: batchSlots })),
   quotas: entries(quotaRecordSchema),
-  generations: entries(
-    z.tuple([z.string(), z.object({ keyId: key, clientId: client, atMs: moment })]),
-  ),
-  reconciliations: entries(z.tuple([z.string(), reconciliation])),
+  generations: entries(tuple(z.string(), z.object({ keyId: key, clientId: client, atMs: moment }))),
+  reconciliations: entries(tuple(z.string(), reconciliation)),
 }

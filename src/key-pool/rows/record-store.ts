@@ -19,13 +19,13 @@ import {
   clientRecordSchema,
   groupRecordSchema,
   purgesRecordSchema,
+  spendRecordSchema,
 } from './client-schemas.ts'
 import {
   accountRecordSchema,
   checkpointSchemas,
   keyRecordSchema,
   modelsRecordSchema,
-  spendRecordSchema,
 } from './record-schemas.ts'
 
 /** A row holds 2 MB. A character of JSON may take three bytes, and mostly takes one. */

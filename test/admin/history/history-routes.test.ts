@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { requestsAnswer, usageAnswer } from '../../../src/admin/history/history-schemas.ts'
+import { requestsAnswer, usageAnswer } from '../../../src/admin/history/history-answer-schemas.ts'
 import { ADMIN, deployment, messageOf, READER } from '../admin-driver.ts'
 
 /** A deployment with a client, and what its responses were named. */

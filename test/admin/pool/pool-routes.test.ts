@@ -19,16 +19,27 @@ const reasonsOf = (body: { keys: { id: string; reason: string | null }[] }) =>
 const KEYS = ['alpha', 'beta', 'gamma']
 
 it('GET pool shows all of it, in the words of its schema, to a reader too', async () => {
-  const { admin, call } = deployment({ READ_TOKEN: READER }).isolate()
+  const { stub, isolate } = deployment({ READ_TOKEN: READER })
+  const { admin, call } = isolate()
   await admin('POST', 'groups', { id: 'team', budget: { usd: 9, period: 'day' } })
   const made = await admin('POST', 'clients', { id: 'app', group: 'team', rpm: 60 })
   expect((await call(made.body.token)).status).toBe(200)
+  const expiresAtMs = Date.UTC(2040, 0, 1)
+  const lines = { total: 9, completed: 4, failed: 1, claimed: 3 }
+  const batch = { id: 'batch_1', clientId: 'app', status: 'in_progress', ...lines, expiresAtMs }
+  await stub().noteBatch(batch, false)
   const { status, body } = await admin('GET', 'pool', undefined, READER)
   expect(status).toBe(200)
   expect(poolAnswer.parse(body)).toEqual(body)
   expect(body).toMatchObject({
     ...{ keys_total: 3, keys_usable: 3, panic: false, clients_total: 2, groups_total: 1 },
     queue: { waiting: 0, lanes: [] },
+    batches: [
+      {
+        ...{ id: 'batch_1', client: 'app', status: 'in_progress', lines: { ...lines, waiting: 1 } },
+        expires_at: '2040-01-01T00:00:00.000Z',
+      },
+    ],
     routes: expect.arrayContaining([expect.objectContaining({ models: ['*'], key_count: 3 })]),
     total: { attempts: 1, successes: 1, cost_usd: 0.001 },
     today: { attempts: 1 },

@@ -22,6 +22,7 @@ const lease = (name: string, expiresAtMs: number): Lease => ({
   chargedAtMs: T,
   isolate: null,
   charge: null,
+  keyHold: null,
   expiresAtMs,
   tokens: 0,
   unclaimedMs: null,

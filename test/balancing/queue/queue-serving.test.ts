@@ -233,7 +233,8 @@ describe('a key that may serve again', () => {
 
 describe('what happens to one key frees another one for a waiter', () => {
   it('when a cheap answer of the first says that those of the other cost less', () => {
-    const pool = drivePool([{ id: 'a', maxSpend: { usd: 3, period: 'day' } }, 'b'])
+    const pool = drivePool(['a', 'b'])
+    pool.lookUp('a', 3)
     const cheap = pool.grantOf('b')
     pool.give(pool.grantOf('a'), { usage: usageOf(1, 1, 1.5) })
     pool.grantOf('a')
@@ -276,12 +277,13 @@ describe('what time alone frees goes to a waiter', () => {
   const FAILS_ONCE = { failures: 1, windowMs: 60_000, cooldownMs: 60_000, maxCooldownMs: 60_000 }
 
   it('when the day of a max_spend ends that running requests had used up', () => {
-    const pool = drivePool([{ id: 'a', maxSpend: { usd: 3, period: 'day' } }])
+    const maxSpend = { usd: 3, period: 'day', mode: 'exact' } as const
+    const pool = drivePool([{ id: 'a', maxSpend }])
     pool.give(pool.grant(), { usage: usageOf(1, 1, 2) })
     const midnightMs = pool.now() + 12 * 60 * MINUTE_MS
     pool.at(midnightMs - 5_000)
-    pool.grant()
-    pool.waiting({ lease: 'mine' })
+    pool.grant({ boundUsd: 1 })
+    pool.waiting({ lease: 'mine', boundUsd: 1 })
     expect(wakeAtMs(pool.state)).toBe(midnightMs)
     pool.at(midnightMs)
     expect(pool.inquire('mine')).toMatchObject({ kind: 'grant', keyId: 'a' })

@@ -56,7 +56,7 @@ export class BatchAudit {
       (panic) => faultsOf({ ...imagined, panic }, this.#config).length === 0,
     )
     if (!isAllowed || key.breaker.kind !== 'closed') return false
-    const lacks = loadExclusions(state, key, request.tokens ?? 0, nowMs)
+    const lacks = loadExclusions(state, key, { tokens: request.tokens ?? 0 }, nowMs)
     const isCapacity = lacks.every(
       ({ reason, clearsAtMs }) => OF_CAPACITY.includes(reason) && clearsAtMs !== null,
     )

@@ -137,7 +137,7 @@ describe('leases ahead are held', () => {
     {
       why: 'near max_spend',
       keys: [{ id: 'a', maxSpend: { usd: 5, period: 'day' } }],
-      before: (pool) => endOf(pool, first(pool), { usage: usageOf(10, 10, 0.5) }),
+      before: (pool) => endOf(pool, first(pool), { usage: usageOf(10, 10, 4) }),
     },
   ]
   it.each(cases)('but not $why', ({ keys = usual, setup = {}, given, held = 0, before }) => {

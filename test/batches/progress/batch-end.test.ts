@@ -25,13 +25,14 @@ function batch(sql: SqlStorage) {
     rows: new BatchRows({ exec: (query, ...values) => sql.exec(query, ...values) }),
     wakeAt: (atMs) => void wakes.push(atMs),
     ...{ send: nothing, sendDead: nothing, keepFile: nothing, setOver: nothing },
-    readRange: async () => null,
+    readRange: async () => new Uint8Array(),
     files: {
       put: nothing,
       begin: async () => ({ part: nothing, complete: nothing, abort: nothing }),
     },
     logBug: () => undefined,
     logEnd: () => undefined,
+    tellProgress: () => undefined,
     async tellEnd({ id, status, redrives }, { completed, failed }) {
       if (!pool.isUp) throw new Error('The pool does not answer')
       heard.push(`${id} ${status} ${completed} ${failed} ${redrives}`)

@@ -40,7 +40,7 @@ async function pointsOf(options: BatchWorldOptions): Promise<Point[]> {
 }
 
 describe('a death', () => {
-  const size = { lines: 3, perRange: 2 }
+  const size = { lines: 3, perRange: 2, stepMs: 1_000 }
 
   it('at any point of a batch loses nothing, and pays a line twice at most', async () => {
     const points = await pointsOf(size)
@@ -51,7 +51,8 @@ describe('a death', () => {
         expect(kinds).toContain(`${kind} ${at}`)
       }
     }
-    for (const at of ['send', 'put', 'keep', 'over']) expect(kinds).toContain(`object after ${at}`)
+    for (const at of ['send', 'put', 'keep', 'over', 'tell'])
+      expect(kinds).toContain(`object after ${at}`)
     for (const [nth, point] of points.entries()) {
       let passed = 0
       const dies = () => {
@@ -170,15 +171,15 @@ describe('messages', () => {
   it('that come out of order, and again when all is over, change nothing', async () => {
     await inBatchWorld({ lines: 9 }, async (world) => {
       world.create()
-      const delivered: RangeMessage[] = []
+      const early: RangeMessage[] = []
       await world.toTheEnd((queue) => {
         const [last] = queue.splice(-1)
-        if (last !== undefined) delivered.push(last)
-        return last === undefined ? [] : [last, ...delivered]
+        if (last !== undefined) early.push(last)
+        return last === undefined ? [] : [last, ...early]
       })
       expectWhole(world)
       const calls = world.upstream.calls.length
-      for (const message of delivered) world.consume(message)
+      for (const message of early) world.consume(message)
       await world.pass(10_000)
       expect(world.upstream.calls).toHaveLength(calls)
       expect(twins(world)).toBe(0)

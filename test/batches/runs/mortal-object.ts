@@ -1,3 +1,4 @@
+import type { BatchProgress } from '../../../src/balancing/batches/batch-progress.ts'
 import { Batch } from '../../../src/batches/progress/batch-object.ts'
 import type { RangeMessage } from '../../../src/batches/progress/range-message.ts'
 import type { createBucket } from './bucket-in-memory.ts'
@@ -12,6 +13,10 @@ export interface Outside {
   readonly kept: Map<string, string>
   /** What the list was told: whether the batch is over. */
   readonly over: boolean[]
+  /** The news that the pool was told. */
+  readonly alerts: string[]
+  /** What the pool was told for operators. */
+  readonly told: (BatchProgress & { readonly hasEnded: boolean })[]
 }
 
 /** The shipped object of a batch, over the platform's storage. It may die at each call that it makes. */
@@ -74,7 +79,14 @@ export class MortalObject {
   #born(): Batch {
     const life = this.#life
     const call = <T>(at: string, work: () => T | Promise<T>) => this.#call(life, at, work)
-    const { queue, deadLetters, bucket, kept, over } = this.#outside
+    const { queue, deadLetters, bucket, kept, over, told } = this.#outside
+    const pool = {
+      // It tells operators of an end.
+      alerts: ({ kind }: { readonly kind: string }) =>
+        call('tell', () => void this.#outside.alerts.push(kind)),
+      noteBatch: async (progress: BatchProgress, hasEnded: boolean) =>
+        void told.push({ ...progress, hasEnded }),
+    }
     const list = {
       keep: ({ id, filename }: { id: string; filename: string }) =>
         call('keep', () => void kept.set(filename, id)),
@@ -93,6 +105,7 @@ export class MortalObject {
         put: (...given: Parameters<R2Bucket['put']>) => call('put', () => bucket.r2.put(...given)),
       },
       FILE_LISTS: { getByName: () => list },
+      KEY_POOL: { getByName: () => pool },
     }
     return new Batch(this.#state, bindings as never)
   }

@@ -10,6 +10,8 @@ export interface Effort {
   /** Of every timed measurement; everything that is compared is measured once in each. */
   readonly rounds: number
   readonly slotMs: number
+  /** Load before each slot of requests, which is not measured: see `measureSlot`. */
+  readonly leadInMs: number
   readonly warmUpMs: number
   /** How often a process is started, to time that. */
   readonly starts: number
@@ -22,6 +24,7 @@ export interface Effort {
 export const FULL: Effort = {
   rounds: 10,
   slotMs: 150,
+  leadInMs: 150,
   warmUpMs: 2_000,
   starts: 5,
   memoryStreams: 500,
@@ -32,6 +35,7 @@ export const FULL: Effort = {
 export const QUICK: Effort = {
   rounds: 2,
   slotMs: 100,
+  leadInMs: 20,
   warmUpMs: 100,
   starts: 1,
   memoryStreams: 20,

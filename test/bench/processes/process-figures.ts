@@ -37,6 +37,12 @@ export function peakMemoryMib(pid: number): number {
   return attempt(() => memoryMibOfStatus(status(), 'VmHWM')) ?? Number.NaN
 }
 
+/** The memory that a process holds now, in MiB; NaN where there is no `/proc`. */
+export function memoryMib(pid: number): number {
+  const status = () => readFileSync(`/proc/${pid}/status`, 'utf8')
+  return attempt(() => memoryMibOfStatus(status(), 'VmRSS')) ?? Number.NaN
+}
+
 function cpuMsOfThreads(pid: number): number {
   const threads = readdirSync(`/proc/${pid}/task`)
   return threads.reduce(

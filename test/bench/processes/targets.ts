@@ -58,6 +58,8 @@ export interface GatewayOptions {
   readonly counting?: boolean
   /** Variables and secrets in place of the mix's. */
   readonly bindings?: WorkerConfig['bindings']
+  /** Gets all that workerd says, in pieces. */
+  readonly onLog?: (text: string) => void
 }
 
 /** The gateway before the upstream, with the bindings of the mix and storage of its own. */
@@ -65,7 +67,7 @@ export async function startGateway(
   scope: RunScope,
   deployment: Deployment,
   upstream: Pick<Upstream, 'port'>,
-  { name, source, inspect = false, counting = false, bindings = {} }: GatewayOptions,
+  { name, source, inspect = false, counting = false, bindings = {}, onLog }: GatewayOptions,
 ): Promise<Target & { readonly workerd: Workerd }> {
   const folder = folderOf(scope, name.replaceAll(' ', '-'), {
     'main.js': source,
@@ -85,7 +87,7 @@ export async function startGateway(
     sockets: [{ name: 'http', service: 'main' }, ...(counting ? [counter] : [])],
     storagePath: `${folder}/storage`,
   }
-  const workerd = await startWorkerd(scope, folder, config, inspect)
+  const workerd = await startWorkerd(scope, folder, config, { inspect, onLog: onLog ?? null })
   return { ...targetOf(name, workerd, true), workerd }
 }
 

@@ -26,16 +26,22 @@ export interface Workerd {
   stop(): Promise<void>
 }
 
+export interface WorkerdOptions {
+  /** Whether a profiler can be attached, which costs a little by itself. */
+  readonly inspect?: boolean
+  /** Gets all that it says, in pieces. */
+  readonly onLog?: ((text: string) => void) | null
+}
+
 /**
  * @param folder of the configuration and of the modules that it names
- * @param inspect whether a profiler can be attached, which costs a little by itself
  * @throws when it ends or does not listen in time; the message holds what it said
  */
 export async function startWorkerd(
   scope: RunScope,
   folder: string,
   config: WorkerdConfig,
-  inspect = false,
+  { inspect = false, onLog = null }: WorkerdOptions = {},
 ): Promise<Workerd> {
   const configPath = join(folder, 'config.capnp')
   writeFileSync(configPath, workerdConfigText(config))
@@ -45,10 +51,12 @@ export async function startWorkerd(
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
   })
   // The log goes to a pipe, as it does where it is collected, and has to be drained.
-  child.stdout?.resume()
+  if (onLog === null) child.stdout?.resume()
+  else child.stdout?.on('data', (chunk: Buffer) => onLog(chunk.toString()))
   let complaints = ''
   child.stderr?.on('data', (chunk: Buffer) => {
     complaints = (complaints + chunk.toString()).slice(-MAX_LOG_CHARACTERS)
+    onLog?.(chunk.toString())
   })
   const expected = config.sockets.length + inspector.length
   const ports = await listening(child, expected, () => complaints)

@@ -68,6 +68,16 @@ describe('a lane', () => {
     expect(leasesToOrder(lane, T + 2_000)).toBe(0)
   })
 
+  it('orders within its first second once more requests come than a burst has', () => {
+    const lane = laneIn(createLeaseStock())
+    for (let ms = 0; ms < 60; ms++) countRequest(lane, need(100), T + ms)
+    expect(leasesToOrder(lane, T + 40)).toBe(0)
+    expect(leasesToOrder(lane, T + 60)).toBe(32)
+    const slow = laneIn(createLeaseStock())
+    for (let ms = 0; ms < 900; ms += 60) countRequest(slow, need(100), T + ms)
+    expect(leasesToOrder(slow, T + 900)).toBe(0)
+  })
+
   it('orders again when half are used, not while an order is out, and again if its answer is lost', () => {
     const stock = createLeaseStock()
     const lane = laneIn(stock)

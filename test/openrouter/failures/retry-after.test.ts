@@ -21,6 +21,7 @@ describe('resetAtMs', () => {
     ['30', 30_000],
     [' 30 ', 30_000],
     ['1.5', 1500],
+    ['1.25', 1250],
     ['Sat, 21 Nov 2026 10:21:00 GMT', 30_000],
     ['Saturday, 21-Nov-26 10:21:00 GMT', 30_000],
     ['Sat Nov 21 10:21:00 2026', 30_000],
@@ -58,6 +59,17 @@ describe('resetAtMs', () => {
     expect(resetOf({}, inBody)).toBe(NOW + 5000)
   })
 
+  it('trims a date in the body', () => {
+    expect(resetOf({}, { 'retry-after': ' Sun, 01 Nov 2026 10:21:00 GMT ' })).toBe(NOW + 1000)
+  })
+
+  it.each([{ 'retry-after': ['5'] }, { 'x-ratelimit-reset': 'soon' }, { 'retry-after': null }])(
+    'finds none in %j',
+    (inBody) => {
+      expect(resetOf({}, inBody)).toBeNull()
+    },
+  )
+
   it('falls back on the body where the header is nonsense', () => {
     expect(resetOf({ 'retry-after': 'soon' }, { 'Retry-After': '5' })).toBe(NOW + 5000)
   })
@@ -73,6 +85,9 @@ describe('resetAtMs', () => {
     '30, 30',
     'Sat, 31 Feb 2026 10:21:00 GMT',
     'Sat, 21 Nov 2026 25:00:00 GMT',
+    'Sat, 21 Nov 2026 10:60:00 GMT',
+    'Sat, 21 Nov 2026 10:21:61 GMT',
+    'Sat, 00 Nov 2026 10:21:00 GMT',
     'Sat, 21 Foo 2026 10:21:00 GMT',
     'Sat, 21 Nov 2026 10:21:00 CET',
     '2026-11-21T10:21:00Z',

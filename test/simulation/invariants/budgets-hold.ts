@@ -7,7 +7,7 @@ import {
 import { quotas } from '../../../src/balancing/clients/client-records.ts'
 import { quotasOf } from '../../../src/balancing/clients/clients.ts'
 import { clientId, type LeaseId } from '../../../src/balancing/ids.ts'
-import type { Hold, QuotaOwner } from '../../../src/balancing/limits/quota-charge.ts'
+import type { BudgetOwner, Hold } from '../../../src/balancing/limits/quota-charge.ts'
 import type { PoolState } from '../../../src/balancing/pool-state.ts'
 import type { Settlement } from '../../../src/balancing/settlement.ts'
 import type { ChatCall } from '../openrouter-model.ts'
@@ -40,7 +40,7 @@ interface PaidCall {
   readonly holds: readonly Hold[]
 }
 
-const nameOf = (owner: QuotaOwner, period: string) => `${owner} ${period}`
+const nameOf = (owner: BudgetOwner, period: string) => `${owner} ${period}`
 
 /**
  * 15. What OpenRouter charged is counted: exactly, and after a crash never less. Under `exact` no
@@ -68,7 +68,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     }
   }
 
-  const check = (owner: QuotaOwner, budget: Budget, { kind, nowMs, state }: ObjectStep) => {
+  const check = (owner: BudgetOwner, budget: Budget, { kind, nowMs, state }: ObjectStep) => {
     const { terms, spentNanos, lostNanos, endsAtMs } = budget
     if (endsAtMs !== null && nowMs >= endsAtMs) return
     const sum = chargedOf(charged, owner, budget)
@@ -84,7 +84,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     if (!sum.isChanged && isStrict(budget)) checkLimit(name, budget, nowMs, accuse)
   }
 
-  const checkTotal = (owner: QuotaOwner, budget: Budget) => {
+  const checkTotal = (owner: BudgetOwner, budget: Budget) => {
     const { endsAtMs, terms } = budget
     const name = nameOf(owner, terms.period)
     const isKept = endsAtMs === null && isStrict(budget) && !charged.get(name)?.isChanged
@@ -148,7 +148,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
 function heldOf({ leases }: PoolState, ofBefore: ReadonlySet<LeaseId>, name: string): number {
   return [...leases.live.values()]
     .filter(({ id }) => ofBefore.has(id))
-    .flatMap(({ charge }) => charge?.holds ?? [])
+    .flatMap(({ charge, keyHold }) => [...(charge?.holds ?? []), ...(keyHold ? [keyHold] : [])])
     .filter(({ owner, period }) => nameOf(owner, period) === name)
     .reduce((sum, { nanos }) => sum + nanos, 0)
 }
@@ -156,7 +156,7 @@ function heldOf({ leases }: PoolState, ofBefore: ReadonlySet<LeaseId>, name: str
 /** What was charged in the period that the budget is in. */
 function chargedOf(
   charged: ChargedByName,
-  owner: QuotaOwner,
+  owner: BudgetOwner,
   { terms, endsAtMs }: Budget,
 ): Charged {
   const name = nameOf(owner, terms.period)
@@ -199,17 +199,21 @@ function addTo(totals: Map<string, number>, { call, holds }: PaidCall): void {
 }
 
 function forEachBudget(
-  { clients }: PoolState,
-  each: (owner: QuotaOwner, budget: Budget) => void,
+  { clients, keys }: PoolState,
+  each: (owner: BudgetOwner, budget: Budget) => void,
 ): void {
   for (const { owner, budgets } of quotas(clients)) {
     for (const budget of budgets) each(owner, budget)
   }
+  for (const { id, spend } of keys.values()) if (spend !== null) each(`key:${id}`, spend)
 }
 
-function budgetOf({ clients }: PoolState, owner: QuotaOwner, period: string): Budget | undefined {
-  const quota = quotas(clients).find((one) => one.owner === owner)
-  return quota?.budgets.find(({ terms }) => terms.period === period)
+function budgetOf(state: PoolState, owner: BudgetOwner, period: string): Budget | undefined {
+  let found: Budget | undefined
+  forEachBudget(state, (of, budget) => {
+    if (of === owner && budget.terms.period === period) found = budget
+  })
+  return found
 }
 
 function hasBudget(clients: PoolState['clients'], client: string): boolean {

@@ -1,4 +1,4 @@
-import { spentUsd } from '../../../src/balancing/accounting/max-spend.ts'
+import { type Budget, limitNanos } from '../../../src/balancing/clients/budget.ts'
 import { type Bench, isActive } from '../../../src/balancing/health/bench.ts'
 import { asOf } from '../../../src/balancing/health/circuit-breaker.ts'
 import type { KeyId, LeaseId } from '../../../src/balancing/ids.ts'
@@ -26,7 +26,7 @@ export function grantsAreDue(accuse: Accuse, world: () => SimulatedWorld): Watch
       [isBenched(key, lease.model, nowMs), 'is benched'],
       [isActive(key.modelBenches.get(lease.model) ?? null, nowMs), 'is benched for the model'],
       [isPoor(key, nowMs), 'has no credit'],
-      [spend !== null && spentUsd(spend, nowMs) >= spend.max.usd, 'has spent its max_spend'],
+      [spend !== null && isSpent(spend, nowMs), 'has spent its max_spend'],
       [!lease.panic && asOf(key.breaker, nowMs).kind === 'open', 'has an open breaker'],
     ]
     for (const [isBroken, what] of rules) if (isBroken) accuse(3, `${id} ${what}, and was granted`)
@@ -84,6 +84,11 @@ export function grantsAreDue(accuse: Accuse, world: () => SimulatedWorld): Watch
       }
     },
   }
+}
+
+/** Whether nothing would be left of a budget if nothing ran. */
+function isSpent(budget: Budget, nowMs: number): boolean {
+  return budget.spentNanos + budget.lostNanos >= limitNanos(budget, nowMs)
 }
 
 /** Whether something was told that ends a bench before its time, or that splits accounts. */

@@ -1,3 +1,4 @@
+import type { AlertMessage } from '../../../src/balancing/alerts/alert-outbox.ts'
 import type { ClientsOrder, ClientsReply } from '../../../src/balancing/clients/registry.ts'
 import type { KeyId, LeaseId } from '../../../src/balancing/ids.ts'
 import type { Lease } from '../../../src/balancing/limits/leases.ts'
@@ -8,7 +9,24 @@ import type { Ending, ObjectStep } from '../pool-object.ts'
 import type { SimulatedRequest } from '../simulated-world.ts'
 
 /** What must always hold, by its number in docs/simulation.md. */
-export type InvariantNumber = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15 | 16
+export type InvariantNumber =
+  | 1
+  | 2
+  | 3
+  | 4
+  | 5
+  | 6
+  | 7
+  | 8
+  | 9
+  | 10
+  | 11
+  | 12
+  | 13
+  | 14
+  | 15
+  | 16
+  | 17
 
 /** Reports that an invariant does not hold. */
 export type Accuse = (invariant: InvariantNumber, what: string) => void
@@ -35,6 +53,10 @@ export interface Watcher {
   called?(request: SimulatedRequest, call: ChatCall): void
   ended?(request: SimulatedRequest): void
   ordered?(order: ClientsOrder, reply: ClientsReply): void
+  /** A receiver has got a message. */
+  told?(message: AlertMessage): void
+  /** The pool has given a message up. */
+  undelivered?(): void
   afterEach?(): void
   /** Nobody has sent anything for longer than any lease lasts. */
   atRest?(): void
