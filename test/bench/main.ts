@@ -1,12 +1,12 @@
 import { type BenchOptions, type PartName, readArguments, USAGE } from './arguments.ts'
 import { MIX_DESCRIPTION } from './mix.ts'
 import { countObjectWork } from './parts/counts.ts'
+import { measureShared } from './parts/flights.ts'
 import { measureHostileBodies } from './parts/hostile.ts'
 import { measureMemory } from './parts/memory.ts'
 import { type Bench, FULL, type Line, type PartResult, QUICK } from './parts/part.ts'
 import { writeProfile } from './parts/profile.ts'
 import { measureRequests } from './parts/requests.ts'
-import { measureShared } from './parts/shared.ts'
 import { measureStartUp } from './parts/start-up.ts'
 import { measureStreams } from './parts/streams.ts'
 import {
