@@ -179,7 +179,7 @@ export interface ResultLine {
 }
 
 function bodyOf(body: BatchWorldOptions['body']): (id: string) => object {
-  if (typeof body === 'function') return body
+  if (body instanceof Function) return body
   return (id) => ({ model: 'vendor/model', messages: [{ role: 'user', content: id }], ...body })
 }
 
