@@ -278,6 +278,34 @@ test('nothing that is kept outlives its time', async () => {
   expect([roleOf(await anew), await (await anew).text()]).toEqual(['miss', text])
 })
 
+test('what has come of a durable answer outlives its object', async () => {
+  const durable = { 'x-switchyard-durable': '60', 'x-request-id': 'durable-2' }
+  const [begun, call] = await Promise.all([
+    ask('own/cut', { headers: durable }),
+    callFor('own/cut').then((found) => {
+      found.response.write(event('0'))
+      return found
+    }),
+  ])
+  const reader = begun.body?.getReader()
+  const first = new TextDecoder().decode((await reader?.read())?.value)
+  for (const name of await workers.flights()) await workers.kill(name)
+  await until(
+    async () => call.isOpen,
+    (isOpen) => !isOpen,
+  )
+  const path = '/v1/switchyard/answers/durable-2'
+  const kept = await fetch(workers.origins[1] + path, { headers: HEADERS })
+  const text = await kept.text()
+  expect([kept.status, text.startsWith(`id: durable-2.1\n${event('0')}`)]).toEqual([200, true])
+  expect(text.match(/"finish_reason":"error"/g)).toHaveLength(1)
+  const resumed = await ask('own/cut', { headers: { ...durable, 'last-event-id': 'durable-2.1' } })
+  expect(await resumed.text()).toBe(text.slice(`id: durable-2.1\n${event('0')}`.length))
+  expect(text.startsWith(first)).toBe(true)
+  await reader?.cancel().catch(() => undefined)
+  expect(callsOf('own/cut')).toHaveLength(1)
+})
+
 test('a client that is cut at any event of a durable answer gets the rest', async () => {
   const durable = { 'x-switchyard-durable': '2', 'x-request-id': 'durable-1' }
   const leaving = new AbortController()
