@@ -1,6 +1,8 @@
 import { parseArgs } from 'node:util'
 
-export const PARTS = ['requests', 'streams', 'memory', 'hostile', 'counts', 'start-up'] as const
+export const PARTS = [
+  ...(['requests', 'streams', 'memory', 'hostile', 'counts', 'start-up', 'shared'] as const),
+] as const
 export type PartName = (typeof PARTS)[number]
 
 export const USAGE = `usage: npm run bench -- [options]

@@ -1,6 +1,7 @@
 import { type BenchOptions, type PartName, readArguments, USAGE } from './arguments.ts'
 import { MIX_DESCRIPTION } from './mix.ts'
 import { countObjectWork } from './parts/counts.ts'
+import { measureShared } from './parts/flights.ts'
 import { measureHostileBodies } from './parts/hostile.ts'
 import { measureMemory } from './parts/memory.ts'
 import { type Bench, FULL, type Line, type PartResult, QUICK } from './parts/part.ts'
@@ -89,6 +90,7 @@ async function measureAll(
     hostile: measureHostileBodies,
     counts: countObjectWork,
     'start-up': measureStartUp,
+    shared: measureShared,
   }
   if (parts.includes('requests') || parts.includes('streams')) {
     const line = await startLine(bench)
@@ -97,7 +99,7 @@ async function measureAll(
     }
     await Promise.all(line.targets.map((target) => target.stop()))
   }
-  for (const part of ['memory', 'hostile', 'counts', 'start-up'] as const) {
+  for (const part of ['memory', 'hostile', 'counts', 'start-up', 'shared'] as const) {
     if (!parts.includes(part)) continue
     if (performance.now() > LATEST_START_MS) {
       bench.reporter.print(`\nLeft out, since this machine was slow: ${part}. Use --only ${part}.`)

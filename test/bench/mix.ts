@@ -39,6 +39,8 @@ export const MODELS = {
   stream: 'bench/stream-200x10ms',
   /** 40 events, 100 ms apart. */
   slowStream: 'bench/stream-40x100ms',
+  /** 1 MB in 64 bursts of events, 50 ms apart. */
+  longStream: 'bench/stream-1mb',
 } as const
 
 export type ModelName = keyof typeof MODELS

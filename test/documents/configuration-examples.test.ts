@@ -6,13 +6,15 @@ import { experimental_readRawConfig } from 'wrangler'
 import { policySchema } from '../../src/config/policy.ts'
 import { selectorFaults } from '../../src/config/route-policy.ts'
 import { readUpstreamKeys } from '../../src/config/upstream-keys.ts'
-import { documents } from './markdown.ts'
+import { CACHE_EXAMPLES } from './cache-examples.ts'
+import { documentAt, documents } from './markdown.ts'
 
 describe('the examples', () => {
-  const examples = documents
-    .flatMap(({ text }) => [...text.matchAll(/```toml\n(.*?)```/gs)])
-    .map((match) => match[1] ?? '')
-    .filter((text) => text.includes('POLICY'))
+  const examplesIn = (text: string) =>
+    Array.from(text.matchAll(/```toml\n(.*?)```/gs), (match) => match[1] ?? '').filter((one) =>
+      one.includes('POLICY'),
+    )
+  const examples = documents.flatMap(({ text }) => examplesIn(text))
 
   it('are configurations that a Worker would take', async () => {
     expect(examples.length).toBeGreaterThanOrEqual(5)
@@ -25,6 +27,13 @@ describe('the examples', () => {
       const routes = policy.routes.map(({ keys }, i) => ({ where: `routes[${i}]`, keys }))
       expect([faults, selectorFaults(routes, read)]).toEqual([[], []])
     }
+  })
+
+  it('of shared and kept answers are those that a test runs', () => {
+    const routes = examplesIn(documentAt('docs/caching.md').text).flatMap(
+      (text) => Object(policyOf(text)).routes,
+    )
+    expect(routes).toEqual(Object.values(CACHE_EXAMPLES))
   })
 
   /** Read as Wrangler reads it, from a file. */

@@ -1,6 +1,8 @@
+import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest'
 import { createFlightClient } from '../../src/flight/flight-client.ts'
 import { MEMORY } from '../../src/http/composition-root.ts'
+import { CACHE_EXAMPLES } from '../documents/cache-examples.ts'
 import { chunk, createFlightWorld, END, WHOLE } from './flight-driver.ts'
 
 let lines: MockInstance<typeof console.log>
@@ -57,6 +59,36 @@ describe('a kept answer', () => {
     await last.text()
     await world.pass(1)
     expect(roleOf((await answered(world, 1)).response)).toBe('miss')
+  })
+
+  it('is given exactly while it is young enough, for its route and for who asks', async () => {
+    const cases = fc.record({
+      ttlS: fc.integer({ min: 1, max: 100 }),
+      maxAgeS: fc.integer({ min: 0, max: 120 }),
+      // Around the ends, where a mistake would be.
+      end: fc.constantFrom('ttlS', 'maxAgeS'),
+      offMs: fc.integer({ min: -2, max: 2 }),
+    })
+    await fc.assert(
+      fc.asyncProperty(cases, async ({ offMs, ...limits }) => {
+        const { ttlS, maxAgeS, end } = limits
+        const world = createFlightWorld({ ttl_s: ttlS })
+        await answered(world, 0)
+        // It is a millisecond old already.
+        const ageMs = Math.max(1, limits[end] * 1000 + offMs)
+        await world.pass(ageMs - 1)
+        world.flights.evict()
+        const by = { headers: { 'x-switchyard-cache': `max-age=${maxAgeS}` } }
+        const isYoung = ageMs < ttlS * 1000 && ageMs <= maxAgeS * 1000
+        if (!isYoung) {
+          expect(roleOf((await answered(world, 1, by)).response)).toBe('miss')
+          return
+        }
+        const hit = await world.ask(by)
+        expect([roleOf(hit), await hit.text()]).toEqual(['hit', chunk('a') + END])
+      }),
+      { numRuns: 20 },
+    )
   })
 
   it('is what a whole answer is too', async () => {
@@ -443,5 +475,70 @@ describe('a durable answer', () => {
     const response = await world.ask(durable('x'))
     expect([response.status, await reasonOf(response)]).toEqual([503, 'pool_unavailable'])
     expect(world.calls).toEqual([])
+  })
+})
+
+describe('the examples of the document', () => {
+  const ALIASES = { 'task:classify': 'vendor/model', 'class/helper': 'vendor/model' }
+
+  it('embeddings are made once in a week, for everybody', async () => {
+    const world = createFlightWorld({}, { routes: [CACHE_EXAMPLES.embeddings] })
+    const body = { model: 'openai/text-embedding-3-small', input: 'Hi', stream: false }
+    const asked = { path: 'embeddings', body }
+    const made = { data: [{ index: 0, embedding: [0.5] }], usage: { prompt_tokens: 1, cost: 1e-6 } }
+    const first = world.ask(asked)
+    ;(await world.call(0)).answer(Response.json(made))
+    expect(await (await first).json()).toEqual(made)
+    await world.pass(7 * 86_400_000 - 1_000)
+    const hit = await world.ask({ ...asked, client: 'mate' })
+    expect([roleOf(hit), await hit.json()]).toEqual(['hit', made])
+    await world.pass(1_000)
+    const anew = world.ask(asked)
+    ;(await world.call(1)).answer(Response.json(made))
+    expect(roleOf(await anew)).toBe('miss')
+    await (await anew).text()
+  })
+
+  it('a question with temperature 0 is answered once in an hour, for its group', async () => {
+    const routes = [CACHE_EXAMPLES.temperatureZero]
+    const world = createFlightWorld({}, { routes, aliases: ALIASES })
+    const body = { model: 'task:classify', temperature: 0, stream: false }
+    const first = world.ask({ body })
+    ;(await world.call(0)).answer(Response.json(WHOLE))
+    await (await first).text()
+    await world.pass(3_599_000)
+    const hit = await world.ask({ body, client: 'mate' })
+    expect([roleOf(hit), await hit.json()]).toEqual(['hit', WHOLE])
+    const warmer = world.ask({ body: { ...body, temperature: 1 } })
+    ;(await world.call(1)).answer(Response.json(WHOLE))
+    expect(roleOf(await warmer)).toBe('miss')
+    await (await warmer).text()
+  })
+
+  it('a class of thirty that runs a cell at once makes one call, and another when it runs it again', async () => {
+    const tokens = Array.from({ length: 30 }, (_, i) => `sy-token-of-pupil-${i}-of-30`)
+    const clients = tokens.map((token, i) => ({ id: `pupil-${i}`, token, group: 'class' }))
+    const CLIENT_KEYS = JSON.stringify({ groups: [{ id: 'class' }], clients })
+    const policy = { routes: [CACHE_EXAMPLES.class], aliases: ALIASES }
+    const world = createFlightWorld({}, policy, { CLIENT_KEYS })
+    for (const run of [0, 1]) {
+      const asked = tokens.map((token) =>
+        world.ask({
+          headers: { authorization: `Bearer ${token}` },
+          body: { model: 'class/helper' },
+        }),
+      )
+      const call = await world.call(run)
+      call.answer()
+      call.write(chunk('a'))
+      const responses = await Promise.all(asked)
+      call.end(END)
+      const roles = Object.groupBy(responses.map(roleOf), (role) => String(role))
+      expect([roles.miss?.length, roles.joined?.length]).toEqual([1, 29])
+      const texts = await Promise.all(responses.map((response) => response.text()))
+      expect(new Set(texts)).toEqual(new Set([chunk('a') + END]))
+      await world.pass(1)
+    }
+    expect(world.calls).toHaveLength(2)
   })
 })

@@ -109,10 +109,10 @@ export function sharedClockUs(): number {
   return seconds * 1e6 + Math.round(nanoseconds / 1e3)
 }
 
-/** An event of a stream, in a chunk of its own, with the time in it. */
-export function eventChunk(id: string): string {
+/** Events of a stream, all in one chunk, with the time in them. */
+export function eventChunk(id: string, count = 1): string {
   const time = String(sharedClockUs()).padStart(TIME_DIGITS, '0')
-  return chunk(EVENT_START + id + EVENT_MIDDLE + time + EVENT_END)
+  return chunk((EVENT_START + id + EVENT_MIDDLE + time + EVENT_END).repeat(count))
 }
 
 const [EVENT_START = '', EVENT_MIDDLE = '', EVENT_END = ''] = eventText({

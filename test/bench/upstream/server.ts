@@ -29,6 +29,9 @@ const KEY = keyAnswer()
 const LIST = listAnswer()
 const MISSING = missingAnswer()
 
+/** So many in 64 bursts have 1 MB. */
+const EVENTS_IN_BURST = 64
+
 const FAULT_EVERY = 100
 let faultyRequests = 0
 
@@ -40,6 +43,7 @@ const BY_MODEL: ReadonlyMap<string, Respond> = new Map([
   [MODELS.faulty, writeSometimes],
   [MODELS.stream, (socket) => writeStream(socket, 200, 10)],
   [MODELS.slowStream, (socket) => writeStream(socket, 40, 100)],
+  [MODELS.longStream, (socket) => writeStream(socket, 64, 50, EVENTS_IN_BURST)],
 ])
 
 function writeWhole(socket: Socket, { before, after }: WholeAnswer): void {
@@ -55,14 +59,15 @@ function writeSometimes(socket: Socket): void {
 }
 
 /** The first event goes out with the headers, and then one at every tick. */
-function writeStream(socket: Socket, events: number, everyMs: number): void {
+function writeStream(socket: Socket, events: number, everyMs: number, inBurst = 1): void {
   const id = nextId()
-  socket.write(STREAM_HEAD + eventChunk(id), 'latin1')
+  const burst = () => eventChunk(id, inBurst)
+  socket.write(STREAM_HEAD + burst(), 'latin1')
   let written = 1
   const timer = setInterval(() => {
     written += 1
     const isLast = written === events
-    socket.write(eventChunk(id) + (isLast ? endChunk(id) : ''), 'latin1')
+    socket.write(burst() + (isLast ? endChunk(id) : ''), 'latin1')
     if (isLast) clearInterval(timer)
   }, everyMs)
   socket.once('close', () => clearInterval(timer))
