@@ -1,6 +1,5 @@
 import type { Context } from 'hono'
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import { batchBindingsOf } from '../batches/bindings.ts'
 import { batchObjectName } from '../batches/progress/batch-record.ts'
 import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
@@ -8,14 +7,16 @@ import type { HttpEnvironment } from '../http/context.ts'
 import { errorResponse } from '../http/error-response.ts'
 
 /** `batches` of the admin API. */
-export function batchAdmin(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function batchAdmin(routes: HonoBase<HttpEnvironment>): void {
   routes.post('/batches/:id/redrive', redrive)
-  return routes
 }
 
 /** Anything else is no batch, and would make an object. */
 const BATCH_ID = /^batch_[0-9a-f]{32}$/
+
+const GONE =
+  'The file that the batch reads was deleted or has expired, so its lines can’t run again.'
+const CONFLICT = { status: 409 }
 
 /** Sends a batch's dead lines again. */
 async function redrive(c: Context<HttpEnvironment>): Promise<Response> {
@@ -33,7 +34,9 @@ async function redrive(c: Context<HttpEnvironment>): Promise<Response> {
   if (noted.kind === 'unavailable') {
     return errorResponse(c, poolUnavailable("The pool's object does not answer now. Try again."))
   }
-  return c.json({ redriven: (await batch.redrive()) ?? 0 })
+  const redriven = await batch.redrive()
+  if (redriven === 'gone') return errorResponse(c, gatewayError('invalid_request', GONE, CONFLICT))
+  return c.json({ redriven: redriven ?? 0 })
 }
 
 function unknown(c: Context<HttpEnvironment>): Response {

@@ -1,9 +1,8 @@
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import * as z from 'zod/mini'
 import { nanosOf } from '../balancing/clients/budget.ts'
 import type { Permissions } from '../balancing/clients/clients.ts'
-import type { ClientsOrder, ClientsReply, OrderFault } from '../balancing/clients/registry.ts'
+import type { ClientsOrder, ClientsReply, OrderFault, Page } from '../balancing/clients/registry.ts'
 import { type ClientId, clientId, groupId } from '../balancing/ids.ts'
 import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
 import { changedTerms, clientTerms, groupTerms } from '../config/client-limits.ts'
@@ -19,12 +18,15 @@ import {
   checked,
   invalid,
   isPerhapsDone,
+  queryOf,
   unreachable,
 } from './admin-request.ts'
 import {
   clientChanges,
   groupChanges,
   increase,
+  listQuery,
+  MAX_LISTED,
   newClient,
   newGroup,
   period,
@@ -35,8 +37,7 @@ import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answer
 import { exported } from './client-export.ts'
 
 /** `clients`, `client-keys`, `groups` and `audit` of the admin API. */
-export function clientRoutes(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function clientRoutes(routes: HonoBase<HttpEnvironment>): void {
   routes.get('/clients', (c) => list(c, 'clients'))
   routes.get('/client-keys', exportClients)
   routes.get('/clients/:id', (c) => one(c, ownerOf(c, 'client')))
@@ -63,7 +64,6 @@ export function clientRoutes(): HonoBase<HttpEnvironment> {
     )
   }
   routes.get('/audit', audit)
-  return routes
 }
 
 /** Whose limits are meant, by a name that may be nobody's. */
@@ -78,16 +78,46 @@ const ownerOf = (c: AdminContext, kind: Owner['kind']): Owner => ({ kind, id: id
 const ownerName = ({ kind, id }: Owner): QuotaOwner => `${kind}:${id}`
 
 async function list(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {
-  const all = await look(c)
-  if (all instanceof Response) return all
+  const query = queryOf(c, listQuery)
+  if (query instanceof Response) return query
+  const { limit = MAX_LISTED, after = null } = query
+  const part = await look(c, { page: { of: what, after, limit } })
+  if (part instanceof Response) return part
+  const { clients, groups } = part
   return what === 'clients'
-    ? c.json({ clients: all.clients.map(clientAnswer) })
-    : c.json({ groups: all.groups.map(groupAnswer) })
+    ? c.json({ clients: clients.map(clientAnswer), after: nextAfter(clients, part) })
+    : c.json({ groups: groups.map(groupAnswer), after: nextAfter(groups, part) })
 }
 
+type Part = Extract<ClientsReply, { kind: 'all' }>
+
+/** The last id of a page; null of the last page. */
+const nextAfter = (listed: Part['clients'] | Part['groups'], { hasMore }: Part): string | null =>
+  hasMore === true ? (listed.at(-1)?.terms.id ?? null) : null
+
 async function exportClients(c: AdminContext): Promise<Response> {
-  const all = await look(c)
-  return all instanceof Response ? all : c.json(exported(all.clients, all.groups))
+  const clients = await allOf(c, 'clients', (part) => part.clients)
+  if (clients instanceof Response) return clients
+  const groups = await allOf(c, 'groups', (part) => part.groups)
+  return groups instanceof Response ? groups : c.json(exported(clients, groups))
+}
+
+/** All pages of a list. Ten thousand clients with long lists of models are more than one call can bring. */
+async function allOf<Of extends 'clients' | 'groups'>(
+  c: AdminContext,
+  of: Of,
+  listedOf: (part: Part) => Part[Of],
+): Promise<Part[Of][number][] | Response> {
+  const all: Part[Of][number][] = []
+  let after: string | null = null
+  do {
+    const part = await look(c, { page: { of, after, limit: MAX_LISTED } })
+    if (part instanceof Response) return part
+    const listed = listedOf(part)
+    all.push(...listed)
+    after = nextAfter(listed, part)
+  } while (after !== null)
+  return all
 }
 
 async function one(c: AdminContext, owner: Owner): Promise<Response> {
@@ -100,7 +130,7 @@ export async function viewOf(
   c: AdminContext,
   owner: Owner,
 ): Promise<ClientAnswer | GroupAnswer | Response> {
-  const all = await look(c, ownerName(owner))
+  const all = await look(c, { only: ownerName(owner) })
   if (all instanceof Response) return all
   const [client] = all.clients
   const [group] = all.groups
@@ -109,9 +139,8 @@ export async function viewOf(
   return refused(c, owner.kind === 'client' ? 'unknown_client' : 'unknown_group')
 }
 
-async function look(c: AdminContext, only?: QuotaOwner) {
-  const order: ClientsOrder = only === undefined ? { kind: 'list' } : { kind: 'list', only }
-  const reply = await ask(c, order)
+async function look(c: AdminContext, which: { only: QuotaOwner } | { page: Page }) {
+  const reply = await ask(c, { kind: 'list', ...which })
   if (reply instanceof Response || reply.kind === 'all') return reply
   return answered(c, reply)
 }
@@ -264,7 +293,7 @@ function answered(c: AdminContext, reply: ClientsReply, status: 200 | 201 = 200)
     case 'budgets':
       return c.json({ budgets: usedBudgets(reply.used) }, status)
     case 'all':
-      return c.json({ clients: reply.clients.map(clientAnswer) }, status)
+      return c.json({ clients: reply.clients.map(clientAnswer), after: null }, status)
     case 'removed':
       return c.body(null, 204)
     case 'fault':
