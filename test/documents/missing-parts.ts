@@ -90,6 +90,19 @@ export const MISSING_PARTS = [
     test: ['test/admin/run-time-keys.test.ts', "it('cost few calls to the object"],
   },
   {
+    part: 'The binding of the static assets is missing.',
+    happens: 'The operators’ pages and their forms work all the same, and look plain.',
+    test: [
+      'test/admin/dashboard/pages.test.ts',
+      "it('without the binding of the static assets pages",
+    ],
+  },
+  {
+    part: 'A binding of batches is missing.',
+    happens: '`files` and `batches` answer 404 `batches_off`. All else works.',
+    test: ['test/e2e/unserved-paths.test.ts', '%s says that they are off'],
+  },
+  {
     part: '`ADMIN_TOKEN` and `READ_TOKEN` are not set.',
     happens: 'The admin API and `/metrics` are not there: 404.',
     test: ['test/admin/sign-in.test.ts', "it('all of /admin is a 404"],

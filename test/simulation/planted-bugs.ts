@@ -167,6 +167,6 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     good: 'replace(outbox, { ...delivery, tries, dueAtMs, takenUntilMs: nowMs })',
     bad: 'remove(outbox, { ...delivery, tries, dueAtMs, takenUntilMs: nowMs })',
     breaks: 17,
-    fromSeed: 2,
+    fromSeed: 9,
   },
 }

@@ -3,8 +3,8 @@ import { ADMIN, deployment, READER } from '../admin-driver.ts'
 import { cookieOf, postForm } from '../browser-of.ts'
 
 /** A page in a browser that is signed in, and the admin API beside it. */
-async function operator(token = ADMIN) {
-  const { isolate } = deployment({ READ_TOKEN: READER })
+async function operator(token = ADMIN, bindings: Readonly<Record<string, unknown>> = {}) {
+  const { isolate } = deployment({ READ_TOKEN: READER, ...bindings })
   const { send, admin, call } = isolate()
   const cookie = await cookieOf(send, token)
   return {
@@ -35,6 +35,26 @@ describe('the dashboard', () => {
     expect(html).toMatch(/id="account-list".*acme <small>2 keys.*badge well">usable/s)
     expect(html).toMatch(/id="queue-lanes".*Nobody waits for a key\. Up to \d+ may wait/s)
   })
+})
+
+it('without the binding of the static assets pages and forms work, and only look plain', async () => {
+  const { admin, page, post } = await operator(ADMIN, { ASSETS: undefined })
+  expect((await page('')).html).toContain('All 3 keys usable')
+  expect((await page('/assets/dashboard.css')).status).toBe(404)
+  expect((await post('/do', { do: 'pause', id: 'alpha' })).status).toBe(303)
+  expect((await page('')).html).toContain('2 of 3 keys usable')
+  expect((await admin('GET', 'pool')).body.keys_usable).toBe(2)
+  const asked: string[] = []
+  const ASSETS = {
+    fetch: async (url: string) => {
+      asked.push(url)
+      return new Response('body {}', { headers: { 'content-type': 'text/css' } })
+    },
+  }
+  const dressed = await operator(ADMIN, { ASSETS })
+  expect(await dressed.page('/assets/dashboard.css')).toEqual({ status: 200, html: 'body {}' })
+  expect((await dressed.page('/assets/..%2fwrangler.toml')).status).toBe(404)
+  expect(asked).toEqual(['https://assets.invalid/dashboard.css'])
 })
 
 describe('the page of a client', () => {

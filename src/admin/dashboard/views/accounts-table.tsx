@@ -13,10 +13,12 @@ const KINDS: Readonly<Record<AccountOverview['kind'], string>> = {
 
 /**
  * Who pays, those that are out first. An account that was made up for a single key, since nobody knows
- * yet who pays for it, says no more than its key unless it is out.
+ * yet who pays for it, says no more than its key unless it is out; nor do all keys of one creator.
  */
 export function AccountsTable({ accounts }: { accounts: readonly AccountOverview[] }) {
-  const known = accounts.filter(({ isOwn, benches }) => !isOwn || benches.length > 0)
+  const known = accounts.filter(
+    ({ kind, isOwn, benches }) => (kind === 'account' && !isOwn) || benches.length > 0,
+  )
   if (known.length === 0) {
     return (
       <p id="account-list" class="empty">
