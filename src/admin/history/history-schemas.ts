@@ -1,11 +1,7 @@
 import * as z from 'zod/mini'
 import { DAYS_KEPT, USAGE_BY } from '../../balancing/accounting/day-usage.ts'
 import { dayOf } from '../../balancing/accounting/ledger.ts'
-import {
-  CACHE_OUTCOMES,
-  MAX_REQUEST_ID_LENGTH,
-  REQUEST_OUTCOMES,
-} from '../../balancing/accounting/request-row.ts'
+import { MAX_REQUEST_ID_LENGTH, REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
 import { exactly } from '../../config/fields.ts'
 import { listLimit } from '../admin-schemas.ts'
 
