@@ -116,7 +116,7 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['admin/sign-in', 'batches', 'batches/progress', 'hono', 'zod'],
     ],
-    batches: ['batches/files', 'batches/progress'],
+    batches: ['batches/files', 'batches/progress', 'config'],
     'batches/files': ['openrouter/*', 'cloudflare:workers'],
     'batches/progress': [
       'balancing/batches',
@@ -131,7 +131,7 @@ describe('rooms', () => {
     ],
     'batches/routes': [
       ...['batches', 'batches/files', 'batches/progress', 'gateway/*', 'http', 'hono'],
-      ...['zod'],
+      ...['balancing/*', 'openrouter/*', 'zod'],
     ],
     'admin/dashboard': [
       ...['balancing/*', 'config', 'gateway/*', 'http', 'key-pool/*', 'hono', 'admin'],

@@ -1,6 +1,6 @@
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
-import type * as z from 'zod/mini'
+import * as z from 'zod/mini'
 import { nanosOf } from '../balancing/clients/budget.ts'
 import type { Permissions } from '../balancing/clients/clients.ts'
 import type { ClientsOrder, ClientsReply, OrderFault, Page } from '../balancing/clients/registry.ts'
@@ -16,6 +16,7 @@ import { errorResponse } from '../http/error-response.ts'
 import {
   type AdminContext,
   bodyOf,
+  checked,
   invalid,
   isPerhapsDone,
   queryOf,
@@ -32,7 +33,7 @@ import {
   period,
   rotation,
 } from './admin-schemas.ts'
-import type { tokenAnswer } from './answer-schemas.ts'
+import type { ClientAnswer, GroupAnswer, tokenAnswer } from './answer-schemas.ts'
 import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answers.ts'
 import { exported } from './client-export.ts'
 
@@ -41,32 +42,43 @@ export function clientRoutes(): HonoBase<HttpEnvironment> {
   const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
   routes.get('/clients', (c) => list(c, 'clients'))
   routes.get('/client-keys', exportClients)
-  routes.get('/clients/:id', (c) => one(c, 'clients'))
+  routes.get('/clients/:id', (c) => one(c, ownerOf(c, 'client')))
   routes.post('/clients', makeClient)
-  routes.patch('/clients/:id', changeClient)
+  routes.patch('/clients/:id', (c) => change(c, 'client'))
   routes.delete('/clients/:id', (c) =>
     carryOut(c, { kind: 'remove_client', id: clientId(idOf(c)) }),
   )
   routes.post('/clients/:id/rotate', rotate)
   routes.get('/groups', (c) => list(c, 'groups'))
-  routes.get('/groups/:id', (c) => one(c, 'groups'))
+  routes.get('/groups/:id', (c) => one(c, ownerOf(c, 'group')))
   routes.post('/groups', makeGroup)
-  routes.patch('/groups/:id', changeGroup)
+  routes.patch('/groups/:id', (c) => change(c, 'group'))
   routes.delete('/groups/:id', (c) => carryOut(c, { kind: 'remove_group', id: groupId(idOf(c)) }))
   for (const [path, kind] of [
     ['clients', 'client'],
     ['groups', 'group'],
   ] as const) {
-    routes.post(`/${path}/:id/budgets/:period/reset`, (c) => resetBudget(c, `${kind}:${idOf(c)}`))
-    routes.post(`/${path}/:id/budgets/:period/increase`, (c) =>
-      increaseBudget(c, `${kind}:${idOf(c)}`),
+    routes.post(`/${path}/:id/budgets/:period/reset`, (c) =>
+      resetBudget(c, ownerOf(c, kind), periodOf(c)),
+    )
+    routes.post(`/${path}/:id/budgets/:period/increase`, async (c) =>
+      increaseBudget(c, ownerOf(c, kind), periodOf(c), await bodyOf(c, z.unknown())),
     )
   }
   routes.get('/audit', audit)
   return routes
 }
 
+/** Whose limits are meant, by a name that may be nobody's. */
+export interface Owner {
+  readonly kind: 'client' | 'group'
+  readonly id: string
+}
+
 const idOf = (c: AdminContext): string => c.req.param('id') ?? ''
+const periodOf = (c: AdminContext): string => c.req.param('period') ?? ''
+const ownerOf = (c: AdminContext, kind: Owner['kind']): Owner => ({ kind, id: idOf(c) })
+const ownerName = ({ kind, id }: Owner): QuotaOwner => `${kind}:${id}`
 
 async function list(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {
   const query = queryOf(c, listQuery)
@@ -111,15 +123,23 @@ async function allOf<Of extends 'clients' | 'groups'>(
   return all
 }
 
-async function one(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {
-  const only = what === 'clients' ? (`client:${idOf(c)}` as const) : (`group:${idOf(c)}` as const)
-  const all = await look(c, { only })
+async function one(c: AdminContext, owner: Owner): Promise<Response> {
+  const view = await viewOf(c, owner)
+  return view instanceof Response ? view : c.json(view)
+}
+
+/** A client or a group as it is now, or why it cannot be shown. */
+export async function viewOf(
+  c: AdminContext,
+  owner: Owner,
+): Promise<ClientAnswer | GroupAnswer | Response> {
+  const all = await look(c, { only: ownerName(owner) })
   if (all instanceof Response) return all
   const [client] = all.clients
   const [group] = all.groups
-  if (client !== undefined) return c.json(clientAnswer(client))
-  if (group !== undefined) return c.json(groupAnswer(group))
-  return refused(c, what === 'clients' ? 'unknown_client' : 'unknown_group')
+  if (client !== undefined) return clientAnswer(client)
+  if (group !== undefined) return groupAnswer(group)
+  return refused(c, owner.kind === 'client' ? 'unknown_client' : 'unknown_group')
 }
 
 async function look(c: AdminContext, which: { only: QuotaOwner } | { page: Page }) {
@@ -153,15 +173,26 @@ export async function mintClient(
   return { client: clientAnswer(made.client), token }
 }
 
-async function changeClient(c: AdminContext): Promise<Response> {
-  const body = await bodyOf(c, clientChanges)
+async function change(c: AdminContext, kind: Owner['kind']): Promise<Response> {
+  return await changeOwner(c, ownerOf(c, kind), await bodyOf(c, z.unknown()))
+}
+
+/** Changes limits. @param given by the schemas of changes, or the refusal of a body that was none */
+export async function changeOwner(
+  c: AdminContext,
+  { kind, id }: Owner,
+  given: unknown,
+): Promise<Response> {
+  if (given instanceof Response) return given
+  const isClient = kind === 'client'
+  const body = checked(c, isClient ? clientChanges : groupChanges, given)
   if (body instanceof Response) return body
-  const { group, ...fields } = body
-  const changes = {
-    ...changedTerms(fields),
-    ...(group === undefined ? {} : { groupId: group === null ? null : groupId(group) }),
-  }
-  const order = { kind: 'change_client', id: clientId(idOf(c)), changes } as const
+  const { group, ...fields }: z.output<typeof clientChanges> = body
+  const changes = changedTerms(fields)
+  const groupOf = group === undefined ? {} : { groupId: group === null ? null : groupId(group) }
+  const order: ClientsOrder = isClient
+    ? { kind: 'change_client', id: clientId(id), changes: { ...changes, ...groupOf } }
+    : { kind: 'change_group', id: groupId(id), changes }
   return refusedKeys(c, changes) ?? (await carryOut(c, order))
 }
 
@@ -196,31 +227,31 @@ async function makeGroup(c: AdminContext): Promise<Response> {
   return refusedKeys(c, terms) ?? (await carryOut(c, { kind: 'make_group', terms }, 201))
 }
 
-async function changeGroup(c: AdminContext): Promise<Response> {
-  const body = await bodyOf(c, groupChanges)
-  if (body instanceof Response) return body
-  const changes = changedTerms(body)
-  const order = { kind: 'change_group', id: groupId(idOf(c)), changes } as const
-  return refusedKeys(c, changes) ?? (await carryOut(c, order))
+/** Forgets what was spent of a budget in its running period. */
+export async function resetBudget(c: AdminContext, owner: Owner, name: string): Promise<Response> {
+  const of = period.safeParse(name)
+  if (!of.success) return refused(c, 'unknown_budget')
+  return await carryOut(c, { kind: 'reset_budget', owner: ownerName(owner), period: of.data })
 }
 
-async function resetBudget(c: AdminContext, owner: QuotaOwner): Promise<Response> {
-  const of = period.safeParse(c.req.param('period'))
+/** Grants more for a budget until a moment. @param given by its schema, or the refusal of its body */
+export async function increaseBudget(
+  c: AdminContext,
+  owner: Owner,
+  name: string,
+  given: unknown,
+): Promise<Response> {
+  const of = period.safeParse(name)
   if (!of.success) return refused(c, 'unknown_budget')
-  return await carryOut(c, { kind: 'reset_budget', owner, period: of.data })
-}
-
-async function increaseBudget(c: AdminContext, owner: QuotaOwner): Promise<Response> {
-  const of = period.safeParse(c.req.param('period'))
-  if (!of.success) return refused(c, 'unknown_budget')
-  const body = await bodyOf(c, increase)
+  if (given instanceof Response) return given
+  const body = checked(c, increase, given)
   if (body instanceof Response) return body
   if (body.until <= c.var.gateway.ports.nowMs()) {
     return invalid(c, 'body.until: must be in the future')
   }
   return await carryOut(c, {
     kind: 'increase_budget',
-    owner,
+    owner: ownerName(owner),
     period: of.data,
     nanos: nanosOf(body.usd),
     untilMs: body.until,

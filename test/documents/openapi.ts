@@ -309,7 +309,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'POST /admin/api/batches/:id/redrive': {
     summary: 'Sends the dead lines of a batch again.',
     answer: 'Redrive',
-    faults: [404],
+    faults: [404, 409],
   },
   'GET /admin/api/audit': {
     summary: 'The last thousand changes, the newest first.',
