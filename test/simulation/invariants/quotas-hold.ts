@@ -65,6 +65,10 @@ export function quotasHold(accuse: Accuse, world: () => SimulatedWorld): Watcher
           accuse(14, `at rest ${owner} holds ${reservedNanos} of its ${terms.period}`)
         }
       }
+      for (const { id, spend } of object.state.keys.values()) {
+        const nanos = spend?.reservedNanos ?? 0
+        if (nanos !== 0) accuse(14, `at rest ${nanos} of the max_spend of ${id} are held`)
+      }
     },
   }
 }
