@@ -1,10 +1,10 @@
 import { type BenchOptions, type PartName, readArguments, USAGE } from './arguments.ts'
-import { MIX_DESCRIPTION } from './mix.ts'
+import { MIX_DESCRIPTION, withBudgets } from './mix.ts'
 import { countObjectWork } from './parts/counts.ts'
 import { measureShared } from './parts/flights.ts'
 import { measureHostileBodies } from './parts/hostile.ts'
 import { measureMemory } from './parts/memory.ts'
-import { type Bench, FULL, type Line, type PartResult, QUICK } from './parts/part.ts'
+import { type Bench, FULL, type Line, type PartResult, QUICK, WITH_BUDGETS } from './parts/part.ts'
 import { writeProfile } from './parts/profile.ts'
 import { measureRequests } from './parts/requests.ts'
 import { measureStartUp } from './parts/start-up.ts'
@@ -119,7 +119,10 @@ async function startLine(bench: Bench): Promise<Line> {
   const watching = await start('watching', 'watching')
   const { source } = await bundle()
   const gateway = await startGateway(scope, deployment, upstream, { name: 'Switchyard', source })
-  const compared = [reference, again, parsing, watching, gateway]
+  const counted = await startGateway(scope, deployment, upstream, {
+    ...{ name: WITH_BUDGETS, source, bindings: withBudgets() },
+  })
+  const compared = [reference, again, parsing, watching, gateway, counted]
   const targets: Target[] = [upstreamTarget(upstream), ...compared]
   return { reference, again, targets: foreign === null ? targets : [...targets, foreign] }
 }

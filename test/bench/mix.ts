@@ -62,6 +62,20 @@ export function gatewayBindings(upstreamPort: number): Record<string, Binding> {
   }
 }
 
+/**
+ * The same clients, each with limits and a budget, and all of them in a group with its own, so large that
+ * nobody comes near them: what it costs to keep them is measured, and nothing is refused.
+ */
+export function withBudgets(): Record<string, Binding> {
+  const budget = { usd: 1_000_000, period: 'month', mode: 'exact' }
+  const terms = { rpm: 1_000_000, tpm: 1_000_000_000, rpd: 1_000_000_000, max_concurrent: 100_000 }
+  const clients = Array.from({ length: CLIENTS }, (_, i) => {
+    return { id: `client-${i}`, token: tokenOf(i), group: 'team', ...terms, budget }
+  })
+  const value = JSON.stringify({ groups: [{ id: 'team', ...terms, budget }], clients })
+  return { CLIENT_KEYS: { kind: 'text', value } }
+}
+
 /** The token of one of the mix's clients. */
 export const tokenOf = (client: number) => `sy-bench-token-${client}`
 

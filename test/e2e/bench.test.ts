@@ -17,6 +17,7 @@ it('counts object calls and rows of the bundled Worker in raw workerd', async ()
   expect(parts.counts).toMatchObject([
     { load: 'no faults', failures: 0 },
     { load: '1 % upstream faults', failures: 0 },
+    { load: 'one client, limits and budgets', failures: 0 },
   ])
   for (const { requests, objectCallsPerRequest } of parts.counts) {
     expect(requests).toBeGreaterThan(0)

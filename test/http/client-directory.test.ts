@@ -248,6 +248,22 @@ describe('10,000 wrong tokens', () => {
     expect(pool.calls).toBeLessThanOrEqual(13)
   })
 
+  it.each([
+    ['one address', () => '192.0.2.1'],
+    ['as many addresses', (i: number) => `2001:db8:${i.toString(16)}::1`],
+  ])(
+    'ten thousand wrong tokens of %s cost three isolates fewer than 100 calls',
+    async (_, from) => {
+      const { pool, isolate, pass } = world()
+      const isolates = [isolate(), isolate(), isolate()]
+      for (let i = 0; i < 10_000; i += 1) {
+        if (i % 250 === 0) await pass(3_000)
+        expect(await isolates[i % 3]?.find(`guess-${i}`, from(i))).toBe('unknown')
+      }
+      expect(pool.calls).toBeLessThan(100)
+    },
+  )
+
   it('one who guesses does not use up what others may ask', async () => {
     const { isolate, put } = world()
     const { find } = isolate()

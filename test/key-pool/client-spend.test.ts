@@ -167,6 +167,33 @@ describe('after a crash', () => {
     expect(committed(host)[0]).toBeLessThan(most)
   })
 
+  it('what the row was ahead is bounded, and stays lost until an operator forgets it', async () => {
+    const { time, live } = objects()
+    let host = live()
+    const open: Grant[] = []
+    for (let i = 0; i < 200; i++) {
+      open.push(...leases(host, 0.05))
+      if (open.length > 4) for (const grant of open.splice(0, 1)) settle(host, grant, 0.01)
+      await time.advance(100)
+    }
+    const running = open.length
+    const spentUsd = (200 - running) * 0.01
+    host = live()
+    for (const grant of open) settle(host, grant, 0.01)
+    const [spent = 0, reserved, lost = 0] = amounts(host)[0] ?? []
+    expect(reserved).toBe(0)
+    const uncounted = spent + lost - (spentUsd + running * 0.01)
+    expect(uncounted).toBeGreaterThanOrEqual(0)
+    // Twice of what five seconds had spent, and of what ran at once; and once more what was reserved.
+    expect(uncounted).toBeLessThanOrEqual(2 * (50 * 0.01 + 5 * 0.05) + 5 * 0.05)
+    await time.advance(60_000)
+    expect(amounts(host)[0]?.[2]).toBe(lost)
+    host.manageClients({
+      ...{ order: { kind: 'reset_budget', owner: 'client:a', period: 'month' }, by: 'me' },
+    })
+    expect(amounts(host)[0]).toEqual([0, 0, 0])
+  })
+
   it('a request that is begun goes on holding what it held', () => {
     const { live } = objects()
     const grant = lease(live(), 2)

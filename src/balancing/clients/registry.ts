@@ -153,7 +153,7 @@ function list(
     kind: 'all',
     clients: ofClients.listed.map((client) => clientView(client, nowMs)),
     groups: ofGroups.listed.map((group) => groupView(group, nowMs)),
-    hasMore: ofClients.hasMore || ofGroups.hasMore,
+    ...(page === undefined ? {} : { hasMore: ofClients.hasMore || ofGroups.hasMore }),
   }
 }
 

@@ -1,8 +1,8 @@
 import { RequestCycle, runSteadily } from '../load/closed-loop.ts'
 import { openConnections } from '../load/connection.ts'
-import { type ModelName, requestsOf } from '../mix.ts'
+import { type ModelName, requestsOf, tokenOf, withBudgets } from '../mix.ts'
 import { bundleForDeployment } from '../processes/deployment.ts'
-import { startGateway } from '../processes/targets.ts'
+import { type GatewayOptions, startGateway } from '../processes/targets.ts'
 import type { Workerd } from '../processes/workerd.ts'
 import { decimal, whole } from '../report/figures.ts'
 import type { Bench, PartResult } from './part.ts'
@@ -11,6 +11,8 @@ const ENTRY = 'test/bench/workers/counting.ts'
 
 const REQUESTS_PER_S = 100
 const CONNECTIONS = 32
+const BUDGETED = 'one client, limits and budgets'
+
 const LOOK_EVERY_MS = 200
 /** What happens once, in the beginning, is no part of steady load. */
 const SETTLE_IN_LOOKS = 5
@@ -36,10 +38,11 @@ export async function countObjectWork(bench: Bench): Promise<PartResult> {
   reporter.progress('counts, bundling')
   const { source } = await bundleForDeployment(scope, { entry: ENTRY })
   reporter.progress('counts')
-  // Counted, not timed: the two may run beside each other.
+  // Counted, not timed: they may run beside each other.
   const figures = await Promise.all([
-    count(bench, source, 'small', 'no faults'),
-    count(bench, source, 'faulty', '1 % upstream faults'),
+    count(bench, source, { model: 'small', load: 'no faults' }),
+    count(bench, source, { model: 'faulty', load: '1 % upstream faults' }),
+    count(bench, source, { model: 'small', load: BUDGETED, bindings: withBudgets() }),
   ])
   const table = reporter.table(`Object calls and rows at ${REQUESTS_PER_S} requests/s`, [
     ...[
@@ -62,20 +65,27 @@ export async function countObjectWork(bench: Bench): Promise<PartResult> {
   return { tables: [table.table], data: figures }
 }
 
+interface Counted {
+  readonly model: ModelName
+  readonly load: string
+  /** In place of the mix's. */
+  readonly bindings?: GatewayOptions['bindings']
+}
+
 async function count(
   bench: Bench,
   source: string,
-  model: ModelName,
-  load: string,
+  { model, load, bindings = {} }: Counted,
 ): Promise<Figures> {
   const { scope, deployment, upstream, effort } = bench
   const gateway = await startGateway(scope, deployment, upstream, {
-    name: `counting ${model}`,
-    source,
-    counting: true,
+    name: `counting ${load}`,
+    ...{ source, bindings, counting: true },
   })
   const connections = await openConnections(gateway.port, CONNECTIONS, gateway.host)
-  const requests = new RequestCycle(requestsOf(gateway.to, { model, promptBytes: 1024 }))
+  // Leases are ordered ahead for a client of its own as soon as it has some requests a second.
+  const to = load === BUDGETED ? { ...gateway.to, token: tokenOf(0) } : gateway.to
+  const requests = new RequestCycle(requestsOf(to, { model, promptBytes: 1024 }))
   const looks: Counts[] = []
   let sent = 0
   const timer = setInterval(() => {

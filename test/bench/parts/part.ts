@@ -69,6 +69,9 @@ export interface Line {
   readonly again: Target
 }
 
+/** The gateway once more, whose clients have limits and budgets that are far away. */
+export const WITH_BUDGETS = 'Switchyard, with budgets'
+
 /** Those to be measured in one round, each time beginning with another: the first has it hardest. */
 export function inTurn<T>(items: readonly T[], round: number): T[] {
   const start = round % items.length

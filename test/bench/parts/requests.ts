@@ -6,12 +6,21 @@ import type { Target } from '../processes/targets.ts'
 import { besideReference, decimal, whole } from '../report/figures.ts'
 import type { GrowingTable } from '../report/reporter.ts'
 import { median, percentile } from '../statistics.ts'
-import { type Bench, type Effort, inTurn, type Line, type PartResult } from './part.ts'
+import {
+  type Bench,
+  type Effort,
+  inTurn,
+  type Line,
+  type PartResult,
+  WITH_BUDGETS,
+} from './part.ts'
 
 interface Cell {
   readonly label: string
   readonly load: Load
   readonly connections: number
+  /** Whether the gateway whose clients have budgets is measured too: what that costs does not grow with an answer. */
+  readonly hasBudgets: boolean
 }
 
 const KIB = 1024
@@ -23,12 +32,14 @@ const CELLS: readonly Cell[] = [
       label: `${model === 'small' ? '1 KB' : '100 KB'} answers, ${connections} at once`,
       load: { model, promptBytes: KIB },
       connections,
+      hasBudgets: model === 'small',
     })),
   ),
   {
     label: '1 MB prompts, 4 at once',
     load: { model: 'small', promptBytes: MIB },
     connections: 4,
+    hasBudgets: false,
   },
 ]
 
@@ -54,15 +65,20 @@ export async function measureRequests(bench: Bench, line: Line): Promise<PartRes
   reporter.progress('requests, warming up')
   const table = reporter.table('Requests', COLUMNS)
   // What watches streams has nothing to do with whole answers.
-  const measured = { ...line, targets: line.targets.filter(({ name }) => name !== 'watching') }
+  const measured = without(line, 'watching')
   for (const target of measured.targets) await warmUp(target, effort)
   const data: object[] = []
   for (const cell of CELLS) {
-    const figures = await measureCell(bench, measured, cell)
-    addRows(table, measured, cell, figures)
+    const ofCell = cell.hasBudgets ? measured : without(measured, WITH_BUDGETS)
+    const figures = await measureCell(bench, ofCell, cell)
+    addRows(table, ofCell, cell, figures)
     data.push({ load: cell.label, targets: figures.map(summary) })
   }
   return { tables: [table.table], data }
+}
+
+function without(line: Line, left: string): Line {
+  return { ...line, targets: line.targets.filter(({ name }) => name !== left) }
 }
 
 async function warmUp({ port, host, to }: Target, effort: Effort): Promise<void> {

@@ -7,7 +7,7 @@ import type { Target } from '../processes/targets.ts'
 import { besideReference, beyondReference, decimal } from '../report/figures.ts'
 import type { GrowingTable } from '../report/reporter.ts'
 import { median, percentile } from '../statistics.ts'
-import { type Bench, inTurn, type Line, type PartResult } from './part.ts'
+import { type Bench, inTurn, type Line, type PartResult, WITH_BUDGETS } from './part.ts'
 
 const AT_ONCE = [8, 64]
 
@@ -42,8 +42,8 @@ interface Lane {
 export async function measureStreams(bench: Bench, line: Line): Promise<PartResult> {
   const table = bench.reporter.table('Streams', COLUMNS)
   const data: object[] = []
-  // What parses whole answers has nothing to do with streams.
-  const targets = line.targets.filter(({ name }) => name !== 'parsing')
+  // What parses whole answers has nothing to do with streams, nor have budgets.
+  const targets = line.targets.filter(({ name }) => name !== 'parsing' && name !== WITH_BUDGETS)
   for (const atOnce of AT_ONCE) {
     const figures = await measureCell(bench, targets, atOnce)
     addRows(table, line, atOnce, figures)

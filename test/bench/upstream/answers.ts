@@ -1,3 +1,5 @@
+import { MODELS } from '../mix.ts'
+
 /** What the upstream says, ready to be written but for an id and, in events, the time. */
 
 const ID_DIGITS = 12
@@ -71,7 +73,11 @@ const LIST_BYTES = 1_000_000
 
 /** The list of models, which caches may keep. */
 export function listAnswer(): WholeAnswer {
-  const data = [{ id: ID_MARK, description: 'A model of some kind. '.repeat(LIST_BYTES / 22) }]
+  const pricing = { prompt: '0.000001', completion: '0.000002' }
+  const data = [
+    { id: ID_MARK, description: 'A model of some kind. '.repeat(LIST_BYTES / 22) },
+    ...Object.values(MODELS).map((id) => ({ id, pricing })),
+  ]
   return split('200 OK', JSON.stringify({ data }), ['cache-control: public, max-age=300'])
 }
 

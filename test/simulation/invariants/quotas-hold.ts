@@ -65,7 +65,16 @@ export function quotasHold(accuse: Accuse, world: () => SimulatedWorld): Watcher
           accuse(14, `at rest ${owner} holds ${reservedNanos} of its ${terms.period}`)
         }
       }
+      checkSpends(object.state, accuse)
     },
+  }
+}
+
+/** At rest nothing is held of a key's `max_spend`. */
+function checkSpends({ keys }: PoolState, accuse: Accuse): void {
+  for (const { id, spend } of keys.values()) {
+    const nanos = spend?.reservedNanos ?? 0
+    if (nanos !== 0) accuse(14, `at rest ${nanos} of the max_spend of ${id} are held`)
   }
 }
 
