@@ -1,6 +1,6 @@
 import { globSync } from 'node:fs'
 import { registerHooks } from 'node:module'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import {
   INSTRUMENTER_CONSTANTS,
@@ -51,6 +51,9 @@ class InProcessRunner implements TestRunner {
   readonly #options: RunnerOptions
   readonly #collector = createCollector()
   readonly #code: Instrumented
+  /** When a test killed last: whoever killed the last mutant probably kills the next one. */
+  readonly #kills = new Map<string, number>()
+  #runs = 0
 
   constructor(options: StrykerOptions) {
     this.#options = options as RunnerOptions
@@ -105,7 +108,11 @@ class InProcessRunner implements TestRunner {
 
   async mutantRun(of: MutantRunOptions): Promise<MutantRunResult> {
     const wanted = new Set(of.testFilter)
-    const tests = this.#collector.tests.filter(({ id }) => wanted.has(id))
+    const room = roomOf(of.activeMutant.fileName, 'src')
+    const tests = this.#collector.tests
+      .filter(({ id, file }) => wanted.has(id) && isNear(roomOf(file, 'test'), room))
+      .toSorted((a, b) => (this.#kills.get(b.id) ?? 0) - (this.#kills.get(a.id) ?? 0))
+    this.#runs += 1
     this.#code.hitCount = 0
     this.#code.hitLimit = of.hitLimit
     this.#code.activeMutant = of.activeMutant.id
@@ -118,6 +125,7 @@ class InProcessRunner implements TestRunner {
     }
     if (killed === null) return { status: MutantRunStatus.Survived, nrOfTests: tests.length }
     const { test, failure, nrOfTests } = killed
+    this.#kills.set(test.id, this.#runs)
     // A process in which this fails too is spoiled: Stryker starts another, and tries again.
     if ((await failureOf(test)) !== null) throw new Error(`${test.name} fails without a mutant`)
     return {
@@ -127,6 +135,17 @@ class InProcessRunner implements TestRunner {
       nrOfTests,
     }
   }
+}
+
+/** The folder of a file below the first folder of that name. */
+function roomOf(file: string, top: 'src' | 'test'): string {
+  const path = `/${file}`
+  return dirname(path.slice(path.lastIndexOf(`/${top}/`) + top.length + 2))
+}
+
+/** Whether tests are of the room itself, of the one that it is in, or of one in it. */
+function isNear(tests: string, mutants: string): boolean {
+  return `${tests}/`.startsWith(`${mutants}/`) || `${mutants}/`.startsWith(`${tests}/`)
 }
 
 async function firstFailure(tests: readonly RepeatableTest[]) {
