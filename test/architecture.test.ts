@@ -116,7 +116,7 @@ describe('rooms', () => {
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['admin/sign-in', 'batches', 'batches/progress', 'hono', 'zod'],
     ],
-    batches: ['batches/files', 'batches/progress'],
+    batches: ['batches/files', 'batches/progress', 'config'],
     'batches/files': ['openrouter/*', 'cloudflare:workers'],
     'batches/progress': [
       'balancing/batches',
@@ -131,14 +131,15 @@ describe('rooms', () => {
     ],
     'batches/routes': [
       ...['batches', 'batches/files', 'batches/progress', 'gateway/*', 'http', 'hono'],
-      ...['zod'],
+      ...['balancing/*', 'openrouter/*', 'zod'],
     ],
     'admin/dashboard': [
       ...['balancing/*', 'config', 'gateway/*', 'http', 'key-pool/*', 'hono', 'admin'],
       ...['admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
     ],
     'admin/history': [
-      ...['admin/admin-request.ts', 'admin/client-answers.ts', 'balancing/*', 'config'],
+      ...['admin/admin-request.ts', 'admin/admin-schemas.ts', 'admin/client-answers.ts'],
+      ...['balancing/*', 'config'],
       ...['http', 'key-pool/history', 'hono', 'zod'],
     ],
     'admin/alerts': [

@@ -41,6 +41,12 @@ export function checked<T>(
   return parsed.success ? parsed.data : invalid(c, faultsOf('body', parsed.error).join('; '))
 }
 
+/** The query by its schema, or what is wrong with it. */
+export function queryOf<T>(c: AdminContext, schema: z.ZodMiniType<T>): T | Response {
+  const parsed = schema.safeParse(c.req.query())
+  return parsed.success ? parsed.data : invalid(c, faultsOf('query', parsed.error).join('; '))
+}
+
 export function invalid(c: AdminContext, message: string): Response {
   return errorResponse(c, gatewayError('invalid_request', message))
 }

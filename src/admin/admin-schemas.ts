@@ -21,6 +21,26 @@ function someField(): z.core.$ZodCheck<object> {
   return z.refine<object>((fields) => Object.keys(fields).length > 0, { error })
 }
 
+/** The most that one answer lists. */
+export const MAX_LISTED = 1_000
+
+const LIMIT = `must be a number from 1 to ${MAX_LISTED}`
+
+/** How many a list shows, in a query. */
+export const listLimit = z.pipe(
+  z.string().check(z.regex(/^[0-9]{1,9}$/, { error: LIMIT })),
+  z.pipe(
+    z.transform(Number),
+    z.number().check(z.minimum(1, { error: LIMIT }), z.maximum(MAX_LISTED, { error: LIMIT })),
+  ),
+)
+
+/** Which part of a list is shown. */
+export const listQuery = exactly(
+  { limit: z.optional(listLimit), after: z.optional(publicName()) },
+  () => 'must be parameters',
+)
+
 export const newClient = exactly({ id: publicName(), ...memberFields }, AN_OBJECT)
 export const newGroup = exactly({ id: publicName(), ...limitFields }, AN_OBJECT)
 export const clientChanges = exactly(changes(memberFields), AN_OBJECT).check(someField())

@@ -57,8 +57,11 @@ export const clientAnswer = z.object({
   tokens: z.array(z.object({ created_at: z.string(), expires_at: z.nullable(z.string()) })),
 })
 
-export const clientsAnswer = z.object({ clients: z.array(clientAnswer) })
-export const groupsAnswer = z.object({ groups: z.array(groupAnswer) })
+/** `after`: for the next part of the list; null at its end. */
+const ofList = { after: z.nullable(z.string()) }
+
+export const clientsAnswer = z.object({ clients: z.array(clientAnswer), ...ofList })
+export const groupsAnswer = z.object({ groups: z.array(groupAnswer), ...ofList })
 
 /** The token is shown this once. Only its hash is kept. */
 export const tokenAnswer = z.object({ client: clientAnswer, token: z.string() })

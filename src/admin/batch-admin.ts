@@ -17,6 +17,10 @@ export function batchAdmin(): HonoBase<HttpEnvironment> {
 /** Anything else is no batch, and would make an object. */
 const BATCH_ID = /^batch_[0-9a-f]{32}$/
 
+const GONE =
+  'The file that the batch reads was deleted or has expired, so its lines can’t run again.'
+const CONFLICT = { status: 409 }
+
 /** Sends a batch's dead lines again. */
 async function redrive(c: Context<HttpEnvironment>): Promise<Response> {
   const id = c.req.param('id') ?? ''
@@ -33,7 +37,9 @@ async function redrive(c: Context<HttpEnvironment>): Promise<Response> {
   if (noted.kind === 'unavailable') {
     return errorResponse(c, poolUnavailable("The pool's object does not answer now. Try again."))
   }
-  return c.json({ redriven: (await batch.redrive()) ?? 0 })
+  const redriven = await batch.redrive()
+  if (redriven === 'gone') return errorResponse(c, gatewayError('invalid_request', GONE, CONFLICT))
+  return c.json({ redriven: redriven ?? 0 })
 }
 
 function unknown(c: Context<HttpEnvironment>): Response {

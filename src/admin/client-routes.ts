@@ -1,9 +1,9 @@
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
-import type * as z from 'zod/mini'
+import * as z from 'zod/mini'
 import { nanosOf } from '../balancing/clients/budget.ts'
 import type { Permissions } from '../balancing/clients/clients.ts'
-import type { ClientsOrder, ClientsReply, OrderFault } from '../balancing/clients/registry.ts'
+import type { ClientsOrder, ClientsReply, OrderFault, Page } from '../balancing/clients/registry.ts'
 import { type ClientId, clientId, groupId } from '../balancing/ids.ts'
 import type { QuotaOwner } from '../balancing/limits/quota-charge.ts'
 import { changedTerms, clientTerms, groupTerms } from '../config/client-limits.ts'
@@ -13,17 +13,27 @@ import { gatewayError } from '../gateway/answers/gateway-error.ts'
 import { outdate } from '../http/client-directory.ts'
 import type { HttpEnvironment } from '../http/context.ts'
 import { errorResponse } from '../http/error-response.ts'
-import { type AdminContext, bodyOf, invalid, isPerhapsDone, unreachable } from './admin-request.ts'
+import {
+  type AdminContext,
+  bodyOf,
+  checked,
+  invalid,
+  isPerhapsDone,
+  queryOf,
+  unreachable,
+} from './admin-request.ts'
 import {
   clientChanges,
   groupChanges,
   increase,
+  listQuery,
+  MAX_LISTED,
   newClient,
   newGroup,
   period,
   rotation,
 } from './admin-schemas.ts'
-import type { tokenAnswer } from './answer-schemas.ts'
+import type { ClientAnswer, GroupAnswer, tokenAnswer } from './answer-schemas.ts'
 import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answers.ts'
 import { exported } from './client-export.ts'
 
@@ -32,59 +42,108 @@ export function clientRoutes(): HonoBase<HttpEnvironment> {
   const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
   routes.get('/clients', (c) => list(c, 'clients'))
   routes.get('/client-keys', exportClients)
-  routes.get('/clients/:id', (c) => one(c, 'clients'))
+  routes.get('/clients/:id', (c) => one(c, ownerOf(c, 'client')))
   routes.post('/clients', makeClient)
-  routes.patch('/clients/:id', changeClient)
+  routes.patch('/clients/:id', (c) => change(c, 'client'))
   routes.delete('/clients/:id', (c) =>
     carryOut(c, { kind: 'remove_client', id: clientId(idOf(c)) }),
   )
   routes.post('/clients/:id/rotate', rotate)
   routes.get('/groups', (c) => list(c, 'groups'))
-  routes.get('/groups/:id', (c) => one(c, 'groups'))
+  routes.get('/groups/:id', (c) => one(c, ownerOf(c, 'group')))
   routes.post('/groups', makeGroup)
-  routes.patch('/groups/:id', changeGroup)
+  routes.patch('/groups/:id', (c) => change(c, 'group'))
   routes.delete('/groups/:id', (c) => carryOut(c, { kind: 'remove_group', id: groupId(idOf(c)) }))
   for (const [path, kind] of [
     ['clients', 'client'],
     ['groups', 'group'],
   ] as const) {
-    routes.post(`/${path}/:id/budgets/:period/reset`, (c) => resetBudget(c, `${kind}:${idOf(c)}`))
-    routes.post(`/${path}/:id/budgets/:period/increase`, (c) =>
-      increaseBudget(c, `${kind}:${idOf(c)}`),
+    routes.post(`/${path}/:id/budgets/:period/reset`, (c) =>
+      resetBudget(c, ownerOf(c, kind), periodOf(c)),
+    )
+    routes.post(`/${path}/:id/budgets/:period/increase`, async (c) =>
+      increaseBudget(c, ownerOf(c, kind), periodOf(c), await bodyOf(c, z.unknown())),
     )
   }
   routes.get('/audit', audit)
   return routes
 }
 
+/** Whose limits are meant, by a name that may be nobody's. */
+export interface Owner {
+  readonly kind: 'client' | 'group'
+  readonly id: string
+}
+
 const idOf = (c: AdminContext): string => c.req.param('id') ?? ''
+const periodOf = (c: AdminContext): string => c.req.param('period') ?? ''
+const ownerOf = (c: AdminContext, kind: Owner['kind']): Owner => ({ kind, id: idOf(c) })
+const ownerName = ({ kind, id }: Owner): QuotaOwner => `${kind}:${id}`
 
 async function list(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {
-  const all = await look(c)
-  if (all instanceof Response) return all
+  const query = queryOf(c, listQuery)
+  if (query instanceof Response) return query
+  const { limit = MAX_LISTED, after = null } = query
+  const part = await look(c, { page: { of: what, after, limit } })
+  if (part instanceof Response) return part
+  const { clients, groups } = part
   return what === 'clients'
-    ? c.json({ clients: all.clients.map(clientAnswer) })
-    : c.json({ groups: all.groups.map(groupAnswer) })
+    ? c.json({ clients: clients.map(clientAnswer), after: nextAfter(clients, part) })
+    : c.json({ groups: groups.map(groupAnswer), after: nextAfter(groups, part) })
 }
+
+type Part = Extract<ClientsReply, { kind: 'all' }>
+
+/** The last id of a page; null of the last page. */
+const nextAfter = (listed: Part['clients'] | Part['groups'], { hasMore }: Part): string | null =>
+  hasMore === true ? (listed.at(-1)?.terms.id ?? null) : null
 
 async function exportClients(c: AdminContext): Promise<Response> {
-  const all = await look(c)
-  return all instanceof Response ? all : c.json(exported(all.clients, all.groups))
+  const clients = await allOf(c, 'clients', (part) => part.clients)
+  if (clients instanceof Response) return clients
+  const groups = await allOf(c, 'groups', (part) => part.groups)
+  return groups instanceof Response ? groups : c.json(exported(clients, groups))
 }
 
-async function one(c: AdminContext, what: 'clients' | 'groups'): Promise<Response> {
-  const all = await look(c, what === 'clients' ? `client:${idOf(c)}` : `group:${idOf(c)}`)
+/** All pages of a list. Ten thousand clients with long lists of models are more than one call can bring. */
+async function allOf<Of extends 'clients' | 'groups'>(
+  c: AdminContext,
+  of: Of,
+  listedOf: (part: Part) => Part[Of],
+): Promise<Part[Of][number][] | Response> {
+  const all: Part[Of][number][] = []
+  let after: string | null = null
+  do {
+    const part = await look(c, { page: { of, after, limit: MAX_LISTED } })
+    if (part instanceof Response) return part
+    const listed = listedOf(part)
+    all.push(...listed)
+    after = nextAfter(listed, part)
+  } while (after !== null)
+  return all
+}
+
+async function one(c: AdminContext, owner: Owner): Promise<Response> {
+  const view = await viewOf(c, owner)
+  return view instanceof Response ? view : c.json(view)
+}
+
+/** A client or a group as it is now, or why it cannot be shown. */
+export async function viewOf(
+  c: AdminContext,
+  owner: Owner,
+): Promise<ClientAnswer | GroupAnswer | Response> {
+  const all = await look(c, { only: ownerName(owner) })
   if (all instanceof Response) return all
   const [client] = all.clients
   const [group] = all.groups
-  if (client !== undefined) return c.json(clientAnswer(client))
-  if (group !== undefined) return c.json(groupAnswer(group))
-  return refused(c, what === 'clients' ? 'unknown_client' : 'unknown_group')
+  if (client !== undefined) return clientAnswer(client)
+  if (group !== undefined) return groupAnswer(group)
+  return refused(c, owner.kind === 'client' ? 'unknown_client' : 'unknown_group')
 }
 
-async function look(c: AdminContext, only?: QuotaOwner) {
-  const order: ClientsOrder = only === undefined ? { kind: 'list' } : { kind: 'list', only }
-  const reply = await ask(c, order)
+async function look(c: AdminContext, which: { only: QuotaOwner } | { page: Page }) {
+  const reply = await ask(c, { kind: 'list', ...which })
   if (reply instanceof Response || reply.kind === 'all') return reply
   return answered(c, reply)
 }
@@ -114,15 +173,26 @@ export async function mintClient(
   return { client: clientAnswer(made.client), token }
 }
 
-async function changeClient(c: AdminContext): Promise<Response> {
-  const body = await bodyOf(c, clientChanges)
+async function change(c: AdminContext, kind: Owner['kind']): Promise<Response> {
+  return await changeOwner(c, ownerOf(c, kind), await bodyOf(c, z.unknown()))
+}
+
+/** Changes limits. @param given by the schemas of changes, or the refusal of a body that was none */
+export async function changeOwner(
+  c: AdminContext,
+  { kind, id }: Owner,
+  given: unknown,
+): Promise<Response> {
+  if (given instanceof Response) return given
+  const isClient = kind === 'client'
+  const body = checked(c, isClient ? clientChanges : groupChanges, given)
   if (body instanceof Response) return body
-  const { group, ...fields } = body
-  const changes = {
-    ...changedTerms(fields),
-    ...(group === undefined ? {} : { groupId: group === null ? null : groupId(group) }),
-  }
-  const order = { kind: 'change_client', id: clientId(idOf(c)), changes } as const
+  const { group, ...fields }: z.output<typeof clientChanges> = body
+  const changes = changedTerms(fields)
+  const groupOf = group === undefined ? {} : { groupId: group === null ? null : groupId(group) }
+  const order: ClientsOrder = isClient
+    ? { kind: 'change_client', id: clientId(id), changes: { ...changes, ...groupOf } }
+    : { kind: 'change_group', id: groupId(id), changes }
   return refusedKeys(c, changes) ?? (await carryOut(c, order))
 }
 
@@ -157,31 +227,31 @@ async function makeGroup(c: AdminContext): Promise<Response> {
   return refusedKeys(c, terms) ?? (await carryOut(c, { kind: 'make_group', terms }, 201))
 }
 
-async function changeGroup(c: AdminContext): Promise<Response> {
-  const body = await bodyOf(c, groupChanges)
-  if (body instanceof Response) return body
-  const changes = changedTerms(body)
-  const order = { kind: 'change_group', id: groupId(idOf(c)), changes } as const
-  return refusedKeys(c, changes) ?? (await carryOut(c, order))
+/** Forgets what was spent of a budget in its running period. */
+export async function resetBudget(c: AdminContext, owner: Owner, name: string): Promise<Response> {
+  const of = period.safeParse(name)
+  if (!of.success) return refused(c, 'unknown_budget')
+  return await carryOut(c, { kind: 'reset_budget', owner: ownerName(owner), period: of.data })
 }
 
-async function resetBudget(c: AdminContext, owner: QuotaOwner): Promise<Response> {
-  const of = period.safeParse(c.req.param('period'))
+/** Grants more for a budget until a moment. @param given by its schema, or the refusal of its body */
+export async function increaseBudget(
+  c: AdminContext,
+  owner: Owner,
+  name: string,
+  given: unknown,
+): Promise<Response> {
+  const of = period.safeParse(name)
   if (!of.success) return refused(c, 'unknown_budget')
-  return await carryOut(c, { kind: 'reset_budget', owner, period: of.data })
-}
-
-async function increaseBudget(c: AdminContext, owner: QuotaOwner): Promise<Response> {
-  const of = period.safeParse(c.req.param('period'))
-  if (!of.success) return refused(c, 'unknown_budget')
-  const body = await bodyOf(c, increase)
+  if (given instanceof Response) return given
+  const body = checked(c, increase, given)
   if (body instanceof Response) return body
   if (body.until <= c.var.gateway.ports.nowMs()) {
     return invalid(c, 'body.until: must be in the future')
   }
   return await carryOut(c, {
     kind: 'increase_budget',
-    owner,
+    owner: ownerName(owner),
     period: of.data,
     nanos: nanosOf(body.usd),
     untilMs: body.until,
@@ -226,7 +296,7 @@ function answered(c: AdminContext, reply: ClientsReply, status: 200 | 201 = 200)
     case 'budgets':
       return c.json({ budgets: usedBudgets(reply.used) }, status)
     case 'all':
-      return c.json({ clients: reply.clients.map(clientAnswer) }, status)
+      return c.json({ clients: reply.clients.map(clientAnswer), after: null }, status)
     case 'removed':
       return c.body(null, 204)
     case 'fault':

@@ -1,5 +1,6 @@
 import { creditAsOf } from './accounting/credit.ts'
 import { type Counters, tallyOf } from './accounting/ledger.ts'
+import { projectedEndMs } from './accounting/spend-rate.ts'
 import type { KeyTimes } from './accounting/time-histogram.ts'
 import { type RunningBatch, runningBatches } from './batches/batch-progress.ts'
 import { type Budget, committedNanos, letPeriodPass, limitNanos, usdOf } from './clients/budget.ts'
@@ -77,6 +78,8 @@ export interface CreditSnapshot {
   readonly limitUsd: number | null
   readonly remainingUsd: number | null
   readonly resetsAtMs: number | null
+  /** When it will be spent at the present rate; null if it resets before, or that is far away or unknown. */
+  readonly projectedEndMs: number | null
   readonly asOfMs: number
   /** Whether the latest lookup failed, so that the numbers are old. */
   readonly stale: boolean
@@ -226,11 +229,19 @@ function spendSnapshot({ spend }: KeyState, nowMs: number): SpendSnapshot | null
   return { usd, ...amounts }
 }
 
+/** The rate of some hours says nothing of what comes later. */
+const FORESEEABLE_MS = 90 * 24 * 60 * 60_000
+
 function creditSnapshot(key: KeyState, nowMs: number): CreditSnapshot | null {
   const credit = creditAsOf(key.credit, nowMs)
   if (credit.kind === 'unknown') return null
   const { limitUsd, remainingUsd, resetsAtMs, asOfMs, stale } = credit
-  return { limitUsd, remainingUsd, resetsAtMs, asOfMs, stale }
+  const endMs = projectedEndMs(credit, key.spendRate, nowMs)
+  const isFar = endMs === null || endMs - nowMs > FORESEEABLE_MS
+  return {
+    ...{ limitUsd, remainingUsd, resetsAtMs, asOfMs, stale },
+    projectedEndMs: isFar ? null : endMs,
+  }
 }
 
 function inOrder(exclusions: readonly Exclusion[]): readonly Exclusion[] {

@@ -102,11 +102,33 @@ function bindingFaults(env: Environment, { routes }: Policy): readonly string[] 
     ['FLIGHT', 'Durable Object', isSharing],
     ['CREDIT', 'KV namespace', true],
   ] as const
-  return needed.flatMap(([name, kind, isNeeded]) => {
+  const missing = needed.flatMap(([name, kind, isNeeded]) => {
     if (!isNeeded || env[name] !== undefined) return []
     const why = name === 'FLIGHT' ? ', and a route has a cache' : ''
     return [`${name}: this environment has no such ${kind} binding${why}; add it to wrangler.toml`]
   })
+  return [...missing, ...batchBindingFaults(env)]
+}
+
+/** What `docs/batches.toml` binds. */
+export const BATCH_BINDINGS = [
+  'FILES',
+  'BATCH_LINES',
+  'DEAD_LINES',
+  'BATCHES',
+  'FILE_LISTS',
+] as const
+
+/** Batches that are half switched on would take files, and run none of them. */
+function batchBindingFaults(env: Environment): readonly string[] {
+  const missing = BATCH_BINDINGS.filter((name) => env[name] === undefined)
+  const isWhole = missing.length === 0 || missing.length === BATCH_BINDINGS.length
+  if (isWhole) return []
+  const rest = BATCH_BINDINGS.filter((name) => !missing.includes(name))
+  return [
+    `${missing.join(', ')}: batches are half switched on, by ${rest.join(', ')}; ` +
+      'add the rest of docs/batches.toml to wrangler.toml, or take it all out',
+  ]
 }
 
 /** Whether an operator may make clients at run time. Without one, there are none. */

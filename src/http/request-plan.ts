@@ -250,10 +250,11 @@ async function costOf(
     maxRunMs: route.timeouts.totalMs,
     assumedAnswerTokens: budget?.assumeOutputTokens ?? ASSUMED_OUTPUT_TOKENS,
   }
+  const beside = { background, fetch: ports.fetch }
   let known: CostEstimate | null = null
   const cost = (): CostEstimate => {
     if (known !== null) return known
-    const table = prices.pricesFor(models, background)
+    const table = prices.pricesFor(models, beside)
     if (table === null) return { nanos: null, isPending: prices.isComing() }
     const bound = upperBoundNanos(priced, table, ports.nowMs())
     known = { nanos: bound.kind === 'bounded' ? bound.nanos : null, isPending: false }
@@ -262,7 +263,7 @@ async function costOf(
   // Now, so that prices that this isolate lacks are on their way before the pool is asked.
   cost()
   const estimatePrice: EstimatePrice = (model, usage) => {
-    const table = prices.pricesFor(models, background)
+    const table = prices.pricesFor(models, beside)
     return table === null ? null : estimatedCostUsd(usage, model, table, ports.nowMs())
   }
   return { cost, estimatePrice }

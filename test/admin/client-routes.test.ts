@@ -78,10 +78,29 @@ describe('the routes answer as their schemas say', () => {
       source,
     ])
     expect(sources).toEqual([
-      ['tester', 'configured'],
       ['app', 'made'],
       ['plain', 'made'],
+      ['tester', 'configured'],
     ])
+  })
+
+  it('in parts where a list is long, and nobody is left out for one who was removed meanwhile', async () => {
+    const { admin } = deployment().isolate()
+    for (const id of ['e', 'c', 'a', 'd', 'b']) await admin('POST', 'clients', { id })
+    const part = async (query: string) => {
+      const { status, body } = await admin('GET', `clients?${query}`)
+      return [status, body.clients.map(({ id }: { id: string }) => id).join(' '), body.after]
+    }
+    expect(await part('limit=2')).toEqual([200, 'a b', 'b'])
+    await admin('DELETE', 'clients/b')
+    expect(await part('limit=2&after=b')).toEqual([200, 'c d', 'd'])
+    expect(await part('limit=2&after=d')).toEqual([200, 'e tester', null])
+    expect(await part('after=c')).toEqual([200, 'd e tester', null])
+    expect((await admin('GET', 'groups?limit=1')).body).toEqual({ groups: [], after: null })
+    for (const query of ['limit=0', 'limit=1001', 'limit=x', 'after=', 'page=2']) {
+      const { status, body } = await admin('GET', `clients?${query}`)
+      expect([status, messageOf(body)], query).toEqual([400, expect.stringContaining('query')])
+    }
   })
 
   it('to a change: what is given changes, null takes a limit away, the rest stays', async () => {
@@ -106,7 +125,7 @@ describe('the routes answer as their schemas say', () => {
     })
     expect((await admin('DELETE', 'clients/app')).status).toBe(204)
     expect((await admin('DELETE', 'groups/team')).status).toBe(204)
-    expect((await admin('GET', 'groups')).body).toEqual({ groups: [] })
+    expect((await admin('GET', 'groups')).body).toEqual({ groups: [], after: null })
   })
 })
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { Page } from 'playwright-core'
-import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { useGateway, useSimulator } from '../e2e/harness.ts'
 import { chromiumPath } from './chromium.ts'
 import { ADMIN_TOKEN, type OperatorPage, SCREENS, tabTo, useBrowser } from './operator-browser.ts'
@@ -87,8 +87,12 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
       expect(await trouble.textContent(), name).toMatch(
         new RegExp(`^${FIRST} breaker is open until .+ UTC\\)? in \\d+ min`),
       )
-      const box = await trouble.boundingBox()
-      if (box === null) throw new Error('Not shown')
+      // What has just been replaced by what is newer has none.
+      const box = await vi.waitFor(async () => {
+        const place = await trouble.boundingBox()
+        if (place === null) throw new Error('Not shown')
+        return place
+      })
       expect(box.y + box.height, name).toBeLessThanOrEqual(SCREENS[name].height)
       expect(box.x + box.width, name).toBeLessThanOrEqual(SCREENS[name].width)
       // The most urgent key is the first row of the table, too.
@@ -123,6 +127,12 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     const id = answer.headers.get('x-request-id') ?? ''
     expect(answer.headers.get('x-switchyard-attempts')).toBe('2')
     await answer.arrayBuffer()
+    const asked = await fetch(`${gateway().origin}/admin/api/requests?id=${id}`, {
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+    })
+    expect(await asked.json()).toMatchObject({
+      requests: [{ id, attempts: [{ key: SECOND }, { key: NAMES[2] }] }],
+    })
     const { page } = remembered(await signedIn())
     // By itself it is the latest of the last ones.
     await page.locator('#last-requests').getByText(id).waitFor()
@@ -178,6 +188,21 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     await list.getByText('my-app').waitFor()
     expect(await list.textContent()).toContain('of $2.50 a month')
     expect(await page.content()).not.toContain(token)
+    // Its limits are changed there, too.
+    await page.getByRole('link', { name: 'change client my-app' }).press('Enter')
+    await page.getByRole('heading', { name: 'The client my-app' }).waitFor()
+    await tabTo(page, 'Requests a minute')
+    await page.keyboard.type('7')
+    await page.keyboard.press('Enter')
+    await page.getByText('my-app is changed.').waitFor()
+    expect(await list.textContent()).toContain('of 7 rpm')
+  })
+
+  it('has the documents of its API, from nowhere else', async () => {
+    const { page } = remembered(await signedIn())
+    await page.getByRole('link', { name: 'The admin API' }).press('Enter')
+    await page.getByText('keys/{id}/pause').first().waitFor()
+    expect(await seriousFaultsOf(page)).toEqual([])
   })
 
   it('can be read by everybody, in light and dark, on a desk and on a phone', async () => {

@@ -5,6 +5,7 @@ import {
   explainQuery,
   groupChanges,
   increase,
+  listQuery,
   newClient,
   newGroup,
   purgeOrder,
@@ -93,7 +94,7 @@ const GIVEN = {
 }
 
 /** What a query may hold, by the code's own schemas. */
-const QUERIES = { explain: explainQuery }
+const QUERIES = { explain: explainQuery, list: listQuery }
 
 /** What is said of the fields of queries. */
 const QUERY_FIELDS: Readonly<Record<string, string>> = {
@@ -101,6 +102,8 @@ const QUERY_FIELDS: Readonly<Record<string, string>> = {
   client: 'The id of the client that sends it; without one nobody’s limits count.',
   conversation: 'The name of the conversation, as session_id has it.',
   tokens: 'How many tokens it may use, prompt and answer.',
+  limit: 'The most that are listed; 1000 without it.',
+  after: 'The id after which the list goes on.',
 }
 
 interface Operation {
@@ -179,8 +182,10 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     answer: 'Export',
   },
   'GET /admin/api/clients': {
-    summary: 'All clients, with what they have used.',
+    summary: 'The clients in the order of their ids, with what they have used.',
+    query: 'list',
     answer: 'Clients',
+    faults: [400],
   },
   'POST /admin/api/clients': {
     summary: 'Makes a client. The answer shows its token, once.',
@@ -210,7 +215,12 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   'POST /admin/api/clients/:id/budgets/:period/reset': reset,
   'POST /admin/api/clients/:id/budgets/:period/increase': increased,
-  'GET /admin/api/groups': { summary: 'All groups, with what they have used.', answer: 'Groups' },
+  'GET /admin/api/groups': {
+    summary: 'The groups in the order of their ids, with what they have used.',
+    query: 'list',
+    answer: 'Groups',
+    faults: [400],
+  },
   'POST /admin/api/groups': {
     summary: 'Makes a group.',
     body: 'NewGroup',
@@ -299,7 +309,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'POST /admin/api/batches/:id/redrive': {
     summary: 'Sends the dead lines of a batch again.',
     answer: 'Redrive',
-    faults: [404],
+    faults: [404, 409],
   },
   'GET /admin/api/audit': {
     summary: 'The last thousand changes, the newest first.',

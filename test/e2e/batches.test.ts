@@ -1,6 +1,11 @@
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import OpenAI, { toFile } from 'openai'
 import type { Batch, BatchCreateParams } from 'openai/resources/batches'
 import { describe, expect, test } from 'vitest'
+import { DEMO_TOKEN } from '../local/stack.ts'
 import { TOKEN, until, useGateway, useSimulator } from './harness.ts'
 
 const OTHER_TOKEN = 'sy-e2e-token-000002'
@@ -8,7 +13,7 @@ const OTHER_TOKEN = 'sy-e2e-token-000002'
 const upstream = useSimulator()
 const gateway = useGateway(upstream, {
   ...{ batches: true, keys: ['alpha', 'gamma', 'delta'] },
-  secrets: { CLIENT_KEYS: `tester:${TOKEN} other:${OTHER_TOKEN}` },
+  secrets: { CLIENT_KEYS: `tester:${TOKEN} other:${OTHER_TOKEN} demo:${DEMO_TOKEN}` },
 })
 
 type Endpoint = BatchCreateParams['endpoint'] | '/v1/messages'
@@ -75,7 +80,7 @@ const costOf = (batch: Batch): number =>
   (batch as Batch & { switchyard: { cost_usd: number } }).switchyard.cost_usd
 
 describe('batches of four API shapes, with faults of every kind', () => {
-  const perShape = 40
+  const perShape = 25
   const chat = 'openai/gpt-4o-mini'
   const models: Readonly<Record<string, string>> = {
     '/v1/embeddings': 'openai/text-embedding-3-small',
@@ -155,6 +160,24 @@ describe('a batch that is cancelled', () => {
     expect(results.some(({ error }) => error?.code === 'batch_cancelled')).toBe(true)
     expect((await gateway().client().batches.cancel(batch.id)).status).toBe('cancelled')
   })
+})
+
+test('the example of docs/batches.md runs as it stands, and prints an answer for each line', async () => {
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const text = readFileSync(`${root}docs/batches.md`, 'utf8')
+  const [, example = ''] = /```js\n(.*?)```/s.exec(text) ?? []
+  const here = example.replace('http://localhost:8787', gateway().origin)
+  expect(here).not.toBe(example)
+  const program = ['--input-type=module', '--eval', here]
+  const { stdout } = await promisify(execFile)('node', program, { cwd: root, timeout: 25_000 })
+  const results = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  expect(results.map(({ custom_id }) => custom_id)).toEqual(['Rome', 'Oslo'])
+  for (const { custom_id, response } of results) {
+    expect(JSON.stringify(response.body)).toContain(`You said: Where is ${custom_id}?`)
+  }
 })
 
 describe('files', () => {

@@ -107,6 +107,7 @@ describe('an answer that ends without its usage', () => {
     ['whole, as a stream', streamOf(ROLE, said('x'), STOP, DONE), 0.026],
     ['cut off in the middle', { ...CUT, end: 'error', endAfterMs: 50 }, 0.018],
     ['within a JSON body', { ...jsonAnswer(200, '{"choices":['), end: 'hang' }, 0.01],
+    ['within a JSON body whose end looks like one', jsonAnswer(200, '{"choices":['), 0.01],
   ]
 
   it.each(stages)('%s is booked as a marked estimate, then as what it was', async (...stage) => {

@@ -5,6 +5,7 @@ import { createPool } from '../../src/balancing/pool-state.ts'
 import { poolConfig, readConfig } from '../../src/config/config.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
 import { PoolHost } from '../../src/key-pool/host.ts'
+import type { HostPorts } from '../../src/key-pool/host-ports.ts'
 import { createStore } from '../../src/key-pool/rows/record-store.ts'
 import { createInMemoryRows } from '../gateway/in-memory-rows.ts'
 
@@ -94,9 +95,18 @@ export function gatewayInFrontOf(
  * the configuration of all tests.
  */
 export function withOwnPool(bindings: Readonly<Record<string, unknown>>) {
+  return ownPool(bindings).bindings
+}
+
+/** As `withOwnPool`, with a look into the pool. */
+export function ownPool(
+  bindings: Readonly<Record<string, unknown>>,
+  ports: Partial<Pick<HostPorts, 'nowMs' | 'timer'>> = {},
+) {
   const read = readConfig({ ...env, ...bindings })
   if (!read.ok) throw new Error(JSON.stringify(read))
-  const host = new PoolHost(createPool(poolConfig(read.config), Date.now()), {
+  const state = createPool(poolConfig(read.config), (ports.nowMs ?? Date.now)())
+  const host = new PoolHost(state, {
     nowMs: () => Date.now(),
     timer: () => () => undefined,
     random: () => 0.5,
@@ -109,6 +119,7 @@ export function withOwnPool(bindings: Readonly<Record<string, unknown>>) {
     logAlert: () => undefined,
     logUndelivered: () => undefined,
     logDrift: () => undefined,
+    ...ports,
   })
   // The object gives out under its own name what a part of the host does.
   const object = new Proxy(host, {
@@ -118,7 +129,7 @@ export function withOwnPool(bindings: Readonly<Record<string, unknown>>) {
       return typeof value === 'function' ? value.bind(owner) : value
     },
   })
-  return { ...bindings, KEY_POOL: { getByName: () => object } }
+  return { state, bindings: { ...bindings, KEY_POOL: { getByName: () => object } } }
 }
 
 /** A request for a chat completion. */

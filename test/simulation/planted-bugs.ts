@@ -38,7 +38,7 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     good: 'putHalt(state.halted, key, record.halt)',
     bad: 'putHalt(state.halted, key, null)',
     breaks: 3,
-    fromSeed: 23,
+    fromSeed: 7,
   },
   'a second probe of a half-open breaker': {
     file: 'src/balancing/eligibility.ts',
@@ -52,7 +52,7 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     good: 'endsBefore(old, next) ? [old, next] : [next, old]',
     bad: 'endsBefore(old, next) ? [next, old] : [old, next]',
     breaks: 3,
-    fromSeed: 21,
+    fromSeed: 4,
   },
   'a caller’s mistake that counts against the key': {
     file: 'src/balancing/feedback.ts',
@@ -104,7 +104,7 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     good: 'outbox.settlements = again(parcel.settlements, outbox.settlements)',
     bad: '',
     breaks: 2,
-    fromSeed: 58,
+    fromSeed: 17,
   },
   'a budget that forgets in a crash what was written ahead': {
     file: 'src/balancing/clients/budget.ts',
@@ -125,7 +125,7 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     good: 'if (forgotten === null) return []',
     bad: "if (forgotten === null || closing.kind === 'forgotten') return []",
     breaks: 15,
-    fromSeed: 67,
+    fromSeed: 9,
   },
   'a limit of a client that admits one too many': {
     file: 'src/balancing/clients/quota.ts',

@@ -1,16 +1,5 @@
 /** Shows the gateway's own OpenAPI document, which lies beside this script, for reading. */
 
-const place = document.querySelector('#api')
-const response = await fetch('/admin/assets/openapi.json')
-if (response.ok) {
-  const api = await response.json()
-  place.replaceChildren(...operationsOf(api).map((operation) => section(operation, api)))
-  // The browser has looked for the fragment before it was there.
-  if (location.hash !== '') document.getElementById(location.hash.slice(1))?.scrollIntoView()
-} else {
-  place.textContent = 'The document could not be loaded.'
-}
-
 function operationsOf({ paths }) {
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods)
@@ -88,4 +77,15 @@ function element(name, children, properties = {}) {
   const made = Object.assign(document.createElement(name), properties)
   made.append(...children)
   return made
+}
+
+const place = document.querySelector('#api')
+const response = await fetch('/admin/assets/openapi.json')
+if (response.ok) {
+  const api = await response.json()
+  place.replaceChildren(...operationsOf(api).map((operation) => section(operation, api)))
+  // The browser has looked for the fragment before it was there.
+  if (location.hash !== '') document.getElementById(location.hash.slice(1))?.scrollIntoView()
+} else {
+  place.textContent = 'The document could not be loaded.'
 }

@@ -57,14 +57,14 @@ export function feedOf(gateway: Gateway): Feed {
 
 /**
  * The pool as it is now, or as another viewer has just seen it. A promise of one request must not be
- * awaited by another, so who finds a question asked takes what was seen before.
+ * awaited by another, so who finds a question asked takes what was seen before, be it nothing.
  * @param isFresh whether only what is asked for now will do
  */
 export async function look(gateway: Gateway, isFresh = false): Promise<Sight> {
   const feed = feedOf(gateway)
   const nowMs = gateway.ports.nowMs()
   const isRecent = nowMs - feed.askedAtMs < ASK_EVERY_MS
-  if (feed.sight.pool !== null && isRecent && !isFresh) return feed.sight
+  if (isRecent && !isFresh) return feed.sight
   feed.askedAtMs = nowMs
   const [overview, requests, alerts, history] = await Promise.all([
     gateway.pool.overview(),

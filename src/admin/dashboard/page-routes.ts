@@ -12,8 +12,9 @@ import { confirmPage, doAction, makeClient } from './action-pages.tsx'
 import { about, actionOf } from './actions.ts'
 import { apiDocs } from './api-docs-page.tsx'
 import { asset } from './assets.ts'
+import { change, changePage } from './change-page.tsx'
 import { eventText, liveEvents, type Telling } from './events.ts'
-import { look } from './feed.ts'
+import { look, type Sight } from './feed.ts'
 import { faultOf, messagePage } from './message-page.tsx'
 import {
   operatorsOnly,
@@ -41,6 +42,8 @@ export function pageRoutes(): HonoBase<HttpEnvironment> {
   routes.get('/confirm', ...operators, confirmPage)
   routes.post('/do', ...operators, form, doAction)
   routes.post('/clients', ...operators, form, makeClient)
+  routes.get('/change', ...operators, changePage)
+  routes.post('/change', ...operators, form, change)
   routes.get('/api-docs', ...operators, apiDocs)
   routes.get('/', ...operators, dashboard)
   return routes
@@ -50,33 +53,52 @@ export function pageRoutes(): HonoBase<HttpEnvironment> {
 export function events(c: AdminContext): Response {
   return liveEvents(
     c,
-    c.req.query('view') === 'page' ? pageTelling(c) : poolTelling(),
+    c.req.query('view') === 'page' ? pageTelling(c) : tellPool,
     c.var.signedInUntilMs,
   )
 }
 
-function poolTelling(): Telling {
-  return ({ pool, isStale }) => {
-    if (isStale) return eventText('stale', {})
-    return pool === null ? '' : eventText('pool', poolAnswer(pool))
+/**
+ * What is made of a sight, made once for all who see it: twenty tabs cost what one does. Whoever is last
+ * to see a sight lets it go with all that was made of it.
+ */
+function oncePerSight<Made>(make: (sight: Sight) => Made): (sight: Sight) => Made {
+  const made = new WeakMap<Sight, { readonly value: Made }>()
+  return (sight) => {
+    const known = made.get(sight) ?? { value: make(sight) }
+    made.set(sight, known)
+    return known.value
   }
 }
 
+const tellPool = oncePerSight(({ pool, isStale }) => {
+  if (isStale) return eventText('stale', {})
+  return pool === null ? '' : eventText('pool', poolAnswer(pool))
+})
+
+const partsFor = (mayWrite: boolean) =>
+  oncePerSight((sight) => (sight.pool === null ? null : livePartsOf(sight, sight.pool, mayWrite)))
+
+const PARTS = { writer: partsFor(true), reader: partsFor(false) }
+
+const orderOf = oncePerSight(({ pool }) => (pool === null ? '' : rowOrder(pool).join()))
+
 function pageTelling({ var: { mayWrite } }: AdminContext): Telling {
+  const partsOf = mayWrite ? PARTS.writer : PARTS.reader
   let before: ReadonlyMap<string, string> = new Map()
   let orderBefore = ''
   return (sight) => {
-    if (sight.pool === null) return ''
-    const parts = livePartsOf(sight, sight.pool, mayWrite)
+    const parts = partsOf(sight)
+    if (parts === null || parts === before) return ''
     const changed = [...parts].filter(([id, html]) => before.get(id) !== html)
-    const order = rowOrder(sight.pool)
-    const isReordered = orderBefore !== order.join()
+    const order = orderOf(sight)
+    const isReordered = orderBefore !== order
     before = parts
-    orderBefore = order.join()
+    orderBefore = order
     if (changed.length === 0 && !isReordered) return ''
     return eventText('page', {
       parts: Object.fromEntries(changed),
-      ...(isReordered ? { order } : {}),
+      ...(isReordered ? { order: order.split(',') } : {}),
     })
   }
 }
@@ -129,8 +151,9 @@ const UNREACHABLE =
 
 /** What was just done. A link may say so too: it is words of a closed list about a name. */
 function doneText(c: AdminContext): string | null {
-  const done = actionOf(c.req.query('done') ?? '')
-  return done === null ? null : about(done.action.done, (c.req.query('id') ?? '').slice(0, 64))
+  const name = c.req.query('done') ?? ''
+  const done = name === 'change' ? '<id> is changed.' : actionOf(name)?.action.done
+  return done === undefined ? null : about(done, (c.req.query('id') ?? '').slice(0, 64))
 }
 
 function tooLarge(c: AdminContext): Response | Promise<Response> {

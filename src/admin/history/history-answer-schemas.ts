@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
 import { USAGE_BY } from '../../balancing/accounting/day-usage.ts'
-import { REQUEST_OUTCOMES, CACHE_OUTCOMES } from '../../balancing/accounting/request-row.ts'
+import { CACHE_OUTCOMES, REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
 
 /** What the admin API tells of the past. See answer-schemas.ts. */
 

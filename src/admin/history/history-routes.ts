@@ -1,12 +1,10 @@
 import { HonoBase } from 'hono/hono-base'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
-import type * as z from 'zod/mini'
 import { dateOf, type UsageBy } from '../../balancing/accounting/day-usage.ts'
 import { dayOf } from '../../balancing/accounting/ledger.ts'
-import { faultsOf } from '../../config/fields.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
 import type { UsageQuery, UsageReply } from '../../key-pool/history/history-protocol.ts'
-import { type AdminContext, invalid, unreachable } from '../admin-request.ts'
+import { type AdminContext, invalid, queryOf, unreachable } from '../admin-request.ts'
 import { csvHead, csvLine, requestAnswer, usageRowAnswer } from './history-answers.ts'
 import { MAX_DAYS, requestsQuery, usageQuery } from './history-schemas.ts'
 
@@ -98,9 +96,4 @@ function streamOf(
       else reply = next.value
     },
   })
-}
-
-function queryOf<T>(c: AdminContext, schema: z.ZodMiniType<T>): T | Response {
-  const parsed = schema.safeParse(c.req.query())
-  return parsed.success ? parsed.data : invalid(c, faultsOf('query', parsed.error).join('; '))
 }

@@ -1,29 +1,11 @@
 import * as z from 'zod/mini'
 import { DAYS_KEPT, USAGE_BY } from '../../balancing/accounting/day-usage.ts'
 import { dayOf } from '../../balancing/accounting/ledger.ts'
-import {
-  CACHE_OUTCOMES,
-  MAX_REQUEST_ID_LENGTH,
-  REQUEST_OUTCOMES,
-} from '../../balancing/accounting/request-row.ts'
+import { MAX_REQUEST_ID_LENGTH, REQUEST_OUTCOMES } from '../../balancing/accounting/request-row.ts'
 import { exactly } from '../../config/fields.ts'
+import { listLimit } from '../admin-schemas.ts'
 
 /** What the admin API takes to tell of the past. See admin-schemas.ts. */
-
-const MAX_ROWS = 1_000
-
-const limit = z.pipe(
-  z.string().check(z.regex(/^[0-9]{1,9}$/, { error: 'must be a number from 1 to 1000' })),
-  z.pipe(
-    z.transform(Number),
-    z
-      .number()
-      .check(
-        z.minimum(1, { error: 'must be a number from 1 to 1000' }),
-        z.maximum(MAX_ROWS, { error: 'must be a number from 1 to 1000' }),
-      ),
-  ),
-)
 
 const name = z.string().check(z.maxLength(MAX_REQUEST_ID_LENGTH, { error: 'is too long' }))
 
@@ -51,7 +33,7 @@ const unknown = () => 'must be parameters'
 
 export const requestsQuery = exactly(
   {
-    limit: z.optional(limit),
+    limit: z.optional(listLimit),
     id: z.optional(name),
     client: z.optional(name),
     key: z.optional(name),

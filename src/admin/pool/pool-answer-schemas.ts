@@ -50,6 +50,7 @@ const credit = z.object({
   limit_usd: numberOrNull,
   remaining_usd: numberOrNull,
   resets_at: momentOrNull,
+  projected_end: momentOrNull,
   as_of: text,
   stale: z.boolean(),
 })

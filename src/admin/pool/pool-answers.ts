@@ -104,6 +104,7 @@ export function creditAnswer(credit: KeySnapshot['credit']): KeyAnswer['credit']
     limit_usd: credit.limitUsd,
     remaining_usd: credit.remainingUsd,
     resets_at: isoTimeOrNull(credit.resetsAtMs),
+    projected_end: isoTimeOrNull(credit.projectedEndMs),
     as_of: isoTime(credit.asOfMs),
     stale: credit.stale,
   }

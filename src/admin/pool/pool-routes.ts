@@ -115,6 +115,9 @@ async function lookUp(
   return found
 }
 
+/** The pool alone knows how fast it is spent. */
+const ASKED_NOW = { stale: false, projectedEndMs: null }
+
 function resultOf(id: KeyId, report: KeyReport | undefined): RefreshAnswer['keys'][number] {
   switch (report?.kind) {
     case undefined:
@@ -124,7 +127,7 @@ function resultOf(id: KeyId, report: KeyReport | undefined): RefreshAnswer['keys
     case 'rejected':
       return { id, state: 'rejected', credit: null }
     case 'valid': {
-      const credit = creditAnswer({ ...report, asOfMs: report.askedAtMs, stale: false })
+      const credit = creditAnswer({ ...report, ...ASKED_NOW, asOfMs: report.askedAtMs })
       return { id, state: 'found', credit }
     }
   }

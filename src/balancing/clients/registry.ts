@@ -18,8 +18,8 @@ import { type QuotaView, quotaView } from './quota.ts'
 
 /** Everything that the admin API may ask of clients and groups. */
 export type ClientsOrder =
-  /** All of them, or one client or group. */
-  | { readonly kind: 'list'; readonly only?: QuotaOwner }
+  /** All of them, one client or group, or a page. */
+  | { readonly kind: 'list'; readonly only?: QuotaOwner; readonly page?: Page }
   | { readonly kind: 'make_client'; readonly terms: ClientTerms; readonly sha256: string }
   | {
       readonly kind: 'change_client'
@@ -45,6 +45,15 @@ export type ClientsOrder =
       readonly nanos: number
       readonly untilMs: number
     }
+
+/** A part of the clients or of the groups, by the order of their ids. */
+export interface Page {
+  readonly of: 'clients' | 'groups'
+  /** The last id of the page before; null for the first page. */
+  readonly after: string | null
+  /** The most that are listed. */
+  readonly limit: number
+}
 
 type Changed<Terms extends { readonly id: unknown }> = Partial<Omit<Terms, 'id'>>
 
@@ -82,6 +91,8 @@ export type ClientsReply =
       readonly kind: 'all'
       readonly clients: readonly ClientView[]
       readonly groups: readonly GroupView[]
+      /** Whether a page is not the last one. An object of an earlier release lists all at once. */
+      readonly hasMore?: boolean
     }
   | { readonly kind: 'client'; readonly client: ClientView }
   | { readonly kind: 'group'; readonly group: GroupView }
@@ -129,16 +140,33 @@ export function carryOut(
 
 function list(
   { byId, groups }: Clients,
-  { only }: Extract<ClientsOrder, { kind: 'list' }>,
+  { only, page }: Extract<ClientsOrder, { kind: 'list' }>,
   nowMs: number,
 ): ClientsReply {
+  const clientsOf = page === undefined || page.of === 'clients' ? [...byId.values()] : []
+  const groupsOf = page === undefined || page.of === 'groups' ? [...groups.values()] : []
   const isWanted = ({ quota }: ClientState | GroupState) =>
     only === undefined || quota.owner === only
+  const ofClients = pageOf(clientsOf.filter(isWanted), page)
+  const ofGroups = pageOf(groupsOf.filter(isWanted), page)
   return {
     kind: 'all',
-    clients: [...byId.values()].filter(isWanted).map((client) => clientView(client, nowMs)),
-    groups: [...groups.values()].filter(isWanted).map((group) => groupView(group, nowMs)),
+    clients: ofClients.listed.map((client) => clientView(client, nowMs)),
+    groups: ofGroups.listed.map((group) => groupView(group, nowMs)),
+    hasMore: ofClients.hasMore || ofGroups.hasMore,
   }
+}
+
+/** The page of some clients or groups. Whoever was removed since the page before takes nobody along. */
+function pageOf<Item extends ClientState | GroupState>(
+  all: readonly Item[],
+  page: Page | undefined,
+) {
+  if (page === undefined) return { listed: all, hasMore: false }
+  const { after, limit } = page
+  const rest = after === null ? all : all.filter(({ terms }) => terms.id > after)
+  const inOrder = rest.toSorted((a, b) => (a.terms.id < b.terms.id ? -1 : 1))
+  return { listed: inOrder.slice(0, limit), hasMore: inOrder.length > limit }
 }
 
 type ClientOrder = Extract<

@@ -29,10 +29,13 @@ const MAX_ID_LENGTH = 512
 const LF = 0x0a
 const CR = 0x0d
 
+export type OnRequest = (line: Uint8Array, endpoint: BatchEndpoint) => void
+
 /**
  * Checks the lines of a batch while its file comes. It holds one line, and of each id before it a hash.
  */
 export class JsonlCheck {
+  readonly #onRequest: OnRequest | null
   readonly #ids = new Map<number, number>()
   readonly #cutter = new RangeCutter()
   readonly #faults: LineFault[] = []
@@ -43,6 +46,11 @@ export class JsonlCheck {
   /** The line that has begun. Of one that is too long only its length is kept. */
   #pieces: Uint8Array[] = []
   #length = 0
+
+  /** @param onRequest is shown each line that is in order */
+  constructor(onRequest: OnRequest | null = null) {
+    this.#onRequest = onRequest
+  }
 
   push(bytes: Uint8Array): void {
     let start = 0
@@ -91,16 +99,13 @@ export class JsonlCheck {
       this.#fault(`The line has more than ${MAX_LINE_BYTES} bytes.`)
       return true
     }
-    const text = textOfLine(joinPieces(this.#pieces), this.#line)
-    if (text === null) this.#fault('The line is not UTF-8.')
-    else if (text.trim() === '') return false
-    else this.#judgeText(text)
-    return true
-  }
-
-  #judgeText(text: string): void {
-    const fault = this.#textFault(text)
+    const bytes = joinPieces(this.#pieces)
+    const text = textOfLine(bytes, this.#line)
+    if (text?.trim() === '') return false
+    const fault = text === null ? 'The line is not UTF-8.' : this.#textFault(text)
     if (fault !== null) this.#fault(fault)
+    else if (this.#endpoint !== null) this.#onRequest?.(bytes, this.#endpoint)
+    return true
   }
 
   #textFault(text: string): string | null {

@@ -16,6 +16,16 @@ export interface InputLines {
   readonly endpoint: BatchEndpoint
   readonly requests: number
   readonly ranges: readonly LineRange[]
+  /** Absent where nobody counted the client's money when the file came. */
+  readonly estimate?: LinesEstimate
+}
+
+/** What lines can cost at most. */
+export interface LinesEstimate {
+  /** In whole nano-dollars. */
+  readonly nanos: number
+  /** How many lines have no bound besides. */
+  readonly unbounded: number
 }
 
 /** A file is kept for so long, unless its client says otherwise. */

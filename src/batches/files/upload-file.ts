@@ -1,3 +1,4 @@
+import type { BatchEndpoint } from './batch-endpoint.ts'
 import { FormReader } from './form-reader.ts'
 import { type CheckedLines, JsonlCheck } from './jsonl-check.ts'
 import type { PartWriter } from './part-writer.ts'
@@ -28,17 +29,15 @@ const decoder = new TextDecoder()
  * a part of the file, and a piece of the body.
  *
  * @param read the next piece of the body. Never rejects
- * @param writer for the file. It is left as it is: the caller ends it, or gives it up
  */
 export async function takeUpload(
   read: () => Promise<Piece>,
   contentType: string,
-  writer: PartWriter,
-  maxBytes: number,
+  into: UploadTarget,
 ): Promise<Uploaded> {
   const form = FormReader.of(contentType)
   if (form === null) return { kind: 'fault', fault: 'no_form' }
-  const taking = new Taking(writer, maxBytes)
+  const taking = new Taking(into)
   for (;;) {
     const piece = await read()
     if (typeof piece === 'string') return { kind: 'fault', fault: piece }
@@ -46,8 +45,17 @@ export async function takeUpload(
       const fault = await taking.take(event)
       if (fault !== null) return { kind: 'fault', fault }
     }
-    if (piece === null) return taking.end()
+    if (piece === null) return await taking.end()
   }
+}
+
+/** Where an upload goes. */
+export interface UploadTarget {
+  /** It is left as it is: the caller ends it, or gives it up. */
+  readonly writer: PartWriter
+  readonly maxBytes: number
+  /** Is given each line that is in order; null where nobody wants to know. */
+  readonly estimate: ((line: Uint8Array, endpoint: BatchEndpoint) => Promise<void>) | null
 }
 
 type FormEvent = ReturnType<FormReader['push']>[number]
@@ -55,15 +63,20 @@ type FormEvent = ReturnType<FormReader['push']>[number]
 class Taking {
   readonly #writer: PartWriter
   readonly #maxBytes: number
-  readonly #check = new JsonlCheck()
+  readonly #check: JsonlCheck
+  /** Adds a line of the last piece to the estimate. */
+  readonly #unestimated: (() => Promise<void>)[] = []
   readonly #fields = new Map<string, string>()
   /** The part that is read: the file, or a field with what has come of it. */
   #part: { readonly name: string; value: string } | 'file' | null = null
   #filename: string | null = null
 
-  constructor(writer: PartWriter, maxBytes: number) {
+  constructor({ writer, maxBytes, estimate }: UploadTarget) {
     this.#writer = writer
     this.#maxBytes = maxBytes
+    this.#check = new JsonlCheck(
+      estimate && ((...line) => void this.#unestimated.push(() => estimate(...line))),
+    )
   }
 
   async take(event: FormEvent): Promise<UploadFault | null> {
@@ -83,13 +96,15 @@ class Taking {
     }
   }
 
-  end(): Uploaded {
+  async end(): Promise<Uploaded> {
     if (this.#filename === null) return { kind: 'fault', fault: 'no_file' }
+    const checked = this.#check.end()
+    await this.#estimate()
     return {
       kind: 'file',
       filename: this.#filename,
       bytes: this.#writer.bytes,
-      checked: this.#check.end(),
+      checked,
       fields: this.#fields,
     }
   }
@@ -110,10 +125,14 @@ class Taking {
     if (part === 'file') {
       if (this.#writer.bytes + bytes.length > this.#maxBytes) return 'too_large'
       this.#check.push(bytes)
+      await this.#estimate()
       await this.#writer.write(bytes)
     } else if (part !== null && part.value.length < MAX_FIELD_BYTES) {
       part.value += decoder.decode(bytes.subarray(0, MAX_FIELD_BYTES))
     }
     return null
+  }
+  async #estimate(): Promise<void> {
+    for (const add of this.#unestimated.splice(0)) await add()
   }
 }

@@ -160,19 +160,29 @@ export class BatchHost {
     return { ...this.#viewOf(state), isCancelled }
   }
 
-  /** Sends the dead lines again. @returns how many; null if there is no batch here */
-  async redrive(): Promise<number | null> {
+  /**
+   * Sends the dead lines again.
+   * @returns how many; null if there is no batch here, `gone` if its client has deleted what they say
+   */
+  async redrive(): Promise<number | 'gone' | null> {
     const state = this.#state
     if (state === null) return null
-    const { rows } = this.#ports
-    // Its files are being written, or its lines' results are gone.
-    if (state.record.status === 'finalizing' || state.ranges.length === 0) return 0
-    const lines = rows.deadLines()
+    const { rows, setOver, readRange } = this.#ports
+    const [range] = state.ranges
+    // The lines' results are gone, or there is nothing to do.
+    if (range === undefined || rows.deadLines().length === 0) return 0
+    // First, so that the file cannot go between a look at it and its lines.
+    await setOver(state.record, false)
+    if ((await readRange(state.record, range.range)) === null) {
+      await setOver(state.record, true)
+      return 'gone'
+    }
+    // Meanwhile its files may have begun to be written, and another call may have done the same.
+    const lines = state.record.status === 'finalizing' ? [] : rows.deadLines()
     if (lines.length === 0) return 0
     rows.forgetDeadLines()
     redrive(state, lines, WINDOW_MS, this.#ports.nowMs())
     this.#done(state)
-    await this.#ports.setOver(state.record, false)
     return lines.length
   }
 

@@ -95,7 +95,7 @@ export class Batch extends DurableObject<BatchObjectBindings> {
     return this.#host.cancel()
   }
 
-  async redrive(): Promise<number | null> {
+  async redrive(): Promise<number | 'gone' | null> {
     return await this.#host.redrive()
   }
 

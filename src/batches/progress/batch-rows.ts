@@ -17,6 +17,8 @@ export type LineUsage = Omit<Tally, 'completed' | 'failed' | 'dead'>
 const PIECE_BYTES = 1024 * 1024
 /** So many pieces at most, which is far more than an answer may have. */
 const PIECES = 64
+/** So many are read at once: a query for each would cost more than all else that is done with it. */
+const PIECES_AT_ONCE = 16
 
 const SCHEMA = `CREATE TABLE IF NOT EXISTS batch (id INTEGER PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS ranges (id INTEGER PRIMARY KEY, range TEXT NOT NULL, progress TEXT NOT NULL);
@@ -117,13 +119,17 @@ export class BatchRows {
     const only = file === 'output' ? `outcome = 'completed'` : `outcome <> 'completed'`
     for (let last = -1; ; ) {
       // A cursor must not stay open while others write.
-      const [row] = this.#sql.exec(
-        `SELECT id, piece FROM results WHERE id > ? AND ${only} ORDER BY id LIMIT 1`,
-        last,
-      )
-      if (row === undefined || !(row.piece instanceof ArrayBuffer)) return
-      last = Number(row.id)
-      yield new Uint8Array(row.piece)
+      const rows = [
+        ...this.#sql.exec(
+          `SELECT id, piece FROM results WHERE id > ? AND ${only} ORDER BY id LIMIT ?`,
+          ...[last, PIECES_AT_ONCE],
+        ),
+      ]
+      for (const { id, piece } of rows) {
+        last = Number(id)
+        if (piece instanceof ArrayBuffer) yield new Uint8Array(piece)
+      }
+      if (rows.length < PIECES_AT_ONCE) return
     }
   }
 

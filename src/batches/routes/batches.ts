@@ -1,8 +1,11 @@
+import { type GatewayError, poolUnavailable } from '../../gateway/answers/gateway-error.ts'
 import { errorResponse } from '../../http/error-response.ts'
 import type { BatchBindings } from '../bindings.ts'
+import type { LinesEstimate } from '../files/stored-file.ts'
 import { WINDOW_MS } from '../progress/batch-host.ts'
 import { type BatchFault, type BatchRecord, batchObjectName } from '../progress/batch-record.ts'
 import { batchAnswer } from './batch-answer.ts'
+import { estimateError } from './batch-estimate.ts'
 import { type BatchContext, invalid, newId, notThere, ownList } from './batches-on.ts'
 import { listQuery, pageAnswer } from './list-query.ts'
 import { type NewBatch, readNewBatch } from './new-batch.ts'
@@ -25,6 +28,9 @@ export async function createBatch(c: BatchContext, bindings: BatchBindings): Pro
   const list = ownList(c, bindings)
   const lines = await list.lines(inputFileId)
   if (lines === null) return notThere(c, 'file', inputFileId)
+  const { estimate } = lines
+  const refusal = read.batch.mayBePartial || !estimate ? null : await budgetFault(c, estimate)
+  if (refusal !== null) return errorResponse(c, refusal)
   const faults = lines.endpoint === read.batch.endpoint ? [] : [otherEndpoint(lines.endpoint)]
   const id = newId(c, 'batch_')
   const nowMs = c.var.gateway.ports.nowMs()
@@ -37,6 +43,17 @@ export async function createBatch(c: BatchContext, bindings: BatchBindings): Pro
   return c.json(batchAnswer(view))
 }
 
+/** Why the budgets of the client do not pay for a batch; null if they do. */
+async function budgetFault(c: BatchContext, estimate: LinesEstimate): Promise<GatewayError | null> {
+  const { gateway, clientId, caller } = c.var
+  if (caller.budget === null) return null
+  const quotas = await gateway.pool.quotas(clientId)
+  if (quotas.kind === 'answer') return estimateError(estimate, quotas.value)
+  return poolUnavailable(
+    'This gateway cannot look up the budget of this client key now. Try again.',
+  )
+}
+
 function otherEndpoint(endpoint: string): BatchFault {
   return {
     code: 'mismatched_url',
@@ -47,7 +64,7 @@ function otherEndpoint(endpoint: string): BatchFault {
 }
 
 function recordOf(
-  batch: NewBatch,
+  { mayBePartial: _, ...batch }: NewBatch,
   about: {
     readonly id: string
     readonly clientId: string

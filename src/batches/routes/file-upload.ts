@@ -6,7 +6,13 @@ import { bucketPort } from '../files/bucket.ts'
 import type { CheckedLines } from '../files/jsonl-check.ts'
 import { PART_BYTES, PartWriter } from '../files/part-writer.ts'
 import { fileKey, KEPT_MS, type StoredFile } from '../files/stored-file.ts'
-import { takeUpload, type Uploaded, type UploadFault } from '../files/upload-file.ts'
+import {
+  takeUpload,
+  type Uploaded,
+  type UploadFault,
+  type UploadTarget,
+} from '../files/upload-file.ts'
+import { EstimateOfLines } from './batch-estimate.ts'
 import { type BatchContext, newId, ownList } from './batches-on.ts'
 import { keptMs } from './expires-after.ts'
 import { fileAnswer } from './files.ts'
@@ -37,7 +43,12 @@ async function upload(c: BatchContext, bindings: BatchBindings): Promise<Respons
       id,
       ...{ purpose: 'batch', filename: '', bytes: 0, createdAtMs, expiresAtMs },
     })
-    const judged = judge(await take(c, writer), c.var.gateway.config.policy.batch.maxFileBytes)
+    // Only for a client with a budget: it costs as much as all other checks.
+    const estimate = c.var.caller.budget === null ? null : new EstimateOfLines(c)
+    const judged = judge(
+      await take(c, writer, estimate),
+      c.var.gateway.config.policy.batch.maxFileBytes,
+    )
     if (!judged.ok) return errorResponse(c, judged.error)
     const { filename, bytes, keptForMs, lines } = judged
     const file: StoredFile = {
@@ -45,7 +56,7 @@ async function upload(c: BatchContext, bindings: BatchBindings): Promise<Respons
       expiresAtMs: createdAtMs + keptForMs,
     }
     await writer.end()
-    await list.keep(file, lines)
+    await list.keep(file, { ...lines, ...(estimate && { estimate: estimate.get() }) })
     isKept = true
     return c.json(fileAnswer(file))
   } finally {
@@ -56,7 +67,11 @@ async function upload(c: BatchContext, bindings: BatchBindings): Promise<Respons
   }
 }
 
-async function take(c: BatchContext, writer: PartWriter): Promise<Uploaded> {
+async function take(
+  c: BatchContext,
+  writer: PartWriter,
+  estimate: EstimateOfLines | null,
+): Promise<Uploaded> {
   const { config, ports } = c.var.gateway
   const { batch, timeouts } = config.policy
   const { body, headers } = c.req.raw
@@ -66,7 +81,11 @@ async function take(c: BatchContext, writer: PartWriter): Promise<Uploaded> {
   }
   const reader = pieceReader(body, timeouts.idleMs, ports)
   const contentType = headers.get('content-type') ?? ''
-  const taken = await takeUpload(reader.next, contentType, writer, batch.maxFileBytes)
+  const into: UploadTarget = {
+    ...{ writer, maxBytes: batch.maxFileBytes },
+    estimate: estimate && ((...line) => estimate.add(...line)),
+  }
+  const taken = await takeUpload(reader.next, contentType, into)
   if (taken.kind === 'fault') reader.cancel()
   return taken
 }

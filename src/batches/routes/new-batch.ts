@@ -26,6 +26,8 @@ const newBatch = z.object(
     endpoint: z.enum(BATCH_ENDPOINTS, says(`must be one of ${BATCH_ENDPOINTS.join(', ')}`)),
     completion_window: z.literal('24h', says('must be "24h"')),
     metadata: z.nullish(metadata),
+    // Not OpenAI's: whether the batch may run although a budget may not pay for all of it.
+    allow_partial: z.nullish(z.boolean(says('must be true or false'))),
     output_expires_after: z.nullish(
       z.object({ anchor: z.unknown(), seconds: z.unknown() }, says('must be an object')),
     ),
@@ -38,6 +40,7 @@ export interface NewBatch {
   readonly endpoint: (typeof BATCH_ENDPOINTS)[number]
   readonly metadata: Readonly<Record<string, string>> | null
   readonly outputKeptMs: number
+  readonly mayBePartial: boolean
 }
 
 type Read =
@@ -52,10 +55,11 @@ export function readNewBatch(body: unknown): Read {
     return refuse(faults.join(' '))
   }
   const { input_file_id, endpoint, metadata: pairs, output_expires_after: expiry } = parsed.data
+  const mayBePartial = parsed.data.allow_partial ?? false
   const outputKeptMs = keptMs(expiry?.anchor, expiry?.seconds)
   if (typeof outputKeptMs === 'string') return refuse(outputKeptMs)
-  const batch = { inputFileId: input_file_id, endpoint, metadata: pairs ?? null, outputKeptMs }
-  return { ok: true, batch }
+  const about = { inputFileId: input_file_id, endpoint, metadata: pairs ?? null, outputKeptMs }
+  return { ok: true, batch: { ...about, mayBePartial } }
 }
 
 const refuse = (message: string) =>

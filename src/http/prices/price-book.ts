@@ -17,16 +17,21 @@ export interface PriceBook {
    * The prices, without waiting: null if the isolate has none yet. What is missing or old is read
    * beside the request.
    * @param models those that the request may be served by, as it names them
-   * @param background keeps the isolate alive for work that no answer waits for
+   * @param beside has the calls of the request: their number may be limited
    */
-  pricesFor(
-    models: readonly string[],
-    background: (work: Promise<unknown>) => void,
-  ): PriceTable | null
+  pricesFor(models: readonly string[], beside: BesideRequest): PriceTable | null
   /** Whether the first prices of this isolate are being read. */
   isComing(): boolean
   /** Renews the prices if they are an hour old. For the scheduled handler. It never rejects. */
   keepFresh(): Promise<void>
+}
+
+type Calls = Pick<Ports, 'fetch'>
+type Fetch = Ports['fetch']
+
+/** What goes on beside a request: its calls, and what keeps the isolate alive for them. */
+export interface BesideRequest extends Calls {
+  readonly background: (work: Promise<unknown>) => void
 }
 
 /** Prices change a few times a year. The scheduled handler renews them, and a request only if it does not. */
@@ -85,16 +90,17 @@ export function createPriceBook(
   /** A moment and not a promise: the request that works for all may die, and then says nothing. */
   let workingSinceMs: number | null = null
 
-  const renewed = async (renewMs: number): Promise<void> => {
+  const renewed = async (renewMs: number, { fetch }: Calls): Promise<void> => {
     if (nowMs() - readAtMs >= READ_AGAIN_MS) {
       readAtMs = nowMs()
       table = newerOf(table, await readStored(kv, ports, entry))
     }
-    if (table === null || nowMs() - table.madeAtMs >= renewMs) await renew()
-    else await addEndpoints(lacking(table))
+    if (table === null || nowMs() - table.madeAtMs >= renewMs) await renew(fetch)
+    else await addEndpoints(lacking(table), fetch)
   }
-  const renew = async (): Promise<void> => {
-    const lists = await Promise.all(LISTS.map((path) => fetchJson(ports, upstreamUrl + path)))
+  const renew = async (fetch: Fetch): Promise<void> => {
+    const read = (path: string) => fetchJson({ ...ports, fetch }, upstreamUrl + path)
+    const lists = await Promise.all(LISTS.map(read))
     // Without the first list a table would lack most models.
     const isWhole = priceTableOf(lists.slice(0, 1), nowMs()) !== null
     const made = isWhole ? priceTableOf(lists, nowMs()) : null
@@ -106,16 +112,16 @@ export function createPriceBook(
     table = made
     triedAtMs.clear()
     const known = [...new Set(models)].filter((id) => Object.hasOwn(made.models, id))
-    if (!(await addEndpoints(known.slice(0, MAX_MODELS)))) await write(made)
+    if (!(await addEndpoints(known.slice(0, MAX_MODELS), fetch))) await write(made)
   }
   /** @returns whether there was something to add, and to write */
-  const addEndpoints = async (models: readonly string[]): Promise<boolean> => {
+  const addEndpoints = async (models: readonly string[], fetch: Fetch): Promise<boolean> => {
     const before = table
     for (let at = 0; at < models.length; at += MAX_CONNECTIONS) {
       const ids = models.slice(at, at + MAX_CONNECTIONS)
       for (const id of ids) triedAtMs.set(id, nowMs())
       const answers = await Promise.all(
-        ids.map((id) => fetchJson(ports, `${upstreamUrl}/models/${id}/endpoints`)),
+        ids.map((id) => fetchJson({ ...ports, fetch }, `${upstreamUrl}/models/${id}/endpoints`)),
       )
       for (const [index, id] of ids.entries()) {
         if (table !== null) table = withEndpoints(table, id, answers[index], nowMs())
@@ -125,17 +131,12 @@ export function createPriceBook(
     await write(table)
     return true
   }
-  const write = async (value: PriceTable): Promise<void> => {
-    const put = kv
-      .put(entry, JSON.stringify(value), { expirationTtl: KEEP_S })
-      .catch(() => undefined)
-    await withinTime(ports, KV_TIMEOUT_MS, put)
-  }
+  const write = (value: PriceTable) => store(kv, ports, entry, value)
   /** One at a time in an isolate. */
-  const work = (renewMs: number): Promise<void> => {
+  const work = (renewMs: number, calls: Calls): Promise<void> => {
     const sinceMs = nowMs()
     workingSinceMs = sinceMs
-    return renewed(renewMs)
+    return renewed(renewMs, calls)
       .catch(() => {
         failedAtMs = nowMs()
       })
@@ -153,17 +154,18 @@ export function createPriceBook(
     (workingForMs() ?? LOST_MS) >= LOST_MS && nowMs() - failedAtMs >= TRY_AGAIN_MS
 
   return {
-    pricesFor(models, background) {
+    pricesFor(models, beside) {
       note(used, table, models)
       const isOld = table === null || nowMs() - table.madeAtMs >= RENEW_BY_REQUEST_MS
       const isToRead = nowMs() - readAtMs >= READ_AGAIN_MS
       const lacks = table !== null && lacking(table).length > 0
-      if ((isOld || isToRead || lacks) && mayTry()) background(work(RENEW_BY_REQUEST_MS))
+      const isDue = (isOld || isToRead || lacks) && mayTry()
+      if (isDue) beside.background(work(RENEW_BY_REQUEST_MS, beside))
       return table
     },
     isComing: () => table === null && (workingForMs() ?? COMING_MS) < COMING_MS,
     async keepFresh() {
-      if (mayTry()) await work(RENEW_MS)
+      if (mayTry()) await work(RENEW_MS, ports)
     },
   }
 }
@@ -201,6 +203,20 @@ function newerOf(one: PriceTable | null, other: PriceTable | null): PriceTable |
     (other.madeAtMs === one.madeAtMs &&
       modelsWithEndpoints(other).length > modelsWithEndpoints(one).length)
   return isNewer ? other : one
+}
+
+async function store(
+  kv: KVNamespace,
+  ports: Pick<Ports, 'timer'>,
+  entry: string,
+  table: PriceTable,
+): Promise<void> {
+  const put = kv.put(entry, JSON.stringify(table), { expirationTtl: KEEP_S })
+  await withinTime(
+    ports,
+    KV_TIMEOUT_MS,
+    put.catch(() => undefined),
+  )
 }
 
 async function readStored(

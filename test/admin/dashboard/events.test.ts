@@ -4,6 +4,7 @@ import { expect, it } from 'vitest'
 import { MAX_VIEWERS } from '../../../src/admin/dashboard/feed.ts'
 import { SESSION_MS } from '../../../src/admin/sign-in/session.ts'
 import { createApp } from '../../../src/app.ts'
+import type { PoolOverview } from '../../../src/balancing/operators/overview.ts'
 import type { Ports } from '../../../src/gateway/ports.ts'
 import { ADMIN } from '../admin-driver.ts'
 import { cookieOf } from '../browser-of.ts'
@@ -14,23 +15,31 @@ const SPEED = 200
 const AUTHORIZED = { authorization: `Bearer ${ADMIN}` }
 
 /** A gateway in a time of its own, and what it asks its pool's object. */
-function fastGateway() {
+function fastGateway(speed = SPEED) {
   const beganMs = Date.now()
   const clock = { aheadMs: 0 }
-  const asked = { overview: 0, history: 0, isDown: false }
+  const asked = { overview: 0, history: 0, rendered: 0, isDown: false }
   const ports: Ports = {
     fetch: () => Promise.reject(new Error('Nobody is asked')),
-    nowMs: () => beganMs + clock.aheadMs + (Date.now() - beganMs) * SPEED,
+    nowMs: () => beganMs + clock.aheadMs + (Date.now() - beganMs) * speed,
     random: () => 0,
     timer(ms, callback) {
-      const id = setTimeout(callback, ms / SPEED)
+      const id = setTimeout(callback, ms / speed)
       return () => clearTimeout(id)
     },
     uniqueId: () => crypto.randomUUID(),
   }
   const name = `pool/events/${beganMs}/${Math.random()}`
   // A call to the real object takes seconds of this time. What it says does not change here.
-  let told: Promise<unknown> | null = null
+  let told: Promise<PoolOverview> | null = null
+  // Whoever makes parts of the page, or the text of an event, reads the groups once.
+  const noted = ({ groups, ...overview }: PoolOverview) => ({
+    ...overview,
+    get groups() {
+      asked.rendered += 1
+      return groups
+    },
+  })
   const KEY_POOL = {
     getByName: () => {
       const stub = env.KEY_POOL.getByName(name)
@@ -38,7 +47,7 @@ function fastGateway() {
         overview() {
           asked.overview += 1
           told ??= Promise.resolve(stub.overview())
-          return asked.isDown ? Promise.reject(new Error('down')) : told
+          return asked.isDown ? Promise.reject(new Error('down')) : told.then(noted)
         },
         history(query: Parameters<typeof stub.history>[0]) {
           asked.history += 1
@@ -90,13 +99,37 @@ it('the pool is told once a second, for all viewers by one question, until five 
   // The page hears only of what has changed, which is nothing here.
   expect(page).toHaveLength(1)
   expect(Object.keys(page[0]?.data.parts)).toEqual([
-    ...['headline', 'plots', 'last-requests', 'client-list'],
+    ...[
+      'headline',
+      'account-list',
+      'queue-lanes',
+      'batch-list',
+      'plots',
+      'last-requests',
+      'client-list',
+    ],
     ...['key-alpha', 'key-beta', 'key-gamma'],
   ])
   expect(page[0]?.data.order).toEqual(['key-alpha', 'key-beta', 'key-gamma'])
   const before = asked.overview
   await new Promise((resolve) => setTimeout(resolve, 20))
   expect(asked.overview, 'asked while nobody watches').toBe(before)
+})
+
+it('twenty tabs cost what one does: one question a second, and its answer is made into a page once', async () => {
+  const { send, asked, clock, nowMs } = fastGateway(20)
+  const cookie = await cookieOf(send, ADMIN)
+  // Their session has half a minute left, so that the test has too.
+  clock.aheadMs = SESSION_MS - 30_000
+  const beganMs = nowMs()
+  const tabs = Array.from({ length: 20 }, () =>
+    send('/admin/api/events?view=page', { headers: { cookie } }),
+  )
+  const told = await Promise.all(tabs.map(async (tab) => await eventsOf(await tab)))
+  expect(told.every(([first]) => first?.name === 'page')).toBe(true)
+  expect(asked.overview).toBeGreaterThan(10)
+  expect(asked.overview).toBeLessThanOrEqual(1 + (nowMs() - beganMs) / 950)
+  expect(asked.rendered).toBeLessThanOrEqual(asked.overview)
 })
 
 it('an object that does not answer is told of, and the page keeps what it had', async () => {

@@ -60,6 +60,16 @@ describe('a file of requests', () => {
     expect(faults[0]?.message).toContain(message)
   })
 
+  it.each([
+    ['ends as Windows writes them', (lines: readonly string[]) => lines.join('\r\n'), 3],
+    ['a mark at the beginning', (lines: readonly string[]) => `\uFEFF${lines.join('\n')}`, 3],
+    ['blank lines', (lines: readonly string[]) => lines.join('\n\n'), 5],
+    ['an end after the last line', (lines: readonly string[]) => `${lines.join('\n')}\n`, 3],
+  ])('with %s tells the number that an editor shows', (_, join, number) => {
+    const { faults } = checked(join([line('a'), line('b'), 'nonsense']))
+    expect(faults).toEqual([{ line: number, message: 'The line is not JSON.' }])
+  })
+
   it('that is not UTF-8 has a fault', () => {
     expect(checked(new Uint8Array([0x7b, 0xff, 0x7d])).faults).toEqual([
       { line: 1, message: 'The line is not UTF-8.' },

@@ -25,7 +25,7 @@ function batch(sql: SqlStorage) {
     rows: new BatchRows({ exec: (query, ...values) => sql.exec(query, ...values) }),
     wakeAt: (atMs) => void wakes.push(atMs),
     ...{ send: nothing, sendDead: nothing, keepFile: nothing, setOver: nothing },
-    readRange: async () => null,
+    readRange: async () => new Uint8Array(),
     files: {
       put: nothing,
       begin: async () => ({ part: nothing, complete: nothing, abort: nothing }),

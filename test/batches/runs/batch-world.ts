@@ -1,9 +1,11 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { vi } from 'vitest'
+import type { BatchEndpoint } from '../../../src/batches/files/batch-endpoint.ts'
 import { type BatchRecord, batchObjectName } from '../../../src/batches/progress/batch-record.ts'
 import { isEnded } from '../../../src/batches/progress/batch-state.ts'
 import type { RangeMessage } from '../../../src/batches/progress/range-message.ts'
+import type { Ports } from '../../../src/gateway/ports.ts'
 import { createVirtualKv } from '../../gateway/virtual-kv.ts'
 import { createVirtualTime, type VirtualTime } from '../../gateway/virtual-time.ts'
 import { withOwnPool } from '../../http/gateway-driver.ts'
@@ -18,15 +20,17 @@ import { PaidUpstream, type UpstreamOptions } from './paid-upstream.ts'
 export const START_MS = Date.UTC(2040, 0, 15, 12)
 const DAY_MS = 24 * 60 * 60_000
 const INPUT = 'file-in'
-
 export interface BatchWorldOptions extends UpstreamOptions {
   readonly lines: number
   /** How many lines a range has. */
   readonly perRange?: number
   /** How far the clock goes at once while something runs. */
   readonly stepMs?: number
-  /** Fields of each request. */
-  readonly body?: object
+  readonly endpoint?: BatchEndpoint
+  /** Fields of each request, or the whole of it by its id. */
+  readonly body?: object | ((id: string) => object)
+  /** In the place of the upstream that counts. */
+  readonly fetch?: Ports['fetch']
   readonly dies?: Dies
   readonly bindings?: Readonly<Record<string, unknown>>
 }
@@ -65,47 +69,60 @@ export class BatchWorld {
   readonly bucket = createBucket()
   readonly kept = new Map<string, string>()
   readonly over: boolean[] = []
+  readonly alerts: string[] = []
   readonly told: Outside['told'] = []
+  /** The id of a line whose request ends its Worker. */
+  poison = ''
   readonly runs: MortalConsumer[] = []
   readonly upstream: PaidUpstream
   readonly object: MortalObject
   readonly ids: readonly string[]
   readonly time: VirtualTime
-  readonly #id: string
+  readonly id: string
   readonly #state: DurableObjectState
   readonly #input: ReturnType<typeof inputOf>
   readonly #consumers: ConsumerWorld
   readonly #stepMs: number
+  readonly #endpoint: BatchEndpoint
 
   constructor(
     id: string,
     state: DurableObjectState,
     time: VirtualTime,
-    { lines, perRange = 3, stepMs = 200, dies = () => false, body, ...options }: BatchWorldOptions,
+    { lines, perRange = 3, stepMs = 200, dies = () => false, ...options }: BatchWorldOptions,
   ) {
-    this.#id = id
+    this.id = id
     this.#state = state
     this.#stepMs = stepMs
     this.time = time
     this.ids = Array.from({ length: lines }, (_, i) => `line-${i + 1}`)
-    this.#input = inputOf(this.ids, perRange, body)
+    this.#endpoint = options.endpoint ?? '/v1/chat/completions'
+    this.#input = inputOf(this.ids, perRange, { url: this.#endpoint, bodyOf: bodyOf(options.body) })
     this.bucket.files.set(keyOf(INPUT), this.#input.bytes)
     this.upstream = new PaidUpstream(time, options)
     this.object = new MortalObject(state, this, dies)
     const policy = { POLICY: { defaults: { max_concurrent: 50 } } }
     this.#consumers = {
-      ...{ time, dies, object: this.object, r2: this.bucket.r2, fetch: this.upstream.fetch },
+      ...{ time, dies, object: this.object, r2: this.bucket.r2 },
+      fetch: options.fetch ?? this.upstream.fetch,
       bindings: {
         ...withOwnPool({ ...policy, ...options.bindings }),
         CREDIT: createVirtualKv(time).namespace,
       },
+      isPoison: (body) => this.poison !== '' && body.includes(`"${this.poison}"`),
       again: (message) => void this.queue.push(message),
     }
   }
 
+  /** Its client deletes the file that it reads. */
+  deleteInput(): void {
+    this.bucket.files.delete(keyOf(INPUT))
+  }
+
   create(changes: Partial<BatchRecord> = {}): void {
-    const record = newRecord(this.#id, this.ids.length)
-    this.object.now.create({ ...record, ...changes }, this.#input.ranges)
+    const record = newRecord(this.id, this.ids.length)
+    const endpoint = this.#endpoint
+    this.object.now.create({ ...record, endpoint, ...changes }, this.#input.ranges)
   }
 
   /** What anybody may see of the batch. */
@@ -116,7 +133,7 @@ export class BatchWorld {
   }
 
   message(rangeId: number): RangeMessage {
-    return { version: 1, batchId: this.#id, rangeId }
+    return { version: 1, batchId: this.id, rangeId }
   }
 
   consume(message: RangeMessage): void {
@@ -159,6 +176,11 @@ export interface ResultLine {
   readonly custom_id: string
   readonly response: { readonly status_code: number } | null
   readonly error: { readonly code: string } | null
+}
+
+function bodyOf(body: BatchWorldOptions['body']): (id: string) => object {
+  if (body instanceof Function) return body
+  return (id) => ({ model: 'vendor/model', messages: [{ role: 'user', content: id }], ...body })
 }
 
 const keyOf = (fileId: string) => `files/tester/${fileId}`

@@ -40,7 +40,7 @@ async function pointsOf(options: BatchWorldOptions): Promise<Point[]> {
 }
 
 describe('a death', () => {
-  const size = { lines: 3, perRange: 2 }
+  const size = { lines: 3, perRange: 2, stepMs: 1_000 }
 
   it('at any point of a batch loses nothing, and pays a line twice at most', async () => {
     const points = await pointsOf(size)
@@ -51,7 +51,8 @@ describe('a death', () => {
         expect(kinds).toContain(`${kind} ${at}`)
       }
     }
-    for (const at of ['send', 'put', 'keep', 'over']) expect(kinds).toContain(`object after ${at}`)
+    for (const at of ['send', 'put', 'keep', 'over', 'tell'])
+      expect(kinds).toContain(`object after ${at}`)
     for (const [nth, point] of points.entries()) {
       let passed = 0
       const dies = () => {

@@ -12,6 +12,8 @@ export interface ConsumerWorld {
   readonly time: VirtualTime
   readonly object: MortalObject
   readonly dies: Dies
+  /** Whether the request of a line ends its Worker. */
+  readonly isPoison: (body: string) => boolean
   readonly fetch: Ports['fetch']
   readonly r2: R2Bucket
   /** The other bindings. */
@@ -90,7 +92,12 @@ export class MortalConsumer {
     const life = lives
     let names = 0
     return {
-      fetch: (url, init) => this.#alive(() => fetch(url, init)),
+      fetch: (url, init) => {
+        const { body } = init
+        const text = body instanceof Uint8Array ? new TextDecoder().decode(body) : ''
+        if (this.#world.isPoison(text)) this.kill()
+        return this.#alive(() => fetch(url, init))
+      },
       nowMs: time.nowMs,
       random: () => 0.5,
       timer: (ms, callback) => time.timer(ms, () => (this.isDead ? undefined : callback())),

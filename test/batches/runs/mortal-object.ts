@@ -13,6 +13,8 @@ export interface Outside {
   readonly kept: Map<string, string>
   /** What the list was told: whether the batch is over. */
   readonly over: boolean[]
+  /** The news that the pool was told. */
+  readonly alerts: string[]
   /** What the pool was told for operators. */
   readonly told: (BatchProgress & { readonly hasEnded: boolean })[]
 }
@@ -79,6 +81,9 @@ export class MortalObject {
     const call = <T>(at: string, work: () => T | Promise<T>) => this.#call(life, at, work)
     const { queue, deadLetters, bucket, kept, over, told } = this.#outside
     const pool = {
+      // It tells operators of an end.
+      alerts: ({ kind }: { readonly kind: string }) =>
+        call('tell', () => void this.#outside.alerts.push(kind)),
       noteBatch: async (progress: BatchProgress, hasEnded: boolean) =>
         void told.push({ ...progress, hasEnded }),
     }

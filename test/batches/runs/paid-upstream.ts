@@ -21,7 +21,8 @@ export class PaidUpstream {
   readonly calls: UpstreamCall[] = []
   /** The ids of the lines whose answers were paid for. */
   readonly paid: string[] = []
-  lookups = 0
+  /** What was asked beside the lines: the paths. */
+  readonly lookups: string[] = []
   /** How many calls waited for headers at once, at most. */
   mostWaiting = 0
   #waiting = 0
@@ -35,7 +36,7 @@ export class PaidUpstream {
 
   readonly fetch = async (url: string, init: RequestInit): Promise<Response> => {
     const isCall = init.method === 'POST'
-    if (!isCall) this.lookups += 1
+    if (!isCall) this.lookups.push(new URL(url).pathname)
     const call = { id: isCall ? idOf(init) : '', atMs: this.#time.nowMs() }
     if (isCall) this.calls.push(call)
     const nth = this.calls.filter(({ id }) => id === call.id).length

@@ -9,8 +9,8 @@ import { bundleForDeployment, readDeployment } from '../processes/deployment.ts'
 import { memoryMib } from '../processes/process-figures.ts'
 import { createRunScope, type RunScope } from '../processes/run-scope.ts'
 import { startGateway } from '../processes/targets.ts'
-import { inWords, type Load, leave, noLoad, since, stay } from './load.ts'
 import { type Booked, BUG, type Sample, slopeMibPerMinute, soakFaults } from './judgement.ts'
+import { inWords, type Load, leave, noLoad, since, stay } from './load.ts'
 import { bindingsOf, LEAVERS_KEYS, RULES, rawRequests, WORLD } from './world.ts'
 
 /**

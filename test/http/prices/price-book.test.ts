@@ -50,7 +50,8 @@ function isolate() {
   const book: PriceBook = createPriceBook(kv.namespace, ports, UPSTREAM)
   return {
     book,
-    request: (...models: string[]) => book.pricesFor(models, (begun) => void work.push(begun)),
+    request: (...models: string[]) =>
+      book.pricesFor(models, { fetch: ports.fetch, background: (begun) => void work.push(begun) }),
     settle: () => Promise.all(work),
     work,
   }

@@ -90,7 +90,7 @@ function Row({ of, kind, note, mayWrite }: RowOf) {
       </td>
       {mayWrite && (
         <td data-label="Actions">
-          {source === 'made' ? <Actions id={id} kind={kind} /> : <small>in CLIENT_KEYS</small>}
+          <Actions id={id} kind={kind} isMade={source === 'made'} />
         </td>
       )}
     </tr>
@@ -120,19 +120,19 @@ function BudgetLine(
   )
 }
 
-function Actions({ id, kind }: { id: string; kind: 'client' | 'group' }) {
-  const link = (verb: string, action: string) => (
-    <a
-      href={`/admin/confirm?do=${action}&id=${encodeURIComponent(id)}`}
-      aria-label={`${verb} ${kind} ${id}`}
-    >
+function Actions({ id, kind, isMade }: { id: string; kind: 'client' | 'group'; isMade: boolean }) {
+  const name = encodeURIComponent(id)
+  const link = (verb: string, href: string) => (
+    <a href={`/admin/${href}&id=${name}`} aria-label={`${verb} ${kind} ${id}`}>
       {verb}
     </a>
   )
   return (
     <span class="actions">
-      {kind === 'client' && link('new token', 'rotate')}
-      {link('remove', kind === 'client' ? 'revoke' : 'remove_group')}
+      {link('change', `change?kind=${kind}`)}
+      {isMade && kind === 'client' && link('new token', 'confirm?do=rotate')}
+      {isMade && link('remove', `confirm?do=${kind === 'client' ? 'revoke' : 'remove_group'}`)}
+      {!isMade && <small>in CLIENT_KEYS</small>}
     </span>
   )
 }

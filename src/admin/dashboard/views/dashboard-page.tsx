@@ -3,11 +3,14 @@ import type { PoolOverview } from '../../../balancing/operators/overview.ts'
 import { clientAnswer, groupAnswer } from '../../client-answers.ts'
 import type { ExplainAnswer } from '../../pool/explain-answer-schema.ts'
 import type { Sight } from '../feed.ts'
+import { AccountsTable } from './accounts-table.tsx'
+import { BatchesTable } from './batches-view.tsx'
 import { ClientsTable, NewClientForm } from './clients-view.tsx'
 import { type ExplainFields, ExplainForm, ExplainResult } from './explain-view.tsx'
 import { Headline } from './headline.tsx'
 import { KeyRow, KeysTable, rowId } from './keys-table.tsx'
 import { documentOf, Layout } from './layout.tsx'
+import { QueueTable } from './queue-view.tsx'
 import { FindForm, FoundRequests, RequestsTable } from './requests-view.tsx'
 import { Traffic } from './traffic-view.tsx'
 import { byUrgency } from './urgency.ts'
@@ -41,6 +44,18 @@ export function dashboardPage(shown: Shown): string {
       <Headline sight={sight} pool={pool} />
       <PlacesOfPage />
       <KeysTable keys={pool.keys} mayWrite={mayWrite} />
+      <section aria-labelledby="accounts">
+        <h2 id="accounts">Accounts</h2>
+        <AccountsTable accounts={pool.accounts} />
+      </section>
+      <section aria-labelledby="queue">
+        <h2 id="queue">Queue</h2>
+        <QueueTable queue={pool.queue} />
+      </section>
+      <section aria-labelledby="batches">
+        <h2 id="batches">Batches</h2>
+        <BatchesTable batches={pool.batches} />
+      </section>
       <section aria-labelledby="traffic">
         <h2 id="traffic">Last hour</h2>
         <Traffic history={sight.history} />
@@ -78,6 +93,9 @@ function Explained({ explanation }: Pick<Shown['explain'], 'explanation'>) {
 function PlacesOfPage() {
   const places = [
     ['keys', 'Keys'],
+    ['accounts', 'Accounts'],
+    ['queue', 'Queue'],
+    ['batches', 'Batches'],
     ['traffic', 'Last hour'],
     ['requests', 'Requests'],
     ['clients', 'Clients'],
@@ -111,6 +129,9 @@ export function livePartsOf(
 ): ReadonlyMap<string, string> {
   return new Map([
     ['headline', String(<Headline sight={sight} pool={pool} />)],
+    ['account-list', String(<AccountsTable accounts={pool.accounts} />)],
+    ['queue-lanes', String(<QueueTable queue={pool.queue} />)],
+    ['batch-list', String(<BatchesTable batches={pool.batches} />)],
     ['plots', String(<Traffic history={sight.history} />)],
     ['last-requests', String(<RequestsTable rows={sight.requests} id="last-requests" />)],
     ['client-list', String(<Clients pool={pool} mayWrite={mayWrite} />)],

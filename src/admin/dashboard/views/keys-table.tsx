@@ -103,7 +103,7 @@ function Totals({ keyShown: { total, latencyMs } }: { keyShown: KeySnapshot }) {
 
 function Credit({ credit }: { credit: CreditSnapshot | null }) {
   if (credit === null) return <small>not looked up yet</small>
-  const { limitUsd, remainingUsd, resetsAtMs, stale } = credit
+  const { limitUsd, remainingUsd, resetsAtMs, projectedEndMs, stale } = credit
   const isCapped = limitUsd !== null && remainingUsd !== null
   return (
     <>
@@ -118,6 +118,12 @@ function Credit({ credit }: { credit: CreditSnapshot | null }) {
         <small>
           {' '}
           resets <Moment ms={resetsAtMs} />
+        </small>
+      )}
+      {projectedEndMs !== null && (
+        <small>
+          {' '}
+          at this rate spent <Moment ms={projectedEndMs} mark="until" />
         </small>
       )}
       {stale && <small class="bad"> the last lookup failed</small>}
