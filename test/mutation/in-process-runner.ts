@@ -91,16 +91,15 @@ class InProcessRunner implements TestRunner {
     for (const test of this.#collector.tests) {
       this.#code.currentTestId = test.id
       const beganMs = performance.now()
-      // Twice: it has to be one that can run again.
-      const result = (await failureOf(test)) ?? (await failureOf(test))
+      const failure = await failureOf(test)
+      // One that has used up what its file has made can't run for a second mutant.
+      const isRepeatable = failure === null && (await failureOf(test)) === null
       const timeSpentMs = performance.now() - beganMs
       this.#code.currentTestId = undefined
       const of = { id: test.id, name: test.name, fileName: resolve(test.file), timeSpentMs }
-      tests.push(
-        result === null
-          ? { ...of, status: TestStatus.Success }
-          : { ...of, status: TestStatus.Failed, failureMessage: result },
-      )
+      if (isRepeatable) tests.push({ ...of, status: TestStatus.Success })
+      else if (failure === null) delete this.#code.mutantCoverage?.perTest[test.id]
+      else tests.push({ ...of, status: TestStatus.Failed, failureMessage: failure })
     }
     const { mutantCoverage = { static: {}, perTest: {} } } = this.#code
     return { status: DryRunStatus.Complete, tests, mutantCoverage }
