@@ -37,12 +37,12 @@ export const listLimit = z.pipe(
 
 /** Which part of a list is shown. */
 export const listQuery = exactly(
-  { limit: z.optional(listLimit), after: z.optional(publicName()) },
+  { limit: z.optional(listLimit), after: z.optional(publicName) },
   () => 'must be parameters',
 )
 
-export const newClient = exactly({ id: publicName(), ...memberFields }, AN_OBJECT)
-export const newGroup = exactly({ id: publicName(), ...limitFields }, AN_OBJECT)
+export const newClient = exactly({ id: publicName, ...memberFields }, AN_OBJECT)
+export const newGroup = exactly({ id: publicName, ...limitFields }, AN_OBJECT)
 export const clientChanges = exactly(changes(memberFields), AN_OBJECT).check(someField())
 export const groupChanges = exactly(changes(limitFields), AN_OBJECT).check(someField())
 
@@ -58,16 +58,16 @@ export const rotation = exactly(
 export const increase = exactly({ usd: bounded(0, 1_000_000), until: moment() }, AN_OBJECT)
 
 /** Which key is looked up; all of them unless one is named. */
-export const refresh = exactly({ key: z.optional(publicName()) }, AN_OBJECT)
+export const refresh = exactly({ key: z.optional(publicName) }, AN_OBJECT)
 
 /** The name of an address of `ALERTS`. */
-export const alertTest = exactly({ name: publicName() }, AN_OBJECT)
+export const alertTest = exactly({ name: publicName }, AN_OBJECT)
 
 /** Of which request one asks how it would be decided. Each may be given once. */
 export const explainQuery = exactly(
   {
     model: modelName(),
-    client: z.optional(publicName()),
+    client: z.optional(publicName),
     conversation: z.optional(z.string().check(z.minLength(1), z.maxLength(MAX_NAME_LENGTH))),
     tokens: z.optional(
       z.pipe(
@@ -84,7 +84,7 @@ export const period = z.enum(SPEND_PERIODS)
 /** Which of the kept answers are thrown away: one of these. */
 export const purgeOrder = exactly(
   {
-    client: z.optional(publicName()),
+    client: z.optional(publicName),
     model: z.optional(modelName()),
     route: z.optional(boundedInteger(0, 1000)),
     all: z.optional(z.literal(true, { error: () => 'must be true' })),

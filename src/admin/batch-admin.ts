@@ -1,6 +1,5 @@
 import type { Context } from 'hono'
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import { batchBindingsOf } from '../batches/bindings.ts'
 import { batchObjectName } from '../batches/progress/batch-record.ts'
 import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
@@ -8,10 +7,8 @@ import type { HttpEnvironment } from '../http/context.ts'
 import { errorResponse } from '../http/error-response.ts'
 
 /** `batches` of the admin API. */
-export function batchAdmin(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function batchAdmin(routes: HonoBase<HttpEnvironment>): void {
   routes.post('/batches/:id/redrive', redrive)
-  return routes
 }
 
 /** Anything else is no batch, and would make an object. */

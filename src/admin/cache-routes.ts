@@ -1,5 +1,4 @@
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import type * as z from 'zod/mini'
 import { type PurgeOrder, purgedBy } from '../balancing/clients/purge-epochs.ts'
 import { clientId, modelId } from '../balancing/ids.ts'
@@ -9,10 +8,8 @@ import { purgeOrder } from './admin-schemas.ts'
 import type { PurgeAnswer } from './answer-schemas.ts'
 
 /** `cache` of the admin API. */
-export function cacheRoutes(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function cacheRoutes(routes: HonoBase<HttpEnvironment>): void {
   routes.post('/cache/purge', purge)
-  return routes
 }
 
 async function purge(c: AdminContext): Promise<Response> {

@@ -1,5 +1,4 @@
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import * as z from 'zod/mini'
 import { nanosOf } from '../balancing/clients/budget.ts'
 import type { Permissions } from '../balancing/clients/clients.ts'
@@ -38,8 +37,7 @@ import { clientAnswer, groupAnswer, isoTime, usedBudgets } from './client-answer
 import { exported } from './client-export.ts'
 
 /** `clients`, `client-keys`, `groups` and `audit` of the admin API. */
-export function clientRoutes(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function clientRoutes(routes: HonoBase<HttpEnvironment>): void {
   routes.get('/clients', (c) => list(c, 'clients'))
   routes.get('/client-keys', exportClients)
   routes.get('/clients/:id', (c) => one(c, ownerOf(c, 'client')))
@@ -66,7 +64,6 @@ export function clientRoutes(): HonoBase<HttpEnvironment> {
     )
   }
   routes.get('/audit', audit)
-  return routes
 }
 
 /** Whose limits are meant, by a name that may be nobody's. */

@@ -34,7 +34,7 @@ const token = z.string({ error: 'must be a string' }).check(
 
 const entry = exactly(
   {
-    id: publicName(),
+    id: publicName,
     token: z.optional(token),
     sha256: z.optional(
       z
@@ -47,7 +47,7 @@ const entry = exactly(
 )
 
 const groupEntry = exactly(
-  { id: publicName(), ...limitFields },
+  { id: publicName, ...limitFields },
   () => 'must be an object with the field "id"',
 )
 

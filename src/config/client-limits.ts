@@ -90,7 +90,7 @@ export const limitFields = {
 }
 
 /** `group`: the group that a client belongs to. */
-export const memberFields = { ...limitFields, group: z.optional(publicName()) }
+export const memberFields = { ...limitFields, group: z.optional(publicName) }
 
 type LimitFields = z.output<ReturnType<typeof limitSchema>>
 type MemberFields = LimitFields & { readonly group?: string | undefined }

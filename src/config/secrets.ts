@@ -52,16 +52,14 @@ const LIST_FORM = 'must be a list separated by commas or white space, or a JSON 
  * A name that headers, logs and pages show. A name that looks like a key is a fault: the gateway
  * would publish the key with every answer.
  */
-export function publicName() {
-  return z.string({ error: 'must be a string' }).check(
-    z.regex(/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}$/, {
-      error: 'must be 1 to 64 letters, digits or . _ : @ - and start with a letter or digit',
-    }),
-    z.refine((name) => !name.startsWith('sk-or-'), {
-      error: 'must not be a key, since names are not kept secret',
-    }),
-  )
-}
+export const publicName = z.string({ error: 'must be a string' }).check(
+  z.regex(/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}$/, {
+    error: 'must be 1 to 64 letters, digits or . _ : @ - and start with a letter or digit',
+  }),
+  z.refine((name) => !name.startsWith('sk-or-'), {
+    error: 'must not be a key, since names are not kept secret',
+  }),
+)
 
 /**
  * Whether a text that a caller chose holds a key of OpenRouter, or a token that the admin API has made.

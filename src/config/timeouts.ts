@@ -20,22 +20,22 @@ const DEFAULTS = {
   total_ms: 600_000,
 } as const
 
-const milliseconds = () => boundedInteger(100, 3_600_000)
+const milliseconds = boundedInteger(100, 3_600_000)
 
 /** The pool's timeouts. */
 export const timeoutFields = section({
-  headers_ms: z._default(milliseconds(), DEFAULTS.headers_ms),
-  first_output_ms: z._default(milliseconds(), DEFAULTS.first_output_ms),
-  idle_ms: z._default(milliseconds(), DEFAULTS.idle_ms),
-  total_ms: z._default(milliseconds(), DEFAULTS.total_ms),
+  headers_ms: z._default(milliseconds, DEFAULTS.headers_ms),
+  first_output_ms: z._default(milliseconds, DEFAULTS.first_output_ms),
+  idle_ms: z._default(milliseconds, DEFAULTS.idle_ms),
+  total_ms: z._default(milliseconds, DEFAULTS.total_ms),
 })
 
 /** The timeouts of a route. The pool's timeout applies where the route sets none. */
 export const someTimeoutFields = section({
-  headers_ms: z.optional(milliseconds()),
-  first_output_ms: z.optional(milliseconds()),
-  idle_ms: z.optional(milliseconds()),
-  total_ms: z.optional(milliseconds()),
+  headers_ms: z.optional(milliseconds),
+  first_output_ms: z.optional(milliseconds),
+  idle_ms: z.optional(milliseconds),
+  total_ms: z.optional(milliseconds),
 })
 
 type Fields = z.infer<typeof timeoutFields>

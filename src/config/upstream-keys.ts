@@ -42,13 +42,13 @@ const entry = exactly(
       if (message !== null) context.issues.push({ code: 'custom', message, input: context.value })
     }),
     id: z.optional(
-      publicName().check(
+      publicName.check(
         z.refine((id) => !SELECTOR_PREFIX.test(id), {
           error: 'must not start with tag: or account:, since routes use these prefixes',
         }),
       ),
     ),
-    account: z.optional(publicName()),
+    account: z.optional(publicName),
     weight: z.optional(weight(shownIfNumber)),
     max_concurrent: z.optional(maxConcurrent(shownIfNumber)),
     rpm: z.optional(rpm(shownIfNumber)),
@@ -57,7 +57,7 @@ const entry = exactly(
     max_spend: z.optional(maxSpend),
     tags: z.optional(
       z
-        .array(publicName(), { error: 'must be a list of names' })
+        .array(publicName, { error: 'must be a list of names' })
         .check(z.maxLength(20, { error: 'must have at most 20 names' })),
     ),
     disabled: z.optional(z.boolean({ error: 'must be true or false' })),

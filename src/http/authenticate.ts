@@ -18,13 +18,14 @@ const ANONYMOUS = callerWithoutLimits(clientId('anonymous'))
  * anonymous: whoever was given a key must not lose its limits with it.
  */
 export const authenticate = createMiddleware<HttpEnvironment>(async function authenticate(c, next) {
-  const { config, ports } = c.var.gateway
+  const gateway = c.get('gateway')
+  const { config, ports } = gateway
   const beganMs = ports.nowMs()
   const tokens = presentedTokens(c.req.raw.headers)
   const caller =
     config.anonymous && tokens.length === 0
       ? ANONYMOUS
-      : (known(c, tokens) ?? (await ask(c, tokens)))
+      : (known(gateway, tokens) ?? (await ask(c, tokens)))
   if (caller === 'unreachable') {
     const message = 'This gateway cannot check that client key now. Try again.'
     return errorResponse(c, poolUnavailable(message))
@@ -50,8 +51,8 @@ export async function identify(
   // Credentials of another form are some that nobody has, and not none.
   const isBlank = /^(?:Bearer)? *$/i.test(c.req.raw.headers.get('authorization') ?? '')
   const hasNone = tokens.length === 0 && isBlank
-  if (c.var.gateway.config.anonymous && hasNone) return ANONYMOUS
-  return known(c, tokens) ?? (await ask(c, tokens))
+  if (c.get('gateway').config.anonymous && hasNone) return ANONYMOUS
+  return known(c.get('gateway'), tokens) ?? (await ask(c, tokens))
 }
 
 const UNAUTHORIZED =
@@ -77,9 +78,9 @@ const isGiven = (token: string | null | undefined): token is string =>
  * takes says something of the hash, and nothing of the token: whoever sends guesses cannot choose
  * hashes that are close to one.
  */
-function known(c: Context<HttpEnvironment>, tokens: readonly string[]): Caller | null {
+function known({ callers }: Gateway, tokens: readonly string[]): Caller | null {
   for (const token of tokens) {
-    const caller = c.var.gateway.callers.get(sha256Hex(token))
+    const caller = callers.get(sha256Hex(token))
     if (caller !== undefined) return caller
   }
   return null

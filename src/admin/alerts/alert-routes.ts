@@ -1,5 +1,4 @@
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import { ALERT_EVENTS } from '../../balancing/alerts/alert-policy.ts'
 import { alertPolicy } from '../../config/alerts/alert-fields.ts'
 import { gatewayError } from '../../gateway/answers/gateway-error.ts'
@@ -12,11 +11,9 @@ import { isoTime, isoTimeOrNull } from '../client-answers.ts'
 import type { AlertsAnswer, AlertTestAnswer } from './alert-answer-schemas.ts'
 
 /** `alerts` of the admin API: what operators are told of, and a test of each address. */
-export function alertRoutes(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function alertRoutes(routes: HonoBase<HttpEnvironment>): void {
   routes.get('/alerts', list)
   routes.post('/alerts/test', test)
-  return routes
 }
 
 async function list(c: AdminContext): Promise<Response> {

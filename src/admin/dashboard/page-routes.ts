@@ -1,7 +1,6 @@
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import { MAX_REQUEST_ID_LENGTH } from '../../balancing/accounting/request-row.ts'
 import { gatewayError, poolUnavailable } from '../../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
@@ -31,8 +30,7 @@ type AdminContext = Context<HttpEnvironment>
 const MAX_FORM_BYTES = 16 * 1024
 
 /** The operators' pages. Without a script each form still works. */
-export function pageRoutes(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function pageRoutes(routes: HonoBase<HttpEnvironment>): void {
   const form = bodyLimit({ maxSize: MAX_FORM_BYTES, onError: tooLarge })
   routes.get('/assets/:name', asset)
   routes.get('/sign-in', logged, whereOperatorsAre, signInForm)
@@ -46,7 +44,6 @@ export function pageRoutes(): HonoBase<HttpEnvironment> {
   routes.post('/change', ...operators, form, change)
   routes.get('/api-docs', ...operators, apiDocs)
   routes.get('/', ...operators, dashboard)
-  return routes
 }
 
 /** `GET events` of the admin API: the whole pool, or what changes on the page. */

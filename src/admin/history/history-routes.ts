@@ -1,5 +1,4 @@
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import { dateOf, type UsageBy } from '../../balancing/accounting/day-usage.ts'
 import { dayOf } from '../../balancing/accounting/ledger.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
@@ -9,11 +8,9 @@ import { csvHead, csvLine, requestAnswer, usageRowAnswer } from './history-answe
 import { MAX_DAYS, requestsQuery, usageQuery } from './history-schemas.ts'
 
 /** `requests` and `usage` of the admin API: what became of a request, and what the days have cost. */
-export function historyRoutes(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function historyRoutes(routes: HonoBase<HttpEnvironment>): void {
   routes.get('/requests', requests)
   routes.get('/usage', usage)
-  return routes
 }
 
 const DEFAULT_LIMIT = 50

@@ -1,5 +1,4 @@
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import type { KeyReport } from '../../balancing/health/key-report.ts'
 import type { LookupDuty } from '../../balancing/health/lookup-duty.ts'
 import { type KeyId, keyId } from '../../balancing/ids.ts'
@@ -16,14 +15,12 @@ import type { RefreshAnswer } from './pool-answer-schemas.ts'
 import { creditAnswer, keyAnswer, poolAnswer } from './pool-answers.ts'
 
 /** `pool`, `keys` and `credit` of the admin API: what the pool is doing, and what it is told. */
-export function poolRoutes(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function poolRoutes(routes: HonoBase<HttpEnvironment>): void {
   routes.get('/pool', pool)
   routes.get('/explain', explainRequest)
   for (const kind of STEERING)
     routes.post(`/keys/:id/${kind}`, (c) => steer(c, kind, c.req.param('id') ?? ''))
   routes.post('/credit/refresh', refreshCredit)
-  return routes
 }
 
 async function pool(c: AdminContext): Promise<Response> {

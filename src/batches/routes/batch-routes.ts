@@ -1,5 +1,4 @@
-import { HonoBase } from 'hono/hono-base'
-import { RegExpRouter } from 'hono/router/reg-exp-router'
+import type { HonoBase } from 'hono/hono-base'
 import type { HttpEnvironment } from '../../http/context.ts'
 import { cancelBatch, createBatch, listBatches, showBatch } from './batches.ts'
 import { withBatches } from './batches-on.ts'
@@ -7,8 +6,7 @@ import { uploadFile } from './file-upload.ts'
 import { deleteFile, fileContent, listFiles, showFile } from './files.ts'
 
 /** `files` and `batches`, relative to a prefix. The client must be known. */
-export function batchRoutes(): HonoBase<HttpEnvironment> {
-  const routes = new HonoBase<HttpEnvironment>({ router: new RegExpRouter() })
+export function batchRoutes(routes: HonoBase<HttpEnvironment>): void {
   routes.post('/files', withBatches(uploadFile))
   routes.get('/files', withBatches(listFiles))
   routes.get('/files/:id', withBatches(showFile))
@@ -18,5 +16,4 @@ export function batchRoutes(): HonoBase<HttpEnvironment> {
   routes.get('/batches', withBatches(listBatches))
   routes.get('/batches/:id', withBatches(showBatch))
   routes.post('/batches/:id/cancel', withBatches(cancelBatch))
-  return routes
 }

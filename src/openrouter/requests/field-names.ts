@@ -7,13 +7,15 @@ export interface FieldNames {
   readonly byLength: readonly (readonly { readonly name: string; readonly bytes: Uint8Array }[])[]
 }
 
+const encoder = new TextEncoder()
+
 /** @param names ASCII */
 export function fieldNames(names: readonly string[]): FieldNames {
   const longest = Math.max(...names.map((name) => name.length))
   const byLength = Array.from({ length: longest + 1 }, (_, length) =>
     names
       .filter((name) => name.length === length)
-      .map((name) => ({ name, bytes: new TextEncoder().encode(name) })),
+      .map((name) => ({ name, bytes: encoder.encode(name) })),
   )
   return { longest, byLength }
 }

@@ -86,7 +86,7 @@ export interface EventReading extends StreamIdentity {
   readonly usage: Usage | null
 }
 
-export interface WholeReading extends StreamIdentity {
+export interface WholeReading {
   /** The body has at least a part of what the request asked for. It may also have an error. */
   readonly answer: boolean
   readonly error: WireError | null

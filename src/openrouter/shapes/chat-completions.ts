@@ -72,7 +72,6 @@ function readWhole(body: unknown): WholeReading {
     answer: choices.length > 0,
     error: errorIn(answer, choices),
     usage: readUsage(answer.usage),
-    ...identityOf(answer),
   }
 }
 

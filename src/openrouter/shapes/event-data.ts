@@ -22,10 +22,7 @@ export function countOf(value: unknown): number {
   return typeof value === 'number' && Number.isInteger(value) && value > 1 ? value : 1
 }
 
-/**
- * The id, model and creation time in a piece of JSON: a whole answer, an event, or the part of an
- * event that describes the answer.
- */
+/** The id, model and creation time in an event, or in the part of it that describes the answer. */
 export function identityOf(body: JsonObject): StreamIdentity {
   const id = textOf(body.id)
   const model = textOf(body.model)

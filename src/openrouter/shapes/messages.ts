@@ -94,7 +94,6 @@ function readWhole(body: unknown): WholeReading {
     answer: listOf(answer.content).some(isJsonObject) || textOf(answer.stop_reason) !== null,
     error: errorOf(answer),
     usage: readUsage(answer.usage),
-    ...identityOf(answer),
   }
 }
 

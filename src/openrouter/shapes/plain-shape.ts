@@ -39,7 +39,6 @@ function readWhole(body: unknown, isAnswer: (body: unknown) => boolean): WholeRe
     answer: isAnswer(body),
     error: errorOf(answer),
     usage: usageIn(answer),
-    ...identityOf(answer),
   }
 }
 

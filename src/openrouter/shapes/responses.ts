@@ -100,7 +100,6 @@ function readWhole(body: unknown): WholeReading {
     answer: Array.isArray(answer.output),
     error: failureIn(answer),
     usage: readUsage(answer.usage),
-    ...identityOf(answer),
   }
 }
 

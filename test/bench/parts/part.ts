@@ -22,7 +22,7 @@ export interface Effort {
 }
 
 export const FULL: Effort = {
-  rounds: 10,
+  rounds: 8,
   slotMs: 150,
   leadInMs: 150,
   warmUpMs: 2_000,

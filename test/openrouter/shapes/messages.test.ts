@@ -194,8 +194,6 @@ describe('a whole answer of /messages', () => {
       answer: true,
       error: null,
       usage: { promptTokens: 12, completionTokens: 2, cachedTokens: 7, costUsd: 0.001 },
-      id: 'gen-1790000000-abcdefghijklmnopqrst',
-      model: 'anthropic/claude-sonnet-4.5',
     })
   })
 

@@ -63,10 +63,6 @@ describe('a whole answer', () => {
     expect(shape.readWhole(body)).toMatchObject({ answer: true, error: null })
   })
 
-  it('says which generation it was, and whose', () => {
-    expect(embeddings.readWhole(vectors)).toMatchObject({ id: 'gen-1', model: vectors.model })
-  })
-
   it.each([
     [embeddings, { ...vectors, data: null }],
     [rerank, { ...ranks, results: {} }],

@@ -289,8 +289,6 @@ describe('a whole answer of /responses', () => {
       answer: true,
       error: null,
       usage: { promptTokens: 78, completionTokens: 37 },
-      id: 'gen-1790000000-abcdefghijklmnopqrst',
-      model: 'openai/gpt-oss-20b',
     })
   })
 
