@@ -80,7 +80,10 @@ class InProcessRunner implements TestRunner {
           : next(url, context),
     })
     const { include, exclude } = this.#options.quickTests
+    // A glob up to its first star, and something in place of the rest.
+    const rooms = this.#options.mutate.map((glob) => roomOf(`${glob.split('*', 1)[0]}x`, 'src'))
     for (const file of globSync([...include], { exclude: [...exclude] }).toSorted()) {
+      if (!rooms.some((room) => isNear(roomOf(file, 'test'), room))) continue
       this.#collector.begin(file)
       await import(pathToFileURL(resolve(file)).href)
     }
