@@ -250,6 +250,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
       byGroup: [],
       times: [],
       minute: null,
+      cache: null,
     }
     const means = { meanCostUsd: 0, meanTokenUsd: 0 }
     const counters = { turns: 77, retryTokens: 1, ...means, savedAtMs: 5, all, requests, ...empty }

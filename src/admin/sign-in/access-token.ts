@@ -29,7 +29,7 @@ const headerSchema = z.object({
   alg: z.literal('RS256'),
   kid: z.string().check(z.maxLength(256)),
   // Extensions that a reader must understand (RFC 7515, 4.1.11): this one understands none.
-  crit: z.optional(z.undefined()),
+  crit: z.optional(z.never()),
 })
 
 const claimsSchema = z.object({

@@ -11,7 +11,7 @@ const moment = z.number()
 /** An event that this release does not know costs its alert, or its message. */
 const event = z.enum(ALERT_EVENTS)
 
-const facts = orElse(z.catchall(z.object({}), z.union([z.string(), z.number(), z.null()])), {})
+const facts = orElse(z.catchall(z.object({}), z.nullable(z.union([z.string(), z.number()]))), {})
 
 export const activeAlertSchema: z.ZodMiniType<ActiveAlert> = z.object({
   event,
