@@ -1,6 +1,6 @@
 import { globSync } from 'node:fs'
 import { registerHooks } from 'node:module'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import {
   INSTRUMENTER_CONSTANTS,
@@ -51,6 +51,9 @@ class InProcessRunner implements TestRunner {
   readonly #options: RunnerOptions
   readonly #collector = createCollector()
   readonly #code: Instrumented
+  /** When a test killed last: whoever killed the last mutant probably kills the next one. */
+  readonly #kills = new Map<string, number>()
+  #runs = 0
 
   constructor(options: StrykerOptions) {
     this.#options = options as RunnerOptions
@@ -77,7 +80,10 @@ class InProcessRunner implements TestRunner {
           : next(url, context),
     })
     const { include, exclude } = this.#options.quickTests
+    // A glob up to its first star, and something in place of the rest.
+    const rooms = this.#options.mutate.map((glob) => roomOf(`${glob.split('*', 1)[0]}x`, 'src'))
     for (const file of globSync([...include], { exclude: [...exclude] }).toSorted()) {
+      if (!rooms.some((room) => isNear(roomOf(file, 'test'), room))) continue
       this.#collector.begin(file)
       await import(pathToFileURL(resolve(file)).href)
     }
@@ -88,16 +94,15 @@ class InProcessRunner implements TestRunner {
     for (const test of this.#collector.tests) {
       this.#code.currentTestId = test.id
       const beganMs = performance.now()
-      // Twice: it has to be one that can run again.
-      const result = (await failureOf(test)) ?? (await failureOf(test))
+      const failure = await failureOf(test)
+      // One that has used up what its file has made can't run for a second mutant.
+      const isRepeatable = failure === null && (await failureOf(test)) === null
       const timeSpentMs = performance.now() - beganMs
       this.#code.currentTestId = undefined
       const of = { id: test.id, name: test.name, fileName: resolve(test.file), timeSpentMs }
-      tests.push(
-        result === null
-          ? { ...of, status: TestStatus.Success }
-          : { ...of, status: TestStatus.Failed, failureMessage: result },
-      )
+      if (isRepeatable) tests.push({ ...of, status: TestStatus.Success })
+      else if (failure === null) delete this.#code.mutantCoverage?.perTest[test.id]
+      else tests.push({ ...of, status: TestStatus.Failed, failureMessage: failure })
     }
     const { mutantCoverage = { static: {}, perTest: {} } } = this.#code
     return { status: DryRunStatus.Complete, tests, mutantCoverage }
@@ -105,7 +110,11 @@ class InProcessRunner implements TestRunner {
 
   async mutantRun(of: MutantRunOptions): Promise<MutantRunResult> {
     const wanted = new Set(of.testFilter)
-    const tests = this.#collector.tests.filter(({ id }) => wanted.has(id))
+    const room = roomOf(of.activeMutant.fileName, 'src')
+    const tests = this.#collector.tests
+      .filter(({ id, file }) => wanted.has(id) && isNear(roomOf(file, 'test'), room))
+      .toSorted((a, b) => (this.#kills.get(b.id) ?? 0) - (this.#kills.get(a.id) ?? 0))
+    this.#runs += 1
     this.#code.hitCount = 0
     this.#code.hitLimit = of.hitLimit
     this.#code.activeMutant = of.activeMutant.id
@@ -118,6 +127,7 @@ class InProcessRunner implements TestRunner {
     }
     if (killed === null) return { status: MutantRunStatus.Survived, nrOfTests: tests.length }
     const { test, failure, nrOfTests } = killed
+    this.#kills.set(test.id, this.#runs)
     // A process in which this fails too is spoiled: Stryker starts another, and tries again.
     if ((await failureOf(test)) !== null) throw new Error(`${test.name} fails without a mutant`)
     return {
@@ -127,6 +137,17 @@ class InProcessRunner implements TestRunner {
       nrOfTests,
     }
   }
+}
+
+/** The folder of a file below the first folder of that name. */
+function roomOf(file: string, top: 'src' | 'test'): string {
+  const path = `/${file}`
+  return dirname(path.slice(path.lastIndexOf(`/${top}/`) + top.length + 2))
+}
+
+/** Whether tests are of the room itself, of the one that it is in, or of one in it. */
+function isNear(tests: string, mutants: string): boolean {
+  return `${tests}/`.startsWith(`${mutants}/`) || `${mutants}/`.startsWith(`${tests}/`)
 }
 
 async function firstFailure(tests: readonly RepeatableTest[]) {

@@ -17,21 +17,21 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     good: "if (isSettled(leases, id)) return { kind: 'duplicate' }",
     bad: "if (isSettled(leases, id)) return { kind: 'forgotten' }",
     breaks: 8,
-    fromSeed: 8,
+    fromSeed: 9,
   },
   'a lease that leaks after a failed attempt': {
     file: 'src/gateway/attempting.ts',
     good: 'this.#context.leases.owe(lease.end(verdict, usage))',
     bad: 'lease.end(verdict, usage)',
     breaks: 2,
-    fromSeed: 1,
+    fromSeed: 20,
   },
   'a key that is paused and granted': {
     file: 'src/balancing/serving/candidates.ts',
     good: 'return config.disabled || halt !== null',
     bad: 'return config.disabled || halt === undefined',
     breaks: 3,
-    fromSeed: 15,
+    fromSeed: 23,
   },
   'a pause that a restart forgets': {
     file: 'src/balancing/records/restore.ts',
@@ -97,7 +97,7 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     good: 'const USABLE_MS = 1_500',
     bad: 'const USABLE_MS = 15_000',
     breaks: 3,
-    fromSeed: 10,
+    fromSeed: 38,
   },
   'an outbox that is lost with an exchange': {
     file: 'src/gateway/leases/outbox.ts',
