@@ -88,6 +88,8 @@ describe('a claim', () => {
     expect(dueRanges(state, 5)).toEqual([])
     giveBack(state, { rangeId: 0, token: 'a' }, { tries: new Map([[3, 2]]), delayMs: 50 }, 5)
     expect(dueRanges(state, 54)).toEqual([])
+    // A message that comes twice comes too early.
+    expect(claim(state, 0, 'x', 54)).toBe(null)
     expect(dueRanges(state, 55)).toEqual([0])
     expect(claim(state, 0, 'c', 60)?.lines).toContainEqual({ line: 3, tries: 2 })
   })

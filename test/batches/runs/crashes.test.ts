@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { RangeMessage } from '../../../src/batches/progress/range-message.ts'
-import { type BatchWorld, type BatchWorldOptions, inBatchWorld, START_MS } from './batch-world.ts'
+import { type BatchWorld, type BatchWorldOptions, inBatchWorld } from './batch-world.ts'
 import type { Point } from './death-point.ts'
-import type { UpstreamCall } from './paid-upstream.ts'
 
 /** That nothing is lost, and nothing recorded twice. */
 function expectWhole(world: BatchWorld): void {
@@ -197,23 +196,6 @@ describe('messages', () => {
       expect(world.queue).toHaveLength(2)
       await world.toTheEnd()
       expectWhole(world)
-    })
-  })
-
-  it('that come while a range waits do not shorten its backoff', async () => {
-    const answer = ({ atMs }: UpstreamCall) =>
-      atMs < START_MS + 10_000
-        ? new Response('{}', { status: 503, headers: { 'retry-after': '40' } })
-        : null
-    await inBatchWorld({ lines: 1, answer, stepMs: 2_000 }, async (world) => {
-      world.create()
-      await world.toTheEnd((queue) => {
-        queue.splice(0)
-        return [world.message(0)]
-      })
-      expectWhole(world)
-      const [before, last] = world.upstream.calls.slice(-2)
-      expect((last?.atMs ?? 0) - (before?.atMs ?? 0)).toBeGreaterThanOrEqual(40_000)
     })
   })
 })
