@@ -73,9 +73,6 @@ export default defineConfig({
         ],
         test: {
           name: 'worker',
-          // One workerd for all files: to load the Worker again for each takes longer than its tests.
-          isolate: false,
-          setupFiles: 'test/worker/leave-nothing.ts',
           // The first call of a file loads the whole Worker, which takes seconds on a busy machine.
           testTimeout: 30_000,
           include: ['test/{admin,batches,flight,key-pool,gateway,http}/**/*.test.ts'],
