@@ -211,7 +211,7 @@ it('one client or group can be asked for without all the others', () => {
   make(client('b'), 'two')
   const one = order({ kind: 'list', only: 'client:b' })
   expect(one.kind === 'all' && one.clients.map(({ terms }) => terms.id)).toEqual(['b'])
-  const none = { kind: 'all', clients: [], groups: [], hasMore: false }
+  const none = { kind: 'all', clients: [], groups: [] }
   expect(order({ kind: 'list', only: 'group:b' })).toEqual(none)
 })
 
