@@ -29,6 +29,32 @@ const SECRETS = {
 // none: it does not see the bindings below, which are what counts.
 Object.assign(process.env, SECRETS)
 
+/** The runtime with the Worker under test. */
+const workerd = () =>
+  cloudflareTest({
+    // An environment that declares its secrets. From .dev.vars only the declared names are
+    // loaded, and `bindings` below replaces them. So the tests use no real key.
+    wrangler: { configPath: './wrangler.toml', environment: 'staging' },
+    miniflare: {
+      // Vitest's own runner warns without this flag. The Worker does not use it.
+      compatibilityFlags: ['enable_nodejs_inspector_module'],
+      // Nothing listens on the upstream's port, so a test without a fake upstream fails.
+      bindings: {
+        UPSTREAM_URL: 'http://localhost:9/api/v1',
+        ...SECRETS,
+        POLICY: {
+          defaults: { max_concurrent: 50 },
+          routes: [{ models: ['routed/*'], fallback_models: ['routed/last'] }],
+        },
+      },
+    },
+  })
+
+const IN_WORKERD = {
+  // The first call of a file loads the whole Worker, which takes seconds on a busy machine.
+  testTimeout: 30_000,
+} as const
+
 export default defineConfig({
   test: {
     // The gateway logs a line for each request. Only the lines of failed tests are shown.
@@ -51,31 +77,23 @@ export default defineConfig({
         },
       },
       {
-        plugins: [
-          cloudflareTest({
-            // An environment that declares its secrets. From .dev.vars only the declared names are
-            // loaded, and `bindings` below replaces them. So the tests use no real key.
-            wrangler: { configPath: './wrangler.toml', environment: 'staging' },
-            miniflare: {
-              // Vitest's own runner warns without this flag. The Worker does not use it.
-              compatibilityFlags: ['enable_nodejs_inspector_module'],
-              // Nothing listens on the upstream's port, so a test without a fake upstream fails.
-              bindings: {
-                UPSTREAM_URL: 'http://localhost:9/api/v1',
-                ...SECRETS,
-                POLICY: {
-                  defaults: { max_concurrent: 50 },
-                  routes: [{ models: ['routed/*'], fallback_models: ['routed/last'] }],
-                },
-              },
-            },
-          }),
-        ],
+        plugins: [workerd()],
         test: {
           name: 'worker',
-          // The first call of a file loads the whole Worker, which takes seconds on a busy machine.
-          testTimeout: 30_000,
-          include: ['test/{admin,batches,flight,key-pool,gateway,http}/**/*.test.ts'],
+          ...IN_WORKERD,
+          include: ['test/{admin,batches,key-pool}/**/*.test.ts'],
+        },
+      },
+      {
+        plugins: [workerd()],
+        test: {
+          name: 'worker-shared',
+          ...IN_WORKERD,
+          // One workerd for all of these files: to load the Worker again for each takes longer than its
+          // tests. None of them kills an object that holds something of the isolate's memory.
+          isolate: false,
+          setupFiles: 'test/worker/leave-nothing.ts',
+          include: ['test/{flight,gateway,http}/**/*.test.ts'],
         },
       },
       {
