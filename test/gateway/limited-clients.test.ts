@@ -118,14 +118,26 @@ describe('the busy isolate of a client', () => {
 })
 
 describe('near a limit', () => {
-  it('each request may cost one call, and each is served that the limit allows', async () => {
-    const world = worldOf([clientOf({ id: 'app', rpm: 300 })])
+  it.each([
+    { of: 'a rate', terms: { rpm: 300 }, answered: 100, refused: 'client_rate_limited' },
+    { of: 'a day', terms: { rpd: 300 }, answered: 100, refused: 'client_rate_limited' },
+    {
+      of: 'a budget',
+      // It pays for 350 answers, and for the most that ten which run may cost.
+      terms: { budgets: [budgetOf({ usd: 0.2 })] },
+      answered: 150,
+      refused: 'budget_exceeded',
+    },
+  ])('each request costs one call and no more, and is served if $of allows it', async (one) => {
+    const world = worldOf([clientOf({ id: 'app', ...one.terms })])
     await sendEach(world, 200, 10)
     const before = world.pool.exchanges()
     const sent = await sendEach(world, 150, 10)
-    expect(world.pool.exchanges() - before).toBeLessThanOrEqual(2 * 150)
+    expect(world.pool.exchanges() - before).toBeLessThanOrEqual(150)
     await world.time.advance(1_000)
-    expect(tallyOf(sent)).toEqual({ answered: 100, client_rate_limited: 50 })
+    const refused = 150 - one.answered
+    const expected = { answered: one.answered, ...(refused > 0 ? { [one.refused]: refused } : {}) }
+    expect(tallyOf(sent)).toEqual(expected)
   })
 
   it('a budget is spent to less than one bound of its end, by several isolates', async () => {

@@ -150,14 +150,17 @@ describe('spend booked twice', () => {
     return { usages, tally }
   }
 
-  it.each(PATHS)('on %s, streamed: told at the beginning and at the end, and again', async (path) => {
-    const once = await bookedOfOne(path, true, false)
-    const twice = await bookedOfOne(path, true, true)
-    expect(twice.usages).toBe(2 * (once.usages ?? 0))
-    if (path === '/messages') expect(once.usages).toBe(2)
-    expect(twice.tally).toEqual(once.tally)
-    expect(once.tally?.promptTokens).toBeGreaterThan(0)
-  })
+  it.each(PATHS)(
+    'on %s, streamed: told at the beginning and at the end, and again',
+    async (path) => {
+      const once = await bookedOfOne(path, true, false)
+      const twice = await bookedOfOne(path, true, true)
+      expect(twice.usages).toBe(2 * (once.usages ?? 0))
+      if (path === '/messages') expect(once.usages).toBe(2)
+      expect(twice.tally).toEqual(once.tally)
+      expect(once.tally?.promptTokens).toBeGreaterThan(0)
+    },
+  )
 
   it.each(PATHS)('on %s, whole', async (path) => {
     expect(await bookedOfOne(path, false, false)).toMatchObject({ usages: 1 })
@@ -228,7 +231,9 @@ describe('a route that forgets the reservation', () => {
 it('a long-context tier priced too low: what is reserved covers it on either side of the step', async () => {
   const lengths = [20, 60, 90, 99, 100, 101, 110, 150, 400, 2_000]
   const clients = lengths.map((length) => ({ id: `asks-${length}`, budget: exact(100) }))
-  const world = await createLedgerWorld({ clients: [{ id: 'app', budget: exact(100) }, ...clients] })
+  const world = await createLedgerWorld({
+    clients: [{ id: 'app', budget: exact(100) }, ...clients],
+  })
   const tier = { min_prompt_tokens: 100, prompt: '0.001', completion: '0.002' }
   await world.control.patchSettings({
     ...COSTLY,
