@@ -95,15 +95,6 @@ describe('reservations leaked by an upgrade', () => {
     expect((budget?.spentNanos ?? 0) + (budget?.lostNanos ?? 0)).toBeGreaterThanOrEqual(totalNanos)
     expect(await booked(world)).toMatchObject({ live: 0, inFlight: 0 })
   })
-
-  it('by a request that asks for another protocol: it is no call, and reserves nothing', async () => {
-    const world = await createLedgerWorld({ clients: [{ id: 'app', budget: exact(1) }] })
-    const headers = { connection: 'Upgrade', upgrade: 'websocket' }
-    world.send('app', CHAT, ASK, { headers })
-    await world.untilOver()
-    await world.minutes(5)
-    await expectClosed(world, ['app'])
-  })
 })
 
 /** Sends each event that tells usage twice. */
