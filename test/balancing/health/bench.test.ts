@@ -158,11 +158,14 @@ it.each([
   ['for', { kind: 'for', forMs: 1 }, 'time', 'guess'],
   ['backoff', { kind: 'backoff', baseMs: 1, maxMs: 2 }, 'time', 'guess'],
   ['lookup', { kind: 'lookup', lapseMs: 1 }, 'lookup', 'guess'],
-] as const)('a bench by %s says what cures it and who named its end', (_, term, cure, provenance) => {
-  const benched = benchOf({ ...order(term), detail: 'free_tier_spent' }, 0, T, () => 0)
-  expect(benched).toMatchObject({ cure, provenance, detail: 'free_tier_spent', sinceMs: T })
-  expect(benchOf(order(term), 0, T, () => 0)).not.toHaveProperty('detail')
-})
+] as const)(
+  'a bench by %s says what cures it and who named its end',
+  (_, term, cure, provenance) => {
+    const benched = benchOf({ ...order(term), detail: 'free_tier_spent' }, 0, T, () => 0)
+    expect(benched).toMatchObject({ cure, provenance, detail: 'free_tier_spent', sinceMs: T })
+    expect(benchOf(order(term), 0, T, () => 0)).not.toHaveProperty('detail')
+  },
+)
 
 it.each([
   ['key_suspected', bench({ untilMs: T + 1 })],

@@ -56,7 +56,11 @@ describe('after a report the bench of a key', () => {
     ['that is suspected, by an answer from before', bench(), valid({ askedAtMs: T - 1 })],
     ['that is spent, without room', SPENT, valid({ remainingUsd: 0 })],
     ['that is spent, by a 401', SPENT, rejected()],
-    ['that has no end but is no rejection, by a 401', { ...SPENT, untilMs: T + 60_000 }, rejected()],
+    [
+      'that has no end but is no rejection, by a 401',
+      { ...SPENT, untilMs: T + 60_000 },
+      rejected(),
+    ],
     ['that only rests, by a valid answer', LIMIT, valid()],
     ['that only rests, by a 401', LIMIT, rejected()],
   ])('stays: one %s', (_, before, lookup) => {
@@ -121,7 +125,9 @@ describe('after a report the bench of free models', () => {
     ['that OpenRouter named', { ...COUNTED, provenance: 'upstream' as const }, some, 'itself'],
     ['of another kind', { ...COUNTED, detail: undefined }, some, 'itself'],
   ])('ends or stays: %s', (_, before, lookup, after) => {
-    expect(freeBenchAfterReport(before, lookup, T + 10)).toEqual(after === 'itself' ? before : after)
+    expect(freeBenchAfterReport(before, lookup, T + 10)).toEqual(
+      after === 'itself' ? before : after,
+    )
   })
 
   it('does not begin by an answer of yesterday', () => {

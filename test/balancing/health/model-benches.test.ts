@@ -11,7 +11,10 @@ const until = (untilMs: number): Bench => ({
 })
 
 /** The models that are benched after these benches, each at its moment: `name: [nowMs, untilMs]`. */
-function benched(most: number, ...puts: (readonly [name: string, nowMs: number, untilMs: number])[]) {
+function benched(
+  most: number,
+  ...puts: (readonly [name: string, nowMs: number, untilMs: number])[]
+) {
   const benches = new Map<ReturnType<typeof modelId>, Bench>()
   for (const [name, nowMs, untilMs] of puts) {
     putBench(benches, modelId(name), until(untilMs), { most, nowMs })

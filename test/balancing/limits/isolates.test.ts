@@ -43,9 +43,11 @@ describe('an isolate', () => {
   it('is forgiven the time in which the object stood still', () => {
     const isolates = createIsolates()
     hear(isolates, A, 0)
+    hear(isolates, B, 1_000)
     forgive(isolates, 5_000, 6_000)
     expect(takeSilent(isolates, 5_000 + SILENCE_MS - 1)).toBeNull()
     expect(takeSilent(isolates, 5_000 + SILENCE_MS)).toEqual(new Set([A]))
+    expect(takeSilent(isolates, 6_000 + SILENCE_MS)).toEqual(new Set([B]))
   })
 
   it('is not heard in the future, however long the object stood still', () => {
