@@ -70,13 +70,13 @@ function Row({ of, kind, note, mayWrite }: RowOf) {
         {in_flight} in flight <small>{countText(requests_today)} today</small>
         {rpm !== null && (
           <small>
-            {' '}
+            {' · '}
             {requests_in_minute ?? 0} of {rpm} rpm
           </small>
         )}
         {expires_at !== null && (
           <small>
-            {' '}
+            {' · '}
             ends <Moment ms={Date.parse(expires_at)} mark="until" />
           </small>
         )}
@@ -111,7 +111,7 @@ function BudgetLine(
         {reserved_usd > 0 && `, ${usdText(reserved_usd)} held by running requests`}
         {resets_at !== null && (
           <>
-            {' '}
+            {' · '}
             resets <Moment ms={Date.parse(resets_at)} />
           </>
         )}

@@ -107,7 +107,7 @@ function Credit({ credit }: { credit: CreditSnapshot | null }) {
   const isCapped = limitUsd !== null && remainingUsd !== null
   return (
     <>
-      {isCapped ? `${usdText(remainingUsd)} of ${usdText(limitUsd)}` : 'no cap'}
+      {isCapped ? `${usdText(remainingUsd)} of ${usdText(limitUsd)}` : 'no\u00a0cap'}
       {isCapped && limitUsd > 0 && (
         <>
           {' '}

@@ -8,7 +8,7 @@ import { countText, Moment, msText, usdText } from './quantities.tsx'
 export function FindForm({ id }: { id: string }) {
   return (
     <form method="get" action="/admin#requests" class="fields">
-      <label>
+      <label class="wide">
         Request id, as in <code>x-request-id</code>
         <input name="request" value={id} required maxlength={255} autocomplete="off" />
       </label>
