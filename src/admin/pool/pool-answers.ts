@@ -143,7 +143,8 @@ function cacheAnswer(cache: PoolOverview['cache']): PoolAnswer['cache'] {
   return { total: told(total), today: told(today) }
 }
 
-function countersAnswer(counters: Counters): PoolAnswer['total'] {
+/** What was counted, in the words of the admin API. */
+export function countersAnswer(counters: Counters): PoolAnswer['total'] {
   return {
     attempts: counters.attempts,
     successes: counters.successes,

@@ -1,4 +1,5 @@
 import type { ClientAnswer, GroupAnswer, UsedBudget } from '../../answer-schemas.ts'
+import { Head } from './layout.tsx'
 import { Bar, countText, Moment, percentText, plural, usdText } from './quantities.tsx'
 
 interface Shown {
@@ -25,14 +26,7 @@ export function ClientsTable({
   return (
     <div id="client-list">
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Client</th>
-            <th scope="col">Now</th>
-            <th scope="col">Budgets</th>
-            {mayWrite && <th scope="col">Actions</th>}
-          </tr>
-        </thead>
+        <Head of={['Client', 'Now', 'Budgets', ...(mayWrite ? ['Actions'] : [])]} />
         <tbody>
           {groups.map((group) => (
             <Row of={group} kind="group" note={null} mayWrite={mayWrite} />

@@ -29,7 +29,9 @@ export function usdText(usd: number): string {
 }
 
 export function msText(ms: number): string {
-  return ms < 1000 ? `${Math.round(ms)}\u00a0ms` : `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)}\u00a0s`
+  return ms < 1000
+    ? `${Math.round(ms)}\u00a0ms`
+    : `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)}\u00a0s`
 }
 
 export function percentText(share: number): string {
