@@ -1,7 +1,7 @@
 import * as z from 'zod/mini'
 import { ALERT_EVENTS } from '../../balancing/alerts/alert-policy.ts'
 import { ALERT_FORMATS } from '../../config/alerts/alert-addresses.ts'
-import { ADDRESS_STATES } from './address-standing.ts'
+import { ADDRESS_STATES } from '../address-standing.ts'
 
 /** What the admin API gives of alerts. As in answer-schemas.ts, only types of it are bundled. */
 

@@ -3,10 +3,10 @@ import { gatewayError } from '../../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
 import { errorResponse } from '../../http/error-response.ts'
 import type { AlertsReply } from '../../key-pool/alerts/alert-protocol.ts'
+import { type AddressStanding, addressStandings } from '../address-standing.ts'
 import { type AdminContext, bodyOf, isPerhapsDone, unreachable } from '../admin-request.ts'
 import { alertTest } from '../admin-schemas.ts'
 import { isoTime, isoTimeOrNull } from '../client-answers.ts'
-import { type AddressStanding, addressStandings } from './address-standing.ts'
 import type { AlertsAnswer, AlertTestAnswer } from './alert-answer-schemas.ts'
 
 /** `alerts` of the admin API: what operators are told of, and a test of each address. */

@@ -3,7 +3,7 @@ import type { ActiveAlert } from '../../balancing/alerts/alert.ts'
 import type { PoolOverview } from '../../balancing/operators/overview.ts'
 import type { Gateway } from '../../http/composition-root.ts'
 import type { HistoryReply } from '../../key-pool/history/history-protocol.ts'
-import { type AddressStanding, addressStandings } from '../alerts/address-standing.ts'
+import { type AddressStanding, addressStandings } from '../address-standing.ts'
 
 /** The pool as an isolate saw it last. */
 export interface Sight {

@@ -3,7 +3,7 @@ import type { RequestRow } from '../../balancing/accounting/request-row.ts'
 import type { Usage } from '../../balancing/settlement.ts'
 import type { UsageRow } from '../../key-pool/history/history-protocol.ts'
 import { isoTime } from '../client-answers.ts'
-import { countersAnswer } from '../pool/pool-answers.ts'
+import { countersAnswer } from '../counters-answer.ts'
 import type { RequestAnswer, UsageRowAnswer } from './history-answer-schemas.ts'
 
 /** The past in the words of the admin API. */

@@ -1,7 +1,7 @@
 import type { CacheCounters } from '../../../balancing/accounting/cache-counters.ts'
 import type { PoolOverview } from '../../../balancing/operators/overview.ts'
 import type { KeySnapshot, PoolSnapshot } from '../../../balancing/snapshot.ts'
-import type { AddressStanding } from '../../alerts/address-standing.ts'
+import type { AddressStanding } from '../../address-standing.ts'
 import type { Sight } from '../feed.ts'
 import { countText, Moment, plural, usdText } from './quantities.tsx'
 import { REASON_WORDS } from './reason-words.ts'

@@ -1,7 +1,7 @@
-import { ALERT_EVENTS, type AlertEvent } from '../../balancing/alerts/alert-policy.ts'
-import { alertPolicy } from '../../config/alerts/alert-fields.ts'
-import type { Config } from '../../config/config.ts'
-import type { AlertsReply } from '../../key-pool/alerts/alert-protocol.ts'
+import { ALERT_EVENTS, type AlertEvent } from '../balancing/alerts/alert-policy.ts'
+import { alertPolicy } from '../config/alerts/alert-fields.ts'
+import type { Config } from '../config/config.ts'
+import type { AlertsReply } from '../key-pool/alerts/alert-protocol.ts'
 
 /**
  * Whether an address is told of alerts. `failing`: its last message could not be delivered. `gone`: it
