@@ -22,7 +22,11 @@ it('names what is against each key, all of it, in the order of the reasons', () 
     { routes: [{ models: ['vendor/*'], keys: ['free', 'off', 'busy'] }] },
   )
   pool.grantOf('busy', { models: [MODEL] })
-  const off = { scope: 'key', reason: 'key_spent', term: { kind: 'lookup', lapseMs: null } } as const
+  const off = {
+    scope: 'key',
+    reason: 'key_spent',
+    term: { kind: 'lookup', lapseMs: null },
+  } as const
   pool.shrug(pool.grantOf('free', { models: [MODEL] }), off)
   const { keys } = explained(pool)
   expect(keys).toMatchObject([

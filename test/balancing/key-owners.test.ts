@@ -7,7 +7,10 @@ const learn = (pool: PoolDriver, id: string, owner: string) =>
   pool.lookUp(id, null, { owner: accountId(owner) })
 const carried = (pool: PoolDriver) =>
   Object.fromEntries(
-    [...pool.state.accounts.values()].map(({ id, load, keyCount }) => [id, [keyCount, load.inFlight]]),
+    [...pool.state.accounts.values()].map(({ id, load, keyCount }) => [
+      id,
+      [keyCount, load.inFlight],
+    ]),
   )
 
 describe('a key that turns out to be of another account', () => {
@@ -33,7 +36,9 @@ describe('a key that turns out to be of another account', () => {
 
   it('is in the routes of its account, and no more in those of the other', () => {
     const routes = [{ models: ['vendor/*'] as const, keys: ['account:org-1'] }]
-    const pool = drivePool([...unnamed('a'), { id: 'z', account: 'org-1', disabled: true }], { routes })
+    const pool = drivePool([...unnamed('a'), { id: 'z', account: 'org-1', disabled: true }], {
+      routes,
+    })
     const models = ['vendor/model']
     expect(pool.refusal({ models }).reasons).not.toHaveProperty('at_rpm')
     learn(pool, 'a', 'org-1')

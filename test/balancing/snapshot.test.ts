@@ -134,7 +134,11 @@ it('names all that is against a key, in the order of the reasons, and when its b
   pool.lookUp('b', -1)
   expect(snapshot(pool.state, pool.now()).keys).toMatchObject([
     { reasons: ['breaker_open'], breaker: 'open', breakerUntilMs: pool.now() + MINUTE_MS },
-    { reasons: ['account_rate_limited', 'below_min_credit'], breaker: 'closed', breakerUntilMs: null },
+    {
+      reasons: ['account_rate_limited', 'below_min_credit'],
+      breaker: 'closed',
+      breakerUntilMs: null,
+    },
   ])
 })
 
@@ -169,7 +173,9 @@ it('shows the budgets that are used up most, the most used first', () => {
   }
   const shown = snapshot(pool.state, pool.now()).budgets ?? []
   expect(shown).toHaveLength(MAX_BUDGETS_SHOWN)
-  expect(shown.slice(0, 2).map(({ owner, spentUsd, limitUsd }) => [owner, spentUsd, limitUsd])).toEqual([
+  expect(
+    shown.slice(0, 2).map(({ owner, spentUsd, limitUsd }) => [owner, spentUsd, limitUsd]),
+  ).toEqual([
     ['client:most', 1, 2],
     ['client:little', 1, 10],
   ])

@@ -27,7 +27,11 @@ import {
   restoreMinute,
 } from '../../../src/balancing/accounting/recent-minutes.ts'
 import { countRequest, createRequestCounts } from '../../../src/balancing/accounting/request-row.ts'
-import { afterCost, projectedEndMs, usdPerHour } from '../../../src/balancing/accounting/spend-rate.ts'
+import {
+  afterCost,
+  projectedEndMs,
+  usdPerHour,
+} from '../../../src/balancing/accounting/spend-rate.ts'
 import { clientId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
 import type { Settlement } from '../../../src/balancing/settlement.ts'
 import { usageOf } from '../pool-driver.ts'
@@ -133,7 +137,9 @@ describe('a minute of the pool', () => {
       ...{ promptTokens: 20, completionTokens: 10, costUsd: 2 },
     }
     expect(running?.all).toEqual({ ...good, attempts: 4, faults: { key: 2 } })
-    expect([...(running?.keys ?? [])]).toEqual([[KEY, { ...good, attempts: 3, faults: { key: 1 } }]])
+    expect([...(running?.keys ?? [])]).toEqual([
+      [KEY, { ...good, attempts: 3, faults: { key: 1 } }],
+    ])
   })
 
   it('ends with the next, of which none is missing and no more are kept than are told', () => {
@@ -154,7 +160,10 @@ describe('a minute of the pool', () => {
     const restored = createRecentMinutes()
     if (minutes.running !== null) restoreMinute(restored, minuteRecord(minutes.running))
     bookInMinute(restored, KEY, settlement({}), T + 1)
-    expect(restored).toMatchObject({ running: { minute: T / 60_000, all: { attempts: 2 } }, ended: [] })
+    expect(restored).toMatchObject({
+      running: { minute: T / 60_000, all: { attempts: 2 } },
+      ended: [],
+    })
     expect(restored.running?.keys.get(KEY)?.attempts).toBe(2)
   })
 })
@@ -181,7 +190,9 @@ describe('the rate at which money is spent', () => {
   })
   const endMs = (remainingUsd: number | null, resetsAtMs: number | null, spentUsd = 3) => {
     const rate = spentUsd === 0 ? null : afterCost(null, spentUsd, T)
-    const known = credit(remainingUsd, resetsAtMs) as unknown as Parameters<typeof projectedEndMs>[0]
+    const known = credit(remainingUsd, resetsAtMs) as unknown as Parameters<
+      typeof projectedEndMs
+    >[0]
     return projectedEndMs(known, rate, T)
   }
 
