@@ -15,8 +15,9 @@ import { runLine } from './line-run.ts'
 import { type Job, type RangePorts, RangeRun } from './range-run.ts'
 
 /**
- * An invocation may have six connections that wait for headers. Four of them are for OpenRouter, lookups
- * included; the others are for the pool, the batch's object and KV.
+ * An invocation may have six connections that wait for headers. Four of them are for OpenRouter: a line's
+ * call, and the lookups and lists of prices that come with it. The others are for the pool, the batch's
+ * object and KV.
  */
 export const MAX_CALLS = 4
 

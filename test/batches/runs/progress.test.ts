@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { inBatchWorld } from './batch-world.ts'
 
 it('the pool hears how far a batch is, every other second, and that it has ended', async () => {
-  await inBatchWorld({ lines: 40, perRange: 20, answerMs: 3_000, stepMs: 500 }, async (world) => {
+  await inBatchWorld({ lines: 40, perRange: 5, answerMs: 3_000, stepMs: 500 }, async (world) => {
     world.create()
     await world.toTheEnd()
     const { told } = world
