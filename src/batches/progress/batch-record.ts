@@ -77,8 +77,3 @@ export function emptyTally(): Tally {
     ...{ promptTokens: 0, cachedTokens: 0, completionTokens: 0, reasoningTokens: 0, costUsd: 0 },
   }
 }
-
-/** The name of a batch's object. */
-export function batchObjectName(batchId: string): string {
-  return `batch/${batchId}`
-}

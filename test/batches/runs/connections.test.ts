@@ -11,7 +11,7 @@ const ONE = { lines: 6, perRange: 6 }
 
 it('an invocation has four calls that wait for headers at most, lookups and lists of prices included', async () => {
   await inBatchWorld({ ...ONE, bindings }, async (world) => {
-    world.create()
+    await world.create()
     await world.toTheEnd()
     expect(world.runs).toHaveLength(1)
     expect(world.view().tally.completed).toBe(6)
