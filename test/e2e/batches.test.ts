@@ -81,7 +81,7 @@ const costOf = (batch: Batch): number =>
   (batch as Batch & { switchyard: { cost_usd: number } }).switchyard.cost_usd
 
 describe('batches of four API shapes, with faults of every kind', () => {
-  const perShape = 25
+  const perShape = 60
   const chat = 'openai/gpt-4o-mini'
   const models: Readonly<Record<string, string>> = {
     '/v1/embeddings': 'openai/text-embedding-3-small',
@@ -181,7 +181,7 @@ test('the example of docs/batches.md runs as it stands, and prints an answer for
   }
 })
 
-test('the demo’s batch has one result for each line, and costs what the simulator says', async () => {
+test('the demo’s batches have one result for each line, and cost what the simulator says', async () => {
   const done: number[] = []
   const result = await runBatchDemo({
     target: {
@@ -193,8 +193,9 @@ test('the demo’s batch has one result for each line, and costs what the simula
     onProgress: ({ completed, failed }) => void done.push(completed + failed),
   })
   expect(result.surprises).toEqual([])
-  expect(result).toMatchObject({ lines: 100, completed: 94 })
-  expect(result.faults).toBeGreaterThan(60)
+  expect(result).toMatchObject({ lines: 100, completed: 92 })
+  // Of them eight are mistakes, and the others are nobody's whose line they strike.
+  expect(result.faults).toBeGreaterThan(10)
   expect([done[0], done.at(-1)]).toEqual([0, 100])
   expect(batchResultText(result)).toContain('Each line has one result.')
 })
