@@ -114,7 +114,7 @@ describe('rooms', () => {
     ],
     admin: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
-      ...['admin/sign-in', 'batches', 'batches/progress', 'hono', 'zod'],
+      ...['admin/sign-in', 'batches', 'batches/files', 'hono', 'zod'],
       ...['config/alerts', 'key-pool/alerts'],
     ],
     batches: ['batches/files', 'batches/progress', 'config'],
