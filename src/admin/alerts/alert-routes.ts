@@ -1,10 +1,9 @@
 import type { HonoBase } from 'hono/hono-base'
-import { ALERT_EVENTS } from '../../balancing/alerts/alert-policy.ts'
-import { alertPolicy } from '../../config/alerts/alert-fields.ts'
 import { gatewayError } from '../../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
 import { errorResponse } from '../../http/error-response.ts'
 import type { AlertsReply } from '../../key-pool/alerts/alert-protocol.ts'
+import { type AddressStanding, addressStandings } from '../address-standing.ts'
 import { type AdminContext, bodyOf, isPerhapsDone, unreachable } from '../admin-request.ts'
 import { alertTest } from '../admin-schemas.ts'
 import { isoTime, isoTimeOrNull } from '../client-answers.ts'
@@ -29,7 +28,7 @@ async function list(c: AdminContext): Promise<Response> {
     latest: latest.map(({ to, id, event, phase, atMs, kind, status }) => {
       return { to, id, event, phase, at: isoTime(atMs), outcome: kind, status }
     }),
-    addresses: addresses(c),
+    addresses: addressStandings(c.var.gateway.config, answer.value).map(addressAnswer),
   }
   return c.json(all)
 }
@@ -43,14 +42,9 @@ function undelivered({ to, message, tries, dueAtMs }: AlertsReply['queued'][numb
   }
 }
 
-/** The names of the addresses: the rest of them is secret. */
-function addresses(c: AdminContext): AlertsAnswer['addresses'] {
-  const { policy, alertAddresses } = c.var.gateway.config
-  const names = alertAddresses.map(({ name }) => name)
-  const { to } = alertPolicy(policy.alerts, names)
-  return alertAddresses.map(({ name, format }) => {
-    return { name, format, events: ALERT_EVENTS.filter((of) => to.get(of)?.includes(name)) }
-  })
+function addressAnswer({ sinceMs, untilMs, events, ...standing }: AddressStanding) {
+  const times = { since: isoTimeOrNull(sinceMs), until: isoTimeOrNull(untilMs) }
+  return { ...standing, events: [...events], ...times }
 }
 
 const TEXT = 'Switchyard: this is a test. Alerts reach you here.'
@@ -58,8 +52,13 @@ const TEXT = 'Switchyard: this is a test. Alerts reach you here.'
 async function test(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, alertTest)
   if (body instanceof Response) return body
+  const sent = await sendTest(c, body.name)
+  return sent instanceof Response ? sent : c.json(sent)
+}
+
+/** Sends a signed test to an address, and notes who had it sent. */
+export async function sendTest(c: AdminContext, name: string): Promise<AlertTestAnswer | Response> {
   const { pool, alerts, ports } = c.var.gateway
-  const { name } = body
   if (!alerts.names.includes(name)) return unknownAddress(c)
   const noted = await pool.alerts({ kind: 'tested', to: name, by: c.var.operator })
   if (noted.kind === 'unavailable' || noted.value === null) {
@@ -67,12 +66,8 @@ async function test(c: AdminContext): Promise<Response> {
   }
   const notice = { id: `msg_test_${ports.uniqueId()}`, type: 'test', atMs: ports.nowMs() }
   const report = await alerts.send(name, { ...notice, text: TEXT, data: { name } })
-  const answer: AlertTestAnswer = {
-    name,
-    delivered: report?.kind === 'delivered',
-    status: report?.status ?? null,
-  }
-  return c.json(answer)
+  const delivered = report?.kind === 'delivered'
+  return { name, delivered, status: report?.status ?? null }
 }
 
 function unknownAddress(c: AdminContext): Response {

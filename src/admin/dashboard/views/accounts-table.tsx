@@ -1,6 +1,7 @@
 import type { AccountOverview, BenchOverview } from '../../../balancing/operators/overview.ts'
+import { REASON_WORDS } from './key-standing.ts'
+import { Head } from './layout.tsx'
 import { countText, Moment, plural, usdText } from './quantities.tsx'
-import { REASON_WORDS } from './reason-words.ts'
 
 /** More of them are well, or in the admin API. */
 const MAX_SHOWN = 20
@@ -30,14 +31,7 @@ export function AccountsTable({ accounts }: { accounts: readonly AccountOverview
   return (
     <div id="account-list">
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Account</th>
-            <th scope="col">State</th>
-            <th scope="col">Now</th>
-            <th scope="col">Today</th>
-          </tr>
-        </thead>
+        <Head of={['Account', 'State', 'Now', 'Today']} />
         <tbody>
           {shown.map((account) => (
             <Row of={account} />
