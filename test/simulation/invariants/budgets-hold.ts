@@ -118,8 +118,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
       if (at >= 0) recent = recent.slice(at + 1)
     },
     leased({ id, plan }, { leaseId }) {
-      const { clients } = world().object.state
-      const isPaid = hasBudget(clients, plan.client)
+      const isPaid = hasBudget(world().object.state.clients, plan.client)
       if (leaseId === null && isPaid) accuse(15, `${id} has a budget, and went without the pool`)
     },
     called({ leased }, call) {
