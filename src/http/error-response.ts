@@ -8,6 +8,7 @@ import { openRouterError } from '../openrouter/shapes/openrouter-error.ts'
 import { API_SHAPES } from '../openrouter/shapes/shape-registry.ts'
 import { type Gateway, journeyContextOf } from './composition-root.ts'
 import type { HttpEnvironment } from './context.ts'
+import { releaseOfDead } from './dead-objects.ts'
 import { logAnswer } from './log.ts'
 
 /**
@@ -23,6 +24,7 @@ export const PREFIXES = ['/api/v1', '/v1'] as const
 export function errorResponse(c: Context<HttpEnvironment>, error: GatewayError): Response {
   const wording = shapeAt(c.req.path) ?? { errorBody: openRouterError }
   const { body, ...head } = answerOf(error, wording)
+  if (error.reason === 'overloaded') c.executionCtx.waitUntil(releaseOfDead(c.var.gateway))
   logAnswered(c, error.status, error)
   return new Response(body, head)
 }

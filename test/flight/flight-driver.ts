@@ -5,7 +5,7 @@ import type { FlightMethods } from '../../src/flight/flight-protocol.ts'
 import type { AnswerRows, KeptAnswer } from '../../src/flight/object/answer-rows.ts'
 import { FlightHost } from '../../src/flight/object/flight-host.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
-import { gatewayOf } from '../../src/http/composition-root.ts'
+import { gatewayOf, MEMORY } from '../../src/http/composition-root.ts'
 import { json, withOwnPool } from '../http/gateway-driver.ts'
 
 /** An upstream call that a test answers, piece by piece. */
@@ -245,6 +245,7 @@ function createFlights(ports: Ports) {
         fetchAnswer: (id, after) =>
           call(name, 'fetchAnswer', (host) => host.fetchAnswer(id, after)),
         leave: (seat) => call(name, 'leave', (host) => host.leave(seat)),
+        isolate: () => call(name, 'isolate', () => MEMORY.id),
       }),
     },
     open(given: Env) {

@@ -365,7 +365,7 @@ describe('an object that fails', () => {
     try {
       const join = vi.fn(() => new Promise<never>(() => undefined))
       const client = createFlightClient({
-        getByName: () => ({ join, durable: join, fetchAnswer: join, leave: join }),
+        getByName: () => ({ join, durable: join, fetchAnswer: join, leave: join, isolate: join }),
       })
       const asked = client.fetchAnswer('owner', 'id', null)
       await vi.advanceTimersByTimeAsync(2_999)

@@ -5,6 +5,7 @@ import type { JourneyReport } from '../../gateway/inference-request.ts'
 import { startJourney } from '../../gateway/journey.ts'
 import { withOneTimer } from '../../gateway/one-timer.ts'
 import { type Gateway, journeyContextOf } from '../../http/composition-root.ts'
+import { releaseOfDead } from '../../http/dead-objects.ts'
 import { logBug, logRequest } from '../../http/log.ts'
 import { planBody } from '../../http/request-plan.ts'
 import { overloaded } from '../../http/upload.ts'
@@ -44,7 +45,10 @@ export async function fly(flown: FlownJourney): Promise<JourneyReport | null> {
   // What the journey holds of its answer. From the sink on, the bytes are counted there.
   const ofAnswer = held.beside()
   try {
-    if (!held.grow(request.body.length)) return refuse(flown, overloaded())
+    if (!held.grow(request.body.length)) {
+      flown.background(releaseOfDead(gateway))
+      return refuse(flown, overloaded())
+    }
     return await makeJourney(flown, held, ofAnswer)
   } catch (bug) {
     logBug(request.requestId, bug)
