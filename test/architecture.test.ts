@@ -115,6 +115,7 @@ describe('rooms', () => {
     admin: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['admin/sign-in', 'batches', 'batches/progress', 'hono', 'zod'],
+      ...['config/alerts', 'key-pool/alerts'],
     ],
     batches: ['batches/files', 'batches/progress', 'config'],
     'batches/files': ['openrouter/*', 'cloudflare:workers'],
@@ -139,6 +140,7 @@ describe('rooms', () => {
     ],
     'admin/history': [
       ...['admin/admin-request.ts', 'admin/admin-schemas.ts', 'admin/client-answers.ts'],
+      'admin/counters-answer.ts',
       ...['balancing/*', 'config'],
       ...['http', 'key-pool/history', 'hono', 'zod'],
     ],

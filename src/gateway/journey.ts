@@ -11,7 +11,7 @@ import type {
   JourneyContext,
   JourneyReport,
 } from './inference-request.ts'
-import { rowOfJourney } from './request-rows.ts'
+import { isPutOff, rowOfJourney } from './request-rows.ts'
 
 /**
  * Runs one request's journey. Its first half makes attempts until one has an answer or none is left;
@@ -125,7 +125,9 @@ class JourneyInProgress {
     if (this.#isNoted) return
     this.#isNoted = true
     const { leases, ports } = this.#context
-    leases.note(rowOfJourney(this.#request, this.#report(answered), ports.nowMs()))
+    const report = this.#report(answered)
+    if (isPutOff(this.#request, report)) return
+    leases.note(rowOfJourney(this.#request, report, ports.nowMs()))
   }
 
   #report(answered: Answered, bug: unknown = null): JourneyReport {

@@ -1,5 +1,6 @@
 import type { AttemptRow, CacheOutcome, RequestRow } from '../balancing/accounting/request-row.ts'
 import type { Caller } from '../balancing/clients/caller.ts'
+import { isOfBatch } from '../balancing/lease-request.ts'
 import type { GatewayError } from './answers/gateway-error.ts'
 import type { AttemptNote, AttemptTimes } from './attempts/attempt-history.ts'
 import type { InferenceRequest, JourneyReport } from './inference-request.ts'
@@ -52,6 +53,20 @@ export function rowOfJourney(
     endedAtMs,
   }
 }
+
+/**
+ * A line of a batch that found no room has not ended: it comes again. Some hundred of them in a second
+ * would leave operators no other request to see, and count as failures that nobody has had.
+ */
+export function isPutOff(
+  request: Pick<InferenceRequest, 'class'>,
+  { attempts, error }: Pick<JourneyReport, 'attempts' | 'error'>,
+): boolean {
+  if (!isOfBatch(request) || attempts.length > 0 || error === null) return false
+  return error.retryAfterMs !== null || NO_ROOM.has(error.reason)
+}
+
+const NO_ROOM: ReadonlySet<string> = new Set(['no_key_available', 'pool_unavailable'])
 
 /** A request that got the answer of another. */
 export interface GivenRequest {

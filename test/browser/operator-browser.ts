@@ -52,7 +52,9 @@ export function useBrowser(gateway: () => Gateway) {
     const opened = await open(options)
     const { page } = opened
     await page.goto(`${gateway().origin}/admin`)
-    await page.getByLabel('ADMIN_TOKEN').fill(ADMIN_TOKEN)
+    // The field has the focus by itself.
+    await page.locator('input[name=token]:focus').waitFor()
+    await page.keyboard.type(ADMIN_TOKEN)
     await page.keyboard.press('Enter')
     await page.locator('#headline').waitFor()
     return opened
@@ -71,4 +73,10 @@ export async function tabTo(page: Page, name: string): Promise<void> {
     await page.keyboard.press('Tab')
   }
   expect(await nameOfFocus(), 'what the Tab key reaches').toBe(name)
+}
+
+/** Goes to what has that name by the Tab key alone, and presses Enter on it. */
+export async function enterOn(page: Page, name: string): Promise<void> {
+  await tabTo(page, name)
+  await page.keyboard.press('Enter')
 }

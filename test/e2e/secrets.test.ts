@@ -84,7 +84,11 @@ async function provokeEverything(gateway: Gateway) {
 /** Everything that an operator may ask for, and what somebody gets who is none. */
 async function provokeOperators(gateway: Gateway, made: string): Promise<string[]> {
   const names = ['tester', 'made', TOKEN, made, secretOf('alpha'), ADMIN]
-  const paths = ['alerts', 'clients', 'groups', 'audit', ...names.map((name) => `clients/${name}`)]
+  const paths = [
+    ...['alerts', 'clients', 'groups', 'audit', 'pool', 'requests?limit=1000', 'client-keys'],
+    ...['explain?model=vendor/model', 'usage?from=2026-01-01&by=client&format=csv'],
+    ...names.map((name) => `clients/${name}`),
+  ]
   const received: string[] = []
   for (const path of ['/metrics', ...paths.map((path) => `/admin/api/${path}`)]) {
     for (const token of [ADMIN, READER, secretOf('alpha'), made]) {
@@ -160,7 +164,10 @@ async function shownToOperators(gateway: Gateway): Promise<string[]> {
   })
   const cookie = signedIn.headers.get('set-cookie')?.split(';')[0] ?? ''
   const headers = { cookie, authorization: 'none' }
-  const paths = ['', '?model=vendor/model', '/confirm?do=pause&id=alpha', '/api-docs']
+  const paths = [
+    ...['', '?model=vendor/model', '?request=nobody', '/confirm?do=pause&id=alpha', '/api-docs'],
+    ...['/change?kind=client&id=made', '/sign-in'],
+  ]
   const pages = await Promise.all(paths.map((path) => gateway.send(`/admin${path}`, { headers })))
   expect(pages.map(({ status }) => status)).toEqual(paths.map(() => 200))
   const stream = await gateway.send('/admin/api/events?view=page', { headers })

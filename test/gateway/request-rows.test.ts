@@ -222,3 +222,19 @@ describe('the rows of requests', () => {
     expect(await ask({ limit: 2 })).toHaveLength(2)
   })
 })
+
+it('a line of a batch that finds no room leaves no row until it has: it has not ended', async () => {
+  const world = worldOf({ keys: [{ id: 'a', maxConcurrent: 2 }] }, openStream(''), WHOLE)
+  const client = new AbortController()
+  world.send({ class: 'batch', requestId: 'line-1', signal: client.signal })
+  await world.time.drain()
+  for (let times = 0; times < 3; times += 1) {
+    const line = world.send({ class: 'batch', requestId: 'line-2' })
+    expect((await world.finish(line)).error?.reason).toBe('no_key_available')
+  }
+  client.abort()
+  await world.time.advance(FLUSH_MS)
+  expect((await rowsOf(world)).map(({ id }) => id)).toEqual(['line-1'])
+  await world.finish(world.send({ class: 'batch', requestId: 'line-2' }))
+  expect(await rowsOf(world, 'line-2')).toMatchObject([{ outcome: 'answered', status: 200 }])
+})

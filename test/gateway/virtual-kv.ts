@@ -15,7 +15,7 @@ export interface VirtualKv {
 }
 
 /** The part of a KV namespace that a cache of JSON needs. */
-export function createVirtualKv(time: VirtualTime): VirtualKv {
+export function createVirtualKv(time: Pick<VirtualTime, 'timer'>): VirtualKv {
   const entries = new Map<string, string>()
   const reads: string[] = []
   const writes: string[] = []

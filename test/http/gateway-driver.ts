@@ -101,7 +101,7 @@ export function withOwnPool(bindings: Readonly<Record<string, unknown>>) {
 /** As `withOwnPool`, with a look into the pool. */
 export function ownPool(
   bindings: Readonly<Record<string, unknown>>,
-  ports: Partial<Pick<HostPorts, 'nowMs' | 'timer'>> = {},
+  ports: Partial<Pick<HostPorts, 'nowMs' | 'timer' | 'store'>> = {},
 ) {
   const read = readConfig({ ...env, ...bindings })
   if (!read.ok) throw new Error(JSON.stringify(read))
@@ -129,7 +129,7 @@ export function ownPool(
       return typeof value === 'function' ? value.bind(owner) : value
     },
   })
-  return { state, bindings: { ...bindings, KEY_POOL: { getByName: () => object } } }
+  return { state, object, bindings: { ...bindings, KEY_POOL: { getByName: () => object } } }
 }
 
 /** A request for a chat completion. */

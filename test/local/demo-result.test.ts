@@ -110,4 +110,12 @@ describe('demoResult', () => {
     )
     expect(result.acquireMs).toEqual({ p50: 10, p95: 19 })
   })
+
+  it('is surprised by a warning of Wrangler’s, such as that it fires no cron trigger', () => {
+    const log =
+      '▲ [WARNING] Scheduled Workers are not automatically triggered\n{"message":"request"}\n'
+    expect(resultOf([sent(1)], [received(1)], log).surprises).toEqual([
+      'Wrangler warns: ▲ [WARNING] Scheduled Workers are not automatically triggered',
+    ])
+  })
 })

@@ -87,8 +87,19 @@ export function demoResult(record: DemoRecord): DemoResult {
     failures,
     acquireMs: { p50: percentile(acquireMs, 0.5), p95: percentile(acquireMs, 0.95) },
     keys: record.keys.map((key) => keyOf(key, attempts)),
-    surprises: [...attemptsOf].flatMap(([request, own]) => surprisesOf(request, own)),
+    surprises: [
+      ...[...attemptsOf].flatMap(([request, own]) => surprisesOf(request, own)),
+      ...warningsIn(gatewayLog ?? ''),
+    ],
   }
+}
+
+/** What Wrangler warns of; nobody who tries the demo can do anything about it. */
+function warningsIn(gatewayLog: string): string[] {
+  const warnings = gatewayLog
+    .split('\n')
+    .filter((line) => /\[WARNING\]|not automatically triggered/.test(line))
+  return warnings.map((line) => `Wrangler warns: ${line.trim()}`)
 }
 
 function attemptsOfRequest(

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { startCron } from './wrangler-dev.ts'
+import { startCron, withoutTypesHint } from './wrangler-dev.ts'
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => {
@@ -23,4 +23,11 @@ it('fires the cron trigger once a minute, whether the gateway answers or not, un
   stop()
   await vi.advanceTimersByTimeAsync(120_000)
   expect(fetched).toHaveBeenCalledTimes(3)
+})
+
+it('does not tell a newcomer that the types are out of date, and nothing else is left out', () => {
+  const hint =
+    '❓ Your types might be out of date. Re-run `wrangler types` to ensure your types are correct.'
+  expect(withoutTypesHint(`before\n\n${hint}\nafter\n`)).toBe('before\nafter\n')
+  expect(withoutTypesHint('[wrangler:info] Ready\n')).toBe('[wrangler:info] Ready\n')
 })

@@ -1,6 +1,6 @@
 import { globSync } from 'node:fs'
 import { registerHooks } from 'node:module'
-import { dirname, resolve } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import {
   INSTRUMENTER_CONSTANTS,
@@ -45,14 +45,18 @@ interface RunnerOptions extends StrykerOptions {
 
 const SHIM = 'quick-tests:vitest'
 const API = Symbol.for('switchyard.quick-tests')
+const RECENT_RUNS = 5
+/** Of a lease nearly all tests are within reach: without a limit a survivor would cost them all. `WIDE=1` lifts it. */
+const LIMIT_MS = process.env.WIDE === '1' ? Number.POSITIVE_INFINITY : 500
 
 class InProcessRunner implements TestRunner {
   static readonly inject = tokens(commonTokens.options)
   readonly #options: RunnerOptions
   readonly #collector = createCollector()
   readonly #code: Instrumented
-  /** When a test killed last: whoever killed the last mutant probably kills the next one. */
-  readonly #kills = new Map<string, number>()
+  /** By test: how long it takes, and which mutants it has killed. */
+  readonly #timesMs = new Map<string, number>()
+  readonly #kills = new Map<string, { count: number; lastRun: number }>()
   #runs = 0
 
   constructor(options: StrykerOptions) {
@@ -80,10 +84,7 @@ class InProcessRunner implements TestRunner {
           : next(url, context),
     })
     const { include, exclude } = this.#options.quickTests
-    // A glob up to its first star, and something in place of the rest.
-    const rooms = this.#options.mutate.map((glob) => roomOf(`${glob.split('*', 1)[0]}x`, 'src'))
     for (const file of globSync([...include], { exclude: [...exclude] }).toSorted()) {
-      if (!rooms.some((room) => isNear(roomOf(file, 'test'), room))) continue
       this.#collector.begin(file)
       await import(pathToFileURL(resolve(file)).href)
     }
@@ -96,7 +97,7 @@ class InProcessRunner implements TestRunner {
       const beganMs = performance.now()
       const failure = await failureOf(test)
       // One that has used up what its file has made can't run for a second mutant.
-      const isRepeatable = failure === null && (await failureOf(test)) === null
+      const isRepeatable = failure === null && (await this.#firstFailure([test])) === null
       const timeSpentMs = performance.now() - beganMs
       this.#code.currentTestId = undefined
       const of = { id: test.id, name: test.name, fileName: resolve(test.file), timeSpentMs }
@@ -105,20 +106,20 @@ class InProcessRunner implements TestRunner {
       else tests.push({ ...of, status: TestStatus.Failed, failureMessage: failure })
     }
     const { mutantCoverage = { static: {}, perTest: {} } } = this.#code
+    // What tests reach, and also the top of a test file does: Stryker would load all tests anew for it.
+    for (const reached of Object.values(mutantCoverage.perTest)) {
+      for (const id of Object.keys(reached)) delete mutantCoverage.static[id]
+    }
     return { status: DryRunStatus.Complete, tests, mutantCoverage }
   }
 
   async mutantRun(of: MutantRunOptions): Promise<MutantRunResult> {
-    const wanted = new Set(of.testFilter)
-    const room = roomOf(of.activeMutant.fileName, 'src')
-    const tests = this.#collector.tests
-      .filter(({ id, file }) => wanted.has(id) && isNear(roomOf(file, 'test'), room))
-      .toSorted((a, b) => (this.#kills.get(b.id) ?? 0) - (this.#kills.get(a.id) ?? 0))
+    const tests = this.#testsFor(of)
     this.#runs += 1
     this.#code.hitCount = 0
     this.#code.hitLimit = of.hitLimit
     this.#code.activeMutant = of.activeMutant.id
-    const killed = await firstFailure(tests)
+    const killed = await this.#firstFailure(tests)
     this.#code.activeMutant = undefined
     const timeout = determineHitLimitReached(this.#code.hitCount, of.hitLimit)
     this.#code.hitCount = undefined
@@ -127,7 +128,10 @@ class InProcessRunner implements TestRunner {
     }
     if (killed === null) return { status: MutantRunStatus.Survived, nrOfTests: tests.length }
     const { test, failure, nrOfTests } = killed
-    this.#kills.set(test.id, this.#runs)
+    this.#kills.set(test.id, {
+      count: (this.#kills.get(test.id)?.count ?? 0) + 1,
+      lastRun: this.#runs,
+    })
     // A process in which this fails too is spoiled: Stryker starts another, and tries again.
     if ((await failureOf(test)) !== null) throw new Error(`${test.name} fails without a mutant`)
     return {
@@ -137,6 +141,41 @@ class InProcessRunner implements TestRunner {
       nrOfTests,
     }
   }
+
+  async #firstFailure(tests: readonly RepeatableTest[]) {
+    let spentMs = 0
+    for (const [at, test] of tests.entries()) {
+      const beganMs = cpuMs()
+      const failure = await failureOf(test)
+      const timeMs = cpuMs() - beganMs
+      this.#timesMs.set(test.id, timeMs)
+      if (failure !== null) return { test, failure, nrOfTests: at + 1 }
+      spentMs += timeMs
+      if (spentMs > LIMIT_MS) return null
+    }
+    return null
+  }
+
+  /** Those that reach the mutant: whoever has just killed, then those of its room, of near rooms, of others. */
+  #testsFor({ testFilter, activeMutant }: MutantRunOptions): RepeatableTest[] {
+    const wanted = new Set(testFilter)
+    return this.#collector.tests
+      .filter(({ id }) => wanted.has(id))
+      .map((test) => ({
+        test,
+        rank: this.#rankOf(test, distanceOf(test.file, activeMutant.fileName)),
+      }))
+      .toSorted((a, b) => a.rank - b.rank)
+      .map(({ test }) => test)
+  }
+
+  /** The lower, the earlier: what kills often and takes little time keeps the run short. */
+  #rankOf({ id }: RepeatableTest, distance: number): number {
+    const timeMs = this.#timesMs.get(id) ?? 0
+    const kills = this.#kills.get(id)
+    if (kills !== undefined && this.#runs - kills.lastRun < RECENT_RUNS) return timeMs / 100
+    return (timeMs * 4 ** distance) / (1 + (kills?.count ?? 0))
+  }
 }
 
 /** The folder of a file below the first folder of that name. */
@@ -145,17 +184,17 @@ function roomOf(file: string, top: 'src' | 'test'): string {
   return dirname(path.slice(path.lastIndexOf(`/${top}/`) + top.length + 2))
 }
 
-/** Whether tests are of the room itself, of the one that it is in, or of one in it. */
-function isNear(tests: string, mutants: string): boolean {
-  return `${tests}/`.startsWith(`${mutants}/`) || `${mutants}/`.startsWith(`${tests}/`)
+/** Steps from tests to mutants: their own file, their room, the room that is around it or in it, any other. */
+function distanceOf(tests: string, mutants: string): number {
+  const [from, to] = [roomOf(tests, 'test'), roomOf(mutants, 'src')]
+  if (from !== to) return `${from}/`.startsWith(`${to}/`) || `${to}/`.startsWith(`${from}/`) ? 2 : 3
+  return basename(tests, '.test.ts') === basename(mutants, '.ts') ? 0 : 1
 }
 
-async function firstFailure(tests: readonly RepeatableTest[]) {
-  for (const [at, test] of tests.entries()) {
-    const failure = await failureOf(test)
-    if (failure !== null) return { test, failure, nrOfTests: at + 1 }
-  }
-  return null
+/** The process's own time: that of the clock depends on what else the machine does. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
 }
 
 async function failureOf(test: RepeatableTest): Promise<string | null> {

@@ -12,12 +12,12 @@ import { leasesEnd } from './invariants/leases-end.ts'
 import { limitsHold } from './invariants/limits-hold.ts'
 import { memoryIsBounded } from './invariants/memory-is-bounded.ts'
 import { nothingIsLost } from './invariants/nothing-is-lost.ts'
+import type { SimulatedWorld, WorldWitness } from './invariants/observed-world.ts'
 import { queueIsFair } from './invariants/queue-is-fair.ts'
 import { quotasHold } from './invariants/quotas-hold.ts'
 import { callersAreApart, retriesAreBounded } from './invariants/retries-are-bounded.ts'
 import { sharesAreKept } from './invariants/shares-are-kept.ts'
 import type { ObjectStep } from './pool-object.ts'
-import type { SimulatedWorld, WorldWitness } from './simulated-world.ts'
 
 /** The first thing that did not hold. */
 export interface Violation {

@@ -1,7 +1,8 @@
 import { START_MS } from '../gateway/virtual-world.ts'
 import { type Happening, type History, HOUR_MS } from './history.ts'
+import type { SimulatedWorld } from './invariants/observed-world.ts'
 import { createReferee, type Violation } from './referee.ts'
-import { createSimulatedWorld, type SimulatedWorld } from './simulated-world.ts'
+import { createSimulatedWorld } from './simulated-world.ts'
 
 /** What one history came to. */
 export interface Outcome {

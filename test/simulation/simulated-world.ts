@@ -1,8 +1,7 @@
-import type { AlertMessage } from '../../src/balancing/alerts/alert-outbox.ts'
 import type { AlertPolicy } from '../../src/balancing/alerts/alert-policy.ts'
 import { nanosOf } from '../../src/balancing/clients/budget.ts'
 import { type Caller, callerOf, callerWithoutLimits } from '../../src/balancing/clients/caller.ts'
-import type { ClientsOrder, ClientsReply } from '../../src/balancing/clients/registry.ts'
+import type { ClientsOrder } from '../../src/balancing/clients/registry.ts'
 import { clientId, type KeyId } from '../../src/balancing/ids.ts'
 import type { SteeringOrder } from '../../src/balancing/operators/steering.ts'
 import type { PoolConfig } from '../../src/balancing/pool-state.ts'
@@ -11,7 +10,7 @@ import type { InferenceRequest, JourneyReport } from '../../src/gateway/inferenc
 import { startJourney } from '../../src/gateway/journey.ts'
 import type { Leased } from '../../src/gateway/leases/lease-broker.ts'
 import { seededRandom } from '../balancing/seeded-random.ts'
-import { type ReadingClient, readAlong } from '../gateway/client-reader.ts'
+import { readAlong } from '../gateway/client-reader.ts'
 import { createVirtualKv } from '../gateway/virtual-kv.ts'
 import { createVirtualTime, type VirtualTime } from '../gateway/virtual-time.ts'
 import {
@@ -26,37 +25,11 @@ import { alertPolicyOf, createAlertReceiver, type DeliverAlerts } from './alert-
 import { tokenHashOf } from './clients/clients-of-seed.ts'
 import { type Draw, drawFrom } from './draw.ts'
 import type { Change, Happening, History, PoolPlan, Release, RequestPlan } from './history.ts'
+import type { SimulatedRequest, SimulatedWorld, WorldWitness } from './invariants/observed-world.ts'
 import { createIsolate, type Deployed, type Isolate } from './isolate.ts'
 import { type ChatCall, COST_USD, OpenRouterModel } from './openrouter-model.ts'
-import { type ObjectWitness, PoolObject } from './pool-object.ts'
+import { PoolObject } from './pool-object.ts'
 import type { UpstreamKeyRecord } from './upstream-accounts.ts'
-
-/** One request of a client, with all that came of it. */
-export interface SimulatedRequest {
-  readonly id: string
-  readonly plan: RequestPlan
-  readonly isolate: Isolate
-  readonly sentAtMs: number
-  readonly client: ReadingClient
-  readonly leased: { readonly leased: Leased; readonly atMs: number; readonly life: number }[]
-  readonly calls: ChatCall[]
-  report: JourneyReport | null
-  endedAtMs: number | null
-}
-
-/** Sees what happens in the Workers and at OpenRouter. */
-export interface WorldWitness extends ObjectWitness {
-  leased(request: SimulatedRequest, leased: Leased): void
-  called(request: SimulatedRequest, call: ChatCall): void
-  ended(request: SimulatedRequest): void
-  /** An operator's order was carried out. */
-  ordered(order: ClientsOrder, reply: ClientsReply): void
-  /** Operators have got a message. */
-  told(message: AlertMessage): void
-  /** After everything that follows from one timer has happened. */
-  afterEach(): void
-  bug(error: unknown): void
-}
 
 const countOf = <T>(items: readonly T[], item: T) => items.filter((one) => one === item).length
 
@@ -65,19 +38,6 @@ const drain = () => new Promise<void>((resolve) => void setImmediate(resolve))
 
 /** For so long after a deployment old isolates still get requests. */
 const OLD_ISOLATES_MS = 60_000
-
-export interface SimulatedWorld {
-  readonly time: VirtualTime
-  readonly object: PoolObject
-  readonly openRouter: OpenRouterModel
-  readonly isolates: () => readonly Isolate[]
-  readonly plan: PoolPlan
-  readonly counts: Record<string, number>
-  readonly halted: ReadonlySet<KeyId>
-  /** Whether operators are told of alerts. */
-  readonly isTold: boolean
-  carryOut(happening: Happening): void
-}
 
 export function createSimulatedWorld(history: History, witness: WorldWitness): SimulatedWorld {
   return new World(history, witness)

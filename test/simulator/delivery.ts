@@ -85,9 +85,11 @@ function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStre
   const signal = AbortSignal.any([outer, interrupt.signal])
   let sent = 0
   let tokens = 0
+  let hasToldUsage = false
   const finish = (outcome: Ended['outcome']) => {
     if (visit.entry.outcome !== 'open') return
-    const usd = bill(visit, reply, { outcome, tokens })
+    const isFull = outcome === 'completed' || hasToldUsage
+    const usd = bill(visit, reply, { isFull, tokens })
     if (outcome === 'completed') visit.remember()
     const ended = { status: reply.status, outcome, error: reply.error, costUsd: usd }
     keepGeneration(visit, reply, ended)
@@ -114,6 +116,7 @@ function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStre
         }
         sent += 1
         tokens += next.tokens
+        hasToldUsage ||= next.kind === 'usage'
         controller.enqueue(next.bytes)
         // At once: many clients hang up after the last event, and that is no abort.
         if (sent === reply.steps.length && reply.ending === 'close') await stop(controller)
@@ -127,13 +130,16 @@ function playback(visit: Visit, reply: Played, outer: AbortSignal): ReadableStre
   )
 }
 
-/** Charges the generated tokens. A whole answer is charged in full, also if the caller has left. */
-function bill(visit: Visit, reply: Played, ended: { outcome: Ended['outcome']; tokens: number }) {
+/**
+ * Charges the generated tokens. A whole answer is charged in full, also if the caller has left, and so
+ * is a stream that has told what it cost.
+ */
+function bill(visit: Visit, reply: Played, ended: { isFull: boolean; tokens: number }) {
   const { key, account } = visit
   const { scene } = reply
   if (scene === null || key === null || account === null) return 0
   const { usage } = scene.answer
-  const full = ended.outcome === 'completed' || scene.call.wording.kind === 'whole'
+  const full = ended.isFull || scene.call.wording.kind === 'whole'
   const usd = full ? usage.costUsd : partialUsd(scene, ended.tokens)
   if (usd !== 0) charge(account, key, usd, visit.nowMs)
   const { byokFee } = scene.charges

@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { ALERT_EVENTS } from '../../balancing/alerts/alert-policy.ts'
 import { ALERT_FORMATS } from '../../config/alerts/alert-addresses.ts'
+import { ADDRESS_STATES } from '../address-standing.ts'
 
 /** What the admin API gives of alerts. As in answer-schemas.ts, only types of it are bundled. */
 
@@ -44,7 +45,18 @@ export const alertsAnswer = z.object({
     }),
   ),
   addresses: z.array(
-    z.object({ name: z.string(), format: z.enum(ALERT_FORMATS), events: z.array(event) }),
+    z.object({
+      name: z.string(),
+      format: z.enum(ALERT_FORMATS),
+      events: z.array(event),
+      /** Whether it is told: `gone` after a 410, `silent` where no event goes to it. */
+      state: z.enum(ADDRESS_STATES),
+      waiting: z.number(),
+      /** Since when the oldest message waits. */
+      since: z.nullable(z.string()),
+      /** Until when an address that is gone is left alone. */
+      until: z.nullable(z.string()),
+    }),
   ),
 })
 

@@ -1,10 +1,9 @@
 import type { HonoBase } from 'hono/hono-base'
-import { ALERT_EVENTS } from '../../balancing/alerts/alert-policy.ts'
-import { alertPolicy } from '../../config/alerts/alert-fields.ts'
 import { gatewayError } from '../../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../../http/context.ts'
 import { errorResponse } from '../../http/error-response.ts'
 import type { AlertsReply } from '../../key-pool/alerts/alert-protocol.ts'
+import { type AddressStanding, addressStandings } from '../address-standing.ts'
 import { type AdminContext, bodyOf, isPerhapsDone, unreachable } from '../admin-request.ts'
 import { alertTest } from '../admin-schemas.ts'
 import { isoTime, isoTimeOrNull } from '../client-answers.ts'
@@ -29,7 +28,7 @@ async function list(c: AdminContext): Promise<Response> {
     latest: latest.map(({ to, id, event, phase, atMs, kind, status }) => {
       return { to, id, event, phase, at: isoTime(atMs), outcome: kind, status }
     }),
-    addresses: addresses(c),
+    addresses: addressStandings(c.var.gateway.config, answer.value).map(addressAnswer),
   }
   return c.json(all)
 }
@@ -43,14 +42,9 @@ function undelivered({ to, message, tries, dueAtMs }: AlertsReply['queued'][numb
   }
 }
 
-/** The names of the addresses: the rest of them is secret. */
-function addresses(c: AdminContext): AlertsAnswer['addresses'] {
-  const { policy, alertAddresses } = c.var.gateway.config
-  const names = alertAddresses.map(({ name }) => name)
-  const { to } = alertPolicy(policy.alerts, names)
-  return alertAddresses.map(({ name, format }) => {
-    return { name, format, events: ALERT_EVENTS.filter((of) => to.get(of)?.includes(name)) }
-  })
+function addressAnswer({ sinceMs, untilMs, events, ...standing }: AddressStanding) {
+  const times = { since: isoTimeOrNull(sinceMs), until: isoTimeOrNull(untilMs) }
+  return { ...standing, events: [...events], ...times }
 }
 
 const TEXT = 'Switchyard: this is a test. Alerts reach you here.'

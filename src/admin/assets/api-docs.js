@@ -10,7 +10,13 @@ function operationsOf({ paths }) {
 
 function section({ method, path, summary, parameters = [], requestBody, responses }, api) {
   return element('details', [
-    element('summary', [element('b', [method]), ' ', element('code', [path]), ` ${summary}`]),
+    element('summary', [
+      element('b', [method]),
+      ' ',
+      element('code', [path]),
+      ' ',
+      ...words(summary),
+    ]),
     ...(parameters.length === 0
       ? []
       : [
@@ -34,13 +40,14 @@ function parameter(given, api) {
   const { name, in: where, description = '', required } = resolve(given, api)
   return element('li', [
     element('code', [name]),
-    ` in the ${where}${required ? ', required' : ''}. ${description}`,
+    ` in the ${where}${required ? ', required' : ''}. `,
+    ...words(description),
   ])
 }
 
 function answerOf(status, answer, api) {
   const given = jsonSchemaOf(answer)
-  const title = element('summary', [element('b', [status]), ` ${answer.description}`])
+  const title = element('summary', [element('b', [status]), ' ', ...words(answer.description)])
   return given === undefined
     ? element('p', [...title.childNodes])
     : element('details', [title, schema(given, api)])
@@ -71,6 +78,10 @@ function resolve(given, api) {
     .split('/')
     .reduce((at, name) => at?.[name], api)
 }
+
+/** A text of the document, in which code stands between marks. */
+const words = (text) =>
+  text.split('`').map((part, at) => (at % 2 === 1 ? element('code', [part]) : part))
 
 /** Texts become text nodes: nothing of the document is taken for HTML. */
 function element(name, children, properties = {}) {

@@ -3,6 +3,7 @@ import type { ActiveAlert } from '../../balancing/alerts/alert.ts'
 import type { PoolOverview } from '../../balancing/operators/overview.ts'
 import type { Gateway } from '../../http/composition-root.ts'
 import type { HistoryReply } from '../../key-pool/history/history-protocol.ts'
+import { type AddressStanding, addressStandings } from '../address-standing.ts'
 
 /** The pool as an isolate saw it last. */
 export interface Sight {
@@ -18,6 +19,8 @@ export interface Sight {
   readonly history: HistoryReply | null
   /** What operators are told of by alerts, and is not over. */
   readonly alerts: readonly ActiveAlert[]
+  /** Where they go, and whether they get there. */
+  readonly addresses: readonly AddressStanding[]
 }
 
 /** What all viewers of an isolate look at: so the object is asked once a second, however many they are. */
@@ -46,7 +49,10 @@ export function feedOf(gateway: Gateway): Feed {
   const known = feeds.get(gateway)
   if (known !== undefined) return known
   const feed: Feed = {
-    sight: { pool: null, atMs: 0, isStale: false, requests: [], history: null, alerts: [] },
+    sight: {
+      ...{ pool: null, atMs: 0, isStale: false, requests: [], history: null },
+      ...{ alerts: [], addresses: [] },
+    },
     askedAtMs: Number.NEGATIVE_INFINITY,
     historyAskedAtMs: Number.NEGATIVE_INFINITY,
     viewers: 0,
@@ -82,7 +88,12 @@ export async function look(gateway: Gateway, isFresh = false): Promise<Sight> {
       : { pool: sight.pool, atMs: sight.atMs, isStale: true }),
     requests: requests.kind === 'answer' ? requests.value.requests : sight.requests,
     history: history ?? sight.history,
-    alerts: (alerts.kind === 'answer' ? alerts.value?.active : null) ?? sight.alerts,
+    ...(alerts.kind === 'answer' && alerts.value !== null
+      ? {
+          alerts: alerts.value.active,
+          addresses: addressStandings(gateway.config, alerts.value),
+        }
+      : { alerts: sight.alerts, addresses: sight.addresses }),
   }
   return feed.sight
 }

@@ -3,6 +3,7 @@ import type { RequestRow } from '../../balancing/accounting/request-row.ts'
 import type { Usage } from '../../balancing/settlement.ts'
 import type { UsageRow } from '../../key-pool/history/history-protocol.ts'
 import { isoTime } from '../client-answers.ts'
+import { countersAnswer } from '../counters-answer.ts'
 import type { RequestAnswer, UsageRowAnswer } from './history-answer-schemas.ts'
 
 /** The past in the words of the admin API. */
@@ -42,20 +43,7 @@ function usageAnswer({ estimated, ...usage }: Usage) {
 }
 
 export function usageRowAnswer({ day, name, counters }: UsageRow): UsageRowAnswer {
-  const { attempts, successes, failures, ignored, estimated, faults } = counters
-  return {
-    date: dateOf(day),
-    name,
-    ...{ attempts, successes, failures, ignored },
-    prompt_tokens: counters.promptTokens,
-    completion_tokens: counters.completionTokens,
-    cached_tokens: counters.cachedTokens,
-    reasoning_tokens: counters.reasoningTokens,
-    cost_usd: counters.costUsd,
-    estimated,
-    estimated_usd: counters.estimatedUsd,
-    faults: { ...faults },
-  }
+  return { date: dateOf(day), name, ...countersAnswer(counters) }
 }
 
 const COLUMNS = [

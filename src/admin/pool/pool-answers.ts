@@ -1,5 +1,4 @@
 import { type CacheCounters, NO_CACHE_COUNTERS } from '../../balancing/accounting/cache-counters.ts'
-import type { Counters } from '../../balancing/accounting/ledger.ts'
 import {
   countOf,
   quantileMs,
@@ -8,6 +7,7 @@ import {
 import type { AccountOverview, Counted, PoolOverview } from '../../balancing/operators/overview.ts'
 import type { KeySnapshot } from '../../balancing/snapshot.ts'
 import { clientAnswer, groupAnswer, isoTime, isoTimeOrNull } from '../client-answers.ts'
+import { countersAnswer } from '../counters-answer.ts'
 import type { KeyAnswer, PoolAnswer } from './pool-answer-schemas.ts'
 
 /** The pool in the words of the admin API. */
@@ -141,21 +141,4 @@ function cacheAnswer(cache: PoolOverview['cache']): PoolAnswer['cache'] {
   }
   const { total, today } = cache ?? { total: NO_CACHE_COUNTERS, today: NO_CACHE_COUNTERS }
   return { total: told(total), today: told(today) }
-}
-
-function countersAnswer(counters: Counters): PoolAnswer['total'] {
-  return {
-    attempts: counters.attempts,
-    successes: counters.successes,
-    failures: counters.failures,
-    ignored: counters.ignored,
-    faults: counters.faults as Record<string, number>,
-    prompt_tokens: counters.promptTokens,
-    completion_tokens: counters.completionTokens,
-    cached_tokens: counters.cachedTokens,
-    reasoning_tokens: counters.reasoningTokens,
-    cost_usd: counters.costUsd,
-    estimated: counters.estimated,
-    estimated_usd: counters.estimatedUsd,
-  }
 }

@@ -232,15 +232,18 @@ export function asOfToday(tally: Tally, nowMs: number): Tally {
   return tally
 }
 
+function count(counters: Counters, entry: Entry): void {
+  counters.attempts += 1
+  if (entry.outcome === 'success') counters.successes += 1
+  else if (entry.outcome === 'failure') counters.failures += 1
+  else counters.ignored += 1
+  if (entry.fault) counters.faults[entry.fault] = (counters.faults[entry.fault] ?? 0) + 1
+  if (entry.usage) addUsage(counters, entry.usage)
+}
+
 function add(tally: Tally, entry: Entry): void {
-  for (const counters of [tally.total, tally.today]) {
-    counters.attempts += 1
-    if (entry.outcome === 'success') counters.successes += 1
-    else if (entry.outcome === 'failure') counters.failures += 1
-    else counters.ignored += 1
-    if (entry.fault) counters.faults[entry.fault] = (counters.faults[entry.fault] ?? 0) + 1
-    if (entry.usage) addUsage(counters, entry.usage)
-  }
+  count(tally.total, entry)
+  count(tally.today, entry)
   tally.weekUsd += entry.usage?.costUsd ?? 0
   tally.monthUsd += entry.usage?.costUsd ?? 0
 }

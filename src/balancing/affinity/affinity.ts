@@ -30,8 +30,8 @@ export interface Affinities {
 }
 
 export interface Home {
-  readonly account: AccountId
-  readonly usedAtMs: number
+  account: AccountId
+  usedAtMs: number
 }
 
 /** The load that an account may carry: this many times its share. */
@@ -112,7 +112,11 @@ export function remember(
 ): void {
   rotate(affinities, nowMs)
   const known = affinities.young.get(id)
-  if (known !== undefined) loadOf(affinities, known.account).youngHomes -= 1
+  if (known !== undefined) {
+    moveHome(affinities, known, account)
+    known.usedAtMs = nowMs
+    return
+  }
   const older = affinities.old.get(id)
   if (older !== undefined) {
     affinities.old.delete(id)
@@ -120,6 +124,14 @@ export function remember(
   }
   affinities.young.set(id, { account, usedAtMs: nowMs })
   loadOf(affinities, account).youngHomes += 1
+}
+
+/** Nearly every turn goes to the account that served the one before. */
+function moveHome(affinities: Affinities, home: Home, account: AccountId): void {
+  if (home.account === account) return
+  loadOf(affinities, home.account).youngHomes -= 1
+  loadOf(affinities, account).youngHomes += 1
+  home.account = account
 }
 
 function rotate(affinities: Affinities, nowMs: number): void {

@@ -8,5 +8,5 @@
  * @param ratio panic below this share, from 0 (never) to 1 (as soon as one breaker opens)
  */
 export function isPanic(eligible: number, closed: number, ratio: number): boolean {
-  return eligible > 0 && closed < ratio * eligible
+  return closed < ratio * eligible
 }

@@ -41,6 +41,18 @@ export function setEntry<K, V>(map: RotatingMap<K, V>, key: K, value: V, nowMs: 
   map.young.set(key, value)
 }
 
+/**
+ * The entry of a key, made where there is none, as one of the younger generation. An entry that is
+ * there already costs a look-up and nothing else, where to set it again would cost twice as much.
+ */
+export function keepEntry<K, V>(map: RotatingMap<K, V>, key: K, make: () => V, nowMs: number): V {
+  const young = map.young.get(key)
+  if (young !== undefined) return young
+  const value = map.old.get(key) ?? make()
+  setEntry(map, key, value, nowMs)
+  return value
+}
+
 export function deleteEntry<K, V>(map: RotatingMap<K, V>, key: K): void {
   if (map.young.size > 0) map.young.delete(key)
   if (map.old.size > 0) map.old.delete(key)

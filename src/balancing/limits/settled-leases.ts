@@ -1,6 +1,12 @@
 import type { LeaseId } from '../ids.ts'
 import { numberedBy, numberIn } from './lease-number.ts'
-import { createRotatingMap, getEntry, type RotatingMap, setEntry } from './rotating-map.ts'
+import {
+  createRotatingMap,
+  getEntry,
+  keepEntry,
+  type RotatingMap,
+  setEntry,
+} from './rotating-map.ts'
 
 /**
  * Which leases have had their settlement. It has to be remembered for longer than any Worker may
@@ -47,15 +53,20 @@ export function noteSettled({ numbered, others }: SettledLeases, id: LeaseId, no
     setEntry(others, id, true, nowMs)
     return
   }
-  const name = numberedBy(id)
-  const blocks = getEntry(numbered, name) ?? createRotatingMap(BLOCKS)
-  setEntry(numbered, name, blocks, nowMs)
-  const place = Math.floor(number / BLOCK)
-  const block = getEntry(blocks, place) ?? new Uint32Array(BLOCK / WORD)
-  // It is the youngest again: a block is forgotten when none of its leases has been settled for long.
-  setEntry(blocks, place, block, nowMs)
+  // What is kept is of the younger generation again: a block is forgotten when none of its leases has
+  // been settled for long.
+  const blocks = keepEntry(numbered, numberedBy(id), createBlocks, nowMs)
+  const block = keepEntry(blocks, Math.floor(number / BLOCK), createBlock, nowMs)
   const word = wordOf(number)
   block[word] = (block[word] ?? 0) | bitOf(number)
+}
+
+function createBlocks(): RotatingMap<number, Uint32Array> {
+  return createRotatingMap(BLOCKS)
+}
+
+function createBlock(): Uint32Array {
+  return new Uint32Array(BLOCK / WORD)
 }
 
 /** Whether a lease was settled, as far as is remembered. */

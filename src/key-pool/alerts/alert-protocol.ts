@@ -14,6 +14,8 @@ export interface AlertsReply {
   readonly queued: readonly Delivery[]
   /** The latest reports, the newest first. In memory only. */
   readonly latest: readonly DeliveryNote[]
+  /** The addresses that want no more (410), and until when each is left alone. Objects before had none. */
+  readonly gone?: readonly { readonly to: string; readonly untilMs: number }[]
 }
 
 /** The object hands out no more messages for an address at once, whatever a Worker says. */

@@ -52,12 +52,16 @@ export class PoolAlerts {
       alerts.news.push({ event: 'batch_ended', subject, facts })
       this.watch(nowMs)
     }
-    const { queues, notes } = alerts.outbox
+    const { queues, notes, goneUntilMs } = alerts.outbox
+    const gone = [...goneUntilMs].flatMap(([to, untilMs]) =>
+      untilMs > nowMs ? { to, untilMs } : [],
+    )
     return {
       version: 1,
       active: [...alerts.active.values()],
       queued: [...queues.values()].flat(),
       latest: notes.toReversed(),
+      gone,
     }
   }
 

@@ -2,7 +2,9 @@ import { Webhook } from 'standardwebhooks'
 import { describe, expect, it } from 'vitest'
 import type { z } from 'zod/mini'
 import { alertsAnswer, alertTestAnswer } from '../../../src/admin/alerts/alert-answer-schemas.ts'
-import { deployment, messageOf, READER } from '../admin-driver.ts'
+import { ANSWER, chat, gatewayInFrontOf, json, withOwnPool } from '../../http/gateway-driver.ts'
+import { ADMIN, deployment, messageOf, READER } from '../admin-driver.ts'
+import { cookieOf } from '../browser-of.ts'
 
 const SECRET = `whsec_${btoa('k'.repeat(32))}`
 const ALERTS = JSON.stringify({
@@ -75,4 +77,49 @@ describe('the alerts of the admin API', () => {
     expect((await admin('GET', 'alerts')).status).toBe(503)
     expect(sent).toEqual([])
   })
+})
+
+it('an address that is not told of alerts is marked, in the API and on the page', async () => {
+  const to = (host: string) => ({ url: `https://${host}.example.com/hook`, secret: SECRET })
+  const bindings = withOwnPool({
+    ADMIN_TOKEN: ADMIN,
+    ALERTS: JSON.stringify({
+      well: to('well'),
+      down: to('down'),
+      left: to('left'),
+      idle: to('idle'),
+    }),
+    POLICY: { alerts: { to: { well: ['*'], down: ['*'], left: ['*'] } } },
+  })
+  let attempts = 0
+  const { send: sendTo } = gatewayInFrontOf(({ url }) => {
+    const { hostname } = new URL(url)
+    if (hostname === 'down.example.com') return new Response(null, { status: 503 })
+    if (hostname === 'left.example.com') return new Response(null, { status: 410 })
+    if (hostname === 'well.example.com') return new Response(null, { status: 204 })
+    attempts += 1
+    return attempts === 1
+      ? json({ error: { code: 403, message: 'Key limit exceeded (total limit)' } }, { status: 403 })
+      : new Response(ANSWER, { headers: { 'content-type': 'application/json' } })
+  })
+  const send = async (path: string, init: RequestInit = {}) => await sendTo(path, init, bindings)
+  const beganMs = Date.now()
+  expect((await send('/api/v1/chat/completions', chat())).status).toBe(200)
+  const answer = await send('/admin/api/alerts', { headers: { authorization: `Bearer ${ADMIN}` } })
+  const body = alertsAnswer.parse(await answer.json())
+  const at = expect.stringMatching(/^\d{4}-/)
+  expect(body.addresses.map(({ format, events, ...standing }) => standing)).toEqual([
+    { name: 'well', state: 'well', waiting: 0, since: null, until: null },
+    { name: 'down', state: 'failing', waiting: 1, since: at, until: null },
+    { name: 'left', state: 'gone', waiting: 0, since: null, until: at },
+    { name: 'idle', state: 'silent', waiting: 0, since: null, until: null },
+  ])
+  const [, , left] = body.addresses
+  expect(Date.parse(left?.until ?? '')).toBeGreaterThan(beganMs + 23 * 60 * 60_000)
+  const cookie = await cookieOf(send, ADMIN)
+  const html = await (await send('/admin', { headers: { cookie } })).text()
+  expect(html).toMatch(/Alerts do not reach <b>down<\/b>: 1 message to deliver, the oldest since/)
+  expect(html).toMatch(/Alerts do not reach <b>left<\/b>: it has said that it is gone \(410\)/)
+  expect(html).toContain('No alert goes to <b>idle</b>')
+  expect(html).not.toContain('<b>well</b>')
 })

@@ -6,9 +6,9 @@ import {
   type AnyClients,
   clientsArbitrary,
   type LedgerHint,
-  LedgerWalk,
   ledgerHistory,
-} from './ledger-walk.ts'
+} from './ledger-arbitraries.ts'
+import { LedgerWalk } from './ledger-walk.ts'
 
 /** What must be true of clients' limits and budgets after every step of any history. */
 

@@ -2,12 +2,16 @@ import { describe, expect, it } from 'vitest'
 import { createAffinities, loadOf } from '../../../src/balancing/affinity/affinity.ts'
 import {
   accountOf,
+  type BudgetGroup,
   createAccount,
+  groupOf,
+  hasBenchedModel,
   merge,
   ownAccount,
+  regroup,
 } from '../../../src/balancing/health/account.ts'
 import type { Bench } from '../../../src/balancing/health/bench.ts'
-import { accountId, keyId, modelId } from '../../../src/balancing/ids.ts'
+import { type AccountId, accountId, keyId, modelId } from '../../../src/balancing/ids.ts'
 import { takeChanges } from '../../../src/balancing/records/changed-records.ts'
 import type { BenchOrder, BenchScope } from '../../../src/balancing/settlement.ts'
 import { drivePool, type KeySpec, type PoolDriver, START_MS } from '../pool-driver.ts'
@@ -68,16 +72,57 @@ describe('the account of a key', () => {
   })
 })
 
-describe('two accounts that turn out to be one', () => {
-  const benchUntil = (untilMs: number | null): Bench => ({
-    reason: 'account_rate_limited',
-    untilMs,
-    cure: 'time',
-    provenance: 'upstream',
-    sinceMs: START_MS,
-    hidden: null,
+const benchUntil = (untilMs: number | null): Bench => ({
+  reason: 'account_rate_limited',
+  untilMs,
+  cure: 'time',
+  provenance: 'upstream',
+  sinceMs: START_MS,
+  hidden: null,
+})
+
+const unbenched = () => createAccount(loadOf(createAffinities(0), accountId('acme')))
+
+describe('an account with benched models', () => {
+  it('has one as long as the last of them', () => {
+    const account = unbenched()
+    expect(hasBenchedModel(account, START_MS)).toBe(false)
+    account.modelBenches.set(modelId('m1'), benchUntil(START_MS + 1_000))
+    account.modelBenches.set(modelId('m2'), benchUntil(START_MS + 2_000))
+    expect(hasBenchedModel(account, START_MS + 1_999)).toBe(true)
+    expect(hasBenchedModel(account, START_MS + 2_000)).toBe(false)
   })
 
+  it('keeps no bench that it has seen to be over', () => {
+    const account = unbenched()
+    account.modelBenches.set(modelId('m1'), benchUntil(START_MS + 1_000))
+    account.modelBenches.set(modelId('m2'), benchUntil(START_MS + 2_000))
+    hasBenchedModel(account, START_MS + 1_000)
+    expect([...account.modelBenches.keys()]).toEqual(['m2'])
+  })
+})
+
+describe('the keys of one budget', () => {
+  const [ONE, OTHER] = [groupOf('creator', 'one'), groupOf('workspace', 'other')]
+
+  it('are counted as they come and go, and a group without keys is forgotten', () => {
+    const groups = new Map<AccountId, BudgetGroup>()
+    const counts = () => Object.fromEntries([...groups].map(([id, { keyCount }]) => [id, keyCount]))
+    const one = regroup(groups, null, ONE)
+    expect(regroup(groups, null, ONE)).toBe(one)
+    expect(counts()).toEqual({ [ONE]: 2 })
+    expect(regroup(groups, one, ONE)).toBe(one)
+    expect(counts()).toEqual({ [ONE]: 2 })
+    expect(regroup(groups, one, OTHER)?.id).toBe(OTHER)
+    expect(counts()).toEqual({ [ONE]: 1, [OTHER]: 1 })
+    expect(regroup(groups, one, null)).toBeNull()
+    expect(counts()).toEqual({ [OTHER]: 1 })
+    expect(regroup(groups, null, null)).toBeNull()
+    expect(counts()).toEqual({ [OTHER]: 1 })
+  })
+})
+
+describe('two accounts that turn out to be one', () => {
   it('are benched as the one of them that is benched for longer', () => {
     const from = createAccount(loadOf(createAffinities(0), accountId('from')))
     const into = createAccount(loadOf(createAffinities(0), accountId('into')))
@@ -100,6 +145,25 @@ describe('two accounts that turn out to be one', () => {
     from.bench = benchUntil(START_MS - 1)
     merge(from, into, START_MS)
     expect(into.bench?.untilMs).toBe(START_MS + 1_000)
+  })
+
+  it.each([
+    [1, 2],
+    [2, 1],
+  ])('were reset when the later of them was (%i, %i)', (fromMs, intoMs) => {
+    const [from, into] = [unbenched(), unbenched()]
+    from.resetAtMs = fromMs
+    into.resetAtMs = intoMs
+    merge(from, into, START_MS)
+    expect(into.resetAtMs).toBe(2)
+  })
+
+  it('have all keys without room that either had', () => {
+    const [from, into] = [unbenched(), unbenched()]
+    from.keysWithoutRoom.add(keyId('a'))
+    into.keysWithoutRoom.add(keyId('b'))
+    merge(from, into, START_MS)
+    expect([...into.keysWithoutRoom].toSorted()).toEqual(['a', 'b'])
   })
 })
 

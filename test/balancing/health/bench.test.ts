@@ -6,6 +6,9 @@ import {
   isActive,
   later,
   MAX_BENCH_MS,
+  mayEndByLookup,
+  reportedReason,
+  withoutRejection,
 } from '../../../src/balancing/health/bench.ts'
 import type { BenchOrder, BenchTerm } from '../../../src/balancing/settlement.ts'
 import { seededRandom } from '../seeded-random.ts'
@@ -141,5 +144,79 @@ describe('of two benches of one thing', () => {
   it('ends by the clock: active until the very moment, and not at it', () => {
     const bench = benchOf(order({ kind: 'until', untilMs: T + 10 }), 0, T, () => 0)
     expect([9, 10].map((ms) => isActive(bench, T + ms))).toEqual([true, false])
+  })
+})
+
+const bench = (told: Partial<Bench>): Bench => ({
+  ...{ reason: 'key_rejected', untilMs: null, cure: 'lookup', provenance: 'guess' },
+  ...{ sinceMs: T, hidden: null },
+  ...told,
+})
+
+it.each([
+  ['until', { kind: 'until', untilMs: T + 1 }, 'time', 'upstream'],
+  ['for', { kind: 'for', forMs: 1 }, 'time', 'guess'],
+  ['backoff', { kind: 'backoff', baseMs: 1, maxMs: 2 }, 'time', 'guess'],
+  ['lookup', { kind: 'lookup', lapseMs: 1 }, 'lookup', 'guess'],
+] as const)(
+  'a bench by %s says what cures it and who named its end',
+  (_, term, cure, provenance) => {
+    const benched = benchOf({ ...order(term), detail: 'free_tier_spent' }, 0, T, () => 0)
+    expect(benched).toMatchObject({ cure, provenance, detail: 'free_tier_spent', sinceMs: T })
+    expect(benchOf(order(term), 0, T, () => 0)).not.toHaveProperty('detail')
+  },
+)
+
+it.each([
+  ['key_suspected', bench({ untilMs: T + 1 })],
+  ['key_rejected', bench({})],
+  ['key_spent', bench({ reason: 'key_spent', untilMs: T + 1 })],
+  ['key_spent', bench({ reason: 'key_spent' })],
+  ['free_tier_spent', bench({ reason: 'account_rate_limited', detail: 'free_tier_spent' })],
+] as const)('is reported as %s', (reason, benched) => {
+  expect(reportedReason(benched)).toBe(reason)
+})
+
+it.each([
+  [true, bench({})],
+  [true, bench({ reason: 'account_out_of_credit' })],
+  [false, bench({ reason: 'account_rate_limited' })],
+  [true, bench({ reason: 'account_rate_limited', detail: 'free_tier_spent' })],
+  [
+    false,
+    bench({
+      ...{ reason: 'account_rate_limited', detail: 'free_tier_spent', provenance: 'upstream' },
+    }),
+  ],
+  [false, bench({ reason: 'account_rate_limited', detail: 'budget_layer_spent' })],
+])('a lookup may end it: %s', (may, benched) => {
+  expect(mayEndByLookup(benched)).toBe(may)
+})
+
+describe('a rejection that many keys share', () => {
+  const LIMIT = bench({ reason: 'account_rate_limited', untilMs: T + 9_000, cure: 'time' })
+  const SHORT = bench({ untilMs: T + 5_000, cure: 'time' })
+
+  it.each([
+    ['ends with time', bench({}), SHORT],
+    ['ends sooner', bench({ untilMs: T + 60_000 }), SHORT],
+    ['ends sooner, to the millisecond', bench({ untilMs: T + 5_001 }), SHORT],
+    ['shows the longer bench that it covered', bench({ hidden: LIMIT }), LIMIT],
+    [
+      'shows itself where it lasts longer',
+      bench({ hidden: { ...LIMIT, untilMs: T + 4_000 } }),
+      { ...SHORT, hidden: { ...LIMIT, untilMs: T + 4_000 } },
+    ],
+  ])('%s', (_, before, after) => {
+    expect(withoutRejection(before, T + 5_000, T)).toEqual(after)
+  })
+
+  it.each([
+    ['no bench', null],
+    ['one that has ended', bench({ untilMs: T })],
+    ['one for another reason', LIMIT],
+    ['one that ends sooner by itself', bench({ untilMs: T + 4_999 })],
+  ])('is not %s', (_, before) => {
+    expect(withoutRejection(before, T + 5_000, T)).toBe(before)
   })
 })

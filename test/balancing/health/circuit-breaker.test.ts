@@ -9,6 +9,7 @@ import {
   type BreakerPolicy,
   beginProbe,
   CLOSED,
+  withoutFailures,
 } from '../../../src/balancing/health/circuit-breaker.ts'
 import { type LeaseId, leaseId } from '../../../src/balancing/ids.ts'
 
@@ -216,4 +217,47 @@ it('can always close again, whatever happened to it', () => {
       expect(afterSuccess(beginProbe(free, PROBE), PROBE, nowMs).kind).toBe('closed')
     }),
   )
+})
+
+describe('a breaker without failures that were not the key’s', () => {
+  const closed = failures([T, T + 1])
+  const open = failures([T, T + 1, T + 2])
+
+  it('is as it was where none of them was counted, or it has no failures to take back', () => {
+    for (const breaker of [closed, open, probing]) {
+      expect(withoutFailures(breaker, [T + 9], POLICY)).toBe(breaker)
+    }
+    expect(withoutFailures(probing, [T, T + 1, T + 2], POLICY)).toBe(probing)
+  })
+
+  it('takes back each as often as it was counted, and no more often', () => {
+    const twice = failures([T, T])
+    expect(withoutFailures(twice, [T], POLICY)).toMatchObject({ failuresAtMs: [T] })
+    expect(withoutFailures(twice, [T, T, T], POLICY)).toMatchObject({ failuresAtMs: [] })
+    expect(withoutFailures(closed, [T + 1], POLICY)).toMatchObject({ failuresAtMs: [T] })
+  })
+
+  it('closes where the rest would not have opened it, as one that never opened', () => {
+    expect(withoutFailures(open, [T + 1], POLICY)).toEqual({
+      kind: 'closed',
+      failuresAtMs: [T, T + 2],
+      recoveredAtMs: null,
+    })
+  })
+
+  it('stays open where the rest is enough', () => {
+    const lenient = { ...POLICY, failures: 2 }
+    const left = withoutFailures(open, [T + 1], lenient)
+    expect(left).toEqual({ ...open, failuresAtMs: [T, T + 2] })
+  })
+
+  it('awaits the next probe where its probe was one of them, with the cooldown of before', () => {
+    const failed = afterFailure(probing, { leaseId: PROBE, panic: false }, T + 60_000, POLICY)
+    expect(failed).toMatchObject({ kind: 'open', cooldownMs: 120_000 })
+    expect(withoutFailures(failed, [T + 60_000], POLICY)).toEqual({
+      kind: 'half_open',
+      probe: null,
+      cooldownMs: 60_000,
+    })
+  })
 })

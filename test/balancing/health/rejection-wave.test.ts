@@ -1,4 +1,14 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import type { Bench } from '../../../src/balancing/health/bench.ts'
+import {
+  createRejectionWave,
+  forgetRefusals,
+  isWaveOn,
+  noteAccepted,
+  noteRefused,
+  type RejectionWave,
+} from '../../../src/balancing/health/rejection-wave.ts'
+import { accountId, keyId } from '../../../src/balancing/ids.ts'
 import { drivePool, type PoolDriver } from '../pool-driver.ts'
 
 const SUSPECT = {
@@ -58,4 +68,86 @@ it('an answer that began before proves nothing, one that began since ends it', (
   pool.give(pool.grantOf('c'))
   refuse(pool, 'a')
   expect(restsMs(pool, 'a')).toBeGreaterThanOrEqual(60_000)
+})
+
+describe('a wave of refusals', () => {
+  const T = 1_800_000_000_000
+  const RESTS: Bench = {
+    ...{ reason: 'account_rate_limited', untilMs: T + 3_600_000, cure: 'time' },
+    ...{ provenance: 'upstream', sinceMs: T, hidden: null },
+  }
+
+  /** Keys by name: the first letter is their account. `-` is disabled, `~` rests. */
+  const keysOf = (names: string) =>
+    names.split(' ').map((name) => ({
+      id: keyId(name.slice(0, 2)),
+      account: { id: accountId(name.slice(0, 1)) },
+      config: { disabled: name.endsWith('-') },
+      bench: name.endsWith('~') ? RESTS : null,
+    }))
+
+  /** What each refusal shows: `name: afterMs`. */
+  const refused = (wave: RejectionWave, keys: string, ...refusals: [string, number][]) =>
+    refusals.map(([id, ms]) => noteRefused(wave, keysOf(keys), keyId(id), T + ms).kind)
+
+  it.each([
+    ['two accounts of one key each', 'a1 b1', ['a1', 'b1'], 'platforms'],
+    ['two accounts, and of one a key is not refused', 'a1 a2 b1', ['a1', 'b1'], 'keys_own'],
+    ['two accounts, and the rest of one is disabled', 'a1 a2- b1', ['a1', 'b1'], 'platforms'],
+    ['two accounts, and the rest of one cannot be asked', 'a1 a2~ b1', ['a1', 'b1'], 'platforms'],
+    ['two keys of one account', 'a1 a2', ['a1', 'a2'], 'keys_own'],
+    ['one key, twice', 'a1 b1', ['a1', 'a1'], 'keys_own'],
+    ['two of three accounts', 'a1 b1 c1', ['a1', 'b1'], 'platforms'],
+  ] as const)('is one, or none: %s', (_, keys, ids, last) => {
+    const wave = createRejectionWave()
+    expect(isWaveOn(wave, T)).toBe(false)
+    const kinds = refused(wave, keys, ...ids.map((id): [string, number] => [id, 0]))
+    expect(kinds.at(-1)).toBe(last)
+    expect(isWaveOn(wave, T)).toBe(last === 'platforms')
+  })
+
+  it('is of refusals of ten seconds', () => {
+    const [near, far] = [createRejectionWave(), createRejectionWave()]
+    expect(refused(near, 'a1 b1', ['a1', 0], ['b1', 9_999])).toEqual(['keys_own', 'platforms'])
+    expect(refused(far, 'a1 b1', ['a1', 0], ['b1', 10_000])).toEqual(['keys_own', 'keys_own'])
+  })
+
+  it('takes the earlier refusals back when it begins, a hundred of a key at most, and none later', () => {
+    const wave = createRejectionWave()
+    for (let ms = 0; ms < 150; ms++) refused(wave, 'a1 b1', ['a1', ms])
+    const begun = noteRefused(wave, keysOf('a1 b1'), keyId('b1'), T + 150)
+    if (begun.kind !== 'platforms') throw new Error('No wave has begun.')
+    const taken = begun.begins?.get(keyId('a1')) ?? []
+    expect([taken.length, taken.at(0), taken.at(-1)]).toEqual([100, T + 50, T + 149])
+    expect(begun.begins?.get(keyId('b1'))).toEqual([T + 150])
+    const next = noteRefused(wave, keysOf('a1 b1'), keyId('a1'), T + 151)
+    expect(next).toEqual({ kind: 'platforms', begins: null })
+  })
+
+  it('is over a minute after the last refusal', () => {
+    const wave = createRejectionWave()
+    refused(wave, 'a1 b1', ['a1', 0], ['b1', 5])
+    expect(isWaveOn(wave, T + 60_004)).toBe(true)
+    expect(isWaveOn(wave, T + 60_005)).toBe(false)
+    expect(refused(wave, 'a1 b1', ['a1', 60_006])).toEqual(['keys_own'])
+  })
+
+  it('is over with an answer to what began since its first refusal', () => {
+    const wave = createRejectionWave()
+    refused(wave, 'a1 b1', ['a1', 0], ['b1', 5])
+    noteAccepted(wave, T - 1)
+    expect(isWaveOn(wave, T + 5)).toBe(true)
+    noteAccepted(wave, T)
+    expect(isWaveOn(wave, T + 5)).toBe(false)
+    expect(refused(wave, 'a1 b1', ['b1', 6])).toEqual(['keys_own'])
+  })
+
+  it('is over when an operator has said of each of its keys that it is well', () => {
+    const wave = createRejectionWave()
+    refused(wave, 'a1 b1', ['a1', 0], ['b1', 5])
+    forgetRefusals(wave, keyId('a1'))
+    expect(isWaveOn(wave, T + 5)).toBe(true)
+    forgetRefusals(wave, keyId('b1'))
+    expect(isWaveOn(wave, T + 5)).toBe(false)
+  })
 })

@@ -1,23 +1,32 @@
+import { execFileSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { readOutputArguments } from '../arguments.ts'
 import { machineText, writeMarkdown, writeReport } from '../report/documents.ts'
 import { decimal, whole } from '../report/figures.ts'
 import { Reporter } from '../report/reporter.ts'
 import { calibrationStep } from './calibration.ts'
 import { ALL_SIZES, CASES, type Case } from './cases.ts'
-import { averageUs, type Pace, type Timing, timeStep } from './stopwatch.ts'
+import { averageUs, type Pace, type Timing } from './stopwatch.ts'
 
 const USAGE = `usage: npm run bench:pool -- [options]
 
 Times the reducer alone, in this process: what one request costs the pool object, without its
-storage and its calls. Takes one to two minutes.
+storage and its calls. Takes about two minutes.
 
   --quick             only to see that it works: its figures mean nothing
   --json <file>       writes all figures
   --markdown <file>   puts the table into a document, where it has a place for it`
 
 /** Rounds are long enough for several garbage collections each, so that each pays for its own. */
-const FULL: Pace = { warmUpMs: 300, rounds: 7, roundMs: 40 }
+const FULL: Pace = { warmUpMs: 1_000, rounds: 7, roundMs: 40 }
 const QUICK: Pace = { warmUpMs: 1, rounds: 1, roundMs: 1 }
+
+/** What a process is told that times one case. */
+export interface CaseOrder {
+  readonly name: string
+  readonly keys: number
+  readonly pace: Pace
+}
 
 interface Figure extends Timing {
   readonly case: string
@@ -57,14 +66,21 @@ function main(): void {
   if (options.json !== null) writeReport(options.json, { loopUs, figures })
 }
 
-function timeCase({ name, sizes, prepare }: Case, pace: Pace, reporter: Reporter): Figure[] {
+function timeCase({ name, sizes }: Case, pace: Pace, reporter: Reporter): Figure[] {
   return sizes.map((keys) => {
     reporter.progress(`${name}: ${keys} keys`)
-    const step = prepare(keys)
-    // What earlier cases have left is not to be collected at the cost of this one.
-    globalThis.gc?.()
-    return { case: name, keys, ...timeStep(step, pace) }
+    return { case: name, keys, ...timeAlone({ name, keys, pace }) }
   })
+}
+
+function timeAlone(order: CaseOrder): Timing {
+  const program = fileURLToPath(new URL('case-process.ts', import.meta.url))
+  const output = execFileSync(
+    process.execPath,
+    [...process.execArgv, program, JSON.stringify(order)],
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  return JSON.parse(output)
 }
 
 main()

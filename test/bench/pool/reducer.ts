@@ -174,9 +174,9 @@ export class Reducer {
       attempt: 'first',
       leaseMs: LEASE_MS,
       waitMs,
-      ...(isBatch ? { class: 'batch' as const } : {}),
     } as const
-    return acquire(this.#state, request, this.#nowMs, this.#random)
+    const classed = isBatch ? ({ ...request, class: 'batch' } as const) : request
+    return acquire(this.#state, classed, this.#nowMs, this.#random)
   }
 }
 

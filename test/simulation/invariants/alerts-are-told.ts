@@ -1,7 +1,7 @@
 import { alertName } from '../../../src/balancing/alerts/alert.ts'
 import type { AlertMessage } from '../../../src/balancing/alerts/alert-outbox.ts'
-import type { SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
+import type { SimulatedWorld } from './observed-world.ts'
 
 /**
  * 17. A receiver that drops twins hears in turn that an alert begins and that it ends, in the order in

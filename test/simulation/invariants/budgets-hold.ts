@@ -12,8 +12,8 @@ import type { PoolState } from '../../../src/balancing/pool-state.ts'
 import type { Settlement } from '../../../src/balancing/settlement.ts'
 import type { ChatCall } from '../openrouter-model.ts'
 import type { ObjectStep } from '../pool-object.ts'
-import type { SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
+import type { SimulatedWorld } from './observed-world.ts'
 
 /** What OpenRouter charged for the attempts of a budget's period of which the pool has heard. */
 interface Charged {

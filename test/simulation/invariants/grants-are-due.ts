@@ -6,8 +6,8 @@ import type { Lease } from '../../../src/balancing/limits/leases.ts'
 import type { KeyState } from '../../../src/balancing/pool-state.ts'
 import { isBenched, isPoor } from '../../balancing/grant-rules.ts'
 import type { ObjectStep } from '../pool-object.ts'
-import type { SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
+import type { SimulatedWorld } from './observed-world.ts'
 
 const NONE: ReadonlyMap<string, number> = new Map()
 

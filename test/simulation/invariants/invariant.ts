@@ -6,7 +6,7 @@ import type { PoolState } from '../../../src/balancing/pool-state.ts'
 import type { Leased } from '../../../src/gateway/leases/lease-broker.ts'
 import type { ChatCall } from '../openrouter-model.ts'
 import type { Ending, ObjectStep } from '../pool-object.ts'
-import type { SimulatedRequest } from '../simulated-world.ts'
+import type { SimulatedRequest } from './observed-world.ts'
 
 /** What must always hold, by its number in docs/simulation.md. */
 export type InvariantNumber =

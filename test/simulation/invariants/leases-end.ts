@@ -1,7 +1,7 @@
 import type { LeaseId } from '../../../src/balancing/ids.ts'
 import { letTimePass } from '../../../src/balancing/serving/lease-end.ts'
-import type { SimulatedRequest, SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
+import type { SimulatedRequest, SimulatedWorld } from './observed-world.ts'
 
 /** Longer than it takes until a settlement is there whose first exchange was lost. */
 const DELIVERED_MS = 30_000

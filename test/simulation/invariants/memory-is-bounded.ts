@@ -2,8 +2,8 @@ import { numberedBy } from '../../../src/balancing/limits/lease-number.ts'
 import { entriesOf } from '../../../src/balancing/limits/rotating-map.ts'
 import type { PoolState } from '../../../src/balancing/pool-state.ts'
 import type { Isolate } from '../isolate.ts'
-import type { SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
+import type { SimulatedWorld } from './observed-world.ts'
 
 /** Names that callers make up are remembered, but not more of them than this, in all maps together. */
 const MOST_NAMES = 5_000

@@ -1,7 +1,7 @@
 import type { PoolState } from '../../../src/balancing/pool-state.ts'
 import type { ObjectStep } from '../pool-object.ts'
-import type { SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
+import type { SimulatedWorld } from './observed-world.ts'
 
 /** What lasts of a pool: until when each thing is out of use, by its name. */
 type Lasting = ReadonlyMap<string, number>

@@ -2,8 +2,8 @@ import type { LeaseId } from '../../../src/balancing/ids.ts'
 import type { Waiter } from '../../../src/balancing/queue/waiter.ts'
 import { idleKeys, keysFreeFor } from '../../balancing/idle-keys.ts'
 import type { ObjectStep } from '../pool-object.ts'
-import type { SimulatedRequest, SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
+import type { SimulatedRequest, SimulatedWorld } from './observed-world.ts'
 
 /** Two calls to the object of two seconds each, before and after the wait. */
 const SLACK_MS = 4_500

@@ -8,8 +8,8 @@ import type { PoolState } from '../../../src/balancing/pool-state.ts'
 import { letTimePass } from '../../../src/balancing/serving/lease-end.ts'
 import { ExactMinute } from '../../balancing/exact-minute.ts'
 import type { ObjectStep } from '../pool-object.ts'
-import type { SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
+import type { SimulatedWorld } from './observed-world.ts'
 
 /** A revoked client key is refused everywhere after so long. */
 const REVOKED_MS = 60_000

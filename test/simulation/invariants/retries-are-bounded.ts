@@ -1,8 +1,8 @@
 import { isBatchLease } from '../../../src/balancing/limits/leases.ts'
 import type { HistoryKind } from '../history.ts'
 import { DOWN_MODEL, HOSTILE_CLIENT } from '../history-of-seed.ts'
-import type { SimulatedRequest, SimulatedWorld } from '../simulated-world.ts'
 import type { Accuse, Watcher } from './invariant.ts'
+import type { SimulatedRequest, SimulatedWorld } from './observed-world.ts'
 
 /** 7. Retries are paid for, attempts are bounded, and nothing is retried after the commit. */
 export function retriesAreBounded(accuse: Accuse, world: () => SimulatedWorld): Watcher {

@@ -1,4 +1,5 @@
 import type { AccountOverview, BenchOverview } from '../../../balancing/operators/overview.ts'
+import { Head } from './layout.tsx'
 import { countText, Moment, plural, usdText } from './quantities.tsx'
 import { REASON_WORDS } from './reason-words.ts'
 
@@ -30,14 +31,7 @@ export function AccountsTable({ accounts }: { accounts: readonly AccountOverview
   return (
     <div id="account-list">
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Account</th>
-            <th scope="col">State</th>
-            <th scope="col">Now</th>
-            <th scope="col">Today</th>
-          </tr>
-        </thead>
+        <Head of={['Account', 'State', 'Now', 'Today']} />
         <tbody>
           {shown.map((account) => (
             <Row of={account} />

@@ -1,4 +1,5 @@
 import type { RunningBatch } from '../../../balancing/batches/batch-progress.ts'
+import { Head } from './layout.tsx'
 import { Bar, countText, Moment, percentText } from './quantities.tsx'
 
 /** How far the batches are that have not ended. A gateway without batches has nothing here. */
@@ -12,13 +13,7 @@ export function BatchesTable({ batches }: { batches: readonly RunningBatch[] }) 
   }
   return (
     <table id="batch-list">
-      <thead>
-        <tr>
-          <th scope="col">Batch</th>
-          <th scope="col">Lines</th>
-          <th scope="col">Ends at the latest</th>
-        </tr>
-      </thead>
+      <Head of={['Batch', 'Lines', 'Ends at the latest']} />
       <tbody>
         {batches.map((batch) => (
           <Row batch={batch} />

@@ -1,4 +1,5 @@
 import type { ClientAnswer, GroupAnswer, UsedBudget } from '../../answer-schemas.ts'
+import { Head } from './layout.tsx'
 import { Bar, countText, Moment, percentText, plural, usdText } from './quantities.tsx'
 
 interface Shown {
@@ -25,14 +26,7 @@ export function ClientsTable({
   return (
     <div id="client-list">
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Client</th>
-            <th scope="col">Now</th>
-            <th scope="col">Budgets</th>
-            {mayWrite && <th scope="col">Actions</th>}
-          </tr>
-        </thead>
+        <Head of={['Client', 'Now', 'Budgets', ...(mayWrite ? ['Actions'] : [])]} />
         <tbody>
           {groups.map((group) => (
             <Row of={group} kind="group" note={null} mayWrite={mayWrite} />
@@ -70,13 +64,13 @@ function Row({ of, kind, note, mayWrite }: RowOf) {
         {in_flight} in flight <small>{countText(requests_today)} today</small>
         {rpm !== null && (
           <small>
-            {' '}
+            {' · '}
             {requests_in_minute ?? 0} of {rpm} rpm
           </small>
         )}
         {expires_at !== null && (
           <small>
-            {' '}
+            {' · '}
             ends <Moment ms={Date.parse(expires_at)} mark="until" />
           </small>
         )}
@@ -111,7 +105,7 @@ function BudgetLine(
         {reserved_usd > 0 && `, ${usdText(reserved_usd)} held by running requests`}
         {resets_at !== null && (
           <>
-            {' '}
+            {' · '}
             resets <Moment ms={Date.parse(resets_at)} />
           </>
         )}

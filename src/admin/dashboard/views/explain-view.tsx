@@ -1,4 +1,5 @@
 import type { ExplainAnswer } from '../../pool/explain-answer-schema.ts'
+import { Head } from './layout.tsx'
 import { Moment } from './quantities.tsx'
 import { REASON_WORDS } from './reason-words.ts'
 
@@ -36,12 +37,7 @@ export function ExplainResult({ explanation }: { explanation: ExplainAnswer }) {
         {panic && ', breakers ignored'}. Nothing was sent, and no turn is spent.
       </p>
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Key</th>
-            <th scope="col">For {looked_at_model}</th>
-          </tr>
-        </thead>
+        <Head of={['Key', `For ${looked_at_model}`]} />
         <tbody>
           {keys.map((key) => (
             <tr>

@@ -1,6 +1,7 @@
 import type { CacheCounters } from '../../../balancing/accounting/cache-counters.ts'
 import type { PoolOverview } from '../../../balancing/operators/overview.ts'
 import type { KeySnapshot, PoolSnapshot } from '../../../balancing/snapshot.ts'
+import type { AddressStanding } from '../../address-standing.ts'
 import type { Sight } from '../feed.ts'
 import { countText, Moment, plural, usdText } from './quantities.tsx'
 import { REASON_WORDS } from './reason-words.ts'
@@ -47,6 +48,7 @@ export function Headline({ sight, pool }: { sight: Sight; pool: PoolOverview }) 
           ))}
         </p>
       )}
+      {sight.addresses.map(Untold)}
       <p class="facts">
         <span>
           Queue: <b>{pool.waiting === 0 ? 'nobody waits' : `${plural(pool.waiting, 'request')}`}</b>
@@ -68,6 +70,33 @@ export function Headline({ sight, pool }: { sight: Sight; pool: PoolOverview }) 
         ))}
       </p>
     </section>
+  )
+}
+
+/** An address that is not told of alerts: whoever relies on it must see so here. */
+function Untold({ name, state, waiting, sinceMs, untilMs }: AddressStanding) {
+  if (state === 'well') return null
+  if (state === 'silent') {
+    return (
+      <p>
+        No alert goes to <b>{name}</b>: POLICY.alerts.to does not name it.
+      </p>
+    )
+  }
+  return (
+    <p class="note bad">
+      Alerts do not reach <b>{name}</b>:{' '}
+      {untilMs !== null ? (
+        <>
+          it has said that it is gone (410), and is left alone until{' '}
+          <Moment ms={untilMs} mark="until" />.
+        </>
+      ) : (
+        <>
+          {plural(waiting, 'message')} to deliver, the oldest since <Moment ms={sinceMs ?? 0} />.
+        </>
+      )}
+    </p>
   )
 }
 

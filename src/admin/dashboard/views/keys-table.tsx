@@ -1,5 +1,6 @@
 import type { CreditSnapshot, KeySnapshot } from '../../../balancing/snapshot.ts'
 import { StateWords } from './headline.tsx'
+import { Head } from './layout.tsx'
 import { Bar, countText, Moment, msText, percentText, usdText } from './quantities.tsx'
 import { byUrgency, standingOf } from './urgency.ts'
 
@@ -9,16 +10,9 @@ export function KeysTable({ keys, mayWrite }: { keys: readonly KeySnapshot[]; ma
     <section aria-labelledby="keys">
       <h2 id="keys">Keys</h2>
       <table class="keys">
-        <thead>
-          <tr>
-            <th scope="col">Key</th>
-            <th scope="col">State</th>
-            <th scope="col">Load</th>
-            <th scope="col">Requests</th>
-            <th scope="col">Credit</th>
-            {mayWrite && <th scope="col">Actions</th>}
-          </tr>
-        </thead>
+        <Head
+          of={['Key', 'State', 'Load', 'Requests', 'Credit', ...(mayWrite ? ['Actions'] : [])]}
+        />
         <tbody id="key-rows">
           {byUrgency(keys).map((key) => (
             <KeyRow keyShown={key} mayWrite={mayWrite} />
@@ -107,7 +101,7 @@ function Credit({ credit }: { credit: CreditSnapshot | null }) {
   const isCapped = limitUsd !== null && remainingUsd !== null
   return (
     <>
-      {isCapped ? `${usdText(remainingUsd)} of ${usdText(limitUsd)}` : 'no cap'}
+      {isCapped ? `${usdText(remainingUsd)} of ${usdText(limitUsd)}` : 'no\u00a0cap'}
       {isCapped && limitUsd > 0 && (
         <>
           {' '}

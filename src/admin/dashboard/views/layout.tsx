@@ -47,6 +47,19 @@ export function Layout({ title, operator, script, children }: Shell) {
   )
 }
 
+/** The names of a table's columns. */
+export function Head({ of }: { of: readonly string[] }) {
+  return (
+    <thead>
+      <tr>
+        {of.map((name) => (
+          <th scope="col">{name}</th>
+        ))}
+      </tr>
+    </thead>
+  )
+}
+
 /** A whole document of a page. */
 export function documentOf(page: unknown): string {
   return `<!doctype html>${String(page)}`

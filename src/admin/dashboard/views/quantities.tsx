@@ -22,17 +22,21 @@ function isoOf(ms: number): string | null {
 
 export function usdText(usd: number): string {
   if (usd === 0) return '$0'
+  // A cost that is there must not look like none.
+  if (Math.abs(usd) < 0.000_05) return '<$0.0001'
   const digits = Math.abs(usd) >= 100 ? 0 : Math.abs(usd) >= 0.995 ? 2 : 4
   return `$${usd.toFixed(digits)}`
 }
 
 export function msText(ms: number): string {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`
+  return ms < 1000
+    ? `${Math.round(ms)}\u00a0ms`
+    : `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)}\u00a0s`
 }
 
 export function percentText(share: number): string {
   const percent = share * 100
-  return percent > 0 && percent < 1 ? '<1 %' : `${Math.round(percent)} %`
+  return percent > 0 && percent < 1 ? '<1\u00a0%' : `${Math.round(percent)}\u00a0%`
 }
 
 /** Thousands apart: 12 345. */

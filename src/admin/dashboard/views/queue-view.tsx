@@ -1,4 +1,5 @@
 import type { PoolOverview } from '../../../balancing/operators/overview.ts'
+import { Head } from './layout.tsx'
 import { Moment, msText, plural } from './quantities.tsx'
 
 const MAX_LANES = 10
@@ -20,13 +21,7 @@ export function QueueTable({ queue }: Pick<PoolOverview, 'queue'>) {
         {plural(waiting, 'request')} in {plural(queue.laneCount, 'lane')}. {room}
       </p>
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Client</th>
-            <th scope="col">Model</th>
-            <th scope="col">Waiting</th>
-          </tr>
-        </thead>
+        <Head of={['Client', 'Model', 'Waiting']} />
         <tbody>
           {lanes.slice(0, MAX_LANES).map((lane) => (
             <tr>

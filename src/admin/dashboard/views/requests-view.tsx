@@ -3,12 +3,13 @@ import type {
   CacheOutcome,
   RequestRow,
 } from '../../../balancing/accounting/request-row.ts'
+import { Head } from './layout.tsx'
 import { countText, Moment, msText, usdText } from './quantities.tsx'
 
 export function FindForm({ id }: { id: string }) {
   return (
     <form method="get" action="/admin#requests" class="fields">
-      <label>
+      <label class="wide">
         Request id, as in <code>x-request-id</code>
         <input name="request" value={id} required maxlength={255} autocomplete="off" />
       </label>
@@ -38,15 +39,7 @@ export function RequestsTable({ rows, id }: { rows: readonly RequestRow[]; id: s
   }
   return (
     <table id={id}>
-      <thead>
-        <tr>
-          <th scope="col">Request</th>
-          <th scope="col">Outcome</th>
-          <th scope="col">Attempts</th>
-          <th scope="col">Took</th>
-          <th scope="col">Used</th>
-        </tr>
-      </thead>
+      <Head of={['Request', 'Outcome', 'Attempts', 'Took', 'Used']} />
       <tbody>
         {rows.map((row) => (
           <Row row={row} />

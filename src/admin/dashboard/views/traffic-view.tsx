@@ -1,5 +1,6 @@
 import type { MinuteCounters } from '../../../balancing/accounting/recent-minutes.ts'
 import type { HistoryReply } from '../../../key-pool/history/history-protocol.ts'
+import { Head } from './layout.tsx'
 import { BarPlot, type Point } from './plots.tsx'
 import { countText, msText, percentText } from './quantities.tsx'
 
@@ -76,15 +77,7 @@ function HourTable({ history: { minutes } }: { history: HistoryReply }) {
   const busiest = [...byKey].toSorted(([, a], [, b]) => b.attempts - a.attempts)
   return (
     <table>
-      <thead>
-        <tr>
-          <th scope="col">Last hour</th>
-          <th scope="col">Share</th>
-          <th scope="col">Attempts</th>
-          <th scope="col">Failed</th>
-          <th scope="col">First output</th>
-        </tr>
-      </thead>
+      <Head of={['Last hour', 'Share', 'Attempts', 'Failed', 'First output']} />
       <tbody>
         <HourRow name="all keys" sums={all} of={all} />
         {busiest.slice(0, MAX_KEYS).map(([name, sums]) => (
