@@ -64,8 +64,8 @@ const IN_ONE_WORKERD = {
   setupFiles: 'test/worker/leave-nothing.ts',
 } as const
 
-/** Consumers that die with what they hold of the isolate's memory; and one that begins many objects anew. */
-const ALONE = ['test/batches/runs/crashes.test.ts', 'test/key-pool/object-invariants.test.ts']
+/** Consumers that die with what they hold of the isolate's memory, and one that begins many objects anew. */
+const ALONE = ['test/batches/runs/**/*.test.ts', 'test/key-pool/object-invariants.test.ts']
 
 export default defineConfig({
   test: {
