@@ -114,7 +114,7 @@ describe('rooms', () => {
     ],
     admin: [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
-      ...['admin/sign-in', 'batches', 'batches/progress', 'hono', 'zod'],
+      ...['admin/sign-in', 'batches', 'batches/files', 'hono', 'zod'],
       ...['config/alerts', 'key-pool/alerts'],
     ],
     batches: ['batches/files', 'batches/progress', 'config'],
@@ -136,7 +136,7 @@ describe('rooms', () => {
     ],
     'admin/dashboard': [
       ...['balancing/*', 'config', 'gateway/*', 'http', 'key-pool/*', 'hono', 'admin'],
-      ...['admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
+      ...['admin/alerts', 'admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
     ],
     'admin/history': [
       ...['admin/admin-request.ts', 'admin/admin-schemas.ts', 'admin/client-answers.ts'],

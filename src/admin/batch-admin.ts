@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import type { HonoBase } from 'hono/hono-base'
 import { batchBindingsOf } from '../batches/bindings.ts'
-import { batchObjectName } from '../batches/progress/batch-record.ts'
+import { batchObjectName } from '../batches/files/stored-file.ts'
 import { gatewayError, poolUnavailable } from '../gateway/answers/gateway-error.ts'
 import type { HttpEnvironment } from '../http/context.ts'
 import { errorResponse } from '../http/error-response.ts'

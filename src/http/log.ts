@@ -105,15 +105,16 @@ interface BatchEnd {
   readonly status: string
   readonly total: number
   readonly repeated: number
+  readonly rerun?: number
 }
 
 /** Logs that a batch has ended, and what its lines came to. */
 export function logBatchEnd(
-  { id, clientId, status, total, repeated }: BatchEnd,
+  { id, clientId, status, total, repeated, rerun = 0 }: BatchEnd,
   tally: { readonly completed: number; readonly failed: number; readonly dead: number },
 ): void {
   const { completed, failed, dead } = tally
-  const counts = { total, completed, failed, dead, repeated }
+  const counts = { total, completed, failed, dead, repeated, rerun }
   write('log', { message: 'batch_ended', batch: id, client: clientId, status, ...counts })
 }
 

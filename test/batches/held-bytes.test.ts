@@ -99,6 +99,7 @@ it('50,000 results go out, and little of them is held', async () => {
         send: nothing,
         sendDead: nothing,
         keepFile: nothing,
+        enlist: async () => true,
         setOver: nothing,
         tellEnd: nothing,
       },

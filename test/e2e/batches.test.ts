@@ -81,53 +81,60 @@ const costOf = (batch: Batch): number =>
   (batch as Batch & { switchyard: { cost_usd: number } }).switchyard.cost_usd
 
 describe('batches of four API shapes, with faults of every kind', () => {
-  const perShape = 25
+  const perShape = 40
   const chat = 'openai/gpt-4o-mini'
   const models: Readonly<Record<string, string>> = {
     '/v1/embeddings': 'openai/text-embedding-3-small',
   }
 
-  test('end with one result for each line, and are charged as OpenRouter charges', async () => {
-    await upstream.control.patchSettings({ tokensPerSecond: null })
-    for (const fault of FAULTS) await upstream.control.rule({ fault, times: 1 })
-    const idsOf = (url: string) => Array.from({ length: perShape }, (_, i) => `${url}#${i}`)
-    const batches = await Promise.all(
-      Object.keys(BODIES).map(async (url) => {
-        const lines = idsOf(url).map((id, i) =>
-          lineOf(url, id, i === 7 ? 'nobody/knows' : (models[url] ?? chat)),
-        )
-        return await ended(await start(url as Endpoint, lines))
-      }),
-    )
-    for (const batch of batches) {
-      const [good, bad] = [
-        await resultsOf(batch.output_file_id),
-        await resultsOf(batch.error_file_id),
-      ]
-      const ids = [...good, ...bad].map(({ custom_id }) => custom_id)
-      expect(ids.toSorted()).toEqual(idsOf(batch.endpoint).toSorted())
-      expect(batch).toMatchObject({
-        ...{ status: 'completed', metadata: { night: 'first' } },
-        request_counts: { total: perShape, completed: good.length, failed: bad.length },
-      })
-      expect(
-        good.every(({ response, error }) => response?.status_code === 200 && error === null),
-      ).toBe(true)
-    }
-    // What no retry helps against is recorded at once, as it came; the rest is tried again.
-    const failed = await Promise.all(batches.map((batch) => resultsOf(batch.error_file_id)))
-    const bad = failed.flat()
-    const unknown = bad.filter(({ custom_id }) => custom_id.endsWith('#7'))
-    expect(unknown.map(({ response }) => response?.status_code)).toEqual([400, 400, 400, 400])
-    const statuses = bad
-      .filter((each) => !unknown.includes(each))
-      .map(({ response }) => response?.status_code)
-    expect(statuses.toSorted()).toEqual(MISTAKES.map(([, status]) => status).toSorted())
-    const { totalNanos } = await upstream.control.charges()
-    const told = batches.reduce((sum, batch) => sum + costOf(batch), 0)
-    expect(Math.round(told * 1e9)).toBe(totalNanos)
-    expect(totalNanos).toBeGreaterThan(0)
-  })
+  // The local queue runs one consumer at a time, and a consumer one line.
+  const slow = { timeout: 60_000 }
+
+  test(
+    'end with one result for each line, and are charged as OpenRouter charges',
+    slow,
+    async () => {
+      await upstream.control.patchSettings({ tokensPerSecond: null })
+      for (const fault of FAULTS) await upstream.control.rule({ fault, times: 1 })
+      const idsOf = (url: string) => Array.from({ length: perShape }, (_, i) => `${url}#${i}`)
+      const batches = await Promise.all(
+        Object.keys(BODIES).map(async (url) => {
+          const lines = idsOf(url).map((id, i) =>
+            lineOf(url, id, i === 7 ? 'nobody/knows' : (models[url] ?? chat)),
+          )
+          return await ended(await start(url as Endpoint, lines))
+        }),
+      )
+      for (const batch of batches) {
+        const [good, bad] = [
+          await resultsOf(batch.output_file_id),
+          await resultsOf(batch.error_file_id),
+        ]
+        const ids = [...good, ...bad].map(({ custom_id }) => custom_id)
+        expect(ids.toSorted()).toEqual(idsOf(batch.endpoint).toSorted())
+        expect(batch).toMatchObject({
+          ...{ status: 'completed', metadata: { night: 'first' } },
+          request_counts: { total: perShape, completed: good.length, failed: bad.length },
+        })
+        expect(
+          good.every(({ response, error }) => response?.status_code === 200 && error === null),
+        ).toBe(true)
+      }
+      // What no retry helps against is recorded at once, as it came; the rest is tried again.
+      const failed = await Promise.all(batches.map((batch) => resultsOf(batch.error_file_id)))
+      const bad = failed.flat()
+      const unknown = bad.filter(({ custom_id }) => custom_id.endsWith('#7'))
+      expect(unknown.map(({ response }) => response?.status_code)).toEqual([400, 400, 400, 400])
+      const statuses = bad
+        .filter((each) => !unknown.includes(each))
+        .map(({ response }) => response?.status_code)
+      expect(statuses.toSorted()).toEqual(MISTAKES.map(([, status]) => status).toSorted())
+      const { totalNanos } = await upstream.control.charges()
+      const told = batches.reduce((sum, batch) => sum + costOf(batch), 0)
+      expect(Math.round(told * 1e9)).toBe(totalNanos)
+      expect(totalNanos).toBeGreaterThan(0)
+    },
+  )
 })
 
 /** No retry helps against these. */
@@ -181,7 +188,9 @@ test('the example of docs/batches.md runs as it stands, and prints an answer for
   }
 })
 
-test('the demo’s batch has one result for each line, and costs what the simulator says', async () => {
+test('the demo’s batches have one result for each line, and cost what the simulator says', {
+  timeout: 60_000,
+}, async () => {
   const done: number[] = []
   const result = await runBatchDemo({
     target: {
@@ -193,8 +202,9 @@ test('the demo’s batch has one result for each line, and costs what the simula
     onProgress: ({ completed, failed }) => void done.push(completed + failed),
   })
   expect(result.surprises).toEqual([])
-  expect(result).toMatchObject({ lines: 100, completed: 94 })
-  expect(result.faults).toBeGreaterThan(60)
+  expect(result).toMatchObject({ lines: 100, completed: 92 })
+  // Of them eight are mistakes, and the others are nobody's whose line they strike.
+  expect(result.faults).toBeGreaterThan(10)
   expect([done[0], done.at(-1)]).toEqual([0, 100])
   expect(batchResultText(result)).toContain('Each line has one result.')
 })

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { createTurns } from '../../src/gateway/leases/turns.ts'
 import { HELLO } from './stream-texts.ts'
 import { openStream, streamOf } from './upstream-script.ts'
 import { createVirtualWorld, type WorldOptions } from './virtual-world.ts'
@@ -58,4 +59,14 @@ it('while the pool cannot be reached a batch waits, and the others are served', 
   expect(world.upstream.calls).toHaveLength(0)
   const other = world.send()
   expect((await world.finish(other)).outcome).toBe('answered')
+})
+
+it('a call that waits for its place is not late: the clock of its headers begins with the place', async () => {
+  const timeouts = { headersMs: 25_000, firstOutputMs: 25_000 }
+  const world = worldOf({ keys: ['a'], timeouts, inTurn: createTurns(1) })
+  world.upstream.on(CHAT, { ...streamOf(HELLO), headersAfterMs: 20_000 })
+  const sent = [world.send(LINE), world.send(LINE)]
+  for (const each of sent) expect((await world.finish(each)).outcome).toBe('answered')
+  const [first, second, ...others] = world.upstream.calls.map(({ atMs }) => atMs)
+  expect([(second ?? 0) - (first ?? 0), others]).toEqual([20_000, []])
 })

@@ -98,6 +98,8 @@ export interface WorldOptions {
   readonly addresses?: readonly AlertAddress[]
   /** Who answers there. */
   readonly receiver?: Ports['fetch']
+  /** How upstream calls get their turn, in a queue's consumer. */
+  readonly inTurn?: Ports['inTurn']
 }
 
 export interface SendOptions {
@@ -308,7 +310,8 @@ export function createVirtualWorld(options: WorldOptions = {}) {
   const time = createVirtualTime(START_MS)
   const upstream = createScriptedUpstream(time, UPSTREAM_URL)
   const random = options.random ?? (() => 0.5)
-  const ports = createVirtualPorts(time, upstream, random)
+  const { inTurn } = options
+  const ports = { ...createVirtualPorts(time, upstream, random), ...(inTurn && { inTurn }) }
   const keys = (options.keys ?? ['a', 'b', 'c', 'd']).map(upstreamKey)
   const config = poolConfig(keys, options)
   const prepare = options.lookups === 'routine' ? () => undefined : withoutRoutine

@@ -1,4 +1,5 @@
 import OpenAI, { toFile } from 'openai'
+import type { Batch, BatchCreateParams } from 'openai/resources/batches'
 import { type DemoTarget, type Stage, withTarget } from './demo-run.ts'
 
 export interface BatchDemoOptions {
@@ -29,16 +30,21 @@ export interface BatchDemoResult {
 }
 
 /** No retry helps against these, so their lines fail. */
-const MISTAKES = ['400', '422', 'moderation-403'] as const
+const MISTAKES = ['400', '413', '422', 'moderation-403'] as const
 const MISTAKES_EACH = 2
 /** The others are tried again, with another key or later. */
-const TROUBLES = ['plain-500', 'plain-502', 'cut-before-headers', 'provider-429', '408', '529']
+const TROUBLES = [
+  ...['plain-500', 'plain-502', 'plain-503', 'cut-before-headers', 'provider-429', 'provider-502'],
+  ...['408', '529'],
+]
 const TROUBLES_EACH = 10
+/** So that they strike lines here and there, and not one line until its tries are used up. */
+const TROUBLE_PROBABILITY = 0.02
 
 const LOOK_EVERY_MS = 500
 
 /**
- * Sends one batch through a gateway whose upstream makes trouble, and compares what came of it with the
+ * Sends a batch of each API shape through a gateway whose upstream makes trouble, and compares what came of it with the
  * simulator's own books.
  *
  * @throws if the stack does not start, if the target's upstream is not that simulator, or if `signal`
@@ -48,6 +54,16 @@ export async function runBatchDemo(options: BatchDemoOptions): Promise<BatchDemo
   return await withTarget(options.target, (stage) => run(stage, options))
 }
 
+/** The API shapes, each with a line that asks something. */
+const SHAPES = [
+  ['/v1/chat/completions', (text: string) => ({ ...CHAT, max_tokens: 10, messages: asked(text) })],
+  ['/v1/responses', (text: string) => ({ ...CHAT, max_output_tokens: 10, input: text })],
+  ['/v1/embeddings', (text: string) => ({ model: 'openai/text-embedding-3-small', input: text })],
+  ['/v1/messages', (text: string) => ({ ...CHAT, max_tokens: 10, messages: asked(text) })],
+] as const
+const CHAT = { model: 'openai/gpt-4o-mini' }
+const asked = (text: string) => [{ role: 'user', content: text }]
+
 async function run(
   { target, simulator }: Stage,
   { lines, onProgress, signal }: BatchDemoOptions,
@@ -55,56 +71,75 @@ async function run(
   await simulator.patchSettings({ tokensPerSecond: null })
   const { totalNanos: paidBefore } = await simulator.charges()
   for (const fault of MISTAKES) await simulator.rule({ fault, times: MISTAKES_EACH })
-  for (const fault of TROUBLES) await simulator.rule({ fault, times: TROUBLES_EACH })
+  for (const fault of TROUBLES) {
+    await simulator.rule({ fault, times: TROUBLES_EACH, probability: TROUBLE_PROBABILITY })
+  }
   const client = new OpenAI({ baseURL: `${target.gatewayUrl}/api/v1`, apiKey: target.token })
   const beganMs = Date.now()
-  const file = await client.files.create({ purpose: 'batch', file: await toFile(input(lines)) })
-  let batch = await client.batches.create({
-    input_file_id: file.id,
-    endpoint: '/v1/chat/completions',
-    completion_window: '24h',
-  })
+  let batches = await startAll(client, lines)
   for (;;) {
-    const { total = 0, completed = 0, failed = 0 } = batch.request_counts ?? {}
-    onProgress?.({ total, completed, failed })
-    if (batch.completed_at !== undefined || batch.status === 'failed') break
+    onProgress?.(progressOf(batches))
+    if (batches.every(({ status }) => ENDED.includes(status))) break
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
     signal?.throwIfAborted()
-    batch = await client.batches.retrieve(batch.id)
+    batches = await Promise.all(batches.map(({ id }) => client.batches.retrieve(id)))
   }
   const durationMs = Date.now() - beganMs
-  const results = [
-    ...(await resultsOf(client, batch.output_file_id)),
-    ...(await resultsOf(client, batch.error_file_id)),
-  ]
+  const files = batches.flatMap((batch) => [batch.output_file_id, batch.error_file_id])
+  const results = (await Promise.all(files.map((id) => resultsOf(client, id)))).flat()
   const { totalNanos } = await simulator.charges()
   const log = await simulator.log()
   const good = results.filter(({ status }) => status === 200)
-  const told = (batch as { switchyard?: { cost_usd?: number } }).switchyard?.cost_usd ?? Number.NaN
+  const told = batches.reduce((sum, batch) => sum + costOf(batch), 0)
   return {
     ...{ lines, durationMs, completed: good.length, costUsd: told },
     failures: results.flatMap(({ status }) => (status === 200 ? [] : [status])),
     faults: log.filter(({ status }) => status !== 200).length,
     surprises: surprises(lines, results, {
+      counted: progressOf(batches),
       toldNanos: Math.round(told * 1e9),
       paidNanos: totalNanos - paidBefore,
     }),
   }
 }
 
-function input(lines: number): Buffer {
-  const requests = Array.from({ length: lines }, (_, i) => ({
-    custom_id: `city-${i + 1}`,
-    method: 'POST',
-    url: '/v1/chat/completions',
-    body: {
-      model: 'openai/gpt-4o-mini',
-      max_tokens: 10,
-      messages: [{ role: 'user', content: `What is city ${i + 1} known for?` }],
-    },
-  }))
-  return Buffer.from(requests.map((request) => JSON.stringify(request)).join('\n'))
+const ENDED: readonly Batch['status'][] = ['completed', 'failed', 'expired', 'cancelled']
+
+/** A batch for each shape, as long as each other. */
+async function startAll(client: OpenAI, lines: number): Promise<readonly Batch[]> {
+  return await Promise.all(
+    SHAPES.map(async ([endpoint, bodyOf], nth) => {
+      const requests = Array.from({ length: lines }, (_, i) => i + 1)
+        .filter((number) => number % SHAPES.length === nth)
+        .map((number) => ({
+          ...{ custom_id: `city-${number}`, method: 'POST', url: endpoint },
+          body: bodyOf(`What is city ${number} known for?`),
+        }))
+      const text = requests.map((request) => JSON.stringify(request)).join('\n')
+      const file = await toFile(Buffer.from(text))
+      const { id } = await client.files.create({ purpose: 'batch', file })
+      return await client.batches.create({
+        input_file_id: id,
+        // `/v1/messages` is not one of OpenAI's.
+        endpoint: endpoint as BatchCreateParams['endpoint'],
+        completion_window: '24h',
+      })
+    }),
+  )
 }
+
+function progressOf(batches: readonly Batch[]): BatchProgress {
+  const sum = { total: 0, completed: 0, failed: 0 }
+  for (const { request_counts: counts } of batches) {
+    sum.total += counts?.total ?? 0
+    sum.completed += counts?.completed ?? 0
+    sum.failed += counts?.failed ?? 0
+  }
+  return sum
+}
+
+const costOf = (batch: Batch): number =>
+  (batch as { switchyard?: { cost_usd?: number } }).switchyard?.cost_usd ?? Number.NaN
 
 interface Result {
   readonly id: string
@@ -125,7 +160,15 @@ async function resultsOf(client: OpenAI, fileId: string | undefined): Promise<Re
 function surprises(
   lines: number,
   results: readonly Result[],
-  { toldNanos, paidNanos }: { readonly toldNanos: number; readonly paidNanos: number },
+  {
+    counted,
+    toldNanos,
+    paidNanos,
+  }: {
+    readonly counted: BatchProgress
+    readonly toldNanos: number
+    readonly paidNanos: number
+  },
 ): readonly string[] {
   const ids = new Set(results.map(({ id }) => id)).size
   const failed = results.filter(({ status }) => status !== 200).length
@@ -134,10 +177,15 @@ function surprises(
     ...(ids === lines && results.length === lines
       ? []
       : [`${lines} lines have ${results.length} results, of ${ids} lines`]),
+    ...(counted.completed + counted.failed === lines && counted.failed === failed
+      ? []
+      : [`the batches count ${counted.completed} and ${counted.failed} of ${counted.total} lines`]),
     ...(failed === mistakes ? [] : [`${failed} lines failed, and ${mistakes} had to`]),
     ...(toldNanos === paidNanos
       ? []
-      : [`the batch tells a cost of ${toldNanos / 1e9} USD, and upstream took ${paidNanos / 1e9}`]),
+      : [
+          `the batches tell a cost of ${toldNanos / 1e9} USD, and upstream took ${paidNanos / 1e9}`,
+        ]),
   ]
 }
 

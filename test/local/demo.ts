@@ -16,9 +16,8 @@ Without --url and --control it starts both itself, and stops them in the end.
   --token <token>     a client key of that gateway (default: the one that npm start gives it)
   --requests <n>      how many, from 40 to 1000 (default: 300)
   --concurrency <n>   how many at a time, from 1 to 50 (default: 12)
-  --batch             sends a thousand requests as one batch instead (docs/batches.md)`
-
-const BATCH_LINES = 1_000
+  --batch             sends batches of four API shapes instead (docs/batches.md)
+  --lines <n>         how many lines they have together, from 100 to 50000 (default: 1000)`
 
 /** Without a terminal, progress is one line after so many requests. */
 const LINE_EVERY = 50
@@ -60,7 +59,7 @@ async function play(options: Options, signal: AbortSignal): Promise<boolean> {
   if (options.isBatch) {
     const target = options.target === undefined ? {} : { target: options.target }
     const result = await runBatchDemo({
-      ...{ ...target, lines: BATCH_LINES, signal },
+      ...{ ...target, lines: options.lines, signal },
       onProgress: showBatch,
     })
     console.log(`${clearLine}\n${batchResultText(result)}`)
@@ -73,6 +72,8 @@ async function play(options: Options, signal: AbortSignal): Promise<boolean> {
 
 interface Options extends DemoOptions {
   readonly isBatch: boolean
+  /** Of all batches. */
+  readonly lines: number
 }
 
 function readOptions(): Options | null {
@@ -86,16 +87,18 @@ function readOptions(): Options | null {
         requests: { ...string, default: '300' },
         concurrency: { ...string, default: '12' },
         batch: { type: 'boolean', default: false },
+        lines: { ...string, default: '1000' },
       },
     })
     const requests = wholeNumber(values.requests, 40, 1000)
     const concurrency = wholeNumber(values.concurrency, 1, 50)
-    if (requests === null || concurrency === null) return null
+    const lines = wholeNumber(values.lines, 100, 50_000)
+    if (requests === null || concurrency === null || lines === null) return null
     const { url, control, token = DEMO_TOKEN, batch: isBatch } = values
-    if (url === undefined && control === undefined) return { requests, concurrency, isBatch }
+    if (url === undefined && control === undefined) return { requests, concurrency, isBatch, lines }
     if (url === undefined || control === undefined) return null
     const target = { gatewayUrl: new URL(url).origin, controlUrl: new URL(control).origin, token }
-    return { target, requests, concurrency, isBatch }
+    return { target, requests, concurrency, isBatch, lines }
   } catch {
     return null
   }

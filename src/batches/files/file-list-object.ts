@@ -1,10 +1,11 @@
 import { DurableObject } from 'cloudflare:workers'
 import { FileListRows, type ListQuery, type Page } from './file-list.ts'
-import { fileKey, type InputLines, type StoredFile } from './stored-file.ts'
+import { batchObjectName, fileKey, type InputLines, type StoredFile } from './stored-file.ts'
 
 /** What it needs of `docs/batches.toml`. */
 export interface FileListBindings {
   readonly FILES: R2Bucket
+  readonly BATCHES: { getByName(name: string): { isReading(): Promise<boolean> } }
 }
 
 /** The Durable Object that lists one client's files and batches, and deletes what has expired. */
@@ -41,15 +42,27 @@ export class FileList extends DurableObject<FileListBindings> {
   }
 
   /** @returns `in_use` for a file that a running batch reads */
-  remove(id: string): 'removed' | 'unknown' | 'in_use' {
+  async remove(id: string): Promise<'removed' | 'unknown' | 'in_use'> {
+    await this.#askReaders(id)
     if (this.#rows.file(id) === null) return 'unknown'
     if (this.#rows.isInUse(id)) return 'in_use'
     this.#rows.remove(id)
     return 'removed'
   }
 
-  addBatch(id: string, inputFileId: string): void {
+  /** @returns false if the file is gone that the batch has to read */
+  addBatch(id: string, inputFileId: string): boolean {
+    if (this.#rows.file(inputFileId) === null) return false
     this.#rows.addBatch(id, inputFileId)
+    return true
+  }
+
+  /** A batch that died before it began, or whose end was not heard of, holds no file. */
+  async #askReaders(fileId: string): Promise<void> {
+    for (const id of this.#rows.readersOf(fileId)) {
+      const isReading = await this.env.BATCHES.getByName(batchObjectName(id)).isReading()
+      if (!isReading) this.#rows.setOver(id, true)
+    }
   }
 
   setOver(id: string, isOver: boolean): void {
@@ -65,7 +78,9 @@ export class FileList extends DurableObject<FileListBindings> {
   }
 
   override async alarm(): Promise<void> {
-    const ids = this.#rows.expired(Date.now())
+    const nowMs = Date.now()
+    for (const id of this.#rows.expiredInUse(nowMs)) await this.#askReaders(id)
+    const ids = this.#rows.expired(nowMs)
     if (ids.length > 0) {
       const client = this.ctx.id.name?.slice('files/'.length) ?? ''
       await this.env.FILES.delete(ids.map((id) => fileKey(client, id)))

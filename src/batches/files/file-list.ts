@@ -117,25 +117,35 @@ export class FileListRows {
   }
 
   isInUse(fileId: string): boolean {
-    return (
-      [
-        ...this.#sql.exec(
-          'SELECT id FROM batches WHERE input_file_id = ? AND is_over = 0 LIMIT 1',
-          fileId,
-        ),
-      ].length > 0
+    return this.readersOf(fileId).length > 0
+  }
+
+  /** The batches that read a file, as far as the list knows. */
+  readersOf(fileId: string): readonly string[] {
+    const rows = this.#sql.exec(
+      'SELECT id FROM batches WHERE input_file_id = ? AND is_over = 0',
+      fileId,
     )
+    return [...rows].map(({ id }) => String(id))
   }
 
   remove(id: string): void {
     this.#sql.exec('DELETE FROM files WHERE id = ?', id)
   }
 
+  /** Files whose time is over, and that a batch reads. */
+  expiredInUse(nowMs: number): readonly string[] {
+    return this.#due(nowMs).filter((id) => this.isInUse(id))
+  }
+
+  #due(nowMs: number): readonly string[] {
+    const rows = this.#sql.exec('SELECT id FROM files WHERE expires_at_ms <= ? LIMIT 100', nowMs)
+    return [...rows].map(({ id }) => String(id))
+  }
+
   /** Files whose time is over. One that a batch reads has its turn later. */
   expired(nowMs: number): readonly string[] {
-    const ids = [
-      ...this.#sql.exec('SELECT id FROM files WHERE expires_at_ms <= ? LIMIT 100', nowMs),
-    ].map(({ id }) => String(id))
+    const ids = this.#due(nowMs)
     const inUse = ids.filter((id) => this.isInUse(id))
     for (const id of inUse) {
       this.#sql.exec('UPDATE files SET expires_at_ms = ? WHERE id = ?', nowMs + IN_USE_MS, id)

@@ -9,10 +9,10 @@ export interface LineRange {
 }
 
 /**
- * The most requests of a range. An invocation makes four calls at a time, so a longer range would only
- * leave other invocations without work.
+ * The most requests of a range. They run one after another, so in longer ranges a short batch would take
+ * long; in shorter ones the messages would cost more than they carry.
  */
-export const MAX_RANGE_REQUESTS = 25
+export const MAX_RANGE_REQUESTS = 10
 export const MAX_RANGE_BYTES = 1024 * 1024
 
 /** Cuts a file into ranges, line by line. */

@@ -36,6 +36,11 @@ export function fileKey(clientId: string, fileId: string): string {
   return `files/${encodeURIComponent(clientId)}/${fileId}`
 }
 
+/** The name of a batch's object. */
+export function batchObjectName(batchId: string): string {
+  return `batch/${batchId}`
+}
+
 /** The name of the object that lists a client's files and batches. */
 export function fileListName(clientId: string): string {
   return `files/${clientId}`

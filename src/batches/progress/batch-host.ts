@@ -45,6 +45,8 @@ export interface BatchPorts {
   readonly files: FilePort
   /** Puts a file that is written on its client's list. */
   keepFile(clientId: string, file: StoredFile): Promise<void>
+  /** Puts the batch on its client's list. @returns false if the file is gone that it has to read */
+  enlist(batch: BatchRecord): Promise<boolean>
   /** Tells the client's list whether the batch still reads its input. */
   setOver(batch: BatchRecord, isOver: boolean): Promise<void>
   /** Tells operators that the batch has ended. Rejects if nobody heard it. */
@@ -89,6 +91,8 @@ export class BatchHost {
   readonly #ports: BatchPorts
   #state: BatchState | null
   #isLooking = false
+  /** How many calls are about to make it read its input. */
+  #holds = 0
   /** What the pool was told last. */
   #told: { readonly status: string; readonly atMs: number } | null = null
 
@@ -97,13 +101,36 @@ export class BatchHost {
     this.#state = ports.rows.read()
   }
 
-  /** Begins a batch. Safe to call twice. A batch with faults has failed from its beginning. */
-  create(batch: BatchRecord, ranges: readonly LineRange[]): BatchView {
+  /**
+   * Begins a batch. Safe to call twice. A batch with faults has failed from its beginning.
+   * @returns null if the file is gone that it has to read
+   */
+  async create(batch: BatchRecord, ranges: readonly LineRange[]): Promise<BatchView | null> {
+    // On the list first: a batch that nobody knows of would run all the same.
+    const isListed = this.#state !== null || (await this.#hold(() => this.#ports.enlist(batch)))
+    if (!isListed) return null
     const state = this.#state ?? createBatchState(batch, ranges)
     this.#state = state
     if (state.record.status === 'validating') begin(state, this.#ports.nowMs())
     this.#done(state)
     return this.#viewOf(state)
+  }
+
+  /**
+   * Whether its input has to stay: its client's list asks that where it has not heard of an end. A batch
+   * that died before it began reads nothing.
+   */
+  isReading(): boolean {
+    return this.#holds > 0 || (this.#state !== null && !isEnded(this.#state.record))
+  }
+
+  async #hold<T>(work: () => Promise<T>): Promise<T> {
+    this.#holds += 1
+    try {
+      return await work()
+    } finally {
+      this.#holds -= 1
+    }
   }
 
   view(): BatchView | null {
@@ -165,6 +192,10 @@ export class BatchHost {
    * @returns how many; null if there is no batch here, `gone` if its client has deleted what they say
    */
   async redrive(): Promise<number | 'gone' | null> {
+    return await this.#hold(() => this.#redrive())
+  }
+
+  async #redrive(): Promise<number | 'gone' | null> {
     const state = this.#state
     if (state === null) return null
     const { rows, setOver, readRange } = this.#ports

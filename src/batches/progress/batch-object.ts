@@ -4,9 +4,9 @@ import { createPoolClient, OBJECT_NAME, type PoolClient } from '../../key-pool/p
 import { bucketPort, readBytes } from '../files/bucket.ts'
 import type { FileList, FileListBindings } from '../files/file-list-object.ts'
 import type { LineRange } from '../files/line-ranges.ts'
-import { fileKey, fileListName } from '../files/stored-file.ts'
+import { batchObjectName, fileKey, fileListName } from '../files/stored-file.ts'
 import { BatchHost, type BatchView, type ClaimReply } from './batch-host.ts'
-import { type BatchRecord, batchObjectName, type Tally } from './batch-record.ts'
+import type { BatchRecord, Tally } from './batch-record.ts'
 import { BatchRows, type LineResult } from './batch-rows.ts'
 import type { DeadLine, RangeMessage } from './range-message.ts'
 
@@ -48,6 +48,10 @@ export class Batch extends DurableObject<BatchObjectBindings> {
       async keepFile(clientId, file) {
         await env.FILE_LISTS.getByName(fileListName(clientId)).keep(file, null)
       },
+      async enlist({ clientId, id, inputFileId }) {
+        const list = env.FILE_LISTS.getByName(fileListName(clientId))
+        return await list.addBatch(id, inputFileId)
+      },
       async setOver({ clientId, id }, isOver) {
         await env.FILE_LISTS.getByName(fileListName(clientId)).setOver(id, isOver)
       },
@@ -63,8 +67,12 @@ export class Batch extends DurableObject<BatchObjectBindings> {
     })
   }
 
-  create(record: BatchRecord, ranges: readonly LineRange[]): BatchView {
-    return this.#host.create(record, ranges)
+  async create(record: BatchRecord, ranges: readonly LineRange[]): Promise<BatchView | null> {
+    return await this.#host.create(record, ranges)
+  }
+
+  isReading(): boolean {
+    return this.#host.isReading()
   }
 
   view(): BatchView | null {

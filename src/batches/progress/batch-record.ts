@@ -59,8 +59,8 @@ export interface BatchRecord {
   /** Answers to lines that had a record already: paid for twice, since a Worker was thought dead. */
   repeated: number
   /**
-   * Lines that a Worker had in hand when it died. They ran again, so each may be paid for twice. Absent
-   * from a batch of the first release.
+   * Consumers that died. Each may have had a line in hand, which ran again and may be paid for twice.
+   * Absent from a batch of the first release.
    */
   rerun?: number
   /** How often an operator has sent its dead lines again. */
@@ -76,9 +76,4 @@ export function emptyTally(): Tally {
     ...{ completed: 0, failed: 0, dead: 0 },
     ...{ promptTokens: 0, cachedTokens: 0, completionTokens: 0, reasoningTokens: 0, costUsd: 0 },
   }
-}
-
-/** The name of a batch's object. */
-export function batchObjectName(batchId: string): string {
-  return `batch/${batchId}`
 }

@@ -1,9 +1,9 @@
 import { type GatewayError, poolUnavailable } from '../../gateway/answers/gateway-error.ts'
 import { errorResponse } from '../../http/error-response.ts'
 import type { BatchBindings } from '../bindings.ts'
-import type { LinesEstimate } from '../files/stored-file.ts'
+import { batchObjectName, type LinesEstimate } from '../files/stored-file.ts'
 import { WINDOW_MS } from '../progress/batch-host.ts'
-import { type BatchFault, type BatchRecord, batchObjectName } from '../progress/batch-record.ts'
+import type { BatchFault, BatchRecord } from '../progress/batch-record.ts'
 import { batchAnswer } from './batch-answer.ts'
 import { estimateError } from './batch-estimate.ts'
 import { type BatchContext, invalid, newId, notThere, ownList } from './batches-on.ts'
@@ -25,8 +25,7 @@ export async function createBatch(c: BatchContext, bindings: BatchBindings): Pro
   const read = readNewBatch(await c.req.json().catch(() => null))
   if (!read.ok) return errorResponse(c, read.error)
   const { inputFileId } = read.batch
-  const list = ownList(c, bindings)
-  const lines = await list.lines(inputFileId)
+  const lines = await ownList(c, bindings).lines(inputFileId)
   if (lines === null) return notThere(c, 'file', inputFileId)
   const { estimate } = lines
   const refusal = read.batch.mayBePartial || !estimate ? null : await budgetFault(c, estimate)
@@ -35,12 +34,9 @@ export async function createBatch(c: BatchContext, bindings: BatchBindings): Pro
   const id = newId(c, 'batch_')
   const nowMs = c.var.gateway.ports.nowMs()
   const record = recordOf(read.batch, { id, clientId: c.var.clientId, nowMs, faults })
-  // On the list first: an object that nobody knows of would run all the same.
-  await list.addBatch(id, inputFileId)
   const total = lines.requests
   const view = await objectOf(bindings, id).create({ ...record, total }, lines.ranges)
-  if (faults.length > 0) await list.setOver(id, true)
-  return c.json(batchAnswer(view))
+  return view === null ? notThere(c, 'file', inputFileId) : c.json(batchAnswer(view))
 }
 
 /** Why the budgets of the client do not pay for a batch; null if they do. */

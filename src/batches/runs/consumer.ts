@@ -7,16 +7,16 @@ import { type BatchBindings, batchBindingsOf } from '../bindings.ts'
 import { shapePath } from '../files/batch-endpoint.ts'
 import { linesOf } from '../files/batch-lines.ts'
 import { readBytes } from '../files/bucket.ts'
-import { fileKey } from '../files/stored-file.ts'
+import { batchObjectName, fileKey } from '../files/stored-file.ts'
 import { type ClaimReply, requestIdOf } from '../progress/batch-host.ts'
-import { batchObjectName } from '../progress/batch-record.ts'
 import type { RangeMessage } from '../progress/range-message.ts'
 import { runLine } from './line-run.ts'
 import { type Job, type RangePorts, RangeRun } from './range-run.ts'
 
 /**
- * An invocation may have six connections that wait for headers. Four of them are for OpenRouter, lookups
- * included; the others are for the pool, the batch's object and KV.
+ * An invocation may have six connections that wait for headers. Four of them are for OpenRouter: a line's
+ * call, and the lookups and lists of prices that come with it. The others are for the pool, the batch's
+ * object and KV.
  */
 export const MAX_CALLS = 4
 

@@ -1,6 +1,6 @@
 import type { BatchLine } from '../files/batch-lines.ts'
 import type { LineResult } from '../progress/batch-rows.ts'
-import { CLAIM_MS, MAX_IN_HAND } from '../progress/batch-state.ts'
+import { CLAIM_MS } from '../progress/batch-state.ts'
 import { type LineEnd, verdictOf } from './verdict.ts'
 
 /** What a run needs of the world. */
@@ -25,7 +25,7 @@ export interface RangePorts {
 
 export interface Job {
   readonly line: BatchLine
-  tries: number
+  readonly tries: number
 }
 
 /** The platform ends an invocation after fifteen minutes. A request may take ten. */
@@ -42,28 +42,23 @@ const MAX_ABSENCE_MS = 10_000
 const RECORD_TRIES = 6
 
 /**
- * Runs the lines of a claimed range, some at a time. While nobody has room for them only one asks, since
- * each question costs the pool as much as a request. What has not run when it ends is given back.
+ * Runs the lines of a claimed range, one at a time, and records each before the next one begins. So a
+ * Worker that dies takes one answer along that is paid for, at most. Width comes from the queue: each
+ * message has an invocation of its own, and a range is short. What has not run when it ends is given back.
  */
 export class RangeRun {
   readonly #ports: RangePorts
-  readonly #waiting: Job[]
+  readonly #waiting: (Job & { notBeforeMs: number })[]
   /** Lines that wait for longer than the invocation may. */
   readonly #left: Job[] = []
   readonly #beginUntilMs: number
   #delayMs = 0
-  /** How many lines may be in hand. Of their calls, four wait for headers. */
-  #width = MAX_IN_HAND
-  #running = 0
   /** Since when no line had room; null if the last one had. */
   #refusedSinceMs: number | null = null
   #mayBegin = true
-  /** What a record failed by. */
-  #trouble: { readonly error: unknown } | null = null
-  readonly #ended = Promise.withResolvers<void>()
 
   constructor(jobs: readonly Job[], ports: RangePorts) {
-    this.#waiting = [...jobs]
+    this.#waiting = jobs.map((job) => ({ ...job, notBeforeMs: 0 }))
     this.#ports = ports
     this.#beginUntilMs = ports.nowMs() + BEGIN_WITHIN_MS
   }
@@ -72,43 +67,30 @@ export class RangeRun {
   async run(): Promise<void> {
     const heart = this.#beat()
     try {
-      this.#beginNext()
-      await this.#ended.promise
+      for (let job = await this.#next(); job !== null; job = await this.#next()) {
+        await this.#serve(job)
+      }
     } finally {
-      this.#mayBegin = false
       heart.stop()
     }
-    if (this.#trouble !== null) throw this.#trouble.error
     const left = [...this.#left, ...this.#waiting]
     if (left.length === 0) return
     const tries = new Map(left.map(({ line, tries: count }) => [line.line, count] as const))
     await this.#ports.giveBack({ tries, delayMs: this.#delayMs })
   }
 
-  #beginNext(): void {
-    while (this.#running < this.#width && this.#isOpen()) {
-      const job = this.#waiting.shift()
-      if (job === undefined) break
-      this.#running += 1
-      void this.#carryOut(job)
+  /** The first line whose time has come, when it has; null if none may begin any more. */
+  async #next(): Promise<Job | null> {
+    const { nowMs, wait } = this.#ports
+    while (this.#mayBegin && nowMs() < this.#beginUntilMs && this.#waiting.length > 0) {
+      const at = this.#waiting.findIndex(({ notBeforeMs }) => notBeforeMs <= nowMs())
+      const [job] = at === -1 ? [] : this.#waiting.splice(at, 1)
+      if (job !== undefined) return job
+      const earliestMs = Math.min(...this.#waiting.map(({ notBeforeMs }) => notBeforeMs))
+      await wait(earliestMs - nowMs())
+      await this.#ask()
     }
-    if (this.#running === 0) this.#ended.resolve()
-  }
-
-  async #carryOut(job: Job): Promise<void> {
-    try {
-      await this.#serve(job)
-    } catch (error) {
-      // The answers of the other lines are paid for as well: they are waited for.
-      this.#trouble ??= { error }
-      this.#mayBegin = false
-    }
-    this.#running -= 1
-    this.#beginNext()
-  }
-
-  #isOpen(): boolean {
-    return this.#mayBegin && this.#ports.nowMs() < this.#beginUntilMs
+    return null
   }
 
   async #serve(job: Job): Promise<void> {
@@ -117,32 +99,29 @@ export class RangeRun {
     switch (verdict.kind) {
       case 'ended':
         this.#refusedSinceMs = null
-        this.#width = Math.min(MAX_IN_HAND, this.#width + 1)
         return await this.#record(job.line.line, end.result(verdict.outcome === 'completed'))
       case 'again':
-        job.tries += 1
-        return await this.#later(job, verdict.afterMs)
+        return this.#later({ ...job, tries: job.tries + 1 }, verdict.afterMs)
       case 'refused':
         return await this.#refused(job, verdict.afterMs)
     }
   }
 
-  async #later(job: Job, afterMs: number): Promise<void> {
-    if (afterMs > MAX_PAUSE_MS) {
-      this.#left.push(job)
-      this.#delayMs = Math.max(this.#delayMs, afterMs)
+  /** The other lines do not wait for it. */
+  #later(job: Job, afterMs: number): void {
+    if (afterMs <= MAX_PAUSE_MS) {
+      this.#waiting.push({ ...job, notBeforeMs: this.#ports.nowMs() + afterMs })
       return
     }
-    await this.#ports.wait(afterMs)
-    this.#waiting.push(job)
-    await this.#ask()
+    this.#left.push(job)
+    this.#delayMs = Math.max(this.#delayMs, afterMs)
   }
 
+  /** No line has room, so all wait. */
   async #refused(job: Job, afterMs: number): Promise<void> {
     const { nowMs, random, wait } = this.#ports
-    this.#width = 1
     this.#refusedSinceMs ??= nowMs()
-    this.#waiting.unshift(job)
+    this.#waiting.unshift({ ...job, notBeforeMs: 0 })
     const patienceMs = this.#refusedSinceMs + PATIENCE_MS - nowMs()
     if (afterMs > patienceMs) {
       // Jitter, so that ranges that were refused together do not come back together.

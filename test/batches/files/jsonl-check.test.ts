@@ -126,7 +126,7 @@ describe('ranges', () => {
             ({ offset, bytes: length, firstRequest, requests: count }) => {
               const found = linesOf(bytes.subarray(offset, offset + length), firstRequest)
               expect(found.length).toBe(count)
-              expect(count).toBeLessThanOrEqual(25)
+              expect(count).toBeLessThanOrEqual(10)
               expect(length).toBeLessThanOrEqual(1024 * 1024)
               return found
             },

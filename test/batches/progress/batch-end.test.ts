@@ -25,6 +25,7 @@ function batch(sql: SqlStorage) {
     rows: new BatchRows({ exec: (query, ...values) => sql.exec(query, ...values) }),
     wakeAt: (atMs) => void wakes.push(atMs),
     ...{ send: nothing, sendDead: nothing, keepFile: nothing, setOver: nothing },
+    enlist: async () => true,
     readRange: async () => new Uint8Array(),
     files: {
       put: nothing,
@@ -59,7 +60,7 @@ const withBatch = async (test: (of: ReturnType<typeof batch>) => Promise<void>) 
 
 it('the end of a batch is told once, by whichever life can tell it, and holds nothing up', async () => {
   await withBatch(async (of) => {
-    of.host.create(structuredClone(BATCH), RANGES)
+    await of.host.create(structuredClone(BATCH), RANGES)
     of.end('completed')
     of.pool.isUp = false
     await of.host.look()
@@ -83,7 +84,7 @@ it('so is that of a batch that fails before any of its lines runs', async () => 
       status: 'failed',
       times: { failed: 1_000 },
     } as const
-    of.host.create({ ...failed, faults: [fault] }, [])
+    await of.host.create({ ...failed, faults: [fault] }, [])
     expect(of.wakes).toEqual([1_000])
     await of.host.look()
     expect(of.heard).toEqual(['batch_7 failed 0 0 0'])
@@ -92,7 +93,7 @@ it('so is that of a batch that fails before any of its lines runs', async () => 
 
 it('and that of dead lines that were sent again', async () => {
   await withBatch(async (of) => {
-    of.host.create(structuredClone(BATCH), RANGES)
+    await of.host.create(structuredClone(BATCH), RANGES)
     of.end('dead')
     await of.host.look()
     expect(await of.host.redrive()).toBe(1)

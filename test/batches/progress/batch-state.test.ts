@@ -1,13 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { BatchRecord } from '../../../src/batches/progress/batch-record.ts'
 import {
   type BatchState,
   begin,
   CLAIM_MS,
   cancel,
   claim,
-  createBatchState,
   dueRanges,
   finalize,
   finish,
@@ -23,23 +21,7 @@ import {
   renew,
   sweep,
 } from '../../../src/batches/progress/batch-state.ts'
-
-const DAY_MS = 24 * 60 * 60_000
-
-function newBatch(total: number, perRange = 4): BatchState {
-  const batch: BatchRecord = {
-    ...{ id: 'batch_1', clientId: 'tester', endpoint: '/v1/embeddings', inputFileId: 'file-1' },
-    ...{ createdAtMs: 0, metadata: null, outputKeptMs: DAY_MS, faults: [], total },
-    ...{ expiresAtMs: DAY_MS, status: 'validating', ending: null, times: {}, redrives: 0 },
-    ...{ outputFileId: null, errorFileId: null, repeated: 0, tally: null },
-  }
-  const ranges = Array.from({ length: Math.ceil(total / perRange) }, (_, i) => ({
-    firstRequest: i * perRange + 1,
-    requests: Math.min(perRange, total - i * perRange),
-    ...{ offset: i * 100, bytes: 100 },
-  }))
-  return createBatchState(batch, ranges)
-}
+import { DAY_MS, newBatch } from './new-batch.ts'
 
 function begun(total: number, perRange = 4): BatchState {
   const state = newBatch(total, perRange)

@@ -36,9 +36,10 @@ export async function inRouteWorld(
   await runInDurableObject(stub, async (_, state) => {
     const clock = vi.spyOn(Date, 'now')
     const beganMs = performance.now()
-    clock.mockImplementation(() => START_MS + performance.now() - beganMs)
+    const ahead = { ms: 0 }
+    clock.mockImplementation(() => START_MS + ahead.ms + performance.now() - beganMs)
     try {
-      await use(new RouteWorld(state, bindings))
+      await use(new RouteWorld(state, bindings, ahead))
     } finally {
       clock.mockRestore()
       await state.storage.deleteAlarm()
@@ -62,9 +63,21 @@ const ports: Ports = {
 export class RouteWorld {
   readonly bucket = createBucket()
   readonly queue: RangeMessage[] = []
+  readonly list: FileList
+  readonly batch: Batch
+  /** Whoever puts a batch on its client's list dies when it is there. */
+  diesHalfWay = false
+  /** Nobody hears of a list that a batch is over. */
+  isListDeaf = false
   readonly #environment: Env
+  readonly #ahead: { ms: number }
 
-  constructor(state: DurableObjectState, bindings: Readonly<Record<string, unknown>>) {
+  constructor(
+    state: DurableObjectState,
+    bindings: Readonly<Record<string, unknown>>,
+    ahead: { ms: number },
+  ) {
+    this.#ahead = ahead
     const ofBatch = {
       FILES: this.bucket.r2,
       BATCH_LINES: { sendBatch: async () => undefined },
@@ -72,15 +85,32 @@ export class RouteWorld {
     }
     const pool = withOwnPool(bindings)
     // Each has its own storage in production. Their tables have different names.
-    const list = new FileList(state, ofBatch as never)
+    const BATCHES = { getByName: () => this.batch }
+    this.list = new FileList(state, { ...ofBatch, BATCHES } as never)
     const { KEY_POOL } = pool as { KEY_POOL: object }
-    const lists = { getByName: () => list }
-    const batch = new Batch(state, { ...ofBatch, KEY_POOL, FILE_LISTS: lists } as never)
-    this.#environment = {
-      ...{ ...env, ...pool, ...ofBatch },
-      FILE_LISTS: lists,
-      BATCHES: { getByName: () => batch },
-    } as never
+    const FILE_LISTS = { getByName: () => this.#listed() }
+    this.batch = new Batch(state, { ...ofBatch, KEY_POOL, FILE_LISTS } as never)
+    this.#environment = { ...{ ...env, ...pool, ...ofBatch }, FILE_LISTS, BATCHES } as never
+  }
+
+  /** The list, as others reach it. */
+  #listed(): FileList {
+    return new Proxy(this.list, {
+      get: (list, name: keyof FileList) => {
+        const method = (...given: never[]) => {
+          if (name === 'setOver' && this.isListDeaf) throw new Error('The list does not answer')
+          const value = (list[name] as (...all: never[]) => unknown)(...given)
+          if (name === 'addBatch' && this.diesHalfWay) throw new Error('The Worker has died')
+          return value
+        }
+        return method
+      },
+    })
+  }
+
+  /** Lets time pass. */
+  later(ms: number): void {
+    this.#ahead.ms += ms
   }
 
   async send(path: string, init: RequestInit = {}) {

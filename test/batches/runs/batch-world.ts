@@ -2,7 +2,8 @@ import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { vi } from 'vitest'
 import type { BatchEndpoint } from '../../../src/batches/files/batch-endpoint.ts'
-import { type BatchRecord, batchObjectName } from '../../../src/batches/progress/batch-record.ts'
+import { batchObjectName } from '../../../src/batches/files/stored-file.ts'
+import type { BatchRecord } from '../../../src/batches/progress/batch-record.ts'
 import { isEnded } from '../../../src/batches/progress/batch-state.ts'
 import type { RangeMessage } from '../../../src/batches/progress/range-message.ts'
 import type { Ports } from '../../../src/gateway/ports.ts'
@@ -121,10 +122,10 @@ export class BatchWorld {
     this.bucket.files.delete(keyOf(INPUT))
   }
 
-  create(changes: Partial<BatchRecord> = {}): void {
+  async create(changes: Partial<BatchRecord> = {}): Promise<void> {
     const record = newRecord(this.id, this.ids.length)
     const endpoint = this.#endpoint
-    this.object.now.create({ ...record, endpoint, ...changes }, this.#input.ranges)
+    await this.object.now.create({ ...record, endpoint, ...changes }, this.#input.ranges)
   }
 
   /** What anybody may see of the batch. */

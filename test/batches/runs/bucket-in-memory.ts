@@ -12,6 +12,9 @@ export function createBucket() {
     async put(key: string, bytes: Uint8Array) {
       files.set(key, bytes.slice())
     },
+    async delete(keys: string | string[]) {
+      for (const key of [keys].flat()) files.delete(key)
+    },
   }
   return { files, r2: r2 as unknown as R2Bucket }
 }

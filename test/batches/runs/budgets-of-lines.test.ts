@@ -12,7 +12,7 @@ it('each line is reserved before it runs: a budget holds, and what it does not p
   await inBatchWorld(
     { lines: 30, perRange: 10, body: { max_tokens: 100 }, bindings },
     async (world) => {
-      world.create()
+      await world.create()
       await world.toTheEnd()
       const { tally } = world.view()
       expect(tally.completed + tally.failed).toBe(30)

@@ -35,7 +35,7 @@ describe('a line that ends its Worker each time', () => {
     await inBatchWorld(ALL, async (world) => {
       const admin = adminOf(world)
       world.poison = 'line-3'
-      world.create()
+      await world.create()
       await world.toTheEnd()
       expect(world.view().tally).toMatchObject({ completed: 4, failed: 1, dead: 1 })
       expect(world.results('error')).toMatchObject([
@@ -70,7 +70,7 @@ describe('a line that ends its Worker each time', () => {
   it('whose file is gone stays what it is: it would run without its text', async () => {
     await inBatchWorld(ALL, async (world) => {
       world.poison = 'line-3'
-      world.create()
+      await world.create()
       await world.toTheEnd()
       world.deleteInput()
       const { status } = await adminOf(world)('POST', `batches/${world.id}/redrive`)
@@ -84,7 +84,7 @@ describe('a line that ends its Worker each time', () => {
   it('can be sent again for seven days, over any death of the object', async () => {
     await inBatchWorld(ALL, async (world) => {
       world.poison = 'line-3'
-      world.create()
+      await world.create()
       await world.toTheEnd()
       world.object.evict()
       await world.pass(6 * 24 * 60 * 60_000)

@@ -31,7 +31,7 @@ async function run(nth: number, ending: keyof typeof ENDINGS): Promise<number> {
   }
   await inBatchWorld({ ...SIZE, dies }, async (world) => {
     current = world
-    world.create()
+    await world.create()
     await world.toTheEnd()
     const { status } = world.view().record
     const [output, error] = [world.results('output'), world.results('error')]

@@ -62,7 +62,7 @@ it('2,000 lines of four API shapes, with faults of every kind, end once each and
         },
       },
       async (world) => {
-        world.create()
+        await world.create()
         await world.toTheEnd()
         outcomes.push(outcomeOf(world))
       },

@@ -90,6 +90,7 @@ export class MortalObject {
     const list = {
       keep: ({ id, filename }: { id: string; filename: string }) =>
         call('keep', () => void kept.set(filename, id)),
+      addBatch: async () => true,
       setOver: (_: string, isOver: boolean) => call('over', () => void over.push(isOver)),
     }
     const bindings = {

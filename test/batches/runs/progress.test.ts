@@ -2,8 +2,8 @@ import { expect, it } from 'vitest'
 import { inBatchWorld } from './batch-world.ts'
 
 it('the pool hears how far a batch is, every other second, and that it has ended', async () => {
-  await inBatchWorld({ lines: 40, perRange: 20, answerMs: 3_000, stepMs: 500 }, async (world) => {
-    world.create()
+  await inBatchWorld({ lines: 40, perRange: 5, answerMs: 3_000, stepMs: 500 }, async (world) => {
+    await world.create()
     await world.toTheEnd()
     const { told } = world
     expect(told[0]).toMatchObject({ status: 'in_progress', total: 40, completed: 0, claimed: 0 })

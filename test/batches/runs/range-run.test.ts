@@ -8,14 +8,23 @@ import { createVirtualTime } from '../../gateway/virtual-time.ts'
 const GOOD: LineEnd = { status: 200, error: null, retryAfterMs: null }
 const FAULT: LineEnd = { status: 503, error: null, retryAfterMs: null }
 
+type Wait = (ms: number) => Promise<void>
+
+interface Changes extends Pick<Partial<RangePorts>, 'renew'> {
+  /** What each run of a line ends with. */
+  readonly ends?: (line: number, nth: number) => LineEnd
+  readonly begins?: (line: number) => void
+  /** What the object says to a result. */
+  readonly record?: (line: number, result: LineResult, wait: Wait) => Promise<boolean>
+}
+
 /** Runs lines whose requests take a second each. */
-function start(lines: number, changes: Partial<RangePorts> & { ends?: () => LineEnd } = {}) {
+function start(lines: number, { ends = () => GOOD, begins, record, renew }: Changes = {}) {
   const time = createVirtualTime(0)
-  const wait = (ms: number) => new Promise<void>((resolve) => void time.timer(ms, resolve))
+  const wait: Wait = (ms) => new Promise((resolve) => void time.timer(ms, resolve))
   const begun: number[] = []
   const recorded: number[] = []
   const givenBack: unknown[] = []
-  const { ends = () => GOOD, ...ports } = changes
   const result = (): LineResult => ({
     outcome: 'completed',
     text: new Uint8Array(),
@@ -31,16 +40,17 @@ function start(lines: number, changes: Partial<RangePorts> & { ends?: () => Line
     wait,
     async runLine({ line }) {
       begun.push(line)
+      begins?.(line)
       await wait(1_000)
-      return { ...ends(), result }
+      return { ...ends(line, begun.filter((each) => each === line).length), result }
     },
-    renew: async () => true,
-    async record(line) {
+    renew: renew ?? (async () => true),
+    async record(line, lineResult) {
+      const mayGoOn = (await record?.(line, lineResult, wait)) ?? true
       recorded.push(line)
-      return true
+      return mayGoOn
     },
     giveBack: async (after) => void givenBack.push([...after.tries.keys()]),
-    ...ports,
   })
   const work = run.run().then(
     () => 'ended',
@@ -49,13 +59,26 @@ function start(lines: number, changes: Partial<RangePorts> & { ends?: () => Line
   return { time, work, begun, recorded, givenBack }
 }
 
-it('has eight lines in hand at most, and runs all', async () => {
-  const { time, work, begun, recorded } = start(20)
-  await time.advance(999)
-  expect(begun).toHaveLength(8)
-  await time.advance(5_000)
+it('has one line in hand, records it before the next one begins, and runs all', async () => {
+  const inHand = new Set<number>()
+  let most = 0
+  const { time, work, begun, recorded } = start(20, {
+    begins: (line) => {
+      inHand.add(line)
+      most = Math.max(most, inHand.size)
+    },
+    async record(line, _, wait) {
+      await wait(300)
+      inHand.delete(line)
+      return true
+    },
+  })
+  await time.advance(1_299)
+  expect([begun, recorded]).toEqual([[1], []])
+  await time.advance(30_000)
   expect(await work).toBe('ended')
-  expect(recorded).toHaveLength(20)
+  expect(recorded).toEqual(Array.from({ length: 20 }, (_, i) => i + 1))
+  expect(most).toBe(1)
 })
 
 it('begins nothing more once a record is answered with no, and gives the rest back', async () => {
@@ -63,8 +86,8 @@ it('begins nothing more once a record is answered with no, and gives the rest ba
   const { time, work, begun, givenBack } = start(20, { record: async () => false })
   await time.advance(60_000)
   expect(await work).toBe('ended')
-  expect(begun).toHaveLength(8)
-  expect(givenBack).toEqual([Array.from({ length: 12 }, (_, i) => i + 9)])
+  expect(begun).toEqual([1])
+  expect(givenBack).toEqual([Array.from({ length: 19 }, (_, i) => i + 2)])
 })
 
 it('asks before it begins a line again that has waited', async () => {
@@ -78,16 +101,41 @@ it('asks before it begins a line again that has waited', async () => {
   expect(givenBack).toEqual([[1]])
 })
 
-it('keeps the answers of the other lines when one can’t be recorded', async () => {
-  const recorded: number[] = []
-  const { time, work } = start(20, {
+it('goes on with the other lines while one of them waits', async () => {
+  const { time, work, begun, recorded } = start(4, {
+    ends: (line, nth) => (line === 1 && nth === 1 ? FAULT : GOOD),
+  })
+  await time.advance(60_000)
+  expect(await work).toBe('ended')
+  expect(begun.slice(0, 2)).toEqual([1, 2])
+  expect(begun.toSorted()).toEqual([1, 1, 2, 3, 4])
+  expect(recorded.toSorted()).toEqual([1, 2, 3, 4])
+})
+
+it('says a result again that could not be recorded, and goes on', async () => {
+  let failures = 0
+  const { time, work, begun, recorded, givenBack } = start(4, {
     async record(line) {
-      if (line === 1) throw new Error('The object was reset')
-      recorded.push(line)
-      return true
+      if (line !== 2 || failures === 5) return true
+      failures += 1
+      throw new Error('The object was reset')
+    },
+  })
+  await time.advance(60_000)
+  expect(await work).toBe('ended')
+  expect(failures).toBe(5)
+  expect(begun).toEqual([1, 2, 3, 4])
+  expect(recorded).toEqual([1, 2, 3, 4])
+  expect(givenBack).toEqual([])
+})
+
+it('ends when a result can’t be recorded at all: whoever runs its lines next has them from the object', async () => {
+  const { time, work, begun } = start(20, {
+    async record() {
+      throw new Error('The object was reset')
     },
   })
   await time.advance(120_000)
   expect(await work).toBe('Error: The object was reset')
-  expect(recorded).toEqual(expect.arrayContaining([2, 3, 4, 5, 6, 7, 8]))
+  expect(begun).toEqual([1])
 })
