@@ -4,12 +4,8 @@
  * history found so far, or, if none has failed, with a failure that says so.
  */
 export function within(limitMs: number) {
-  const few = WALKS === undefined ? {} : { numRuns: Number(WALKS) }
-  return { interruptAfterTimeLimit: limitMs, markInterruptAsFailure: true, ...few } as const
+  return { interruptAfterTimeLimit: limitMs, markInterruptAsFailure: true } as const
 }
-
-/** Mutants meet a few long histories each: `test/mutation`. */
-const WALKS = globalThis.process?.env.WALKS
 
 /**
  * For properties of what parses. They are quick and find what is common; `FUZZ=100 npm run test:unit`

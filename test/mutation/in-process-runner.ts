@@ -49,8 +49,6 @@ const RECENT_RUNS = 5
 const LONG_MS = 50
 /** Of a lease nearly all tests are within reach: without a limit a survivor would cost them all. `WIDE=1` lifts it. */
 const LIMIT_MS = process.env.WIDE === '1' ? Number.POSITIVE_INFINITY : 250
-/** How many long histories of the whole pool a property walks through: see `within`. */
-const WALKS = '5'
 
 class InProcessRunner implements TestRunner {
   static readonly inject = tokens(commonTokens.options)
@@ -78,7 +76,6 @@ class InProcessRunner implements TestRunner {
   async init(): Promise<void> {
     // One seed: else a mutant would live or die by chance. To shrink would only take time.
     fc.configureGlobal({ seed: 1, endOnFailure: true })
-    process.env.WALKS ??= WALKS
     registerHooks({
       resolve: (name, context, next) =>
         name === 'vitest' ? { url: SHIM, shortCircuit: true } : next(name, context),

@@ -10,9 +10,6 @@ export interface RepeatableTest {
 
 type Body = (...args: unknown[]) => unknown
 
-const bodyOf = (given: readonly unknown[]): Body =>
-  given.find((one) => typeof one === 'function') as Body
-
 /**
  * What the quick tests use of Vitest: its `expect` is the real one, and `describe` and `it` only note
  * the tests, so that they can run again for each mutant.
@@ -22,22 +19,19 @@ export function createCollector() {
   const path: string[] = []
   let file = ''
 
-  // Options, which are limits of time, stand between the name and the body or after it.
-  const note = (name: string, ...given: unknown[]) => {
-    const run = bodyOf(given)
+  const note = (name: string, run: () => unknown) => {
     const full = [...path, name].join(' > ')
     tests.push({ id: `${file}#${tests.length}`, name: full, file, run })
   }
-  const within = (name: string, ...given: unknown[]) => {
+  const within = (name: string, body: () => unknown) => {
     path.push(name)
-    bodyOf(given)()
+    body()
     path.pop()
   }
   const eachOf =
     (register: (name: string, body: () => unknown) => void) =>
     (cases: readonly unknown[]) =>
-    (name: string, ...rest: unknown[]): void => {
-      const body = bodyOf(rest)
+    (name: string, body: Body): void => {
       for (const [at, given] of cases.entries()) {
         const args = Array.isArray(given) ? given : [given]
         register(`${name} (${at})`, () => body(...args))
