@@ -21,7 +21,7 @@ import {
   renew,
   sweep,
 } from '../../../src/batches/progress/batch-state.ts'
-import { DAY_MS, newBatch } from './new-batch.ts'
+import { DAY_MS, newBatch } from './unbegun-batch.ts'
 
 function begun(total: number, perRange = 4): BatchState {
   const state = newBatch(total, perRange)

@@ -17,7 +17,7 @@ import {
   record,
   sweep,
 } from '../../../src/batches/progress/batch-state.ts'
-import { DAY_MS, newBatch } from './new-batch.ts'
+import { DAY_MS, newBatch } from './unbegun-batch.ts'
 
 const NO_FILES = { outputFileId: null, errorFileId: null }
 const LINES = 8

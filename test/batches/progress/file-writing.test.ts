@@ -5,7 +5,7 @@ import { BatchHost } from '../../../src/batches/progress/batch-host.ts'
 import { BatchRows } from '../../../src/batches/progress/batch-rows.ts'
 import { NO_USAGE } from '../../../src/batches/progress/result-line.ts'
 import { newPool } from '../../key-pool/object-driver.ts'
-import { newBatch } from './new-batch.ts'
+import { newBatch } from './unbegun-batch.ts'
 
 const MEGABYTE = 1024 * 1024
 
