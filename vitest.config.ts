@@ -55,6 +55,18 @@ const IN_WORKERD = {
   testTimeout: 30_000,
 } as const
 
+/**
+ * One workerd for all files of a project: to load the Worker again for each takes longer than its tests. The
+ * files are run one after the other, so there are two such projects, for two cores.
+ */
+const IN_ONE_WORKERD = {
+  isolate: false,
+  setupFiles: 'test/worker/leave-nothing.ts',
+} as const
+
+/** Consumers that die with what they hold of the isolate's memory, and one that begins many objects anew. */
+const ALONE = ['test/batches/runs/**/*.test.ts', 'test/key-pool/object-invariants.test.ts']
+
 export default defineConfig({
   test: {
     // The gateway logs a line for each request. Only the lines of failed tests are shown.
@@ -81,7 +93,7 @@ export default defineConfig({
         test: {
           name: 'worker',
           ...IN_WORKERD,
-          include: ['test/{admin,batches,key-pool}/**/*.test.ts'],
+          include: ALONE,
         },
       },
       {
@@ -89,11 +101,18 @@ export default defineConfig({
         test: {
           name: 'worker-shared',
           ...IN_WORKERD,
-          // One workerd for all of these files: to load the Worker again for each takes longer than its
-          // tests. None of them kills an object that holds something of the isolate's memory.
-          isolate: false,
-          setupFiles: 'test/worker/leave-nothing.ts',
+          ...IN_ONE_WORKERD,
           include: ['test/{flight,gateway,http}/**/*.test.ts'],
+        },
+      },
+      {
+        plugins: [workerd()],
+        test: {
+          name: 'worker-objects',
+          ...IN_WORKERD,
+          ...IN_ONE_WORKERD,
+          include: ['test/{admin,batches,key-pool}/**/*.test.ts'],
+          exclude: ALONE,
         },
       },
       {

@@ -136,7 +136,7 @@ describe('rooms', () => {
     ],
     'admin/dashboard': [
       ...['balancing/*', 'config', 'gateway/*', 'http', 'key-pool/*', 'hono', 'admin'],
-      ...['admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
+      ...['admin/alerts', 'admin/pool', 'admin/sign-in', 'admin/dashboard/views'],
     ],
     'admin/history': [
       ...['admin/admin-request.ts', 'admin/admin-schemas.ts', 'admin/client-answers.ts'],

@@ -16,6 +16,11 @@ export interface FlightClient {
   fetchAnswer(owner: string, answerId: string, after: EventPlace | null): Promise<FetchReply | null>
   /** Tells that nobody waits at a seat any more. Never rejects. */
   leave(name: string, seat: string): Promise<void>
+  /**
+   * Tells the isolate that an object lives in; null if it cannot be reached.
+   * @param object the whole name of the object
+   */
+  isolateOf(object: string): Promise<string | null>
 }
 
 /** The binding, as far as it is used here: the class is made of what uses this. */
@@ -38,8 +43,8 @@ const GIVE_UP_MS = 3_000
  * each of them went on alone, each would make its own upstream call.
  */
 export function createFlightClient(namespace: FlightNamespace): FlightClient {
-  const stub = (name: string) =>
-    namespace.getByName(`flight/${POOL}/${name}`, { retry: { maxRetries: 0 } })
+  const objectOf = (name: string) => namespace.getByName(name, { retry: { maxRetries: 0 } })
+  const stub = (name: string) => objectOf(`flight/${POOL}/${name}`)
   const ask = async <T>(call: () => Promise<T>): Promise<T | null> => {
     const first = await inTime(call)
     if (first.kind === 'answer') return first.value
@@ -56,6 +61,7 @@ export function createFlightClient(namespace: FlightNamespace): FlightClient {
     async leave(name, seat) {
       await inTime(async () => await stub(name).leave(seat))
     },
+    isolateOf: (object) => ask(async () => await objectOf(object).isolate()),
   }
 }
 

@@ -94,6 +94,8 @@ export interface FlightMethods {
   durable(request: DurableRequest): Promise<DurableReply>
   fetchAnswer(answerId: string, after: EventPlace | null): Promise<FetchReply>
   leave(seat: string): Promise<void>
+  /** Tells the isolate that it lives in. */
+  isolate(): Promise<string>
 }
 
 /** A longer body goes to the object only if it is needed. */

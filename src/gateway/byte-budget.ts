@@ -14,16 +14,52 @@ const ALWAYS_PART = 1 / 2048
 /** After this long a client may come again. Bodies are held for seconds. */
 export const OVERLOADED_RETRY_MS = 1_000
 
+/** What one holder has taken. */
+interface Part {
+  bytes: number
+  /** What it has with those beside it. */
+  readonly together: { bytes: number }
+  /** Null for a request's. */
+  readonly life: Life | null
+}
+
+/** One life of a Durable Object. */
+interface Life {
+  readonly name: string
+  /** All that are not empty. */
+  readonly parts: Set<Part>
+}
+
+/** How often it is looked at most which objects have died, in milliseconds. */
+const LOOK_MS = 1_000
+
+/** The most that are looked for at once: each costs a call. */
+const MAX_LOOKED_FOR = 30
+
 /**
  * Counts the bytes that an isolate holds. All of its requests share the budget, so it only counts:
  * a promise of one request must not be awaited by another.
+ *
+ * A Durable Object can die in an isolate that lives on. No `finally` runs then, so its parts have its name:
+ * what it held is free when it lives again, here or elsewhere. A collected `WeakRef` would not tell its
+ * death: the runtime keeps what listens to an abort signal of the dead.
  */
 export class ByteBudget {
   readonly #maxBytes: number
+  /** Those of objects that hold something, by name. */
+  readonly #lives = new Map<string, Life>()
   #heldBytes = 0
+  #lookedAtMs = Number.NEGATIVE_INFINITY
+  #id: string | null = null
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes
+  }
+
+  /** Tells it from those of other isolates. The platform makes no random id before the first request. */
+  get id(): string {
+    this.#id ??= crypto.randomUUID()
+    return this.#id
   }
 
   /** What all requests hold now. */
@@ -33,27 +69,56 @@ export class ByteBudget {
 
   /** The part of one holder, which is empty at first. */
   open(): HeldBytes {
-    return this.#openFor({ bytes: 0 })
+    return this.#openFor({ bytes: 0 }, null)
   }
 
-  #openFor(holder: { bytes: number }): HeldBytes {
-    let own = 0
-    const change = (bytes: number) => {
-      own += bytes
-      holder.bytes += bytes
-      this.#heldBytes += bytes
-    }
+  /** For an object that begins to live. What it held in a life before is free. */
+  ofObject(name: string): Pick<ByteBudget, 'open'> {
+    this.releaseOf(name)
+    const life: Life = { name, parts: new Set() }
+    return { open: () => this.#openFor({ bytes: 0 }, life) }
+  }
+
+  /** Of an object that does not live here any more. */
+  releaseOf(name: string): void {
+    for (const part of this.#lives.get(name)?.parts ?? []) this.#release(part)
+  }
+
+  /** Objects that hold something, those first that have held it longest. None if it was asked just now. */
+  objectsToLookAt(nowMs: number): readonly string[] {
+    if (Math.abs(nowMs - this.#lookedAtMs) < LOOK_MS) return []
+    this.#lookedAtMs = nowMs
+    return [...this.#lives.keys()].slice(0, MAX_LOOKED_FOR)
+  }
+
+  #openFor(together: Part['together'], life: Life | null): HeldBytes {
+    const part: Part = { bytes: 0, together, life }
     return {
       grow: (bytes) => {
-        const others = this.#heldBytes - holder.bytes
-        const isSmall = own + bytes <= this.#maxBytes * ALWAYS_PART
+        const others = this.#heldBytes - together.bytes
+        const isSmall = part.bytes + bytes <= this.#maxBytes * ALWAYS_PART
         if (!isSmall && others > 0 && this.#heldBytes + bytes > this.#maxBytes) return false
-        change(bytes)
+        this.#change(part, bytes)
+        if (life !== null) this.#lives.set(life.name, life)
+        life?.parts.add(part)
         return true
       },
-      release: () => change(-own),
-      beside: () => this.#openFor(holder),
+      release: () => this.#release(part),
+      beside: () => this.#openFor(together, life),
     }
+  }
+
+  #release(part: Part): void {
+    this.#change(part, -part.bytes)
+    const { life } = part
+    life?.parts.delete(part)
+    if (life?.parts.size === 0) this.#lives.delete(life.name)
+  }
+
+  #change(part: Part, bytes: number): void {
+    part.bytes += bytes
+    part.together.bytes += bytes
+    this.#heldBytes += bytes
   }
 }
 

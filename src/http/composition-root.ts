@@ -51,7 +51,7 @@ export interface Gateway {
   readonly purges: PurgeBook
   readonly ports: Ports
   /** Of the bodies and answers that all requests of the isolate hold. */
-  readonly memory: ByteBudget
+  readonly memory: Pick<ByteBudget, 'open'>
   /** Whether any key has a limit of tokens per minute. If not, requests need no token estimate. */
   readonly hasTokenLimits: boolean
   /** Whether any key has a `max_spend`, so that the cost of every request is to be bounded. */

@@ -1,12 +1,13 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { sha256Hex } from '../config/secrets.ts'
+import { releaseOfDead } from '../flight/dead-objects.ts'
 import { answerOf, type GatewayError } from '../gateway/answers/gateway-error.ts'
 import { rowOfRefusal } from '../gateway/request-rows.ts'
 import type { ApiShape } from '../openrouter/shapes/api-shape.ts'
 import { openRouterError } from '../openrouter/shapes/openrouter-error.ts'
 import { API_SHAPES } from '../openrouter/shapes/shape-registry.ts'
-import { type Gateway, journeyContextOf } from './composition-root.ts'
+import { type Gateway, journeyContextOf, MEMORY } from './composition-root.ts'
 import type { HttpEnvironment } from './context.ts'
 import { logAnswer } from './log.ts'
 
@@ -23,6 +24,10 @@ export const PREFIXES = ['/api/v1', '/v1'] as const
 export function errorResponse(c: Context<HttpEnvironment>, error: GatewayError): Response {
   const wording = shapeAt(c.req.path) ?? { errorBody: openRouterError }
   const { body, ...head } = answerOf(error, wording)
+  if (error.reason === 'overloaded') {
+    const { flights, ports } = c.var.gateway
+    c.executionCtx.waitUntil(releaseOfDead(MEMORY, flights, ports.nowMs()))
+  }
   logAnswered(c, error.status, error)
   return new Response(body, head)
 }

@@ -37,7 +37,7 @@ const SLOWEST_BYTES_PER_MS = 64
 export async function readUpload(
   request: Request,
   limits: UploadLimits,
-  budget: ByteBudget,
+  budget: Pick<ByteBudget, 'open'>,
   ports: Ports,
 ): Promise<Upload> {
   const length = contentLength(request.headers)

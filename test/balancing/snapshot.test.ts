@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { noteBatch } from '../../src/balancing/batches/batch-progress.ts'
 import type { BenchOrder } from '../../src/balancing/settlement.ts'
-import { snapshot } from '../../src/balancing/snapshot.ts'
+import { MAX_BUDGETS_SHOWN, snapshot, usableKeys } from '../../src/balancing/snapshot.ts'
+import { budgetOf } from './clients/client-terms.ts'
 import { drivePool, usageOf } from './pool-driver.ts'
 
 const MINUTE_MS = 60_000
@@ -123,4 +124,59 @@ it('shows the batches that run, and how many of a key’s leases are theirs', ()
     noteBatch(running, { id: `batch_${i}`, ...progress }, false, pool.now())
   }
   expect(running.size).toBe(100)
+})
+
+it('names all that is against a key, in the order of the reasons, and when its breaker may close', () => {
+  const pool = drivePool(['a', 'b'])
+  pool.trip('a')
+  const lease = pool.grantOf('b')
+  pool.shrug(lease, bench('account_rate_limited', pool.now() + 5_000))
+  pool.lookUp('b', -1)
+  expect(snapshot(pool.state, pool.now()).keys).toMatchObject([
+    { reasons: ['breaker_open'], breaker: 'open', breakerUntilMs: pool.now() + MINUTE_MS },
+    {
+      reasons: ['account_rate_limited', 'below_min_credit'],
+      breaker: 'closed',
+      breakerUntilMs: null,
+    },
+  ])
+})
+
+it('counts usable keys as the snapshot does, with panic and without', () => {
+  for (const panicRatio of [0, 0.6]) {
+    const pool = drivePool(['a', 'b', 'c', { id: 'off', disabled: true }], { panicRatio })
+    expect(usableKeys(pool.state, pool.now())).toBe(3)
+    pool.trip('a')
+    pool.trip('b')
+    pool.shrug(pool.grantOf('c'), bench('key_spent', pool.now() + 5_000))
+    const { usable, panic } = snapshot(pool.state, pool.now())
+    expect([usableKeys(pool.state, pool.now()), usable]).toEqual(panic ? [2, 2] : [0, 0])
+    expect(panic).toBe(panicRatio > 0)
+  }
+})
+
+it('shows the budgets that are used up most, the most used first', () => {
+  const budgets = (usd: number) => [budgetOf({ usd, reserveUsd: 0.5 })]
+  const many = Array.from({ length: MAX_BUDGETS_SHOWN }, (_, i) => `c${i}`)
+  const pool = drivePool(['a'], {
+    clients: [
+      ...many.map((id) => ({ id, budgets: budgets(1) })),
+      ...[
+        { id: 'little', budgets: budgets(10) },
+        { id: 'most', budgets: budgets(2) },
+        { id: 'none', budgets: budgets(0) },
+      ],
+    ],
+  })
+  for (const client of ['little', 'most']) {
+    pool.give(pool.grant({ client }), { usage: usageOf(1, 1, 1) })
+  }
+  const shown = snapshot(pool.state, pool.now()).budgets ?? []
+  expect(shown).toHaveLength(MAX_BUDGETS_SHOWN)
+  expect(
+    shown.slice(0, 2).map(({ owner, spentUsd, limitUsd }) => [owner, spentUsd, limitUsd]),
+  ).toEqual([
+    ['client:most', 1, 2],
+    ['client:little', 1, 10],
+  ])
 })

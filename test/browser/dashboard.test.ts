@@ -70,6 +70,14 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     await page.keyboard.press('Enter')
     await page.getByRole('heading', { name: 'All 200 keys usable' }).waitFor()
     await page.getByText('live', { exact: true }).waitFor()
+    // A page that nobody sees asks for nothing.
+    const closed = page.waitForEvent('requestfailed', (request) =>
+      request.url().includes('/admin/api/events'),
+    )
+    await page.evaluate(showing(false))
+    await closed
+    await page.evaluate(showing(true))
+    await page.getByText('live', { exact: true }).waitFor()
     await enterOn(page, 'Sign out')
     await page.waitForURL('**/admin/sign-in')
     await page.goto(`${gateway().origin}/admin`)
@@ -98,7 +106,7 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
         const place = await trouble.boundingBox()
         if (place === null) throw new Error('Not shown')
         return place
-      })
+      }, 5_000)
       expect(box.y + box.height, name).toBeLessThanOrEqual(SCREENS[name].height)
       expect(box.x + box.width, name).toBeLessThanOrEqual(SCREENS[name].width)
       // The most urgent key is the first row of the table, too.
@@ -205,12 +213,11 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
     await enterOn(page, 'Why that key?')
     await enterOn(page, 'The admin API')
     await page.getByText('keys/{id}/pause').first().waitFor()
-    expect(await whatKeepsPeopleOut(page)).toEqual([])
     // Its parts are opened by the keyboard, too.
     const [operation = ''] = await page.locator('#api summary').allTextContents()
     await enterOn(page, operation.trim())
     await page.locator('#api details[open]').waitFor()
-    expect(await seriousFaultsOf(page)).toEqual([])
+    expect(await whatKeepsPeopleOut(page)).toEqual([])
   })
 
   it('can be read by everybody, in light and dark, on a desk and on a phone', async () => {
@@ -220,22 +227,31 @@ describe.skipIf(isLeftOut)('the dashboard', () => {
   })
 })
 
+/** Colours do not depend on the width: the fourth pair would find what the others do. */
+const SIGHTS = [
+  ['desk', 'light'],
+  ['desk', 'dark'],
+  ['phone', 'dark'],
+] as const
+
 /** What keeps people out of what the page shows, in light and dark, on a desk and on a phone. */
 async function whatKeepsPeopleOut(page: Page): Promise<string[]> {
   const found: string[] = []
-  for (const [name, viewport] of Object.entries(SCREENS)) {
-    await page.setViewportSize(viewport)
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme })
-      const faults = await seriousFaultsOf(page)
-      found.push(...faults.map((fault) => `${name}, ${colorScheme}: ${fault}`))
-    }
+  for (const [screen, colorScheme] of SIGHTS) {
+    await page.setViewportSize(SCREENS[screen])
+    await page.emulateMedia({ colorScheme })
+    const faults = await seriousFaultsOf(page)
+    found.push(...faults.map((fault) => `${screen}, ${colorScheme}: ${fault}`))
     const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth')
-    if (Number(overflow) > 0) found.push(`${name}: ${overflow} pixels beyond the right edge`)
+    if (Number(overflow) > 0) found.push(`${screen}: ${overflow} pixels beyond the right edge`)
   }
-  await page.setViewportSize(SCREENS.desk)
   return found
 }
+
+/** What the browser tells a page whose tab is put behind another, or before them again. */
+const showing = (isShown: boolean) => `
+  Object.defineProperty(document, 'hidden', { configurable: true, get: () => ${!isShown} })
+  document.dispatchEvent(new Event('visibilitychange'))`
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core'), 'utf8')
 

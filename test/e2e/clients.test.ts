@@ -103,6 +103,7 @@ function question(i: number, isBounded: boolean) {
 const BUDGET = { usd: 0.5, period: 'day' } as const
 const APPS = {
   exact: { budget: { ...BUDGET, mode: 'exact' } },
+  strict: { budget: { ...BUDGET, mode: 'exact', strict: true } },
   capped: { budget: { ...BUDGET, mode: 'capped' } },
   // Its requests may cost 16 USD each, as far as they say.
   wide: { budget: { ...BUDGET, mode: 'capped' } },
@@ -157,6 +158,7 @@ describe('a hundred requests at once, with 0.50 USD left and 0.02 USD each', () 
   // The first is nobody that the isolate has seen, and it has no prices yet.
   test.each<[App, number, number]>([
     ['exact', 0.45, 0.5],
+    ['strict', 0.45, 0.5],
     ['capped', 0.45, 0.5],
     ['wide', 0.45, 0.5 + 10 * CALL_USD],
     ['after', 0.5, 100 * (CALL_USD + 0.001)],

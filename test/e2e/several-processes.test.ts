@@ -100,7 +100,10 @@ function isCallLost(from: string, { begins = [], settlements }: ExchangeRequest)
 /** Clients with 0.50 USD for requests that cost 0.02 USD each, and may cost a little more. */
 const PAYERS = {
   exact: { mode: 'exact' },
+  strict: { mode: 'exact', strict: true },
   capped: { mode: 'capped' },
+  // Its requests may cost four dollars each, as far as they say.
+  wide: { mode: 'capped' },
   after: { mode: 'after' },
   warn: { mode: 'exact', on_exceeded: 'warn' },
   dying: { mode: 'exact' },
@@ -384,13 +387,17 @@ test('a process that dies with leases ahead, begun and not, and with answers und
   await Promise.all(open)
 })
 
+/** Whose lease requests the object did not answer in time: what it has granted then, nobody knows of. */
+const unanswered = new Set<Payer>()
+
 /** A request of a client with a budget. @returns its status, once its answer has ended */
 async function pay(
   { origin }: Pick<GatewayProcess, 'origin'>,
   payer: Payer,
   stream: boolean,
 ): Promise<number> {
-  const question = { messages: [{ role: 'user', content: 'Hi' }], max_tokens: 20, stream }
+  const question = { messages: [{ role: 'user', content: 'Hi' }], stream }
+  const bound = payer === 'wide' ? {} : { max_tokens: 20 }
   const response = await fetch(`${origin}/api/v1/chat/completions`, {
     method: 'POST',
     headers: {
@@ -398,11 +405,13 @@ async function pay(
       'content-type': 'application/json',
       'x-title': payer,
     },
-    body: JSON.stringify({ model: PAID_MODEL, ...question }),
+    body: JSON.stringify({ model: PAID_MODEL, ...question, ...bound }),
   })
   await response.text()
   // On a machine with other things to do the object may not answer in time.
-  return response.status === 503 ? await pay({ origin }, payer, stream) : response.status
+  if (response.status !== 503) return response.status
+  unanswered.add(payer)
+  return await pay({ origin }, payer, stream)
 }
 
 /** What a client's budget says, in nano-dollars. */
@@ -416,7 +425,9 @@ async function budgetOf(payer: Payer) {
 
 test.each<[Payer, number, number]>([
   ['exact', 0.45, 0.5],
+  ['strict', 0.45, 0.5],
   ['capped', 0.45, 0.5],
+  ['wide', 0.45, 0.5 + 10 * PAID_USD],
   ['after', 0.5, 99 * PAID_USD],
   ['warn', 99 * PAID_USD, 99 * PAID_USD],
 ])(
@@ -435,7 +446,7 @@ test.each<[Payer, number, number]>([
       () => budgetOf(payer),
       ({ spent, reserved }) => spent === total && reserved === 0,
     )
-    expect(settled.lost).toBe(0)
+    if (!unanswered.has(payer)) expect(settled.lost).toBe(0)
   },
 )
 

@@ -5,7 +5,7 @@ import type { FlightMethods } from '../../src/flight/flight-protocol.ts'
 import type { AnswerRows, KeptAnswer } from '../../src/flight/object/answer-rows.ts'
 import { FlightHost } from '../../src/flight/object/flight-host.ts'
 import type { Ports } from '../../src/gateway/ports.ts'
-import { gatewayOf } from '../../src/http/composition-root.ts'
+import { gatewayOf, MEMORY } from '../../src/http/composition-root.ts'
 import { json, withOwnPool } from '../http/gateway-driver.ts'
 
 /** An upstream call that a test answers, piece by piece. */
@@ -38,9 +38,20 @@ export const WHOLE = {
   usage: { prompt_tokens: 1, completion_tokens: 1, cost: 0.001 },
 }
 
+const LIMITS = { app: {}, mate: { rpm: 2 }, broke: { budget: { usd: 0, period: 'day' } } } as const
+const CLIENT_KEYS = JSON.stringify({
+  groups: [{ id: 'team' }],
+  clients: Object.entries(TOKENS).map(([id, token]) => ({
+    ...{ id, token, group: 'team' },
+    ...LIMITS[id as Name],
+  })),
+})
+
 export interface Asked {
   readonly client?: Name
   readonly body?: object
+  /** The body's own text, in the place of `body`. */
+  readonly text?: string
   readonly headers?: Readonly<Record<string, string>>
   readonly path?: string
   readonly signal?: AbortSignal
@@ -65,20 +76,17 @@ export function createFlightWorld(route: object, policy: object = {}, changes: o
       return await response
     },
   }
-  const limits = { app: {}, mate: { rpm: 2 }, broke: { budget: { usd: 0, period: 'day' } } }
-  const clients = Object.entries(TOKENS).map(([id, token]) => ({
-    ...{ id, token, group: 'team' },
-    ...limits[id as Name],
-  }))
   const bindings = withOwnPool({
     ADMIN_TOKEN: ADMIN,
-    CLIENT_KEYS: JSON.stringify({ groups: [{ id: 'team' }], clients }),
+    CLIENT_KEYS,
     POLICY: { routes: [{ models: ['vendor/*'], cache: route }], ...policy },
   })
+  const pool = counted(bindings.KEY_POOL.getByName())
   const flights = createFlights(ports)
   const environment = {
     ...env,
     ...bindings,
+    KEY_POOL: { getByName: () => pool.object },
     FLIGHT: flights.namespace,
     ...changes,
   } as unknown as Env
@@ -93,10 +101,13 @@ export function createFlightWorld(route: object, policy: object = {}, changes: o
   return {
     calls,
     flights,
+    /** What the pool's object was asked. */
+    poolAsked: pool.asked,
     pass: clock.pass,
     ask: ({
       client = 'app',
       body = {},
+      text = JSON.stringify({ model: 'vendor/model', messages: [], stream: true, ...body }),
       headers = {},
       path = 'chat/completions',
       signal,
@@ -108,7 +119,7 @@ export function createFlightWorld(route: object, policy: object = {}, changes: o
           'content-type': 'application/json',
           ...headers,
         },
-        body: JSON.stringify({ model: 'vendor/model', messages: [], stream: true, ...body }),
+        body: text,
         ...(signal === undefined ? {} : { signal }),
       }),
     fetchAnswer: (id: string, client: Name = 'app') =>
@@ -136,6 +147,20 @@ export function createFlightWorld(route: object, policy: object = {}, changes: o
       throw new Error(`No call ${number}, only ${calls.length}`)
     },
   }
+}
+
+/** An object that notes which of its methods are called. */
+function counted<T extends object>(object: T) {
+  const asked: string[] = []
+  const get = (target: T, name: string | symbol) => {
+    const value: unknown = Reflect.get(target, name)
+    if (typeof value !== 'function') return value
+    return (...given: readonly unknown[]) => {
+      asked.push(String(name))
+      return value(...given)
+    }
+  }
+  return { asked, object: new Proxy(object, { get }) }
 }
 
 function createClock() {
@@ -245,6 +270,7 @@ function createFlights(ports: Ports) {
         fetchAnswer: (id, after) =>
           call(name, 'fetchAnswer', (host) => host.fetchAnswer(id, after)),
         leave: (seat) => call(name, 'leave', (host) => host.leave(seat)),
+        isolate: () => call(name, 'isolate', () => MEMORY.id),
       }),
     },
     open(given: Env) {

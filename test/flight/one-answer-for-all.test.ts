@@ -121,7 +121,13 @@ describe('a kept answer', () => {
     ['was filtered', chunk('a', 'content_filter'), {}],
     ['is longer than max_bytes', chunk('x'.repeat(2_000), 'stop'), {}],
     ['is private', chunk('a', 'stop'), { provider: { zdr: true } }],
+    ['may not be collected', chunk('a', 'stop'), { provider: { data_collection: 'deny' } }],
     ['may have been searched for', chunk('a', 'stop'), { plugins: [{ id: 'web' }] }],
+    [
+      'a tool may have searched for',
+      chunk('a', 'stop'),
+      { tools: [{ type: 'openrouter:web_search' }] },
+    ],
   ])('is none that %s', async (_, text, body) => {
     const world = createFlightWorld({ ...GROUP, max_bytes: 1024 })
     for (const number of [0, 1]) {
@@ -196,6 +202,27 @@ describe('those who ask meanwhile', () => {
       await response.text()
     }
     await (await world.ask({ client: 'app' })).text()
+    expect(world.calls).toHaveLength(1)
+  })
+
+  it('get what is there at once, however late they come: no clock runs, and upstream says nothing', async () => {
+    const world = createFlightWorld(GROUP)
+    const first = world.ask()
+    const call = await world.call(0)
+    call.answer()
+    let text = ''
+    for (let i = 0; i < 200; i += 1) text += chunk(`part ${i} ${'x'.repeat(1_000)}`)
+    call.write(text)
+    await first
+    // The clock of this world stands still, so whatever waited for it would never come.
+    const late = (await world.ask({ client: 'mate' })).body?.getReader()
+    let got = ''
+    while (got.length < text.length) got += new TextDecoder().decode((await late?.read())?.value)
+    expect(got).toBe(text)
+    call.end(END)
+    expect(await (await first).text()).toBe(text + END)
+    while ((await late?.read())?.done === false);
+    await world.pass(1)
     expect(world.calls).toHaveLength(1)
   })
 
@@ -348,7 +375,7 @@ describe('an object that fails', () => {
     try {
       const join = vi.fn(() => new Promise<never>(() => undefined))
       const client = createFlightClient({
-        getByName: () => ({ join, durable: join, fetchAnswer: join, leave: join }),
+        getByName: () => ({ join, durable: join, fetchAnswer: join, leave: join, isolate: join }),
       })
       const asked = client.fetchAnswer('owner', 'id', null)
       await vi.advanceTimersByTimeAsync(2_999)
@@ -378,6 +405,20 @@ it('a route without a cache asks no object, whatever its requests say but that t
   const only = await world.ask({ headers: { 'x-switchyard-cache': 'only-if-cached' } })
   expect([only.status, await reasonOf(only)]).toEqual([504, 'not_cached'])
   expect(world.flights.asked).toEqual([])
+})
+
+it('a route without a cache costs the objects what it does where no route has one', async () => {
+  const asked = await Promise.all(
+    [[], [{ models: ['shared/*'], cache: { ttl_s: 60, scope: 'pool' } }]].map(async (routes) => {
+      const world = createFlightWorld({}, { routes })
+      for (let number = 0; number < 5; number += 1) await answered(world, number)
+      await world.pass(1_000)
+      return { pool: world.poolAsked, flights: world.flights.asked }
+    }),
+  )
+  expect(asked[1]).toEqual(asked[0])
+  expect(asked[0]?.flights).toEqual([])
+  expect(asked[0]?.pool).toContain('exchange')
 })
 
 describe('the examples of the document', () => {

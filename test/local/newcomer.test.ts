@@ -166,6 +166,7 @@ describe('a newcomer', () => {
     expect(greeting).toContain('"model":"sim/401@alpha"')
     expect(greeting).toContain('curl http://localhost:9/control ')
     expect(greeting).toContain("'authorization: Bearer sy-a-token'")
+    expect(greeting).toMatch(/http:\/\/localhost:8787\/admin .*sy-an-admin-token/)
   })
 })
 

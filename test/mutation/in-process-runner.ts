@@ -46,8 +46,9 @@ interface RunnerOptions extends StrykerOptions {
 const SHIM = 'quick-tests:vitest'
 const API = Symbol.for('switchyard.quick-tests')
 const RECENT_RUNS = 5
+const LONG_MS = 50
 /** Of a lease nearly all tests are within reach: without a limit a survivor would cost them all. `WIDE=1` lifts it. */
-const LIMIT_MS = process.env.WIDE === '1' ? Number.POSITIVE_INFINITY : 500
+const LIMIT_MS = process.env.WIDE === '1' ? Number.POSITIVE_INFINITY : 250
 
 class InProcessRunner implements TestRunner {
   static readonly inject = tokens(commonTokens.options)
@@ -96,9 +97,10 @@ class InProcessRunner implements TestRunner {
       this.#code.currentTestId = test.id
       const beganMs = performance.now()
       const failure = await failureOf(test)
-      // One that has used up what its file has made can't run for a second mutant.
-      const isRepeatable = failure === null && (await this.#firstFailure([test])) === null
       const timeSpentMs = performance.now() - beganMs
+      // One that has used up what its file has made can't run for a second mutant. Such tests are quick.
+      const isRepeatable =
+        failure === null && (timeSpentMs > LONG_MS || (await this.#firstFailure([test])) === null)
       this.#code.currentTestId = undefined
       const of = { id: test.id, name: test.name, fileName: resolve(test.file), timeSpentMs }
       if (isRepeatable) tests.push({ ...of, status: TestStatus.Success })
@@ -171,7 +173,7 @@ class InProcessRunner implements TestRunner {
 
   /** The lower, the earlier: what kills often and takes little time keeps the run short. */
   #rankOf({ id }: RepeatableTest, distance: number): number {
-    const timeMs = this.#timesMs.get(id) ?? 0
+    const timeMs = this.#timesMs.get(id) ?? LONG_MS
     const kills = this.#kills.get(id)
     if (kills !== undefined && this.#runs - kills.lastRun < RECENT_RUNS) return timeMs / 100
     return (timeMs * 4 ** distance) / (1 + (kills?.count ?? 0))

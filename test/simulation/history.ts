@@ -3,6 +3,7 @@ import type { ClientsOrder } from '../../src/balancing/clients/registry.ts'
 import type { SteeringOrder } from '../../src/balancing/operators/steering.ts'
 import type { KeySpec } from '../balancing/pool-driver.ts'
 import type { WorldOptions } from '../gateway/virtual-world.ts'
+import type { PricedPlan } from './clients/priced-requests.ts'
 
 /**
  * A history as plain data: a pool, and what happens to it at which moment. Everything random that is
@@ -89,6 +90,8 @@ export interface RequestPlan {
   readonly isBad: boolean
   /** The most units that its answer can cost; null if its price cannot be bounded. Default: 8. */
   readonly units?: number | null
+  /** What it is priced by, if it is by the list of models. */
+  readonly priced?: PricedPlan
   /** Whether it is a line of a batch. */
   readonly isOfBatch?: true
 }

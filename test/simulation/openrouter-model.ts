@@ -10,6 +10,7 @@ import {
 } from '../gateway/upstream-script.ts'
 import type { VirtualTime } from '../gateway/virtual-time.ts'
 import { UPSTREAM_URL } from '../gateway/virtual-world.ts'
+import { chargeUsd, type PricedPlan } from './clients/priced-requests.ts'
 import type { Draw } from './draw.ts'
 import type { AccountPlan, Trouble } from './history.ts'
 import { UpstreamAccounts, type UpstreamKeyRecord } from './upstream-accounts.ts'
@@ -38,6 +39,12 @@ interface Asked {
   readonly key: UpstreamKeyRecord | null
   readonly model: string
   readonly isBad: boolean
+}
+
+/** What decides on the cost of an answer: the list of models, or so many units at most. */
+interface Money {
+  readonly units: number
+  readonly priced?: PricedPlan
 }
 
 /** So many dollars or a small multiple for each answer. Sums of them are exact. */
@@ -116,7 +123,7 @@ export class OpenRouterModel {
   }
 
   #chat(record: MutableCall, key: UpstreamKeyRecord | null): Script {
-    const { model, user, bad, units } = JSON.parse(new TextDecoder().decode(record.body))
+    const { model, user, bad, units, priced } = JSON.parse(new TextDecoder().decode(record.body))
     const asked = { key, model, isBad: bad === true }
     const judged = this.#ofConnection() ?? this.#ofKey(asked) ?? this.#ofRequest(asked)
     if (judged !== null) this.#count(judged.name)
@@ -126,7 +133,7 @@ export class OpenRouterModel {
     this.#count('calls')
     this.#onCall(call)
     if (judged !== null) return { headersAfterMs: this.#draw.int(1, 60), ...judged.script }
-    return key === null ? {} : this.#streamFor(key, call, units ?? MOST_UNITS)
+    return key === null ? {} : this.#streamFor(key, call, { units: units ?? MOST_UNITS, priced })
   }
 
   #has(kind: Trouble['kind'], of: { readonly [Name in string]?: string } = {}): boolean {
@@ -197,12 +204,12 @@ export class OpenRouterModel {
     return { fault: 'model', name: '502', script }
   }
 
-  #streamFor(key: UpstreamKeyRecord, call: ChatCall, units: number): Script {
+  #streamFor(key: UpstreamKeyRecord, call: ChatCall, money: Money): Script {
     const { chance, int } = this.#draw
     const isSlow = this.#has('slow')
     if (isSlow) this.#count('slow stream')
     const afterMs = () => (isSlow ? int(500, 25_000) : int(1, 300))
-    const pieces = int(1, 4)
+    const pieces = int(1, money.priced?.maxTokens ?? 4)
     const texts = [PROCESSING, ROLE, ...Array.from({ length: pieces }, (_, i) => said(`word ${i}`))]
     const play = (all: readonly string[]): Script => ({
       ...streamOf(),
@@ -213,15 +220,27 @@ export class OpenRouterModel {
       this.#count('cut stream')
       return { ...play(texts.slice(0, int(0, texts.length))), end: 'error', endAfterMs: 5 }
     }
-    const cost = COST_USD * int(1, units)
+    const { cost, prompt } = this.#chargeFor(call.model, money, pieces)
     call.costUsd = cost
     this.#accounts.charge(key, cost)
     const end = eventOf({
       id: `gen-${call.request}`,
       choices: [{ index: 0, delta: { content: '' }, finish_reason: 'stop' }],
-      usage: { prompt_tokens: int(1, 200), completion_tokens: pieces, cost },
+      usage: { prompt_tokens: prompt, completion_tokens: pieces, cost },
     })
     return play([...texts, end + DONE])
+  }
+
+  /** What an answer costs, and how long OpenRouter finds its prompt. */
+  #chargeFor(model: string, { units, priced }: Money, completion: number) {
+    const { int } = this.#draw
+    const drawn = () => ({ cost: COST_USD * int(1, units), prompt: int(1, 200) })
+    if (priced === undefined) return drawn()
+    const prompt = int(1, Math.ceil(1.4 * priced.promptTokens))
+    const cost = chargeUsd(model, priced, { prompt, completion }, this.#time.nowMs())
+    if (cost === null) return drawn()
+    this.#count('priced by the list')
+    return { cost, prompt }
   }
 
   #lookUp(key: UpstreamKeyRecord | null): Script {

@@ -113,6 +113,20 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     breaks: 15,
     fromSeed: 4,
   },
+  'a long-context tier that is priced too low': {
+    file: 'src/openrouter/prices/dearest-price.ts',
+    good: 'return rates.overrides.map(({ prices }) => prices[name]).reduce(dearerOf, base)',
+    bad: 'return base',
+    breaks: 15,
+    fromSeed: 4,
+  },
+  'a prompt that is written to a cache, and priced as one that is not': {
+    file: 'src/openrouter/prices/upper-bound.ts',
+    good: "if (fields.writesCache) names.push('input_cache_write', 'input_cache_write_1h')",
+    bad: '',
+    breaks: 15,
+    fromSeed: 9,
+  },
   'a reservation that a settlement does not give back': {
     file: 'src/balancing/clients/charge-settling.ts',
     good: 'if (lostAtMs === null) release(budget, nanos)',
@@ -125,7 +139,7 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     good: 'if (forgotten === null) return []',
     bad: "if (forgotten === null || closing.kind === 'forgotten') return []",
     breaks: 15,
-    fromSeed: 9,
+    fromSeed: 17,
   },
   'a limit of a client that admits one too many': {
     file: 'src/balancing/clients/quota.ts',

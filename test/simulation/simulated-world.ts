@@ -23,6 +23,7 @@ import {
 } from '../gateway/virtual-world.ts'
 import { alertPolicyOf, createAlertReceiver, type DeliverAlerts } from './alert-receiver.ts'
 import { tokenHashOf } from './clients/clients-of-seed.ts'
+import { boundNanos } from './clients/priced-requests.ts'
 import { type Draw, drawFrom } from './draw.ts'
 import type { Change, Happening, History, PoolPlan, Release, RequestPlan } from './history.ts'
 import type { SimulatedRequest, SimulatedWorld, WorldWitness } from './invariants/observed-world.ts'
@@ -309,7 +310,8 @@ class World implements SimulatedWorld {
     const talk =
       conversation === null ? {} : { affinity: { kind: 'conversation', id: conversation } as const }
     const units = plan.units ?? undefined
-    const body = JSON.stringify({ model, user: id, stream: true, bad: plan.isBad, units })
+    const { priced } = plan
+    const body = JSON.stringify({ model, user: id, stream: true, bad: plan.isBad, units, priced })
     const given = {
       model,
       fallbacks,
@@ -330,7 +332,7 @@ class World implements SimulatedWorld {
     const journey = startJourney(context, {
       ...asked,
       caller,
-      ...(caller.budget === null && !hasSpendLimits(isolate.deployed) ? {} : costOf(plan)),
+      ...(caller.budget === null && !hasSpendLimits(isolate.deployed) ? {} : costOf(plan, asked)),
     })
     const request: SimulatedRequest = {
       ...{ id, plan, isolate, sentAtMs: this.time.nowMs() },
@@ -386,7 +388,14 @@ function hasSpendLimits({ config }: Deployed): boolean {
 }
 
 /** The most that a request can cost, as prices and its own limits tell; null if they do not. */
-function costOf({ units = null }: RequestPlan): Pick<InferenceRequest, 'cost'> {
+function costOf(
+  { units = null, priced }: RequestPlan,
+  { models, timeouts, startedAtMs }: InferenceRequest,
+): Pick<InferenceRequest, 'cost'> {
+  if (priced !== undefined) {
+    const bound = boundNanos(priced, models, timeouts.totalMs, startedAtMs)
+    return { cost: () => ({ nanos: bound, isPending: false }) }
+  }
   const nanos = units === null ? null : nanosOf(COST_USD * units)
   return { cost: () => ({ nanos, isPending: false }) }
 }

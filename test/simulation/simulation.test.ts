@@ -15,7 +15,7 @@ const MUST_HAPPEN = [
   ...['answered', 'failed', 'client_gone'],
   ...['order: make_client', 'order: change_client', 'order: remove_client', 'order: reset_budget'],
   ...['order: increase_budget', 'client key: unknown', 'error: client_rate_limited'],
-  ...['error: budget_exceeded', 'error: budget_unpriceable'],
+  ...['error: budget_exceeded', 'error: budget_unpriceable', 'priced by the list'],
   ...['told: begin', 'told: end', 'rows written'],
   ...['order: pause', 'order: drain', 'order: resume', 'order: reset'],
 ]

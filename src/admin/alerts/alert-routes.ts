@@ -52,8 +52,13 @@ const TEXT = 'Switchyard: this is a test. Alerts reach you here.'
 async function test(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, alertTest)
   if (body instanceof Response) return body
+  const sent = await sendTest(c, body.name)
+  return sent instanceof Response ? sent : c.json(sent)
+}
+
+/** Sends a signed test to an address, and notes who had it sent. */
+export async function sendTest(c: AdminContext, name: string): Promise<AlertTestAnswer | Response> {
   const { pool, alerts, ports } = c.var.gateway
-  const { name } = body
   if (!alerts.names.includes(name)) return unknownAddress(c)
   const noted = await pool.alerts({ kind: 'tested', to: name, by: c.var.operator })
   if (noted.kind === 'unavailable' || noted.value === null) {
@@ -61,12 +66,8 @@ async function test(c: AdminContext): Promise<Response> {
   }
   const notice = { id: `msg_test_${ports.uniqueId()}`, type: 'test', atMs: ports.nowMs() }
   const report = await alerts.send(name, { ...notice, text: TEXT, data: { name } })
-  const answer: AlertTestAnswer = {
-    name,
-    delivered: report?.kind === 'delivered',
-    status: report?.status ?? null,
-  }
-  return c.json(answer)
+  const delivered = report?.kind === 'delivered'
+  return { name, delivered, status: report?.status ?? null }
 }
 
 function unknownAddress(c: AdminContext): Response {

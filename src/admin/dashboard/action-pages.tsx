@@ -1,7 +1,9 @@
 import { clientId, groupId } from '../../balancing/ids.ts'
 import { gatewayError } from '../../gateway/answers/gateway-error.ts'
+import { errorResponse } from '../../http/error-response.ts'
 import { type AdminContext, checked } from '../admin-request.ts'
 import { newClient } from '../admin-schemas.ts'
+import { sendTest } from '../alerts/alert-routes.ts'
 import { type ClientAndToken, carryOut, mintClient, rotateToken } from '../client-routes.ts'
 import { lookUpCredit, steer } from '../pool/pool-routes.ts'
 import { type ActionName, about, actionOf } from './actions.ts'
@@ -45,7 +47,8 @@ export async function doAction(c: AdminContext): Promise<Response> {
   if (chosen === null) return await unknownAction(c)
   const id = field('id')
   if (chosen.name === 'rotate') return await shown(c, await rotateToken(c, clientId(id), DAY_MS))
-  const response = await carriedOut(c, chosen.name, id)
+  const response =
+    chosen.name === 'test_alert' ? await tested(c, id) : await carriedOut(c, chosen.name, id)
   if (!response.ok) return await messagePageOf(c, response)
   return c.redirect(`/admin?${new URLSearchParams({ done: chosen.name, id })}`, 303)
 }
@@ -54,7 +57,7 @@ const DAY_MS = 24 * 60 * 60_000
 
 async function carriedOut(
   c: AdminContext,
-  name: Exclude<ActionName, 'rotate'>,
+  name: Exclude<ActionName, 'rotate' | 'test_alert'>,
   id: string,
 ): Promise<Response> {
   switch (name) {
@@ -70,6 +73,15 @@ async function carriedOut(
     case 'remove_group':
       return await carryOut(c, { kind: 'remove_group', id: groupId(id) })
   }
+}
+
+/** Sends a test to an address of alerts. That it was not taken is a failure here. */
+async function tested(c: AdminContext, name: string): Promise<Response> {
+  const sent = await sendTest(c, name)
+  if (sent instanceof Response) return sent
+  if (sent.delivered) return c.json(sent)
+  const answer = sent.status === null ? 'gave no answer' : `answered ${sent.status}`
+  return errorResponse(c, gatewayError('upstream_unreachable', `${name} ${answer}.`))
 }
 
 /** Makes a client of the form's fields. An empty field is none. */

@@ -41,6 +41,12 @@ export const ACTIONS = {
     button: 'Look it up',
     done: 'The credit was looked up.',
   },
+  test_alert: {
+    question: 'Send a test to <id>?',
+    consequence: 'It is signed as an alert is. Its answer shows whether alerts reach it.',
+    button: 'Send it',
+    done: 'The test has reached <id>.',
+  },
   rotate: {
     question: 'Make a new token for the client <id>?',
     consequence: 'The new token is shown once. The one before stays valid for a day.',

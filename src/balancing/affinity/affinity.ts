@@ -85,7 +85,8 @@ export function accountFor(
     parts,
     (account) => !isFull(account, carried) && isFree(account),
   )
-  return (roomy ?? rendezvousWinner(hash, parts, isFree) ?? leastLoaded(parts)).load
+  // Not all can be overloaded: their bounds together are more than what runs.
+  return (roomy ?? (rendezvousWinner(hash, parts, isFree) as AccountPart)).load
 }
 
 /** Whether an account may still be given requests of the conversations that are with it. */
@@ -213,12 +214,6 @@ function isFull({ weight, load }: AccountPart, carried: Carried): boolean {
 
 function homesOf({ youngHomes, oldHomes }: AccountLoad): number {
   return youngHomes + oldHomes
-}
-
-function leastLoaded(parts: readonly AccountPart[]): AccountPart {
-  return parts.reduce((least, part) =>
-    part.load.inFlight * least.weight < least.load.inFlight * part.weight ? part : least,
-  )
 }
 
 /**

@@ -83,15 +83,12 @@ export function isWaveOn(wave: RejectionWave, nowMs: number): boolean {
 export function noteAccepted(wave: RejectionWave, sinceMs: number): void {
   if (wave.refused.size === 0) return
   const firstMs = Math.min(...[...wave.refused.values()].map(({ atMs: [first = 0] }) => first))
-  if (sinceMs < firstMs) return
-  wave.refused.clear()
-  wave.isOn = false
+  if (sinceMs >= firstMs) wave.refused.clear()
 }
 
 /** Forgets that a key was refused: an operator says that it is well. */
 export function forgetRefusals(wave: RejectionWave, keyId: KeyId): void {
   wave.refused.delete(keyId)
-  if (wave.refused.size === 0) wave.isOn = false
 }
 
 function forgetOld(wave: RejectionWave, nowMs: number): void {

@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Ports } from '../../gateway/ports.ts'
-import { gatewayOf } from '../../http/composition-root.ts'
+import { gatewayOf, MEMORY } from '../../http/composition-root.ts'
 import type { EventPlace } from '../event-ids.ts'
 import type {
   DurableReply,
@@ -20,9 +20,10 @@ export class FlightObject extends DurableObject<Env> {
     super(ctx, env)
     const result = gatewayOf(env, ports)
     if (!result.ok) return
+    const memory = ctx.id.name === undefined ? MEMORY : MEMORY.ofObject(ctx.id.name)
     this.#host = new FlightHost({
       ports,
-      gateway: result.gateway,
+      gateway: { ...result.gateway, memory },
       rows: createAnswerRows(ctx.storage),
       background: (work) => ctx.waitUntil(work),
       setAlarm: (atMs) => ctx.waitUntil(ctx.storage.setAlarm(atMs)),
@@ -43,6 +44,10 @@ export class FlightObject extends DurableObject<Env> {
 
   leave(seat: string): void {
     this.#open().leave(seat)
+  }
+
+  isolate(): string {
+    return MEMORY.id
   }
 
   override async alarm(): Promise<void> {

@@ -4,12 +4,13 @@ import type { HeldBytes } from '../../gateway/byte-budget.ts'
 import type { JourneyReport } from '../../gateway/inference-request.ts'
 import { startJourney } from '../../gateway/journey.ts'
 import { withOneTimer } from '../../gateway/one-timer.ts'
-import { type Gateway, journeyContextOf } from '../../http/composition-root.ts'
+import { type Gateway, journeyContextOf, MEMORY } from '../../http/composition-root.ts'
 import { logBug, logRequest } from '../../http/log.ts'
 import { planBody } from '../../http/request-plan.ts'
 import { overloaded } from '../../http/upload.ts'
 import type { ApiShape } from '../../openrouter/shapes/api-shape.ts'
 import { type AnswerHead, headOf } from '../answer-head.ts'
+import { releaseOfDead } from '../dead-objects.ts'
 import type { FlownRequest } from '../flight-protocol.ts'
 
 /** Takes an answer as it comes. */
@@ -44,7 +45,10 @@ export async function fly(flown: FlownJourney): Promise<JourneyReport | null> {
   // What the journey holds of its answer. From the sink on, the bytes are counted there.
   const ofAnswer = held.beside()
   try {
-    if (!held.grow(request.body.length)) return refuse(flown, overloaded())
+    if (!held.grow(request.body.length)) {
+      flown.background(releaseOfDead(MEMORY, gateway.flights, gateway.ports.nowMs()))
+      return refuse(flown, overloaded())
+    }
     return await makeJourney(flown, held, ofAnswer)
   } catch (bug) {
     logBug(request.requestId, bug)

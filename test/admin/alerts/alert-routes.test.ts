@@ -4,7 +4,7 @@ import type { z } from 'zod/mini'
 import { alertsAnswer, alertTestAnswer } from '../../../src/admin/alerts/alert-answer-schemas.ts'
 import { ANSWER, chat, gatewayInFrontOf, json, withOwnPool } from '../../http/gateway-driver.ts'
 import { ADMIN, deployment, messageOf, READER } from '../admin-driver.ts'
-import { cookieOf } from '../browser-of.ts'
+import { cookieOf, postForm } from '../browser-of.ts'
 
 const SECRET = `whsec_${btoa('k'.repeat(32))}`
 const ALERTS = JSON.stringify({
@@ -122,4 +122,14 @@ it('an address that is not told of alerts is marked, in the API and on the page'
   expect(html).toMatch(/Alerts do not reach <b>left<\/b>: it has said that it is gone \(410\)/)
   expect(html).toContain('No alert goes to <b>idle</b>')
   expect(html).not.toContain('<b>well</b>')
+  // Each is tried by a button, and what it answers is told.
+  expect(html).toContain('/admin/confirm?do=test_alert&amp;id=well')
+  const tried = async (id: string) =>
+    await postForm(send, '/admin/do', { do: 'test_alert', id }, { cookie })
+  const reached = await tried('well')
+  expect([reached.status, reached.headers.get('location')]).toEqual([
+    303,
+    '/admin?done=test_alert&id=well',
+  ])
+  expect(await (await tried('down')).text()).toContain('down answered 503.')
 })

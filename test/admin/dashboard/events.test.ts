@@ -104,6 +104,7 @@ it('the pool is told once a second, for all viewers by one question, until five 
       'account-list',
       'queue-lanes',
       'batch-list',
+      'alert-addresses',
       'plots',
       'last-requests',
       'client-list',

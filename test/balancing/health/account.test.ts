@@ -118,6 +118,8 @@ describe('the keys of one budget', () => {
     expect(regroup(groups, one, null)).toBeNull()
     expect(counts()).toEqual({ [OTHER]: 1 })
     expect(regroup(groups, null, null)).toBeNull()
+    const other = groups.get(OTHER) ?? null
+    expect(regroup(groups, other, OTHER)).toBe(other)
     expect(counts()).toEqual({ [OTHER]: 1 })
   })
 })

@@ -130,6 +130,11 @@ describe('after a report the bench of free models', () => {
     )
   })
 
+  it('does not begin where the counter is not told', () => {
+    expect(freeBenchAfterReport(null, valid({ freeRemaining: null }), T + 10)).toBeNull()
+    expect(freeBenchAfterReport(null, valid(), T + 10)).toBeNull()
+  })
+
   it('does not begin by an answer of yesterday', () => {
     expect(freeBenchAfterReport(null, none, MIDNIGHT - 1)).not.toBeNull()
     expect(freeBenchAfterReport(null, none, MIDNIGHT)).toBeNull()

@@ -1,11 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import type { Bench } from '../../../src/balancing/health/bench.ts'
 import {
+  afterReport,
+  doubt,
   isDueAtRest,
   type LookupState,
   NEVER_LOOKED_UP,
   reportDueMs,
 } from '../../../src/balancing/health/lookup-duty.ts'
+import { keyId } from '../../../src/balancing/ids.ts'
 import type { BenchReason } from '../../../src/balancing/settlement.ts'
 
 const T = 1_800_000_000_000
@@ -72,5 +75,38 @@ describe('the next report of a key may come', () => {
     ['in a second where somebody is out', { kind: 'out', overdueAtMs: T + 9 } as const, T + 1_000],
   ])('%s', (_, duty, atMs) => {
     expect(reportDueMs(lookup({ duty }), T)).toBe(atMs)
+  })
+})
+
+describe('a doubt', () => {
+  const answer = (askedAtMs: number) =>
+    ({ kind: 'rejected', keyId: keyId('a'), askedAtMs }) as const
+  const doubted = doubt(NOT_YET, T)
+
+  it('is over with an answer from since, of any kind, and the key is not watched any more', () => {
+    const state = afterReport(doubted, answer(T), T + 5, 60_000)
+    expect(state).toMatchObject({ doubtedAtMs: null, verifiedAtMs: T + 5 })
+    expect(isDue({ ...state, duty: { kind: 'due', atMs: T } })).toBe(false)
+  })
+
+  it('stands after a lookup that failed, or that began before it', () => {
+    const failed = afterReport(doubted, { kind: 'unknown', keyId: keyId('a') }, T + 5, 60_000)
+    expect(failed).toMatchObject({ doubtedAtMs: T, duty: { kind: 'due', atMs: T + 5 + 60_000 } })
+    expect(afterReport(doubted, answer(T - 1), T + 5, 60_000)).toMatchObject({
+      doubtedAtMs: T,
+      verifiedAtMs: T + 5,
+    })
+  })
+
+  it('that nobody had is verified by no report', () => {
+    expect(afterReport(NOT_YET, answer(T), T, 60_000)).toMatchObject({ verifiedAtMs: null })
+  })
+
+  it('is looked into at once the first time, and a minute after the last time from then on', () => {
+    expect(doubt(NOT_YET, T).duty).toEqual({ kind: 'due', atMs: T })
+    const again = { ...NOT_YET, verifiedAtMs: T - 20_000 }
+    expect(doubt(again, T).duty).toEqual({ kind: 'due', atMs: T + 40_000 })
+    const long = { ...NOT_YET, verifiedAtMs: T - 90_000 }
+    expect(doubt(long, T).duty).toEqual({ kind: 'due', atMs: T })
   })
 })

@@ -1,11 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { clientId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
+import { clientId, isolateId, keyId, leaseId, modelId } from '../../../src/balancing/ids.ts'
 import {
   close,
   createLeases,
   expire,
+  expireOf,
+  hasEnded,
   isSettled,
   type Lease,
+  lostLease,
   open,
 } from '../../../src/balancing/limits/leases.ts'
 import { entriesOf } from '../../../src/balancing/limits/rotating-map.ts'
@@ -37,6 +40,37 @@ function withOpen(...names: string[]) {
   for (const name of names) open(leases, lease(name, T + 1_000))
   return leases
 }
+
+describe('the leases of an isolate that has fallen silent', () => {
+  const DEAD = isolateId('dead')
+  const of = (name: string, more: Partial<Extract<Lease, { kind: 'running' }>>): Lease =>
+    ({ ...lease(name, T + 1_000), isolate: DEAD, ...more }) as Lease
+
+  it('end at once, and owe their usage', () => {
+    const leases = createLeases()
+    open(leases, of('running', {}))
+    open(leases, { ...of('reserved', {}), kind: 'reserved' } as Lease)
+    expect(expireOf(leases, new Set([DEAD]), T + 5).map(({ id }) => id)).toEqual([
+      'running',
+      'reserved',
+    ])
+    expect(leases.live.size).toBe(0)
+    expect(lostLease(leases, leaseId('running'))?.expiresAtMs).toBe(T + 5)
+    expect(close(leases, leaseId('running'), T + 6).kind).toBe('expired')
+  })
+
+  it.each([
+    ['of another isolate', { isolate: isolateId('alive') }],
+    ['of an isolate without a name', { isolate: null }],
+    ['that its waiter has yet to fetch', { unclaimedMs: 5_000 }],
+  ])('are not those %s', (_, more) => {
+    const leases = createLeases()
+    open(leases, of('other', more))
+    expect(expireOf(leases, new Set([DEAD]), T)).toEqual([])
+    expect([leases.live.size, hasEnded(leases, leaseId('other'))]).toEqual([1, false])
+    expect(lostLease(leases, leaseId('other'))).toBeNull()
+  })
+})
 
 describe('a lease', () => {
   it('is closed by its first settlement, and the second is a duplicate', () => {

@@ -1,46 +1,29 @@
 import { RequestCycle, runClosedLoop } from '../load/closed-loop.ts'
 import { type Connection, openConnections } from '../load/connection.ts'
 import { finish, post } from '../load/plain-requests.ts'
-import { MODELS, tokenOf } from '../mix.ts'
+import { MODELS } from '../mix.ts'
 import type { BenchWorker } from '../processes/deployment.ts'
 import { peakMemoryMib } from '../processes/process-figures.ts'
 import { startBenchWorker, startGateway, type Target } from '../processes/targets.ts'
 import { besideReference, beyondReference, decimal, whole } from '../report/figures.ts'
 import type { Table } from '../report/table.ts'
 import { percentile } from '../statistics.ts'
+import { bodyOf, measureLateJoiners, measureUnshared, requestOf, SHARING } from './late-joiners.ts'
 import { type Bench, inTurn, type PartResult } from './part.ts'
 
-/** Of shared and kept answers: what a hit takes, and the memory of those who join one answer. */
+/**
+ * Of shared and kept answers: what a hit takes, what a route without a cache does, when a late joiner gets
+ * its first byte, and the memory of those who join one answer.
+ */
 export async function measureShared(bench: Bench): Promise<PartResult> {
   const hits = await measureHits(bench)
+  const unshared = await measureUnshared(bench)
+  const late = await measureLateJoiners(bench)
   const joiners = await measureJoiners(bench)
-  return { tables: [hits.table, joiners.table], data: { hits: hits.data, joiners: joiners.data } }
-}
-
-const SHARING = {
-  POLICY: {
-    kind: 'json',
-    value: {
-      routes: [
-        { models: [MODELS.small], cache: { ttl_s: 3600, scope: 'pool' } },
-        { models: [MODELS.longStream], cache: { share: true, scope: 'pool' } },
-      ],
-    },
-  },
-} as const
-
-function bodyOf(model: string, isStreamed: boolean): Buffer {
-  const messages = [{ role: 'user', content: 'The same question of everybody.' }]
-  return Buffer.from(JSON.stringify({ model, messages, ...(isStreamed && { stream: true }) }))
-}
-
-function requestOf({ to }: Target, body: Buffer): RequestCycle {
-  const head = [
-    `POST ${to.path}/chat/completions HTTP/1.1`,
-    ...[`host: ${to.host}`, `authorization: Bearer ${tokenOf(0)}`],
-    ...['content-type: application/json', `content-length: ${body.length}`],
-  ].join('\r\n')
-  return new RequestCycle([[Buffer.from(`${head}\r\n\r\n`), body]])
+  return {
+    tables: [hits, unshared, late, joiners].map(({ table }) => table),
+    data: { hits: hits.data, unshared: unshared.data, late: late.data, joiners: joiners.data },
+  }
 }
 
 /** A kept answer beside `/healthz`, which does next to nothing: one connection, one after the other. */

@@ -8,6 +8,7 @@ import { seededRandom } from '../../balancing/seeded-random.ts'
 import { type Draw, drawFrom } from '../draw.ts'
 import { type Happening, type History, HOUR_MS } from '../history.ts'
 import { COST_USD, MOST_UNITS } from '../openrouter-model.ts'
+import { drawPrice } from './priced-requests.ts'
 
 /** The clients of the configuration; `c2` and `c3` are made at run time. */
 const CONFIGURED = ['c0', 'c1'] as const
@@ -100,5 +101,6 @@ function ordersFor(draw: Draw, terms: ClientTerms, endMs: number): Happening[] {
 function priced(draw: Draw, one: Happening): Happening {
   if (one.kind === 'deployment' && one.release === 'first') return { ...one, release: 'next' }
   if (one.kind !== 'request') return one
+  if (draw.chance(0.4)) return { ...one, priced: drawPrice(draw) }
   return { ...one, units: draw.chance(0.1) ? null : draw.int(1, MOST_UNITS) }
 }

@@ -44,7 +44,7 @@ const nameOf = (owner: BudgetOwner, period: string) => `${owner} ${period}`
 
 /**
  * 15. What OpenRouter charged is counted: exactly, and after a crash never less. Under `exact` no
- * budget is passed at any instant.
+ * answer costs more than was held for it, and no budget is passed at any instant.
  */
 export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watcher {
   const charged: ChargedByName = new Map()
@@ -62,6 +62,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     known.add(leaseId)
     heard.leases.push(leaseId)
     const nanos = costOf(settlement, calls.get(leaseId)?.call, accuse)
+    checkHolds(settlement, nanos ?? 0, state, accuse)
     for (const { owner, period } of lease?.held?.holds ?? []) {
       const budget = budgetOf(state, owner, period)
       if (budget !== undefined) book(heard, chargedOf(charged, owner, budget), nanos)
@@ -117,8 +118,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
       if (at >= 0) recent = recent.slice(at + 1)
     },
     leased({ id, plan }, { leaseId }) {
-      const { clients } = world().object.state
-      const isPaid = hasBudget(clients, plan.client)
+      const isPaid = hasBudget(world().object.state.clients, plan.client)
       if (leaseId === null && isPaid) accuse(15, `${id} has a budget, and went without the pool`)
     },
     called({ leased }, call) {
@@ -176,6 +176,20 @@ function costOf(settlement: Settlement, call: ChatCall | undefined, accuse: Accu
     accuse(15, `${leaseId} cost $${call.costUsd}, and $${usage.costUsd} was told`)
   }
   return nanosOf(call?.costUsd ?? 0)
+}
+
+/** Under `exact` the most that an answer can cost is held for it. */
+function checkHolds(
+  { leaseId, lease }: Settlement,
+  nanos: number,
+  state: PoolState,
+  accuse: Accuse,
+): void {
+  for (const { owner, period, nanos: held } of lease?.held?.holds ?? []) {
+    const isExact = budgetOf(state, owner, period)?.terms.mode === 'exact'
+    const name = nameOf(owner, period)
+    if (isExact && nanos > held) accuse(15, `${leaseId} cost ${nanos}, and ${name} held ${held}`)
+  }
 }
 
 /** @param nanos null if nobody has told what it cost */

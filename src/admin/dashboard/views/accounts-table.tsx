@@ -1,7 +1,7 @@
 import type { AccountOverview, BenchOverview } from '../../../balancing/operators/overview.ts'
+import { REASON_WORDS } from './key-standing.ts'
 import { Head } from './layout.tsx'
 import { countText, Moment, plural, usdText } from './quantities.tsx'
-import { REASON_WORDS } from './reason-words.ts'
 
 /** More of them are well, or in the admin API. */
 const MAX_SHOWN = 20

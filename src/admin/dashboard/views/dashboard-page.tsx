@@ -4,16 +4,17 @@ import { clientAnswer, groupAnswer } from '../../client-answers.ts'
 import type { ExplainAnswer } from '../../pool/explain-answer-schema.ts'
 import type { Sight } from '../feed.ts'
 import { AccountsTable } from './accounts-table.tsx'
+import { AddressesTable } from './addresses-table.tsx'
 import { BatchesTable } from './batches-view.tsx'
 import { ClientsTable, NewClientForm } from './clients-view.tsx'
 import { type ExplainFields, ExplainForm, ExplainResult } from './explain-view.tsx'
 import { Headline } from './headline.tsx'
+import { byUrgency } from './key-standing.ts'
 import { KeyRow, KeysTable, rowId } from './keys-table.tsx'
 import { documentOf, Layout } from './layout.tsx'
 import { QueueTable } from './queue-view.tsx'
 import { FindForm, FoundRequests, RequestsTable } from './requests-view.tsx'
 import { Traffic } from './traffic-view.tsx'
-import { byUrgency } from './urgency.ts'
 
 /** All that stands on the dashboard. */
 export interface Shown {
@@ -56,6 +57,10 @@ export function dashboardPage(shown: Shown): string {
         <h2 id="batches">Batches</h2>
         <BatchesTable batches={pool.batches} />
       </section>
+      <section aria-labelledby="alerts">
+        <h2 id="alerts">Alerts</h2>
+        <AddressesTable addresses={sight.addresses} mayWrite={mayWrite} />
+      </section>
       <section aria-labelledby="traffic">
         <h2 id="traffic">Last hour</h2>
         <Traffic history={sight.history} />
@@ -96,6 +101,7 @@ function PlacesOfPage() {
     ['accounts', 'Accounts'],
     ['queue', 'Queue'],
     ['batches', 'Batches'],
+    ['alerts', 'Alerts'],
     ['traffic', 'Last hour'],
     ['requests', 'Requests'],
     ['clients', 'Clients'],
@@ -132,6 +138,7 @@ export function livePartsOf(
     ['account-list', String(<AccountsTable accounts={pool.accounts} />)],
     ['queue-lanes', String(<QueueTable queue={pool.queue} />)],
     ['batch-list', String(<BatchesTable batches={pool.batches} />)],
+    ['alert-addresses', String(<AddressesTable addresses={sight.addresses} mayWrite={mayWrite} />)],
     ['plots', String(<Traffic history={sight.history} />)],
     ['last-requests', String(<RequestsTable rows={sight.requests} id="last-requests" />)],
     ['client-list', String(<Clients pool={pool} mayWrite={mayWrite} />)],

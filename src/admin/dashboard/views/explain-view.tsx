@@ -1,7 +1,7 @@
 import type { ExplainAnswer } from '../../pool/explain-answer-schema.ts'
+import { REASON_WORDS } from './key-standing.ts'
 import { Head } from './layout.tsx'
 import { Moment } from './quantities.tsx'
-import { REASON_WORDS } from './reason-words.ts'
 
 export interface ExplainFields {
   readonly model: string

@@ -3,9 +3,8 @@ import type { PoolOverview } from '../../../balancing/operators/overview.ts'
 import type { KeySnapshot, PoolSnapshot } from '../../../balancing/snapshot.ts'
 import type { AddressStanding } from '../../address-standing.ts'
 import type { Sight } from '../feed.ts'
+import { byUrgency, REASON_WORDS, standingOf } from './key-standing.ts'
 import { countText, Moment, plural, usdText } from './quantities.tsx'
-import { REASON_WORDS } from './reason-words.ts'
-import { byUrgency, standingOf } from './urgency.ts'
 
 /** More of them do not fit on a phone's first screen; the table below has them all, in this order. */
 const MAX_SHOWN = 6

@@ -1,8 +1,8 @@
 import type { CreditSnapshot, KeySnapshot } from '../../../balancing/snapshot.ts'
 import { StateWords } from './headline.tsx'
+import { byUrgency, standingOf } from './key-standing.ts'
 import { Head } from './layout.tsx'
 import { Bar, countText, Moment, msText, percentText, usdText } from './quantities.tsx'
-import { byUrgency, standingOf } from './urgency.ts'
 
 /** All keys, the most urgent first. */
 export function KeysTable({ keys, mayWrite }: { keys: readonly KeySnapshot[]; mayWrite: boolean }) {
