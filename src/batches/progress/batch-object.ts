@@ -18,6 +18,22 @@ export interface BatchObjectBindings extends FileListBindings {
   readonly FILE_LISTS: DurableObjectNamespace<FileList>
 }
 
+/** An alarm that is so late does not come any more. */
+const OVERDUE_MS = 30_000
+
+/** What has not answered by then is asked again: a look that waits for ever would be the last one. */
+const ANSWER_MS = 60_000
+
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => late.reject(new Error('The queue does not answer')), ANSWER_MS)
+  try {
+    return await Promise.race([work, late.promise])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** The Durable Object of one batch. What it does is in its host. */
 export class Batch extends DurableObject<BatchObjectBindings> {
   readonly #host: BatchHost
@@ -36,10 +52,10 @@ export class Batch extends DurableObject<BatchObjectBindings> {
         const messages = rangeIds.map((rangeId) => ({
           body: { version: 1 as const, batchId: batchId(), rangeId },
         }))
-        await env.BATCH_LINES.sendBatch(messages)
+        await inTime(env.BATCH_LINES.sendBatch(messages))
       },
       async sendDead(line) {
-        await env.DEAD_LINES.send({ version: 1, batchId: batchId(), line })
+        await inTime(env.DEAD_LINES.send({ version: 1, batchId: batchId(), line }))
       },
       async readRange({ clientId, inputFileId }, range) {
         return await readBytes(env.FILES, fileKey(clientId, inputFileId), range)
@@ -76,6 +92,9 @@ export class Batch extends DurableObject<BatchObjectBindings> {
   }
 
   view(): BatchView | null {
+    // Whoever waits for the batch asks for it, and so sets a lost alarm again.
+    const nowMs = Date.now()
+    if (nowMs - this.#wakesAtMs >= OVERDUE_MS) this.#wakeAt(nowMs)
     return this.#host.view()
   }
 
@@ -114,10 +133,12 @@ export class Batch extends DurableObject<BatchObjectBindings> {
 
   /** The alarm is a row, and each change of it is one written: an earlier one stays. */
   #wakeAt(atMs: number): void {
-    if (this.#wakesAtMs <= atMs) return
-    this.#wakesAtMs = atMs
+    const nowMs = Date.now()
+    // One that is overdue is lost, for whatever reason.
+    if (this.#wakesAtMs <= atMs && nowMs - this.#wakesAtMs < OVERDUE_MS) return
+    this.#wakesAtMs = Math.max(atMs, nowMs)
     // An object that is evicted has its alarm all the same.
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.max(atMs, Date.now())))
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(this.#wakesAtMs))
   }
 }
 

@@ -84,6 +84,8 @@ export class BatchWorld {
   readonly id: string
   readonly #state: DurableObjectState
   readonly #input: ReturnType<typeof inputOf>
+  /** What consumers are bound to, besides the batch: of it the pool. */
+  readonly bindings: Readonly<Record<string, unknown>>
   readonly #consumers: ConsumerWorld
   readonly #stepMs: number
   readonly #endpoint: BatchEndpoint
@@ -105,13 +107,13 @@ export class BatchWorld {
     this.upstream = new PaidUpstream(time, options)
     this.object = new MortalObject(state, this, dies)
     const policy = { POLICY: { defaults: { max_concurrent: 50 } } }
+    this.bindings = {
+      ...withOwnPool({ ...policy, ...options.bindings }),
+      CREDIT: createVirtualKv(time).namespace,
+    }
     this.#consumers = {
-      ...{ time, dies, object: this.object, r2: this.bucket.r2 },
+      ...{ time, dies, object: this.object, r2: this.bucket.r2, bindings: this.bindings },
       fetch: options.fetch ?? this.upstream.fetch,
-      bindings: {
-        ...withOwnPool({ ...policy, ...options.bindings }),
-        CREDIT: createVirtualKv(time).namespace,
-      },
       isPoison: (body) => this.poison !== '' && body.includes(`"${this.poison}"`),
       again: (message) => void this.queue.push(message),
     }
@@ -126,6 +128,11 @@ export class BatchWorld {
     const record = newRecord(this.id, this.ids.length)
     const endpoint = this.#endpoint
     await this.object.now.create({ ...record, endpoint, ...changes }, this.#input.ranges)
+  }
+
+  /** The platform forgets the alarm. */
+  async loseAlarm(): Promise<void> {
+    await this.#state.storage.deleteAlarm()
   }
 
   /** What anybody may see of the batch. */

@@ -152,6 +152,18 @@ describe('a death', () => {
   })
 })
 
+it('an alarm that got lost is set again when somebody asks for the batch', async () => {
+  await inBatchWorld({ lines: 4 }, async (world) => {
+    await world.create()
+    await world.loseAlarm()
+    await world.pass(60_000)
+    expect(world.queue).toEqual([])
+    world.view()
+    await world.toTheEnd()
+    expectWhole(world)
+  })
+})
+
 describe('messages', () => {
   it('that come twice at once are run once', async () => {
     await inBatchWorld({ lines: 9 }, async (world) => {
