@@ -11,7 +11,7 @@ import { averageUs, type Pace, type Timing } from './stopwatch.ts'
 const USAGE = `usage: npm run bench:pool -- [options]
 
 Times the reducer alone, in this process: what one request costs the pool object, without its
-storage and its calls. Takes about two minutes.
+storage and its calls. Takes about three minutes.
 
   --quick             only to see that it works: its figures mean nothing
   --json <file>       writes all figures
@@ -60,7 +60,7 @@ function main(): void {
     table.row(one.name, ...cells)
   }
   table.note(
-    `One step of the calibrating loop took ${decimal(loopUs * 1000, 0)} ns. “In loops” is a time divided by that of the loop, measured just before it.`,
+    `One step of the calibrating loop took ${decimal(loopUs * 1000, 0)} ns. “In loops” is a time divided by that of the loop, measured beside it.`,
   )
   if (options.markdown !== null) writeMarkdown(options.markdown, new Map([['pool', [table.table]]]))
   if (options.json !== null) writeReport(options.json, { loopUs, figures })

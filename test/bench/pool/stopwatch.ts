@@ -3,15 +3,16 @@ import { calibrationStep } from './calibration.ts'
 
 /** What a step takes. */
 export interface Timing {
-  /** Median of the rounds, in microseconds. */
+  /** Median of the rounds that count, in microseconds. */
   readonly stepUs: number
-  /** Steps of the calibrating loop that take as long; median of the rounds. */
+  /** Steps of the calibrating loop that take as long; median of the same rounds. */
   readonly loops: number
 }
 
 export interface Pace {
   /** For how long a step is done before it is timed, so that V8 has optimized it. Milliseconds. */
   readonly warmUpMs: number
+  /** How many rounds count. */
   readonly rounds: number
   /** Least that one round takes, in milliseconds. */
   readonly roundMs: number
@@ -19,18 +20,32 @@ export interface Pace {
 
 const CALIBRATION_MS = 5
 
-/** Times a step over and over, each round beside one of the calibrating loop. */
+/**
+ * Of so many times the rounds that count, those do in which the calibrating loop was fastest, before and
+ * after: a machine that is shared is slow for a while, and then the loop is slow too.
+ */
+const TRIES = 3
+
+interface Round {
+  readonly stepUs: number
+  /** The slower of two runs of the calibrating loop. */
+  readonly loopUs: number
+}
+
+/** Times a step over and over, each round between two of the calibrating loop. */
 export function timeStep(step: (i: number) => void, { warmUpMs, rounds, roundMs }: Pace): Timing {
   averageUs(step, warmUpMs)
-  const stepsUs: number[] = []
-  const loops: number[] = []
-  for (let round = 0; round < rounds; round++) {
-    const loopUs = averageUs(calibrationStep, CALIBRATION_MS)
+  averageUs(calibrationStep, warmUpMs / 10)
+  const all = Array.from({ length: TRIES * rounds }, (): Round => {
+    const before = averageUs(calibrationStep, CALIBRATION_MS)
     const stepUs = averageUs(step, roundMs)
-    stepsUs.push(stepUs)
-    loops.push(stepUs / loopUs)
+    return { stepUs, loopUs: Math.max(before, averageUs(calibrationStep, CALIBRATION_MS)) }
+  })
+  const undisturbed = all.toSorted((a, b) => a.loopUs - b.loopUs).slice(0, rounds)
+  return {
+    stepUs: median(undisturbed.map(({ stepUs }) => stepUs)),
+    loops: median(undisturbed.map(({ stepUs, loopUs }) => stepUs / loopUs)),
   }
-  return { stepUs: median(stepsUs), loops: median(loops) }
 }
 
 /**
