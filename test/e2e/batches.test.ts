@@ -14,6 +14,8 @@ const OTHER_TOKEN = 'sy-e2e-token-000002'
 const upstream = useSimulator()
 const gateway = useGateway(upstream, {
   ...{ batches: true, keys: ['alpha', 'gamma', 'delta'] },
+  // So many faults in a few seconds open every breaker, and a batch waits for that to end.
+  policy: { strategy: 'least-busy', breaker: { failures: 100 } },
   secrets: { CLIENT_KEYS: `tester:${TOKEN} other:${OTHER_TOKEN} demo:${DEMO_TOKEN}` },
 })
 

@@ -42,13 +42,13 @@ export function setEntry<K, V>(map: RotatingMap<K, V>, key: K, value: V, nowMs: 
 }
 
 /**
- * The entry of a key, made where there is none, as one of the younger generation. An entry that is
- * there already costs a look-up and nothing else, where to set it again would cost twice as much.
+ * The entry of a key, made where there is none, as one of the younger generation. Within a generation's
+ * term an entry that is there already costs a look-up, where to set it again would cost twice as much.
  */
 export function keepEntry<K, V>(map: RotatingMap<K, V>, key: K, make: () => V, nowMs: number): V {
   const young = map.young.get(key)
-  if (young !== undefined) return young
-  const value = map.old.get(key) ?? make()
+  if (young !== undefined && nowMs - map.rotatedAtMs < map.policy.termMs) return young
+  const value = young ?? map.old.get(key) ?? make()
   setEntry(map, key, value, nowMs)
   return value
 }

@@ -4,6 +4,7 @@ import {
   deleteEntry,
   entriesOf,
   getEntry,
+  keepEntry,
   setEntry,
 } from '../../../src/balancing/limits/rotating-map.ts'
 
@@ -65,5 +66,17 @@ describe('a map that forgets', () => {
     setEntry(map, 'young', 4, T)
     deleteEntry(map, 'old')
     expect(entriesOf(map)).toEqual([['young', 4]])
+  })
+
+  it('keeps what is touched, and forgets what is not, however long nothing new comes', () => {
+    const map = begun()
+    setEntry(map, 'other', 2, T)
+    const never = () => Number.NaN
+    for (let ms = 1; ms <= 3 * TERM; ms += 100) {
+      expect(keepEntry(map, 'first', never, T + ms)).toBe(1)
+    }
+    expect(entriesOf(map)).toEqual([['first', 1]])
+    expect(keepEntry(map, 'new', () => 3, T + 3 * TERM)).toBe(3)
+    expect(getEntry(map, 'new')).toBe(3)
   })
 })
