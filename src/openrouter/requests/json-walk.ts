@@ -103,10 +103,10 @@ export class ObjectWalk {
   readonly #notes: WalkNotes
   readonly #found = new Map<string, Span>()
   #state: WalkState = 'walking'
-  /** The next member, or the place within its value. */
+  /** Where the next step goes on: before a member, or within its key, its text, or its list or object. */
+  #place: 'member' | 'key' | 'text' | 'container' = 'member'
   #at: number
-  /** How many brackets of the member's value are open. */
-  #depth = 0
+  readonly #inside: Inside = { at: 0, depth: 0, stringStart: -1 }
   /** The latest member. */
   #keyStart = 0
   #keyEnd = 0
@@ -123,13 +123,24 @@ export class ObjectWalk {
     else if (body[this.#at] === CLOSE_BRACE) this.#state = this.#close(this.#at)
   }
 
-  /** Makes one step. @returns whether there is more to walk over */
-  goOn(): boolean {
-    const stop = this.#at + STEP_BYTES
-    while (this.#state === 'walking' && this.#at < stop) {
-      this.#state = this.#depth === 0 ? this.#enterMember() : this.#walkValue(stop)
-    }
+  /** Makes one step, of so many bytes or a few more. @returns whether there is more to walk over */
+  goOn(bytes = STEP_BYTES): boolean {
+    const stop = this.#at + bytes
+    while (this.#state === 'walking' && this.#at < stop) this.#state = this.#step(stop)
     return this.#state === 'walking'
+  }
+
+  #step(stop: number): WalkState {
+    switch (this.#place) {
+      case 'member':
+        return this.#enterMember(stop)
+      case 'key':
+        return this.#walkKey(this.#at, stop)
+      case 'text':
+        return this.#walkText(this.#at, stop)
+      case 'container':
+        return this.#walkContainer(stop)
+    }
   }
 
   /** What was found; null if it is no object, or a broken one. Call it when the walk is over. */
@@ -137,33 +148,64 @@ export class ObjectWalk {
     return this.#state === 'whole' ? this.#found : null
   }
 
-  #enterMember(): WalkState {
-    const body = this.#body
+  #enterMember(stop: number): WalkState {
+    if (this.#body[this.#at] !== QUOTE) return 'broken'
     this.#keyStart = this.#at
-    this.#keyEnd = body[this.#at] === QUOTE ? stringEnd(body, this.#at) : -1
-    const colon = this.#keyEnd === -1 ? -1 : skipSpace(body, this.#keyEnd)
+    return this.#walkKey(this.#at + 1, stop)
+  }
+
+  #walkKey(from: number, stop: number): WalkState {
+    const end = stringEnd(this.#body, from, stop)
+    if (end < BROKEN) return this.#stopIn('key', end)
+    return end === BROKEN ? 'broken' : this.#enterValue(end, stop)
+  }
+
+  #enterValue(keyEnd: number, stop: number): WalkState {
+    const body = this.#body
+    const colon = skipSpace(body, keyEnd)
     if (body[colon] !== COLON) return 'broken'
-    this.#valueStart = skipSpace(body, colon + 1)
-    if (KINDS[body[this.#valueStart] ?? 0] !== OPEN) {
-      return this.#leaveMember(valueEnd(body, this.#valueStart, this.#notes))
-    }
+    const start = skipSpace(body, colon + 1)
+    this.#keyEnd = keyEnd
+    this.#valueStart = start
+    const kind = KINDS[body[start] ?? 0]
+    if (kind === STRING) return this.#walkText(start + 1, stop)
+    if (kind !== OPEN) return this.#leaveMember(valueEnd(body, start, this.#notes))
     this.#notes.structure += 1
-    this.#depth = 1
-    this.#at = this.#valueStart + 1
+    this.#place = 'container'
+    this.#at = start + 1
+    this.#inside.depth = 1
     return 'walking'
   }
 
-  #walkValue(stop: number): WalkState {
-    const inside = { at: this.#at, depth: this.#depth }
-    if (!walkInside(this.#body, inside, stop, this.#notes)) return 'broken'
-    this.#depth = inside.depth
+  #walkText(from: number, stop: number): WalkState {
+    const end = stringEnd(this.#body, from, stop)
+    if (end < BROKEN) return this.#stopIn('text', end)
+    noteString(this.#notes, this.#valueStart, end)
+    return this.#leaveMember(end)
+  }
+
+  #walkContainer(stop: number): WalkState {
+    const inside = this.#inside
+    inside.at = this.#at
+    const isSound =
+      (inside.stringStart === -1 || walkString(this.#body, inside, stop, this.#notes)) &&
+      walkInside(this.#body, inside, stop, this.#notes)
+    if (!isSound) return 'broken'
     this.#at = inside.at
     return inside.depth === 0 ? this.#leaveMember(inside.at) : 'walking'
   }
 
+  /** @param stopped what `stringEnd` has returned */
+  #stopIn(place: 'key' | 'text', stopped: number): WalkState {
+    this.#place = place
+    this.#at = ~stopped
+    return 'walking'
+  }
+
   #leaveMember(end: number): WalkState {
     const body = this.#body
-    if (end === -1) return 'broken'
+    if (end === BROKEN) return 'broken'
+    this.#place = 'member'
     const name = nameAt(body, this.#keyStart, this.#keyEnd, this.#names)
     if (name !== null) this.#found.set(name, { start: this.#valueStart, end })
     this.#notes.structure += 2
@@ -216,7 +258,7 @@ export function structureOf(body: Uint8Array, { start }: Span): number {
 function valueEnd(body: Uint8Array, start: number, notes: WalkNotes): number {
   switch (KINDS[body[start] ?? 0]) {
     case STRING:
-      return notedStringEnd(body, start, notes)
+      return noteString(notes, start, stringEnd(body, start + 1, body.length))
     case OPEN:
       return containerEnd(body, start, notes)
     case PLAIN:
@@ -233,7 +275,7 @@ function plainEnd(body: Uint8Array, start: number): number {
 }
 
 function containerEnd(body: Uint8Array, start: number, notes: WalkNotes): number {
-  const inside = { at: start + 1, depth: 1 }
+  const inside = { at: start + 1, depth: 1, stringStart: -1 }
   notes.structure += 1
   return walkInside(body, inside, body.length, notes) && inside.depth === 0 ? inside.at : -1
 }
@@ -242,6 +284,8 @@ interface Inside {
   at: number
   /** Brackets are counted instead of kept on a stack: 25 million would cost as much memory. */
   depth: number
+  /** Where the string begins in which it has stopped; -1 if it has stopped in none. */
+  stringStart: number
 }
 
 /**
@@ -255,8 +299,10 @@ function walkInside(body: Uint8Array, inside: Inside, stop: number, notes: WalkN
   while (at < end && depth > 0) {
     const kind = KINDS[body[at] ?? 0]
     if (kind === STRING) {
-      at = notedStringEnd(body, at, notes)
-      if (at === -1) return false
+      inside.stringStart = at
+      inside.at = at + 1
+      if (!walkString(body, inside, end, notes)) return false
+      at = inside.at
       continue
     }
     if (kind === NOTHING) return false
@@ -271,8 +317,19 @@ function walkInside(body: Uint8Array, inside: Inside, stop: number, notes: WalkN
   return depth === 0 || at < body.length
 }
 
-function notedStringEnd(body: Uint8Array, start: number, { longStrings }: WalkNotes): number {
-  const end = stringEnd(body, start)
+/** Walks on in the string where it is, to its end or to `stop`. @returns false if it is broken */
+function walkString(body: Uint8Array, inside: Inside, stop: number, notes: WalkNotes): boolean {
+  const after = stringEnd(body, inside.at, stop)
+  if (after === BROKEN) return false
+  inside.at = after < BROKEN ? ~after : after
+  if (after < BROKEN) return true
+  noteString(notes, inside.stringStart, after)
+  inside.stringStart = -1
+  return true
+}
+
+/** Notes a string that is long. @returns its end */
+function noteString({ longStrings }: WalkNotes, start: number, end: number): number {
   if (end - start >= LONG_STRING_BYTES && longStrings.length < MAX_LONG_STRINGS) {
     longStrings.push({ start, end })
   }
@@ -284,25 +341,28 @@ const SIGNS = new Uint8Array(256).fill(1, 0x80)
 SIGNS[QUOTE] = 1
 SIGNS[BACKSLASH] = 1
 
+/** Of a string that has no end, or is not in UTF-8. */
+const BROKEN = -1
+
 /**
- * The position after the closing quote of the string that begins at `start`, or -1 if it has no end or
- * is not in UTF-8.
- *
- * Four bytes at a time: in a megabyte of prose that is as fast as a loop which looks for quotes alone.
- * The platform's decoder, which would be asked for UTF-8 otherwise, takes as long again, and four times
- * as long for Chinese.
+ * Goes on within a string, from `from`, to its end or to `stop`. Four bytes at a time: in a megabyte of
+ * prose that is as fast as a loop which looks for quotes alone. The platform's decoder, which would be
+ * asked for UTF-8 otherwise, takes as long again, and four times as long for Chinese.
+ * @returns the position after the closing quote; `BROKEN`; or, if it has stopped before the end, the
+ *   complement (`~`) of where, which is below `BROKEN`
  */
-function stringEnd(body: Uint8Array, start: number): number {
+function stringEnd(body: Uint8Array, from: number, stop: number): number {
   const { length } = body
-  let at = start + 1
-  while (at < length) {
-    while (at + 4 <= length && isPlain(body, at)) at += 4
+  const end = Math.min(stop, length)
+  let at = from
+  while (at < end) {
+    while (at + 4 <= end && isPlain(body, at)) at += 4
     const byte = body[at] ?? 0
     if (byte === QUOTE) return at + 1
     at = byte > 0x7f ? charactersEnd(body, at) : at + stepOver(byte, body[at + 1] ?? 0)
-    if (at === -1) return -1
+    if (at === -1) return BROKEN
   }
-  return -1
+  return at < length ? ~at : BROKEN
 }
 
 function isPlain(body: Uint8Array, at: number): boolean {

@@ -1,7 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { fieldNames } from '../../../src/openrouter/requests/field-names.ts'
-import { createWalkNotes, fieldsOf, itemsOf } from '../../../src/openrouter/requests/json-walk.ts'
+import {
+  createWalkNotes,
+  fieldsOf,
+  itemsOf,
+  ObjectWalk,
+} from '../../../src/openrouter/requests/json-walk.ts'
 
 const encoder = new TextEncoder()
 const NAMES = ['model', 'models', 'n', 'max_completion_tokens', 'session_id', 'user']
@@ -12,6 +17,14 @@ function walk(bytes: Uint8Array) {
   const notes = createWalkNotes()
   const fields = fieldsOf(bytes, { start: 0, end: bytes.length }, LOOKED_FOR, notes)
   return { fields, notes }
+}
+
+/** The same, in steps of so many bytes. */
+function walkInSteps(bytes: Uint8Array, stepBytes: number) {
+  const notes = createWalkNotes()
+  const steps = new ObjectWalk(bytes, { start: 0, end: bytes.length }, LOOKED_FOR, notes)
+  while (steps.goOn(stepBytes));
+  return { fields: steps.fields(), notes }
 }
 
 /** The values that the walk finds, parsed one by one; null if it refuses the body. */
@@ -99,6 +112,44 @@ describe('a walk over JSON', () => {
       }),
       { numRuns: 1000 },
     )
+  })
+
+  it('finds and notes the same in steps of any length, which end within keys, strings and escapes', () => {
+    const long = fc.constantFrom(
+      '',
+      ...['x', '\\"', '\\n', 'é', '🙂'].map((part) => part.repeat(600)),
+    )
+    fc.assert(
+      fc.property(
+        text,
+        long,
+        fc.nat(),
+        fc.integer({ min: 1, max: 9 }),
+        (body, added, place, step) => {
+          const at = place % (body.length + 1)
+          const bytes = encoder.encode(`${body.slice(0, at)}${added}${body.slice(at)}`)
+          const expected = walk(bytes)
+          const { fields, notes } = walkInSteps(bytes, step)
+          expect(fields).toEqual(expected.fields)
+          // Of a broken body the notes are nobody's.
+          if (fields !== null) expect(notes).toEqual(expected.notes)
+        },
+      ),
+      { numRuns: 500 },
+    )
+  })
+
+  it('makes many steps of one long string, key or list', () => {
+    const escapes = '\\"'.repeat(4_000)
+    for (const body of [`{"a":"${escapes}"}`, `{"${escapes}":1}`, `{"a":["${escapes}"]}`]) {
+      const bytes = encoder.encode(body)
+      const span = { start: 0, end: bytes.length }
+      const steps = new ObjectWalk(bytes, span, LOOKED_FOR, createWalkNotes())
+      let count = 1
+      while (steps.goOn(1_000)) count += 1
+      expect(steps.fields()).not.toBeNull()
+      expect(count).toBeGreaterThan(7)
+    }
   })
 
   it.each([
