@@ -102,8 +102,9 @@ const NANOS = 1e9
 const MIN_SURPLUS_NANOS = 1_000_000
 
 /**
- * It rounds to the nearest and not up: OpenRouter's costs are decimals of at most nano-dollars, and
- * their floating-point forms lie a hair above or below.
+ * It rounds to the nearest and not up: most of OpenRouter's costs are whole nano-dollars, whose
+ * floating-point forms lie a hair above or below. Some have a fraction (a token that costs 37.5
+ * nano-dollars), and then each answer is counted up to half a nano-dollar too high or too low.
  */
 export const nanosOf = (usd: number): number => Math.round(usd * NANOS)
 export const usdOf = (nanos: number): number => nanos / NANOS

@@ -54,9 +54,15 @@ export function spendRecord(spend: Budget): SpendRecord {
 }
 
 /**
+ * A tally is the sum of costs, a budget that of costs in whole nano-dollars: half of one may be between
+ * them for each answer. This is what a million answers in a period can make of it.
+ */
+const ROUNDING_NANOS = 500_000
+
+/**
  * What counts as spent after a restart: what the row says, if it is of the running period. The tally is
- * the lower bound. It also says what a key has spent whose `max_spend` is new. What restored leases hold
- * has been put into place before.
+ * the lower bound: it says what a key has spent whose `max_spend` is new, or was away for a while. What
+ * restored leases hold has been put into place before.
  * @param record null if there is none
  * @param talliedNanos what the key has spent in this period, by the checkpoint
  */
@@ -68,5 +74,5 @@ export function restoreSpend(
 ): void {
   if (record?.period === spend.terms.period) restoreBudget(spend, record, nowMs)
   const missingNanos = talliedNanos - spend.spentNanos - spend.lostNanos
-  spend.spentNanos += Math.max(0, missingNanos)
+  if (missingNanos > ROUNDING_NANOS) spend.spentNanos += missingNanos
 }

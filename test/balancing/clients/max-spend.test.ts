@@ -257,6 +257,8 @@ describe('after a restart', () => {
     })
     expect(counted(row('day', MIDNIGHT, 6e9, 7e9), 5)).toBe(7)
     expect(counted(row('day', MIDNIGHT, 6e9, 7e9), 8)).toBe(8)
+    // What whole nano-dollars leave out of a sum is not spent again.
+    expect(counted(row('day', MIDNIGHT, 7e9, 7e9), 7.000000001)).toBe(7)
     expect(counted(row('day', MIDNIGHT, 6e9, 7e9), 0, MIDNIGHT)).toBe(0)
     expect(counted(row('month', MIDNIGHT + DAY_MS, 7e9, 7e9), 2)).toBe(2)
     expect(counted(null, 3)).toBe(3)
