@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { DAY_MS } from '../../../src/balancing/accounting/ledger.ts'
-import { accountId, clientId, isolateId, keyId, leaseId } from '../../../src/balancing/ids.ts'
+import { benchOf } from '../../../src/balancing/health/bench.ts'
+import {
+  accountId,
+  clientId,
+  isolateId,
+  keyId,
+  leaseId,
+  modelId,
+} from '../../../src/balancing/ids.ts'
 import { owe } from '../../../src/balancing/limits/leases.ts'
 import { entriesOf } from '../../../src/balancing/limits/rotating-map.ts'
 import { hasRecords, takeChanges } from '../../../src/balancing/records/changed-records.ts'
@@ -26,7 +34,8 @@ const limited: BenchOrder = {
 
 describe('the row of a key', () => {
   const fresh = keyRecord(drivePool(['a']).key('a'))
-  const bench = { reason: 'account_rate_limited', sinceMs: 0, untilMs: null } as const
+  const bench = benchOf(limited, 0, 0, () => 0.5)
+  const modelBenches = [[modelId('vendor/model'), bench]] as const
   const one = accountId('somebody')
 
   it('is none while nothing is known of it', () => {
@@ -51,9 +60,9 @@ describe('the row of a key', () => {
       { breaker: { kind: 'closed', failuresAtMs: [1], recoveredAtMs: null } as never },
     ],
     ['it is benched', { bench }],
-    ['a model of it is', { modelBenches: [['m' as never, bench]] }],
+    ['a model of it is', { modelBenches }],
     ['it has strikes', { strikes: 1 }],
-    ['both are so', { modelBenches: [['m' as never, bench]], strikes: 1 }],
+    ['both are so', { modelBenches, strikes: 1 }],
     ['its owner is known', { owner: one }],
     ['its creator is', { creator: one }],
     ['its workspace is', { workspace: one }],
@@ -286,6 +295,22 @@ describe('limits of the minute', () => {
     ],
   ])('are stored: %s', (_, spec, ask, records) => {
     expect(meters([spec], ask).stored).toMatchObject(records)
+  })
+
+  it('are stored by whole seconds', () => {
+    const pool = storedPool([{ id: 'a', rpm: 10 }])
+    for (const ms of [0, 300, 300, 500]) {
+      pool.wait(ms)
+      pool.grant()
+    }
+    const [record] = checkpoint(pool.state, pool.now()).meters
+    expect(record?.rpm.map(({ amount }) => amount)).toEqual([3, 1])
+    expect(record).not.toHaveProperty('batch')
+  })
+
+  it('of batches are not lost because as many requests as tokens were taken', () => {
+    const { stored } = meters([{ id: 'a', rpm: 10, tpm: 99 }], { class: 'batch', tokens: 1 })
+    expect(stored?.[0]?.batch?.rpm).toHaveLength(1)
   })
 
   it('hold that are new, and those that are gone do not', () => {
