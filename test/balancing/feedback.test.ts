@@ -74,11 +74,11 @@ describe('the tokens of a minute', () => {
     ['as much as was reserved', usageOf(60, 40, 0), 100],
     ['if it is more', usageOf(100, 50, 0), 150],
   ])('are %s', (_, usage, total) => {
-    for (const of of [{}, { class: 'batch' as const }]) {
+    for (const ask of [{}, { class: 'batch' as const }]) {
       const pool = drivePool([{ id: 'a', tpm: 1_000 }])
-      pool.give(pool.grant({ tokens: 100, ...of }), { usage })
+      pool.give(pool.grant({ tokens: 100, ...ask }), { usage })
       expect(pool.key('a').tpm?.window.total).toBe(total)
-      expect(pool.key('a').batch.tpm.total).toBe('class' in of ? total : 0)
+      expect(pool.key('a').batch.tpm.total).toBe('class' in ask ? total : 0)
     }
   })
 })

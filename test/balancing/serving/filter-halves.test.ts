@@ -165,21 +165,24 @@ function tooLarge(tooLargeFor: 'key' | 'account') {
   }
 }
 
-describe.each([0, 0.5])(
-  'with a panic_ratio of %s both halves of the filter agree about',
-  (panicRatio) => {
-    it.each(SITUATIONS)('$what', ({ key, setup, happens }) => {
-      const pool = drivePool([{ id: 'a', ...key }, 'b', 'c'], { panicRatio, ...setup })
-      // What is noted of keys that are well must not outlive what happens to them.
+describe.each([
+  ['without panic', 0, []],
+  ['where two broken keys of three are panic', 0.5, []],
+  ['where another key is broken, and one more that is out is panic', 0.6, ['b']],
+  ['where all others are', 0.6, ['b', 'c']],
+] as const)('%s both halves of the filter agree about', (_, panicRatio, broken) => {
+  it.each(SITUATIONS)('$what', ({ key, setup, happens }) => {
+    const pool = drivePool([{ id: 'a', ...key }, 'b', 'c'], { panicRatio, ...setup })
+    // What is noted of keys that are well must not outlive what happens to them.
+    expect(disagreements(pool.state, pool.now())).toEqual([])
+    happens?.(pool)
+    for (const id of broken) if (pool.key(id).breaker.kind === 'closed') pool.trip(id)
+    for (const ms of [0, 1, 1_000, 58_998, 1, 60_000, 600_000]) {
+      pool.wait(ms)
       expect(disagreements(pool.state, pool.now())).toEqual([])
-      happens?.(pool)
-      for (const ms of [0, 1, 1_000, 58_998, 1, 60_000, 600_000]) {
-        pool.wait(ms)
-        expect(disagreements(pool.state, pool.now())).toEqual([])
-      }
-    })
-  },
-)
+    }
+  })
+})
 
 describe('what is noted of keys that are ready', () => {
   it('does not hold when answers have become dearer', () => {
@@ -263,4 +266,95 @@ it('a list of a healthy pool is the route’s own', () => {
   const request = { model: modelId('m'), tokens: 0, claimedKeys: NO_CLAIMS }
   const found = candidatesFor(step, route, { ...request, triedKeys: [], excludedAccounts: [] })
   expect(found.keys).toBe(route.members)
+})
+
+describe('of a key that a request has looked at, a number says enough until something happens to it', () => {
+  const noted = (spec: Partial<KeySpec>, happens?: (pool: PoolDriver) => void) => {
+    const pool = drivePool([{ id: 'a', ...spec }, 'b'])
+    happens?.(pool)
+    candidates(pool)
+    const { readyFor, fullFor } = pool.key('a')
+    return [readyFor, fullFor]
+  }
+  const ANY = 2 ** 30
+  const NOT = -1
+  const asks = (tokens: number) => (pool: PoolDriver) => void pool.grantOf('a', { tokens })
+  const daily = (mode: 'exact' | 'capped'): Partial<KeySpec> => ({
+    maxSpend: { usd: 10, period: 'day', mode },
+  })
+
+  it.each<[string, number[], Partial<KeySpec>, ((pool: PoolDriver) => void)?]>([
+    ['any request, of one that is well', [ANY, NOT], {}],
+    ['as many tokens as are left', [70, NOT], { tpm: 100 }, asks(30)],
+    ['any, of one with requests left', [ANY, NOT], { rpm: 2 }, asks(1)],
+    ['none, of one without', [NOT, NOT], { rpm: 1 }, asks(1)],
+    ['any, of one with enough credit', [ANY, NOT], { minCredit: 1 }, (pool) => pool.lookUp('a', 2)],
+    ['any, of one without a cap', [ANY, NOT], {}, (pool) => pool.lookUp('a', null)],
+    [
+      'none, if what runs may use its credit up',
+      [NOT, NOT],
+      { minCredit: 1 },
+      (pool) => {
+        pool.give(pool.grantOf('b'), costing(1))
+        pool.lookUp('a', 2.9)
+        pool.grantOf('a')
+      },
+    ],
+    [
+      'none, if its next reset makes its credit less than it needs',
+      [NOT, NOT],
+      { minCredit: 1 },
+      (pool) => pool.lookUp('a', 2, { limitUsd: 1, resetsAtMs: pool.now() + 60_000 }),
+    ],
+    ['any, of a max_spend that pays for all', [ANY, NOT], daily('capped')],
+    ['none, of one that a large request is too much for', [NOT, NOT], daily('exact')],
+    [
+      'none, if a request was too large for it',
+      [NOT, NOT],
+      {},
+      (pool) => pool.give(pool.grantOf('a', { size: 400 }), tooLarge('key')),
+    ],
+    [
+      'nor if it was for its account',
+      [NOT, NOT],
+      {},
+      (pool) => pool.give(pool.grantOf('a', { size: 400 }), tooLarge('account')),
+    ],
+    [
+      'none, if a model of it is benched',
+      [NOT, NOT],
+      {},
+      (pool) => pool.shrug(pool.grantOf('a', { model: 'm' }), benching('key_model')),
+    ],
+    [
+      'nor if one of its account is',
+      [NOT, NOT],
+      {},
+      (pool) => pool.shrug(pool.grantOf('a', { model: 'm' }), benching('account_model')),
+    ],
+    [
+      'none, while it recovers',
+      [NOT, NOT],
+      {},
+      (pool) => {
+        pool.trip('a')
+        pool.wait(60_000)
+        pool.give(pool.grantOf('a'))
+      },
+    ],
+    ['that it is full', [NOT, ANY], { maxConcurrent: 1 }, asks(1)],
+    ['and for how much', [NOT, 70], { maxConcurrent: 1, tpm: 100 }, asks(30)],
+    ['but not of one that is out', [NOT, NOT], { disabled: true }],
+  ])('%s', (_, numbers, spec, happens) => {
+    expect(noted(spec, happens)).toEqual(numbers)
+  })
+})
+
+it('a bench of free models is looked at for these alone', () => {
+  const pool = drivePool(['a', 'b'])
+  pool.shrug(pool.grantOf('a', { model: 'm:free' }), benching('account_free'))
+  candidates(pool)
+  expect(pool.key('a').readyFor).toBeGreaterThan(0)
+  expect(candidates(pool, { model: modelId('m:free') }).keys).toEqual(['b'])
+  expect(candidates(pool).keys).toEqual(['a', 'b'])
 })

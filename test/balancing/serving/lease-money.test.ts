@@ -39,7 +39,12 @@ function money(pool: PoolDriver) {
   return amounts[0]
 }
 
-const minute = (pool: PoolDriver) => [quotaIn(pool)?.rpm?.window.total, quotaIn(pool)?.inFlight]
+/** Requests of the minute, and how many run: as many of the client as of the key. */
+function minute(pool: PoolDriver) {
+  const { rpm, inFlight } = quotaIn(pool) ?? {}
+  expect(pool.key('a').inFlight).toBe(inFlight)
+  return [rpm?.window.total, inFlight]
+}
 
 const ISOLATE = isolateId('isolate')
 
