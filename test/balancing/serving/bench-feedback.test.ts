@@ -230,3 +230,21 @@ it('a 401 is the key’s own unless it is one of many', () => {
   pool.give(late, { ...told, lease, benches: [{ ...rejected, reason: 'key_spent' }] })
   expect(pool.key('c').bench).toMatchObject({ reason: 'key_spent', untilMs: null })
 })
+
+describe('a bench that keys share', () => {
+  it.each(['account', 'creator', 'workspace'] as const)(
+    'with the scope %s: is of those at once that were well a moment ago',
+    (scope) => {
+      const pool = drivePool(['a', 'b', 'c'].map((id) => ({ id, account: id === 'c' ? 'c' : 'acme' })))
+      for (const id of ['a', 'b']) pool.lookUp(id, null, { creator: 'carol', workspace: 'lab' })
+      pool.lookUp('c', null, { creator: 'dave', workspace: 'attic' })
+      const lease = pool.grantOf('a')
+      for (const id of ['b', 'c']) expect(pool.grantOf(id).keyId).toBe(id)
+      pool.shrug(lease, benching(scope))
+      expect(pool.refusal({ tried: ['c'] }).reasons).toEqual({
+        ...{ account_rate_limited: 2, already_tried: 1 },
+      })
+      expect(pool.grantOf('c').keyId).toBe('c')
+    },
+  )
+})
