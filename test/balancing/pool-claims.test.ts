@@ -82,7 +82,10 @@ describe('a request that waits', () => {
 
   it('takes its turn of a strategy that counts turns', () => {
     const served = (waits: boolean) => {
-      const keys = [{ id: 'a', maxConcurrent: 1 }, { id: 'b', disabled: true }]
+      const keys = [
+        { id: 'a', maxConcurrent: 1 },
+        { id: 'b', disabled: true },
+      ]
       const pool = drivePool(keys, { strategy: 'weighted' })
       const [route] = pool.state.routes
       const running = pool.grant()

@@ -229,7 +229,10 @@ describe('what the snapshot tells of a key', () => {
 })
 
 it('budgets are shown by what is used of them in the period that runs', () => {
-  const of = (id: string, period: 'day' | 'month') => ({ id, budgets: [budgetOf({ usd: 1, period })] })
+  const of = (id: string, period: 'day' | 'month') => ({
+    id,
+    budgets: [budgetOf({ usd: 1, period })],
+  })
   const pool = drivePool(['a'], { clients: [of('daily', 'day'), of('monthly', 'month')] })
   for (const [client, usd] of [
     ['daily', 0.5],

@@ -235,7 +235,9 @@ describe('a bench that keys share', () => {
   it.each(['account', 'creator', 'workspace'] as const)(
     'with the scope %s: is of those at once that were well a moment ago',
     (scope) => {
-      const pool = drivePool(['a', 'b', 'c'].map((id) => ({ id, account: id === 'c' ? 'c' : 'acme' })))
+      const pool = drivePool(
+        ['a', 'b', 'c'].map((id) => ({ id, account: id === 'c' ? 'c' : 'acme' })),
+      )
       for (const id of ['a', 'b']) pool.lookUp(id, null, { creator: 'carol', workspace: 'lab' })
       pool.lookUp('c', null, { creator: 'dave', workspace: 'attic' })
       const lease = pool.grantOf('a')
