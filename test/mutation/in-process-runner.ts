@@ -38,17 +38,27 @@ interface Instrumented {
   mutantCoverage?: MutantCoverage
 }
 
-/** The option of our own in Stryker's configuration: globs, by the clone's root. */
+interface TestFiles {
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+}
+
+/** The options of our own in Stryker's configuration: globs, by the clone's root. */
 interface RunnerOptions extends StrykerOptions {
-  readonly quickTests: { readonly include: readonly string[]; readonly exclude: readonly string[] }
+  readonly quickTests: TestFiles
+  /** What takes seconds, for the mutants that have survived the quick tests. */
+  readonly wideTests: TestFiles
 }
 
 const SHIM = 'quick-tests:vitest'
 const API = Symbol.for('switchyard.quick-tests')
 const RECENT_RUNS = 5
 const LONG_MS = 50
-/** Of a lease nearly all tests are within reach: without a limit a survivor would cost them all. `WIDE=1` lifts it. */
-const LIMIT_MS = process.env.WIDE === '1' ? Number.POSITIVE_INFINITY : 250
+const IS_WIDE = process.env.WIDE === '1'
+/** Of a lease nearly all tests are within reach: without a limit a survivor would cost them all. */
+const LIMIT_MS = IS_WIDE ? 15_000 : 250
+/** A wait that nobody ends: the mutant has taken away what ends it. A quiet test is done in a tenth of this. */
+const HANG_MS = 30_000
 
 class InProcessRunner implements TestRunner {
   static readonly inject = tokens(commonTokens.options)
@@ -84,8 +94,8 @@ class InProcessRunner implements TestRunner {
           ? { format: 'module', source: shimSource(), shortCircuit: true }
           : next(url, context),
     })
-    const { include, exclude } = this.#options.quickTests
-    for (const file of globSync([...include], { exclude: [...exclude] }).toSorted()) {
+    const { quickTests, wideTests } = this.#options
+    for (const file of [...filesOf(quickTests), ...(IS_WIDE ? filesOf(wideTests) : [])]) {
       this.#collector.begin(file)
       await import(pathToFileURL(resolve(file)).href)
     }
@@ -199,12 +209,28 @@ function cpuMs(): number {
   return (user + system) / 1000
 }
 
+const filesOf = ({ include, exclude }: TestFiles) =>
+  globSync([...include], { exclude: [...exclude] }).toSorted()
+
 async function failureOf(test: RepeatableTest): Promise<string | null> {
   try {
-    await test.run()
+    const running = test.run()
+    if (running instanceof Promise) await orHang(running)
     return null
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
+  }
+}
+
+async function orHang(running: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const hang = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('hangs')), HANG_MS)
+  })
+  try {
+    await Promise.race([running, hang])
+  } finally {
+    clearTimeout(timer)
   }
 }
 
