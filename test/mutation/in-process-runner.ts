@@ -56,7 +56,7 @@ const RECENT_RUNS = 5
 const LONG_MS = 50
 const IS_WIDE = process.env.WIDE === '1'
 /** Of a lease nearly all tests are within reach: without a limit a survivor would cost them all. */
-const LIMIT_MS = IS_WIDE ? 15_000 : 250
+const LIMIT_MS = IS_WIDE ? 3_000 : 250
 /** A wait that nobody ends: the mutant has taken away what ends it. A quiet test is done in a tenth of this. */
 const HANG_MS = 30_000
 
@@ -196,8 +196,12 @@ function roomOf(file: string, top: 'src' | 'test'): string {
   return dirname(path.slice(path.lastIndexOf(`/${top}/`) + top.length + 2))
 }
 
-/** Steps from tests to mutants: their own file, their room, the room that is around it or in it, any other. */
+/**
+ * Steps from tests to mutants: their own file, their room, the room that is around it or in it, any other.
+ * The simulation goes through all rooms.
+ */
 function distanceOf(tests: string, mutants: string): number {
+  if (tests.includes('/simulation/')) return 1
   const [from, to] = [roomOf(tests, 'test'), roomOf(mutants, 'src')]
   if (from !== to) return `${from}/`.startsWith(`${to}/`) || `${to}/`.startsWith(`${from}/`) ? 2 : 3
   return basename(tests, '.test.ts') === basename(mutants, '.ts') ? 0 : 1

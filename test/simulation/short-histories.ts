@@ -7,7 +7,7 @@ import { run } from './run.ts'
  * lines of batches, operators, and each kind of weather. A mutant is killed by an invariant that does not hold, not by
  * another decision.
  */
-const SEEDS = [2, 7, 9, 4, 11, 19, 6, 24]
+const SEEDS = [2, 9, 7, 19, 4]
 const HOURS = 10
 
 it.each(SEEDS)('every invariant holds through the history of seed %i', async (seed) => {
