@@ -4,11 +4,11 @@ import { cookieOf, postForm } from '../browser-of.ts'
 
 /** A page in a browser that is signed in, and the admin API beside it. */
 async function operator(token = ADMIN, bindings: Readonly<Record<string, unknown>> = {}) {
-  const { isolate } = deployment({ READ_TOKEN: READER, ...bindings })
+  const { isolate, stub } = deployment({ READ_TOKEN: READER, ...bindings })
   const { send, admin, call } = isolate()
   const cookie = await cookieOf(send, token)
   return {
-    ...{ admin, call },
+    ...{ admin, call, pool: stub },
     page: async (path: string) => {
       const response = await send(`/admin${path}`, { headers: { cookie } })
       return { status: response.status, html: await response.text() }
@@ -34,6 +34,22 @@ describe('the dashboard', () => {
     const { html } = await page('')
     expect(html).toMatch(/id="account-list".*acme <small>2 keys.*badge well">usable/s)
     expect(html).toMatch(/id="queue-lanes".*Nobody waits for a key\. Up to \d+ may wait/s)
+  })
+
+  it('shows how far each batch is, until it has ended', async () => {
+    const { page, pool } = await operator()
+    const lines = { total: 2000, completed: 1200, failed: 300, claimed: 24 }
+    const expiresAtMs = Date.now() + 3_600_000
+    const batch = { id: 'batch_1', clientId: 'app', status: 'in_progress', ...lines, expiresAtMs }
+    await pool().noteBatch(batch, false)
+    const { html } = await page('')
+    const row = /id="batch-list".*?<\/table>/s
+      .exec(html)?.[0]
+      .replace(/<[^>]*>/g, '')
+      .replace(/\s+/g, ' ')
+    expect(row).toMatch(/batch_1 app · in progress1 500 of 2 000 75 %, 300 failed, 24 taken up/)
+    await pool().noteBatch(batch, true)
+    expect((await page('')).html).toContain('No batch runs.')
   })
 })
 

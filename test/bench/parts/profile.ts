@@ -4,6 +4,7 @@ import { openConnections } from '../load/connection.ts'
 import { runStreams } from '../load/stream-load.ts'
 import { requestsOf } from '../mix.ts'
 import { bundleForDeployment } from '../processes/deployment.ts'
+import { openInspector } from '../processes/inspector.ts'
 import { startGateway } from '../processes/targets.ts'
 import { decimal } from '../report/figures.ts'
 import type { Bench } from './part.ts'
@@ -83,42 +84,5 @@ function printTop(reporter: Bench['reporter'], path: string, profile: CpuProfile
   const table = reporter.table(`Profile, written to ${path}`, ['function', 'own time, ms'])
   for (const [name, timeMs] of selfTimesMs(profile).slice(0, TOP)) {
     table.row(name, decimal(timeMs, 0))
-  }
-}
-
-interface Inspector {
-  ask(method: string, params?: object): Promise<unknown>
-  close(): void
-}
-
-/** workerd's inspector speaks the Chrome DevTools Protocol. */
-async function openInspector(port: number): Promise<Inspector> {
-  const response = await fetch(`http://127.0.0.1:${port}/json`)
-  const pages = (await response.json()) as readonly {
-    readonly id: string
-    readonly title: string
-    readonly webSocketDebuggerUrl: string
-  }[]
-  const page = pages.find(({ id, title }) => `${id} ${title}`.includes('main'))
-  if (page === undefined) throw new Error(`No Worker to inspect: ${JSON.stringify(pages)}`)
-  const socket = new WebSocket(page.webSocketDebuggerUrl)
-  const pending = new Map<number, (result: unknown) => void>()
-  socket.addEventListener('message', ({ data }) => {
-    const message: { readonly id?: number; readonly result?: unknown } = JSON.parse(String(data))
-    if (message.id !== undefined) pending.get(message.id)?.(message.result)
-  })
-  await new Promise((resolve, reject) => {
-    socket.addEventListener('open', resolve)
-    socket.addEventListener('error', () => reject(new Error('The inspector does not answer.')))
-  })
-  let asked = 0
-  return {
-    ask(method, params = {}) {
-      asked += 1
-      const id = asked
-      socket.send(JSON.stringify({ id, method, params }))
-      return new Promise((resolve) => pending.set(id, resolve))
-    },
-    close: () => socket.close(),
   }
 }

@@ -6,6 +6,7 @@ import { type SimulatorControl, simulatorControl } from '../../simulator/client.
 import { RequestCycle } from '../load/closed-loop.ts'
 import { type Connection, openConnections } from '../load/connection.ts'
 import { bundleForDeployment, readDeployment } from '../processes/deployment.ts'
+import { liveHeapMib, openInspector } from '../processes/inspector.ts'
 import { memoryMib } from '../processes/process-figures.ts'
 import { createRunScope, type RunScope } from '../processes/run-scope.ts'
 import { startGateway } from '../processes/targets.ts'
@@ -42,6 +43,7 @@ if (!(minutes > 0 && minutes <= 24 * 60)) {
 interface Soaked {
   readonly port: number
   readonly pid: number
+  liveHeapMib(): Promise<number>
   /** The pool now. With `cron` after a minute's trigger has run. */
   observe(cron?: 'cron'): Promise<{ readonly pool: PoolSnapshot; readonly unhandled: number }>
 }
@@ -65,11 +67,13 @@ async function startSoaked(
     bundleForDeployment(scope, { entry: 'test/bench/workers/watched.ts' }),
   ])
   const bindings = bindingsOf(`${simulator}/api/v1`)
-  const options = { name: 'soak', source, counting: true, bindings, onLog }
+  const options = { name: 'soak', source, counting: true, inspect: true, bindings, onLog }
   const { port, workerd } = await startGateway(scope, deployment, { port: 0 }, options)
+  const inspector = await openInspector(workerd.port('inspector'))
   return {
     port,
     pid: workerd.pid,
+    liveHeapMib: () => liveHeapMib(inspector),
     async observe(cron) {
       const response = await fetch(`http://127.0.0.1:${workerd.port('counter')}/${cron ?? ''}`)
       return JSON.parse(await response.text())
@@ -78,7 +82,7 @@ async function startSoaked(
 }
 
 /** Tells of every minute, and notes the memory of the gateway. */
-function watch({ pid, observe }: Soaked, load: Load) {
+function watch({ pid, observe, liveHeapMib }: Soaked, load: Load) {
   const samples: Sample[] = []
   const beganMs = performance.now()
   let before = structuredClone(load)
@@ -87,7 +91,10 @@ function watch({ pid, observe }: Soaked, load: Load) {
     samples.push(sample)
     if (samples.length % (MINUTE_MS / SAMPLE_EVERY_MS) !== 0) return
     const [minute, mib] = [sample.minute.toFixed(0), sample.mib.toFixed(0)]
-    say(`minute ${minute}: ${inWords(since(load, before))}; ${mib} MiB`)
+    const words = inWords(since(load, before))
+    liveHeapMib().then((live) =>
+      say(`minute ${minute}: ${words}; ${mib} MiB, ${live.toFixed(1)} live`),
+    )
     before = structuredClone(load)
     observe('cron').catch((error: unknown) => say(`the cron trigger failed: ${error}`))
   }, SAMPLE_EVERY_MS)

@@ -15,6 +15,8 @@ const YIELD_MS = 2_000
 const ACTIVE_MS = 60_000
 /** Longer than anything that keeps a key for interactive requests after the last of them. */
 const ALONE_MS = 15_000
+/** After a restart an amount counts a second longer. */
+const COUNTED_MS = WINDOW_MS + 1_100
 const OF_CAPACITY = ['at_max_concurrent', 'at_rpm', 'at_tpm']
 
 const isOfBatch = (request: Pick<LeaseRequest, 'class'>): boolean => request.class === 'batch'
@@ -46,18 +48,24 @@ class BatchWatch {
   #batchAtMs = Number.NEGATIVE_INFINITY
   #interactiveAtMs = Number.NEGATIVE_INFINITY
   #waiting: ReadonlySet<LeaseId> = new Set()
+  /** Since when each grant was seen that the pool may count; null until the object's next step. */
+  #knowsSinceMs: number | null = null
 
   constructor(accuse: Accuse) {
     this.#accuse = accuse
   }
 
   begin(knowsMinutes: boolean): void {
-    if (!knowsMinutes) this.#minutes = new Map()
+    if (!knowsMinutes) {
+      this.#minutes = new Map()
+      this.#knowsSinceMs = null
+    }
     this.#lackedAtMs = new Map()
     this.#batchAtMs = Number.NEGATIVE_INFINITY
   }
 
-  before({ state: { queue } }: ObjectStep): void {
+  before({ state: { queue }, nowMs }: ObjectStep): void {
+    this.#knowsSinceMs ??= nowMs
     this.#waiting = new Set(queue.size === 0 ? [] : queue.waiters.keys())
   }
 
@@ -114,13 +122,14 @@ class BatchWatch {
   /** Once nobody else is there, a batch has what is free. */
   #checkRefusal({ state, nowMs }: ObjectStep, want: LeaseRequest): void {
     if (nowMs - this.#interactiveAtMs < ALONE_MS || state.queue.size > 0) return
+    // What was granted before counts on for its minute.
+    if (nowMs - (this.#knowsSinceMs ?? nowMs) < COUNTED_MS) return
     const { class: _class, ...interactive } = want
     const idle = keysFreeFor({ state, nowMs }, interactive).find(
       ({ id, batch, breaker }) =>
         batch.inFlight === 0 &&
         breaker.kind === 'closed' &&
-        // After a restart an amount counts a second longer.
-        this.#minuteOf(id).since(nowMs - WINDOW_MS - 1_100).requests === 0,
+        this.#minuteOf(id).since(nowMs - COUNTED_MS).requests === 0,
     )
     if (idle !== undefined) this.#accuse(16, `a batch was refused although ${idle.id} is idle`)
   }
