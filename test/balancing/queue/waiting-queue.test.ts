@@ -205,10 +205,10 @@ describe('over all lines', () => {
 
   it('no line is looked at whose first came after one that the key has something for', () => {
     const { queue } = queueOf({ lane: 'x' }, { lane: 'y' })
-    const seen: string[] = []
-    const isFor = ({ name }: Line) => seen.push(name) > 0
+    const looked: string[] = []
+    const isFor = ({ name }: Line) => looked.push(name) > 0
     firstFor(queue, offeringOf(undefined, { isFor }).offering)
-    expect(seen).toEqual(['line of x'])
+    expect(looked).toEqual(['line of x'])
   })
 
   it('a line in which nobody waits any more is gone, and whose Worker is gone leaves', () => {
