@@ -22,10 +22,8 @@ export const authenticate = createMiddleware<HttpEnvironment>(async function aut
   const { config, ports } = gateway
   const beganMs = ports.nowMs()
   const tokens = presentedTokens(c.req.raw.headers)
-  const caller =
-    config.anonymous && tokens.length === 0
-      ? ANONYMOUS
-      : (known(gateway, tokens) ?? (await ask(c, tokens)))
+  const isAnonymous = config.anonymous && hasNoCredentials(c.req.raw.headers)
+  const caller = isAnonymous ? ANONYMOUS : (known(gateway, tokens) ?? (await ask(c, tokens)))
   if (caller === 'unreachable') {
     const message = 'This gateway cannot check that client key now. Try again.'
     return errorResponse(c, poolUnavailable(message))
@@ -47,11 +45,9 @@ export const authenticate = createMiddleware<HttpEnvironment>(async function aut
 export async function identify(
   c: Context<HttpEnvironment>,
 ): Promise<Caller | 'unreachable' | null> {
-  const tokens = presentedTokens(c.req.raw.headers)
-  // Credentials of another form are some that nobody has, and not none.
-  const isBlank = /^(?:Bearer)? *$/i.test(c.req.raw.headers.get('authorization') ?? '')
-  const hasNone = tokens.length === 0 && isBlank
-  if (c.get('gateway').config.anonymous && hasNone) return ANONYMOUS
+  const { headers } = c.req.raw
+  if (c.get('gateway').config.anonymous && hasNoCredentials(headers)) return ANONYMOUS
+  const tokens = presentedTokens(headers)
   return known(c.get('gateway'), tokens) ?? (await ask(c, tokens))
 }
 
@@ -68,6 +64,12 @@ function presentedTokens(headers: Headers): string[] {
   const [, bearer] = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '') ?? []
   // SDKs without a key send an empty one.
   return [bearer, headers.get('x-api-key')].filter(isGiven)
+}
+
+/** Credentials of another form are some that nobody has, and not none. */
+function hasNoCredentials(headers: Headers): boolean {
+  const isBlank = /^(?:Bearer)? *$/i.test(headers.get('authorization') ?? '')
+  return isBlank && presentedTokens(headers).length === 0
 }
 
 const isGiven = (token: string | null | undefined): token is string =>
