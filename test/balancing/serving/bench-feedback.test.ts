@@ -77,12 +77,14 @@ describe('a model of a key', () => {
     expect(pool.grantOf('a', { model: 'vendor/other' }).keyId).toBe('a')
   })
 
-  it('is not for what a key of before has shown', () => {
-    const pool = grouped()
-    const lease = pool.grantOf('a')
-    order(pool, 'reset', 'a')
-    pool.shrug({ ...lease, leaseId: leaseId(lease.leaseId) }, benching('key_model'))
-    expect(pool.key('a').modelBenches.size).toBe(0)
+  it('is not for what a key showed before it recovered', () => {
+    const pool = drivePool(['a'])
+    const lease = pool.grant({ model: MODEL })
+    pool.trip('a')
+    pool.wait(60_000)
+    pool.give(pool.grant({ model: MODEL }))
+    pool.shrug(lease, benching('key_model', 600_000), benching('key', 600_000))
+    expect(pool.key('a')).toMatchObject({ bench: null, modelBenches: new Map() })
   })
 
   it('is not if the model fails with every key, or is not known', () => {
