@@ -237,11 +237,12 @@ describe('a bench that keys share', () => {
   it.each(['account', 'creator', 'workspace'] as const)(
     'with the scope %s: is of those at once that were well a moment ago',
     (scope) => {
-      const pool = drivePool(
-        ['a', 'b', 'c'].map((id) => ({ id, account: id === 'c' ? 'c' : 'acme' })),
-      )
-      for (const id of ['a', 'b']) pool.lookUp(id, null, { creator: 'carol', workspace: 'lab' })
-      pool.lookUp('c', null, { creator: 'dave', workspace: 'attic' })
+      const accounts = scope === 'account' ? ['acme', 'acme', 'c'] : ['a', 'b', 'c']
+      const pool = drivePool(['a', 'b', 'c'].map((id, i) => ({ id, account: accounts[i] ?? id })))
+      for (const [i, id] of ['a', 'b', 'c'].entries()) {
+        const named = (kind: string) => (kind === scope && i < 2 ? 'shared' : `${kind}-of-${id}`)
+        pool.lookUp(id, null, { creator: named('creator'), workspace: named('workspace') })
+      }
       const lease = pool.grantOf('a')
       for (const id of ['b', 'c']) expect(pool.grantOf(id).keyId).toBe(id)
       pool.shrug(lease, benching(scope))
