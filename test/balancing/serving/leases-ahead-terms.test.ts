@@ -204,6 +204,16 @@ describe('the word that a request has begun', () => {
     expect(pool.state.batches.interactiveAtMs).toBe(pool.now())
   })
 
+  it('takes its tokens of what requests after it find left', () => {
+    const pool = drivePool([{ id: 'a', tpm: 100 }, 'b'])
+    const lease = ordered(pool, { tokens: 10 }).find((one) => one.keyId === 'a')
+    if (lease === undefined) throw new Error('nothing was held')
+    // A request for the other key looks at this one too.
+    pool.grantOf('b')
+    begun(pool, lease, { tokens: 70 })
+    expect(pool.refusal({ tried: ['b'], tokens: 40 }).reasons).toMatchObject({ at_tpm: 1 })
+  })
+
   it('counts for the account of its key, by which conversations are moved', () => {
     const pool = drivePool(['a'])
     const lease = first(pool)
