@@ -94,7 +94,7 @@ describe('the snapshot', () => {
     pool.lookUp('b', 3)
     pool.give(pool.grantOf('a', { tokens: 20 }), { firstOutputMs: 10 })
     pool.trip('a')
-    pool.wait(MINUTE_MS)
+    pool.wait(MINUTE_MS - 1)
     const before = structuredClone(pool.state)
     snapshot(pool.state, pool.now())
     expect(pool.state).toEqual(before)
