@@ -8,6 +8,16 @@ export function within(limitMs: number) {
 }
 
 /**
+ * For walks through histories of the whole pool: as many, and no longer. For a mutant (`WIDE=1 npm run mutate`)
+ * a tenth is enough.
+ */
+export function walks(runs: number, limitMs: number) {
+  return { numRuns: IS_FOR_MUTANTS ? Math.ceil(runs / 10) : runs, ...within(limitMs) } as const
+}
+
+const IS_FOR_MUTANTS = globalThis.process?.env.WIDE === '1'
+
+/**
  * For properties of what parses. They are quick and find what is common; `FUZZ=100 npm run test:unit`
  * makes a hundred times as many runs, each with another seed.
  */

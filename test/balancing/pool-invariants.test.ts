@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { REASONS } from '../../src/balancing/reasons.ts'
 import { STRATEGY_NAMES } from '../../src/balancing/strategies/strategy-registry.ts'
-import { within } from '../property-limits.ts'
+import { walks } from '../property-limits.ts'
 import { order } from './operators/operator-order.ts'
 import { type AnyPool, type Hint, historyArbitrary, poolArbitrary } from './pool-arbitraries.ts'
 import { drivePool } from './pool-driver.ts'
@@ -14,7 +14,7 @@ import { seededRandom } from './seeded-random.ts'
  * A failure prints the seed, the pool and the shortest failing history that fast-check found.
  */
 
-const RUNS = { numRuns: 150, ...within(100_000) }
+const RUNS = walks(150, 100_000)
 
 function walked(pool: AnyPool, seed: number, history: readonly Hint[]) {
   const walk = PoolWalk.on(pool, seed)
@@ -78,7 +78,7 @@ describe('whatever happens to a pool', { timeout: 120_000 }, () => {
         expect(second.transcript).toEqual(first.transcript)
         expect(second.pool.state).toEqual(first.pool.state)
       }),
-      { ...RUNS, numRuns: 40 },
+      walks(40, 100_000),
     )
   })
 })

@@ -38,17 +38,27 @@ interface Instrumented {
   mutantCoverage?: MutantCoverage
 }
 
-/** The option of our own in Stryker's configuration: globs, by the clone's root. */
+interface TestFiles {
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+}
+
+/** The options of our own in Stryker's configuration: globs, by the clone's root. */
 interface RunnerOptions extends StrykerOptions {
-  readonly quickTests: { readonly include: readonly string[]; readonly exclude: readonly string[] }
+  readonly quickTests: TestFiles
+  /** What takes seconds, for the mutants that have survived the quick tests. */
+  readonly wideTests: TestFiles
 }
 
 const SHIM = 'quick-tests:vitest'
 const API = Symbol.for('switchyard.quick-tests')
 const RECENT_RUNS = 5
 const LONG_MS = 50
-/** Of a lease nearly all tests are within reach: without a limit a survivor would cost them all. `WIDE=1` lifts it. */
-const LIMIT_MS = process.env.WIDE === '1' ? Number.POSITIVE_INFINITY : 250
+const IS_WIDE = process.env.WIDE === '1'
+/** Of a lease nearly all tests are within reach: without a limit a survivor would cost them all. */
+const LIMIT_MS = IS_WIDE ? 3_000 : 250
+/** A wait that nobody ends: the mutant has taken away what ends it. A quiet test is done in a tenth of this. */
+const HANG_MS = 30_000
 
 class InProcessRunner implements TestRunner {
   static readonly inject = tokens(commonTokens.options)
@@ -84,8 +94,8 @@ class InProcessRunner implements TestRunner {
           ? { format: 'module', source: shimSource(), shortCircuit: true }
           : next(url, context),
     })
-    const { include, exclude } = this.#options.quickTests
-    for (const file of globSync([...include], { exclude: [...exclude] }).toSorted()) {
+    const { quickTests, wideTests } = this.#options
+    for (const file of [...filesOf(quickTests), ...(IS_WIDE ? filesOf(wideTests) : [])]) {
       this.#collector.begin(file)
       await import(pathToFileURL(resolve(file)).href)
     }
@@ -186,8 +196,12 @@ function roomOf(file: string, top: 'src' | 'test'): string {
   return dirname(path.slice(path.lastIndexOf(`/${top}/`) + top.length + 2))
 }
 
-/** Steps from tests to mutants: their own file, their room, the room that is around it or in it, any other. */
+/**
+ * Steps from tests to mutants: their own file, their room, the room that is around it or in it, any other.
+ * The simulation goes through all rooms.
+ */
 function distanceOf(tests: string, mutants: string): number {
+  if (tests.includes('/simulation/')) return 1
   const [from, to] = [roomOf(tests, 'test'), roomOf(mutants, 'src')]
   if (from !== to) return `${from}/`.startsWith(`${to}/`) || `${to}/`.startsWith(`${from}/`) ? 2 : 3
   return basename(tests, '.test.ts') === basename(mutants, '.ts') ? 0 : 1
@@ -199,12 +213,28 @@ function cpuMs(): number {
   return (user + system) / 1000
 }
 
+const filesOf = ({ include, exclude }: TestFiles) =>
+  globSync([...include], { exclude: [...exclude] }).toSorted()
+
 async function failureOf(test: RepeatableTest): Promise<string | null> {
   try {
-    await test.run()
+    const running = test.run()
+    if (running instanceof Promise) await orHang(running)
     return null
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
+  }
+}
+
+async function orHang(running: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const hang = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('hangs')), HANG_MS)
+  })
+  try {
+    await Promise.race([running, hang])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -67,7 +67,7 @@ export interface WaitingQueue {
 /** How often the waiters of Workers that are gone are looked for. */
 const SWEEP_MS = 1_000
 
-/** A share is cleared up when more than this many, and more than half, have left. */
+/** A share of more than this many places is cleared up when more than half have left. */
 const CLEAR_UP_AT = 32
 
 /** A queue without waiters. */

@@ -4,7 +4,9 @@ import {
   createAlertOutbox,
   MAX_NAMED,
   noteDelivery,
+  restoreDeliveries,
   takeAlertDuties,
+  takeDeliveryRecords,
   tell,
 } from '../../../src/balancing/alerts/alert-outbox.ts'
 import type { AlertEvent } from '../../../src/balancing/alerts/alert-policy.ts'
@@ -180,6 +182,99 @@ describe('messages', () => {
     expect(heard).toHaveLength(100)
     expect(heard.at(-1)).toBe('end breaker_open a (1 missed)')
     expect(heard[0]).toBe('begin breaker_open a')
+  })
+
+  it('that fail are due again after five seconds and up to a fifth more', () => {
+    const { outbox, tell: told, take, wait } = outboxOf()
+    told(begin('a'))
+    const [duty] = take()
+    const id = duty?.messages[0]?.id ?? ''
+    const nowMs = START_MS
+    const failed = (random: number) =>
+      noteDelivery(
+        outbox,
+        { to: 'ops', id, kind: 'failed', status: 500 },
+        { nowMs, random: () => random },
+      )
+    failed(1)
+    expect(outbox.queues.get('ops')).toMatchObject([{ tries: 1, dueAtMs: nowMs + 6_000 }])
+    wait(5_999)
+    expect(take()).toEqual([])
+    wait(1)
+    expect(take()).toHaveLength(1)
+  })
+
+  it('that one Worker has are the next one’s only from the moment on when its time is over', () => {
+    const { outbox, tell: told, take } = outboxOf()
+    told(begin('a'))
+    take()
+    const [held] = outbox.queues.get('ops') ?? []
+    const atMs = held?.takenUntilMs ?? 0
+    expect(takeAlertDuties(outbox, 4, atMs - 1)).toEqual([])
+    expect(takeAlertDuties(outbox, 0, atMs)).toEqual([])
+    expect(takeAlertDuties(outbox, 4, atMs)).toHaveLength(1)
+  })
+
+  it('that were tried and failed let those of the same hand go too, and are given up at a day sharp', () => {
+    const { outbox, tell: told, take, wait } = outboxOf()
+    told(begin('a'), changeOf('begin', 'key_rejected', 'a'))
+    const ids = take()[0]?.messages.map(({ id }) => id) ?? []
+    const failAt = (nowMs: number) =>
+      noteDelivery(
+        outbox,
+        { to: 'ops', id: ids[0] ?? '', kind: 'failed', status: null },
+        { nowMs, random: () => 0 },
+      )
+    failAt(START_MS + 10)
+    expect(outbox.queues.get('ops')?.map(({ takenUntilMs }) => takenUntilMs - START_MS)).toEqual([
+      ...[10, 10],
+    ])
+    wait(24 * HOUR)
+    failAt(START_MS + 24 * HOUR - 1)
+    expect(outbox.undelivered).toEqual([])
+    failAt(START_MS + 24 * HOUR)
+    expect(outbox.undelivered.map(({ message: { id }, why }) => [id, why])).toEqual([
+      [ids[0], 'too_late'],
+    ])
+    expect([outbox.size, outbox.queues.get('ops')?.length]).toEqual([2, 1])
+  })
+
+  it('are noted as they were reported, the last fifty', () => {
+    const { outbox, tell: told, send } = outboxOf()
+    for (let i = 0; i < 52; i++) {
+      told(i % 2 === 0 ? begin('a') : end('a'))
+      send('delivered', 200 + i)
+    }
+    expect(outbox.notes).toHaveLength(50)
+    expect(outbox.notes[0]).toMatchObject({ status: 202, event: 'breaker_open', phase: 'begin' })
+    expect(outbox.notes.at(-1)).toMatchObject({
+      ...{ to: 'ops', kind: 'delivered', status: 251, phase: 'end', atMs: START_MS },
+    })
+    expect([outbox.size, outbox.queues.size]).toEqual([0, 0])
+  })
+
+  it('have ids of their own, with what was drawn in eight digits each', () => {
+    const { tell: told, take } = outboxOf()
+    told(begin('a'), changeOf('begin', 'key_rejected', 'a'))
+    const ids = take()[0]?.messages.map(({ id }) => id)
+    const at = START_MS.toString(36)
+    expect(ids).toEqual([`msg_${at}_1_${'0'.repeat(16)}`, `msg_${at}_2_${'0'.repeat(16)}`])
+  })
+
+  it('come back after a restart in their order, and grow no more', () => {
+    const { outbox, tell: told } = outboxOf()
+    told(begin('a'))
+    told(end('a'))
+    const records = takeDeliveryRecords(outbox)
+    expect(takeDeliveryRecords(outbox).size).toBe(0)
+    const stored = [...records.values()].filter((record) => record !== null).toReversed()
+    const next = createAlertOutbox()
+    restoreDeliveries(next, stored)
+    const phases = () => next.queues.get('ops')?.map(({ message: { phase } }) => phase)
+    expect([phases(), next.size, next.changed.size]).toEqual([['begin', 'end'], 2, 0])
+    const to = new Map([['breaker_open', ['ops']]] as const)
+    tell(next, { to }, [end('b')], { nowMs: START_MS, random: () => 0 })
+    expect([phases(), next.lastNumber]).toEqual([['begin', 'end', 'end'], 3])
   })
 
   it('cost nothing while there are none, and a report about one that is gone changes nothing', () => {

@@ -6,12 +6,14 @@ import {
   committedNanos,
   createBudget,
   find,
+  isWrittenAhead,
   letPeriodPass,
   limitNanos,
   lose,
   nanosOf,
   ON_EXCEEDED,
   payment,
+  paysForAny,
   release,
   renewBudget,
   reserve,
@@ -19,7 +21,11 @@ import {
   restoreBudget,
   spend,
 } from '../../../src/balancing/clients/budget.ts'
-import { takeThreshold } from '../../../src/balancing/clients/budget-thresholds.ts'
+import {
+  forgetThreshold,
+  isStillPassed,
+  takeThreshold,
+} from '../../../src/balancing/clients/budget-thresholds.ts'
 import type { SpendPeriod } from '../../../src/balancing/limits/quota-charge.ts'
 import { budgetOf } from './client-terms.ts'
 
@@ -296,5 +302,74 @@ describe('the row of a budget', () => {
     find(after, nanosOf(0.2), NOON)
     spend(after, nanosOf(0.05), NOON)
     expect(committedNanos(after)).toBe(restoredNanos - nanosOf(0.15))
+  })
+})
+
+describe('a budget of 1 USD', () => {
+  it.each<[BudgetTerms['mode'], number, boolean]>([
+    ['exact', 0, false],
+    // A tenth of what is left of 1 USD: 0.1.
+    ['capped', 0.9, true],
+    ['capped', 0.91, false],
+    ['after', 0.99, true],
+    ['after', 1, false],
+  ])('under %s with %d of 1 USD spent pays for any request: %s', (mode, usd, pays) => {
+    const of = budget({ mode })
+    spend(of, nanosOf(usd), NOON)
+    expect(paysForAny(of, NOON)).toBe(pays)
+  })
+
+  it('is written once more at rest as long as its row is not exact', () => {
+    const of = budget()
+    expect(isWrittenAhead(of)).toBe(false)
+    reserve(of, nanosOf(0.1), NOON)
+    expect(isWrittenAhead(of)).toBe(true)
+    for (let i = 0; i < 2; i++) renewBudget(of, NOON)
+    expect(isWrittenAhead(of)).toBe(false)
+  })
+
+  it.each([
+    ['nothing runs', 0, 0.3, 0.2],
+    ['its leases hold a part of it', 0.1, 0.3, 0.1],
+    // A lease of the checkpoint may be settled since: its cost is spent, and it holds that.
+    ['its leases hold more than the rest', 0.4, 0.1, 0],
+    ['its leases hold more than it says', 0.9, 0, 0],
+  ])('comes back after a restart to what its row says: %s', (_, held, spent, lost) => {
+    const of = budget()
+    reserve(of, nanosOf(held), NOON)
+    const record = {
+      ...{
+        period: 'day' as const,
+        endsAtMs: of.endsAtMs,
+        sinceMs: 5,
+        toldPercent: 50,
+        usedAtMs: 7,
+      },
+      ...{ spentNanos: nanosOf(0.3), lostNanos: 0, committedNanos: nanosOf(0.5), increase: null },
+    }
+    restoreBudget(of, record, NOON)
+    expect(of).toMatchObject({
+      ...{ spentNanos: nanosOf(spent), lostNanos: nanosOf(lost), reservedNanos: nanosOf(held) },
+      ...{ sinceMs: 5, toldPercent: 50, usedAtMs: 7 },
+    })
+  })
+
+  it('that was told of a share is told again after the share was not passed any more', () => {
+    const of = budget()
+    spend(of, nanosOf(0.85), NOON)
+    expect(takeThreshold(of, NOON)).toBe(80)
+    expect(isStillPassed(of, 100, NOON)).toBe(false)
+    expect(isStillPassed(of, 80, NOON)).toBe(true)
+    of.increase = { nanos: nanosOf(1), untilMs: NOON + DAY_MS / 24 }
+    expect(isStillPassed(of, 80, NOON)).toBe(false)
+    // One that was never told of is not forgotten.
+    forgetThreshold(of, 100)
+    expect(of.toldPercent).toBe(80)
+    forgetThreshold(of, 80)
+    expect(of.toldPercent).toBe(50)
+    expect(takeThreshold(of, NOON)).toBeNull()
+    expect(takeThreshold(of, NOON + DAY_MS / 24)).toBe(80)
+    forgetThreshold(of, 50)
+    expect(of.toldPercent).toBe(0)
   })
 })

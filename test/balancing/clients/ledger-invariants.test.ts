@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { quotas } from '../../../src/balancing/clients/client-records.ts'
-import { within } from '../../property-limits.ts'
+import { walks } from '../../property-limits.ts'
 import {
   type AnyClients,
   clientsArbitrary,
@@ -12,7 +12,7 @@ import { LedgerWalk } from './ledger-walk.ts'
 
 /** What must be true of clients' limits and budgets after every step of any history. */
 
-const RUNS = { numRuns: 200, ...within(60_000) }
+const RUNS = walks(200, 60_000)
 
 function walked(clients: AnyClients, seed: number, history: readonly LedgerHint[]): LedgerWalk {
   const walk = new LedgerWalk(clients, seed)
