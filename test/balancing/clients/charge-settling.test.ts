@@ -229,6 +229,14 @@ describe('a charge of a client and its group', () => {
   })
 })
 
+it('a request that is given back leaves the others of its minute and its day', () => {
+  const { clients, charged, both } = twoOwners()
+  const charge = charged()
+  charged()
+  undoCharge(clients, charge, NOON)
+  expect(both()).toEqual([1, 1, 1, 100, 0, 2, 0])
+})
+
 describe('what an answer has really cost', () => {
   const holds = [
     { owner: 'client:app', period: 'day', nanos: nanosOf(1) },
