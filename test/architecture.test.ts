@@ -60,7 +60,8 @@ describe('rooms', () => {
     'balancing/alerts': ['balancing/*'],
     'balancing/operators': ['balancing/*'],
     'balancing/affinity': ['balancing/ids.ts', 'balancing/limits'],
-    config: ['balancing/*', 'config/alerts', 'zod', 'leven', '@noble'],
+    config: ['balancing/*', 'config/alerts', 'config/operators', 'zod', 'leven', '@noble'],
+    'config/operators': ['config/client-keys.ts', 'config/fields.ts', 'config/secrets.ts'],
     'config/alerts': ['balancing/*', 'config/fields.ts', 'config/json-text.ts', 'zod', 'leven'],
     openrouter: ['balancing/*', 'openrouter/failures', 'zod'],
     'openrouter/shapes': [
@@ -158,7 +159,7 @@ describe('rooms', () => {
       ...['balancing/*', 'key-pool/*', 'admin', 'admin/pool', 'admin/dashboard/feed.ts'],
       ...['hono'],
     ],
-    'admin/sign-in': ['balancing/*', 'config', 'gateway/*', 'http', 'hono', 'zod'],
+    'admin/sign-in': ['balancing/*', 'config/*', 'gateway/*', 'http', 'hono', 'zod'],
     'admin/pool': [
       ...['balancing/*', 'config', 'openrouter/*', 'key-pool', 'gateway/*', 'http'],
       ...['admin', 'hono', 'zod'],

@@ -16,14 +16,16 @@ async function purge(c: AdminContext): Promise<Response> {
   const body = await bodyOf(c, purgeOrder)
   if (body instanceof Response) return body
   const order = orderOf(body)
-  const { pool, config } = c.var.gateway
+  const { pool, config, ports, purges } = c.var.gateway
   // The last of them is the route for all other models.
   const last = config.policy.routes.length - 1
   if (order.kind === 'route' && order.index > last) {
     return invalid(c, `body.route: must be the place of a route, from 0 to ${last}`)
   }
+  const askedAtMs = ports.nowMs()
   const answer = await pool.purge({ order, by: c.var.operator })
   if (answer.kind === 'unavailable') return unreachable(c, isPerhapsDone(answer))
+  purges.learn(answer.value.epochs, askedAtMs)
   return c.json({ purged: purgedBy(order) } satisfies PurgeAnswer)
 }
 

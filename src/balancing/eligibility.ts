@@ -263,7 +263,7 @@ function keptExclusions(
   const { share, probesFromMs } = batch
   const { inFlight, yieldsUntilMs } = key.batch
   const exclusions: Exclusion[] = []
-  const kept = (untilMs: number | null) => exclusions.push(until('kept_for_interactive', untilMs))
+  const kept = (untilMs: number) => exclusions.push(until('kept_for_interactive', untilMs))
   if (nowMs < yieldsUntilMs) kept(yieldsUntilMs)
   if (inFlight >= leasesOfShare(key.config.maxConcurrent, share)) {
     exclusions.push(busy('kept_for_interactive', key, nowMs))

@@ -15,7 +15,7 @@ export interface Client extends ClientTerms {
 const MIN_TOKEN_LENGTH = 16
 
 /** What stands in the place of a token in examples. A token may hold any other punctuation. */
-export const PLACEHOLDER = /^<[a-z_ -]*>?$|^\.{3}$|^your[-_]|^some-long-random|^x{4,}$/i
+export const PLACEHOLDER = /^<[a-z_ -]*>?$|^\.{3}$|^your[-_]|^some-long-random/i
 
 const token = z.string({ error: 'must be a string' }).check(
   z.regex(/^[\x21-\x7e]+$/, {

@@ -1,14 +1,15 @@
 import type { GroupTerms } from '../balancing/clients/clients.ts'
 import type { PoolConfig } from '../balancing/pool-state.ts'
-import { type Access, readAccess } from './access.ts'
-import { type AdminTokens, readAdminTokens, sharedTokenFaults } from './admin-tokens.ts'
 import { type AlertAddress, readAlertAddresses } from './alerts/alert-addresses.ts'
 import { addressFaults, alertPolicy } from './alerts/alert-fields.ts'
 import { isLoopbackHost } from './alerts/private-host.ts'
 import { type Client, type ClientKeys, readClientKeys } from './client-keys.ts'
 import { faultsOf, hidden, shown } from './fields.ts'
 import { parseJson } from './json-text.ts'
+import { type Access, readAccess } from './operators/access.ts'
+import { type AdminTokens, readAdminTokens, sharedTokenFaults } from './operators/admin-tokens.ts'
 import { type Policy, policySchema } from './policy.ts'
+import { type PoolPlace, readPoolPlace } from './pool-place.ts'
 import { selectorFaults } from './route-policy.ts'
 import { readUpstreamKeys, type UpstreamKey } from './upstream-keys.ts'
 
@@ -26,6 +27,8 @@ export interface Config {
   /** Whether callers without a client key are allowed. */
   readonly anonymous: boolean
   readonly policy: Policy
+  /** Where the pool's object lives. */
+  readonly place: PoolPlace
   /** Where alerts go. Secret, but for the names. */
   readonly alertAddresses: readonly AlertAddress[]
 }
@@ -68,6 +71,7 @@ export function readConfig(env: Environment): ConfigResult {
   faults.push(...writers.faults, ...readers.faults)
   faults.push(...sharedTokenFaults(writers.hashes, readers.hashes, callers))
   const access = take(readAccess(env.ACCESS_TEAM, env.ACCESS_AUD))
+  const place = take(readPoolPlace(env.POOL_LOCATION, env.POOL_JURISDICTION))
   const alerts = readAlertAddresses(env.ALERTS, isLoopbackHost(new URL(upstreamUrl).hostname))
   faults.push(...alerts.faults)
   // After a fault of an address, its name would be a second fault with the same cause.
@@ -89,6 +93,7 @@ export function readConfig(env: Environment): ConfigResult {
     access,
     anonymous: open,
     policy,
+    place,
     alertAddresses: alerts.addresses,
   }
   return { ok: true, config }

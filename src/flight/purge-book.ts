@@ -7,6 +7,11 @@ export interface PurgeBook {
    * then nobody knows which kept answers are still good.
    */
   epochs(background: (work: Promise<unknown>) => void): Promise<Epochs | null>
+  /**
+   * What the pool's object has answered to a purge of this isolate: it is in force here at once.
+   * @param askedAtMs when the purge was sent, in epoch milliseconds
+   */
+  learn(epochs: Epochs, askedAtMs: number): void
 }
 
 export type Epochs = Readonly<Record<string, number>>
@@ -24,15 +29,19 @@ export function createPurgeBook(pool: Pick<PoolClient, 'epochs'>, nowMs: () => n
   let copy: { readonly epochs: Epochs; readonly askedAtMs: number } | null = null
   let renewsAtMs = Number.NEGATIVE_INFINITY
 
+  /** An answer that was asked for before the copy's may be older than it, and changes nothing. */
+  const learn = (epochs: Epochs, askedAtMs: number): Epochs => {
+    if (copy === null || copy.askedAtMs <= askedAtMs) copy = { epochs, askedAtMs }
+    return copy.epochs
+  }
   const renew = async (): Promise<Epochs | null> => {
     const askedAtMs = nowMs()
     renewsAtMs = askedAtMs
     const answer = await pool.epochs()
-    if (answer.kind === 'unavailable') return null
-    copy = { epochs: answer.value.epochs, askedAtMs }
-    return copy.epochs
+    return answer.kind === 'unavailable' ? null : learn(answer.value.epochs, askedAtMs)
   }
   return {
+    learn,
     async epochs(background) {
       const ageMs = copy === null ? Number.POSITIVE_INFINITY : nowMs() - copy.askedAtMs
       if (copy === null || ageMs >= MAX_AGE_MS) return await renew()

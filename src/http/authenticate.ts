@@ -18,14 +18,9 @@ const ANONYMOUS = callerWithoutLimits(clientId('anonymous'))
  * anonymous: whoever was given a key must not lose its limits with it.
  */
 export const authenticate = createMiddleware<HttpEnvironment>(async function authenticate(c, next) {
-  const gateway = c.get('gateway')
-  const { config, ports } = gateway
+  const { ports } = c.get('gateway')
   const beganMs = ports.nowMs()
-  const tokens = presentedTokens(c.req.raw.headers)
-  const caller =
-    config.anonymous && tokens.length === 0
-      ? ANONYMOUS
-      : (known(gateway, tokens) ?? (await ask(c, tokens)))
+  const caller = await identify(c)
   if (caller === 'unreachable') {
     const message = 'This gateway cannot check that client key now. Try again.'
     return errorResponse(c, poolUnavailable(message))

@@ -103,7 +103,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports) {
   const { config } = result
   const alerts = createAlertDelivery(ports, config.alertAddresses)
   const policy = poolConfig(config).policy.alerts
-  const pool = withOutage(createPoolClient(env.KEY_POOL), ports.nowMs)
+  const pool = withOutage(createPoolClient(env.KEY_POOL, config.place), ports.nowMs)
   return {
     ok: true as const,
     gateway: {
@@ -113,7 +113,7 @@ function createGateway(result: ConfigResult, env: Env, ports: Ports) {
       flights: createFlightClient(env.FLIGHT),
       answerKeys: createAnswerKeys(config.keys.map(({ secret }) => secret)),
       purges: createPurgeBook(pool, ports.nowMs),
-      sight: createPoolSight(env.CREDIT, ports),
+      sight: createPoolSight(env.CREDIT, ports, config.place),
       ring: createKeyRing(config.keys),
       leases: createIsolateLeases(ports.uniqueId()),
       redaction: createSecretRedaction(

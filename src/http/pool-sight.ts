@@ -1,5 +1,7 @@
+import { ANYWHERE, type PoolPlace } from '../config/pool-place.ts'
 import { type Ports, withinTime } from '../gateway/ports.ts'
-import { OBJECT_NAME, type PoolClient } from '../key-pool/pool-client.ts'
+import type { PoolClient } from '../key-pool/pool-client.ts'
+import { objectLabel } from '../key-pool/pool-stub.ts'
 import type { DegradedPool } from './alerts/degraded-pool.ts'
 import { KV_TIMEOUT_MS } from './kv-credit-cache.ts'
 
@@ -22,11 +24,14 @@ const COPY_MS = 4_000
 
 const READ_AGAIN_MS = 60_000
 
-/** The name in KV. No key's id has a slash, so it is no entry of a key. */
-const PLACED = `placed/${OBJECT_NAME}`
-
-export function createPoolSight(kv: KVNamespace, ports: Pick<Ports, 'nowMs' | 'timer'>): PoolSight {
+export function createPoolSight(
+  kv: KVNamespace,
+  ports: Pick<Ports, 'nowMs' | 'timer'>,
+  place: PoolPlace = ANYWHERE,
+): PoolSight {
   const { nowMs } = ports
+  // The name in KV. No key's id has a slash, so it is no entry of a key.
+  const mark = `placed/${objectLabel(place)}`
   let copy = { count: 0, atMs: Number.NEGATIVE_INFINITY }
   let isPlaced = false
   let isNoted = false
@@ -34,18 +39,18 @@ export function createPoolSight(kv: KVNamespace, ports: Pick<Ports, 'nowMs' | 't
 
   const read = async () => {
     readAtMs = nowMs()
-    const mark = await withinTime(
+    const found = await withinTime(
       ports,
       KV_TIMEOUT_MS,
-      kv.get(PLACED, 'json').catch(() => null),
+      kv.get(mark, 'json').catch(() => null),
     )
-    isPlaced ||= mark !== null
+    isPlaced ||= found !== null
     return isPlaced
   }
   const write = async () => {
     if (await read()) return
     isPlaced = true
-    const put = kv.put(PLACED, 'true').catch(() => {
+    const put = kv.put(mark, 'true').catch(() => {
       // The next request of this isolate tries again.
       isNoted = false
     })

@@ -22,7 +22,7 @@ const EXPOSED = EXPOSED_HEADERS.join(', ')
 
 /** What a browser asks before it sends a page's request. Hono's middleware for it also serves origins apart. */
 function preflight(request: Request): Response {
-  const headers = new Headers({ 'access-control-allow-methods': 'GET,HEAD,POST' })
+  const headers = new Headers({ 'access-control-allow-methods': 'GET,HEAD,POST,DELETE' })
   const asked = request.headers.get('access-control-request-headers')
   if (asked !== null && asked !== '') {
     headers.set('access-control-allow-headers', asked)

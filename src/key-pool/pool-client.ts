@@ -8,6 +8,7 @@ import type { ControlReply } from '../balancing/operators/control.ts'
 import type { PoolOverview } from '../balancing/operators/overview.ts'
 import type { PoolReadings } from '../balancing/readings/pool-readings.ts'
 import type { PoolSnapshot } from '../balancing/snapshot.ts'
+import { ANYWHERE, type PoolPlace } from '../config/pool-place.ts'
 import type { AlertsReply, AlertsRequest } from './alerts/alert-protocol.ts'
 import type { KeyPool } from './durable-object.ts'
 import type {
@@ -18,6 +19,7 @@ import type {
   UsageQuery,
   UsageReply,
 } from './history/history-protocol.ts'
+import { poolStub } from './pool-stub.ts'
 import type {
   AuditNote,
   AwaitReply,
@@ -38,9 +40,6 @@ import type {
 
 /** How long the Worker waits for the pool object before it goes on without it. */
 const GIVE_UP_MS = 2_000
-
-/** The number leaves room for shards: later each shard may hold a share of the pool's keys. */
-export const OBJECT_NAME = 'pool/default/0'
 
 /**
  * `unavailable`: the object threw, is overloaded, or took longer than two seconds. `unasked`: it did
@@ -97,8 +96,11 @@ export interface PoolClient {
  * stays broken. The runtime must not retry: its retries may take ten seconds, and the gateway can
  * go on without the object after two.
  */
-export function createPoolClient(namespace: DurableObjectNamespace<KeyPool>): PoolClient {
-  const stub = () => namespace.getByName(OBJECT_NAME, { retry: { maxRetries: 0 } })
+export function createPoolClient(
+  namespace: DurableObjectNamespace<KeyPool>,
+  place: PoolPlace = ANYWHERE,
+): PoolClient {
+  const stub = () => poolStub(namespace, place, { retry: { maxRetries: 0 } })
   return {
     exchange: (request) => withinLimit(async () => await stub().exchange(request)),
     whenDecided: (leaseId) => withinLimit(async () => await stub().whenDecided(leaseId)),

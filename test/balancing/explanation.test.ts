@@ -71,3 +71,33 @@ it('spends no turn: the next request gets what was explained, however often', ()
   })
   expect(new Set(turns).size).toBe(3)
 })
+
+it('takes no turn: turns by weight go on as if nobody had asked', () => {
+  const setup = { strategy: 'weighted' } as const
+  const keys = [{ id: 'a', weight: 3 }, { id: 'b', weight: 2 }, { id: 'c' }]
+  const [asked, unasked] = [drivePool(keys, setup), drivePool(keys, setup)]
+  for (let i = 0; i < 6; i++) {
+    for (let j = 0; j < 2; j++) explained(asked)
+    expect(asked.grant().keyId).toBe(unasked.grant().keyId)
+  }
+})
+
+it('goes by the size and the class of the request', () => {
+  const pool = drivePool(['a'])
+  const terms = { clientId: clientId('c'), model: MODEL, grantedAtMs: 0, tokens: 0, size: 400 }
+  const told = { outcome: 'ignorable', fault: 'account', tooLargeFor: 'key', lease: terms } as const
+  pool.give(pool.grant(), told)
+  expect(explained(pool, { size: 399 }).chosen?.key).toBe('a')
+  expect(explained(pool, { size: 400 }).refusal?.reasons).toEqual({ too_large_for_key: 1 })
+  const small = drivePool([{ id: 'a', maxConcurrent: 2 }])
+  small.grant({ class: 'batch' })
+  expect(explained(small).chosen?.key).toBe('a')
+  expect(explained(small, { class: 'batch' }).refusal?.reasons).toEqual({ kept_for_interactive: 1 })
+})
+
+it('knows no limit of a request that is nobody’s, and that of a client', () => {
+  const pool = drivePool(['a'], { clients: [{ id: 'client', rpm: 1 }] })
+  pool.grant()
+  expect(explained(pool).limit).toBeNull()
+  expect(explained(pool, { clientId: clientId('client') }).limit).toMatchObject({ kind: 'rate' })
+})

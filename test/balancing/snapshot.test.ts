@@ -94,7 +94,7 @@ describe('the snapshot', () => {
     pool.lookUp('b', 3)
     pool.give(pool.grantOf('a', { tokens: 20 }), { firstOutputMs: 10 })
     pool.trip('a')
-    pool.wait(MINUTE_MS)
+    pool.wait(MINUTE_MS - 1)
     const before = structuredClone(pool.state)
     snapshot(pool.state, pool.now())
     expect(pool.state).toEqual(before)
@@ -179,4 +179,81 @@ it('shows the budgets that are used up most, the most used first', () => {
     ['client:most', 1, 2],
     ['client:little', 1, 10],
   ])
+})
+
+describe('what the snapshot tells of a key', () => {
+  it('is all that is against it, in the order of the reasons', () => {
+    const pool = drivePool(['a', 'b'])
+    pool.shrug(pool.grantOf('a'), bench('account_rate_limited', pool.now() + MINUTE_MS))
+    pool.lookUp('a', 0)
+    pool.trip('b')
+    pool.key('a').breaker = pool.key('b').breaker
+    const [key] = snapshot(pool.state, pool.now()).keys
+    expect(key?.reasons).toEqual(['account_rate_limited', 'below_min_credit', 'breaker_open'])
+    pool.state.modelBenches.clear()
+    const { keys } = snapshot(pool.state, pool.now() + 2 * MINUTE_MS)
+    expect(keys[0]?.reasons).toEqual(['below_min_credit'])
+  })
+
+  it('is when its credit ends at the present rate, if that is within ninety days', () => {
+    const endsInHours = (remainingUsd: number | null) => {
+      const pool = drivePool(['a'])
+      // A dollar an hour, as far as three hours tell.
+      pool.give(pool.grant(), { usage: usageOf(1, 1, 3) })
+      pool.wait(1)
+      pool.lookUp('a', remainingUsd)
+      pool.key('a').spendRate = { usdPerHour: 1, atMs: pool.now() }
+      const { credit } = snapshot(pool.state, pool.now()).keys[0] ?? {}
+      const endMs = credit?.projectedEndMs ?? null
+      return endMs === null ? null : (endMs - pool.now()) / (60 * MINUTE_MS)
+    }
+    expect(endsInHours(27)).toBe(24)
+    expect(endsInHours(90 * 24 + 3)).toBe(90 * 24)
+    expect(endsInHours(90 * 24 + 4)).toBeNull()
+    expect(endsInHours(null)).toBeNull()
+    const idle = drivePool(['a'])
+    idle.lookUp('a', 5)
+    expect(snapshot(idle.state, idle.now()).keys[0]?.credit?.projectedEndMs).toBeNull()
+  })
+
+  it('is what holds for the keys of the last route, which takes every model', () => {
+    const pool = drivePool(['a', 'b', 'c'], {
+      routes: [
+        { models: ['first/*'], keys: ['a'] },
+        { models: ['second/*'], keys: ['a', 'b'] },
+      ],
+    })
+    expect(snapshot(pool.state, pool.now()).usable).toBe(3)
+    expect(usableKeys(pool.state, pool.now())).toBe(3)
+  })
+})
+
+it('budgets are shown by what is used of them in the period that runs', () => {
+  const of = (id: string, period: 'day' | 'month') => ({
+    id,
+    budgets: [budgetOf({ usd: 1, period })],
+  })
+  const pool = drivePool(['a'], { clients: [of('daily', 'day'), of('monthly', 'month')] })
+  for (const [client, usd] of [
+    ['daily', 0.5],
+    ['monthly', 0.25],
+  ] as const) {
+    pool.give(pool.grant({ client, boundUsd: 0.1 }), { usage: usageOf(1, 1, usd) })
+  }
+  const owners = () => snapshot(pool.state, pool.now()).budgets.map(({ owner }) => owner)
+  expect(owners()).toEqual(['client:daily', 'client:monthly'])
+  pool.wait(24 * 60 * MINUTE_MS)
+  expect(owners()).toEqual(['client:monthly', 'client:daily'])
+})
+
+it('a budget of nothing, of which nothing is used, comes last', () => {
+  const pool = drivePool(['a'], {
+    clients: [
+      { id: 'nothing', budgets: [budgetOf({ usd: 0 })] },
+      { id: 'some', budgets: [budgetOf({ usd: 10 })] },
+    ],
+  })
+  pool.give(pool.grant({ client: 'some', boundUsd: 1 }), { usage: usageOf(1, 1, 1) })
+  const { budgets } = snapshot(pool.state, pool.now())
+  expect(budgets.map(({ owner }) => owner)).toEqual(['client:some', 'client:nothing'])
 })

@@ -57,7 +57,7 @@ it('a file of 50,000 lines and 100 MB comes in, and little of it is held', async
     }
     let text = ''
     for (let i = 0; i < 100; i += 1) {
-      text += `{"custom_id":"${sent}-${i}","method":"POST","url":"/v1/embeddings","body":{"input":"${padding}"}}\n`
+      text += `{"custom_id":"${sent}-${i}","method":"POST","url":"/v1/embeddings","body":{"model":"vendor/model","input":"${padding}"}}\n`
     }
     port.come(text.length)
     return encoder.encode(text)

@@ -104,13 +104,14 @@ describe('a kept answer', () => {
     expect(world.calls).toHaveLength(4)
   })
 
-  it('is there no more after a purge, within a minute', async () => {
+  it('is there no more after a purge, at once where that was made', async () => {
     const world = createFlightWorld({ ttl_s: 3600, scope: 'group' })
     await answered(world, 0)
-    const order = { client: 'app' }
-    expect(await (await world.admin('cache/purge', order)).json()).toEqual({ purged: 'client:app' })
-    await world.pass(59_000)
-    expect(roleOf((await answered(world, 1)).response)).toBe('miss')
+    const orders = [{ client: 'app' }, { model: 'vendor/model' }, { route: 0 }, { all: true }]
+    for (const [purged, order] of orders.entries()) {
+      expect((await world.admin('cache/purge', order)).status).toBe(200)
+      expect(roleOf((await answered(world, purged + 1)).response)).toBe('miss')
+    }
     for (const wrong of [{}, { client: 'a', all: true }, { all: false }, { route: 9 }, { x: 1 }]) {
       expect((await world.admin('cache/purge', wrong)).status).toBe(400)
     }

@@ -7,7 +7,7 @@ const CHAT = 'chat/completions'
 
 const GOOD = streamOf(HELLO)
 const PROVIDER = errorAnswer(502, 'Provider returned error', { provider_name: 'Vendor' })
-const _UPSTREAM = errorAnswer(503, 'Overloaded')
+const UPSTREAM = errorAnswer(503, 'Overloaded')
 const NO_ENDPOINTS = errorAnswer(404, 'No endpoints found for vendor/first.')
 const FREE_LIMIT = errorAnswer(429, 'Rate limit exceeded: free-models-per-day', {
   headers: { 'X-RateLimit-Reset': String(START_MS + 3_600_000) },
@@ -86,6 +86,27 @@ describe('another model takes the place of one', () => {
     expect(headers.get('x-switchyard-attempts')).toBe('3')
   })
 
+  it.each([
+    ['no provider answers', UPSTREAM, 2],
+    ['its provider fails', PROVIDER, 2],
+    ['no provider answers', UPSTREAM, 3],
+    ['OpenRouter fails', errorAnswer(500, 'Internal'), 3],
+    ['a page of the edge comes', { status: 502, body: [{ text: '<html>' }] }, 3],
+  ])('with the last attempt, however many keys are left: %s', async (_, failing, maxAttempts) => {
+    const failures = Array.from({ length: maxAttempts - 1 }, () => failing)
+    const { asked, status } = await journey([...failures, GOOD], { maxAttempts })
+    const first = ['a vendor/first', 'b vendor/first'].slice(0, maxAttempts - 1)
+    expect(asked).toEqual([...first, 'a vendor/second'])
+    expect(status).toBe(200)
+  })
+
+  it('with the last attempt; if that fails too, its error is the answer', async () => {
+    const failing = errorAnswer(503, 'Overloaded, too')
+    const { asked, status, text } = await journey([UPSTREAM, failing], { maxAttempts: 2 })
+    expect(asked).toEqual(['a vendor/first', 'a vendor/second'])
+    expect([status, text]).toEqual([503, expect.stringContaining('Overloaded, too')])
+  })
+
   it('at once where no retry can be paid for', async () => {
     const poor = { pool: { retryBudget: { ratio: 0, minPerSecond: 0 } } }
     const { asked } = await journey([PROVIDER, GOOD], poor)
@@ -102,6 +123,14 @@ describe('no other model takes the place', () => {
     const { asked, headers } = await journey([failure, GOOD], poor)
     expect(asked).toEqual(['a vendor/first'])
     expect(headers.get('x-switchyard-model')).toBeNull()
+    const last = await journey([failure, GOOD], { ...poor, maxAttempts: 2 })
+    expect(last.asked).toEqual(['a vendor/first'])
+  })
+
+  it('of one that failed with one key in a way that may be the key’s', async () => {
+    const failing = errorAnswer(500, 'Internal')
+    const { asked } = await journey([failing, GOOD], { maxAttempts: 2 })
+    expect(asked).toEqual(['a vendor/first', 'b vendor/first'])
   })
 
   it('of one that another key of the pool serves', async () => {

@@ -75,6 +75,26 @@ it('without client keys, callers come in only if anonymous ones are allowed', as
   expect((await send(CHAT, withoutToken, { ANONYMOUS_CLIENTS: 'allow' })).status).toBe(401)
 })
 
+it.each([
+  ['an unknown token', { authorization: 'Bearer sy-unknown-token' }, 401],
+  ['one without its scheme', { authorization: 'sy-unknown-token' }, 401],
+  ['one in another scheme', { authorization: 'Basic c3k6dG9rZW4=' }, 401],
+  ['one that has a blank in it', { authorization: 'Bearer sy unknown' }, 401],
+  ['one for Anthropic’s SDK', { 'x-api-key': 'sy-unknown-token' }, 401],
+  [
+    'empty ones, as SDKs without a key send them',
+    { authorization: 'Bearer ', 'x-api-key': '' },
+    200,
+  ],
+])(
+  'where anonymous callers are allowed, a request with %s is one of them or not',
+  async (_, headers, status) => {
+    const { send } = answering()
+    const allowed = { CLIENT_KEYS: undefined, ANONYMOUS_CLIENTS: 'allow' }
+    expect((await send(CHAT, chat({ headers }), allowed)).status).toBe(status)
+  },
+)
+
 it('a client that is configured by its token’s hash comes in with the token', async () => {
   const sha256 = '5a3e13bd3ff8f9d6a4f6d6d6b1f1e2a3'.padEnd(64, '0')
   const digest = new Uint8Array(

@@ -278,6 +278,16 @@ describe('GET models', () => {
     expect(await idsOf(await send('/api/v1/models', { headers: other }))).toHaveLength(3)
   })
 
+  it('counts what it shows, unless there are more pages', async () => {
+    const counts: unknown[] = []
+    for (const total of [3, 900]) {
+      const { send } = limitedGateway(() => json({ ...LIST, total_count: total }))
+      const response = await send(`/api/v1/models?limit=${total}`, { headers })
+      counts.push((await response.json<{ total_count: number }>()).total_count)
+    }
+    expect(counts).toEqual([2, 900])
+  })
+
   it('is refused while the isolate has no room for the list', async () => {
     const { send } = limitedGateway(() =>
       json({ data: [{ id: 'vendor/large', more: 'x'.repeat(100_000) }] }),

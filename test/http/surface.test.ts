@@ -260,7 +260,8 @@ describe('every answer', () => {
     })
     expect(preflight.status).toBe(204)
     expect(preflight.headers.get('access-control-allow-origin')).toBe('*')
-    expect(preflight.headers.get('access-control-allow-methods')).toContain('POST')
+    // Files are deleted, too.
+    expect(preflight.headers.get('access-control-allow-methods')).toBe('GET,HEAD,POST,DELETE')
     expect(preflight.headers.get('access-control-allow-headers')).toContain('authorization')
   })
 

@@ -77,7 +77,7 @@ export async function signInByForm(c: AdminContext): Promise<Response> {
   // Another site must not sign somebody in either: what is done then would be another's.
   if (isCrossSite(c)) return await formPage(c, 'Sign in from this page.', 403)
   const token = (await formFields(c))('token')
-  const admission = admissionByToken(c, token)
+  const admission = admissionByToken(c, token, true)
   switch (admission.kind) {
     case 'too_many_guesses': {
       const { message } = tooManyGuesses(admission.waitMs)

@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
-import type { Access } from '../../config/access.ts'
 import { parseJson } from '../../config/json-text.ts'
+import type { Access } from '../../config/operators/access.ts'
 import type { Ports } from '../../gateway/ports.ts'
 import { type AccessKeys, keyOf } from './access-keys.ts'
 

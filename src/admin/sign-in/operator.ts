@@ -38,22 +38,26 @@ export function hasOperators(c: AdminContext): boolean {
  */
 export async function admissionOf(c: AdminContext): Promise<Admission> {
   const [, token] = /^Bearer +(\S+) *$/i.exec(c.req.raw.headers.get('authorization') ?? '') ?? []
-  if (token !== undefined) return admissionByToken(c, token)
+  if (token !== undefined) return admissionByToken(c, token, false)
   const operator = (await bySession(c)) ?? (await byAccess(c))
   return operator === null ? { kind: 'stranger' } : { kind: 'operator', operator }
 }
 
-/** Who a token is from. Wrong ones are counted, by the network that sends them. */
-export function admissionByToken(c: AdminContext, token: string): Admission {
+/**
+ * Who a token is from. Wrong ones are counted, by the network that sends them.
+ * @param isTyped whether it comes from a form, else from a script
+ */
+export function admissionByToken(c: AdminContext, token: string, isTyped: boolean): Admission {
   const { wrongTokens } = memoryOf(c)
   const nowMs = c.var.gateway.ports.nowMs()
   const address = c.req.raw.headers.get('cf-connecting-ip') ?? ''
   const toWaitMs = waitMs(wrongTokens, address, nowMs)
   if (toWaitMs > 0) return { kind: 'too_many_guesses', waitMs: toWaitMs }
   // By the hash, as for clients: how long a comparison takes tells nothing of the token.
-  const operator = byTokenHash(c, sha256Hex(token))
+  const hash = sha256Hex(token)
+  const operator = byTokenHash(c, hash)
   if (operator !== null) return { kind: 'operator', operator }
-  noteWrongToken(wrongTokens, address, nowMs)
+  noteWrongToken(wrongTokens, { hash, address, isTyped }, nowMs)
   return { kind: 'stranger' }
 }
 

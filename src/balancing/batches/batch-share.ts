@@ -79,19 +79,20 @@ export function hasBatchRoom(key: BatchLimited, share: number, tokens: number, n
 }
 
 /**
- * When the share of the key's limits per minute has room; null if it never has, which is so of a request
- * that is larger than the limit itself.
+ * When the share of the key's limits per minute has room. That a request is larger than the limit itself,
+ * the key's own windows say.
  */
 export function batchWindowsAtMs(
   { rpm, tpm, batch }: BatchLimited,
   share: number,
   tokens: number,
   nowMs: number,
-): number | null {
+): number {
   const ofMeter = (meter: Meter | null, window: SlidingWindow, amount: number) =>
-    meter === null ? nowMs : fitsAtMs(window, amountOfShare(meter, share, amount), amount, nowMs)
-  const moments = [ofMeter(rpm, batch.rpm, 1), ofMeter(tpm, batch.tpm, tokens)]
-  return moments.some((atMs) => atMs === null) ? null : Math.max(...moments.map((at) => at ?? 0))
+    meter === null
+      ? nowMs
+      : (fitsAtMs(window, amountOfShare(meter, share, amount), amount, nowMs) ?? nowMs)
+  return Math.max(ofMeter(rpm, batch.rpm, 1), ofMeter(tpm, batch.tpm, tokens))
 }
 
 /** Counts one request of a batch. */

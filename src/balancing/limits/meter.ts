@@ -16,6 +16,11 @@ export function shareUsed(meter: Meter, nowMs: number): number {
   return takenWithin(meter.window, nowMs) / meter.limit
 }
 
+/** What is left of the limit. It is negative only if an estimate was too low. */
+export function leftOf({ limit, window }: Meter, nowMs: number): number {
+  return limit - takenWithin(window, nowMs)
+}
+
 /** The earliest moment at which `amount` more fits the limit; null if it never fits. */
 export function roomAtMs(meter: Meter, amount: number, nowMs: number): number | null {
   return fitsAtMs(meter.window, meter.limit, amount, nowMs)

@@ -11,6 +11,7 @@ import {
 import { type Bench, isActive } from '../health/bench.ts'
 import { type KeyId, type ModelId, modelId } from '../ids.ts'
 import type { LeaseRequest, Refusal } from '../lease-request.ts'
+import { leftOf } from '../limits/meter.ts'
 import { canWithdraw, paysAtMs } from '../limits/retry-budget.ts'
 import { type SizeNote, tooLargeFrom } from '../limits/size-note.ts'
 import type { KeyState, RouteState, Step } from '../pool-state.ts'
@@ -103,6 +104,7 @@ function serveKey(pass: Pass, key: KeyState): void {
   const offering = {
     nowMs,
     tooLargeFrom: Math.min(...notesOf(key).map((note) => tooLargeFrom(note, nowMs))),
+    tokensLeft: () => (key.tpm === null ? Number.POSITIVE_INFINITY : leftOf(key.tpm, nowMs)),
     isFor: (line: Line) => isFor(pass, line, key, selected),
     offer: (waiter: Waiter) => offer(pass, waiter, key),
     hides: (untilMs: number) => noteMoment(queue, key.id, untilMs),

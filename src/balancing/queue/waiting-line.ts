@@ -14,10 +14,18 @@ export interface Line {
   /** How many have left since the line was last cleared up. */
   gone: number
   /**
-   * Of each stretch of the line, no waiter's size is below this. So a key without the money for large
-   * requests passes over those, however many there are.
+   * Of each stretch of the line, no waiter has less than this. So a key passes over those for whom it has
+   * too little money or too few tokens left, however many there are.
    */
-  smallest: number[]
+  readonly least: Record<Measure, number[]>
+}
+
+/** What a waiter asks of a key that it may have too little of. */
+type Measure = 'size' | 'tokens'
+
+const MEASURES: Readonly<Record<Measure, (waiter: Waiter) => number>> = {
+  size: sizeOf,
+  tokens: ({ request }) => request.tokens,
 }
 
 /** How many waiters of one line are looked at for one key. Each before the last had its reason. */
@@ -30,14 +38,18 @@ const CLEAR_UP_AT = 32
 const STRETCH = 64
 
 export function createLine(name: string, route: number): Line {
-  return { name, route, waiters: [], head: 0, gone: 0, smallest: [] }
+  return { name, route, waiters: [], head: 0, gone: 0, least: { size: [], tokens: [] } }
 }
 
 export function addToLine(line: Line, waiter: Waiter): void {
   const stretch = Math.floor(line.waiters.length / STRETCH)
-  const smallest = line.smallest[stretch] ?? Number.POSITIVE_INFINITY
-  line.smallest[stretch] = Math.min(smallest, sizeOf(waiter))
+  noteLeast(line.least.size, stretch, sizeOf(waiter))
+  noteLeast(line.least.tokens, stretch, waiter.request.tokens)
   line.waiters.push(waiter)
+}
+
+function noteLeast(least: number[], stretch: number, amount: number): void {
+  least[stretch] = Math.min(least[stretch] ?? Number.POSITIVE_INFINITY, amount)
 }
 
 /** Counts a waiter that has left. */
@@ -50,7 +62,8 @@ export function leaveLine(line: Line): void {
 export function clearUp(line: Line, isKept: (waiter: Waiter) => boolean): void {
   const kept = line.waiters.slice(line.head).filter(isKept)
   line.waiters = []
-  line.smallest = []
+  line.least.size = []
+  line.least.tokens = []
   line.head = 0
   line.gone = 0
   for (const waiter of kept) addToLine(line, waiter)
@@ -73,6 +86,8 @@ export interface Offering<M> {
   readonly nowMs: number
   /** Requests of this size, and larger ones, are too large for the key's money. */
   readonly tooLargeFrom: number
+  /** What the key has left of its limit of tokens now; infinite without a limit. */
+  readonly tokensLeft: () => number
   /** Whether the key is for any waiter of a line. */
   readonly isFor: (line: Line) => boolean
   readonly offer: (waiter: Waiter) => Offer<M>
@@ -89,12 +104,12 @@ export function firstOfLine<M>(line: Line, offering: Offering<M>): First<M> | nu
   let looks = 0
   let untilMs = Number.POSITIVE_INFINITY
   for (let at = line.head; at < line.waiters.length; at++) {
-    if (at % STRETCH === 0) at = passLarge(line, at, tooLargeFrom)
+    if (at % STRETCH === 0) at = passOver(line, at, 'size', tooLargeFrom)
     const waiter = line.waiters[at]
     if (waiter === undefined || sizeOf(waiter) >= tooLargeFrom || !isAlive(waiter, nowMs)) continue
     if (looks === LOOKS_PER_LINE) {
       hides(untilMs)
-      return null
+      return firstWithRoom(line, at, offering)
     }
     looks += 1
     const offered = offer(waiter)
@@ -104,27 +119,48 @@ export function firstOfLine<M>(line: Line, offering: Offering<M>): First<M> | nu
   return null
 }
 
-/** Where the next stretch begins with a waiter that is small enough. */
-function passLarge(line: Line, from: number, tooLargeFrom: number): number {
+/**
+ * Of the waiters from a place on, the first that gets the key with what it has left of its tokens. Many who
+ * need more, and will not have it in their time, do not keep it from one who needs little.
+ */
+function firstWithRoom<M>(line: Line, from: number, offering: Offering<M>): First<M> | null {
+  const { nowMs, tooLargeFrom, offer } = offering
+  const tooManyFrom = offering.tokensLeft() + 1
+  if (tooManyFrom === Number.POSITIVE_INFINITY) return null
+  let looks = 0
+  for (let at = from; at < line.waiters.length && looks < LOOKS_PER_LINE; at++) {
+    if (at % STRETCH === 0) at = passOver(line, at, 'tokens', tooManyFrom)
+    const waiter = line.waiters[at]
+    if (waiter === undefined || waiter.request.tokens >= tooManyFrom) continue
+    if (sizeOf(waiter) >= tooLargeFrom || !isAlive(waiter, nowMs)) continue
+    looks += 1
+    const offered = offer(waiter)
+    if (offered.kind === 'now') return { waiter, offer: offered }
+  }
+  return null
+}
+
+/** Where the next stretch begins with a waiter that asks for less than this. */
+function passOver(line: Line, from: number, measure: Measure, tooMuchFrom: number): number {
   let at = from
-  while (at < line.waiters.length && smallestAt(line, at, tooLargeFrom) >= tooLargeFrom) {
+  while (at < line.waiters.length && leastAt(line, at, measure, tooMuchFrom) >= tooMuchFrom) {
     at += STRETCH
   }
   return at
 }
 
 /** Those that made a stretch count as small may have left: then it is measured again, once. */
-function smallestAt(line: Line, at: number, tooLargeFrom: number): number {
+function leastAt(line: Line, at: number, measure: Measure, tooMuchFrom: number): number {
   const stretch = at / STRETCH
-  const known = line.smallest[stretch] ?? 0
-  if (tooLargeFrom === Number.POSITIVE_INFINITY || known >= tooLargeFrom) return known
-  const sizes = line.waiters
+  const known = line.least[measure][stretch] ?? 0
+  if (tooMuchFrom === Number.POSITIVE_INFINITY || known >= tooMuchFrom) return known
+  const amounts = line.waiters
     .slice(at, at + STRETCH)
     .filter(waits)
-    .map(sizeOf)
-  const smallest = Math.min(Number.POSITIVE_INFINITY, ...sizes)
-  line.smallest[stretch] = smallest
-  return smallest
+    .map(MEASURES[measure])
+  const least = Math.min(Number.POSITIVE_INFINITY, ...amounts)
+  line.least[measure][stretch] = least
+  return least
 }
 
 /** The waiters of a line that go first, as many as are looked at for one key. */

@@ -221,7 +221,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       meanTokenUsd: state.meanTokenUsd,
       savedAtMs: nowMs,
       all: state.ledger.all,
-      byKey: [...state.ledger.byKey].filter(([id, tally]) => isKept(state, id, tally, nowMs)),
+      byKey: remembered(state.ledger.byKey, state.keys, nowMs),
       byClient: remembered(state.ledger.byClient, state.clients.byId, nowMs),
       requests: { ...state.ledger.requests },
       byGroup: remembered(state.ledger.byGroup, state.clients.groups, nowMs),
@@ -230,7 +230,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       cache: cacheRecord(state.cache),
     },
     byModel: [...state.ledger.byModel],
-    leases: [...state.leases.live.values(), ...owedRecords(state, nowMs)],
+    leases: [...state.leases.live.values(), ...owedRecords(state)],
     meters: keys.flatMap(metersRecord),
     quotas: quotaRecords(state.clients, bySeconds, nowMs),
     generations: youngestGenerations(state.generations),
@@ -245,25 +245,21 @@ function timesRecord({ id, times }: KeyState): [KeyId, KeyTimes][] {
 /** The most leases that owe their settlement of which a record is written: half a megabyte. */
 const MAX_OWED = 2_000
 
-function owedRecords({ leases }: PoolState, nowMs: number): LeaseRecord[] {
+function owedRecords({ leases }: PoolState): LeaseRecord[] {
   const youngest = entriesOf(leases.owed).slice(-MAX_OWED)
-  return youngest.map(([, lease]) => {
-    return { ...lease, expiresAtMs: Math.min(lease.expiresAtMs, nowMs), owed: true }
-  })
+  return youngest.map(([, lease]) => ({ ...lease, owed: true }))
 }
 
-/** The tally of a key that is no longer configured is kept for a while: the key may come back. */
-/** The tallies of those that still are, and of others for a while: scripts make clients by the thousand. */
+/**
+ * The tallies of those that still are, and of others for a while: a key may come back, and scripts make
+ * clients by the thousand.
+ */
 function remembered<Id>(
   tallies: ReadonlyMap<Id, Tally>,
   known: ReadonlyMap<Id, unknown>,
   nowMs: number,
 ): [Id, Tally][] {
   return [...tallies].filter(([id, tally]) => known.has(id) || !isForgettable(tally, nowMs))
-}
-
-function isKept({ keys }: PoolState, id: KeyId, tally: Tally, nowMs: number): boolean {
-  return keys.has(id) || !isForgettable(tally, nowMs)
 }
 
 function routeRecord({ models, memory }: RouteState, keys: readonly KeyState[]): RouteRecord {

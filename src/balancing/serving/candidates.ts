@@ -16,8 +16,9 @@ import { awaitsProbe } from '../health/circuit-breaker.ts'
 import { isPanic } from '../health/panic.ts'
 import { shareOf } from '../health/slow-start.ts'
 import type { ModelId } from '../ids.ts'
+import { leftOf } from '../limits/meter.ts'
 import { NOT_READY, READY_FOR_ANY } from '../limits/readiness.ts'
-import { fits, takenWithin } from '../limits/sliding-window.ts'
+import { fits } from '../limits/sliding-window.ts'
 import {
   type KeyState,
   membersOf,
@@ -189,7 +190,7 @@ function tokensReadyFor({ state, nowMs }: Omit<Step, 'random'>, key: KeyState): 
   if (!staysSolvent(key, state.readiness.meanCostUsd, nowMs)) return NOT_READY
   if (rpm !== null && !fits(rpm.window, rpm.limit, 1, nowMs)) return NOT_READY
   if (tpm === null) return READY_FOR_ANY
-  return Math.min(READY_FOR_ANY, tpm.limit - takenWithin(tpm.window, nowMs))
+  return Math.min(READY_FOR_ANY, leftOf(tpm, nowMs))
 }
 
 /** Whether neither a dearer mean answer nor the reset of its cap takes a key's room away. */

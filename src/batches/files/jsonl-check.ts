@@ -165,7 +165,8 @@ function hashOf(id: string): number {
 function bodyFault({ method, body }: Readonly<Record<string, unknown>>): string | null {
   if (method !== 'POST') return '"method" must be "POST".'
   if (!isObject(body)) return '"body" must be a JSON object.'
-  return body.stream === true ? '"body.stream" must not be true: nobody reads along.' : null
+  if (body.stream === true) return '"body.stream" must not be true: nobody reads along.'
+  return 'model' in body || 'models' in body ? null : '"body" must name a model, in "model".'
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -1,6 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import { logBatchEnd, logBug } from '../../http/log.ts'
-import { createPoolClient, OBJECT_NAME, type PoolClient } from '../../key-pool/pool-client.ts'
+import { createPoolClient, type PoolClient } from '../../key-pool/pool-client.ts'
+import { placeOf, poolStub } from '../../key-pool/pool-stub.ts'
 import { bucketPort, readBytes } from '../files/bucket.ts'
 import type { FileList, FileListBindings } from '../files/file-list-object.ts'
 import type { LineRange } from '../files/line-ranges.ts'
@@ -71,10 +72,12 @@ export class Batch extends DurableObject<BatchObjectBindings> {
       async setOver({ clientId, id }, isOver) {
         await env.FILE_LISTS.getByName(fileListName(clientId)).setOver(id, isOver)
       },
-      tellEnd: async (batch, tally) => await tellEnd(createPoolClient(env.KEY_POOL), batch, tally),
+      tellEnd: async (batch, tally) =>
+        await tellEnd(createPoolClient(env.KEY_POOL, placeOf(env)), batch, tally),
       tellProgress(progress, hasEnded) {
-        const pool = env.KEY_POOL.getByName(OBJECT_NAME)
-        const told = (async () => await pool.noteBatch(progress, hasEnded))()
+        const told = (async () => {
+          await poolStub(env.KEY_POOL, placeOf(env)).noteBatch(progress, hasEnded)
+        })()
         // A pool that does not answer is told again soon.
         ctx.waitUntil(told.catch(() => undefined))
       },

@@ -6,7 +6,7 @@ import { inWords } from '../../openrouter/failures/fault-words.ts'
 import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
 import type { SpanFacts } from '../spans.ts'
 import type { Replay } from './attempt.ts'
-import type { NextStep } from './next-step.ts'
+import { isModels, type NextStep } from './next-step.ts'
 
 /** One failed attempt, with whose fault the failure was. */
 export interface FailedAttempt {
@@ -168,14 +168,12 @@ export class AttemptHistory {
   }
 
   /**
-   * Goes to the next model, if there is one, when the retry budget cannot pay for a retry. Only
-   * after a provider's fault, or where no provider of the model answers: if OpenRouter as a whole
-   * fails, another model would fail too.
+   * Goes to the next model, if there is one, when the retry budget cannot pay for a retry. Not if
+   * OpenRouter as a whole fails: another model would fail too.
    */
   fallBackUnpaid(): boolean {
     const last = this.#failures.at(-1)?.blame
-    const isModels = last?.fault === 'provider' || last?.row === '16'
-    return isModels && this.#giveUpModel()
+    return last !== undefined && isModels(last) && this.#giveUpModel()
   }
 
   /**

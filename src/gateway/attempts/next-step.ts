@@ -52,12 +52,31 @@ export function nextStep(blame: Blame, standing: Standing, random: () => number)
       return { kind: 'again', attempt: 'move', exclude: next.exclude, model: 'same', waitMs: 0 }
     case 'retry': {
       if (next.limit === 'once' && standing.providerRetried) return otherModel(standing)
+      const isForFallback = isForOtherModel(blame, standing)
+      if (isForFallback && isModels(blame)) return otherModel(standing)
       const waitMs = fullJitterBackoffMs(standing.retries, random)
+      const model = isForFallback ? 'next' : 'same'
       return waitMs < standing.remainingMs
-        ? { kind: 'again', attempt: 'retry', exclude: 'key', model: 'same', waitMs }
+        ? { kind: 'again', attempt: 'retry', exclude: 'key', model, waitMs }
         : GIVE_UP
     }
   }
+}
+
+/** Whether a failure is a provider's, or no provider of the model answers: another model may be well. */
+export function isModels({ fault, row }: Blame): boolean {
+  return fault === 'provider' || row === '16'
+}
+
+/**
+ * Whether the next attempt belongs to the next model, since it is the last. A pool may have more keys
+ * than a request has attempts: all of these would go to the model that is down, and none to its
+ * fallback. A failure that may be the key's has to have come twice.
+ */
+function isForOtherModel(blame: Blame, standing: Standing): boolean {
+  const isLast = standing.attempts + 1 >= standing.maxAttempts
+  const isTwice = blame.fault === 'upstream' && standing.retries > 0
+  return isLast && standing.hasFallback && (isModels(blame) || isTwice)
 }
 
 /** A change of model costs no retry budget: the route's list of models already bounds it. */

@@ -3,7 +3,7 @@ import type { AlertMessage } from '../../balancing/alerts/alert-outbox.ts'
 import type { AlertPolicy } from '../../balancing/alerts/alert-policy.ts'
 import type { AlertDelivery } from '../../gateway/alerts/alert-delivery.ts'
 import { type Ports, withinTime } from '../../gateway/ports.ts'
-import { OBJECT_NAME } from '../../key-pool/pool-client.ts'
+import { OBJECT_NAME } from '../../key-pool/pool-stub.ts'
 import { KV_TIMEOUT_MS } from '../kv-credit-cache.ts'
 import { logPoolDegraded } from '../log.ts'
 

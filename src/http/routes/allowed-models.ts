@@ -75,7 +75,10 @@ async function cut(c: Context<HttpEnvironment>, caller: Caller): Promise<ShownLi
     // It is this client's list, and no other's.
     headers.set('cache-control', 'private, no-store')
     const untilMs = ports.nowMs() + SHOWN_MS
-    return { body: JSON.stringify({ ...list, data }), headers, untilMs }
+    // A total of more than is there is that of all pages, of which nobody knows what they hold.
+    const isWhole = list.total_count === list.data.length
+    const shown = { ...list, data, ...(isWhole ? { total_count: data.length } : {}) }
+    return { body: JSON.stringify(shown), headers, untilMs }
   } finally {
     held.release()
   }
@@ -97,7 +100,12 @@ function parsed(bytes: ArrayBuffer): unknown {
   }
 }
 
-function isList(value: unknown): value is { readonly data: readonly unknown[] } {
+interface List {
+  readonly data: readonly unknown[]
+  readonly total_count?: unknown
+}
+
+function isList(value: unknown): value is List {
   return typeof value === 'object' && value !== null && 'data' in value && Array.isArray(value.data)
 }
 

@@ -194,6 +194,20 @@ describe('guesses', () => {
     expect(await signIn(ADMIN, '2001:db8::1')).toBe(303)
   })
 
+  it('are none where a script repeats its old token: its network is not shut out', async () => {
+    const { send } = deployment({ READ_TOKEN: READER }).isolate()
+    const call = async (token: string) => {
+      const headers = { authorization: `Bearer ${token}`, 'cf-connecting-ip': '192.0.2.7' }
+      return (await send('/metrics', { headers })).status
+    }
+    const statuses: number[] = []
+    for (let i = 0; i < 50; i += 1) statuses.push(await call('token-of-yesterday'))
+    expect(new Set(statuses)).toEqual(new Set([401]))
+    expect(await call(READER)).toBe(200)
+    for (let i = 0; i < 9; i += 1) expect(await call(`guess-${i}`)).toBe(401)
+    expect([await call('guess-9'), await call(READER)]).toEqual([429, 429])
+  })
+
   it('are not repeated by the page, nor logged', async () => {
     const log = vi.spyOn(console, 'log')
     const { send } = deployment().isolate()

@@ -41,7 +41,7 @@ describe('a meter', () => {
     const meter = meterOf(10)
     take(meter.window, 8, T)
     expect(roomAtMs(meter, 2, T)).toBe(T)
-    expect(roomAtMs(meter, 3, T)).toBe(T + 60_100)
+    expect(roomAtMs(meter, 3, T)).toBe(T + 60_000)
     expect(roomAtMs(meter, 11, T)).toBeNull()
   })
 })

@@ -118,6 +118,26 @@ describe('a waiter keeps no key from others', () => {
     expect(pool.inquire('patient')).toMatchObject({ kind: 'grant', keyId: 'a' })
   })
 
+  it.each([1, 16, 17, 200])('that has tokens for nobody in the line before it, of %i', (before) => {
+    const pool = drivePool(
+      [
+        { id: 'a', tpm: 1_000 },
+        { id: 'b', maxConcurrent: 1 },
+      ],
+      { queue: { maxWaiting: 1_000 } },
+    )
+    pool.grantOf('b')
+    pool.give(pool.grantOf('a', { tokens: 900 }), { usage: usageOf(900, 0, 0) })
+    const running = pool.grantOf('a', { tokens: 60 })
+    pool.wait(30_000)
+    for (let i = 0; i < before; i++) pool.waiting({ lease: `large-${i}`, tokens: 91 + i })
+    pool.waiting({ lease: 'small', tokens: 90 })
+    pool.waiting({ lease: 'tiny', tokens: 41 })
+    pool.give(running, { usage: usageOf(10, 0, 0) })
+    expect(pool.inquire('small')).toMatchObject({ kind: 'grant', keyId: 'a' })
+    expect(pool.inquire('tiny')).toMatchObject({ kind: 'waiting' })
+  })
+
   it('that it has tried', () => {
     const pool = drivePool([
       { id: 'a', maxConcurrent: 1 },

@@ -40,6 +40,7 @@ interface Who {
   readonly lane?: string
   readonly line?: string
   readonly size?: number
+  readonly tokens?: number
   readonly deadlineMs?: number
   readonly polledAtMs?: number
   readonly charge?: QuotaCharge
@@ -48,13 +49,17 @@ interface Who {
 /** A queue in which one after the other waits, named in order of arrival. */
 function queueOf(...all: readonly Who[]) {
   const queue = createQueue()
-  const join = ({ client = 'app', lane = 'lane', size, ...who }: Who = {}): Waiter =>
+  const join = ({ client = 'app', lane = 'lane', size, tokens, ...who }: Who = {}): Waiter =>
     enter(
       queue,
       { lane, line: who.line ?? `line of ${lane}`, route: 3 },
       {
         request: leaseRequestOf(
-          { client, ...(size === undefined ? {} : { size }) },
+          {
+            client,
+            ...(size === undefined ? {} : { size }),
+            ...(tokens === undefined ? {} : { tokens }),
+          },
           `w${queue.arrivals + 1}`,
         ),
         deadlineMs: who.deadlineMs ?? NOW + 10_000,
@@ -77,7 +82,11 @@ const many = (count: number, who: Who = {}) => Array.from({ length: count }, () 
 /** A key that has something for some waiters, by name, and what it was asked. */
 function offeringOf(
   has: (name: string) => boolean = () => true,
-  { tooLargeFrom = Number.POSITIVE_INFINITY, isFor = (_: Line): boolean => true } = {},
+  {
+    tooLargeFrom = Number.POSITIVE_INFINITY,
+    left = Number.POSITIVE_INFINITY,
+    isFor = (_: Line): boolean => true,
+  } = {},
 ) {
   const asked: string[] = []
   const hidden: number[] = []
@@ -86,7 +95,8 @@ function offeringOf(
     return has(nameOf(waiter)) ? { kind: 'now', model: 'm' } : { kind: 'nothing' }
   }
   const hides = (untilMs: number) => void hidden.push(untilMs)
-  return { asked, hidden, offering: { nowMs: NOW, tooLargeFrom, isFor, offer, hides } }
+  const tokensLeft = () => left
+  return { asked, hidden, offering: { nowMs: NOW, tooLargeFrom, tokensLeft, isFor, offer, hides } }
 }
 
 describe('of a line', () => {
@@ -118,6 +128,22 @@ describe('of a line', () => {
     expect([hides.asked.length, hides.hidden]).toEqual([16, [NOW + 700]])
     expect(foremostOf(line(), NOW).map(nameOf)).toEqual(hides.asked)
     expect(foremostOf(line(), NOW + 700)).toHaveLength(15)
+  })
+
+  it('behind sixteen of no use goes who needs no more tokens than the key has left, and only he', () => {
+    const tokens = (i: number) => (i === 140 ? 7 : 100 + i)
+    const { line, at } = queueOf(...Array.from({ length: 150 }, (_, i) => ({ tokens: tokens(i) })))
+    const little = nameOf(at(140))
+    const goes = (left: number, isFor = (name: string) => name === little) => {
+      const { asked, offering } = offeringOf(isFor, { left })
+      return [nameOf(firstOfLine(line(), offering)?.waiter), asked.length]
+    }
+    expect(goes(6)).toEqual(['nobody', 16])
+    expect(goes(7)).toEqual([little, 17])
+    expect(goes(118)).toEqual([little, 20])
+    // So many are looked at once more.
+    expect(goes(200)).toEqual(['nobody', 32])
+    expect(goes(7, () => false)).toEqual(['nobody', 17])
   })
 
   it('a Worker that does not ask is gone a millisecond after its five seconds', () => {

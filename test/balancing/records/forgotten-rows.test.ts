@@ -9,7 +9,10 @@ import {
 import { forgottenRows } from '../../../src/balancing/records/forgotten-rows.ts'
 import { restore } from '../../../src/balancing/records/restore.ts'
 import type { BenchOrder } from '../../../src/balancing/settlement.ts'
-import { drivePool, type KeySpec, type PoolDriver } from '../pool-driver.ts'
+import { budgetOf } from '../clients/client-terms.ts'
+import { orderOnly } from '../operators/operator-order.ts'
+import { drivePool, type KeySpec, type PoolDriver, type Setup } from '../pool-driver.ts'
+import { type StoredPool, storedPool } from './stored-pool.ts'
 
 const DAY_MS = 24 * 3_600_000
 
@@ -80,4 +83,74 @@ it('the row of a configured account without keys is kept while a bench of it hol
   expect(rows.forgottenBy(['b'], pool.now() + DAY_MS)).toEqual([])
   expect(rows.forgottenBy(['b'], pool.now() + 3 * DAY_MS)).toEqual(['acme'])
   expect(rows.forgottenBy([{ id: 'c', account: 'acme' }], pool.now() + 3 * DAY_MS)).toEqual([])
+})
+
+/** What a pool of other keys and clients forgets after some days of what this one has stored. */
+function forgottenAfter(
+  days: number,
+  of: StoredPool,
+  specs: readonly KeySpec[],
+  setup: Setup = {},
+) {
+  of.write()
+  of.writeCheckpoint()
+  const next = of.restart(specs, setup)
+  const records = of.load()
+  forgottenRows(next.state, records, next.now())
+  const { keys, budgets } = forgottenRows(next.state, records, next.now() + days * DAY_MS)
+  return {
+    keys: keys.toSorted(),
+    budgets: budgets.toSorted(),
+    left: [...next.state.ledger.byKey.keys()],
+  }
+}
+
+it('the rows of keys go 35 days after their last request, except that of one that is halted', () => {
+  const pool = storedPool([
+    { id: 'served' },
+    { id: 'spent', maxSpend: { usd: 1, period: 'day' } },
+    { id: 'halted' },
+    { id: 'known' },
+    { id: 'stays' },
+  ])
+  for (const id of ['served', 'spent', 'stays']) pool.give(pool.grantOf(id))
+  orderOnly(pool, 'pause', 'halted')
+  pool.lookUp('known', 5, { owner: accountId('org') })
+  const after = (days: number) => forgottenAfter(days, pool, [{ id: 'stays' }])
+  expect(after(34)).toMatchObject({ keys: [], left: expect.arrayContaining(['served', 'halted']) })
+  expect(after(35)).toMatchObject({ keys: ['known', 'served', 'spent'] })
+  expect(after(35).left.toSorted()).toEqual(['halted', 'stays'])
+})
+
+it('the budgets of who is gone go 35 days after they were used', () => {
+  const budgets = [budgetOf(), budgetOf({ period: 'month' })]
+  const stays = { id: 'stays', budgets }
+  const pool = storedPool(['a'], {
+    clients: [{ id: 'client', budgets, group: 'team' }, stays],
+    groups: [{ id: 'team', budgets }],
+  })
+  pool.give(pool.grant({ client: 'stays', boundUsd: 0.1 }))
+  pool.wait(DAY_MS)
+  pool.give(pool.grant({ boundUsd: 0.1 }))
+  const after = (days: number) => forgottenAfter(days, pool, [{ id: 'a' }], { clients: [stays] })
+  expect(after(34.9).budgets).toEqual([])
+  expect(after(35).budgets).toEqual(['client:client', 'group:team'])
+})
+
+it('a bench without an end keeps the row of an account for 35 days', () => {
+  const rows = storedRows()
+  const pool = drivePool([{ id: 'a', account: 'acme' }])
+  pool.shrug(pool.grant(), { ...benched(1), term: { kind: 'lookup', lapseMs: null } })
+  rows.write(pool)
+  expect(rows.forgottenBy(['b'], pool.now() + 34 * DAY_MS)).toEqual([])
+  expect(rows.forgottenBy(['b'], pool.now() + 35 * DAY_MS)).toEqual(['acme'])
+})
+
+it('so does a bench of one of its models', () => {
+  const rows = storedRows()
+  const pool = drivePool([{ id: 'a', account: 'acme' }])
+  pool.shrug(pool.grant(), { ...benched(2 * DAY_MS), scope: 'account_model' })
+  rows.write(pool)
+  expect(rows.forgottenBy(['b'], pool.now() + DAY_MS)).toEqual([])
+  expect(rows.forgottenBy(['b'], pool.now() + 3 * DAY_MS)).toEqual(['acme'])
 })

@@ -34,6 +34,7 @@ describe('a file of requests', () => {
     ['a mark at the beginning', `\uFEFF${line('a')}\n`, 1],
     ['blank lines', `\n${line('a')}\n\r\n  \n${line('b')}\n\n`, 2],
     ['the other prefix', line('a', { url: '/api/v1/chat/completions' }), 1],
+    ['models without a first choice', line('a', { body: { models: ['vendor/model'] } }), 1],
     ['escapes in its names', line('a').replace('custom_id', 'custom\\u005fid'), 1],
   ])('may have %s', (_, text, requests) => {
     expect(checked(text)).toMatchObject({
@@ -52,6 +53,7 @@ describe('a file of requests', () => {
     ['a url that is none', line('b', { url: '/v1/images' }), 2, '"url" must be one of /v1/chat'],
     ['no body', line('b', { body: null }), 2, '"body" must be a JSON object.'],
     ['a stream', line('b', { body: { stream: true } }), 2, '"body.stream" must not be true'],
+    ['no model', line('b', { body: { messages: [] } }), 2, '"body" must name a model'],
     ['two megabytes', line('b', { body: { x: 'y'.repeat(2 ** 21) } }), 2, 'The line has more than'],
   ])('with %s has a fault with the number of the line', (_, text, number, message) => {
     const { faults, faultCount } = checked(`${line('a')}\n${text}\n${line('z')}\n`)
@@ -84,7 +86,7 @@ describe('a file of requests', () => {
   })
 
   it('has 50,000 requests at most', () => {
-    const lines = Array.from({ length: 50_001 }, (_, i) => line(`${i}`, { body: {} }))
+    const lines = Array.from({ length: 50_001 }, (_, i) => line(`${i}`))
     const { faults } = checked(lines.join('\n'))
     expect(faults.map(({ message }) => message)).toEqual([
       'The file has 50001 requests. A batch may have 50000.',
@@ -114,7 +116,7 @@ describe('ranges', () => {
           const lines = parts.map((part, i) =>
             typeof part === 'string'
               ? ' '
-              : line(`id-${i}`, { body: { x: 'é'.repeat(part.padding / 2) } }),
+              : line(`id-${i}`, { body: { model: 'é'.repeat(part.padding / 2) } }),
           )
           const bytes = encoder.encode(lines.join(end))
           const sorted = cuts.filter((cut) => cut < bytes.length).toSorted((a, b) => a - b)

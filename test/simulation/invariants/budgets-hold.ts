@@ -21,7 +21,9 @@ interface Charged {
   endsAtMs: number | null
   /** Whether nothing happened that makes the pool count more than this. */
   isExact: boolean
-  /** Whether an operator has changed what the budget pays for. */
+  /** What the budget paid for when it was last looked at. */
+  limitNanos: number
+  /** Whether an operator has changed that. Less may then be paid for than is spent already. */
   isChanged: boolean
 }
 
@@ -75,6 +77,10 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     const sum = chargedOf(charged, owner, budget)
     // An operator has forgotten what was spent.
     if (kind === 'order' && spentNanos + lostNanos === 0) sum.nanos = 0
+    // The order is in force now, and its answer may be lost.
+    const paidNanos = limitNanos(budget, nowMs)
+    if (kind === 'order') sum.isChanged ||= paidNanos !== sum.limitNanos
+    sum.limitNanos = paidNanos
     const name = nameOf(owner, terms.period)
     if (spentNanos + lostNanos + heldOf(state, ofBefore, name) < sum.nanos) {
       accuse(15, `${name}: ${spentNanos} spent, ${lostNanos} lost, and ${sum.nanos} were charged`)
@@ -163,7 +169,7 @@ function chargedOf(
   const before = charged.get(name)
   if (before !== undefined && before.endsAtMs === endsAtMs) return before
   const isChanged = before?.isChanged ?? false
-  const fresh = { nanos: 0, endsAtMs, isExact: true, isChanged }
+  const fresh = { nanos: 0, endsAtMs, isExact: true, limitNanos: nanosOf(terms.usd), isChanged }
   charged.set(name, fresh)
   return fresh
 }

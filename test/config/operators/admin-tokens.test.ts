@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { configOf, faultsOf } from './environment.ts'
+import { configOf, faultsOf } from '../environment.ts'
 
 const ONE = `${'a'.repeat(31)}1`
 const TWO = `${'a'.repeat(31)}2`

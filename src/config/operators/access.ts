@@ -1,4 +1,4 @@
-import { shown } from './fields.ts'
+import { shown } from '../fields.ts'
 
 /** The application of Cloudflare Access that opens the operators' pages. */
 export interface Access {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { configOf, faultsOf } from './environment.ts'
+import { configOf, faultsOf } from '../environment.ts'
 
 const AUD = '0123456789abcdef'.repeat(4)
 

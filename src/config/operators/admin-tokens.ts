@@ -1,5 +1,5 @@
-import { type ClientKeys, PLACEHOLDER } from './client-keys.ts'
-import { sha256Hex } from './secrets.ts'
+import { type ClientKeys, PLACEHOLDER } from '../client-keys.ts'
+import { sha256Hex } from '../secrets.ts'
 
 /** Who may call the admin API, by the SHA-256 of their tokens in lower-case hexadecimal. */
 export interface AdminTokens {
