@@ -226,6 +226,10 @@ describe('a charge of a client and its group', () => {
     const { clients, demand } = twoOwners()
     const mustWrite = () => chargeAnyway(clients, demand, NOON).mustWrite
     expect([mustWrite(), mustWrite()]).toEqual([true, false])
+    // The next day begins with a row that says nothing; the month's says enough.
+    const next = twoOwners()
+    undoCharge(next.clients, next.charged(), NOON)
+    expect(chargeAnyway(next.clients, demand, NOON + DAY_MS).mustWrite).toBe(true)
   })
 })
 
