@@ -209,7 +209,10 @@ describe('who waits for a key has it looked at again', () => {
 
 describe('retries that only the budget keeps waiting', () => {
   it('are served in the order in which they came, over all lanes', () => {
-    const { pool, leases } = busy(['a', 'b'], { retryBudget: { ratio: 0, minPerSecond: 0 } })
+    const { pool, leases } = busy(['a', 'b'], {
+      retryBudget: { ratio: 0, minPerSecond: 0 },
+      routes: [{ models: ['named/x', 'named/y'] }],
+    })
     for (const [lease, model] of [
       ['first', 'named/y'],
       ['second', 'named/x'],
@@ -228,6 +231,18 @@ describe('retries that only the budget keeps waiting', () => {
     expect(answers.slice(0, 2).every((answer) => answer !== 'waits')).toBe(true)
     expect(answers[2]).toBe('waits')
   })
+})
+
+it('a retry with another model than the failed one is not for the budget to pay', () => {
+  const { pool, leases } = busy(['a', 'b'], { retryBudget: { ratio: 0, minPerSecond: 0 } })
+  const [, ofB] = leases
+  if (ofB !== undefined) pool.give(ofB)
+  const failed = pool.grantOf('b', { model: 'm/x' })
+  pool.waiting({ lease: 'mine', models: ['m/x', 'm/y'], attempt: 'retry', tried: ['b'] })
+  const term = { kind: 'until', untilMs: pool.now() + 60_000 } as const
+  pool.shrug(failed, { scope: 'model', reason: 'account_rate_limited', term })
+  pool.wake()
+  expect(answerFor(pool, 'mine')).toBe('b m/y')
 })
 
 describe('an operator’s halt refuses those who wait for nothing any more', () => {
