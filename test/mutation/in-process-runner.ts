@@ -57,7 +57,7 @@ const LONG_MS = 50
 const IS_WIDE = process.env.WIDE === '1'
 /** Of a lease nearly all tests are within reach: without a limit a survivor would cost them all. */
 const LIMIT_MS = IS_WIDE ? 3_000 : 250
-/** A wait that nobody ends: the mutant has taken away what ends it. A quiet test is done in a tenth of this. */
+/** A wait that nobody ends: the mutant has taken away what ends it. No test takes a third of this. */
 const HANG_MS = 30_000
 
 class InProcessRunner implements TestRunner {

@@ -217,7 +217,6 @@ export function takeQuota(
   takeRates(quota, { requests, tokens }, nowMs)
   let mustWrite = false
   const holds = quota.budgets.map((budget) => {
-    letPeriodPass(budget, nowMs)
     // Even where the budget does not pay for it: it runs, and its cost will come.
     const nanos = reservationNanos(budget, bound, nowMs)
     mustWrite = reserve(budget, nanos, nowMs) || mustWrite

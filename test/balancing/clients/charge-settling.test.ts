@@ -226,7 +226,19 @@ describe('a charge of a client and its group', () => {
     const { clients, demand } = twoOwners()
     const mustWrite = () => chargeAnyway(clients, demand, NOON).mustWrite
     expect([mustWrite(), mustWrite()]).toEqual([true, false])
+    // The next day begins with a row that says nothing; the month's says enough.
+    const next = twoOwners()
+    undoCharge(next.clients, next.charged(), NOON)
+    expect(chargeAnyway(next.clients, demand, NOON + DAY_MS).mustWrite).toBe(true)
   })
+})
+
+it('a request that is given back leaves the others of its minute and its day', () => {
+  const { clients, charged, both } = twoOwners()
+  const charge = charged()
+  charged()
+  undoCharge(clients, charge, NOON)
+  expect(both()).toEqual([1, 1, 1, 100, 0, 2, 0])
 })
 
 describe('what an answer has really cost', () => {

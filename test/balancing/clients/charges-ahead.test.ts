@@ -1,12 +1,23 @@
 import { describe, expect, it } from 'vitest'
+import {
+  callBack,
+  calledBack,
+  chargeForRequest,
+  mayHoldAhead,
+  noteAhead,
+} from '../../../src/balancing/clients/charges-ahead.ts'
+import { createClients } from '../../../src/balancing/clients/clients.ts'
+import { quotaView, takeRates } from '../../../src/balancing/clients/quota.ts'
 import { clientId, isolateId, modelId } from '../../../src/balancing/ids.ts'
 import type { LeaseAhead, LeaseOrder } from '../../../src/balancing/limits/lease-order.ts'
+import type { Lease } from '../../../src/balancing/limits/leases.ts'
 import { holdsOf } from '../../../src/balancing/limits/quota-charge.ts'
+import type { QuotaRefusal } from '../../../src/balancing/limits/quota-refusal.ts'
 import { begin, hold } from '../../../src/balancing/serving/leases-ahead.ts'
 import type { LeaseTerms } from '../../../src/balancing/settlement.ts'
 import { drivePool, type PoolDriver, START_MS, usageOf } from '../pool-driver.ts'
 import { seededRandom } from '../seeded-random.ts'
-import { budgetOf, type ClientSpec, type GroupSpec } from './client-terms.ts'
+import { budgetOf, type ClientSpec, clientOf, type GroupSpec } from './client-terms.ts'
 
 const APP = clientId('app')
 const ISOLATE = isolateId('isolate')
@@ -209,5 +220,85 @@ describe('a request that goes without for what leases ahead hold', () => {
     expect(ordered(pool)).toHaveLength(1)
     expect(pool.refusal({ client: 'app', tokens: 1_001 }).heldAhead).toBeUndefined()
     expect(pool.state.clients.calledBack.size).toBe(0)
+  })
+})
+
+describe('leases ahead are called back', () => {
+  const NOW = 1_000_000
+  const CALL_MS = 2_000
+  const charge = { clientId: APP, groupId: null, requests: 1, tokens: 0, chargedAtMs: NOW } as const
+  const held = { kind: 'reserved', charge: { ...charge, holds: [] } } as const
+  const refusalOf = (more: object): QuotaRefusal =>
+    ({
+      ...{ kind: 'rate', owner: 'client:app', limit: 'rpm', max: 1, remaining: 0 },
+      ...{ resetsAtMs: NOW + 9_000, ...more },
+    }) as QuotaRefusal
+
+  /** A client of which leases are held ahead until ten seconds from now. */
+  function clientsOf() {
+    const state = createClients({ clients: [clientOf({ id: 'app', rpm: 5 })], groups: [] }, NOW)
+    noteAhead(state, held.charge, NOW + 10_000)
+    const call = (refusal: QuotaRefusal, leases: readonly object[] = [held], nowMs = NOW) =>
+      callBack(state, leases as readonly Lease[], refusal, nowMs)
+    return { state, call, holds: (nowMs: number) => mayHoldAhead(state, APP, nowMs) }
+  }
+
+  it.each<[string, object, boolean]>([
+    ['a rate', {}, true],
+    ['requests at once', { limit: 'max_concurrent', resetsAtMs: null }, true],
+    ['a budget', { kind: 'budget', period: 'day' }, true],
+    ['a budget that never ends', { kind: 'budget', period: 'total', resetsAtMs: null }, true],
+    ['a request that alone is above a limit', { limit: 'tpm', resetsAtMs: null }, false],
+    ['a request without a bound', { kind: 'unpriceable' }, false],
+    ['a client that is none any more', { kind: 'revoked' }, false],
+    ['a client that nobody knows', { owner: 'client:x' }, false],
+  ])('for %s: %s', (_, refusal, isCalled) => {
+    const { state, call } = clientsOf()
+    expect(call(refusalOf(refusal))).toBe(isCalled)
+    expect(calledBack(state, NOW)).toEqual(isCalled ? [APP] : [])
+  })
+
+  it('for two seconds, in which none is held anew', () => {
+    const { state, call, holds } = clientsOf()
+    expect(holds(NOW)).toBe(true)
+    call(refusalOf({}))
+    expect([holds(NOW + CALL_MS - 1), holds(NOW + CALL_MS)]).toEqual([false, true])
+    expect(calledBack(state, NOW + CALL_MS - 1)).toEqual([APP])
+    expect(calledBack(state, NOW + CALL_MS)).toEqual([])
+    expect(state.calledBack.size).toBe(0)
+  })
+
+  it('if there are any: not after the last has ended, nor those of others, nor what runs', () => {
+    const { call, state } = clientsOf()
+    expect(call(refusalOf({}), [held], NOW + 10_000)).toBe(false)
+    const others = { ...held, charge: { ...held.charge, clientId: clientId('other') } }
+    expect(
+      call(refusalOf({}), [
+        { ...held, kind: 'running' },
+        { ...held, charge: null },
+      ]),
+    ).toBe(false)
+    expect(state.byId.get(APP)?.quota.aheadUntilMs).toBe(0)
+    // Nobody looks again until one is held anew.
+    expect(call(refusalOf({}))).toBe(false)
+    noteAhead(state, held.charge, NOW + 10_000)
+    expect(call(refusalOf({}), [others])).toBe(false)
+    noteAhead(state, held.charge, NOW + 10_000)
+    expect(call(refusalOf({}), [others, held])).toBe(true)
+  })
+
+  it.each([
+    ['held', [1, 1]],
+    ['given_up', [2, 2]],
+  ] as const)('or begun: one that is %s counts as of then, once', (standing, counted) => {
+    const { state } = clientsOf()
+    const quota = state.byId.get(APP)?.quota
+    if (quota === undefined) throw new Error('no quota')
+    takeRates(quota, held.charge, NOW)
+    const at = NOW + 1_000
+    const now = chargeForRequest(state, { charge: held.charge, standing }, { tokens: 7 }, at)
+    expect(now).toMatchObject({ tokens: 7, chargedAtMs: at })
+    const { requestsInMinute, requestsToday } = quotaView(quota, at)
+    expect([requestsInMinute, requestsToday]).toEqual(counted)
   })
 })

@@ -56,6 +56,24 @@ it('throws everything away rather than forget a name', () => {
 })
 
 it('is named in the audit as it was ordered', () => {
+  expect(purgedBy({ kind: 'all' })).toBe('all')
   expect(purgedBy({ kind: 'client', id: clientId('app') })).toBe('client:app')
+  expect(purgedBy({ kind: 'model', model: modelId('m') })).toBe('model:m')
   expect(purgedBy({ kind: 'route', index: 2 })).toBe('route:2')
+})
+
+it('of a client without a group touches no group', () => {
+  const purges = createPurges()
+  purge(purges, { kind: 'client', id: clientId('app') }, null, 1000)
+  expect([...purges.epochs.keys()]).toEqual(['client:app', 'pool'])
+})
+
+it('a thousand names are kept, each with its epoch', () => {
+  const purges = createPurges()
+  for (let i = 0; i < 1000; i += 1) {
+    purge(purges, { kind: 'model', model: modelId(`m${i}`) }, null, 0)
+  }
+  expect(purges.epochs.size).toBe(1000)
+  expect(epochOf({ a: 1, b: 2 }, ['model:a', 'all'])).toBe('0.0')
+  expect(epochOf({ all: 1, pool: 2 }, ['all', 'pool', 'model:x'])).toBe('1.2.0')
 })

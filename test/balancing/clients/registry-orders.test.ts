@@ -3,11 +3,15 @@ import {
   budgetRecords,
   clientRecord,
   groupRecord,
+  type QuotaRecord,
   quotaOf,
+  quotaRecords,
   restoreBudgets,
   restoreClients,
+  restoreQuotas,
 } from '../../../src/balancing/clients/client-records.ts'
 import { createClients } from '../../../src/balancing/clients/clients.ts'
+import { type Quota, quotaView, takeRates } from '../../../src/balancing/clients/quota.ts'
 import {
   type ClientsOrder,
   carryOut,
@@ -255,6 +259,46 @@ describe('what is stored of clients and groups', () => {
     for (const owner of ['client:app', 'group:team'] as const) {
       expect(quotaOf(state, owner)?.budgets).toMatchObject([{ spentNanos: 7 }])
     }
+  })
+
+  it('of a minute and a day is of those that have used something, and comes back as it was', () => {
+    const limits = { rpm: 5, tpm: 100, rpd: 9 }
+    const created = () =>
+      createClients(
+        {
+          clients: ['used', 'idle', 'today'].map((id) => clientOf({ id, ...limits })),
+          groups: [groupOf({ id: 'free' })],
+        },
+        NOW,
+      )
+    const before = created()
+    const use = (owner: QuotaOwner, nowMs: number, requests: 0 | 1, tokens: number) => {
+      const quota = quotaOf(before, owner)
+      if (quota !== undefined) takeRates(quota, { requests, tokens }, nowMs)
+    }
+    use('client:used', NOW, 1, 40)
+    use('client:today', NOW - 120_000, 1, 0)
+    use('group:free', NOW, 1, 1)
+    const slotsOf = (meter: Quota['rpm']) => [...(meter?.window.slots ?? [])]
+    const records = quotaRecords(before, slotsOf, NOW)
+    expect(records.map(({ owner, requestsToday }) => [owner, requestsToday])).toEqual([
+      ['client:used', 1],
+      ['client:today', 1],
+    ])
+    expect(records[0]).toMatchObject({ dayEndsAtMs: NOW + 86_400_000 })
+    // What has left the minute is not written.
+    expect([records[1]?.rpm, records[1]?.tpm]).toEqual([[], []])
+    const after = created()
+    restoreQuotas(after, [...records, { ...(records[0] as QuotaRecord), owner: 'client:gone' }])
+    for (const owner of ['client:used', 'client:idle', 'client:today'] as const) {
+      const [old, restored] = [quotaOf(before, owner), quotaOf(after, owner)]
+      if (old === undefined || restored === undefined) throw new Error(owner)
+      expect(quotaView(restored, NOW)).toEqual(quotaView(old, NOW))
+    }
+    // A client that has no limit any more takes none back.
+    const unlimited = createClients({ clients: [clientOf({ id: 'used' })], groups: [] }, NOW)
+    restoreQuotas(unlimited, records)
+    expect(quotaOf(unlimited, 'client:used')).toMatchObject({ rpm: null, tpm: null })
   })
 
   it('under a name that the configuration has since taken is only remembered, until it is removed', () => {

@@ -3,9 +3,10 @@ import { keyId, leaseId } from '../../../src/balancing/ids.ts'
 import { forget } from '../../../src/balancing/queue/waiting-queue.ts'
 import type { BenchOrder } from '../../../src/balancing/settlement.ts'
 import { orderOnly } from '../operators/operator-order.ts'
-import { drivePool, type PoolDriver } from '../pool-driver.ts'
+import { drivePool, type PoolDriver, usageOf } from '../pool-driver.ts'
 
 const A = keyId('a')
+const BENCH = { scope: 'key', reason: 'account_rate_limited' } as const
 
 /** Keys of which each serves one request at a time, and all are busy. */
 function busy(ids: readonly string[], setup = {}) {
@@ -99,12 +100,13 @@ describe('a key goes to nobody', () => {
   })
 })
 
+const START = drivePool(['a'])
+
 describe('who waits for a key has it looked at again', () => {
   const until = (forMs: number): Omit<BenchOrder, 'scope'> => ({
     reason: 'account_rate_limited',
     term: { kind: 'until', untilMs: START.now() + forMs },
   })
-  const START = drivePool(['a'])
   const orders: readonly (readonly [string, BenchOrder, number | null])[] = [
     ['when its bench ends', { scope: 'key', ...until(4_000) }, 4_000],
     ['when that of its account ends', { scope: 'account', ...until(4_000) }, 4_000],
@@ -149,10 +151,45 @@ describe('who waits for a key has it looked at again', () => {
     expect(noted).toBe(momentMs === null ? null : pool.now() + momentMs)
   })
 
-  it('and not by time alone, if it only serves as many as it may', () => {
+  it('and not by time alone, nor by the cost of others, if it only serves as many as it may', () => {
     const { pool } = busy(['a'])
     pool.waiting()
-    expect([...pool.state.queue.moments]).toEqual([])
+    const { moments, overspent } = pool.state.queue
+    expect([moments.size, overspent.size]).toEqual([0, 0])
+  })
+
+  it('when a bench of its model lapses that a lookup may end', () => {
+    const pool = drivePool(['a', 'soon'])
+    const term = { kind: 'lookup', lapseMs: 4_000 } as const
+    pool.shrug(pool.grantOf('soon'), { scope: 'key', ...until(1_000) })
+    pool.shrug(pool.grant(), { scope: 'account_model', reason: 'account_out_of_credit', term })
+    pool.waiting()
+    const [bench] = pool.key('a').account.modelBenches.values()
+    expect(pool.state.queue.moments.get(A)).toBe(bench?.untilMs)
+  })
+
+  it('when a bench of another model ends not', () => {
+    const pool = drivePool(['a'])
+    const bench = (scope: BenchOrder['scope'], model: string, forMs: number) =>
+      pool.shrug(pool.grant({ model }), { scope, ...until(forMs) })
+    bench('account_model', 'm/other', 2_000)
+    bench('key', 'm/x', 4_000)
+    pool.waiting({ model: 'm/x' })
+    expect(pool.state.queue.moments.get(A)).toBe(pool.now() + 4_000)
+  })
+
+  it.each([
+    ['when its cap resets', 5_000],
+    ['or when they cost less, if its cap never resets', null],
+  ])('if what runs is expected to cost all that it has left: %s', (_, resetMs) => {
+    const pool = drivePool([{ id: 'a', minCredit: 1 }])
+    const resetsAtMs = resetMs === null ? null : pool.now() + resetMs
+    pool.lookUp('a', 3, { resetsAtMs })
+    pool.give(pool.grant(), { usage: usageOf(1, 1, 1) })
+    pool.grant()
+    pool.waiting()
+    const { moments, overspent } = pool.state.queue
+    expect([moments.get(A) ?? null, [...overspent]]).toEqual([resetsAtMs, ['a']])
   })
 
   it('when it has tokens again, and not later than its Worker may be gone', () => {
@@ -172,7 +209,10 @@ describe('who waits for a key has it looked at again', () => {
 
 describe('retries that only the budget keeps waiting', () => {
   it('are served in the order in which they came, over all lanes', () => {
-    const { pool, leases } = busy(['a', 'b'], { retryBudget: { ratio: 0, minPerSecond: 0 } })
+    const { pool, leases } = busy(['a', 'b'], {
+      retryBudget: { ratio: 0, minPerSecond: 0 },
+      routes: [{ models: ['named/x', 'named/y'] }],
+    })
     for (const [lease, model] of [
       ['first', 'named/y'],
       ['second', 'named/x'],
@@ -193,19 +233,34 @@ describe('retries that only the budget keeps waiting', () => {
   })
 })
 
+it('a retry with another model than the failed one is not for the budget to pay', () => {
+  const { pool, leases } = busy(['a', 'b'], { retryBudget: { ratio: 0, minPerSecond: 0 } })
+  const [, ofB] = leases
+  if (ofB !== undefined) pool.give(ofB)
+  const failed = pool.grantOf('b', { model: 'm/x' })
+  pool.waiting({ lease: 'mine', models: ['m/x', 'm/y'], attempt: 'retry', tried: ['b'] })
+  const term = { kind: 'until', untilMs: pool.now() + 60_000 } as const
+  pool.shrug(failed, { scope: 'model', reason: 'account_rate_limited', term })
+  pool.wake()
+  expect(answerFor(pool, 'mine')).toBe('b m/y')
+})
+
 describe('an operator’s halt refuses those who wait for nothing any more', () => {
   const states = (pool: PoolDriver, ...ids: readonly string[]) =>
     ids.map((id) => pool.state.queue.waiters.get(leaseId(id))?.state ?? 'gone')
 
   it('all of a line, but those who have left it, and nobody of whom a key has come free', () => {
-    const { pool, free, leases } = busy(['a', 'b'])
+    const { pool, leases } = busy(['a', 'b'])
+    const [ofA, ofB] = leases
+    const untilMs = pool.now() + 1_000
+    const term = { kind: 'until', untilMs } as const
+    if (ofB !== undefined) pool.shrug(ofB, { ...BENCH, term })
     const lane = { tried: ['b'], attempt: 'move' } as const
     for (const lease of ['one', 'two', 'three']) pool.waiting({ lease, ...lane })
     pool.waiting({ lease: 'served' })
     // Its Worker says that it wants no lease any more.
-    const [any] = leases
-    if (any !== undefined) pool.give({ ...any, leaseId: leaseId('two') }, { outcome: 'ignorable' })
-    free('b')
+    if (ofA !== undefined) pool.give({ ...ofA, leaseId: leaseId('two') }, { outcome: 'ignorable' })
+    pool.at(untilMs)
     orderOnly(pool, 'pause', 'a')
     expect(states(pool, 'one', 'two', 'three', 'served')).toEqual([
       ...['refused', 'gone', 'refused', 'waits'],
