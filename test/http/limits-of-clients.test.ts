@@ -88,14 +88,14 @@ describe('a request over a limit of its client', () => {
       name: 'rpm',
       status: 429,
       metadata: { ...rate('rpm', 1), remaining: 0, limited: 'client:rpm' },
-      retryAfter: () => 61,
+      retryAfter: () => 60,
       logged: { limited: 'client:rpm', limit: 'rpm' },
     },
     {
       name: 'tpm',
       status: 429,
       metadata: { ...rate('tpm', 40), limited: 'client:tpm' },
-      retryAfter: () => 61,
+      retryAfter: () => 60,
       logged: { limited: 'client:tpm', limit: 'tpm' },
     },
     {
@@ -116,7 +116,7 @@ describe('a request over a limit of its client', () => {
       name: 'grouped',
       status: 429,
       metadata: { ...rate('rpm', 1), limited: 'group:team' },
-      retryAfter: () => 61,
+      retryAfter: () => 60,
       logged: { limited: 'group:team', limit: 'rpm' },
     },
     {

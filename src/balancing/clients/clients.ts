@@ -1,6 +1,6 @@
 import type { ClientId, GroupId } from '../ids.ts'
 import type { QuotaCharge } from '../limits/quota-charge.ts'
-import type { QuotaRefusal } from '../limits/quota-refusal.ts'
+import { longerRefusal, type QuotaRefusal } from '../limits/quota-refusal.ts'
 import { createRotatingMap, getEntry, type RotatingMap, setEntry } from '../limits/rotating-map.ts'
 import type { KeySelector, KeysOfClient } from '../routes.ts'
 import type { CostBound } from './budget.ts'
@@ -203,7 +203,7 @@ const UNLIMITED: Admission = { kind: 'admitted', charge: null, mustWrite: false 
 export function admit(clients: Clients, demand: ClientDemand, nowMs: number, share = 1): Admission {
   const limited = limitedQuotas(clients, demand.clientId)
   if (limited.length === 0) return isRevoked(clients, demand.clientId) ? REVOKED : UNLIMITED
-  const refusal = firstRefusal(limited, demand, nowMs, share)
+  const refusal = longestRefusal(limited, demand, nowMs, share)
   if (refusal !== null) return { kind: 'refused', refusal }
   return { kind: 'admitted', ...chargeQuotas(clients, demand, nowMs) }
 }
@@ -214,21 +214,21 @@ export function refusalFor(
   demand: ClientDemand,
   nowMs: number,
 ): QuotaRefusal | null {
-  return firstRefusal(limitedQuotas(clients, demand.clientId), demand, nowMs, 1)
+  return longestRefusal(limitedQuotas(clients, demand.clientId), demand, nowMs, 1)
 }
 
-function firstRefusal(
+function longestRefusal(
   limited: readonly Quota[],
   demand: ClientDemand,
   nowMs: number,
   share: number,
 ): QuotaRefusal | null {
   const wanted = demandOf(demand)
+  let longest: QuotaRefusal | null = null
   for (const quota of limited) {
-    const refusal = quotaRefusal(quota, wanted, nowMs, share)
-    if (refusal !== null) return refusal
+    longest = longerRefusal(longest, quotaRefusal(quota, wanted, nowMs, share))
   }
-  return null
+  return longest
 }
 
 /** A client that is not known may be one of a newer configuration; one that was removed is none. */

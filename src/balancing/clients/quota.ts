@@ -1,6 +1,6 @@
 import { createMeter, type Meter, roomAtMs, shareUsed } from '../limits/meter.ts'
 import type { Hold, QuotaCharge, QuotaOwner } from '../limits/quota-charge.ts'
-import type { QuotaRefusal } from '../limits/quota-refusal.ts'
+import { longerRefusal, type QuotaRefusal } from '../limits/quota-refusal.ts'
 import { giveBack, take, takenWithin } from '../limits/sliding-window.ts'
 import { endOfUtcWindow } from '../limits/utc-window.ts'
 import {
@@ -105,7 +105,8 @@ export function isLimited({ rpm, tpm, rpd, maxConcurrent, budgets }: QuotaTerms)
 }
 
 /**
- * Why one more request is over a limit; null if it is not.
+ * Why one more request is over a limit; null if it is not. Of several limits, the one that is over for
+ * the longest time.
  * @param share how much of each limit may be used with it: less than 1 for leases ahead
  */
 export function quotaRefusal(
@@ -114,7 +115,10 @@ export function quotaRefusal(
   nowMs: number,
   share = 1,
 ): QuotaRefusal | null {
-  return rateRefusal(quota, demand, nowMs, share) ?? budgetRefusal(quota, demand, nowMs, share)
+  return longerRefusal(
+    rateRefusal(quota, demand, nowMs, share),
+    budgetRefusal(quota, demand, nowMs, share),
+  )
 }
 
 /**
@@ -125,14 +129,10 @@ export function quotaRefusal(
 export function visitRefusal(quota: Quota, nowMs: number): QuotaRefusal | null {
   const demand = { requests: 1, tokens: 0, bound: 0, isFallback: true } as const
   const idle = { ...quota, terms: { ...quota.terms, maxConcurrent: null } }
-  const refusals = quota.budgets.map((budget) =>
-    budgetRefusal({ ...quota, budgets: [budget] }, demand, nowMs, 1),
-  )
-  return (
-    rateRefusal(idle, demand, nowMs, 1) ??
-    refusals.find((refusal) => refusal?.kind === 'budget' && !refusal.isPassing) ??
-    null
-  )
+  const refusals = quota.budgets
+    .map((budget) => budgetRefusal({ ...quota, budgets: [budget] }, demand, nowMs, 1))
+    .filter((refusal) => refusal?.kind === 'budget' && refusal.isPassing !== true)
+  return [rateRefusal(idle, demand, nowMs, 1), ...refusals].reduce(longerRefusal, null)
 }
 
 type Rate = Extract<QuotaRefusal, { kind: 'rate' }>
@@ -149,9 +149,6 @@ function rateRefusal(
     const remaining = Math.max(0, max - used)
     return { kind: 'rate', owner, limit, max, remaining, resetsAtMs } as const
   }
-  if (maxConcurrent !== null && inFlight + 1 > share * maxConcurrent) {
-    return refused('max_concurrent', maxConcurrent, inFlight, null)
-  }
   const used = requestsToday(quota, nowMs)
   if (rpd !== null && requests > 0 && used + requests > share * rpd) {
     return refused('rpd', rpd, used, quota.dayEndsAtMs)
@@ -163,6 +160,9 @@ function rateRefusal(
   if (tpm !== null && !hasRoom(tpm, tokens, nowMs, share)) {
     const taken = takenWithin(tpm.window, nowMs)
     return refused('tpm', tpm.limit, taken, roomAtMs(tpm, tokens, nowMs))
+  }
+  if (maxConcurrent !== null && inFlight + 1 > share * maxConcurrent) {
+    return refused('max_concurrent', maxConcurrent, inFlight, null)
   }
   return null
 }
@@ -186,21 +186,22 @@ function budgetRefusal(
   nowMs: number,
   share: number,
 ): QuotaRefusal | null {
+  let longest: QuotaRefusal | null = null
   for (const budget of budgets) {
     const { onExceeded, period } = budget.terms
     const paid = payment(budget, bound, nowMs, share)
     if (paid.kind === 'unpriceable') return { kind: 'unpriceable', owner }
     if (paid.kind === 'paid' || onExceeded === 'warn') continue
     if (isFallback && onExceeded === 'fallback_model') continue
-    return {
+    longest = longerRefusal(longest, {
       ...{ kind: 'budget', owner, period, onExceeded, isPassing: paid.isPassing },
       limitNanos: limitNanos(budget, nowMs),
       spentNanos: budget.spentNanos + budget.lostNanos,
       reservedNanos: budget.reservedNanos,
       resetsAtMs: budget.endsAtMs,
-    }
+    })
   }
-  return null
+  return longest
 }
 
 /**

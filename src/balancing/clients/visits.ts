@@ -1,5 +1,5 @@
 import type { ClientId } from '../ids.ts'
-import type { QuotaRefusal } from '../limits/quota-refusal.ts'
+import { longerRefusal, type QuotaRefusal } from '../limits/quota-refusal.ts'
 import { type Clients, isRevoked, limitedQuotas } from './clients.ts'
 import { takeRates, visitRefusal } from './quota.ts'
 
@@ -12,10 +12,8 @@ export interface Visit {
 export function visit(clients: Clients, { clientId }: Visit, nowMs: number): QuotaRefusal | null {
   if (isRevoked(clients, clientId)) return { kind: 'revoked' }
   const limited = limitedQuotas(clients, clientId)
-  for (const quota of limited) {
-    const refusal = visitRefusal(quota, nowMs)
-    if (refusal !== null) return refusal
-  }
+  const refusal = limited.map((quota) => visitRefusal(quota, nowMs)).reduce(longerRefusal, null)
+  if (refusal !== null) return refusal
   for (const quota of limited) takeRates(quota, { requests: 1, tokens: 0 }, nowMs)
   return null
 }

@@ -29,3 +29,29 @@ export type QuotaRefusal =
   | { readonly kind: 'unpriceable'; readonly owner: QuotaOwner }
   /** The client is none any more, and its Worker has not heard of it. */
   | { readonly kind: 'revoked' }
+
+/**
+ * Of two refusals the one that lasts longer: what is told of the other would be over too early. If they
+ * last equally long it is the first.
+ */
+export function longerRefusal(
+  one: QuotaRefusal | null,
+  other: QuotaRefusal | null,
+): QuotaRefusal | null {
+  if (one === null || other === null) return one ?? other
+  return lastsUntilMs(other) > lastsUntilMs(one) ? other : one
+}
+
+/** Running requests may end at any moment. What has no end of its own, no time cures. */
+function lastsUntilMs(refusal: QuotaRefusal): number {
+  switch (refusal.kind) {
+    case 'rate':
+      if (refusal.limit === 'max_concurrent') return 0
+      return refusal.resetsAtMs ?? Number.POSITIVE_INFINITY
+    case 'budget':
+      return refusal.isPassing === true ? 0 : (refusal.resetsAtMs ?? Number.POSITIVE_INFINITY)
+    case 'unpriceable':
+    case 'revoked':
+      return Number.POSITIVE_INFINITY
+  }
+}
