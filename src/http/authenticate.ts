@@ -42,11 +42,9 @@ export const authenticate = createMiddleware<HttpEnvironment>(async function aut
 export async function identify(
   c: Context<HttpEnvironment>,
 ): Promise<Caller | 'unreachable' | null> {
-  const tokens = presentedTokens(c.req.raw.headers)
-  // Credentials of another form are some that nobody has, and not none.
-  const isBlank = /^(?:Bearer)? *$/i.test(c.req.raw.headers.get('authorization') ?? '')
-  const hasNone = tokens.length === 0 && isBlank
-  if (c.get('gateway').config.anonymous && hasNone) return ANONYMOUS
+  const { headers } = c.req.raw
+  if (c.get('gateway').config.anonymous && hasNoCredentials(headers)) return ANONYMOUS
+  const tokens = presentedTokens(headers)
   return known(c.get('gateway'), tokens) ?? (await ask(c, tokens))
 }
 
@@ -63,6 +61,12 @@ function presentedTokens(headers: Headers): string[] {
   const [, bearer] = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '') ?? []
   // SDKs without a key send an empty one.
   return [bearer, headers.get('x-api-key')].filter(isGiven)
+}
+
+/** Credentials of another form are some that nobody has, and not none. */
+function hasNoCredentials(headers: Headers): boolean {
+  const isBlank = /^(?:Bearer)? *$/i.test(headers.get('authorization') ?? '')
+  return isBlank && presentedTokens(headers).length === 0
 }
 
 const isGiven = (token: string | null | undefined): token is string =>
