@@ -88,11 +88,10 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
   }
 
   const checkTotal = (owner: BudgetOwner, budget: Budget) => {
-    const { endsAtMs, terms } = budget
-    const name = nameOf(owner, terms.period)
-    const isKept = endsAtMs === null && isStrict(budget) && !charged.get(name)?.isChanged
+    const name = nameOf(owner, budget.terms.period)
+    const isKept = budget.endsAtMs === null && isStrict(budget) && !charged.get(name)?.isChanged
     const cost = totals.get(name) ?? 0
-    if (isKept && cost > nanosOf(terms.usd)) accuse(15, `${name}: ${cost} were charged`)
+    if (isKept && cost > nanosOf(budget.terms.usd)) accuse(15, `${name}: ${cost} were charged`)
   }
   const takeBack = ({ leases, booked }: Heard) => {
     for (const id of leases) known.delete(id)

@@ -43,7 +43,8 @@ export function queueIsFair(accuse: Accuse, world: () => SimulatedWorld): Watche
 
   return {
     before({ state }) {
-      waiting = new Map(state.queue.size === 0 ? [] : state.queue.waiters)
+      // Who has lost his place is among them, though he waits no more, until he has been told.
+      waiting = new Map(state.queue.waiters)
     },
     after(step, { granted }) {
       for (const { id } of granted) checkOrder(id, step)
