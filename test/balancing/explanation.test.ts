@@ -77,8 +77,9 @@ it('takes no turn: turns by weight go on as if nobody had asked', () => {
   const keys = [{ id: 'a', weight: 3 }, { id: 'b', weight: 2 }, { id: 'c' }]
   const [asked, unasked] = [drivePool(keys, setup), drivePool(keys, setup)]
   for (let i = 0; i < 6; i++) {
-    for (let j = 0; j < 2; j++) explained(asked)
-    expect(asked.grant().keyId).toBe(unasked.grant().keyId)
+    const chosen = [1, 2].map(() => explained(asked).chosen?.key)
+    const { keyId } = unasked.grant()
+    expect([...chosen, asked.grant().keyId]).toEqual([keyId, keyId, keyId])
   }
 })
 
@@ -100,4 +101,10 @@ it('knows no limit of a request that is nobody’s, and that of a client', () =>
   pool.grant()
   expect(explained(pool).limit).toBeNull()
   expect(explained(pool, { clientId: clientId('client') }).limit).toMatchObject({ kind: 'rate' })
+})
+
+it('says of a key that is only full that it is', () => {
+  const pool = drivePool([{ id: 'a', maxConcurrent: 1 }])
+  pool.grant()
+  expect(explained(pool).keys).toMatchObject([{ key: 'a', reasons: ['at_max_concurrent'] }])
 })

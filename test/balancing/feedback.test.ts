@@ -249,6 +249,15 @@ describe('an attempt', () => {
     expect(takeLookupDuties(pool.state, pool.now())).toHaveLength(1)
   })
 
+  it('that tells no time to its first output leaves what is known of it', () => {
+    const pool = drivePool(['a'])
+    pool.give(pool.grant(), { firstOutputMs: 100 })
+    const { latency } = pool.key('a')
+    pool.give(pool.grant())
+    expect(pool.key('a').latency).toEqual(latency)
+    expect(latency).not.toBeNull()
+  })
+
   it('says what its key can pay for, until the next says it', () => {
     const pool = drivePool(['a'])
     pool.give(pool.grant(), { ...FAILED, affordableTokens: 5 })
@@ -260,16 +269,17 @@ describe('an attempt', () => {
   const large = { ...lease, size: 400 }
 
   it.each([
-    ['a request that was too large for the key', 'key', large, [400, undefined]],
-    ['for its account', 'account', large, [undefined, 400]],
-    ['of a size that nobody knows', 'key', lease, [undefined, undefined]],
-    ['that was not too large', undefined, large, [undefined, undefined]],
+    ['a request that was too large for the key', 'key', large, [400, null]],
+    ['for its account', 'account', large, [null, 400]],
+    ['of a size that nobody knows', 'key', lease, [null, null]],
+    ['that was not too large', undefined, large, [null, null]],
   ] as const)('notes the size of %s', (_, tooLargeFor, terms, sizes) => {
     const pool = drivePool(['a'])
     const told = tooLargeFor === undefined ? {} : { tooLargeFor }
     pool.give(pool.grant(), { outcome: 'ignorable', fault: 'account', lease: terms, ...told })
     const { tooLarge, account } = pool.key('a')
-    expect([tooLarge?.size, account.tooLarge?.size]).toEqual(sizes)
+    const sizeOf = (note: typeof tooLarge) => (note === null ? null : note.size)
+    expect([sizeOf(tooLarge), sizeOf(account.tooLarge)]).toEqual(sizes)
   })
 
   it('of before an account’s reset notes no size of it', () => {

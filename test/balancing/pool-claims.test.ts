@@ -164,3 +164,16 @@ it('a retry is one only of the model that failed: another one is paid by nobody'
   expect(moved.model).toBe('vendor/other')
   expect(pool.state.leases.live.get(leaseId('moved'))).toMatchObject({ attempt: 'move' })
 })
+
+it('a request that pays in serves a retry that waits for that, in the same step', () => {
+  const setup = { retryBudget: { ratio: 1, minPerSecond: 0 } }
+  const keys = ['a', 'b'].map((id) => ({ id, maxConcurrent: 1 }))
+  const pool = drivePool(keys, setup)
+  const running = ['a', 'b'].map((id) => pool.grantOf(id, { attempt: 'move' }))
+  pool.waiting({ attempt: 'retry', lease: 'retry' })
+  for (const lease of running) pool.give(lease)
+  pool.wake()
+  expect(pool.state.leases.live.size).toBe(0)
+  pool.grant({ lease: 'pays' })
+  expect([...pool.state.leases.live.keys()]).toEqual(['pays', 'retry'])
+})

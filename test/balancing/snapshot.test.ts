@@ -190,9 +190,16 @@ describe('what the snapshot tells of a key', () => {
     pool.key('a').breaker = pool.key('b').breaker
     const [key] = snapshot(pool.state, pool.now()).keys
     expect(key?.reasons).toEqual(['account_rate_limited', 'below_min_credit', 'breaker_open'])
-    pool.state.modelBenches.clear()
     const { keys } = snapshot(pool.state, pool.now() + 2 * MINUTE_MS)
     expect(keys[0]?.reasons).toEqual(['below_min_credit'])
+    // Whatever the order in which it came.
+    const other = drivePool(['a'])
+    const lease = other.grant()
+    const untilMs = other.now() + MINUTE_MS
+    const account = { ...bench('account_out_of_credit', untilMs), scope: 'account' } as const
+    other.shrug(lease, bench('account_rate_limited', untilMs), account)
+    const [shown] = snapshot(other.state, other.now()).keys
+    expect(shown?.reasons).toEqual(['account_out_of_credit', 'account_rate_limited'])
   })
 
   it('is when its credit ends at the present rate, if that is within ninety days', () => {

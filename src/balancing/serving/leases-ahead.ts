@@ -179,7 +179,7 @@ function hasMoney(
 ): boolean {
   const { credit, spend, config } = key
   const expectedUsd = (key.inFlight + MAX_AHEAD) * state.meanCostUsd
-  const left = credit.kind === 'unknown' ? null : spendableUsd(credit, expectedUsd, nowMs)
+  const left = spendableUsd(credit, expectedUsd, nowMs)
   if (left !== null && left <= config.minCreditUsd) return false
   if (spend === null) return true
   const stockNanos = count * reservationNanos(spend, costNanos ?? null, nowMs)

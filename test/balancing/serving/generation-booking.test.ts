@@ -103,10 +103,20 @@ describe('what it was really', () => {
     expect(pool.state.days.ended[0]?.key.get('a')?.costUsd).toBe(2)
   })
 
+  it('ends the day, if it is the first of the next one', () => {
+    const pool = found(2)
+    pool.wait(DAY_MS)
+    pool.tell()
+    expect(pool.state.days.ended[0]?.key.get('a')?.costUsd).toBe(2)
+    expect(sums(pool)).toMatchObject({ all: 2, today: 0 })
+  })
+
   it('makes a key that it takes the last money of be looked at again', () => {
     const pool = found(60)
     const other = { client: 'other', tried: ['b'] }
     expect(pool.grant(other).keyId).toBe('a')
+    // A request for another key looks at this one too, and finds it well.
+    pool.grantOf('b', { client: 'other' })
     pool.tell()
     expect(pool.refusal(other).reasons).toMatchObject({ below_min_credit: 1 })
   })

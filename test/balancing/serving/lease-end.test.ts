@@ -187,3 +187,13 @@ it('what an attempt says of an account is looked at with each of its keys', () =
   pool.give(lease, { outcome: 'ignorable', fault: 'account', tooLargeFor: 'account', ...told })
   expect(pool.refusal({ size: 400 }).reasons).toEqual({ too_large_for_account: 2 })
 })
+
+it('what a late word adds to a minute is found by the next request', () => {
+  const pool = drivePool([{ id: 'a', tpm: 100 }, 'b'])
+  const lease = pool.grantOf('a', { tokens: 10, leaseMs: 1_000 })
+  pool.wait(1_000)
+  pool.wake()
+  pool.grantOf('b')
+  pool.give(lease, { usage: usageOf(40, 40, 0) })
+  expect(pool.refusal({ tried: ['b'], tokens: 40 }).reasons).toMatchObject({ at_tpm: 1 })
+})

@@ -244,6 +244,19 @@ describe('rows of budgets', () => {
     expect(money(pool)).toEqual([0, 1, 0])
   })
 
+  it('are written when a lease goes on that was lost on the day before', () => {
+    const pool = storedPool(KEYS, SETUP)
+    const leaseMs = 12 * 3_600_000 - 1_000
+    const lease = pool.grant({ ...BOUND, leaseMs })
+    pool.wait(leaseMs)
+    pool.wake()
+    rows(pool)
+    pool.wait(2_000)
+    told(pool, lease)
+    expect(money(pool)).toEqual([0, 1, 0])
+    expect(rows(pool)).toEqual(ALL)
+  })
+
   it('of a request that a crash has forgotten are written when it goes on', () => {
     const { next, lease } = crashed()
     const taken = next as StoredPool

@@ -113,23 +113,23 @@ describe('leases are held ahead of the keys', () => {
 })
 
 describe('money for a whole stock, and for what runs, has to be there', () => {
-  /** An answer costs a dollar, a stock is of 32, and one dollar may have been spent since the lookup. */
+  /** An answer costs two dollars, a stock is of 32, and two dollars may have been spent since the lookup. */
   const withCredit = (usd: number | null, running: number) => {
     const pool = drivePool([
       { id: 'a', minCredit: 1 },
       { id: 'b', disabled: true },
     ])
-    pool.give(pool.grant(), { usage: usageOf(1, 1, 1) })
+    pool.give(pool.grant(), { usage: usageOf(1, 1, 2) })
     pool.lookUp('a', usd)
     for (let i = 0; i < running; i++) pool.grant()
     return ordered(pool, { count: 1 }).length
   }
 
   it.each([
-    [34.5, 0, 1],
-    [34, 0, 0],
-    [36.5, 2, 1],
-    [36, 2, 0],
+    [67.5, 0, 1],
+    [67, 0, 0],
+    [71.5, 2, 1],
+    [71, 2, 0],
     [null, 2, 1],
   ])('in its credit: of %s dollars while %i run, %i', (usd, running, held) => {
     expect(withCredit(usd, running)).toBe(held)
@@ -202,6 +202,16 @@ describe('the word that a request has begun', () => {
     begun(pool, { ...first(pool), leaseId: leaseId('other') }, { tokens: 10 })
     expect(pool.key('a').batch.inFlight).toBe(1)
     expect(pool.state.batches.interactiveAtMs).toBe(pool.now())
+  })
+
+  it('takes its tokens of what requests after it find left', () => {
+    const pool = drivePool([{ id: 'a', tpm: 100 }, 'b'])
+    const lease = ordered(pool, { tokens: 10 }).find((one) => one.keyId === 'a')
+    if (lease === undefined) throw new Error('nothing was held')
+    // A request for the other key looks at this one too.
+    pool.grantOf('b')
+    begun(pool, lease, { tokens: 70 })
+    expect(pool.refusal({ tried: ['b'], tokens: 40 }).reasons).toMatchObject({ at_tpm: 1 })
   })
 
   it('counts for the account of its key, by which conversations are moved', () => {
@@ -292,5 +302,25 @@ describe('a settlement that comes before that word', () => {
     end(next, lease, { usage: usageOf(1, 1, 0.5) })
     expect(next.state.ledger.all.total.costUsd).toBe(0.5)
     expect(next.key('b').tally.total.attempts).toBe(0)
+  })
+})
+
+describe('a lease ahead that no request has used', () => {
+  const unused = { outcome: 'ignorable', unused: true } as const
+
+  it('was no request of its account', () => {
+    const pool = drivePool(['a'])
+    end(pool, first(pool), unused)
+    expect(pool.key('a').account.load.recent).toBe(0)
+    expect(pool.state.ledger.all.total.attempts).toBe(0)
+  })
+
+  it('may be of a key that is gone', () => {
+    const stored = storedPool(['a'])
+    const lease = first(stored)
+    stored.writeCheckpoint()
+    const next = stored.restart(['b'])
+    end(next, lease, unused)
+    expect(next.state.leases.live.has(lease.leaseId)).toBe(false)
   })
 })

@@ -6,7 +6,7 @@ import { type SimulatorControl, simulatorControl } from '../../simulator/client.
 import { RequestCycle } from '../load/closed-loop.ts'
 import { type Connection, openConnections } from '../load/connection.ts'
 import { bundleForDeployment, readDeployment } from '../processes/deployment.ts'
-import { liveHeapMib, openInspector } from '../processes/inspector.ts'
+import { type HeapFigures, heapFigures, openInspector } from '../processes/inspector.ts'
 import { memoryMib } from '../processes/process-figures.ts'
 import { createRunScope, type RunScope } from '../processes/run-scope.ts'
 import { startGateway } from '../processes/targets.ts'
@@ -43,7 +43,7 @@ if (!(minutes > 0 && minutes <= 24 * 60)) {
 interface Soaked {
   readonly port: number
   readonly pid: number
-  liveHeapMib(): Promise<number>
+  heap(collects: boolean): Promise<HeapFigures>
   /** The pool now. With `cron` after a minute's trigger has run. */
   observe(cron?: 'cron'): Promise<{ readonly pool: PoolSnapshot; readonly unhandled: number }>
 }
@@ -73,7 +73,7 @@ async function startSoaked(
   return {
     port,
     pid: workerd.pid,
-    liveHeapMib: () => liveHeapMib(inspector),
+    heap: (collects) => heapFigures(inspector, collects),
     async observe(cron) {
       const response = await fetch(`http://127.0.0.1:${workerd.port('counter')}/${cron ?? ''}`)
       return JSON.parse(await response.text())
@@ -82,7 +82,7 @@ async function startSoaked(
 }
 
 /** Tells of every minute, and notes the memory of the gateway. */
-function watch({ pid, observe, liveHeapMib }: Soaked, load: Load) {
+function watch({ pid, observe, heap }: Soaked, load: Load) {
   const samples: Sample[] = []
   const beganMs = performance.now()
   let before = structuredClone(load)
@@ -92,9 +92,8 @@ function watch({ pid, observe, liveHeapMib }: Soaked, load: Load) {
     if (samples.length % (MINUTE_MS / SAMPLE_EVERY_MS) !== 0) return
     const [minute, mib] = [sample.minute.toFixed(0), sample.mib.toFixed(0)]
     const words = inWords(since(load, before))
-    liveHeapMib().then((live) =>
-      say(`minute ${minute}: ${words}; ${mib} MiB, ${live.toFixed(1)} live`),
-    )
+    const show = (f: HeapFigures) => JSON.stringify(f, (_, v) => typeof v === 'number' ? Math.round(10*v)/10 : v)
+    heap(false).then((raw) => (sample.minute | 0) % 4 !== 3 ? say(`minute ${minute}: ${words}; ${mib} MiB, ${show(raw)}`) : heap(true).then((live) => say(`minute ${minute}: ${words}; ${mib} MiB, ${show(raw)} live ${show(live)} ${memoryMib(pid)}`)))
     before = structuredClone(load)
     observe('cron').catch((error: unknown) => say(`the cron trigger failed: ${error}`))
   }, SAMPLE_EVERY_MS)
