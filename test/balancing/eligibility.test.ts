@@ -28,5 +28,5 @@ it('the moment that a refusal names is that of what lasts longest', () => {
   pool.grant({ class: 'batch' })
   const { reasons, retryAtMs } = pool.refusal({ class: 'batch' })
   expect(reasons).toEqual({ at_rpm: 1 })
-  expect(retryAtMs).toBe(pool.now() + 60_100)
+  expect(retryAtMs).toBe(pool.now() + 60_000)
 })
