@@ -16,8 +16,11 @@ export interface KeyedRequest {
   readonly upstreamUrl: string
   readonly path: string
   readonly search: string
-  /** As it is sent: an alias is the model behind it. */
-  readonly model: ModelId
+  /**
+   * As they may be sent, in this order: an alias is the model behind it. Fallbacks are among them, since
+   * a client that may not use one must not get its answer either.
+   */
+  readonly models: readonly ModelId[]
   readonly isStream: boolean
   readonly headers: Headers
   readonly body: Uint8Array
@@ -75,9 +78,9 @@ export function createAnswerKeys(upstreamSecrets: readonly string[]): AnswerKeys
     return await sign(known, parts)
   }
   return {
-    async ofRequest({ scope, epoch, upstreamUrl, path, search, model, isStream, headers, body }) {
+    async ofRequest({ scope, epoch, upstreamUrl, path, search, models, isStream, headers, body }) {
       const owner = scope.kind === 'pool' ? null : scope.id
-      const asked = [upstreamUrl, path, search, model, isStream] as const
+      const asked = [upstreamUrl, path, search, JSON.stringify(models), isStream] as const
       const sent = [keyedHeaders(headers), await digest(body)] as const
       return await signed(['answer', VERSION, scope.kind, owner, epoch, ...asked, ...sent])
     },

@@ -251,11 +251,19 @@ export class FlightHost {
     const shape = API_SHAPES.find(({ path }) => path === request.path)
     if (ttlMs === null || head === null || shape === undefined) return 0
     if (report?.outcome !== 'answered' || !run.isKeepable() || buffer.length > maxBytes) return 0
+    // A fallback's answer is better than none, and worse than the one to come.
+    if (!this.#isOfAskedModel(request, report)) return 0
     const bytes = buffer.whole()
     if (!mayKeep(shape, head, bytes)) return 0
     const costUsd = report.usage?.costUsd ?? null
     this.#kept.keep(SHARED, { head: keptHead(head), bytes, bodyKey: null, costUsd }, ttlMs)
     return bytes.length
+  }
+
+  #isOfAskedModel({ model }: FlownRequest, { attempts }: JourneyReport): boolean {
+    const sent = attempts.at(-1)?.model
+    const { aliases } = this.#ports.gateway.config.policy
+    return sent === model || sent === aliases.get(model)
   }
 
   #progressOf({ answerId, bodyKey, request }: DurableRequest, keepMs: number): ProgressLog {

@@ -51,10 +51,9 @@ async function sharedAnswer(planned: PlannedRequest, directive: CacheDirective):
   if (epochs === null) return BYPASS
   const scope = scopeOf(cache.scope, caller)
   const { isStream } = fields
-  const [model] = plan.models
   const search = searchOf(request.url)
   const name = await gateway.answerKeys.ofRequest({
-    ...{ scope, model, isStream, headers, search, body: bytes, path: shape.path },
+    ...{ scope, models: plan.models, isStream, headers, search, body: bytes, path: shape.path },
     epoch: epochOf(epochs, epochNames(scope, plan)),
     upstreamUrl: gateway.config.upstreamUrl,
   })
