@@ -44,6 +44,17 @@ interface PaidCall {
 
 const nameOf = (owner: BudgetOwner, period: string) => `${owner} ${period}`
 
+/** Of an operator's order: it is in force now, and its answer may be lost. */
+function heedLimit(sum: Charged, budget: Budget, nowMs: number, isOfOrder: boolean): void {
+  const paidNanos = limitNanos(budget, nowMs)
+  if (isOfOrder) {
+    // He may have forgotten what was spent.
+    if (budget.spentNanos + budget.lostNanos === 0) sum.nanos = 0
+    sum.isChanged ||= paidNanos !== sum.limitNanos
+  }
+  sum.limitNanos = paidNanos
+}
+
 /**
  * 15. What OpenRouter charged is counted: exactly, and after a crash never less. Under `exact` no
  * answer costs more than was held for it, and no budget is passed at any instant.
@@ -75,12 +86,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     const { terms, spentNanos, lostNanos, endsAtMs } = budget
     if (endsAtMs !== null && nowMs >= endsAtMs) return
     const sum = chargedOf(charged, owner, budget)
-    // An operator has forgotten what was spent.
-    if (kind === 'order' && spentNanos + lostNanos === 0) sum.nanos = 0
-    // The order is in force now, and its answer may be lost.
-    const paidNanos = limitNanos(budget, nowMs)
-    if (kind === 'order') sum.isChanged ||= paidNanos !== sum.limitNanos
-    sum.limitNanos = paidNanos
+    heedLimit(sum, budget, nowMs, kind === 'order')
     const name = nameOf(owner, terms.period)
     if (spentNanos + lostNanos + heldOf(state, ofBefore, name) < sum.nanos) {
       accuse(15, `${name}: ${spentNanos} spent, ${lostNanos} lost, and ${sum.nanos} were charged`)
