@@ -18,13 +18,15 @@ export interface UploadLimits {
 const FIRST_BYTES = 64 * 1024
 
 /**
- * A body of a known length up to this is read by the platform alone, without a turn for each of its
- * pieces: for 1 MB that is most of the cost. Whoever does that sees no piece come, so such a body has
- * one clock for all of it. A longer one may rightly take long, and has the idle clock.
+ * Each piece costs a turn, and for 1 MB these were most of the cost. So where pieces of this size come, the
+ * next turn waits for many of them. What comes in smaller ones comes from a slow client, who is watched
+ * piece by piece: whoever waits for more sees none come, and could take him for silent.
  */
-const NATIVE_BYTES = 2 * 1024 * 1024
+const FAST_PIECE_BYTES = 4 * 1024
+const MOST_PIECES = 16
+const MOST_BYTES_A_TURN = 256 * 1024
 
-/** The slowest client that such a body is waited for, in bytes a millisecond: half a megabit a second. */
+/** The slowest client that a turn of many pieces waits for, in bytes a millisecond: half a megabit a second. */
 const SLOWEST_BYTES_PER_MS = 64
 
 /**
@@ -60,10 +62,6 @@ async function readInto(
 ): Promise<Upload> {
   if (!held.grow(length ?? 0)) return refused(overloaded())
   if (request.body === null) return { ok: true, bytes: new Uint8Array(0), held }
-  if (length !== null && length <= NATIVE_BYTES) {
-    const result = await readNatively(request, length, limits, ports)
-    return result instanceof Uint8Array ? { ok: true, bytes: result, held } : refused(result)
-  }
   const reader = byteReader(request.body)
   const result = await fill({ reader, length, limits, held, ports })
   if (result instanceof Uint8Array) {
@@ -74,18 +72,6 @@ async function readInto(
   }
   reader.cancel().catch(() => undefined)
   return refused(result)
-}
-
-async function readNatively(
-  request: Request,
-  length: number,
-  { idleMs, totalMs }: UploadLimits,
-  ports: Ports,
-): Promise<Uint8Array | GatewayError> {
-  const waitMs = Math.min(totalMs, idleMs + length / SLOWEST_BYTES_PER_MS)
-  const result = await inTime(request.arrayBuffer(), waitMs, ports)
-  if ('reason' in result) return result
-  return result.byteLength === length ? new Uint8Array(result) : incomplete()
 }
 
 function contentLength(headers: Headers): number | null {
@@ -115,6 +101,8 @@ interface Source {
 interface Filled {
   readonly memory: Uint8Array<ArrayBuffer>
   readonly bytes: number
+  /** How many of them came in the last turn. */
+  readonly latestBytes: number
   readonly done: boolean
 }
 
@@ -122,7 +110,8 @@ interface Filled {
 async function fill(source: Source): Promise<Uint8Array | GatewayError> {
   const { length, limits, ports } = source
   const deadlineMs = ports.nowMs() + limits.totalMs
-  let filled: Filled = { memory: new Uint8Array(length ?? 0), bytes: 0, done: false }
+  const empty = new Uint8Array(length ?? 0)
+  let filled: Filled = { memory: empty, bytes: 0, latestBytes: 0, done: false }
   while (filled.bytes !== length && !filled.done) {
     const further = await fillFurther(source, filled, deadlineMs)
     if ('reason' in further) return further
@@ -134,22 +123,34 @@ async function fill(source: Source): Promise<Uint8Array | GatewayError> {
 }
 
 async function fillFurther(
-  { reader, limits, held, ports }: Source,
-  { memory, bytes }: Filled,
+  source: Source,
+  { memory, bytes, latestBytes }: Filled,
   deadlineMs: number,
 ): Promise<Filled | GatewayError> {
+  const { limits, held, ports } = source
   const { maxBytes, idleMs } = limits
   const room = bytes < memory.length ? memory : enlarged(memory, maxBytes + 1, held)
   if (room === null) return overloaded()
-  const waitMs = Math.min(idleMs, deadlineMs - ports.nowMs())
-  const read = await inTime(reader.read(room.subarray(bytes)), waitMs, ports)
+  const least = leastBytes(source, bytes, latestBytes)
+  const waitMs = Math.min(idleMs + least / SLOWEST_BYTES_PER_MS, deadlineMs - ports.nowMs())
+  const read = await inTime(readAtLeast(source, least, room.subarray(bytes)), waitMs, ports)
   if ('reason' in read) return read
   const { done, value } = read
   if (value === undefined) return incomplete()
   const filled = bytes + value.length
+  if (filled > maxBytes) return tooLarge(maxBytes)
   // The platform has moved the memory into the result.
-  const moved = new Uint8Array(value.buffer)
-  return filled > maxBytes ? tooLarge(maxBytes) : { memory: moved, bytes: filled, done }
+  return { memory: new Uint8Array(value.buffer), bytes: filled, latestBytes: value.length, done }
+}
+
+/** How many bytes the next turn waits for. */
+function leastBytes({ length }: Source, bytes: number, latestBytes: number): number {
+  if (length === null || latestBytes < FAST_PIECE_BYTES) return 1
+  return Math.min(latestBytes * MOST_PIECES, MOST_BYTES_A_TURN, length - bytes)
+}
+
+function readAtLeast({ reader }: Source, least: number, view: Uint8Array<ArrayBuffer>) {
+  return least === 1 ? reader.read(view) : reader.readAtLeast(least, view)
 }
 
 /** The same bytes in twice the memory; null if the budget has no room for that. */

@@ -1,7 +1,6 @@
 export interface Inspector {
   ask(method: string, params?: object): Promise<unknown>
   close(): void
-  on?(l: (m: any) => void): void
 }
 
 /** workerd's inspector speaks the Chrome DevTools Protocol. */
@@ -32,32 +31,17 @@ export async function openInspector(port: number): Promise<Inspector> {
       socket.send(JSON.stringify({ id, method, params }))
       return new Promise((resolve) => pending.set(id, resolve))
     },
-    on: (l: (m: any) => void) => socket.addEventListener('message', ({ data }) => l(JSON.parse(String(data)))),
     close: () => socket.close(),
   }
 }
 
 const MIB = 1024 * 1024
 
-/** What an isolate's heap holds, in MiB. */
-export interface HeapFigures {
-  /** Of V8's heap: what it has of the system, and what is alive or garbage. */
-  readonly total: number
-  readonly used: number
-  /** What lies outside of it: buffers, and the runtime's own objects. */
-  readonly buffers: number
-  readonly embedder: number
-}
-
-/** @param collects whether garbage is collected before: then `used` is what is alive */
-export async function heapFigures(inspector: Inspector, collects: boolean): Promise<HeapFigures> {
-  if (collects) await inspector.ask('HeapProfiler.collectGarbage')
-  const usage = (await inspector.ask('Runtime.getHeapUsage')) as Record<string, number>
-  const mib = (name: string) => (usage[name] ?? Number.NaN) / MIB
-  return {
-    total: mib('totalSize'),
-    used: mib('usedSize'),
-    buffers: mib('backingStorageSize'),
-    embedder: mib('embedderHeapUsedSize'),
+/** Collects the garbage of a Worker's isolate. @returns what is alive on its heap, in MiB */
+export async function liveHeapMib(inspector: Inspector): Promise<number> {
+  await inspector.ask('HeapProfiler.collectGarbage')
+  const { usedSize } = (await inspector.ask('Runtime.getHeapUsage')) as {
+    readonly usedSize: number
   }
+  return usedSize / MIB
 }

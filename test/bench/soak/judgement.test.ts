@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { type Booked, BUG, type SoakResult, slopeMibPerMinute, soakFaults } from './judgement.ts'
 
-const memory = (...mib: number[]) => mib.map((value, minute) => ({ minute, mib: value }))
+const memory = (...mib: number[]) =>
+  mib.map((processMib, minute) => ({ minute, liveMib: processMib / 8, processMib }))
 
 const KEY: Booked = {
   id: 'a',
@@ -25,7 +26,7 @@ const upstream = (more: Partial<Booked['upstream']>) => ({
 describe('a soak is sound', () => {
   it.each<[string, Partial<SoakResult>]>([
     ['where nothing is wrong', {}],
-    ['although it ran too briefly to say anything of memory', { ...growing(), minutes: 4 }],
+    ['although it ran too briefly to say anything of memory', { ...growing(10), minutes: 4 }],
     ['although upstream has not heard of two that left', keys({ ...LEAVERS, ...unheard() })],
     ['although what left unnamed was charged', keys({ ...LEAVERS, ...upstream({ costUsd: 2 }) })],
     ['where amounts differ by their rounding', keys({ ...KEY, ...total({ costUsd: 1 + 1e-9 }) })],
@@ -36,7 +37,8 @@ describe('a soak is sound', () => {
 
 describe('a soak tells', () => {
   it.each<[string, Partial<SoakResult>]>([
-    ['memory grows by 10.0 MiB a minute', growing()],
+    ['the process grows by 7.0 MiB a minute', growing(7)],
+    ['the heap grows by 1.1 MiB a minute', heap(1.1)],
     ['a has 1 leases left', keys({ ...KEY, inFlight: 1 })],
     ['a: 9 attempts, 7 upstream', keys({ ...KEY, ...unheard() })],
     ['a: 9 attempts, 8 outcomes', keys({ ...KEY, ...total({ ignored: 0 }) })],
@@ -53,8 +55,10 @@ describe('a soak tells', () => {
 })
 
 it('a soak’s slope is that of its second half', () => {
-  expect(slopeMibPerMinute(memory(10, 90, 100, 102, 104, 106))).toBeCloseTo(2)
-  expect(slopeMibPerMinute(memory(5))).toBe(0)
+  const samples = memory(10, 90, 100, 102, 104, 106)
+  expect(slopeMibPerMinute(samples, 'processMib')).toBeCloseTo(2)
+  expect(slopeMibPerMinute(samples, 'liveMib')).toBeCloseTo(0.25)
+  expect(slopeMibPerMinute(memory(5), 'processMib')).toBe(0)
 })
 
 it('a soak knows a bug by the log', () => {
@@ -63,8 +67,13 @@ it('a soak knows a bug by the log', () => {
   expect('{"message":"request","outcome":"answered"}').not.toMatch(BUG)
 })
 
-function growing() {
-  return { samples: memory(0, 10, 20, 30, 40, 50) }
+function growing(mib: number) {
+  return { samples: memory(...Array.from({ length: 6 }, (_, minute) => mib * minute)) }
+}
+
+function heap(mib: number) {
+  const sample = (minute: number) => ({ minute, liveMib: mib * minute, processMib: 300 })
+  return { samples: Array.from({ length: 6 }, (_, minute) => sample(minute)) }
 }
 
 function keys(...those: Booked[]) {

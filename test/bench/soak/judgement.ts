@@ -1,25 +1,33 @@
-/** Memory at a moment of a run. */
+/** Memory at a moment of a run, when garbage has just been collected. */
 export interface Sample {
   readonly minute: number
-  readonly mib: number
+  /** What is alive on the heap of the Worker's isolate. */
+  readonly liveMib: number
+  /** What the process holds, with the runtime itself and what its allocator has not given back. */
+  readonly processMib: number
 }
 
 /**
  * How much memory grows in a minute, in MiB, by least squares over the second half: in the first one
  * caches fill and the engine's heap finds its size.
  */
-export function slopeMibPerMinute(samples: readonly Sample[]): number {
+export function slopeMibPerMinute(
+  samples: readonly Sample[],
+  of: 'liveMib' | 'processMib',
+): number {
   const late = samples.slice(Math.floor(samples.length / 2))
-  const mean = (of: (sample: Sample) => number) =>
-    late.reduce((sum, sample) => sum + of(sample), 0) / late.length
-  const [minute, mib] = [mean((sample) => sample.minute), mean((sample) => sample.mib)]
+  const meanOf = (name: keyof Sample) =>
+    late.reduce((sum, sample) => sum + sample[name], 0) / late.length
+  const [minute, mib] = [meanOf('minute'), meanOf(of)]
   const spread = late.reduce((sum, sample) => sum + (sample.minute - minute) ** 2, 0)
   if (spread === 0) return 0
-  return late.reduce((sum, one) => sum + (one.minute - minute) * (one.mib - mib), 0) / spread
+  return late.reduce((sum, one) => sum + (one.minute - minute) * (one[of] - mib), 0) / spread
 }
 
-/** More is a leak, and not the engine's way of collecting. */
-const MAX_SLOPE_MIB = 4
+/** More is a leak. What is remembered of requests has its bounds, and is still filling up to them. */
+const MAX_LIVE_SLOPE_MIB = 1
+/** More is a leak outside of the heap, and not the allocator's way of keeping what is free. */
+const MAX_PROCESS_SLOPE_MIB = 4
 /** A shorter run says nothing of memory: caches fill. */
 const MIN_MINUTES_OF_MEMORY = 5
 
@@ -72,9 +80,15 @@ export function soakFaults(result: SoakResult): string[] {
 }
 
 function memoryFaults({ minutes, samples }: SoakResult): string[] {
-  const slope = slopeMibPerMinute(samples)
-  if (minutes < MIN_MINUTES_OF_MEMORY || slope <= MAX_SLOPE_MIB) return []
-  return [`memory grows by ${slope.toFixed(1)} MiB a minute`]
+  if (minutes < MIN_MINUTES_OF_MEMORY) return []
+  const live = slopeMibPerMinute(samples, 'liveMib')
+  const process = slopeMibPerMinute(samples, 'processMib')
+  return [
+    ...(live <= MAX_LIVE_SLOPE_MIB ? [] : [`the heap grows by ${live.toFixed(1)} MiB a minute`]),
+    ...(process <= MAX_PROCESS_SLOPE_MIB
+      ? []
+      : [`the process grows by ${process.toFixed(1)} MiB a minute`]),
+  ]
 }
 
 /** What the world's faults can end in. Any other status is the gateway's own fault. */

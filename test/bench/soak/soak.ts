@@ -6,7 +6,7 @@ import { type SimulatorControl, simulatorControl } from '../../simulator/client.
 import { RequestCycle } from '../load/closed-loop.ts'
 import { type Connection, openConnections } from '../load/connection.ts'
 import { bundleForDeployment, readDeployment } from '../processes/deployment.ts'
-import { type HeapFigures, heapFigures, openInspector } from '../processes/inspector.ts'
+import { liveHeapMib, openInspector } from '../processes/inspector.ts'
 import { memoryMib } from '../processes/process-figures.ts'
 import { createRunScope, type RunScope } from '../processes/run-scope.ts'
 import { startGateway } from '../processes/targets.ts'
@@ -23,7 +23,6 @@ import { bindingsOf, LEAVERS_KEYS, RULES, rawRequests, WORLD } from './world.ts'
 const CONNECTIONS = 8
 /** Of them. */
 const LEAVERS = 2
-const SAMPLE_EVERY_MS = 10_000
 /** As long as a request may take, and its cost to be told: OpenRouter is asked for it up to four times. */
 const SETTLE_MS = 200_000
 const ASK_EVERY_MS = 2_000
@@ -42,8 +41,8 @@ if (!(minutes > 0 && minutes <= 24 * 60)) {
 /** The gateway under load, as the soak sees it. */
 interface Soaked {
   readonly port: number
-  readonly pid: number
-  heap(collects: boolean): Promise<HeapFigures>
+  /** Its memory, when garbage has just been collected. */
+  measure(): Promise<Omit<Sample, 'minute'>>
   /** The pool now. With `cron` after a minute's trigger has run. */
   observe(cron?: 'cron'): Promise<{ readonly pool: PoolSnapshot; readonly unhandled: number }>
 }
@@ -72,8 +71,10 @@ async function startSoaked(
   const inspector = await openInspector(workerd.port('inspector'))
   return {
     port,
-    pid: workerd.pid,
-    heap: (collects) => heapFigures(inspector, collects),
+    async measure() {
+      const liveMib = await liveHeapMib(inspector)
+      return { liveMib, processMib: memoryMib(workerd.pid) }
+    },
     async observe(cron) {
       const response = await fetch(`http://127.0.0.1:${workerd.port('counter')}/${cron ?? ''}`)
       return JSON.parse(await response.text())
@@ -82,21 +83,21 @@ async function startSoaked(
 }
 
 /** Tells of every minute, and notes the memory of the gateway. */
-function watch({ pid, observe, heap }: Soaked, load: Load) {
+function watch({ measure, observe }: Soaked, load: Load) {
   const samples: Sample[] = []
-  const beganMs = performance.now()
   let before = structuredClone(load)
-  const timer = setInterval(() => {
-    const sample = { minute: (performance.now() - beganMs) / MINUTE_MS, mib: memoryMib(pid) }
-    samples.push(sample)
-    if (samples.length % (MINUTE_MS / SAMPLE_EVERY_MS) !== 0) return
-    const [minute, mib] = [sample.minute.toFixed(0), sample.mib.toFixed(0)]
+  const tell = async () => {
     const words = inWords(since(load, before))
-    const show = (f: HeapFigures) => JSON.stringify(f, (_, v) => typeof v === 'number' ? Math.round(10*v)/10 : v)
-    heap(false).then((raw) => (sample.minute | 0) % 4 !== 3 ? say(`minute ${minute}: ${words}; ${mib} MiB, ${show(raw)}`) : heap(true).then((live) => say(`minute ${minute}: ${words}; ${mib} MiB, ${show(raw)} live ${show(live)} ${memoryMib(pid)}`)))
     before = structuredClone(load)
-    observe('cron').catch((error: unknown) => say(`the cron trigger failed: ${error}`))
-  }, SAMPLE_EVERY_MS)
+    const sample = { minute: samples.length + 1, ...(await measure()) }
+    samples.push(sample)
+    const { minute, liveMib, processMib } = sample
+    say(`minute ${minute}: ${words}; ${liveMib.toFixed(1)} MiB alive of ${processMib.toFixed(0)}`)
+    await observe('cron')
+  }
+  const timer = setInterval(() => {
+    tell().catch((error: unknown) => say(`a minute was not told: ${error}`))
+  }, MINUTE_MS)
   return { samples, stop: () => clearInterval(timer) }
 }
 
@@ -176,8 +177,10 @@ async function main(): Promise<number> {
   watching.stop()
   for (const connection of connections) connection.close()
   const { samples } = watching
+  const slope = (of: 'liveMib' | 'processMib') => slopeMibPerMinute(samples, of).toFixed(2)
   say(
-    `in all ${inWords(load)}; ${slopeMibPerMinute(samples).toFixed(2)} MiB a minute in the second half`,
+    `in all ${inWords(load)}; in the second half ${slope('liveMib')} MiB a minute on the heap, ` +
+      `${slope('processMib')} in the process`,
   )
   const resultOf = (rest: Rest) => ({ minutes, samples, ...load, ...rest, bugs: [...bugs] })
   const nothingNew = soakFaults(resultOf({ keys: [], waiting: 0, unhandled: 0 })).length

@@ -44,17 +44,6 @@ interface PaidCall {
 
 const nameOf = (owner: BudgetOwner, period: string) => `${owner} ${period}`
 
-/** Of an operator's order: it is in force now, and its answer may be lost. */
-function heedLimit(sum: Charged, budget: Budget, nowMs: number, isOfOrder: boolean): void {
-  const paidNanos = limitNanos(budget, nowMs)
-  if (isOfOrder) {
-    // He may have forgotten what was spent.
-    if (budget.spentNanos + budget.lostNanos === 0) sum.nanos = 0
-    sum.isChanged ||= paidNanos !== sum.limitNanos
-  }
-  sum.limitNanos = paidNanos
-}
-
 /**
  * 15. What OpenRouter charged is counted: exactly, and after a crash never less. Under `exact` no
  * answer costs more than was held for it, and no budget is passed at any instant.
@@ -86,7 +75,8 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     const { terms, spentNanos, lostNanos, endsAtMs } = budget
     if (endsAtMs !== null && nowMs >= endsAtMs) return
     const sum = chargedOf(charged, owner, budget)
-    heedLimit(sum, budget, nowMs, kind === 'order')
+    if (kind === 'order') noteOrder(sum, budget, nowMs)
+    sum.limitNanos = limitNanos(budget, nowMs)
     const name = nameOf(owner, terms.period)
     if (spentNanos + lostNanos + heldOf(state, ofBefore, name) < sum.nanos) {
       accuse(15, `${name}: ${spentNanos} spent, ${lostNanos} lost, and ${sum.nanos} were charged`)
@@ -209,6 +199,13 @@ function book(heard: Heard, sum: Charged, nanos: number | null): void {
   sum.isExact &&= nanos !== null
   sum.nanos += nanos ?? 0
   heard.booked.push([sum, nanos ?? 0])
+}
+
+/** An order is in force at once, and its answer may be lost. */
+function noteOrder(sum: Charged, budget: Budget, nowMs: number): void {
+  sum.isChanged ||= limitNanos(budget, nowMs) !== sum.limitNanos
+  // An operator has forgotten what was spent.
+  if (budget.spentNanos + budget.lostNanos === 0) sum.nanos = 0
 }
 
 function checkLimit(name: string, budget: Budget, nowMs: number, accuse: Accuse): void {
