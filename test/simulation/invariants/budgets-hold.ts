@@ -75,8 +75,7 @@ export function budgetsHold(accuse: Accuse, world: () => SimulatedWorld): Watche
     const { terms, spentNanos, lostNanos, endsAtMs } = budget
     if (endsAtMs !== null && nowMs >= endsAtMs) return
     const sum = chargedOf(charged, owner, budget)
-    if (kind === 'order') noteOrder(sum, budget, nowMs)
-    sum.limitNanos = limitNanos(budget, nowMs)
+    noteLimit(sum, budget, nowMs, kind === 'order')
     const name = nameOf(owner, terms.period)
     if (spentNanos + lostNanos + heldOf(state, ofBefore, name) < sum.nanos) {
       accuse(15, `${name}: ${spentNanos} spent, ${lostNanos} lost, and ${sum.nanos} were charged`)
@@ -205,6 +204,12 @@ function noteOrder(sum: Charged, budget: Budget, nowMs: number): void {
   sum.isChanged ||= limitNanos(budget, nowMs) !== sum.limitNanos
   // An operator has forgotten what was spent.
   if (budget.spentNanos + budget.lostNanos === 0) sum.nanos = 0
+}
+
+/** Notes what a budget pays for now, and what an order has changed of it. */
+function noteLimit(sum: Charged, budget: Budget, nowMs: number, isOfOrder: boolean): void {
+  if (isOfOrder) noteOrder(sum, budget, nowMs)
+  sum.limitNanos = limitNanos(budget, nowMs)
 }
 
 function checkLimit(name: string, budget: Budget, nowMs: number, accuse: Accuse): void {
