@@ -29,6 +29,7 @@ import { createRejectionWave, type RejectionWave } from './health/rejection-wave
 import type { Reset } from './health/reset.ts'
 import type { AccountId, KeyId, ModelId } from './ids.ts'
 import { createIsolates, type Isolates } from './limits/isolates.ts'
+import type { LeaseGap } from './limits/lease-gaps.ts'
 import { createLeases, type Leases } from './limits/leases.ts'
 import { createMeter } from './limits/meter.ts'
 import { lookAgain, NOT_READY, type Readiness } from './limits/readiness.ts'
@@ -196,8 +197,9 @@ export interface PoolState {
   meanTokenUsd: number
   /** No lookup is due before this moment. */
   lookupsDueAtMs: number
-  /** When the restored checkpoint was made. A lease granted before it and not live is settled. */
+  /** When the restored checkpoint was made, and what was forgotten: see lease-gaps.ts. */
   restoredAtMs: number
+  gaps: readonly LeaseGap[]
   /** For what every key that is noted as ready is so: from this moment on, at this mean cost. */
   readonly readiness: { sinceMs: number; meanCostUsd: number }
   /** The number of grants so far. It is the clock by which keys take turns. */
@@ -269,6 +271,7 @@ export function createPool(config: PoolConfig, nowMs: number): PoolState {
     meanTokenUsd: 0,
     lookupsDueAtMs: 0,
     restoredAtMs: Number.NEGATIVE_INFINITY,
+    gaps: [],
     readiness: { sinceMs: nowMs, meanCostUsd: 0 },
     turns: 0,
     changes: createChanges(),

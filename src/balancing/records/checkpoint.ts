@@ -20,6 +20,7 @@ import type { Halt } from '../health/halt.ts'
 import { dueAtMs } from '../health/lookup-duty.ts'
 import type { Reset } from '../health/reset.ts'
 import type { AccountId, ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
+import { keptGaps, type LeaseGap } from '../limits/lease-gaps.ts'
 import type { Lease } from '../limits/leases.ts'
 import type { Meter } from '../limits/meter.ts'
 import { entriesOf } from '../limits/rotating-map.ts'
@@ -89,6 +90,8 @@ export interface CountersRecord {
   readonly meanTokenUsd: number
   /** When the checkpoint was made, in epoch milliseconds; null in one of the first release. */
   readonly savedAtMs: number | null
+  /** Absent in a record of an earlier release. */
+  readonly gaps?: readonly LeaseGap[]
   readonly all: Tally
   readonly byKey: readonly (readonly [KeyId, Tally])[]
   readonly byClient: readonly (readonly [ClientId, Tally])[]
@@ -220,6 +223,7 @@ export function checkpoint(state: PoolState, nowMs: number): Checkpoint {
       meanCostUsd: state.meanCostUsd,
       meanTokenUsd: state.meanTokenUsd,
       savedAtMs: nowMs,
+      gaps: keptGaps(state.gaps, nowMs),
       all: state.ledger.all,
       byKey: remembered(state.ledger.byKey, state.keys, nowMs),
       byClient: remembered(state.ledger.byClient, state.clients.byId, nowMs),

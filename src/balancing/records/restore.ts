@@ -16,6 +16,7 @@ import { doubt } from '../health/lookup-duty.ts'
 import type { KeyId } from '../ids.ts'
 import { learnOwner } from '../key-owners.ts'
 import { hear } from '../limits/isolates.ts'
+import { withGap } from '../limits/lease-gaps.ts'
 import { isBatchLease, type Lease, open, owe } from '../limits/leases.ts'
 import type { SpendPeriod } from '../limits/quota-charge.ts'
 import { restoreWindow } from '../limits/sliding-window.ts'
@@ -85,6 +86,8 @@ function restoreCheckpoint(
 ): void {
   const { counters, byModel, leases, meters, generations } = checkpoint
   if (counters !== undefined) restoreCounters(state, counters, nowMs)
+  const gaps = counters?.gaps ?? []
+  state.gaps = outdated ? withGap(gaps, counters?.savedAtMs ?? null, nowMs) : gaps
   for (const record of meters ?? []) restoreMeters(state, record)
   restoreQuotas(state.clients, checkpoint.quotas ?? [])
   for (const [id, generation] of generations ?? []) {

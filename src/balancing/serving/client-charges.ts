@@ -14,6 +14,7 @@ import { quotas } from '../clients/client-records.ts'
 import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
 import type { GroupId } from '../ids.ts'
 import type { LeaseRequest } from '../lease-request.ts'
+import { wasSettled } from '../limits/lease-gaps.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
 import { type Hold, isOfKey, type QuotaCharge, type QuotaOwner } from '../limits/quota-charge.ts'
@@ -179,7 +180,7 @@ function settledCharge(
 
 /** What a lease has taken that is forgotten, or that began before its client had limits. */
 function forgottenCharge(
-  { restoredAtMs }: PoolState,
+  state: PoolState,
   closing: Exclude<Closing, { kind: 'duplicate' }>,
   { lease: terms }: Settlement,
   nowMs: number,
@@ -190,8 +191,7 @@ function forgottenCharge(
   }
   if (terms === undefined) return null
   const { grantedAtMs: chargedAtMs = nowMs } = terms
-  // As for the key: what was granted before the checkpoint and is not in it had been settled by then.
-  if (closing.kind === 'forgotten' && chargedAtMs < restoredAtMs) return null
+  if (closing.kind === 'forgotten' && wasSettled(state, chargedAtMs)) return null
   const { clientId, held } = terms
   return { clientId, groupId: groupHeld(held), chargedAtMs, holds: held?.holds ?? [] }
 }

@@ -8,6 +8,7 @@ import { afterNothing } from '../health/circuit-breaker.ts'
 import type { GroupId, KeyId } from '../ids.ts'
 import { giveBackCharge } from '../limits/charge.ts'
 import { takeSilent } from '../limits/isolates.ts'
+import { wasSettled } from '../limits/lease-gaps.ts'
 import {
   type Closing,
   close,
@@ -127,12 +128,9 @@ function settleKey(
   learnFromSettlement(step, key, lease, settlement)
 }
 
-/**
- * Whether a settlement of a lease that the pool does not know is a repeated one, or about nothing. A
- * lease that was granted before the checkpoint, and was not in it, had been settled by then.
- */
+/** Whether a settlement of a lease that the pool does not know is a repeated one, or about nothing. */
 function isSettledBefore(state: PoolState, { lease, keyId }: Settlement): boolean {
-  return lease === undefined ? !state.keys.has(keyId) : lease.grantedAtMs < state.restoredAtMs
+  return lease === undefined ? !state.keys.has(keyId) : wasSettled(state, lease.grantedAtMs)
 }
 
 /** Books an attempt for its client and its model, even if its key is gone. */

@@ -11,6 +11,7 @@ import { clientId, type LeaseId, leaseId } from '../ids.ts'
 import { isOfBatch } from '../lease-request.ts'
 import { charge, giveBackCharge } from '../limits/charge.ts'
 import { hear } from '../limits/isolates.ts'
+import { wasSettled } from '../limits/lease-gaps.ts'
 import { numberedLeaseId } from '../limits/lease-number.ts'
 import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import {
@@ -314,6 +315,7 @@ export function beginLate(
  * Whether a lease has had its settlement. One that only expired has not: then its request began so
  * late, or its word came so late, that the pool had given it up.
  */
-function isOver({ leases, restoredAtMs }: PoolState, { leaseId: id, grantedAtMs }: LeaseBegin) {
-  return isSettled(leases, id) || (!hasEnded(leases, id) && grantedAtMs < restoredAtMs)
+function isOver(state: PoolState, { leaseId: id, grantedAtMs }: LeaseBegin): boolean {
+  const { leases } = state
+  return isSettled(leases, id) || (!hasEnded(leases, id) && wasSettled(state, grantedAtMs))
 }

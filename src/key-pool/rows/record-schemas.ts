@@ -295,6 +295,7 @@ export const checkpointSchemas: { [Part in keyof Checkpoint]: z.ZodMiniType<Chec
     meanCostUsd: orElse(z.number(), 0),
     meanTokenUsd: orElse(z.number(), 0),
     savedAtMs: orNull(moment),
+    gaps: orElse(entries(z.object({ fromMs: moment, untilMs: moment })), []),
     all: orElse(tally, BLANK),
     byKey: entries(tuple(key, tally)),
     byClient: entries(tuple(client, tally)),

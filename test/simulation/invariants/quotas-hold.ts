@@ -1,5 +1,4 @@
 import { quotaOf, quotas } from '../../../src/balancing/clients/client-records.ts'
-import type { Quota } from '../../../src/balancing/clients/quota.ts'
 import type { LeaseId } from '../../../src/balancing/ids.ts'
 import type { Lease } from '../../../src/balancing/limits/leases.ts'
 import type { QuotaCharge, QuotaOwner } from '../../../src/balancing/limits/quota-charge.ts'
@@ -24,6 +23,9 @@ export function quotasHold(accuse: Accuse, world: () => SimulatedWorld): Watcher
     return known
   }
 
+  /** Who waited before the step. He was charged when he came. */
+  let waiting: ReadonlySet<LeaseId> = new Set()
+
   const checkGrant = ({ state, nowMs }: ObjectStep, { id, charge }: Lease) => {
     if (charge === null) return
     for (const owner of ownersOf(charge)) {
@@ -31,12 +33,39 @@ export function quotasHold(accuse: Accuse, world: () => SimulatedWorld): Watcher
       minute.forget(nowMs - 2 * WINDOW_MS)
       if (charge.requests === 1) minute.grant(id, 0, charge.chargedAtMs)
       const { requests } = minute.since(nowMs - WINDOW_MS)
-      const quota = quotaOf(state.clients, owner)
-      if (quota !== undefined) checkTerms(quota, requests, accuse)
+      const rpm = quotaOf(state.clients, owner)?.terms.rpm ?? Number.POSITIVE_INFINITY
+      if (requests > rpm) accuse(14, `${owner} is over its rpm: ${requests}`)
+    }
+  }
+
+  /**
+   * Who is charged takes one of what may run at once. Later more may run: the lease of an isolate that was
+   * silent counts again when it is heard of.
+   */
+  const checkConcurrency = (step: ObjectStep, granted: readonly Lease[]) => {
+    const { queue, clients } = step.state
+    const charged = [
+      ...granted,
+      ...[...queue.waiters.values()].map(({ request, charge }) => ({
+        id: request.leaseId,
+        charge,
+      })),
+    ]
+    for (const { id, charge } of charged) {
+      if (charge === null || waiting.has(id)) continue
+      for (const owner of ownersOf(charge)) {
+        const quota = quotaOf(clients, owner)
+        const most = quota?.terms.maxConcurrent ?? Number.POSITIVE_INFINITY
+        if (quota === undefined || quota.inFlight <= most) continue
+        accuse(14, `${owner} is over its max_concurrent: ${quota.inFlight}`)
+      }
     }
   }
 
   return {
+    before({ state: { queue } }) {
+      waiting = new Set(queue.waiters.keys())
+    },
     born(_state, _life, how) {
       if (how !== 'eviction') minutes = new Map()
     },
@@ -44,6 +73,7 @@ export function quotasHold(accuse: Accuse, world: () => SimulatedWorld): Watcher
       if (step.kind === 'claim') return
       for (const id of unusedOf(step, ended)) for (const minute of minutes.values()) minute.undo(id)
       for (const lease of granted) checkGrant(step, lease)
+      checkConcurrency(step, granted)
       checkInFlight(step.state, accuse)
     },
     called({ id, plan, sentAtMs }) {
@@ -89,15 +119,6 @@ function checkInFlight(state: PoolState, accuse: Accuse): void {
   for (const { owner, inFlight } of quotas(state.clients)) {
     const count = counts.get(owner) ?? 0
     if (inFlight !== count) accuse(14, `${owner} counts ${inFlight} in flight, and has ${count}`)
-  }
-}
-
-/** @param requests of its last minute */
-function checkTerms({ owner, inFlight, terms }: Quota, requests: number, accuse: Accuse): void {
-  const { maxConcurrent, rpm } = terms
-  if (rpm !== null && requests > rpm) accuse(14, `${owner} is over its rpm: ${requests}`)
-  if (maxConcurrent !== null && inFlight > maxConcurrent) {
-    accuse(14, `${owner} is over its max_concurrent: ${inFlight}`)
   }
 }
 
