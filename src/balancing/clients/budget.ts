@@ -201,6 +201,12 @@ export function paysForAny(budget: Budget, nowMs: number): boolean {
   return payment(budget, nanosOf(capUsd), nowMs).kind === 'paid'
 }
 
+/** The largest bound of a request that a budget pays for now; infinite if it pays for any. */
+export function paysUpToNanos(budget: Budget, nowMs: number): number {
+  if (paysForAny(budget, nowMs)) return Number.POSITIVE_INFINITY
+  return limitNanos(budget, nowMs) - committedNanos(budget)
+}
+
 /** Reserves an amount. @returns whether the row must be written before the pool answers */
 export function reserve(budget: Budget, nanos: number, nowMs: number): boolean {
   letPeriodPass(budget, nowMs)

@@ -1,3 +1,4 @@
+import { paysUpToNanos } from '../clients/budget.ts'
 import {
   breakerExclusions,
   type Claims,
@@ -104,7 +105,10 @@ function serveKey(pass: Pass, key: KeyState): void {
   const offering = {
     nowMs,
     tooLargeFrom: Math.min(...notesOf(key).map((note) => tooLargeFrom(note, nowMs))),
-    tokensLeft: () => (key.tpm === null ? Number.POSITIVE_INFINITY : leftOf(key.tpm, nowMs)),
+    left: () => ({
+      tokens: key.tpm === null ? Number.POSITIVE_INFINITY : leftOf(key.tpm, nowMs),
+      nanos: key.spend === null ? Number.POSITIVE_INFINITY : paysUpToNanos(key.spend, nowMs),
+    }),
     isFor: (line: Line) => isFor(pass, line, key, selected),
     offer: (waiter: Waiter) => offer(pass, waiter, key),
     hides: (untilMs: number) => noteMoment(queue, key.id, untilMs),

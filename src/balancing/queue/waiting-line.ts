@@ -14,19 +14,23 @@ export interface Line {
   /** How many have left since the line was last cleared up. */
   gone: number
   /**
-   * Of each stretch of the line, no waiter has less than this. So a key passes over those for whom it has
-   * too little money or too few tokens left, however many there are.
+   * Of each stretch of the line, no waiter asks for less than this. So a key passes over those for whom it
+   * has too little money or too few tokens left, however many there are.
    */
   readonly least: Record<Measure, number[]>
 }
 
 /** What a waiter asks of a key that it may have too little of. */
-type Measure = 'size' | 'tokens'
+type Measure = 'size' | 'tokens' | 'nanos'
 
 const MEASURES: Readonly<Record<Measure, (waiter: Waiter) => number>> = {
   size: sizeOf,
   tokens: ({ request }) => request.tokens,
+  // What cannot be bounded is taken for more than is left.
+  nanos: ({ request }) => request.costNanos ?? Number.POSITIVE_INFINITY,
 }
+
+const ALL_MEASURES = ['size', 'tokens', 'nanos'] as const
 
 /** How many waiters of one line are looked at for one key. Each before the last had its reason. */
 const LOOKS_PER_LINE = 16
@@ -38,13 +42,14 @@ const CLEAR_UP_AT = 32
 const STRETCH = 64
 
 export function createLine(name: string, route: number): Line {
-  return { name, route, waiters: [], head: 0, gone: 0, least: { size: [], tokens: [] } }
+  return { name, route, waiters: [], head: 0, gone: 0, least: { size: [], tokens: [], nanos: [] } }
 }
 
 export function addToLine(line: Line, waiter: Waiter): void {
   const stretch = Math.floor(line.waiters.length / STRETCH)
-  noteLeast(line.least.size, stretch, sizeOf(waiter))
-  noteLeast(line.least.tokens, stretch, waiter.request.tokens)
+  for (const measure of ALL_MEASURES) {
+    noteLeast(line.least[measure], stretch, MEASURES[measure](waiter))
+  }
   line.waiters.push(waiter)
 }
 
@@ -62,8 +67,7 @@ export function leaveLine(line: Line): void {
 export function clearUp(line: Line, isKept: (waiter: Waiter) => boolean): void {
   const kept = line.waiters.slice(line.head).filter(isKept)
   line.waiters = []
-  line.least.size = []
-  line.least.tokens = []
+  for (const measure of ALL_MEASURES) line.least[measure] = []
   line.head = 0
   line.gone = 0
   for (const waiter of kept) addToLine(line, waiter)
@@ -81,13 +85,19 @@ export interface First<M> {
   readonly offer: Exclude<Offer<M>, { kind: 'nothing' }>
 }
 
+/** What a key has left of its tokens for a minute, and of its `max_spend` in nano-dollars. */
+export interface RoomLeft {
+  readonly tokens: number
+  readonly nanos: number
+}
+
 /** How a key is offered to the queue. */
 export interface Offering<M> {
   readonly nowMs: number
   /** Requests of this size, and larger ones, are too large for the key's money. */
   readonly tooLargeFrom: number
-  /** What the key has left of its limit of tokens now; infinite without a limit. */
-  readonly tokensLeft: () => number
+  /** What the key has left now; infinite without a limit. */
+  readonly left: () => RoomLeft
   /** Whether the key is for any waiter of a line. */
   readonly isFor: (line: Line) => boolean
   readonly offer: (waiter: Waiter) => Offer<M>
@@ -120,18 +130,18 @@ export function firstOfLine<M>(line: Line, offering: Offering<M>): First<M> | nu
 }
 
 /**
- * Of the waiters from a place on, the first that gets the key with what it has left of its tokens. Many who
- * need more, and will not have it in their time, do not keep it from one who needs little.
+ * Of the waiters from a place on, the first that gets the key with what it has left. Many who need more
+ * tokens or more money, and will not have it in their time, do not keep it from one who needs little.
  */
 function firstWithRoom<M>(line: Line, from: number, offering: Offering<M>): First<M> | null {
   const { nowMs, tooLargeFrom, offer } = offering
-  const tooManyFrom = offering.tokensLeft() + 1
-  if (tooManyFrom === Number.POSITIVE_INFINITY) return null
+  const left = offering.left()
+  if (Math.min(left.tokens, left.nanos) === Number.POSITIVE_INFINITY) return null
   let looks = 0
   for (let at = from; at < line.waiters.length && looks < LOOKS_PER_LINE; at++) {
-    if (at % STRETCH === 0) at = passOver(line, at, 'tokens', tooManyFrom)
+    if (at % STRETCH === 0) at = passPoor(line, at, left)
     const waiter = line.waiters[at]
-    if (waiter === undefined || waiter.request.tokens >= tooManyFrom) continue
+    if (waiter === undefined || !isWithin(waiter, left)) continue
     if (sizeOf(waiter) >= tooLargeFrom || !isAlive(waiter, nowMs)) continue
     looks += 1
     const offered = offer(waiter)
@@ -140,9 +150,25 @@ function firstWithRoom<M>(line: Line, from: number, offering: Offering<M>): Firs
   return null
 }
 
+function isWithin(waiter: Waiter, { tokens, nanos }: RoomLeft): boolean {
+  const isUnlimited = nanos === Number.POSITIVE_INFINITY
+  return waiter.request.tokens <= tokens && (isUnlimited || MEASURES.nanos(waiter) <= nanos)
+}
+
+/** Where the next stretch begins for some of whose waiters enough is left. */
+function passPoor(line: Line, from: number, { tokens, nanos }: RoomLeft): number {
+  let at = from
+  for (;;) {
+    const next = passOver(line, passOver(line, at, 'tokens', tokens + 1), 'nanos', nanos + 1)
+    if (next === at) return at
+    at = next
+  }
+}
+
 /** Where the next stretch begins with a waiter that asks for less than this. */
 function passOver(line: Line, from: number, measure: Measure, tooMuchFrom: number): number {
   let at = from
+  if (tooMuchFrom === Number.POSITIVE_INFINITY) return at
   while (at < line.waiters.length && leastAt(line, at, measure, tooMuchFrom) >= tooMuchFrom) {
     at += STRETCH
   }
@@ -153,7 +179,7 @@ function passOver(line: Line, from: number, measure: Measure, tooMuchFrom: numbe
 function leastAt(line: Line, at: number, measure: Measure, tooMuchFrom: number): number {
   const stretch = at / STRETCH
   const known = line.least[measure][stretch] ?? 0
-  if (tooMuchFrom === Number.POSITIVE_INFINITY || known >= tooMuchFrom) return known
+  if (known >= tooMuchFrom) return known
   const amounts = line.waiters
     .slice(at, at + STRETCH)
     .filter(waits)

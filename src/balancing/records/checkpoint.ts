@@ -20,13 +20,13 @@ import type { Halt } from '../health/halt.ts'
 import { dueAtMs } from '../health/lookup-duty.ts'
 import type { Reset } from '../health/reset.ts'
 import type { AccountId, ClientId, GroupId, KeyId, ModelId } from '../ids.ts'
-import { keptGaps, type LeaseGap } from '../limits/lease-gaps.ts'
 import type { Lease } from '../limits/leases.ts'
 import type { Meter } from '../limits/meter.ts'
 import { entriesOf } from '../limits/rotating-map.ts'
 import { SLOTS_PER_RECORD, type SlidingWindow, type WindowSlot } from '../limits/sliding-window.ts'
 import type { AuditEntry } from '../operators/audit.ts'
 import type { KeyState, PoolState, RouteState } from '../pool-state.ts'
+import { keptGaps, type LeaseGap } from './lease-gaps.ts'
 
 /**
  * What a pool stores to survive a restart. There are two kinds, by the cost of losing them. The

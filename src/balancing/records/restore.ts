@@ -16,7 +16,6 @@ import { doubt } from '../health/lookup-duty.ts'
 import type { KeyId } from '../ids.ts'
 import { learnOwner } from '../key-owners.ts'
 import { hear } from '../limits/isolates.ts'
-import { withGap } from '../limits/lease-gaps.ts'
 import { isBatchLease, type Lease, open, owe } from '../limits/leases.ts'
 import type { SpendPeriod } from '../limits/quota-charge.ts'
 import { restoreWindow } from '../limits/sliding-window.ts'
@@ -32,6 +31,7 @@ import type {
   PoolRecords,
   RouteRecord,
 } from './checkpoint.ts'
+import { withGap } from './lease-gaps.ts'
 
 /**
  * Puts the stored records into a fresh pool. Records of keys and accounts that are no longer

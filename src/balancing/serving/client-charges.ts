@@ -14,12 +14,12 @@ import { quotas } from '../clients/client-records.ts'
 import { type Admission, admit, chargeAnyway, undoCharge } from '../clients/clients.ts'
 import type { GroupId } from '../ids.ts'
 import type { LeaseRequest } from '../lease-request.ts'
-import { wasSettled } from '../limits/lease-gaps.ts'
 import type { LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import type { Closing, Lease } from '../limits/leases.ts'
 import { type Hold, isOfKey, type QuotaCharge, type QuotaOwner } from '../limits/quota-charge.ts'
 import type { QuotaRefusal } from '../limits/quota-refusal.ts'
 import type { PoolState } from '../pool-state.ts'
+import { wasSettled } from '../records/lease-gaps.ts'
 import type { HeldOfBudgets, Settlement } from '../settlement.ts'
 
 /**

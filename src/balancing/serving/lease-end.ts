@@ -8,7 +8,6 @@ import { afterNothing } from '../health/circuit-breaker.ts'
 import type { GroupId, KeyId } from '../ids.ts'
 import { giveBackCharge } from '../limits/charge.ts'
 import { takeSilent } from '../limits/isolates.ts'
-import { wasSettled } from '../limits/lease-gaps.ts'
 import {
   type Closing,
   close,
@@ -30,6 +29,7 @@ import {
 } from '../pool-state.ts'
 import { leave, sweep, takeMoments } from '../queue/waiting-queue.ts'
 import type { Random } from '../random.ts'
+import { wasSettled } from '../records/lease-gaps.ts'
 import type { LeaseTerms, Settlement } from '../settlement.ts'
 import { groupHeld, loseForClient, settleForClient, undoUncharged } from './client-charges.ts'
 import { awaitGeneration } from './generation-booking.ts'

@@ -11,7 +11,6 @@ import { clientId, type LeaseId, leaseId } from '../ids.ts'
 import { isOfBatch } from '../lease-request.ts'
 import { charge, giveBackCharge } from '../limits/charge.ts'
 import { hear } from '../limits/isolates.ts'
-import { wasSettled } from '../limits/lease-gaps.ts'
 import { numberedLeaseId } from '../limits/lease-number.ts'
 import type { LeaseAhead, LeaseBegin, LeaseOrder } from '../limits/lease-order.ts'
 import {
@@ -39,6 +38,7 @@ import {
   type RouteState,
   type Step,
 } from '../pool-state.ts'
+import { wasSettled } from '../records/lease-gaps.ts'
 import { choiceOf, modelsInOrder, routeOf } from '../selection.ts'
 import type { Settlement } from '../settlement.ts'
 import { STRATEGIES, type StrategyName } from '../strategies/strategy-registry.ts'

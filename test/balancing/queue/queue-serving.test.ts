@@ -138,6 +138,24 @@ describe('a waiter keeps no key from others', () => {
     expect(pool.inquire('tiny')).toMatchObject({ kind: 'waiting' })
   })
 
+  it.each([1, 16, 17, 200])('that has money for nobody in the line before it, of %i', (before) => {
+    const pool = drivePool(
+      [
+        { id: 'a', maxConcurrent: 1, maxSpend: { usd: 1, period: 'day', mode: 'exact' } },
+        { id: 'b', maxConcurrent: 1 },
+      ],
+      { queue: { maxWaiting: 1_000 } },
+    )
+    pool.give(pool.grantOf('a', { boundUsd: 0.5 }), { usage: usageOf(1, 0, 0.5) })
+    pool.grantOf('b', { boundUsd: 0 })
+    const running = pool.grantOf('a', { boundUsd: 0.25 })
+    for (let i = 0; i < before; i++) pool.waiting({ lease: `dear-${i}`, boundUsd: 0.375 })
+    pool.waiting({ lease: 'cheap', boundUsd: 0.125 })
+    pool.give(running, { usage: usageOf(1, 0, 0.25) })
+    expect(pool.inquire('cheap')).toMatchObject({ kind: 'grant', keyId: 'a' })
+    expect(pool.inquire('dear-0')).toMatchObject({ kind: 'waiting' })
+  })
+
   it('that it has tried', () => {
     const pool = drivePool([
       { id: 'a', maxConcurrent: 1 },

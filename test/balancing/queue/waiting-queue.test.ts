@@ -41,6 +41,7 @@ interface Who {
   readonly line?: string
   readonly size?: number
   readonly tokens?: number
+  readonly cost?: number | null
   readonly deadlineMs?: number
   readonly polledAtMs?: number
   readonly charge?: QuotaCharge
@@ -49,7 +50,7 @@ interface Who {
 /** A queue in which one after the other waits, named in order of arrival. */
 function queueOf(...all: readonly Who[]) {
   const queue = createQueue()
-  const join = ({ client = 'app', lane = 'lane', size, tokens, ...who }: Who = {}): Waiter =>
+  const join = ({ client = 'app', lane = 'lane', size, tokens, cost, ...who }: Who = {}): Waiter =>
     enter(
       queue,
       { lane, line: who.line ?? `line of ${lane}`, route: 3 },
@@ -59,6 +60,7 @@ function queueOf(...all: readonly Who[]) {
             client,
             ...(size === undefined ? {} : { size }),
             ...(tokens === undefined ? {} : { tokens }),
+            ...(cost === undefined ? {} : { costNanos: cost }),
           },
           `w${queue.arrivals + 1}`,
         ),
@@ -84,7 +86,8 @@ function offeringOf(
   has: (name: string) => boolean = () => true,
   {
     tooLargeFrom = Number.POSITIVE_INFINITY,
-    left = Number.POSITIVE_INFINITY,
+    tokensLeft = Number.POSITIVE_INFINITY,
+    nanosLeft = Number.POSITIVE_INFINITY,
     isFor = (_: Line): boolean => true,
   } = {},
 ) {
@@ -95,8 +98,8 @@ function offeringOf(
     return has(nameOf(waiter)) ? { kind: 'now', model: 'm' } : { kind: 'nothing' }
   }
   const hides = (untilMs: number) => void hidden.push(untilMs)
-  const tokensLeft = () => left
-  return { asked, hidden, offering: { nowMs: NOW, tooLargeFrom, tokensLeft, isFor, offer, hides } }
+  const left = () => ({ tokens: tokensLeft, nanos: nanosLeft })
+  return { asked, hidden, offering: { nowMs: NOW, tooLargeFrom, left, isFor, offer, hides } }
 }
 
 describe('of a line', () => {
@@ -135,7 +138,7 @@ describe('of a line', () => {
     const { line, at } = queueOf(...Array.from({ length: 150 }, (_, i) => ({ tokens: tokens(i) })))
     const little = nameOf(at(140))
     const goes = (left: number, isFor = (name: string) => name === little) => {
-      const { asked, offering } = offeringOf(isFor, { left })
+      const { asked, offering } = offeringOf(isFor, { tokensLeft: left })
       return [nameOf(firstOfLine(line(), offering)?.waiter), asked.length]
     }
     expect(goes(6)).toEqual(['nobody', 16])
@@ -144,6 +147,19 @@ describe('of a line', () => {
     // So many are looked at once more.
     expect(goes(200)).toEqual(['nobody', 32])
     expect(goes(7, () => false)).toEqual(['nobody', 17])
+  })
+
+  it('behind sixteen of no use goes who costs no more than the key has left, if that is known', () => {
+    const costs = (i: number) => (i === 140 ? 7 : i < 70 ? 100 + i : null)
+    const { line, at } = queueOf(...Array.from({ length: 150 }, (_, i) => ({ cost: costs(i) })))
+    const cheap = nameOf(at(140))
+    const goes = (left: number) => {
+      const { asked, offering } = offeringOf((name) => name === cheap, { nanosLeft: left })
+      return [nameOf(firstOfLine(line(), offering)?.waiter), asked.length]
+    }
+    expect(goes(6)).toEqual(['nobody', 16])
+    expect(goes(7)).toEqual([cheap, 17])
+    expect(goes(117)).toEqual([cheap, 19])
   })
 
   it('a Worker that does not ask is gone a millisecond after its five seconds', () => {

@@ -21,7 +21,7 @@ export function queueIsFair(accuse: Accuse, world: () => SimulatedWorld): Watche
       const isFresh = older.request.attempt === 'first' && older.request.triedKeys.length === 0
       const isLeft = step.state.queue.waiters.get(other)?.state === 'waits'
       const isInTime = step.nowMs < older.deadlineMs && step.nowMs - older.lastPolledAtMs < 5_000
-      if (isSame && isFresh && isLeft && isInTime && asMany(older, served)) {
+      if (isSame && isFresh && isLeft && isInTime && isAlike(older, served)) {
         accuse(6, `${id} was served before ${other}, who came first`)
       }
     }
@@ -70,8 +70,9 @@ export function queueIsFair(accuse: Accuse, world: () => SimulatedWorld): Watche
   }
 }
 
-function asMany(a: Waiter, b: Waiter): boolean {
-  return (
-    a.request.tokens === b.request.tokens && a.request.models.join() === b.request.models.join()
-  )
+/** Whether whatever is enough for one of two is enough for the other. */
+function isAlike(one: Waiter, other: Waiter): boolean {
+  const [a, b] = [one.request, other.request]
+  const isAsMuch = a.tokens === b.tokens && a.costNanos === b.costNanos
+  return isAsMuch && a.models.join() === b.models.join()
 }
