@@ -147,7 +147,7 @@ export const STORED_FIELDS = {
       'expiresAtMs',
     ],
     ...['failed', 'failures', 'faults', 'fingerprint', 'firstOutput', 'firstOutputMs'],
-    ...['firstOutputs', 'generations', 'grantedAtMs', 'hits', 'id', 'ignored', 'isBatch'],
+    ...['firstOutputs', 'gaps', 'generations', 'grantedAtMs', 'hits', 'id', 'ignored', 'isBatch'],
     ...['isolate', 'joins', 'keptBytes', 'keyHold', 'keyId', 'keys', 'kind', 'lastTurn', 'layer'],
     ...['leases', 'limitUsd', 'lookupAtMs', 'meanCostUsd', 'meanTokenUsd', 'meters'],
     ...['minute', 'misses', 'model', 'models', 'monthUsd', 'panic', 'promptTokens'],

@@ -243,6 +243,7 @@ it('a checkpoint that is too large for a row comes back whole, and leaves no row
     }))
     const { all, requests } = createLedger()
     const empty = {
+      gaps: [],
       keys: [],
       routes: [],
       byKey: [],
