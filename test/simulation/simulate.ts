@@ -10,6 +10,8 @@ import { type Outcome, run, shrink } from './run.ts'
  * commit.
  */
 
+const SEEDS = 1_000_000_000
+
 const argumentOf = (name: string): number | null => {
   const at = process.argv.indexOf(`--${name}`)
   return at === -1 ? null : Number(process.argv[at + 1])
@@ -22,8 +24,6 @@ const seconds = argumentOf('seconds') ?? Number.POSITIVE_INFINITY
 const first = seed ?? argumentOf('from') ?? (process.argv.includes('--fresh') ? fresh() : 1)
 const count = seed === null ? (argumentOf('seeds') ?? (Number.isFinite(seconds) ? 1e9 : 200)) : 1
 const shrinkSeconds = argumentOf('shrink') ?? 30
-
-const SEEDS = 1_000_000_000
 
 /**
  * It is of the commit and not of the clock: whoever runs the same code again sees the same seeds, so what CI
