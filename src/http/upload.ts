@@ -1,6 +1,7 @@
 import { type GatewayError, gatewayError } from '../gateway/answers/gateway-error.ts'
 import { type ByteBudget, type HeldBytes, OVERLOADED_RETRY_MS } from '../gateway/byte-budget.ts'
 import type { Ports } from '../gateway/ports.ts'
+import { forgetFrames } from '../openrouter/error-frames.ts'
 
 export type Upload =
   | { readonly ok: true; readonly bytes: Uint8Array; readonly held: HeldBytes }
@@ -178,7 +179,10 @@ function inTime<T extends object>(
       cancel()
       resolve(result)
     }
-    read.then(end, () => end(incomplete()))
+    read.then(end, (error) => {
+      forgetFrames(error)
+      end(incomplete())
+    })
   })
 }
 

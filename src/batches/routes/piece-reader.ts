@@ -1,5 +1,6 @@
 import { type Ports, withinTime } from '../../gateway/ports.ts'
 import { byteReader } from '../../http/upload.ts'
+import { forgetFrames } from '../../openrouter/error-frames.ts'
 import type { Piece } from '../files/upload-file.ts'
 
 const PIECE_BYTES = 256 * 1024
@@ -17,7 +18,8 @@ export function pieceReader(
     try {
       const { value } = await reader.readAtLeast(LEAST_BYTES, new Uint8Array(PIECE_BYTES))
       return value === undefined || value.length === 0 ? null : value
-    } catch {
+    } catch (error) {
+      forgetFrames(error)
       return 'incomplete'
     }
   }

@@ -1,3 +1,4 @@
+import { forgetFrames } from '../../openrouter/error-frames.ts'
 import type { UpstreamFailure } from '../../openrouter/failures/upstream-failure.ts'
 import type { Ports } from '../ports.ts'
 
@@ -229,7 +230,8 @@ function createReading(stopped: () => Read | null, whenStopped: Promise<void>, o
         try {
           reader ??= answer?.body?.getReader() ?? null
           bytes = (await reader?.read())?.value
-        } catch {
+        } catch (error) {
+          forgetFrames(error)
           return ended('broken')
         }
         const read = passed(bytes)
@@ -244,7 +246,8 @@ function createReading(stopped: () => Read | null, whenStopped: Promise<void>, o
         if (early !== null || bytes === undefined) return early ?? ended('end')
         onOver()
         return { kind: 'chunk', bytes: new Uint8Array(bytes) }
-      } catch {
+      } catch (error) {
+        forgetFrames(error)
         return ended('broken')
       }
     },

@@ -1,5 +1,6 @@
 import type { HeldBytes } from '../../gateway/byte-budget.ts'
 import type { Ports } from '../../gateway/ports.ts'
+import { forgetFrames } from '../../openrouter/error-frames.ts'
 import { joinPieces } from '../../openrouter/pieces.ts'
 import { MAX_LIST_BYTES, type WholeList } from './catalogue-cache.ts'
 
@@ -45,7 +46,8 @@ export async function readList(
       length += value.length
       hasRoom = held.grow(value.length)
     }
-  } catch {
+  } catch (error) {
+    forgetFrames(error)
     return null
   }
   if (isLate) return null
